@@ -1,0 +1,122 @@
+//! Credentials: what a caller presents to say who it is. An API key or a ticket, told apart by
+//! how the text starts.
+//!
+//! No error and no `Debug` here repeats any part of a secret.
+
+use crate::ticket::{self, Ticket};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use subtle::ConstantTimeEq;
+use uuid::Uuid;
+
+const DOMAIN: &[u8] = b"tenancy/api-key/1\0";
+const PREFIX: &str = "tnk_";
+
+/// The hex digits of an id.
+const ID_DIGITS: usize = 32;
+/// How many of them a label shows: the time and the counter of a version 7 id.
+const LABEL_DIGITS: usize = 16;
+/// The length of an API key's text.
+const KEY_TEXT: usize = PREFIX.len() + ID_DIGITS + 1 + 43;
+
+/// What a caller presented, read and not yet checked against anything stored.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// An API key.
+    ApiKey(ApiKey),
+    /// A ticket, whose signature is still to be verified.
+    Ticket(ticket::Unverified),
+}
+
+/// A text that is no credential. It does not say why and does not repeat it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a credential")]
+pub struct Unrecognised;
+
+impl Credential {
+    /// Reads a credential. Every credential has one spelling; white space around it is refused.
+    pub fn parse(text: &str) -> Result<Credential, Unrecognised> {
+        if text.starts_with(PREFIX) {
+            return ApiKey::parse(text)
+                .map(Credential::ApiKey)
+                .ok_or(Unrecognised);
+        }
+        if text.starts_with(ticket::PREFIX) {
+            return Ticket::parse(text)
+                .map(Credential::Ticket)
+                .map_err(|_| Unrecognised);
+        }
+        Err(Unrecognised)
+    }
+}
+
+/// An API key: a public id, by which its row is found, and a secret, of which the row has the hash.
+#[derive(Clone)]
+pub struct ApiKey {
+    /// The id of the key's row.
+    pub id: Uuid,
+    secret: [u8; 32],
+}
+
+impl ApiKey {
+    /// A key with this id and secret, which ought to come from a strong random source.
+    pub const fn new(id: Uuid, secret: [u8; 32]) -> Self {
+        ApiKey { id, secret }
+    }
+
+    /// The text that the key's holder presents: `tnk_<id>_<secret>`.
+    pub fn to_text(&self) -> String {
+        let secret = URL_SAFE_NO_PAD.encode(self.secret);
+        format!("{PREFIX}{}_{secret}", self.id.simple())
+    }
+
+    /// What is stored of the key: SHA-256 over its id and secret. The secret has 256 random bits,
+    /// so a slow hash would add nothing.
+    pub fn hash(&self) -> [u8; 32] {
+        let mut sha = Sha256::new();
+        sha.update(DOMAIN);
+        sha.update(self.id.as_bytes());
+        sha.update(self.secret);
+        sha.finalize().into()
+    }
+
+    /// Whether `stored` is this key's hash. Takes the same time wherever they differ; a wrong
+    /// length is simply false.
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        self.hash().ct_eq(stored).into()
+    }
+
+    /// The start of the key's text, to recognise it in a list. It has no part of the secret.
+    pub fn label(&self) -> String {
+        let id = self.id.simple().to_string();
+        format!("{PREFIX}{}", id.get(..LABEL_DIGITS).unwrap_or(&id))
+    }
+
+    fn parse(text: &str) -> Option<ApiKey> {
+        if text.len() != KEY_TEXT {
+            return None;
+        }
+        // The secret may have underscores of its own; the id has none.
+        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        let canonical = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+        if id.len() != ID_DIGITS || !id.bytes().all(canonical) {
+            return None;
+        }
+        let id = Uuid::try_parse(id).ok()?;
+        let secret = URL_SAFE_NO_PAD.decode(secret).ok()?.try_into().ok()?;
+        Some(ApiKey { id, secret })
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

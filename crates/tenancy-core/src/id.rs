@@ -1,0 +1,53 @@
+//! Ids: time-ordered uuids (version 7) for everything new, and two that every install shares.
+//!
+//! Version 7 keeps indexes on ids dense, because new rows land at the right end of the tree.
+
+use uuid::Uuid;
+
+/// The platform: the root of the scope tree, the same in every install.
+pub const PLATFORM_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
+
+/// The partner `internal`, made with the platform, that holds the tenants of a plain install.
+pub const INTERNAL_PARTNER_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
+
+/// A new id: version 7, and within one process greater than every id made before it.
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_ids_read_as_documented() {
+        assert_eq!(
+            PLATFORM_ID.to_string(),
+            "00000000-0000-7000-8000-000000000000"
+        );
+        assert_eq!(
+            INTERNAL_PARTNER_ID.to_string(),
+            "00000000-0000-7000-8000-000000000001"
+        );
+    }
+
+    #[test]
+    fn the_fixed_ids_are_well_formed_version_7_and_older_than_any_new_one() {
+        for fixed in [PLATFORM_ID, INTERNAL_PARTNER_ID] {
+            assert_eq!(fixed.get_version_num(), 7);
+            assert_eq!(fixed.get_variant(), uuid::Variant::RFC4122);
+            assert!(fixed < new_id());
+        }
+    }
+
+    #[test]
+    fn new_ids_are_version_7_and_strictly_increase() {
+        let mut last = new_id();
+        for _ in 0..10_000 {
+            let next = new_id();
+            assert_eq!(next.get_version_num(), 7);
+            assert!(next > last, "{next} came after {last}");
+            last = next;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The rules of tenancy that can be stated without a server.
+//!
+//! Nothing here knows PostgreSQL: no SQL, no memory shared with anyone, no clock except the one
+//! that [`id::new_id`] reads. The extension asks these modules for a decision and then acts on
+//! the server. So every rule can be tested alone, by examples and by properties.
+//!
+//! | module | what it decides |
+//! | --- | --- |
+//! | [`id`] | what a new id looks like, and which two ids every install shares |
+//! | [`slug`] | which slugs, external ids and names may be stored |
+//! | [`tree`] | the levels of the scope tree, what may hold what, and the status that results |
+//! | [`permission`] | what a permission is and which one covers which |
+//! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
+//! | [`mac`] | how anything is signed |
+//! | [`token`] | the sealed value of the context setting |
+//! | [`ticket`] | the portable, expiring form of an identity |
+//! | [`credential`] | what a caller may present: an API key or a ticket |
+//! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
+#![forbid(unsafe_code)]
+
+pub mod credential;
+mod excerpt;
+pub mod id;
+pub mod mac;
+pub mod permission;
+pub mod policy;
+pub mod slug;
+pub mod tenants;
+pub mod ticket;
+pub mod token;
+pub mod tree;

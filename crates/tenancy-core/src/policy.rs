@@ -1,0 +1,207 @@
+//! Isolating an application's tables: what `protect()` would do to a table, decided from what the catalogs say about it.
+//!
+//! Nothing here talks to a server. [`plan()`] takes [`TableFacts`] and [`Options`] and gives a [`Plan`] of statements, or the
+//! [`Refusal`]; [`plan_children`] does the same for partitions that came later; [`unplan`] takes everything back.
+
+mod facts;
+mod foreign_keys;
+mod plan;
+mod quote;
+mod refusal;
+mod statements;
+mod undo;
+
+pub use facts::{
+    Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Member, Policy,
+    Registered, Relation, Sequence, TableFacts, View,
+};
+pub use plan::{check_kind, is_isolated, plan, plan_children};
+pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
+pub use refusal::Refusal;
+pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, merge, render, unplan};
+
+use serde::{Deserialize, Serialize};
+
+/// The arguments of `protect()`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// The column that holds the tenant.
+    pub tenant_column: String,
+    /// Add that column if it is missing.
+    #[serde(default)]
+    pub add_column: bool,
+    /// The scope whose rows those without a tenant become.
+    #[serde(default)]
+    pub backfill: Option<String>,
+    /// A column with the user who alone may see the row.
+    #[serde(default)]
+    pub owner_column: Option<String>,
+    /// A column with the project that the row is in.
+    #[serde(default)]
+    pub project_column: Option<String>,
+    /// Rows of the platform and of partners can be read by all below.
+    #[serde(default)]
+    pub shared: bool,
+    /// Leave the index to the caller, to be built concurrently.
+    #[serde(default)]
+    pub concurrently: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+impl Options {
+    /// What of the options stays with the table.
+    #[must_use]
+    pub fn protection(&self) -> Protection {
+        Protection {
+            tenant_column: self.tenant_column.clone(),
+            owner_column: self.owner_column.clone(),
+            project_column: self.project_column.clone(),
+            shared: self.shared,
+        }
+    }
+}
+
+/// What a table is protected with: kept on record, and the same for a table as long as it is protected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protection {
+    /// The column that holds the tenant.
+    pub tenant_column: String,
+    /// A column with the user who alone may see the row.
+    #[serde(default)]
+    pub owner_column: Option<String>,
+    /// A column with the project that the row is in.
+    #[serde(default)]
+    pub project_column: Option<String>,
+    /// Rows of the platform and of partners can be read by all below.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+impl Protection {
+    /// The options in `protect()`'s own words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut out = format!("tenant_column => {}", quote_literal(&self.tenant_column));
+        for (name, value) in [
+            ("owner_column", &self.owner_column),
+            ("project_column", &self.project_column),
+        ] {
+            if let Some(value) = value {
+                out.push_str(&format!(", {name} => {}", quote_literal(value)));
+            }
+        }
+        if self.shared {
+            out.push_str(", shared => true");
+        }
+        out
+    }
+}
+
+/// What a tenant column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyType {
+    /// The id of a scope.
+    Uuid,
+    /// The application's own key.
+    BigInt,
+    /// The application's own key.
+    Integer,
+    /// The application's own key.
+    Text,
+    /// The application's own key.
+    Varchar,
+}
+
+impl KeyType {
+    /// The key type of a column's type, as `format_type` names it.
+    #[must_use]
+    pub fn from_type(name: &str) -> Option<Self> {
+        Some(match name {
+            "uuid" => Self::Uuid,
+            "bigint" => Self::BigInt,
+            "integer" => Self::Integer,
+            "text" => Self::Text,
+            "character varying" => Self::Varchar,
+            _ => return None,
+        })
+    }
+
+    /// Its name in the registry.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::BigInt => "bigint",
+            Self::Integer => "integer",
+            Self::Text => "text",
+            Self::Varchar => "varchar",
+        }
+    }
+}
+
+/// What is to become of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// Execute it.
+    Do,
+    /// It is so already.
+    Skip,
+    /// The caller has to run it, outside of a transaction.
+    Run,
+    /// The caller may want to run it.
+    Advice,
+}
+
+impl StepKind {
+    /// Its name in the result of `protect()`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Do => "do",
+            Self::Skip => "skip",
+            Self::Run => "run",
+            Self::Advice => "advice",
+        }
+    }
+}
+
+/// Who executes a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// The one who called, so that PostgreSQL checks his rights.
+    Invoker,
+    /// The extension's owner: grants on the extension's own objects.
+    Extension,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is to become of it.
+    pub kind: StepKind,
+    /// The SQL; empty where there is nothing to run.
+    pub statement: String,
+    /// What for.
+    pub note: String,
+    /// Who executes it.
+    pub actor: Actor,
+}
+
+/// What to do to a table, in order, and how to take it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// What the tenant column holds.
+    pub key_type: KeyType,
+    /// What stays on record.
+    pub protection: Protection,
+    /// How to restore what was before, for the table and each of its parts.
+    pub undo: Vec<MemberUndo>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! What the catalogs say about a table: the input of planning, read by one query and taken in through serde.
+
+use super::quote::quote_ident;
+use serde::Deserialize;
+use std::fmt;
+
+/// A relation's name, with its schema.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Relation {
+    /// The schema.
+    pub schema: String,
+    /// The name in it.
+    pub name: String,
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.{}",
+            quote_ident(&self.schema),
+            quote_ident(&self.name)
+        )
+    }
+}
+
+/// Everything planning needs to know about a table, its partitions and inheritance children, and what hangs on it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TableFacts {
+    /// The table.
+    pub relation: Relation,
+    /// `pg_class.relkind`.
+    pub kind: String,
+    /// `pg_class.relpersistence`.
+    pub persistence: String,
+    /// In `pg_catalog`, `information_schema` or a toast schema.
+    pub catalog: bool,
+    /// Belongs to this extension.
+    pub own: bool,
+    /// The owning role.
+    pub owner: String,
+    /// Whether row security never applies to the owner (superuser or BYPASSRLS).
+    pub owner_bypasses: bool,
+    /// Whether the owner is a superuser, who needs no grants.
+    pub owner_superuser: bool,
+    /// Whether the invoker has the owner's rights.
+    pub invoker_owns: bool,
+    /// Whether row security filters what the invoker reads of the table now.
+    pub filtered: bool,
+    /// What the table is a partition or an inheritance child of, nearest first.
+    #[serde(default)]
+    pub ancestors: Vec<Ancestor>,
+    /// The tenant column, if the table has it.
+    #[serde(default)]
+    pub tenant: Option<Column>,
+    /// The owner column, if one was named and the table has it.
+    #[serde(default)]
+    pub owner_column: Option<Column>,
+    /// The project column, if one was named and the table has it.
+    #[serde(default)]
+    pub project_column: Option<Column>,
+    /// The table first, then all partitions and children, parents before children.
+    pub members: Vec<Member>,
+    /// Of SELECT, INSERT, UPDATE and DELETE: what `tenancy_app` has on the table.
+    #[serde(default)]
+    pub app_privileges: Vec<String>,
+    /// Whether `tenancy_app` may use the schema.
+    pub app_schema_usage: bool,
+    /// Whether the invoker may grant usage of the schema.
+    pub schema_grantable: bool,
+    /// Sequences behind the table's columns.
+    #[serde(default)]
+    pub sequences: Vec<Sequence>,
+    /// Functions of the extension that `tenancy_app` may execute and the owner may not.
+    #[serde(default)]
+    pub lacking_execute: Vec<Function>,
+    /// Whether the owner may put a foreign key on `tenancy.scopes(id)`.
+    pub references_scopes: bool,
+    /// Roles with rights on the table that may not execute the predicates.
+    #[serde(default)]
+    pub strangers: Vec<String>,
+    /// Views and materialized views that read the table.
+    #[serde(default)]
+    pub views: Vec<View>,
+    /// Foreign keys between the table (or its members) and protected tables, and within the table.
+    #[serde(default)]
+    pub foreign_keys: Vec<ForeignKey>,
+    /// Names of relations that an index made here must not take, per schema.
+    #[serde(default)]
+    pub taken: Vec<Relation>,
+    /// Whether the table has any row; `None` if that cannot be told.
+    #[serde(default)]
+    pub has_rows: Option<bool>,
+    /// Rows whose tenant column is NULL; `None` if that cannot be told.
+    #[serde(default)]
+    pub null_rows: Option<i64>,
+    /// The scope to backfill with, as looked up.
+    #[serde(default)]
+    pub backfill: Option<Backfill>,
+    /// The protection on record.
+    #[serde(default)]
+    pub registered: Option<Registered>,
+}
+
+/// A table above this one in a partition or inheritance tree.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Ancestor {
+    /// Its name.
+    pub relation: Relation,
+    /// Whether it is protected.
+    pub registered: bool,
+}
+
+/// A column of the table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its name as the server deparses it.
+    pub quoted: String,
+    /// `format_type` without a length.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Whether it is a generated or identity column.
+    pub generated: bool,
+    /// Whether equality under its collation is equality of bytes.
+    pub deterministic: bool,
+}
+
+/// The state of a column in one member of the tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ColumnState {
+    /// Declared NOT NULL.
+    pub not_null: bool,
+    /// The default's text.
+    #[serde(default)]
+    pub default: Option<String>,
+}
+
+/// The table itself, a partition or an inheritance child.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub relation: Relation,
+    /// Its direct parent within the tree.
+    #[serde(default)]
+    pub parent: Option<Relation>,
+    /// `pg_class.relkind`.
+    pub kind: String,
+    /// Whether it is a partition (whose indexes and foreign keys come from its root).
+    pub partition: bool,
+    /// Whether the invoker has the owner's rights.
+    pub invoker_owns: bool,
+    /// Row security enabled.
+    pub rls: bool,
+    /// Row security forced on the owner.
+    pub force: bool,
+    /// Policies on it.
+    #[serde(default)]
+    pub policies: Vec<Policy>,
+    /// The tenant column here.
+    #[serde(default)]
+    pub tenant: Option<ColumnState>,
+    /// The owner column here.
+    #[serde(default)]
+    pub owner_column: Option<ColumnState>,
+    /// The project column here.
+    #[serde(default)]
+    pub project_column: Option<ColumnState>,
+    /// Valid, non-partial btree indexes led by the tenant column.
+    #[serde(default)]
+    pub indexes: Vec<String>,
+    /// A foreign key of the tenant column to `tenancy.scopes`.
+    #[serde(default)]
+    pub scope_key: Option<String>,
+    /// Who else than the owner holds TRUNCATE, REFERENCES or TRIGGER.
+    #[serde(default)]
+    pub excess: Vec<Grant>,
+}
+
+/// A row security policy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: String,
+    /// PERMISSIVE or RESTRICTIVE.
+    pub permissive: bool,
+    /// `pg_policy.polcmd`.
+    pub command: String,
+    /// For PUBLIC and nobody else.
+    pub public: bool,
+    /// The deparsed USING expression.
+    #[serde(default)]
+    pub using: Option<String>,
+    /// The deparsed WITH CHECK expression.
+    #[serde(default)]
+    pub check: Option<String>,
+}
+
+/// A privilege that somebody holds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Grant {
+    /// The role; `None` is PUBLIC.
+    #[serde(default)]
+    pub grantee: Option<String>,
+    /// TRUNCATE, REFERENCES or TRIGGER.
+    pub privilege: String,
+    /// Columns, for a column privilege.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// WITH GRANT OPTION.
+    pub grantable: bool,
+}
+
+/// A sequence behind a column.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Sequence {
+    /// Its name.
+    pub relation: Relation,
+    /// Whether `tenancy_app` may use it already.
+    pub app_usage: bool,
+    /// Whether the invoker may grant that.
+    pub invoker_owns: bool,
+}
+
+/// A function of the extension.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// `regprocedure`, schema-qualified.
+    pub signature: String,
+    /// Whether it is leakproof, which the predicates are.
+    pub leakproof: bool,
+}
+
+/// A view or materialized view that reads the table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct View {
+    /// Its name.
+    pub relation: Relation,
+    /// `v` or `m`.
+    pub kind: String,
+    /// Whether it has `security_invoker`.
+    pub security_invoker: bool,
+    /// Whether its owner bypasses row security.
+    pub owner_bypasses: bool,
+    /// Who else than its owner may read it; `None` is PUBLIC.
+    #[serde(default)]
+    pub readers: Vec<Option<String>>,
+}
+
+/// A foreign key between two tables with a tenant column.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ForeignKey {
+    /// The constraint's name.
+    pub name: String,
+    /// The referencing table.
+    pub from: Relation,
+    /// The referenced table.
+    pub to: Relation,
+    /// The referencing columns.
+    pub columns: Vec<String>,
+    /// Whether each may be NULL.
+    pub nullable: Vec<bool>,
+    /// The referenced columns.
+    pub ref_columns: Vec<String>,
+    /// The referencing table's tenant column.
+    pub from_tenant: String,
+    /// Its type.
+    pub from_type: String,
+    /// The referenced table's tenant column.
+    pub to_tenant: String,
+    /// Its type.
+    pub to_type: String,
+    /// `pg_constraint.confmatchtype`.
+    #[serde(rename = "match")]
+    pub match_type: String,
+    /// `pg_constraint.confupdtype`.
+    pub on_update: String,
+    /// `pg_constraint.confdeltype`.
+    pub on_delete: String,
+    /// The column list of ON DELETE SET NULL or SET DEFAULT.
+    #[serde(default)]
+    pub delete_columns: Vec<String>,
+    /// DEFERRABLE.
+    pub deferrable: bool,
+    /// INITIALLY DEFERRED.
+    pub deferred: bool,
+    /// Validated.
+    pub validated: bool,
+    /// Whether a unique index covers the referenced columns with the tenant column.
+    pub unique_exists: bool,
+}
+
+/// The scope that rows without a tenant are given to.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Backfill {
+    /// The scope's id.
+    pub id: String,
+    /// Its level.
+    pub level: String,
+    /// The application's own key for it.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+/// A protection on record.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Registered {
+    /// What it was made with.
+    pub options: super::Protection,
+}
+
+impl TableFacts {
+    /// The table's own entry among the members.
+    #[must_use]
+    pub fn root(&self) -> Option<&Member> {
+        self.members.first()
+    }
+}

@@ -1,0 +1,211 @@
+//! The expressions and policies that isolate a table, as written and as the server deparses them.
+
+use super::facts::{Policy, Relation, TableFacts};
+use super::quote::quote_ident;
+use super::{KeyType, Protection};
+
+/// An expression in SQL, and what `pg_get_expr` makes of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expr {
+    pub sql: String,
+    pub deparsed: String,
+}
+
+/// A policy that a protected table has.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub name: &'static str,
+    permissive: bool,
+    command: &'static str,
+    using: Expr,
+    check: Option<Expr>,
+}
+
+/// Names of the policies, in the order in which they are made.
+pub(super) const POLICIES: [&str; 4] = [
+    "tenancy_access",
+    "tenancy_guard",
+    "tenancy_guard_update",
+    "tenancy_guard_delete",
+];
+
+impl Wanted {
+    /// Whether a policy is this one, unchanged.
+    pub fn is(&self, policy: &Policy) -> bool {
+        policy.name == self.name
+            && policy.permissive == self.permissive
+            && policy.public
+            && policy.command
+                == match self.command {
+                    "UPDATE" => "w",
+                    "DELETE" => "d",
+                    _ => "*",
+                }
+            && policy.using.as_deref() == Some(self.using.deparsed.as_str())
+            && policy.check.as_deref() == self.check.as_ref().map(|c| c.deparsed.as_str())
+    }
+
+    /// The statement that makes it.
+    pub fn create(&self, relation: &Relation) -> String {
+        let check = self
+            .check
+            .as_ref()
+            .map(|c| format!(" WITH CHECK ({})", c.sql))
+            .unwrap_or_default();
+        format!(
+            "CREATE POLICY {} ON {relation} AS {} FOR {} TO PUBLIC USING ({}){check}",
+            self.name,
+            if self.permissive {
+                "PERMISSIVE"
+            } else {
+                "RESTRICTIVE"
+            },
+            self.command,
+            self.using.sql
+        )
+    }
+
+    /// What it is for.
+    pub fn note(&self) -> &'static str {
+        match self.name {
+            "tenancy_access" => "rows of the context's tenants",
+            "tenancy_guard" => "so that no other policy can widen access",
+            "tenancy_guard_update" => "what may only be read is not changed",
+            _ => "what may only be read is not removed",
+        }
+    }
+}
+
+fn conjunction(terms: &[Expr]) -> Expr {
+    let join = |f: fn(&Expr) -> &str| terms.iter().map(f).collect::<Vec<_>>().join(" AND ");
+    let sql = join(|t| &t.sql);
+    let deparsed = join(|t| &t.deparsed);
+    Expr {
+        sql,
+        deparsed: if terms.len() > 1 {
+            format!("({deparsed})")
+        } else {
+            deparsed
+        },
+    }
+}
+
+fn predicate(function: &str, permission: &str, key: KeyType, column: &str, deparsed: &str) -> Expr {
+    let argument = if key == KeyType::Varchar {
+        format!("({deparsed})::text")
+    } else {
+        deparsed.to_owned()
+    };
+    Expr {
+        sql: format!("tenancy.{function}('{permission}', {column})"),
+        deparsed: format!("tenancy.{function}('{permission}'::text, {argument})"),
+    }
+}
+
+/// How the server writes a column of the table: as it said itself, or as we would.
+fn deparsed_name(name: &str, facts: &TableFacts) -> String {
+    [&facts.tenant, &facts.owner_column, &facts.project_column]
+        .into_iter()
+        .flatten()
+        .find(|c| c.name == name)
+        .map_or_else(|| quote_ident(name), |c| c.quoted.clone())
+}
+
+/// The four policies of a table.
+pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType) -> Vec<Wanted> {
+    let column = quote_ident(&protection.tenant_column);
+    let deparsed = deparsed_name(&protection.tenant_column, facts);
+    let reader = if protection.shared { "can_see" } else { "can" };
+    let mut read = vec![predicate(reader, "data:read", key, &column, &deparsed)];
+    let mut write = vec![predicate("can", "data:write", key, &column, &deparsed)];
+    if let Some(owner) = &protection.owner_column {
+        let term = Expr {
+            sql: format!("{} = tenancy.user_id()", quote_ident(owner)),
+            deparsed: format!("({} = tenancy.user_id())", deparsed_name(owner, facts)),
+        };
+        read.push(term.clone());
+        write.push(term);
+    }
+    if let Some(project) = &protection.project_column {
+        let column = quote_ident(project);
+        let deparsed = deparsed_name(project, facts);
+        let term = Expr {
+            sql: format!("tenancy.in_project({column})"),
+            deparsed: format!("tenancy.in_project({deparsed})"),
+        };
+        // In a shared table the rows above a project have no project: they are read as if they were in the selected one.
+        read.push(if protection.shared {
+            Expr {
+                sql: format!("tenancy.in_project(COALESCE({column}, tenancy.project_id()))"),
+                deparsed: format!("tenancy.in_project(COALESCE({deparsed}, tenancy.project_id()))"),
+            }
+        } else {
+            term.clone()
+        });
+        write.push(term);
+    }
+    let (read, write) = (conjunction(&read), conjunction(&write));
+    let [access, guard, update, delete] = POLICIES;
+    let both = |name, permissive| Wanted {
+        name,
+        permissive,
+        command: "ALL",
+        using: read.clone(),
+        check: Some(write.clone()),
+    };
+    let writing = |name, command| Wanted {
+        name,
+        permissive: false,
+        command,
+        using: write.clone(),
+        check: None,
+    };
+    vec![
+        both(access, true),
+        both(guard, false),
+        writing(update, "UPDATE"),
+        writing(delete, "DELETE"),
+    ]
+}
+
+/// The default of a tenant column.
+pub(super) fn tenant_default(key: KeyType) -> &'static str {
+    match key {
+        KeyType::Uuid => "tenancy.tenant_id()",
+        KeyType::BigInt => "tenancy.tenant_key_bigint()",
+        KeyType::Integer => "tenancy.tenant_key_integer()",
+        KeyType::Text | KeyType::Varchar => "tenancy.tenant_key_text()",
+    }
+}
+
+/// The functions that the policies and defaults of a table call, or that the planner may call in their stead.
+pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static str> {
+    let mut out = vec!["can"];
+    let [one, several, visible] = match key {
+        KeyType::Uuid => ["tenant_id", "tenant_ids", "visible_ids"],
+        KeyType::BigInt => [
+            "tenant_key_bigint",
+            "tenant_keys_bigint",
+            "visible_keys_bigint",
+        ],
+        KeyType::Integer => [
+            "tenant_key_integer",
+            "tenant_keys_integer",
+            "visible_keys_integer",
+        ],
+        KeyType::Text | KeyType::Varchar => {
+            ["tenant_key_text", "tenant_keys_text", "visible_keys_text"]
+        }
+    };
+    out.extend([one, several]);
+    if protection.shared {
+        out.extend(["can_see", visible]);
+    }
+    if protection.owner_column.is_some() {
+        out.push("user_id");
+    }
+    if protection.project_column.is_some() {
+        out.extend(["project_id", "in_project"]);
+    }
+    out
+}

@@ -1,0 +1,848 @@
+//! What a plan says, for tables as the catalogs describe them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn rel(name: &str) -> Value {
+    json!({"schema": "app", "name": name})
+}
+
+fn member(name: &str) -> Value {
+    json!({
+        "relation": rel(name), "kind": "r", "partition": false, "invoker_owns": true, "rls": false, "force": false,
+        "tenant": {"not_null": false, "default": null}
+    })
+}
+
+fn column(name: &str, type_name: &str) -> Value {
+    json!({"name": name, "quoted": name, "type": type_name, "generated": false, "deterministic": true})
+}
+
+/// An ordinary table with a uuid tenant column and nothing else.
+fn table() -> Value {
+    json!({
+        "relation": rel("notes"), "kind": "r", "persistence": "p", "catalog": false, "own": false,
+        "owner": "Boss", "owner_bypasses": false, "owner_superuser": false, "invoker_owns": true, "filtered": false,
+        "tenant": column("tenant_id", "uuid"),
+        "members": [member("notes")],
+        "app_schema_usage": false, "schema_grantable": true, "references_scopes": false,
+        "lacking_execute": [
+            {"name": "can", "signature": "tenancy.can(text,uuid)", "leakproof": true},
+            {"name": "authenticate", "signature": "tenancy.authenticate(text)", "leakproof": false}
+        ],
+        "null_rows": 0
+    })
+}
+
+fn with(mut value: Value, changes: &[(&str, Value)]) -> Value {
+    for (path, change) in changes {
+        match value.pointer_mut(path) {
+            Some(at) => *at = change.clone(),
+            None => {
+                let (parent, key) = path.rsplit_once('/').unwrap_or(("", path));
+                if let Some(at) = value.pointer_mut(parent).and_then(Value::as_object_mut) {
+                    at.insert(key.to_owned(), change.clone());
+                }
+            }
+        }
+    }
+    value
+}
+
+fn facts(value: &Value) -> TableFacts {
+    serde_json::from_value(value.clone()).expect("facts")
+}
+
+fn options(value: Value) -> Options {
+    let mut all = json!({"tenant_column": "tenant_id"});
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), value) {
+        all.extend(more);
+    }
+    serde_json::from_value(all).expect("options")
+}
+
+fn planned(value: &Value, opts: Value) -> Plan {
+    plan(&facts(value), &options(opts)).expect("a plan")
+}
+
+fn refused(value: &Value, opts: Value) -> Refusal {
+    plan(&facts(value), &options(opts)).expect_err("a refusal")
+}
+
+fn lines(plan: &Plan) -> Vec<String> {
+    plan.steps
+        .iter()
+        .map(|s| {
+            format!(
+                "{} {}",
+                s.kind.as_str(),
+                if s.statement.is_empty() {
+                    &s.note
+                } else {
+                    &s.statement
+                }
+            )
+        })
+        .collect()
+}
+
+fn done(plan: &Plan) -> Vec<&str> {
+    plan.steps
+        .iter()
+        .filter(|s| s.kind == StepKind::Do)
+        .map(|s| s.statement.as_str())
+        .collect()
+}
+
+#[test]
+fn an_ordinary_table() {
+    let plan = planned(&table(), json!({}));
+    assert_eq!(
+        lines(&plan),
+        [
+            "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET NOT NULL",
+            "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT tenancy.tenant_id()",
+            "do GRANT EXECUTE ON FUNCTION tenancy.can(text,uuid) TO \"Boss\"",
+            "do GRANT REFERENCES (id) ON tenancy.scopes TO \"Boss\"",
+            "do ALTER TABLE app.notes ADD CONSTRAINT notes_tenant_id_tenancy_fkey FOREIGN KEY (tenant_id) REFERENCES tenancy.scopes (id)",
+            "do CREATE INDEX notes_tenant_id_tenancy_idx ON app.notes (tenant_id)",
+            "do ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
+            "do ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
+            "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard ON app.notes AS RESTRICTIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard_update ON app.notes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
+            "do GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes TO tenancy_app",
+            "do GRANT USAGE ON SCHEMA app TO tenancy_app",
+            "skip nobody but the owner holds TRUNCATE, REFERENCES, TRIGGER",
+        ]
+    );
+    assert!(
+        plan.steps
+            .iter()
+            .all(|s| (s.actor == Actor::Extension) == s.statement.contains("TO \"Boss\""))
+    );
+}
+
+#[test]
+fn undo_restores_in_reverse() {
+    let value = with(
+        table(),
+        &[
+            ("/members/0/tenant/default", json!("'50%'::text")),
+            ("/members/0/rls", json!(true)),
+        ],
+    );
+    let plan = planned(&value, json!({}));
+    let protected = with(
+        value,
+        &[
+            ("/members/0/force", json!(true)),
+            ("/members/0/tenant/not_null", json!(true)),
+            (
+                "/members/0/policies",
+                json!([{"name": "tenancy_guard", "permissive": false, "command": "*", "public": true}]),
+            ),
+        ],
+    );
+    let back = unplan(
+        &facts(&protected),
+        &plan.protection,
+        &plan.undo,
+        &Unprotect::default(),
+    )
+    .expect("a plan");
+    assert_eq!(
+        lines(&back),
+        [
+            "do DROP POLICY tenancy_guard ON app.notes",
+            "skip ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
+            "do ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY",
+            "do REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes FROM tenancy_app",
+            "do REVOKE USAGE ON SCHEMA app FROM tenancy_app",
+            "do DROP INDEX IF EXISTS app.notes_tenant_id_tenancy_idx",
+            "do ALTER TABLE app.notes DROP CONSTRAINT IF EXISTS notes_tenant_id_tenancy_fkey",
+            "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT '50%'::text",
+            "do ALTER TABLE app.notes ALTER COLUMN tenant_id DROP NOT NULL",
+        ]
+    );
+    let gone = Unprotect {
+        schema_in_use: true,
+        gone: vec![Needs {
+            kind: "column".into(),
+            name: "tenant_id".into(),
+        }],
+        ..Unprotect::default()
+    };
+    let back = unplan(&facts(&protected), &plan.protection, &plan.undo, &gone).expect("a plan");
+    let skipped = back
+        .steps
+        .iter()
+        .filter(|s| s.kind == StepKind::Skip)
+        .count();
+    assert_eq!(skipped, 4, "{:?}", lines(&back));
+}
+
+/// The table as the plan leaves it.
+fn protected() -> Value {
+    let policy = |name: &str, permissive: bool, command: &str, using: &str, check: Option<&str>| {
+        json!({"name": name, "permissive": permissive, "command": command, "public": true,
+               "using": format!("tenancy.can('data:{using}'::text, tenant_id)"),
+               "check": check.map(|c| format!("tenancy.can('data:{c}'::text, tenant_id)"))})
+    };
+    with(
+        table(),
+        &[
+            ("/members/0/rls", json!(true)),
+            ("/members/0/force", json!(true)),
+            (
+                "/members/0/tenant",
+                json!({"not_null": true, "default": "tenancy.tenant_id()"}),
+            ),
+            ("/members/0/scope_key", json!("fk")),
+            ("/members/0/indexes", json!(["idx"])),
+            (
+                "/members/0/policies",
+                json!([
+                    policy("tenancy_access", true, "*", "read", Some("write")),
+                    policy("tenancy_guard", false, "*", "read", Some("write")),
+                    policy("tenancy_guard_update", false, "w", "write", None),
+                    policy("tenancy_guard_delete", false, "d", "write", None),
+                ]),
+            ),
+            (
+                "/app_privileges",
+                json!(["SELECT", "INSERT", "UPDATE", "DELETE"]),
+            ),
+            ("/app_schema_usage", json!(true)),
+            ("/references_scopes", json!(true)),
+            ("/lacking_execute", json!([])),
+            (
+                "/registered",
+                json!({"options": {"tenant_column": "tenant_id"}}),
+            ),
+        ],
+    )
+}
+
+#[test]
+fn twice_is_once() {
+    let plan = planned(&protected(), json!({}));
+    assert_eq!(done(&plan), [""; 0]);
+    assert!(plan.steps.iter().all(|s| s.kind == StepKind::Skip));
+    assert!(is_isolated(&facts(&protected())));
+    let planned =
+        plan_children(&facts(&protected()), &options(json!({})).protection()).expect("a plan");
+    assert_eq!(planned.steps, []);
+}
+
+#[test]
+fn what_was_removed_by_hand_comes_back() {
+    let broken = with(
+        protected(),
+        &[
+            ("/members/0/force", json!(false)),
+            ("/members/0/policies/0/using", json!("true")),
+            ("/members/0/policies/3/name", json!("mine")),
+            ("/members/0/policies/3/permissive", json!(true)),
+        ],
+    );
+    let plan = planned(&broken, json!({}));
+    assert_eq!(
+        done(&plan),
+        [
+            "ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
+            "DROP POLICY tenancy_access ON app.notes",
+            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
+            "CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
+        ]
+    );
+    assert!(lines(&plan).contains(&"advice DROP POLICY mine ON app.notes".to_owned()));
+}
+
+#[test]
+fn the_first_record_of_a_thing_stays() {
+    let first = vec![UndoItem {
+        key: "rls".into(),
+        sql: "one".into(),
+        needs: None,
+    }];
+    let second = [
+        UndoItem {
+            key: "rls".into(),
+            sql: "two".into(),
+            needs: None,
+        },
+        UndoItem {
+            key: "fk:a".into(),
+            sql: "three".into(),
+            needs: None,
+        },
+    ];
+    let merged = merge(first, &second);
+    assert_eq!(
+        merged.iter().map(|i| i.sql.as_str()).collect::<Vec<_>>(),
+        ["one", "three"]
+    );
+}
+
+#[test]
+fn owner_project_and_shared() {
+    let columns = with(
+        table(),
+        &[
+            ("/owner_column", column("user", "uuid")),
+            ("/project_column", column("project_id", "uuid")),
+        ],
+    );
+    let plan = planned(
+        &columns,
+        json!({"owner_column": "user", "project_column": "project_id"}),
+    );
+    assert!(done(&plan).iter().any(|s| s.contains(
+        "USING (tenancy.can('data:read', tenant_id) AND \"user\" = tenancy.user_id() AND tenancy.in_project(project_id))"
+    )));
+    assert!(
+        done(&plan)
+            .contains(&"ALTER TABLE app.notes ALTER COLUMN \"user\" SET DEFAULT tenancy.user_id()")
+    );
+    assert!(done(&plan).contains(
+        &"ALTER TABLE app.notes ALTER COLUMN project_id SET DEFAULT tenancy.project_id()"
+    ));
+
+    let plan = planned(
+        &columns,
+        json!({"project_column": "project_id", "shared": true}),
+    );
+    assert!(done(&plan).iter().any(|s| s.contains(
+        "USING (tenancy.can_see('data:read', tenant_id) AND tenancy.in_project(COALESCE(project_id, tenancy.project_id()))) WITH CHECK (tenancy.can('data:write', tenant_id) AND tenancy.in_project(project_id))"
+    )));
+}
+
+#[test]
+fn keys_of_the_application() {
+    for (type_name, default) in [
+        ("bigint", "tenancy.tenant_key_bigint()"),
+        ("integer", "tenancy.tenant_key_integer()"),
+        ("text", "tenancy.tenant_key_text()"),
+        ("character varying", "tenancy.tenant_key_text()"),
+    ] {
+        let value = with(
+            table(),
+            &[("/tenant/type", json!(type_name)), ("/null_rows", json!(2))],
+        );
+        assert_eq!(
+            refused(&value, json!({})).to_string(),
+            "tenant column tenant_id of app.notes is NULL in 2 rows"
+        );
+        let backfill = json!({"backfill": "x"});
+        let with_scope = |external: Value| {
+            with(
+                value.clone(),
+                &[(
+                    "/backfill",
+                    json!({"id": "x", "level": "tenant", "external_id": external}),
+                )],
+            )
+        };
+        let plan = planned(&with_scope(json!("17")), backfill.clone());
+        let literal = if type_name.contains("int") {
+            "17"
+        } else {
+            "'17'"
+        };
+        assert_eq!(
+            done(&plan)[0],
+            format!("UPDATE app.notes SET tenant_id = {literal} WHERE tenant_id IS NULL")
+        );
+        assert!(done(&plan).contains(
+            &format!("ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT {default}").as_str()
+        ));
+        assert!(
+            !done(&plan)
+                .iter()
+                .any(|s| s.contains("FOREIGN KEY") || s.contains("REFERENCES"))
+        );
+        assert_eq!(
+            refused(&with_scope(Value::Null), backfill.clone()).sqlstate(),
+            "22023"
+        );
+        if type_name.contains("int") {
+            assert_eq!(
+                refused(&with_scope(json!("17; drop")), backfill).sqlstate(),
+                "22023"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_column_is_added() {
+    let bare = with(
+        table(),
+        &[
+            ("/tenant", Value::Null),
+            ("/members/0/tenant", Value::Null),
+            ("/null_rows", Value::Null),
+        ],
+    );
+    let hint = refused(&bare, json!({})).hint().unwrap_or_default();
+    assert!(hint.contains("add_column => true"), "{hint}");
+    let full = with(bare.clone(), &[("/has_rows", json!(true))]);
+    let hint = refused(&full, json!({"add_column": true}))
+        .hint()
+        .unwrap_or_default();
+    assert!(hint.contains("backfill"), "{hint}");
+    assert!(matches!(
+        refused(&bare, json!({"add_column": true})),
+        Refusal::NeedsBackfill { .. }
+    ));
+
+    let empty = with(bare, &[("/has_rows", json!(false))]);
+    let plan = planned(&empty, json!({"add_column": true}));
+    assert_eq!(
+        done(&plan)[0],
+        "ALTER TABLE app.notes ADD COLUMN tenant_id uuid NOT NULL"
+    );
+
+    let filled = with(
+        full,
+        &[(
+            "/backfill",
+            json!({"id": "00000000-0000-7000-8000-00000000000a", "level": "tenant"}),
+        )],
+    );
+    let plan = planned(&filled, json!({"add_column": true, "backfill": "x"}));
+    assert_eq!(
+        done(&plan)[0],
+        "ALTER TABLE app.notes ADD COLUMN tenant_id uuid NOT NULL DEFAULT '00000000-0000-7000-8000-00000000000a'"
+    );
+    for (drop_column, expected) in [(false, StepKind::Skip), (true, StepKind::Do)] {
+        let how = Unprotect {
+            drop_column,
+            ..Unprotect::default()
+        };
+        let back = unplan(&facts(&table()), &plan.protection, &plan.undo, &how).expect("a plan");
+        let last = back.steps.last().expect("a step");
+        assert_eq!(
+            last.statement,
+            "ALTER TABLE app.notes DROP COLUMN tenant_id"
+        );
+        assert_eq!(last.kind, expected);
+    }
+}
+
+fn partitioned() -> Value {
+    let part = |name: &str, kind: &str, parent: &str| {
+        with(
+            member(name),
+            &[
+                ("/kind", json!(kind)),
+                ("/partition", json!(true)),
+                ("/parent", rel(parent)),
+            ],
+        )
+    };
+    with(
+        table(),
+        &[
+            ("/kind", json!("p")),
+            (
+                "/members",
+                json!([
+                    with(member("notes"), &[("/kind", json!("p"))]),
+                    part("notes_1", "r", "notes"),
+                    part("notes_2", "p", "notes"),
+                    part("notes_2a", "r", "notes_2"),
+                ]),
+            ),
+        ],
+    )
+}
+
+#[test]
+fn partitions_are_isolated_too() {
+    let plan = planned(&partitioned(), json!({}));
+    for part in ["notes", "notes_1", "notes_2", "notes_2a"] {
+        let policies = done(&plan)
+            .iter()
+            .filter(|s| s.starts_with("CREATE POLICY") && s.contains(&format!(" ON app.{part} AS")))
+            .count();
+        assert_eq!(policies, 4, "{part}");
+    }
+    assert_eq!(
+        done(&plan)
+            .iter()
+            .filter(|s| s.contains("FOREIGN KEY"))
+            .count(),
+        1
+    );
+    assert_eq!(
+        done(&plan).iter().filter(|s| s.contains("INDEX")).count(),
+        1
+    );
+
+    let later =
+        plan_children(&facts(&partitioned()), &options(json!({})).protection()).expect("a plan");
+    assert_eq!(later.steps.len(), 3 * 6);
+    assert_eq!(later.undo.len(), 3);
+}
+
+#[test]
+fn an_index_built_concurrently() {
+    let plan = planned(&table(), json!({"concurrently": true}));
+    assert!(
+        lines(&plan).contains(
+            &"run CREATE INDEX CONCURRENTLY notes_tenant_id_tenancy_idx ON app.notes (tenant_id)"
+                .to_owned()
+        )
+    );
+    let plan = planned(&partitioned(), json!({"concurrently": true}));
+    let run: Vec<_> = plan
+        .steps
+        .iter()
+        .filter(|s| s.kind == StepKind::Run)
+        .map(|s| s.statement.as_str())
+        .collect();
+    assert_eq!(
+        run,
+        [
+            "CREATE INDEX notes_tenant_id_tenancy_idx ON ONLY app.notes (tenant_id)",
+            "CREATE INDEX CONCURRENTLY notes_1_tenant_id_tenancy_idx ON app.notes_1 (tenant_id)",
+            "CREATE INDEX notes_2_tenant_id_tenancy_idx ON ONLY app.notes_2 (tenant_id)",
+            "CREATE INDEX CONCURRENTLY notes_2a_tenant_id_tenancy_idx ON app.notes_2a (tenant_id)",
+            "ALTER INDEX app.notes_2_tenant_id_tenancy_idx ATTACH PARTITION app.notes_2a_tenant_id_tenancy_idx",
+            "ALTER INDEX app.notes_tenant_id_tenancy_idx ATTACH PARTITION app.notes_2_tenant_id_tenancy_idx",
+            "ALTER INDEX app.notes_tenant_id_tenancy_idx ATTACH PARTITION app.notes_1_tenant_id_tenancy_idx",
+        ]
+    );
+    let taken = with(
+        table(),
+        &[("/taken", json!([rel("notes_tenant_id_tenancy_idx")]))],
+    );
+    assert!(
+        done(&planned(&taken, json!({})))
+            .contains(&"CREATE INDEX notes_tenant_id_tenancy_idx1 ON app.notes (tenant_id)")
+    );
+}
+
+#[test]
+fn rights_that_bypass_are_taken_and_given_back() {
+    let value = with(
+        table(),
+        &[(
+            "/members/0/excess",
+            json!([
+                {"grantee": null, "privilege": "TRIGGER", "grantable": false},
+                {"grantee": "r%1$s", "privilege": "TRUNCATE", "grantable": true},
+                {"grantee": "r%1$s", "privilege": "REFERENCES", "columns": ["id", "x y"], "grantable": false},
+            ]),
+        )],
+    );
+    let plan = planned(&value, json!({}));
+    assert!(done(&plan).contains(
+        &"REVOKE TRUNCATE, REFERENCES, TRIGGER ON TABLE app.notes FROM PUBLIC, \"r%1$s\" CASCADE"
+    ));
+    let back = unplan(
+        &facts(&value),
+        &plan.protection,
+        &plan.undo,
+        &Unprotect::default(),
+    )
+    .expect("a plan");
+    let done = done(&back);
+    assert!(done.contains(&"GRANT TRIGGER ON TABLE app.notes TO PUBLIC"));
+    assert!(done.contains(&"GRANT TRUNCATE ON TABLE app.notes TO \"r%1$s\" WITH GRANT OPTION"));
+    assert!(done.contains(&"GRANT REFERENCES (id, \"x y\") ON TABLE app.notes TO \"r%1$s\""));
+}
+
+#[test]
+fn refusals() {
+    let cases: &[(&str, Value, Value, &str, &str)] = &[
+        (
+            "/kind",
+            json!("v"),
+            json!({}),
+            "42809",
+            "app.notes is a view and cannot be isolated by itself",
+        ),
+        (
+            "/kind",
+            json!("m"),
+            json!({}),
+            "42809",
+            "app.notes is a materialized view and cannot be isolated",
+        ),
+        (
+            "/kind",
+            json!("f"),
+            json!({}),
+            "42809",
+            "app.notes is a foreign table and cannot be isolated",
+        ),
+        (
+            "/kind",
+            json!("S"),
+            json!({}),
+            "42809",
+            "app.notes is a sequence, not a table",
+        ),
+        (
+            "/catalog",
+            json!(true),
+            json!({}),
+            "42809",
+            "app.notes is a system catalog",
+        ),
+        (
+            "/own",
+            json!(true),
+            json!({}),
+            "42809",
+            "app.notes belongs to the extension tenancy",
+        ),
+        (
+            "/persistence",
+            json!("t"),
+            json!({}),
+            "42809",
+            "app.notes is a temporary table",
+        ),
+        (
+            "/invoker_owns",
+            json!(false),
+            json!({}),
+            "42501",
+            "must be owner of table app.notes",
+        ),
+        (
+            "/members/0/invoker_owns",
+            json!(false),
+            json!({}),
+            "42501",
+            "must be owner of table app.notes",
+        ),
+        (
+            "/members/0/kind",
+            json!("f"),
+            json!({}),
+            "42809",
+            "app.notes, part of app.notes, is a foreign table and cannot be isolated",
+        ),
+        (
+            "/ancestors",
+            json!([{"relation": rel("a"), "registered": false}, {"relation": rel("b"), "registered": false}]),
+            json!({}),
+            "22023",
+            "app.notes is a part of app.b, which is not protected",
+        ),
+        (
+            "/tenant",
+            Value::Null,
+            json!({}),
+            "22023",
+            "column tenant_id of app.notes does not exist",
+        ),
+        (
+            "/tenant/type",
+            json!("smallint"),
+            json!({}),
+            "22023",
+            "tenant column tenant_id of app.notes has type smallint",
+        ),
+        (
+            "/tenant/deterministic",
+            json!(false),
+            json!({}),
+            "22023",
+            "tenant column tenant_id of app.notes has a nondeterministic collation",
+        ),
+        (
+            "/tenant/generated",
+            json!(true),
+            json!({}),
+            "22023",
+            "tenant column tenant_id of app.notes is generated",
+        ),
+        (
+            "/null_rows",
+            json!(1),
+            json!({}),
+            "22023",
+            "tenant column tenant_id of app.notes is NULL in 1 row",
+        ),
+        (
+            "/own",
+            json!(false),
+            json!({"owner_column": "o"}),
+            "22023",
+            "owner_column o of app.notes does not exist",
+        ),
+        (
+            "/project_column",
+            column("p", "text"),
+            json!({"project_column": "p"}),
+            "22023",
+            "project_column p of app.notes has type text, not uuid",
+        ),
+        (
+            "/own",
+            json!(false),
+            json!({"owner_column": "tenant_id"}),
+            "22023",
+            "column tenant_id is named for two things",
+        ),
+        (
+            "/own",
+            json!(false),
+            json!({"owner_column": "o", "shared": true}),
+            "22023",
+            "shared and owner_column contradict each other",
+        ),
+        (
+            "/backfill",
+            json!({"id": "x", "level": "user"}),
+            json!({"backfill": "x"}),
+            "22023",
+            "rows cannot be given to a scope of level user",
+        ),
+        (
+            "/registered",
+            json!({"options": {"tenant_column": "tenant_id", "shared": true}}),
+            json!({}),
+            "42710",
+            "app.notes is already protected with other options",
+        ),
+    ];
+    for (path, change, opts, sqlstate, message) in cases {
+        let refusal = refused(&with(table(), &[(path, change.clone())]), opts.clone());
+        assert_eq!(refusal.to_string(), *message);
+        assert_eq!(refusal.sqlstate(), *sqlstate, "{message}");
+    }
+    let different = refused(
+        &with(
+            table(),
+            &[(
+                "/registered",
+                json!({"options": {"tenant_column": "t'x", "shared": true}}),
+            )],
+        ),
+        json!({}),
+    );
+    assert_eq!(
+        different.detail().as_deref(),
+        Some("It is protected with tenant_column => 't''x', shared => true.")
+    );
+}
+
+fn key(changes: &[(&str, Value)]) -> Value {
+    with(
+        json!({
+            "name": "notes_book_fkey", "from": rel("notes"), "to": rel("books"), "columns": ["book"], "nullable": [true],
+            "ref_columns": ["id"], "from_tenant": "tenant_id", "from_type": "uuid", "to_tenant": "tenant", "to_type": "uuid",
+            "match": "s", "on_update": "a", "on_delete": "a", "delete_columns": [], "deferrable": false, "deferred": false,
+            "validated": true, "unique_exists": false
+        }),
+        changes,
+    )
+}
+
+fn advice(keys: &[Value]) -> Vec<String> {
+    planned(&with(table(), &[("/foreign_keys", json!(keys))]), json!({}))
+        .steps
+        .into_iter()
+        .filter(|s| s.kind == StepKind::Advice)
+        .map(|s| s.statement)
+        .collect()
+}
+
+#[test]
+fn foreign_keys_get_the_tenant() {
+    let found = advice(&[key(&[]), key(&[("/name", json!("again"))])]);
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[0], "ALTER TABLE app.books ADD UNIQUE (tenant, id)");
+    assert_eq!(
+        found[1],
+        "DO $tenancy$\nBEGIN\n  PERFORM tenancy.maintenance('foreign key notes_book_fkey of app.notes');\n  ALTER TABLE app.notes\n    DROP CONSTRAINT notes_book_fkey,\n    ADD CONSTRAINT notes_book_fkey FOREIGN KEY (tenant_id, book) REFERENCES app.books (tenant, id);\nEND\n$tenancy$"
+    );
+    let clauses = |changes: &[(&str, Value)]| {
+        let mut all = vec![("/unique_exists", json!(true))];
+        all.extend(changes.iter().cloned());
+        let found = advice(&[key(&all)]);
+        let rest = found[0]
+            .split_once("(tenant, id)")
+            .map(|(_, r)| r.to_owned())
+            .unwrap_or_default();
+        rest.replace(";\nEND\n$tenancy$", "")
+    };
+    assert_eq!(
+        clauses(&[("/on_delete", json!("n"))]),
+        " ON DELETE SET NULL (book)"
+    );
+    assert_eq!(
+        clauses(&[("/on_delete", json!("c")), ("/on_update", json!("c"))]),
+        " ON DELETE CASCADE ON UPDATE CASCADE"
+    );
+    assert_eq!(clauses(&[("/on_update", json!("n"))]), "");
+    assert_eq!(clauses(&[("/match", json!("f"))]), "");
+    assert_eq!(
+        clauses(&[("/match", json!("f")), ("/nullable", json!([false]))]),
+        " MATCH FULL"
+    );
+    assert_eq!(
+        clauses(&[
+            ("/deferrable", json!(true)),
+            ("/deferred", json!(true)),
+            ("/validated", json!(false))
+        ]),
+        " DEFERRABLE INITIALLY DEFERRED NOT VALID"
+    );
+    // Two columns, all or nothing.
+    let found = advice(&[key(&[
+        ("/match", json!("f")),
+        ("/columns", json!(["a", "b"])),
+        ("/nullable", json!([true, true])),
+        ("/ref_columns", json!(["x", "y"])),
+        ("/unique_exists", json!(true)),
+    ])]);
+    assert!(
+        found[0].contains("ADD CHECK (pg_catalog.num_nulls(a, b) IN (0, 2))"),
+        "{}",
+        found[0]
+    );
+    // With the tenant in it already, or a pair that cannot be.
+    let carries = key(&[
+        ("/columns", json!(["tenant_id", "book"])),
+        ("/ref_columns", json!(["tenant", "id"])),
+    ]);
+    assert_eq!(advice(&[carries]), [""; 0]);
+    assert_eq!(advice(&[key(&[("/to_type", json!("bigint"))])]), [""]);
+}
+
+proptest! {
+    #[test]
+    fn a_template_gives_back_what_it_was_made_of(sql in "[^\0]{0,40}", name in "[^\0]{1,20}") {
+        let relation = Relation { schema: "s".into(), name };
+        let template = format!("%1$s {}", undo::escape(&sql));
+        prop_assert_eq!(render(&template, &relation).ok(), Some(format!("{relation} {sql}")));
+    }
+
+    /// Whatever the names, no statement holds one that is not quoted.
+    #[test]
+    fn names_are_quoted_everywhere(name in "[a-z]{1,8}[\"'; A-Z$]{1,8}") {
+        let value = with(table(), &[
+            ("/relation/name", json!(name)), ("/relation/schema", json!(name)), ("/owner", json!(name)),
+            ("/members/0/relation", json!({"schema": name, "name": name})), ("/tenant/name", json!(name)),
+        ]);
+        let plan = plan(&facts(&value), &options(json!({"tenant_column": name}))).expect("a plan");
+        let quoted = quote_ident(&name);
+        for step in plan.steps {
+            let left = step.statement.replace(&quoted, "");
+            let left = left.replace(&quoted[1..quoted.len() - 1], "");
+            prop_assert!(!left.contains(&name), "{}", step.statement);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Taking a protection back.
+
+use super::facts::{Column, ColumnState, Member, Relation, TableFacts};
+use super::statements::POLICIES;
+use super::{Actor, KeyType, Plan, Protection, Refusal, Step, StepKind};
+use serde::{Deserialize, Serialize};
+
+/// How to restore what was before, for one table of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberUndo {
+    /// The table, as it is named now.
+    pub relation: Relation,
+    /// What to run.
+    pub items: Vec<UndoItem>,
+}
+
+/// One thing to restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoItem {
+    /// What it restores. The first record of a thing holds: it is how it was before any protection.
+    pub key: String,
+    /// The statement, in the manner of `format()`: `%1$s` is the table, `%%` a percent sign.
+    pub sql: String,
+    /// What must still be there for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs: Option<Needs>,
+}
+
+/// Something a statement refers to that may be gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Needs {
+    /// `schema`, `sequence`, `role` or `column`.
+    pub kind: String,
+    /// Its name: quoted for schemas and sequences, plain for roles and columns.
+    pub name: String,
+}
+
+impl UndoItem {
+    pub(super) fn new(key: impl Into<String>, sql: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            sql: sql.into(),
+            needs: None,
+        }
+    }
+
+    pub(super) fn needing(mut self, kind: &str, name: &str) -> Self {
+        self.needs = Some(Needs {
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+        });
+        self
+    }
+
+    fn rank(&self) -> u8 {
+        match self.key.split(':').next().unwrap_or_default() {
+            "rls" => 0,
+            "force" => 1,
+            "app" | "sequence" | "schema" => 2,
+            "regrant" => 3,
+            "index" => 4,
+            "fk" => 5,
+            "default" => 6,
+            "notnull" => 7,
+            _ => 8,
+        }
+    }
+}
+
+/// A piece of SQL as it may stand in a template.
+pub(super) fn escape(sql: &str) -> String {
+    sql.replace('%', "%%")
+}
+
+/// The statement of a template for a table.
+///
+/// # Errors
+/// If it is not a template.
+pub fn render(template: &str, relation: &Relation) -> Result<String, Refusal> {
+    let mut out = String::with_capacity(template.len() + 32);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        rest = if let Some(after) = after.strip_prefix('%') {
+            out.push('%');
+            after
+        } else if let Some(after) = after.strip_prefix("1$s") {
+            out.push_str(&relation.to_string());
+            after
+        } else {
+            return Err(Refusal::BadRecord {
+                table: relation.to_string(),
+                reason: format!("not a template: {template}"),
+            });
+        };
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Adds a new record to an old one: what was recorded first stays.
+#[must_use]
+pub fn merge(old: Vec<UndoItem>, new: &[UndoItem]) -> Vec<UndoItem> {
+    let mut out = old;
+    for item in new {
+        if !out.iter().any(|o| o.key == item.key) {
+            out.push(item.clone());
+        }
+    }
+    out
+}
+
+/// What `unprotect()` was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Unprotect {
+    /// Drop a column that `protect()` added.
+    pub drop_column: bool,
+    /// Other protected tables live in the same schema, and need its USAGE.
+    pub schema_in_use: bool,
+    /// What is gone of the things that the records need.
+    pub gone: Vec<Needs>,
+}
+
+/// How to take a protection off: the policies go, and what was before comes back.
+///
+/// # Errors
+/// If the invoker does not own the table, or its record cannot be read.
+pub fn unplan(
+    facts: &TableFacts,
+    protection: &Protection,
+    undo: &[MemberUndo],
+    how: &Unprotect,
+) -> Result<Plan, Refusal> {
+    if !facts.invoker_owns {
+        return Err(Refusal::NotOwner {
+            table: facts.relation.to_string(),
+        });
+    }
+    let mut steps = Vec::new();
+    let mut push = |kind, statement: String, note: &str| {
+        steps.push(Step {
+            kind,
+            statement,
+            note: note.to_owned(),
+            actor: Actor::Invoker,
+        });
+    };
+    for member in &facts.members {
+        for name in POLICIES {
+            if member.policies.iter().any(|p| p.name == name) {
+                push(
+                    StepKind::Do,
+                    format!("DROP POLICY {name} ON {}", member.relation),
+                    "made by protect()",
+                );
+            }
+        }
+    }
+    let mut items: Vec<(u8, usize, &Member, UndoItem)> = Vec::new();
+    for (i, member) in facts.members.iter().enumerate() {
+        let recorded = undo
+            .iter()
+            .find(|u| u.relation == member.relation)
+            .map_or(&[][..], |u| &u.items);
+        for item in recorded {
+            items.push((item.rank(), i, member, item.clone()));
+        }
+        // A part that came without a record was an ordinary table.
+        for (key, verb) in [("rls", "DISABLE"), ("force", "NO FORCE")] {
+            if !recorded.iter().any(|r| r.key == key) {
+                let item =
+                    UndoItem::new(key, format!("ALTER TABLE %1$s {verb} ROW LEVEL SECURITY"));
+                items.push((item.rank(), i, member, item));
+            }
+        }
+    }
+    items.sort_by_key(|(rank, i, _, _)| (*rank, *i));
+    for (_, i, member, item) in &items {
+        let statement = render(&item.sql, &member.relation)?;
+        let kind = item.key.split(':').next().unwrap_or_default();
+        if item.needs.as_ref().is_some_and(|n| how.gone.contains(n)) {
+            push(StepKind::Skip, statement, "what it refers to is gone");
+        } else if kind == "schema" && how.schema_in_use {
+            push(
+                StepKind::Skip,
+                statement,
+                "other protected tables are in the schema",
+            );
+        } else if kind == "column" && !how.drop_column {
+            push(
+                StepKind::Skip,
+                statement,
+                "protect() added the column; it stays unless drop_column => true",
+            );
+        } else if so_already(facts, member, *i == 0, item) {
+            push(StepKind::Skip, statement, "as it was before");
+        } else {
+            push(StepKind::Do, statement, "as it was before");
+        }
+    }
+    let key_type = facts
+        .tenant
+        .as_ref()
+        .and_then(|c: &Column| KeyType::from_type(&c.type_name))
+        .unwrap_or(KeyType::Uuid);
+    Ok(Plan {
+        steps,
+        key_type,
+        protection: protection.clone(),
+        undo: Vec::new(),
+    })
+}
+
+/// Whether what an item restores is so already. Defaults are compared by whoever executes: they are cheap to set.
+fn so_already(facts: &TableFacts, member: &Member, root: bool, item: &UndoItem) -> bool {
+    match item.key.as_str() {
+        "rls" => member.rls != item.sql.contains(" DISABLE "),
+        "force" => member.force != item.sql.contains(" NO FORCE "),
+        // A statement on the table reaches its parts, and may change what they say now.
+        "notnull" => {
+            root && facts.members.len() == 1
+                && member.tenant.as_ref().is_some_and(|t: &ColumnState| {
+                    t.not_null == item.sql.ends_with(" SET NOT NULL")
+                })
+        }
+        _ => false,
+    }
+}

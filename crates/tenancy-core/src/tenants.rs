@@ -1,0 +1,180 @@
+//! The set of tenants that a principal may touch: built once, asked for every row.
+//!
+//! Rows name their tenant by its uuid or, in tables that were there first, by the tenant's
+//! external id as a text or an integer. So the set answers in all three. Asking allocates
+//! nothing; a set of one compares, a larger one looks up a hash.
+
+use foldhash::{HashSet, HashSetExt};
+use std::hash::Hash;
+use std::mem::size_of;
+use uuid::Uuid;
+
+/// A tenant, as far as a row can name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// The tenant's id.
+    pub id: Uuid,
+    /// Its id in the identity provider, if it has one.
+    pub external_id: Option<String>,
+}
+
+/// The tenants that a principal may touch.
+#[derive(Clone, Debug, Default)]
+pub struct TenantSet {
+    /// The tenant, if there is exactly one.
+    single: Option<Tenant>,
+    ids: Vec<Uuid>,
+    ints: Vec<i64>,
+    texts: Vec<String>,
+    /// The same again, for sets of more than one.
+    id_set: HashSet<u128>,
+    int_set: HashSet<i64>,
+    text_set: HashSet<Box<[u8]>>,
+}
+
+impl TenantSet {
+    /// The set of these tenants. Of several rows with one id, the first counts.
+    pub fn new(mut rows: Vec<Tenant>) -> Self {
+        rows.sort_by_key(|tenant| tenant.id);
+        rows.dedup_by_key(|tenant| tenant.id);
+        let single = match rows.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        let ids: Vec<Uuid> = rows.iter().map(|tenant| tenant.id).collect();
+        let ints = sorted(rows.iter().filter_map(int_key).collect());
+        let texts = sorted(rows.into_iter().filter_map(|t| t.external_id).collect());
+        TenantSet {
+            id_set: hashed(&ids, |id| key_of(id.as_bytes())),
+            int_set: hashed(&ints, |int| *int),
+            text_set: hashed(&texts, |text| text.as_bytes().into()),
+            single,
+            ids,
+            ints,
+            texts,
+        }
+    }
+
+    /// How many tenants there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The tenant, if there is exactly one.
+    pub fn single(&self) -> Option<&Tenant> {
+        self.single.as_ref()
+    }
+
+    /// Whether a tenant with this id is in the set.
+    pub fn contains_id(&self, id: &[u8; 16]) -> bool {
+        match self.ids.as_slice() {
+            [] => false,
+            [only] => only.as_bytes() == id,
+            _ => self.id_set.contains(&key_of(id)),
+        }
+    }
+
+    /// Whether a tenant whose external id is this integer is in the set.
+    pub fn contains_int(&self, int: i64) -> bool {
+        match self.ints.as_slice() {
+            [] => false,
+            [only] => *only == int,
+            _ => self.int_set.contains(&int),
+        }
+    }
+
+    /// Whether a tenant whose external id has these bytes is in the set.
+    pub fn contains_text(&self, text: &[u8]) -> bool {
+        match self.texts.as_slice() {
+            [] => false,
+            [only] => only.as_bytes() == text,
+            _ => self.text_set.contains(text),
+        }
+    }
+
+    /// The ids, sorted by their bytes.
+    pub fn ids(&self) -> &[Uuid] {
+        &self.ids
+    }
+
+    /// The external ids that are integers, sorted.
+    pub fn ints(&self) -> &[i64] {
+        &self.ints
+    }
+
+    /// The external ids, sorted by their bytes.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// About how many bytes the set has on the heap, for reports.
+    pub fn heap_bytes(&self) -> usize {
+        let single = self.single.as_ref().and_then(|t| t.external_id.as_ref());
+        let texts = self.texts.iter().map(String::capacity).sum::<usize>();
+        let hashed_texts = self.text_set.iter().map(|t| t.len()).sum::<usize>();
+        single.map_or(0, String::capacity)
+            + self.ids.capacity() * size_of::<Uuid>()
+            + self.ints.capacity() * size_of::<i64>()
+            + self.texts.capacity() * size_of::<String>()
+            + texts
+            + table_bytes(&self.id_set)
+            + table_bytes(&self.int_set)
+            + table_bytes(&self.text_set)
+            + hashed_texts
+    }
+}
+
+/// The integer that a tenant's external id is, if it is one in its canonical spelling.
+pub fn int_key(tenant: &Tenant) -> Option<i64> {
+    canonical_int(tenant.external_id.as_deref()?)
+}
+
+/// The integer that `external_id` spells canonically: `42` and `-7`, but not `042`, `+42`, ` 42`
+/// or `-0`. So two external ids never mean one number.
+pub fn canonical_int(external_id: &str) -> Option<i64> {
+    let (negative, digits) = match external_id.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, external_id),
+    };
+    let canonical = match digits.as_bytes() {
+        [b'0'] => !negative,
+        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    canonical.then(|| external_id.parse().ok()).flatten()
+}
+
+/// An id as one number, which hashes in one step.
+const fn key_of(id: &[u8; 16]) -> u128 {
+    u128::from_ne_bytes(*id)
+}
+
+fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values.dedup();
+    values.shrink_to_fit();
+    values
+}
+
+/// The keys of the values as a hash set; nothing for less than two, which are compared instead.
+fn hashed<T, K: Eq + Hash>(values: &[T], key: impl Fn(&T) -> K) -> HashSet<K> {
+    if values.len() < 2 {
+        return HashSet::new();
+    }
+    let mut set = HashSet::with_capacity(values.len());
+    set.extend(values.iter().map(key));
+    set
+}
+
+/// A table has a control byte for every entry, and is at most seven eighths full.
+fn table_bytes<K>(set: &HashSet<K>) -> usize {
+    set.capacity() * 8 / 7 * (size_of::<K>() + 1)
+}
+
+#[cfg(test)]
+mod tests;

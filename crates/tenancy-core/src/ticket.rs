@@ -1,0 +1,158 @@
+//! The ticket: an identity that travels. It is signed with a key from a table, expires, and is
+//! not bound to a backend.
+//!
+//! The text is `tnt1.<payload>.<mac>`, both base64url without padding. The payload is the key's
+//! id, the user's id, flags, the tenant's id if there is one, and the expiry (big-endian). A
+//! ticket has one spelling, so the MAC is over the claims and never over a text's odd form.
+
+use crate::mac::{Key, MAC_BYTES};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::fmt;
+use uuid::Uuid;
+
+const DOMAIN: &str = "tenancy/ticket/1";
+
+/// How the text of a ticket starts.
+pub(crate) const PREFIX: &str = "tnt1.";
+
+/// The longest text: the prefix, 57 bytes of payload, a dot and the MAC.
+const MAX_TEXT: usize = PREFIX.len() + 76 + 1 + 22;
+
+const TENANT: u8 = 1;
+const FLEET: u8 = 1 << 1;
+
+/// What a ticket claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The key it is signed with.
+    pub key_id: Uuid,
+    /// The user it stands for.
+    pub user: Uuid,
+    /// The tenant it is narrowed to.
+    pub tenant: Option<Uuid>,
+    /// A hint for planning only: the principal spans several tenants.
+    pub fleet: bool,
+    /// The second of the Unix epoch from which on it is expired.
+    pub expires_at: i64,
+}
+
+/// A ticket that was read and not verified: its claims are good for finding the key only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Unverified {
+    claims: Ticket,
+    mac: [u8; MAC_BYTES],
+}
+
+/// A text that is no ticket. It is not repeated: it may be a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a ticket")]
+pub struct Malformed;
+
+/// Why a ticket does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// It was not signed with this key, or was changed since.
+    #[error("the ticket's signature is not valid")]
+    BadSignature,
+    /// Its time has come.
+    #[error("the ticket is expired")]
+    Expired,
+}
+
+impl Ticket {
+    /// Signs the ticket with the key that `key_id` names.
+    pub fn sign(&self, key: &Key) -> String {
+        let payload = self.payload();
+        let mac = key.sign(DOMAIN, &payload);
+        format!(
+            "{PREFIX}{}.{}",
+            URL_SAFE_NO_PAD.encode(payload),
+            URL_SAFE_NO_PAD.encode(mac)
+        )
+    }
+
+    /// Reads a ticket's text without believing it.
+    pub fn parse(text: &str) -> Result<Unverified, Malformed> {
+        if text.len() > MAX_TEXT {
+            return Err(Malformed);
+        }
+        let body = text.strip_prefix(PREFIX).ok_or(Malformed)?;
+        let (payload, mac) = body.split_once('.').ok_or(Malformed)?;
+        let payload = decode(payload)?;
+        let mac = decode(mac)?.try_into().map_err(|_| Malformed)?;
+        let claims = Ticket::read(&payload).ok_or(Malformed)?;
+        Ok(Unverified { claims, mac })
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(57);
+        bytes.extend(self.key_id.as_bytes());
+        bytes.extend(self.user.as_bytes());
+        let tenant = if self.tenant.is_some() { TENANT } else { 0 };
+        let fleet = if self.fleet { FLEET } else { 0 };
+        bytes.push(tenant | fleet);
+        if let Some(tenant) = self.tenant {
+            bytes.extend(tenant.as_bytes());
+        }
+        bytes.extend(self.expires_at.to_be_bytes());
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> Option<Ticket> {
+        let (key_id, rest) = bytes.split_first_chunk::<16>()?;
+        let (user, rest) = rest.split_first_chunk::<16>()?;
+        let (&flags, rest) = rest.split_first()?;
+        if flags & !(TENANT | FLEET) != 0 {
+            return None;
+        }
+        let (tenant, rest) = match flags & TENANT {
+            0 => (None, rest),
+            _ => {
+                let (tenant, rest) = rest.split_first_chunk::<16>()?;
+                (Some(Uuid::from_bytes(*tenant)), rest)
+            }
+        };
+        Some(Ticket {
+            key_id: Uuid::from_bytes(*key_id),
+            user: Uuid::from_bytes(*user),
+            tenant,
+            fleet: flags & FLEET != 0,
+            expires_at: i64::from_be_bytes(rest.try_into().ok()?),
+        })
+    }
+}
+
+impl Unverified {
+    /// What the ticket claims, before anyone checked it.
+    pub fn claims(&self) -> &Ticket {
+        &self.claims
+    }
+
+    /// Checks the signature with `key` and then the expiry at `now`, in seconds of the Unix epoch.
+    /// A ticket is expired from the very second of its expiry.
+    pub fn verify(self, key: &Key, now: i64) -> Result<Ticket, TicketError> {
+        if !key.verify(DOMAIN, &self.claims.payload(), &self.mac) {
+            return Err(TicketError::BadSignature);
+        }
+        if now >= self.claims.expires_at {
+            return Err(TicketError::Expired);
+        }
+        Ok(self.claims)
+    }
+}
+
+impl fmt::Debug for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified")
+            .field("claims", &self.claims)
+            .finish_non_exhaustive()
+    }
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Malformed> {
+    URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests;

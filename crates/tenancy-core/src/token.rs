@@ -1,0 +1,182 @@
+//! The context token: the sealed value of the setting `tenancy.context`.
+//!
+//! It says who is asking and for which backend and transaction that holds. It is made and read
+//! on one server only, under a key that exists in its memory alone. The layout is:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 1 | version |
+//! | 1 | key id |
+//! | 1 | flags: kind, lifetime, and which of the optional fields follow |
+//! | 4 + 8 | binding: backend, start |
+//! | 16 each | user, tenant, project, as far as there |
+//! | 8 | expiry, if there |
+//! | 16 | MAC over all of the above |
+//!
+//! Integers are big-endian, the whole is base64url without padding. A token has one spelling:
+//! whatever [`Token::decode`] takes, [`Token::encode`] gives back.
+
+use crate::mac::{Key, MAC_BYTES};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+
+const DOMAIN: &str = "tenancy/context/1";
+const VERSION: u8 = 1;
+
+/// The longest token: header, binding, three ids, an expiry and the MAC.
+const MAX_BYTES: usize = 3 + 12 + 3 * 16 + 8 + MAC_BYTES;
+/// The same as text.
+const MAX_TEXT: usize = (MAX_BYTES * 4).div_ceil(3);
+
+const MAINTENANCE: u8 = 1;
+const SESSION: u8 = 1 << 1;
+const USER: u8 = 1 << 2;
+const TENANT: u8 = 1 << 3;
+const PROJECT: u8 = 1 << 4;
+const EXPIRES: u8 = 1 << 5;
+const KNOWN: u8 = MAINTENANCE | SESSION | USER | TENANT | PROJECT | EXPIRES;
+
+/// What a context token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Whether it stands for a principal or for maintenance.
+    pub kind: Kind,
+    /// How long it holds.
+    pub lifetime: Lifetime,
+    /// The principal.
+    pub user: Option<Uuid>,
+    /// The tenant that was selected.
+    pub tenant: Option<Uuid>,
+    /// The project that was selected.
+    pub project: Option<Uuid>,
+    /// Where and since when it holds.
+    pub binding: Binding,
+    /// When it ends at the latest, in microseconds of the Unix epoch.
+    pub expires_at: Option<i64>,
+}
+
+/// What a context stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A user, who sees what the user may see.
+    Principal,
+    /// Maintenance by the owner: every row of protected tables.
+    Maintenance,
+}
+
+/// How long a context holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lifetime {
+    /// Until the end of the transaction.
+    Transaction,
+    /// Until it is released or the session ends.
+    Session,
+}
+
+/// Where a context holds: the part of a token that another kind of installation would replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Binding {
+    /// The backend: its process id.
+    pub backend: i32,
+    /// The start of the transaction, or of the session for a context that lasts as long.
+    pub started: i64,
+}
+
+/// A value that is no token of this key. It does not say why: whoever forges learns nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid context")]
+pub struct Refused;
+
+impl Token {
+    /// Seals the token with `key`, which is known as `key_id`.
+    pub fn encode(&self, key: &Key, key_id: u8) -> String {
+        let mut bytes = Vec::with_capacity(MAX_BYTES);
+        bytes.extend([VERSION, key_id, self.flags()]);
+        bytes.extend(self.binding.backend.to_be_bytes());
+        bytes.extend(self.binding.started.to_be_bytes());
+        for id in [self.user, self.tenant, self.project].iter().flatten() {
+            bytes.extend(id.as_bytes());
+        }
+        if let Some(at) = self.expires_at {
+            bytes.extend(at.to_be_bytes());
+        }
+        let mac = key.sign(DOMAIN, &bytes);
+        bytes.extend(mac);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// Opens a token that was sealed with `key` under `key_id`. Anything else is refused.
+    pub fn decode(text: &str, key: &Key, key_id: u8) -> Result<Token, Refused> {
+        if text.len() > MAX_TEXT {
+            return Err(Refused);
+        }
+        // The decoder wants room for whole groups of four characters.
+        let mut buffer = [0u8; MAX_TEXT.div_ceil(4) * 3];
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(text, &mut buffer)
+            .map_err(|_| Refused)?;
+        let bytes = buffer.get(..length).ok_or(Refused)?;
+        let (signed, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(Refused)?;
+        if !key.verify(DOMAIN, signed, mac) {
+            return Err(Refused);
+        }
+        Token::read(signed, key_id).ok_or(Refused)
+    }
+
+    fn flags(&self) -> u8 {
+        let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+        flag(self.kind == Kind::Maintenance, MAINTENANCE)
+            | flag(self.lifetime == Lifetime::Session, SESSION)
+            | flag(self.user.is_some(), USER)
+            | flag(self.tenant.is_some(), TENANT)
+            | flag(self.project.is_some(), PROJECT)
+            | flag(self.expires_at.is_some(), EXPIRES)
+    }
+
+    /// Reads what [`Token::encode`] wrote, to the last byte.
+    fn read(mut rest: &[u8], wanted_key: u8) -> Option<Token> {
+        let [version, key_id, flags] = take(&mut rest)?;
+        if version != VERSION || key_id != wanted_key || flags & !KNOWN != 0 {
+            return None;
+        }
+        let binding = Binding {
+            backend: i32::from_be_bytes(take(&mut rest)?),
+            started: i64::from_be_bytes(take(&mut rest)?),
+        };
+        let mut id = |bit: u8| match flags & bit {
+            0 => Some(None),
+            _ => take(&mut rest).map(|bytes| Some(Uuid::from_bytes(bytes))),
+        };
+        let (user, tenant, project) = (id(USER)?, id(TENANT)?, id(PROJECT)?);
+        let expires_at = match flags & EXPIRES {
+            0 => None,
+            _ => Some(i64::from_be_bytes(take(&mut rest)?)),
+        };
+        rest.is_empty().then_some(Token {
+            kind: match flags & MAINTENANCE {
+                0 => Kind::Principal,
+                _ => Kind::Maintenance,
+            },
+            lifetime: match flags & SESSION {
+                0 => Lifetime::Transaction,
+                _ => Lifetime::Session,
+            },
+            user,
+            tenant,
+            project,
+            binding,
+            expires_at,
+        })
+    }
+}
+
+/// Takes the next `N` bytes off the front.
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk::<N>()?;
+    *rest = tail;
+    Some(*head)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The scope tree: its levels, what may hold what, and the status that a path results in.
+
+use crate::excerpt::excerpt;
+use std::fmt;
+use std::str::FromStr;
+
+/// The level of a scope, from the root down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// The root. There is one.
+    Platform,
+    /// A reseller or operator with a fleet of tenants.
+    Partner,
+    /// The isolated customer.
+    Tenant,
+    /// An optional subdivision of a tenant.
+    Project,
+    /// A person or a service.
+    User,
+}
+
+impl Level {
+    /// Every level, from the root down.
+    pub const ALL: [Level; 5] = [
+        Level::Platform,
+        Level::Partner,
+        Level::Tenant,
+        Level::Project,
+        Level::User,
+    ];
+
+    /// The level's name, as it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Platform => "platform",
+            Level::Partner => "partner",
+            Level::Tenant => "tenant",
+            Level::Project => "project",
+            Level::User => "user",
+        }
+    }
+
+    /// Whether a scope of this level may be the parent of one of level `child`.
+    pub const fn may_hold(self, child: Level) -> bool {
+        matches!(
+            (self, child),
+            (Level::Platform, Level::Partner | Level::User)
+                | (Level::Partner, Level::Tenant | Level::User)
+                | (Level::Tenant, Level::Project | Level::User)
+        )
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no level.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a level (platform, partner, tenant, project, user)")]
+pub struct UnknownLevel(String);
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Level::ALL
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| UnknownLevel(excerpt(text)))
+    }
+}
+
+/// The status of a scope, ordered from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// May work. The only status that may.
+    Active,
+    /// Being set up.
+    Provisioning,
+    /// Stopped, and may come back.
+    Suspended,
+    /// Kept, not used.
+    Archived,
+    /// Gone, apart from what is still being removed.
+    Deleted,
+}
+
+impl Status {
+    /// Every status, from best to worst.
+    pub const ALL: [Status; 5] = [
+        Status::Active,
+        Status::Provisioning,
+        Status::Suspended,
+        Status::Archived,
+        Status::Deleted,
+    ];
+
+    /// The status's name, as it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Active => "active",
+            Status::Provisioning => "provisioning",
+            Status::Suspended => "suspended",
+            Status::Archived => "archived",
+            Status::Deleted => "deleted",
+        }
+    }
+
+    /// Whether a scope with this status may work.
+    pub const fn is_active(self) -> bool {
+        matches!(self, Status::Active)
+    }
+
+    /// The effective status of a scope, given the statuses on the path from the root to it: the
+    /// worst of them. A path with nothing on it is deleted: closed unless something says otherwise.
+    pub fn effective(path: impl IntoIterator<Item = Status>) -> Status {
+        path.into_iter().max().unwrap_or(Status::Deleted)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that names no status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a status (active, provisioning, suspended, archived, deleted)")]
+pub struct UnknownStatus(String);
+
+impl FromStr for Status {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Status::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| UnknownStatus(excerpt(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
