@@ -1,0 +1,83 @@
+-- The schema, the roles, the type regscope and the beacons. Runs first.
+
+-- A schema that somebody else made first could hold functions of theirs under our names.
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
+               WHERE n.nspname = 'tenancy' AND NOT r.rolsuper) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '42501',
+            MESSAGE = 'schema "tenancy" exists and does not belong to a superuser',
+            HINT = 'Look at what it holds, drop it, and run CREATE EXTENSION tenancy again.';
+    END IF;
+END
+$$;
+
+REVOKE ALL ON SCHEMA tenancy FROM PUBLIC;
+GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
+COMMENT ON SCHEMA tenancy IS 'multi-tenancy: the tree of tenants, the context, row isolation';
+
+-- Roles belong to the cluster and stay when the extension is dropped.
+DO $$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('tenancy_admin', 'tenancy: builds the tree, issues keys, protects tables, runs maintenance'),
+            ('tenancy_gateway', 'tenancy: trusted to say who the user is (assume), issues tickets'),
+            ('tenancy_app', 'tenancy: the untrusted application; sees what the context allows'),
+            ('tenancy_auditor', 'tenancy: reads the tree and the records, changes nothing')
+        ) AS roles (name, comment)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted.name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted.name);
+            EXECUTE pg_catalog.format('COMMENT ON ROLE %I IS %L', wanted.name, wanted.comment);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- A scope's id that may be written as a slug: 'acme', 'globex/acme', 'globex/acme/alice'.
+CREATE TYPE tenancy.regscope;
+
+CREATE FUNCTION tenancy.regscope_in(cstring) RETURNS tenancy.regscope
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'regscope_in_wrapper';
+CREATE FUNCTION tenancy.regscope_out(tenancy.regscope) RETURNS cstring
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'regscope_out_wrapper';
+
+CREATE TYPE tenancy.regscope (
+    INPUT = tenancy.regscope_in,
+    OUTPUT = tenancy.regscope_out,
+    LIKE = uuid
+);
+COMMENT ON TYPE tenancy.regscope IS
+    'a scope: written as its id, its slug, or a path of slugs (partner/tenant, tenant/user); stored as the id. '
+    'A slug that does not exist or is not visible to the caller: 42704';
+
+CREATE CAST (uuid AS tenancy.regscope) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (tenancy.regscope AS uuid) WITHOUT FUNCTION AS IMPLICIT;
+CREATE CAST (text AS tenancy.regscope) WITH INOUT AS IMPLICIT;
+
+-- Nobody reads these: an invalidation of their relcache entries tells every backend to resolve anew.
+CREATE TABLE tenancy.beacon ();
+REVOKE ALL ON tenancy.beacon FROM PUBLIC;
+COMMENT ON TABLE tenancy.beacon IS 'signals a change of access to all backends; has no rows';
+CREATE TABLE tenancy.beacon_fleet ();
+REVOKE ALL ON tenancy.beacon_fleet FROM PUBLIC;
+COMMENT ON TABLE tenancy.beacon_fleet IS 'signals a new tenant to all backends; has no rows';
+
+CREATE FUNCTION tenancy._invalidate(fleets_only boolean) RETURNS void
+    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_invalidate_wrapper';
+REVOKE ALL ON FUNCTION tenancy._invalidate(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._invalidate(boolean) IS 'internal: makes backends drop what they resolved';
+
+CREATE FUNCTION tenancy._changed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._invalidate(TG_ARGV[0]::boolean);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._changed() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._changed() IS 'internal: trigger on what access depends on';

@@ -1,0 +1,184 @@
+-- Isolating tables: protect(), unprotect(), and the record of what is protected.
+
+-- No foreign key to pg_class is possible: an event trigger below removes what is dropped. A regclass is dumped as a name.
+CREATE TABLE tenancy.protected_table_registry (
+    relation regclass PRIMARY KEY,
+    tenant_column name NOT NULL,
+    key_type text NOT NULL CHECK (key_type IN ('uuid', 'bigint', 'integer', 'text', 'varchar')),
+    options jsonb NOT NULL,
+    undo jsonb NOT NULL,
+    protected_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    protected_by name NOT NULL
+);
+REVOKE ALL ON tenancy.protected_table_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy.protected_table_registry IS 'What protect() isolated. For people: tenancy.protected_tables.';
+COMMENT ON COLUMN tenancy.protected_table_registry.relation IS 'The table.';
+COMMENT ON COLUMN tenancy.protected_table_registry.tenant_column IS 'The column that holds the tenant.';
+COMMENT ON COLUMN tenancy.protected_table_registry.key_type IS 'uuid: the id of a scope. Otherwise the application''s own key, a scope''s external_id.';
+COMMENT ON COLUMN tenancy.protected_table_registry.options IS 'What protect() was called with.';
+COMMENT ON COLUMN tenancy.protected_table_registry.undo IS 'How the table was before: [{key, sql, needs}], sql for format() with the table as its argument.';
+COMMENT ON COLUMN tenancy.protected_table_registry.protected_at IS 'When.';
+COMMENT ON COLUMN tenancy.protected_table_registry.protected_by IS 'By which role.';
+
+CREATE TABLE tenancy.protected_member_registry (
+    relation regclass PRIMARY KEY,
+    root regclass NOT NULL,
+    options jsonb NOT NULL,
+    undo jsonb NOT NULL
+);
+CREATE INDEX ON tenancy.protected_member_registry (root);
+REVOKE ALL ON tenancy.protected_member_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy.protected_member_registry IS 'Partitions and inheritance children that were isolated with a protected table.';
+COMMENT ON COLUMN tenancy.protected_member_registry.relation IS 'The partition or child.';
+COMMENT ON COLUMN tenancy.protected_member_registry.root IS 'The protected table that it is, or was, a part of.';
+COMMENT ON COLUMN tenancy.protected_member_registry.options IS 'What protect() was called with.';
+COMMENT ON COLUMN tenancy.protected_member_registry.undo IS 'How it was before, as in protected_table_registry.';
+
+SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_table_registry', '');
+SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_member_registry', '');
+
+CREATE VIEW tenancy.protected_tables WITH (security_barrier) AS
+SELECT
+    pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table",
+    r.tenant_column,
+    r.key_type,
+    (r.options ->> 'owner_column')::name AS owner_column,
+    (r.options ->> 'project_column')::name AS project_column,
+    coalesce((r.options ->> 'shared')::boolean, false) AS shared,
+    live.partitions,
+    live.isolated,
+    r.protected_at,
+    r.protected_by
+FROM tenancy.protected_table_registry r
+JOIN pg_catalog.pg_class c ON c.oid = r.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    WITH RECURSIVE tree(oid) AS (
+        SELECT c.oid
+        UNION
+        SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+    )
+    SELECT
+        pg_catalog.count(*) FILTER (WHERE m.oid <> c.oid)::integer AS partitions,
+        pg_catalog.bool_and(
+            m.relrowsecurity AND m.relforcerowsecurity
+            AND EXISTS (SELECT FROM pg_catalog.pg_policy p
+                        WHERE p.polrelid = m.oid AND p.polname = 'tenancy_access' AND p.polpermissive AND p.polcmd = '*')
+            AND EXISTS (SELECT FROM pg_catalog.pg_policy p
+                        WHERE p.polrelid = m.oid AND p.polname = 'tenancy_guard' AND NOT p.polpermissive AND p.polcmd = '*'
+                          AND p.polroles = '{0}'::oid[])
+        ) AS isolated
+    FROM tree t JOIN pg_catalog.pg_class m ON m.oid = t.oid
+) live;
+REVOKE ALL ON tenancy.protected_tables FROM PUBLIC;
+GRANT SELECT ON tenancy.protected_tables TO tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.protected_tables IS 'The tables that protect() isolated.';
+COMMENT ON COLUMN tenancy.protected_tables."table" IS 'Its name, with the schema.';
+COMMENT ON COLUMN tenancy.protected_tables.tenant_column IS 'The column that holds the tenant.';
+COMMENT ON COLUMN tenancy.protected_tables.key_type IS 'uuid: the id of a scope. Otherwise the application''s own key, a scope''s external_id.';
+COMMENT ON COLUMN tenancy.protected_tables.owner_column IS 'The column with the user who alone may see a row.';
+COMMENT ON COLUMN tenancy.protected_tables.project_column IS 'The column with the project of a row.';
+COMMENT ON COLUMN tenancy.protected_tables.shared IS 'Rows of the platform and of partners can be read by all below.';
+COMMENT ON COLUMN tenancy.protected_tables.partitions IS 'How many partitions and inheritance children it has.';
+COMMENT ON COLUMN tenancy.protected_tables.isolated IS 'Whether it and all its parts have row security enabled, forced and guarded right now.';
+COMMENT ON COLUMN tenancy.protected_tables.protected_at IS 'When it was protected.';
+COMMENT ON COLUMN tenancy.protected_tables.protected_by IS 'By which role.';
+
+-- The functions run with the rights of whoever calls them: PostgreSQL itself checks who owns what. The path is pinned so that every name
+-- that is read or written carries its schema.
+CREATE FUNCTION tenancy._protect("table" oid, options jsonb)
+RETURNS TABLE (step integer, kind text, statement text, note text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'policy_protect_wrapper';
+REVOKE ALL ON FUNCTION tenancy._protect(oid, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy._protect(oid, jsonb) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy._protect(oid, jsonb) IS 'What protect() calls.';
+
+CREATE FUNCTION tenancy._unprotect("table" oid, dry_run boolean, drop_column boolean)
+RETURNS TABLE (step integer, kind text, statement text, note text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'policy_unprotect_wrapper';
+REVOKE ALL ON FUNCTION tenancy._unprotect(oid, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy._unprotect(oid, boolean, boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy._unprotect(oid, boolean, boolean) IS 'What unprotect() calls.';
+
+CREATE FUNCTION tenancy.protect(
+    "table" regclass,
+    tenant_column name DEFAULT 'tenant_id',
+    add_column boolean DEFAULT false,
+    backfill tenancy.regscope DEFAULT NULL,
+    owner_column name DEFAULT NULL,
+    project_column name DEFAULT NULL,
+    shared boolean DEFAULT false,
+    concurrently boolean DEFAULT false,
+    dry_run boolean DEFAULT false
+)
+RETURNS TABLE (step integer, kind text, statement text, note text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.step, p.kind, p.statement, p.note
+    FROM tenancy._protect("table"::oid, pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
+        'tenant_column', tenant_column,
+        'add_column', add_column,
+        'backfill', backfill::uuid,
+        'owner_column', owner_column,
+        'project_column', project_column,
+        'shared', shared,
+        'concurrently', "concurrently",
+        'dry_run', dry_run))) p
+    ORDER BY p.step
+$$;
+REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) IS
+'Isolates a table by tenant, and tells what it did: do, skip (so already), run (for you to run), advice. With dry_run => true it only tells.';
+
+CREATE FUNCTION tenancy.unprotect(
+    "table" regclass,
+    dry_run boolean DEFAULT false,
+    drop_column boolean DEFAULT false
+)
+RETURNS TABLE (step integer, kind text, statement text, note text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.step, p.kind, p.statement, p.note
+    FROM tenancy._unprotect("table"::oid, dry_run, drop_column) p
+    ORDER BY p.step
+$$;
+REVOKE ALL ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) IS
+'Takes the isolation off a table and restores what was before. A column that protect() added goes with drop_column => true only.';
+
+CREATE FUNCTION tenancy._forget_dropped() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gone oid[];
+BEGIN
+    SELECT array_agg(d.objid) INTO gone
+    FROM pg_event_trigger_dropped_objects() d
+    WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.objsubid = 0 AND d.object_type IN ('table', 'foreign table');
+    IF gone IS NULL THEN
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM tenancy.protected_table_registry r WHERE r.relation = ANY (gone)) THEN
+        DELETE FROM tenancy.protected_table_registry r WHERE r.relation = ANY (gone);
+    END IF;
+    IF EXISTS (SELECT FROM tenancy.protected_member_registry r WHERE r.relation = ANY (gone)) THEN
+        DELETE FROM tenancy.protected_member_registry r WHERE r.relation = ANY (gone);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._forget_dropped() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._forget_dropped() IS 'Removes dropped tables from the record of protected tables.';
+
+CREATE EVENT TRIGGER tenancy_forget_dropped ON sql_drop
+    WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP FOREIGN TABLE', 'DROP TYPE', 'DROP SERVER')
+    EXECUTE FUNCTION tenancy._forget_dropped();
+COMMENT ON EVENT TRIGGER tenancy_forget_dropped IS 'Removes dropped tables from the record of protected tables.';

@@ -1,0 +1,389 @@
+-- The tree: one table of scopes, the functions that change it, and a view for each level.
+
+CREATE FUNCTION tenancy.new_id() RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'new_id_wrapper';
+REVOKE ALL ON FUNCTION tenancy.new_id() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.new_id() TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.new_id() IS 'a new uuid of version 7: ordered by time of creation. For tenancy_app, tenancy_gateway, tenancy_admin';
+
+CREATE FUNCTION tenancy._check_names(level text, slug text, name text, external_id text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_names_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_names(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_names(text, text, text, text) IS 'internal: true, or 22023 with what is wrong';
+
+CREATE FUNCTION tenancy._check_status(status text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_status_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_status(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_status(text) IS 'internal: true, or 22023';
+
+CREATE FUNCTION tenancy._may_hold(parent text, child text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_may_hold_wrapper';
+REVOKE ALL ON FUNCTION tenancy._may_hold(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._may_hold(text, text) IS 'internal: whether a scope of one level may hold one of another';
+
+CREATE FUNCTION tenancy._worst_status(statuses text[]) RETURNS text
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_worst_status_wrapper';
+REVOKE ALL ON FUNCTION tenancy._worst_status(text[]) FROM PUBLIC;
+-- The views below call it with their reader's rights.
+GRANT EXECUTE ON FUNCTION tenancy._worst_status(text[]) TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+COMMENT ON FUNCTION tenancy._worst_status(text[]) IS 'internal: the worst status of a path';
+
+CREATE TABLE tenancy.scopes (
+    id          uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    level       text NOT NULL CHECK (level IN ('platform', 'partner', 'tenant', 'project', 'user')),
+    parent_id   uuid REFERENCES tenancy.scopes (id),
+    path        uuid[] NOT NULL,
+    slug        text NOT NULL,
+    name        text NOT NULL,
+    status      text NOT NULL DEFAULT 'active'
+                CHECK (status IN ('provisioning', 'active', 'suspended', 'archived', 'deleted')),
+    external_id text,
+    kind        text CHECK (kind IN ('human', 'service')),
+    settings    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(settings) = 'object'),
+    features    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(features) = 'object'),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT scopes_root CHECK ((level = 'platform') = (parent_id IS NULL)),
+    CONSTRAINT scopes_path CHECK (path[cardinality(path)] = id AND cardinality(path) BETWEEN 1 AND 5),
+    CONSTRAINT scopes_kind CHECK ((level = 'user') = (kind IS NOT NULL)),
+    CONSTRAINT scopes_slug_key UNIQUE (parent_id, slug)
+);
+REVOKE ALL ON tenancy.scopes FROM PUBLIC;
+GRANT SELECT ON tenancy.scopes TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+GRANT REFERENCES (id) ON tenancy.scopes TO tenancy_admin;
+
+CREATE UNIQUE INDEX scopes_platform_key ON tenancy.scopes (level) WHERE level = 'platform';
+-- Rows of protected tables may name their scope by this: two scopes with one key would share rows.
+CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
+    WHERE level IN ('platform', 'partner', 'tenant');
+CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id)
+    WHERE level IN ('project', 'user');
+CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
+
+COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications reference scopes(id)';
+COMMENT ON COLUMN tenancy.scopes.path IS 'the ids from the platform down to this scope';
+COMMENT ON COLUMN tenancy.scopes.status IS 'its own status; what counts is the worst on the path, see effective_status()';
+COMMENT ON COLUMN tenancy.scopes.external_id IS
+    'the application''s or identity provider''s id; of platform, partners and tenants unique in the database, of projects and users within their parent';
+COMMENT ON COLUMN tenancy.scopes.kind IS 'of users: human or service';
+
+SELECT pg_catalog.pg_extension_config_dump('tenancy.scopes', '');
+
+-- The rows that CREATE EXTENSION makes come again with a restored dump, maybe changed: they replace.
+CREATE FUNCTION tenancy._restore_seed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE tenancy.scopes
+       SET level = NEW.level, parent_id = NEW.parent_id, path = NEW.path, slug = NEW.slug, name = NEW.name,
+           status = NEW.status, external_id = NEW.external_id, kind = NEW.kind, settings = NEW.settings,
+           features = NEW.features, created_at = NEW.created_at
+     WHERE id = NEW.id;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._restore_seed() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._restore_seed() IS 'internal: trigger that lets pg_restore bring the platform and the first partner';
+
+CREATE FUNCTION tenancy._check_place() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    parent record;
+BEGIN
+    IF NEW.parent_id IS NULL THEN
+        IF NEW.path <> ARRAY[NEW.id] THEN
+            RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'the platform''s path is itself';
+        END IF;
+        RETURN NULL;
+    END IF;
+    SELECT s.level, s.path INTO parent FROM tenancy.scopes s WHERE s.id = NEW.parent_id;
+    IF NOT tenancy._may_hold(parent.level, NEW.level) THEN
+        RAISE EXCEPTION USING ERRCODE = '23514',
+            MESSAGE = format('a %s cannot hold a %s', parent.level, NEW.level),
+            HINT = 'Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.';
+    END IF;
+    IF NEW.path <> parent.path || NEW.id THEN
+        RAISE EXCEPTION USING ERRCODE = '23514',
+            MESSAGE = format('the path of scope %s is not its parent''s path and itself', NEW.id),
+            HINT = 'Move a tenant with tenancy.move_tenant(tenant, partner).';
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._check_place() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_place() IS 'internal: trigger that keeps the tree a tree, whoever writes to it';
+
+CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
+    WHEN (NEW.id IN ('00000000-0000-7000-8000-000000000000', '00000000-0000-7000-8000-000000000001'))
+    EXECUTE FUNCTION tenancy._restore_seed();
+-- At the statement's end: a dump's rows come in any order.
+CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
+    FOR EACH ROW EXECUTE FUNCTION tenancy._check_place();
+
+-- What can change somebody's cached answer, and whose.
+CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
+    WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
+    EXECUTE FUNCTION tenancy._changed('true');
+CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
+    WHEN (NEW.level = 'tenant' AND OLD.status <> 'active' AND NEW.status = 'active')
+    EXECUTE FUNCTION tenancy._changed('true');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
+    WHEN ((OLD.status = 'active' AND NEW.status <> 'active')
+          OR OLD.path <> NEW.path OR OLD.level <> NEW.level OR OLD.external_id IS DISTINCT FROM NEW.external_id)
+    EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_removed AFTER DELETE ON tenancy.scopes FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('false');
+
+INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name) VALUES
+    ('00000000-0000-7000-8000-000000000000', 'platform', NULL,
+     '{00000000-0000-7000-8000-000000000000}', 'platform', 'Platform'),
+    ('00000000-0000-7000-8000-000000000001', 'partner', '00000000-0000-7000-8000-000000000000',
+     '{00000000-0000-7000-8000-000000000000,00000000-0000-7000-8000-000000000001}', 'internal', 'Internal');
+
+CREATE FUNCTION tenancy._create_scope(
+    level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text
+) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    new_scope uuid := tenancy.new_id();
+    holder record;
+    broken text;
+BEGIN
+    PERFORM tenancy._check_names(level, slug, name, external_id), tenancy._check_status(status);
+    IF parent IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the parent of a %s must not be null', level);
+    END IF;
+    IF settings IS NULL OR jsonb_typeof(settings) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object';
+    END IF;
+    -- The parent's place must not change under the new child.
+    SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR SHARE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('scope "%s" does not exist', parent),
+            HINT = 'A scope is named by its id or its slug, and must be visible to you.';
+    END IF;
+    IF NOT tenancy._may_hold(holder.level, level) THEN
+        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s cannot hold a %s', holder.level, level),
+            HINT = 'Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.';
+    END IF;
+    INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, status, external_id, kind, settings)
+    VALUES (new_scope, level, parent, holder.path || new_scope, slug, coalesce(name, slug), status, external_id,
+            kind, settings);
+    RETURN new_scope;
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+    RAISE EXCEPTION USING ERRCODE = '42710',
+        MESSAGE = CASE WHEN broken LIKE '%external_id%'
+                       THEN format('external id "%s" is taken', external_id)
+                       ELSE format('slug "%s" is taken', slug) END,
+        HINT = CASE WHEN broken LIKE '%external_id%'
+                    THEN 'External ids of partners and tenants are unique in the database, of projects and users within their parent.'
+                    ELSE 'Slugs are unique among the children of one scope.' END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) IS 'internal: adds a scope';
+
+CREATE FUNCTION tenancy.create_partner(
+    slug text, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN tenancy._create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status);
+REVOKE ALL ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
+    'adds a partner and returns its id. name NULL: the slug. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_admin';
+
+CREATE FUNCTION tenancy.create_tenant(
+    slug text, name text DEFAULT NULL, partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
+    external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN tenancy._create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
+REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS
+    'adds a tenant to a partner (default: internal) and returns its id. Tables with keys of their own find it by external_id. '
+    'Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_admin';
+
+CREATE FUNCTION tenancy.create_project(
+    tenant tenancy.regscope, slug text, name text DEFAULT NULL, external_id text DEFAULT NULL,
+    settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+) RETURNS uuid
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    RETURN tenancy._create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
+REVOKE ALL ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) IS
+    'adds a project to a tenant and returns its id. Errors as create_tenant(). For tenancy_admin';
+
+CREATE FUNCTION tenancy.create_user(
+    parent tenancy.regscope, slug text, kind text DEFAULT 'human', external_id text DEFAULT NULL, name text DEFAULT NULL,
+    settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF kind IS NULL OR kind NOT IN ('human', 'service') THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a kind of user', left(kind, 40)),
+            HINT = 'It is human or service.';
+    END IF;
+    RETURN tenancy._create_scope('user', parent, slug, name, external_id, kind, settings, status);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) IS
+    'adds a user to a tenant, a partner or the platform and returns its id. kind: human or service. Errors as create_tenant(). For tenancy_admin';
+
+CREATE FUNCTION tenancy._no_such_scope(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF scope IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('scope "%s" does not exist', scope),
+        HINT = 'A scope is named by its id or its slug, and must be visible to you.';
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._no_such_scope(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._no_such_scope(uuid) IS 'internal: raises 42704';
+
+CREATE FUNCTION tenancy.set_status(scope tenancy.regscope, status text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._check_status(status);
+    UPDATE tenancy.scopes s SET status = set_status.status WHERE s.id = set_status.scope;
+    IF NOT FOUND THEN
+        PERFORM tenancy._no_such_scope(scope);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.set_status(tenancy.regscope, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_status(tenancy.regscope, text) IS
+    'sets a scope''s status: provisioning, active, suspended, archived or deleted. Only active may work, and the worst status on the path counts: '
+    'sessions of everybody below feel it at their next transaction. Errors: 22023 no such status; 42704 no such scope. For tenancy_admin';
+
+CREATE FUNCTION tenancy.effective_status(scope tenancy.regscope) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result text;
+BEGIN
+    SELECT tenancy._worst_status(array_agg(a.status)) INTO result
+      FROM tenancy.scopes s JOIN tenancy.scopes a ON a.id = ANY (s.path)
+     WHERE s.id = effective_status.scope
+     GROUP BY s.id;
+    IF NOT FOUND THEN
+        PERFORM tenancy._no_such_scope(scope);
+    END IF;
+    RETURN result;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.effective_status(tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.effective_status(tenancy.regscope) TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+COMMENT ON FUNCTION tenancy.effective_status(tenancy.regscope) IS
+    'the worst status on the scope''s path. Errors: 42704 no such scope. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+
+CREATE FUNCTION tenancy.update_scope(
+    scope tenancy.regscope, slug text DEFAULT NULL, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT NULL
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    now_is record;
+    broken text;
+BEGIN
+    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM tenancy._no_such_scope(scope);
+    END IF;
+    PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
+    IF jsonb_typeof(settings) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object';
+    END IF;
+    UPDATE tenancy.scopes s
+       SET slug = coalesce(update_scope.slug, s.slug),
+           name = coalesce(update_scope.name, s.name),
+           external_id = coalesce(update_scope.external_id, s.external_id),
+           settings = coalesce(update_scope.settings, s.settings)
+     WHERE s.id = update_scope.scope;
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+    RAISE EXCEPTION USING ERRCODE = '42710',
+        MESSAGE = CASE WHEN broken LIKE '%external_id%'
+                       THEN format('external id "%s" is taken', external_id)
+                       ELSE format('slug "%s" is taken', slug) END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
+    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. A new external id hands the scope the rows of protected tables that carry it. '
+    'Errors as create_tenant(). For tenancy_admin';
+
+CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moving record;
+    target record;
+BEGIN
+    -- The target first and both in one order would still meet a move the other way round; the tree's
+    -- moves are rare, so they queue.
+    PERFORM pg_advisory_xact_lock('tenancy.scopes'::regclass::oid::bigint);
+    SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM tenancy._no_such_scope(tenant);
+    END IF;
+    SELECT s.level, s.path INTO target FROM tenancy.scopes s WHERE s.id = partner FOR SHARE;
+    IF NOT FOUND THEN
+        PERFORM tenancy._no_such_scope(partner);
+    END IF;
+    IF moving.level <> 'tenant' OR target.level <> 'partner' THEN
+        RAISE EXCEPTION USING ERRCODE = '23514',
+            MESSAGE = format('a %s cannot be moved under a %s', moving.level, target.level),
+            HINT = 'A tenant moves to another partner, with its projects and users.';
+    END IF;
+    UPDATE tenancy.scopes s
+       SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
+           path = target.path || s.path[cardinality(moving.path):]
+     WHERE s.id = tenant OR s.parent_id = tenant;
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('slug "%s" is taken', moving.slug),
+        HINT = 'The partner has a tenant of this slug: give one of them another with tenancy.update_scope().';
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
+    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it at the next transaction. '
+    'Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_admin';
+
+-- Views for people.
+CREATE VIEW tenancy.partners AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.external_id, s.settings, s.features, s.created_at,
+           (SELECT count(*) FROM tenancy.scopes t WHERE t.parent_id = s.id AND t.level = 'tenant') AS tenants
+      FROM tenancy.scopes s WHERE s.level = 'partner';
+CREATE VIEW tenancy.tenants AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id AS partner_id, p.slug AS partner, s.external_id, s.settings, s.features, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'tenant';
+CREATE VIEW tenancy.projects AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id AS tenant_id, p.slug AS tenant, s.external_id, s.settings, s.features, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'project';
+CREATE VIEW tenancy.users AS
+    SELECT s.id, s.slug, s.name, s.kind, s.status,
+           (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id, p.level AS parent_level, p.slug AS parent, s.external_id, s.settings, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'user';
+REVOKE ALL ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users FROM PUBLIC;
+GRANT SELECT ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users
+    TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+COMMENT ON VIEW tenancy.partners IS 'partners, with their effective status and how many tenants each has. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+COMMENT ON VIEW tenancy.tenants IS 'tenants, with their partner. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+COMMENT ON VIEW tenancy.projects IS 'projects, with their tenant. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+COMMENT ON VIEW tenancy.users IS 'users, with the scope they belong to. For tenancy_admin, tenancy_gateway, tenancy_auditor';

@@ -1,0 +1,148 @@
+//! API keys: a public id that finds the row in one probe, a secret of which only a hash is stored.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::prelude::*;
+use tenancy_core::credential::ApiKey;
+use tenancy_core::id::new_id;
+use uuid::Uuid;
+
+use super::enter::Proven;
+use crate::access::{from_pg, pg_uuid};
+use crate::error::{Error, ErrorReport};
+use crate::pg::{secret, spi, xact};
+
+/// Where the cache is emptied and begun again.
+const MOST_KEYS: usize = 100_000;
+/// How old the recorded last use may grow: not every request writes.
+const USE_RECORDED_EVERY: i64 = 600 * 1_000_000;
+
+#[derive(Clone)]
+struct Stored {
+    user: Uuid,
+    hash: Vec<u8>,
+    expires_at: Option<i64>,
+    last_recorded: Option<i64>,
+}
+
+thread_local! {
+    static KEYS: RefCell<HashMap<Uuid, Stored>> = RefCell::default();
+}
+
+/// What a key proves, if it is known, not revoked, not expired and its secret is right.
+pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
+    let stored = find(key.id)?;
+    // The same work for an unknown key: a compare against nothing fails.
+    let hash = stored
+        .as_ref()
+        .map_or([0; 32].as_slice(), |stored| &stored.hash);
+    if !key.matches(hash) {
+        return Err(Error::InvalidCredential);
+    }
+    let stored = stored.ok_or(Error::InvalidCredential)?;
+    let now = xact::transaction_started_unix();
+    if stored.expires_at.is_some_and(|end| end <= now) {
+        return Err(Error::InvalidCredential);
+    }
+    if stored
+        .last_recorded
+        .is_none_or(|at| at + USE_RECORDED_EVERY <= now)
+        && xact::may_write_aside()
+    {
+        record_use(key.id, now)?;
+    }
+    Ok(Proven {
+        user: stored.user,
+        tenant: None,
+        expires_at: stored.expires_at,
+    })
+}
+
+/// Forgets every key.
+pub fn forget() {
+    KEYS.with_borrow_mut(HashMap::clear);
+}
+
+fn find(id: Uuid) -> Result<Option<Stored>, Error> {
+    if let Some(stored) = KEYS.with_borrow(|keys| keys.get(&id).cloned()) {
+        return Ok(Some(stored));
+    }
+    let found = spi::read(
+        "SELECT k.user_id, k.hash, \
+                (pg_catalog.date_part('epoch', k.expires_at) OPERATOR(pg_catalog.*) 1000000)::bigint, \
+                (pg_catalog.date_part('epoch', u.last_used_at) OPERATOR(pg_catalog.*) 1000000)::bigint \
+         FROM tenancy.api_key_secrets k \
+         LEFT JOIN tenancy.api_key_uses u ON u.key_id OPERATOR(pg_catalog.=) k.id \
+         WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL",
+        &[pg_uuid(id).into()],
+        |rows| {
+            let Some(row) = rows.into_iter().next() else {
+                return Ok(None);
+            };
+            Ok(Some(Stored {
+                user: from_pg(
+                    row.get(1)?
+                        .ok_or(Error::Internal("an API key without a user"))?,
+                ),
+                hash: row.get::<Vec<u8>>(2)?.unwrap_or_default(),
+                expires_at: row.get(3)?,
+                last_recorded: row.get(4)?,
+            }))
+        },
+    )?;
+    if let Some(stored) = &found {
+        KEYS.with_borrow_mut(|keys| {
+            if keys.len() >= MOST_KEYS {
+                keys.clear();
+            }
+            keys.insert(id, stored.clone());
+        });
+    }
+    Ok(found)
+}
+
+/// Notes that a key was used, unless another session is just doing so.
+fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
+    spi::write(
+        "UPDATE tenancy.api_key_uses SET last_used_at = now() WHERE key_id OPERATOR(pg_catalog.=) \
+         (SELECT key_id FROM tenancy.api_key_uses WHERE key_id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED)",
+        &[pg_uuid(id).into()],
+    )?;
+    KEYS.with_borrow_mut(|keys| {
+        if let Some(stored) = keys.get_mut(&id) {
+            stored.last_recorded = Some(now);
+        }
+    });
+    Ok(())
+}
+
+/// Makes a key for a user and returns its text, which is shown once and stored nowhere.
+#[pg_extern(sql = false)]
+fn issue_api_key(
+    user: Option<pgrx::Uuid>,
+    name: Option<&str>,
+    expires_at: Option<TimestampWithTimeZone>,
+) -> Result<String, ErrorReport> {
+    let user = user.ok_or(Error::Null("user"))?;
+    let name = name.ok_or(Error::Null("name"))?;
+    tenancy_core::slug::check_name(name)
+        .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
+    crate::tree::require_user(from_pg(user))?;
+    let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
+    let key = ApiKey::new(new_id(), secret);
+    spi::write(
+        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at) \
+                    VALUES ($1, $2, $3, $4, $5, $6) RETURNING id) \
+         INSERT INTO tenancy.api_key_uses (key_id) SELECT id FROM k",
+        &[
+            pg_uuid(key.id).into(),
+            user.into(),
+            name.to_owned().into(),
+            key.label().into(),
+            key.hash().to_vec().into(),
+            expires_at.into(),
+        ],
+    )?;
+    Ok(key.to_text())
+}

@@ -1,0 +1,227 @@
+//! The context in force: from the sealed setting, else from the ticket, else none.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tenancy_core::tenants::{Tenant, TenantSet};
+use tenancy_core::token::{Kind, Lifetime, Token};
+use uuid::Uuid;
+
+use super::plans::{self, Form};
+use super::{api_keys, leftovers, tickets};
+use crate::access::{self, Access, from_pg, pg_uuid};
+use crate::error::Error;
+use crate::pg::published::{self, Which};
+use crate::pg::{guc, inval, spi, xact};
+
+/// The principal of a context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// A user.
+    User(Uuid),
+    /// An administrator who touches all rows.
+    Maintenance,
+}
+
+/// A resolved context.
+#[derive(Debug)]
+pub struct Current {
+    /// The principal.
+    pub who: Who,
+    /// What the principal may do; none for maintenance, which may do all.
+    pub access: Option<Rc<Access>>,
+    /// The tenants it may touch now: the principal's, or the one it selected.
+    pub tenants: Rc<TenantSet>,
+    /// Those and the scopes above them.
+    visible: Rc<TenantSet>,
+    /// The one tenant, if there is one.
+    pub tenant: Option<Tenant>,
+    /// The selected project.
+    pub project: Option<Uuid>,
+    /// Until when it holds.
+    pub lifetime: Lifetime,
+    /// Whether it came by the setting tenancy.ticket.
+    pub by_ticket: bool,
+    /// When it ends at the latest, in microseconds of the Unix epoch.
+    pub expires_at: Option<i64>,
+}
+
+impl Current {
+    /// The form that plans take for it.
+    pub fn form(&self) -> Form {
+        match (self.who, self.tenants.single()) {
+            (Who::Maintenance, _) => Form::Open,
+            (Who::User(_), Some(_)) => Form::Single,
+            (Who::User(_), None) => Form::Fleet,
+        }
+    }
+
+    /// Whether a permission is held in its tenants.
+    pub fn permits(&self, permission: &[u8]) -> bool {
+        self.access
+            .as_ref()
+            .is_none_or(|access| access.permits(permission))
+    }
+}
+
+thread_local! {
+    static STATE: RefCell<(u64, Option<Rc<Current>>)> = const { RefCell::new((0, None)) };
+}
+
+/// The context in force. An error when there is one that no longer holds.
+pub fn current() -> Result<Option<Rc<Current>>, Error> {
+    let known = STATE.with_borrow(|(generation, current)| {
+        (*generation == xact::generation()).then(|| current.clone())
+    });
+    if let Some(current) = known {
+        return Ok(current);
+    }
+    let current = resolve()?.map(Rc::new);
+    let sets = current
+        .as_ref()
+        .map(|now| (now.tenants.clone(), now.visible.clone()))
+        .unzip();
+    published::publish(Which::Tenants, sets.0);
+    published::publish(Which::Visible, sets.1);
+    STATE.set((xact::generation(), current.clone()));
+    Ok(current)
+}
+
+/// The context in force; an error when there is none.
+pub fn required() -> Result<Rc<Current>, Error> {
+    current()?.ok_or(Error::MissingContext)
+}
+
+/// Drops the resolved context with its transaction, whatever the settings say.
+pub fn end_transaction() {
+    STATE.set((0, None));
+}
+
+fn resolve() -> Result<Option<Current>, Error> {
+    drop_stale();
+    let found = match guc::token().filter(guc::bound_here) {
+        Some(token) => Some(from_token(&token)?),
+        None => match guc::ticket() {
+            Some(text) => Some(from_ticket(&text)?),
+            None => None,
+        },
+    };
+    if let Some(current) = &found {
+        leftovers::enter(current.who)?;
+        plans::enter(current.form());
+    }
+    Ok(found)
+}
+
+/// Drops what other backends' changes made stale.
+pub fn drop_stale() {
+    match inval::take() {
+        inval::Stale::No => {}
+        inval::Stale::Fleets => access::forget(true),
+        inval::Stale::All => {
+            access::forget(false);
+            api_keys::forget();
+            tickets::forget();
+            spi::forget_owner();
+        }
+    }
+}
+
+fn from_token(token: &Token) -> Result<Current, Error> {
+    if token
+        .expires_at
+        .is_some_and(|end| end <= xact::transaction_started_unix())
+    {
+        return Err(Error::Expired);
+    }
+    match (token.kind, token.user) {
+        (Kind::Maintenance, _) => Ok(Current {
+            who: Who::Maintenance,
+            access: None,
+            tenants: Rc::default(),
+            visible: Rc::default(),
+            tenant: None,
+            project: None,
+            lifetime: token.lifetime,
+            by_ticket: false,
+            expires_at: None,
+        }),
+        (Kind::Principal, Some(user)) => principal(
+            user,
+            token.tenant,
+            token.project,
+            Held {
+                lifetime: token.lifetime,
+                by_ticket: false,
+                expires_at: token.expires_at,
+            },
+        ),
+        (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
+    }
+}
+
+fn from_ticket(text: &str) -> Result<Current, Error> {
+    let ticket = tickets::verify(text)?;
+    let held = Held {
+        lifetime: Lifetime::Transaction,
+        by_ticket: true,
+        expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+    };
+    principal(ticket.user, ticket.tenant, None, held)
+}
+
+struct Held {
+    lifetime: Lifetime,
+    by_ticket: bool,
+    expires_at: Option<i64>,
+}
+
+fn principal(
+    user: Uuid,
+    tenant: Option<Uuid>,
+    project: Option<Uuid>,
+    held: Held,
+) -> Result<Current, Error> {
+    let access = access::resolve(user)?;
+    let (tenants, visible, tenant) = match tenant {
+        None => {
+            let single = access.tenants.single().cloned();
+            (access.tenants.clone(), access.visible.clone(), single)
+        }
+        // Selected earlier; suspended or moved away since.
+        Some(id) if !access.tenants.contains_id(id.as_bytes()) => return Err(Error::Inactive),
+        Some(id) => {
+            let tenant = match access.tenants.single() {
+                Some(single) => single.clone(),
+                None => read_tenant(id)?,
+            };
+            let (tenants, visible) = access.narrow(&tenant);
+            (tenants, visible, Some(tenant))
+        }
+    };
+    Ok(Current {
+        who: Who::User(user),
+        access: Some(access),
+        tenants,
+        visible,
+        tenant,
+        project,
+        lifetime: held.lifetime,
+        by_ticket: held.by_ticket,
+        expires_at: held.expires_at,
+    })
+}
+
+fn read_tenant(id: Uuid) -> Result<Tenant, Error> {
+    spi::read(
+        "SELECT id, external_id FROM tenancy.scopes WHERE id OPERATOR(pg_catalog.=) $1",
+        &[pg_uuid(id).into()],
+        |rows| {
+            let row = rows.into_iter().next().ok_or(Error::Inactive)?;
+            Ok(Tenant {
+                id: from_pg(row.get(1)?.ok_or(Error::Inactive)?),
+                external_id: row.get(2)?,
+            })
+        },
+    )
+}

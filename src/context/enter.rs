@@ -1,0 +1,153 @@
+//! The ways into a context. A credential for the untrusted role, a name for the trusted gateway, and
+//! a reason for the administrator.
+
+use pgrx::prelude::*;
+use tenancy_core::credential::Credential;
+use tenancy_core::token::{Kind, Lifetime, Token};
+use uuid::Uuid;
+
+use super::current::{self, Who};
+use super::{api_keys, leftovers, tickets};
+use crate::access::{from_pg, pg_uuid};
+use crate::error::{Error, ErrorReport};
+use crate::pg::{guc, role, secret, spi};
+
+/// What a credential proves.
+pub struct Proven {
+    /// Who it belongs to.
+    pub user: Uuid,
+    /// The tenant it is limited to.
+    pub tenant: Option<Uuid>,
+    /// When it ends, in microseconds of the Unix epoch.
+    pub expires_at: Option<i64>,
+}
+
+/// Takes the context that a credential proves, for this transaction or the session.
+#[pg_extern(sql = false)]
+fn authenticate(
+    credential: Option<&str>,
+    session: Option<bool>,
+) -> Result<pgrx::Uuid, ErrorReport> {
+    let text = credential.ok_or(Error::Null("credential"))?;
+    check_caller()?;
+    current::drop_stale();
+    let proven = match Credential::parse(text).map_err(|_| Error::InvalidCredential)? {
+        Credential::ApiKey(key) => api_keys::verify(&key)?,
+        Credential::Ticket(_) => {
+            let ticket = tickets::verify(text)?;
+            Proven {
+                user: ticket.user,
+                tenant: ticket.tenant,
+                expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+            }
+        }
+    };
+    Ok(bind(proven, lifetime(session))?)
+}
+
+/// Takes a user's context without a credential: for the trusted gateway, which checked one.
+#[pg_extern(sql = false)]
+fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid, ErrorReport> {
+    let user = from_pg(user.ok_or(Error::Null("user"))?);
+    check_caller()?;
+    current::drop_stale();
+    crate::access::resolve(user).map_err(|error| match error {
+        Error::NoSuch(_) => Error::NoSuchScope(user.to_string()),
+        other => other,
+    })?;
+    Ok(bind(
+        Proven {
+            user,
+            tenant: None,
+            expires_at: None,
+        },
+        lifetime(session),
+    )?)
+}
+
+/// Gives this transaction all rows of protected tables, and records who, when and why.
+#[pg_extern(sql = false)]
+fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
+    let reason = reason.ok_or(Error::Null("reason"))?.trim();
+    if reason.is_empty() {
+        Err(Error::bad(
+            "reason must not be empty",
+            "Say why all tenants' rows are needed.",
+        ))?;
+    }
+    if !secret::preloaded() {
+        Err(Error::NotPreloaded)?;
+    }
+    take(&Token {
+        kind: Kind::Maintenance,
+        lifetime: Lifetime::Transaction,
+        user: None,
+        tenant: None,
+        project: None,
+        binding: guc::binding(Lifetime::Transaction),
+        expires_at: None,
+    })?;
+    // The row goes with the transaction; the log line stays if it is rolled back.
+    ereport!(
+        LOG,
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!(
+            "tenancy: maintenance by role \"{}\": {reason}",
+            role::current_name()
+        )
+    );
+    spi::write(
+        "INSERT INTO tenancy.maintenance_log (role, login, reason) VALUES ($1, session_user, $2)",
+        &[role::current_name().into(), reason.to_owned().into()],
+    )?;
+    Ok(())
+}
+
+fn lifetime(session: Option<bool>) -> Lifetime {
+    if session == Some(true) {
+        Lifetime::Session
+    } else {
+        Lifetime::Transaction
+    }
+}
+
+fn check_caller() -> Result<(), Error> {
+    if !secret::preloaded() {
+        return Err(Error::NotPreloaded);
+    }
+    if role::bypasses_row_security() && !guc::bypass_allowed() {
+        return Err(Error::BypassesRowSecurity);
+    }
+    Ok(())
+}
+
+fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
+    take(&Token {
+        kind: Kind::Principal,
+        lifetime,
+        user: Some(proven.user),
+        tenant: proven.tenant,
+        project: None,
+        binding: guc::binding(lifetime),
+        expires_at: proven.expires_at,
+    })?;
+    Ok(pg_uuid(proven.user))
+}
+
+/// Puts a token in force, unless this transaction has had another principal, and resolves it: a
+/// suspended tenant is refused here and not at the first query. A session context that was not used
+/// in this transaction gives way: else whoever left one on a pooled connection would lock others out.
+pub fn take(token: &Token) -> Result<(), Error> {
+    let who = who(token)?;
+    leftovers::check(who)?;
+    guc::set_token(token).ok_or(Error::NotPreloaded)?;
+    current::required().map(|_| ())
+}
+
+fn who(token: &Token) -> Result<Who, Error> {
+    match (token.kind, token.user) {
+        (Kind::Maintenance, _) => Ok(Who::Maintenance),
+        (Kind::Principal, Some(user)) => Ok(Who::User(user)),
+        (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
+    }
+}

@@ -1,0 +1,35 @@
+//! Who is asking: the context of the current transaction, and the only ways into one.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `current` | the context in force, resolved once per generation |
+//! | `leftovers` | one principal a transaction, and nothing of the last one left in the session |
+//! | `plans` | which kind of context cached plans were made for |
+//! | `enter` | authenticate, assume, maintenance: the ways in |
+//! | `narrow` | select_tenant, select_project, release |
+//! | `show` | the accessors |
+//! | `api_keys`, `tickets` | the two kinds of credential |
+
+pub mod api_keys;
+pub mod current;
+mod enter;
+mod leftovers;
+mod narrow;
+pub mod plans;
+mod show;
+pub mod tickets;
+
+pub use current::{Current, current};
+
+/// Connects the context to the backend's life: called once, when the library is loaded.
+pub fn init() {
+    crate::pg::guc::init(tickets::changed);
+    crate::pg::xact::init(crate::pg::xact::OnEnd {
+        transaction: |committed| {
+            current::end_transaction();
+            leftovers::end_transaction(committed);
+        },
+        savepoint_abort: leftovers::abort_savepoint,
+    });
+    crate::pg::inval::init();
+}

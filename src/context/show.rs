@@ -1,0 +1,86 @@
+//! What the context says, for SQL to read. Without a context all of these are NULL.
+
+use pgrx::prelude::*;
+use serde_json::json;
+use tenancy_core::tenants::int_key;
+use tenancy_core::token::Lifetime;
+use uuid::Uuid;
+
+use super::current::{Who, current};
+use crate::access::pg_uuid;
+use crate::error::ErrorReport;
+
+/// The user of the context.
+#[pg_extern(sql = false)]
+fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|now| match now.who {
+        Who::User(user) => Some(pg_uuid(user)),
+        Who::Maintenance => None,
+    }))
+}
+
+/// The tenant of the context, if it has just one.
+#[pg_extern(sql = false)]
+fn context_tenant_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|now| Some(pg_uuid(now.tenant.as_ref()?.id))))
+}
+
+/// That tenant's external id, if it is an integer.
+#[pg_extern(sql = false)]
+fn context_tenant_key_bigint() -> Result<Option<i64>, ErrorReport> {
+    Ok(current()?.and_then(|now| int_key(now.tenant.as_ref()?)))
+}
+
+/// That tenant's external id, if it is an integer of 32 bits.
+#[pg_extern(sql = false)]
+fn context_tenant_key_integer() -> Result<Option<i32>, ErrorReport> {
+    Ok(current()?.and_then(|now| i32::try_from(int_key(now.tenant.as_ref()?)?).ok()))
+}
+
+/// That tenant's external id.
+#[pg_extern(sql = false)]
+fn context_tenant_key_text() -> Result<Option<String>, ErrorReport> {
+    Ok(current()?.and_then(|now| now.tenant.as_ref()?.external_id.clone()))
+}
+
+/// The partner that the context's user, and its tenants, belong to.
+#[pg_extern(sql = false)]
+fn partner_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|now| now.access.as_ref()?.partner.map(pg_uuid)))
+}
+
+/// The project that was selected.
+#[pg_extern(sql = false)]
+fn project_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|now| now.project.map(pg_uuid)))
+}
+
+/// The whole context.
+#[pg_extern(sql = false)]
+fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
+    let Some(now) = current()? else {
+        return Ok(None);
+    };
+    let text = |id: Uuid| id.to_string();
+    Ok(Some(pgrx::JsonB(json!({
+        "kind": match now.who {
+            Who::Maintenance => "maintenance",
+            Who::User(_) => "principal",
+        },
+        "user_id": match now.who {
+            Who::User(user) => Some(text(user)),
+            Who::Maintenance => None,
+        },
+        "tenant_id": now.tenant.as_ref().map(|tenant| text(tenant.id)),
+        "partner_id": now.access.as_ref().and_then(|access| access.partner).map(text),
+        "project_id": now.project.map(text),
+        "tenants": now.access.as_ref().map(|_| now.tenants.len()),
+        "permissions": now.access.as_ref().map(|access| access.grants()),
+        "source": if now.by_ticket { "ticket" } else { "authenticated" },
+        "lifetime": match now.lifetime {
+            Lifetime::Transaction => "transaction",
+            Lifetime::Session => "session",
+        },
+        "expires_at": now.expires_at.and_then(crate::pg::time::iso_from_unix_micros),
+    }))))
+}

@@ -1,0 +1,185 @@
+//! Tickets: signed, short-lived, for one user. Portable: whoever holds the text is that user until
+//! it expires.
+
+use std::cell::RefCell;
+
+use pgrx::prelude::*;
+use tenancy_core::credential::Credential;
+use tenancy_core::mac::Key;
+use tenancy_core::ticket::{Ticket, TicketError};
+use uuid::Uuid;
+
+use super::plans::{self, Form};
+use crate::access::{self, from_pg, pg_uuid};
+use crate::error::{Error, ErrorReport};
+use crate::pg::{spi, xact};
+
+/// The longest life of a ticket, in seconds: a week.
+const LONGEST: i64 = 7 * 24 * 3600;
+
+#[derive(Clone)]
+struct SigningKey {
+    id: Uuid,
+    key: Key,
+    /// In microseconds of the Unix epoch; a key without an end signs new tickets.
+    retires_at: Option<i64>,
+}
+
+thread_local! {
+    static KEYS: RefCell<Option<Vec<SigningKey>>> = const { RefCell::new(None) };
+    /// The last ticket that was verified: a connection shows the same one again and again.
+    static VERIFIED: RefCell<Option<(String, Ticket)>> = const { RefCell::new(None) };
+}
+
+/// Forgets signing keys, and what they verified.
+pub fn forget() {
+    KEYS.set(None);
+    VERIFIED.set(None);
+}
+
+/// The claims of a ticket whose signature holds and whose time has not come.
+pub fn verify(text: &str) -> Result<Ticket, Error> {
+    let now = xact::transaction_started_unix();
+    let known = VERIFIED.with_borrow(|known| {
+        known
+            .as_ref()
+            .filter(|(verified, _)| verified == text)
+            .map(|(_, ticket)| ticket.clone())
+    });
+    if let Some(ticket) = known {
+        let end = ticket.expires_at.saturating_mul(1_000_000);
+        let live = signing_key(ticket.key_id, now)?.is_some();
+        return match (live, end > now) {
+            (true, true) => Ok(ticket),
+            (true, false) => Err(Error::Expired),
+            (false, _) => Err(Error::InvalidCredential),
+        };
+    }
+    let Ok(Credential::Ticket(unverified)) = Credential::parse(text) else {
+        return Err(Error::InvalidCredential);
+    };
+    let key = signing_key(unverified.claims().key_id, now)?.ok_or(Error::InvalidCredential)?;
+    let ticket = unverified
+        .verify(&key.key, now.div_euclid(1_000_000))
+        .map_err(|error| match error {
+            TicketError::BadSignature => Error::InvalidCredential,
+            TicketError::Expired => Error::Expired,
+        })?;
+    VERIFIED.set(Some((text.to_owned(), ticket.clone())));
+    Ok(ticket)
+}
+
+/// The setting tenancy.ticket changed. It is verified at its first use; but plans for the wrong kind
+/// of context go now, since a cached plan is chosen before anything of tenancy runs.
+pub fn changed(text: &str) {
+    if let Ok(Credential::Ticket(ticket)) = Credential::parse(text) {
+        let claims = ticket.claims();
+        let fleet = claims.fleet && claims.tenant.is_none();
+        plans::enter(if fleet { Form::Fleet } else { Form::Single });
+    }
+}
+
+fn signing_key(id: Uuid, now: i64) -> Result<Option<SigningKey>, Error> {
+    let keys = signing_keys()?;
+    Ok(keys
+        .into_iter()
+        .find(|key| key.id == id && key.retires_at.is_none_or(|end| end > now)))
+}
+
+fn signing_keys() -> Result<Vec<SigningKey>, Error> {
+    if let Some(keys) = KEYS.with_borrow(Clone::clone) {
+        return Ok(keys);
+    }
+    let keys = spi::read(
+        "SELECT id, secret, (pg_catalog.date_part('epoch', retires_at) OPERATOR(pg_catalog.*) 1000000)::bigint \
+         FROM tenancy.signing_keys ORDER BY created_at DESC",
+        &[],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    let secret: Vec<u8> = row.get(2)?.unwrap_or_default();
+                    let secret = secret
+                        .try_into()
+                        .map_err(|_| Error::Internal("a signing key of a wrong size"))?;
+                    Ok(SigningKey {
+                        id: from_pg(
+                            row.get(1)?
+                                .ok_or(Error::Internal("a signing key without an id"))?,
+                        ),
+                        key: Key::new(secret),
+                        retires_at: row.get(3)?,
+                    })
+                })
+                .collect::<Result<Vec<_>, Error>>()
+        },
+    )?;
+    KEYS.set(Some(keys.clone()));
+    Ok(keys)
+}
+
+/// A ticket for a user, good for `seconds`.
+#[pg_extern(sql = false)]
+fn _issue_ticket(
+    user: Option<pgrx::Uuid>,
+    seconds: Option<f64>,
+    tenant: Option<pgrx::Uuid>,
+) -> Result<String, ErrorReport> {
+    let user = from_pg(user.ok_or(Error::Null("user"))?);
+    let seconds = seconds.ok_or(Error::Null("ttl"))?;
+    if !(1.0..=LONGEST as f64).contains(&seconds) {
+        Err(Error::bad(
+            "ttl must be between 1 second and 7 days",
+            "A ticket is for handing an identity on, not for keeping it: issue an API key for that.",
+        ))?;
+    }
+    super::current::drop_stale();
+    crate::tree::require_user(user)?;
+    let access = access::resolve(user)?;
+    let tenant = tenant.map(from_pg);
+    if let Some(tenant) = tenant
+        && !access.tenants.contains_id(tenant.as_bytes())
+    {
+        Err(Error::NoSuchScope(tenant.to_string()))?;
+    }
+    let key = signing_keys()?
+        .into_iter()
+        .find(|key| key.retires_at.is_none())
+        .ok_or(Error::Internal(
+            "no signing key: call tenancy.rotate_signing_key()",
+        ))?;
+    // Real time, not the transaction's start: that may be long ago.
+    let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
+    let ticket = Ticket {
+        key_id: key.id,
+        user,
+        tenant,
+        fleet: access.tenants.len() != 1,
+        expires_at: now.saturating_add(seconds as i64),
+    };
+    Ok(ticket.sign(&key.key))
+}
+
+/// A new key signs from now on; tickets of the old ones hold until `seconds` from now.
+#[pg_extern(sql = false)]
+fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
+    let seconds = seconds.ok_or(Error::Null("grace"))?;
+    if !(0.0..=LONGEST as f64).contains(&seconds) {
+        Err(Error::bad(
+            "grace must be between 0 and 7 days",
+            "No ticket lives longer than 7 days.",
+        ))?;
+    }
+    let secret =
+        crate::pg::secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
+    let id = pg_uuid(tenancy_core::id::new_id());
+    spi::write(
+        "WITH retired AS (UPDATE tenancy.signing_keys \
+             SET retires_at = pg_catalog.now() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $3) \
+             WHERE retires_at IS NULL), \
+         gone AS (DELETE FROM tenancy.signing_keys \
+             WHERE retires_at OPERATOR(pg_catalog.<) pg_catalog.now()) \
+         INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
+        &[id.into(), secret.to_vec().into(), seconds.into()],
+    )?;
+    Ok(id)
+}

@@ -1,0 +1,185 @@
+//! Every error that Rust raises: one table of SQLSTATE, message, detail and hint.
+//!
+//! Two rules hold for all of them. What the caller may not see gets the message of what does not
+//! exist; and no message repeats a credential, a ticket or a token.
+
+use pgrx::prelude::*;
+use pgrx::spi;
+use tenancy_core::policy::Refusal;
+
+pub use pgrx::pg_sys::panic::ErrorReport;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The library came by LOAD or CREATE EXTENSION, not with the server's start.
+    #[error("tenancy must be loaded when the server starts")]
+    NotPreloaded,
+    /// This database has no tenancy.
+    #[error("the extension tenancy is not installed in this database")]
+    NotInstalled,
+    /// A protected table was touched without a context.
+    #[error("a tenancy context is required")]
+    MissingContext,
+    /// A tenant was asked for where the context has several, or none.
+    #[error("the context spans {0} tenants, and one is needed here")]
+    NotOneTenant(String),
+    /// Wrong, unknown, revoked or expired: which of them is nobody's business.
+    #[error("invalid credential")]
+    InvalidCredential,
+    /// The ticket or the credential behind a context has run out.
+    #[error("the tenancy context has expired")]
+    Expired,
+    /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
+    #[error("access is not active")]
+    Inactive,
+    /// A second principal in one transaction.
+    #[error("this transaction already has another principal")]
+    Rebound,
+    /// A superuser or BYPASSRLS role asked for a context.
+    #[error("the current role bypasses row security")]
+    BypassesRowSecurity,
+    /// A managed role tried to change what all sessions of the role share.
+    #[error("permission denied to alter the current role")]
+    SharedRole,
+    /// Not there, or not visible.
+    #[error("scope \"{0}\" does not exist")]
+    NoSuchScope(String),
+    /// An object that is not a scope is not there, or not visible.
+    #[error("{0} does not exist")]
+    NoSuch(&'static str),
+    /// A slug that several scopes have.
+    #[error("slug \"{0}\" is ambiguous")]
+    AmbiguousSlug(String),
+    /// An argument is NULL.
+    #[error("{0} must not be null")]
+    Null(&'static str),
+    /// An argument is wrong.
+    #[error("{0}")]
+    BadArgument(String, &'static str),
+    /// protect() will not do it.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The server's query interface failed.
+    #[error("query failed: {0}")]
+    Spi(#[from] spi::Error),
+    /// A state that should not be.
+    #[error("tenancy: {0}")]
+    Internal(&'static str),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Error {
+    /// A 22023 with a hint.
+    pub fn bad(message: impl ToString, hint: &'static str) -> Self {
+        Self::BadArgument(message.to_string(), hint)
+    }
+
+    fn code(&self) -> PgSqlErrorCode {
+        use PgSqlErrorCode::*;
+        match self {
+            Self::NotPreloaded
+            | Self::NotInstalled
+            | Self::MissingContext
+            | Self::NotOneTenant(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::InvalidCredential
+            | Self::Expired
+            | Self::Inactive
+            | Self::Rebound
+            | Self::BypassesRowSecurity
+            | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoSuchScope(_) | Self::NoSuch(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
+                ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Self::Refused(refusal) => match refusal.sqlstate() {
+                "42501" => ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "42703" => ERRCODE_UNDEFINED_COLUMN,
+                "42704" => ERRCODE_UNDEFINED_OBJECT,
+                "42710" => ERRCODE_DUPLICATE_OBJECT,
+                "42809" => ERRCODE_WRONG_OBJECT_TYPE,
+                "23502" => ERRCODE_NOT_NULL_VIOLATION,
+                "55000" => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                _ => ERRCODE_INVALID_PARAMETER_VALUE,
+            },
+            Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Refused(refusal) => refusal.detail(),
+            Self::Inactive => Some(
+                "The user or a scope above it is suspended, archived, deleted or not ready.".into(),
+            ),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Refused(refusal) => return refusal.hint(),
+            Self::NotPreloaded => {
+                "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server."
+            }
+            Self::NotInstalled => "Run CREATE EXTENSION tenancy.",
+            Self::MissingContext => {
+                "Call tenancy.authenticate(credential) in this transaction (or with session => true). \
+                 For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason)."
+            }
+            Self::NotOneTenant(_) => {
+                "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
+                 again: its plan was made for one tenant and has been discarded."
+            }
+            Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
+            Self::Expired => "Authenticate again.",
+            Self::Inactive => return None,
+            Self::Rebound => {
+                "One transaction holds one principal: end it first; a session context ends with \
+                 tenancy.release()."
+            }
+            Self::BypassesRowSecurity => {
+                "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. \
+                 Connect as a role that is a member of tenancy_app, or have a superuser set \
+                 tenancy.allow_bypassrls."
+            }
+            Self::SharedRole => {
+                "Sessions of many tenants share a role that is granted tenancy_app; only an \
+                 administrator may alter it."
+            }
+            Self::NoSuchScope(_) => {
+                "A scope is named by its id or its slug, and must be visible to you."
+            }
+            Self::AmbiguousSlug(_) => {
+                "Name the scope above it too, as in partner/tenant, or use the id."
+            }
+            Self::BadArgument(_, hint) => hint,
+            Self::NoSuch(_) | Self::Null(_) | Self::Spi(_) | Self::Internal(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Raises the error.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        let mut report = Self::new(error.code(), error.to_string(), "tenancy");
+        if let Some(detail) = error.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = error.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}

@@ -1,0 +1,54 @@
+//! tenancy: multi-tenancy inside PostgreSQL.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `pg` | the server's side; the only unsafe code |
+//! | `error` | every error: SQLSTATE, message, detail, hint |
+//! | `tree` | scopes: rules, the type `regscope`, invalidation |
+//! | `access` | what a principal may do |
+//! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
+//!
+//! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
+//! through `pg`.
+
+pub mod access;
+pub mod context;
+pub mod error;
+pub mod pg;
+pub mod policy;
+pub mod tree;
+
+use pgrx::prelude::*;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
+extension_sql_file!("../sql/context.sql", name = "context", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/predicates.sql",
+    name = "predicates",
+    requires = ["context"]
+);
+extension_sql_file!(
+    "../sql/policy.sql",
+    name = "policy",
+    requires = ["predicates"]
+);
+extension_sql_file!(
+    "../sql/finalize.sql",
+    name = "finalize",
+    requires = ["policy"],
+    finalize
+);
+
+/// Called by the server when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    if !pg::secret::init() {
+        error::Error::NotPreloaded.raise();
+    }
+    context::init();
+    policy::init();
+}

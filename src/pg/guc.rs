@@ -1,0 +1,267 @@
+//! The settings `tenancy.*`.
+//!
+//! `tenancy.context` holds a token that only this library can make: its check hook refuses any other
+//! value, its show hook never prints it. It is a setting, and not a static, because the server then
+//! carries it through savepoints, ROLLBACK, parallel workers and DISCARD.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenancy_core::token::{Binding, Lifetime, Token};
+
+use super::cell::BackendCell;
+use super::{secret, session, xact};
+
+/// The id of the key in tokens; there is one key now.
+pub const KEY_ID: u8 = 1;
+
+/// What a query on a protected table does when there is no context.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum MissingContext {
+    /// An error with a hint.
+    #[name = c"error"]
+    Error,
+    /// No rows.
+    #[name = c"empty"]
+    Empty,
+}
+
+static CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static TICKET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static MISSING: GucSetting<MissingContext> =
+    GucSetting::<MissingContext>::new(MissingContext::Error);
+static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
+/// Called with the new ticket's text when it changes; set once by the context module.
+static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
+
+const SEALED: &CStr = c"(sealed)";
+const UNSET: &CStr = c"";
+
+/// Defines the settings and reserves the prefix.
+pub fn init(on_ticket: fn(&str)) {
+    ON_TICKET.set(Some(on_ticket));
+    let secret = GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE;
+    // SAFETY: the hooks below are guarded, allocate what they hand over with malloc as the server
+    // asks, and do not raise errors in the assign hooks.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"tenancy.context",
+            c"The authenticated context of this transaction or session.",
+            c"Made by tenancy.authenticate() and tenancy.assume(); can be cleared, not set.",
+            &CONTEXT,
+            GucContext::Userset,
+            secret,
+            Some(check_context),
+            Some(assign_context),
+            Some(show_context),
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"tenancy.ticket",
+            c"A ticket of tenancy.issue_ticket(), verified at its first use in each transaction.",
+            c"Never shown.",
+            &TICKET,
+            GucContext::Userset,
+            secret,
+            None,
+            Some(assign_ticket),
+            Some(show_ticket),
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"tenancy.missing_context",
+        c"What a query on a protected table does without a context: error or empty.",
+        c"There are no rows either way.",
+        &MISSING,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"tenancy.allow_bypassrls",
+        c"Allows a role that bypasses row security to take a context.",
+        c"Such a role reads all rows whatever its context; only a superuser can allow it.",
+        &ALLOW_BYPASS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: a C string that lives for ever.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
+}
+
+/// The token in force, made by this library for this backend.
+#[inline]
+pub fn token() -> Option<Token> {
+    TOKEN.get()
+}
+
+/// The ticket in force, if the setting is not empty.
+pub fn ticket() -> Option<String> {
+    let text = TICKET.get()?;
+    (!text.is_empty()).then(|| text.to_string_lossy().into_owned())
+}
+
+/// Whether a missing context is an error.
+pub fn missing_is_error() -> bool {
+    matches!(MISSING.get(), MissingContext::Error)
+}
+
+/// Whether a superuser allowed roles that bypass row security.
+pub fn bypass_allowed() -> bool {
+    ALLOW_BYPASS.get()
+}
+
+/// Puts a context in force: the one place that sets it.
+pub fn set_token(token: &Token) -> Option<()> {
+    let text = CString::new(token.encode(&secret::key()?, KEY_ID)).ok()?;
+    set(
+        c"tenancy.context",
+        &text,
+        token.lifetime == Lifetime::Session,
+    );
+    Some(())
+}
+
+/// Clears context and ticket for the session.
+pub fn clear() {
+    set(c"tenancy.context", UNSET, true);
+    set(c"tenancy.ticket", UNSET, true);
+}
+
+fn set(name: &CStr, value: &CStr, session: bool) {
+    let action = if session {
+        pg_sys::GucAction::GUC_ACTION_SET
+    } else {
+        pg_sys::GucAction::GUC_ACTION_LOCAL
+    };
+    // SAFETY: both strings outlive the call; the server copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Whether a token was made for this backend, and for this transaction or session. A parallel worker
+/// takes its leader's.
+pub fn bound_here(token: &Token) -> bool {
+    if let Some(leader) = session::parallel_leader() {
+        return token.binding.backend == leader;
+    }
+    token.binding == binding(token.lifetime)
+}
+
+/// The binding of a token made now.
+pub fn binding(lifetime: Lifetime) -> Binding {
+    let started = match lifetime {
+        Lifetime::Transaction => xact::transaction_started(),
+        Lifetime::Session => session::epoch(),
+    };
+    Binding {
+        backend: session::backend(),
+        started,
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_context(
+    newval: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the server passes a pointer to the new value, which is NULL or a C string.
+    let text = unsafe {
+        if (*newval).is_null() {
+            return true;
+        }
+        CStr::from_ptr(*newval)
+    };
+    if text.is_empty() {
+        return true;
+    }
+    let token = text.to_str().ok().and_then(|text| {
+        let token = Token::decode(text, &secret::key()?, KEY_ID).ok()?;
+        bound_here(&token).then_some(token)
+    });
+    // SAFETY: `extra` is ours to fill with malloc'ed memory that the server frees; the message
+    // strings are static and the server only reads them.
+    unsafe {
+        let Some(token) = token else {
+            pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
+            // Without a message of our own the server would print the value.
+            pg_sys::GUC_check_errmsg_string =
+                c"tenancy.context cannot be set by hand".as_ptr().cast_mut();
+            pg_sys::GUC_check_errhint_string =
+                c"Use tenancy.authenticate(credential), or SET tenancy.ticket."
+                    .as_ptr()
+                    .cast_mut();
+            return false;
+        };
+        let memory = guc_alloc(size_of::<Token>()).cast::<Token>();
+        if memory.is_null() {
+            return false;
+        }
+        memory.write(token);
+        *extra = memory.cast();
+    }
+    true
+}
+
+unsafe fn guc_alloc(size: usize) -> *mut c_void {
+    // SAFETY: plain allocation; up to 15 the server frees `extra` with free(), from 16 with guc_free().
+    #[cfg(feature = "pg15")]
+    unsafe {
+        libc::malloc(size)
+    }
+    // SAFETY: as above.
+    #[cfg(not(feature = "pg15"))]
+    unsafe {
+        pg_sys::guc_malloc(pg_sys::LOG as i32, size)
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_context(_newval: *const c_char, extra: *mut c_void) {
+    // SAFETY: `extra` is NULL or what check_context left for this value.
+    TOKEN.set(unsafe { extra.cast::<Token>().as_ref().copied() });
+    xact::new_generation();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn show_context() -> *const c_char {
+    if TOKEN.get().is_some() {
+        SEALED.as_ptr()
+    } else {
+        UNSET.as_ptr()
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
+    xact::new_generation();
+    if newval.is_null() {
+        return;
+    }
+    // SAFETY: the server passes the new value as a C string.
+    let text = unsafe { CStr::from_ptr(newval) };
+    if let (Ok(text), Some(on_ticket)) = (text.to_str(), ON_TICKET.get()) {
+        on_ticket(text);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn show_ticket() -> *const c_char {
+    match TICKET.get() {
+        Some(text) if !text.is_empty() => SEALED.as_ptr(),
+        _ => UNSET.as_ptr(),
+    }
+}

@@ -1,0 +1,60 @@
+//! Invalidation between backends. Nobody reads the beacon tables' rows: a relcache invalidation on
+//! one of them tells every backend that what it resolved may be out of date, and leaves plans alone
+//! that read the real tables.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::cell::BackendCell;
+
+/// Which cached answers an invalidation reaches.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stale {
+    /// None.
+    No,
+    /// Answers that span a fleet: a tenant was added.
+    Fleets,
+    /// All.
+    All,
+}
+
+static STALE: BackendCell<Stale> = BackendCell::new(Stale::All);
+static BEACONS: BackendCell<(pg_sys::Oid, pg_sys::Oid)> =
+    BackendCell::new((pg_sys::Oid::INVALID, pg_sys::Oid::INVALID));
+
+/// Registers the callback for the life of the backend.
+pub fn init() {
+    // SAFETY: registered once per process, in _PG_init; the callback is guarded and lives for ever.
+    unsafe {
+        pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0))
+    };
+}
+
+/// The beacon tables of this database: the one for everything and the one for fleets.
+pub fn watch(all: pg_sys::Oid, fleets: pg_sys::Oid) {
+    BEACONS.set((all, fleets));
+}
+
+/// What became stale since the last call.
+pub fn take() -> Stale {
+    STALE.replace_with(Stale::No)
+}
+
+/// Tells every backend, this one included, when the transaction commits.
+pub fn send(beacon: pg_sys::Oid) {
+    // SAFETY: the oid is a table's: the caller looked it up in this transaction.
+    unsafe { pg_sys::CacheInvalidateRelcacheByRelid(beacon) };
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    let (all, fleets) = BEACONS.get();
+    let reached = if relation == pg_sys::Oid::INVALID || relation == all {
+        Stale::All
+    } else if relation == fleets {
+        Stale::Fleets
+    } else {
+        return;
+    };
+    STALE.set(STALE.get().max(reached));
+}

@@ -1,0 +1,31 @@
+//! The server's side of tenancy: everything unsafe lives here, and nothing here knows a rule.
+//!
+//! | file | what it wraps |
+//! | --- | --- |
+//! | `cell` | statics of one backend: single-threaded, so a plain cell |
+//! | `secret` | the key in shared memory that context tokens are made with |
+//! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
+//! | `xact` | transaction and savepoint ends |
+//! | `inval` | invalidation messages between backends |
+//! | `session` | what a backend carries from one transaction into the next |
+//! | `spi` | queries as the extension's owner, with a pinned search_path |
+//! | `role` | who is calling |
+//! | `fmgr` | C functions called per row, without pgrx's argument conversion |
+//! | `support` | the planner support function's node surgery |
+//! | `time` | the clock |
+//! | `utility` | the hook on utility statements |
+//! | `published` | the tenant set that per-row calls read |
+
+pub mod cell;
+pub mod fmgr;
+pub mod guc;
+pub mod inval;
+pub mod published;
+pub mod role;
+pub mod secret;
+pub mod session;
+pub mod spi;
+pub mod support;
+pub mod time;
+pub mod utility;
+pub mod xact;

@@ -1,0 +1,53 @@
+//! Who is calling, in the server's terms.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// The role whose rights are in force.
+pub fn current() -> pg_sys::Oid {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// True when row security does not apply to the current role.
+pub fn bypasses_row_security() -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::has_bypassrls_privilege(current()) }
+}
+
+/// True for a superuser.
+pub fn is_superuser() -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::superuser_arg(current()) }
+}
+
+/// True when the current role holds the rights of the named role (superusers hold all).
+pub fn has_role(name: &CStr) -> bool {
+    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(current(), role)
+    }
+}
+
+/// True when the current role was granted the named role; being superuser does not count.
+pub fn is_member(name: &CStr) -> bool {
+    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::Oid::INVALID && pg_sys::is_member_of_role_nosuper(current(), role)
+    }
+}
+
+/// The current role's name.
+pub fn current_name() -> String {
+    // SAFETY: the name is a C string in the current memory context.
+    unsafe {
+        let name = pg_sys::GetUserNameFromId(current(), true);
+        if name.is_null() {
+            return String::from("?");
+        }
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}

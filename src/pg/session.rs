@@ -1,0 +1,79 @@
+//! What a backend is, and what it carries from one transaction into the next.
+
+use pgrx::pg_sys;
+
+use super::cell::BackendCell;
+use crate::error::Error;
+
+unsafe extern "C-unwind" {
+    /// commands/sequence.h: forgets currval() and lastval().
+    fn ResetSequenceCaches();
+}
+
+/// How often a session context was released; part of what session tokens are bound to.
+static RELEASES: BackendCell<i64> = BackendCell::new(0);
+
+/// This backend's process id.
+pub fn backend() -> i32 {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// What session contexts are bound to: this session, since its last release.
+pub fn epoch() -> i64 {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::MyStartTimestamp }.wrapping_add(RELEASES.get())
+}
+
+/// Session contexts from before are void, also where ROLLBACK brings their setting back.
+pub fn new_epoch() {
+    RELEASES.set(RELEASES.get() + 1);
+}
+
+/// The leader's process id, in a parallel worker.
+pub fn parallel_leader() -> Option<i32> {
+    // SAFETY: MyProc is set in every backend; a worker joins its leader's lock group before it
+    // restores any setting, and the leader outlives it.
+    unsafe {
+        if pg_sys::ParallelWorkerNumber < 0 || pg_sys::MyProc.is_null() {
+            return None;
+        }
+        let leader = (*pg_sys::MyProc).lockGroupLeader;
+        Some(if leader.is_null() { 0 } else { (*leader).pid })
+    }
+}
+
+/// Drops temporary tables, and forgets sequence values: what a session keeps of its last principal
+/// beside cursors.
+pub fn forget_temporary() {
+    let (mut namespace, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+    // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
+    unsafe {
+        pg_sys::GetTempNamespaceState(&mut namespace, &mut toast);
+        if namespace != pg_sys::Oid::INVALID {
+            pg_sys::ResetTempTableNamespace();
+        }
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
+    }
+}
+
+/// Closes a cursor by name, unless it is the one that is running.
+pub fn close_cursor(name: &str) -> Result<(), Error> {
+    let name = std::ffi::CString::new(name)
+        .map_err(|_| Error::Internal("a cursor name with a NUL byte"))?;
+    // SAFETY: the portal is looked up by name and dropped as CLOSE does; an active one is left.
+    unsafe {
+        let portal = pg_sys::GetPortalByName(name.as_ptr());
+        if !portal.is_null() && (*portal).status != pg_sys::PortalStatus::PORTAL_ACTIVE {
+            pg_sys::PortalDrop(portal, false);
+        }
+    }
+    Ok(())
+}
+
+/// Has every cached plan made anew at its next use.
+pub fn reset_plans() {
+    // SAFETY: marks cached plans invalid; takes no locks and reads no catalogs.
+    unsafe { pg_sys::ResetPlanCache() };
+}

@@ -1,0 +1,181 @@
+//! Queries that tenancy runs for itself: as the extension's owner, with a pinned search_path, so that
+//! neither the caller's rights nor the caller's schemas decide what they see.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+
+use super::cell::BackendCell;
+use super::{inval, xact};
+use crate::error::Error;
+
+thread_local! {
+    static KEPT: RefCell<HashMap<&'static str, std::rc::Rc<OwnedPreparedStatement>>> =
+        RefCell::new(HashMap::new());
+}
+
+static OWNER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
+
+/// Forgets who owns the extension; looked up again at the next call.
+pub fn forget_owner() {
+    OWNER.set(None);
+}
+
+/// Runs `f` as the extension's owner with search_path = pg_catalog, pg_temp. Role and path return
+/// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
+pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let owner = owner()?;
+    let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
+    // SAFETY: the role is switched the way the server does it for SECURITY DEFINER functions; the
+    // setting is saved at a nest level of its own and restored below or by the abort.
+    let level = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(
+            owner,
+            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+        );
+        let level = pg_sys::NewGUCNestLevel();
+        pg_sys::set_config_option(
+            c"search_path".as_ptr(),
+            c"pg_catalog, pg_temp".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+        level
+    };
+    let result = f();
+    // SAFETY: undoes the above, in reverse order.
+    unsafe {
+        pg_sys::AtEOXact_GUC(true, level);
+        pg_sys::SetUserIdAndSecContext(user, context);
+    }
+    result
+}
+
+/// Reads as the owner, seeing all that is committed now, also in the middle of a statement. Assigns
+/// no transaction id, so it works on standbys and in parallel workers.
+pub fn read<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| {
+        let _snapshot = Snapshot::push();
+        Spi::connect(|client| {
+            let kept = kept(client, query, args)?;
+            f(client.select(&*kept, None, args)?)
+        })
+    })
+}
+
+/// Writes as the owner.
+pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
+    as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
+}
+
+fn kept(
+    client: &SpiClient<'_>,
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<std::rc::Rc<OwnedPreparedStatement>, Error> {
+    if let Some(plan) = KEPT.with_borrow(|kept| kept.get(query).cloned()) {
+        return Ok(plan);
+    }
+    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+    let plan = std::rc::Rc::new(client.prepare(query, &types)?.keep());
+    KEPT.with_borrow_mut(|kept| kept.insert(query, plan.clone()));
+    Ok(plan)
+}
+
+/// The role that owns the extension, and by the way the beacons to watch.
+fn owner() -> Result<pg_sys::Oid, Error> {
+    if let Some(owner) = OWNER.get() {
+        return Ok(owner);
+    }
+    let namespace = schema().ok_or(Error::NotInstalled)?;
+    // SAFETY: catalog look-ups by name inside a transaction; absent tables give the invalid oid.
+    let (all, fleets, owner) = unsafe {
+        let all = pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace);
+        let fleets = pg_sys::get_relname_relid(c"beacon_fleet".as_ptr(), namespace);
+        (all, fleets, relation_owner(all))
+    };
+    let owner = owner.ok_or(Error::NotInstalled)?;
+    inval::watch(all, fleets);
+    OWNER.set(Some(owner));
+    Ok(owner)
+}
+
+/// The schema of the extension, if it is installed in this database.
+pub fn schema() -> Option<pg_sys::Oid> {
+    // SAFETY: catalog look-ups by name inside a transaction.
+    unsafe {
+        if pg_sys::get_extension_oid(c"tenancy".as_ptr(), true) == pg_sys::Oid::INVALID {
+            return None;
+        }
+        let schema = pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true);
+        (schema != pg_sys::Oid::INVALID).then_some(schema)
+    }
+}
+
+unsafe fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the system cache; the tuple is released before returning.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let header = (*tuple).t_data;
+        let form = header.cast::<u8>().add((*header).t_hoff.into());
+        let owner = (*form.cast::<pg_sys::FormData_pg_class>()).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+/// The tables whose invalidation is watched.
+pub fn beacon(fleet: bool) -> Result<pg_sys::Oid, Error> {
+    let namespace = schema().ok_or(Error::NotInstalled)?;
+    let name = if fleet { c"beacon_fleet" } else { c"beacon" };
+    // SAFETY: a catalog look-up by name inside a transaction.
+    let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), namespace) };
+    (oid != pg_sys::Oid::INVALID)
+        .then_some(oid)
+        .ok_or(Error::NotInstalled)
+}
+
+/// A snapshot that sees what is committed now; in parallel mode, where none can be taken, the
+/// statement's own.
+struct Snapshot(bool);
+
+impl Snapshot {
+    fn push() -> Self {
+        if xact::parallel() {
+            return Self(false);
+        }
+        // SAFETY: inside a transaction and outside parallel mode; popped in drop. After an error the
+        // abort pops it, and drop is not reached through a longjmp but through unwinding: see drop.
+        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+        Self(true)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        // While unwinding, the server's abort pops the snapshot itself.
+        if self.0 && !std::thread::panicking() {
+            // SAFETY: pops what `push` pushed.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
+}

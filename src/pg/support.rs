@@ -1,0 +1,383 @@
+//! Node surgery for planner support functions: the requests of the planner, as safe values.
+//! What to answer is `policy::planner`'s business.
+
+use pgrx::pg_sys;
+
+/// The type of a predicate's tenant argument.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyType {
+    /// A scope's id.
+    Uuid,
+    /// An external id.
+    Int8,
+    /// An external id.
+    Int4,
+    /// An external id.
+    Text,
+}
+
+impl KeyType {
+    fn of(oid: pg_sys::Oid) -> Option<Self> {
+        Some(match oid {
+            pg_sys::UUIDOID => Self::Uuid,
+            pg_sys::INT8OID => Self::Int8,
+            pg_sys::INT4OID => Self::Int4,
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Self::Text,
+            _ => return None,
+        })
+    }
+
+    fn oid(self) -> pg_sys::Oid {
+        match self {
+            Self::Uuid => pg_sys::UUIDOID,
+            Self::Int8 => pg_sys::INT8OID,
+            Self::Int4 => pg_sys::INT4OID,
+            Self::Text => pg_sys::TEXTOID,
+        }
+    }
+
+    fn array_oid(self) -> pg_sys::Oid {
+        match self {
+            Self::Uuid => pg_sys::UUIDARRAYOID,
+            Self::Int8 => pg_sys::INT8ARRAYOID,
+            Self::Int4 => pg_sys::INT4ARRAYOID,
+            Self::Text => pg_sys::TEXTARRAYOID,
+        }
+    }
+
+    /// The oid of `=` in pg_catalog for two values of this type; these are fixed for ever.
+    fn equality(self) -> pg_sys::Oid {
+        pg_sys::Oid::from(match self {
+            Self::Uuid => 2972,
+            Self::Int8 => 410,
+            Self::Int4 => 96,
+            Self::Text => 98,
+        })
+    }
+}
+
+/// What the planner asks about a call `predicate(permission, tenant)`.
+pub enum Request {
+    /// Is there a simpler expression?
+    Simplify(Simplify),
+    /// Can an index find the rows?
+    Index(Index),
+    /// Which part of the rows passes?
+    Selectivity(Selectivity),
+}
+
+/// See [`Request::Simplify`].
+pub struct Simplify(*mut pg_sys::SupportRequestSimplify);
+
+/// See [`Request::Index`].
+pub struct Index(*mut pg_sys::SupportRequestIndexCondition);
+
+/// See [`Request::Selectivity`].
+pub struct Selectivity(*mut pg_sys::SupportRequestSelectivity);
+
+/// An answer that is not «no opinion».
+pub struct Opinion(pg_sys::Datum);
+
+/// Reads the request, asks `body` and encodes its answer.
+///
+/// # Safety
+/// `node` is a support request as the planner passes it.
+pub unsafe fn answer(
+    node: *mut pg_sys::Node,
+    body: impl FnOnce(&Request) -> Option<Opinion>,
+) -> pg_sys::Datum {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells which request it is.
+    let request = match unsafe { (*node).type_ } {
+        T_SupportRequestSimplify => Request::Simplify(Simplify(node.cast())),
+        T_SupportRequestIndexCondition => Request::Index(Index(node.cast())),
+        T_SupportRequestSelectivity => Request::Selectivity(Selectivity(node.cast())),
+        _ => return pg_sys::Datum::from(0),
+    };
+    body(&request).map_or(pg_sys::Datum::from(0), |opinion| opinion.0)
+}
+
+impl Simplify {
+    /// The type of the tenant argument.
+    pub fn key_type(&self) -> Option<KeyType> {
+        // SAFETY: the request holds a call with the two arguments of its declaration.
+        unsafe { KeyType::of(pg_sys::exprType(second((*(*self.0).fcall).args))) }
+    }
+
+    /// `tenant = tenancy.<function>(permission)`.
+    pub fn equals(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+        // SAFETY: as above; the nodes are new ones in the planner's memory, arguments copied.
+        unsafe {
+            let call = &*(*self.0).fcall;
+            let (permission, tenant) = (first(call.args), second(call.args));
+            let key = KeyType::of(pg_sys::exprType(tenant))?;
+            let value = call_of(function, permission, key.oid())?;
+            let clause = pg_sys::make_opclause(
+                key.equality(),
+                pg_sys::BOOLOID,
+                false,
+                pg_sys::copyObjectImpl(tenant.cast()).cast(),
+                value.cast(),
+                pg_sys::Oid::INVALID,
+                pg_sys::exprCollation(tenant),
+            );
+            pg_sys::set_opfuncid(clause.cast());
+            Some(Opinion(pg_sys::Datum::from(clause)))
+        }
+    }
+}
+
+impl Index {
+    /// The type of the tenant argument.
+    pub fn key_type(&self) -> Option<KeyType> {
+        // SAFETY: the node that the index is matched with is a call with two arguments, or it is
+        // something else and has no key.
+        unsafe {
+            let node = (*self.0).node;
+            if !is_a(node, pg_sys::NodeTag::T_FuncExpr) {
+                return None;
+            }
+            KeyType::of(pg_sys::exprType(second(
+                (*node.cast::<pg_sys::FuncExpr>()).args,
+            )))
+        }
+    }
+
+    /// The part of the table's rows that the wanted tenants have, as far as statistics tell.
+    pub fn fraction(&self, wanted: &Wanted<'_>) -> f64 {
+        // SAFETY: the node is the call that the index is matched with.
+        unsafe {
+            let call = (*self.0).node.cast::<pg_sys::FuncExpr>();
+            fraction((*self.0).root, second((*call).args), 0, wanted)
+        }
+    }
+
+    /// `tenant = ANY (tenancy.<function>(permission))` as an exact index condition, if the index can
+    /// search for an array.
+    pub fn equals_any(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+        // SAFETY: the request's fields are valid while it is answered; new nodes are in the planner's
+        // memory.
+        unsafe {
+            let request = &mut *self.0;
+            if request.indexarg != 1
+                || !is_a(request.node, pg_sys::NodeTag::T_FuncExpr)
+                || !(*request.index).amsearcharray
+            {
+                return None;
+            }
+            let call = &*request.node.cast::<pg_sys::FuncExpr>();
+            let (permission, tenant) = (first(call.args), second(call.args));
+            let key = KeyType::of(pg_sys::exprType(tenant))?;
+            let operator = pg_sys::get_opfamily_member(
+                request.opfamily,
+                key.oid(),
+                key.oid(),
+                pg_sys::BTEqualStrategyNumber as i16,
+            );
+            let collation = pg_sys::exprCollation(tenant);
+            if operator == pg_sys::Oid::INVALID
+                || (collation != pg_sys::Oid::INVALID && collation != request.indexcollation)
+            {
+                return None;
+            }
+            let array = call_of(function, permission, key.array_oid())?;
+            let clause = pg_sys::palloc0(size_of::<pg_sys::ScalarArrayOpExpr>())
+                .cast::<pg_sys::ScalarArrayOpExpr>();
+            (*clause).xpr.type_ = pg_sys::NodeTag::T_ScalarArrayOpExpr;
+            (*clause).opno = operator;
+            (*clause).opfuncid = pg_sys::get_opcode(operator);
+            (*clause).useOr = true;
+            (*clause).inputcollid = collation;
+            (*clause).args = list2(pg_sys::copyObjectImpl(tenant.cast()), array.cast());
+            (*clause).location = -1;
+            request.lossy = false;
+            let clauses = pg_sys::lappend(std::ptr::null_mut(), clause.cast());
+            Some(Opinion(pg_sys::Datum::from(clauses)))
+        }
+    }
+}
+
+impl Selectivity {
+    /// The estimate for the wanted tenants.
+    pub fn of_tenants(&self, wanted: &Wanted<'_>) -> Option<Opinion> {
+        // SAFETY: the request holds the arguments of a call with two arguments.
+        unsafe {
+            let request = &mut *self.0;
+            if request.is_join {
+                return None;
+            }
+            request.selectivity =
+                fraction(request.root, second(request.args), request.varRelid, wanted);
+            Some(Opinion(pg_sys::Datum::from(self.0)))
+        }
+    }
+
+    /// The estimate that every row passes.
+    pub fn all(&self) -> Option<Opinion> {
+        // SAFETY: as above.
+        unsafe { (*self.0).selectivity = 1.0 };
+        Some(Opinion(pg_sys::Datum::from(self.0)))
+    }
+}
+
+/// Which values of a tenant column are wanted: how many, and whether this is one of them.
+pub struct Wanted<'a> {
+    /// How many.
+    pub count: usize,
+    /// Whether a value is one of them.
+    pub has: &'a dyn Fn(Key<'_>) -> bool,
+}
+
+/// A value of a tenant column.
+pub enum Key<'a> {
+    /// A scope's id.
+    Uuid(&'a [u8; 16]),
+    /// An external id.
+    Int(i64),
+    /// An external id.
+    Text(&'a [u8]),
+}
+
+/// The part of rows that the wanted values select: the most common values by their frequency, the
+/// others each as frequent as the next. Frequencies of values that are not wanted play no part, so
+/// estimates tell nothing of other tenants.
+unsafe fn fraction(
+    root: *mut pg_sys::PlannerInfo,
+    expression: *mut pg_sys::Node,
+    relation: i32,
+    wanted: &Wanted<'_>,
+) -> f64 {
+    // SAFETY: the planner's own sequence: examine, ask, release.
+    unsafe {
+        let mut data = pg_sys::VariableStatData::default();
+        pg_sys::examine_variable(root, expression, relation, &mut data);
+        let mut defaulted = false;
+        let distinct = pg_sys::get_variable_numdistinct(&mut data, &mut defaulted);
+        let mut common = Common::default();
+        if !data.statsTuple.is_null() {
+            common = common_values(data.statsTuple, wanted);
+            if let Some(free) = data.freefunc {
+                let tuple = data.statsTuple;
+                #[allow(ffi_unwind_calls)] // inside the boundary
+                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| free(tuple));
+            }
+        }
+        let rare = wanted.count.saturating_sub(common.wanted) as f64;
+        let rare_distinct = (distinct - common.values as f64).max(1.0);
+        let each = (1.0 - common.frequency).max(0.0) / rare_distinct;
+        (common.wanted_frequency + rare.min(rare_distinct) * each).clamp(0.0, 1.0)
+    }
+}
+
+#[derive(Default)]
+struct Common {
+    values: usize,
+    frequency: f64,
+    wanted: usize,
+    wanted_frequency: f64,
+}
+
+unsafe fn common_values(tuple: pg_sys::HeapTuple, wanted: &Wanted<'_>) -> Common {
+    let mut common = Common::default();
+    // SAFETY: the slot is filled by the server and freed here; its arrays have the lengths it says.
+    unsafe {
+        let mut slot = pg_sys::AttStatsSlot::default();
+        let found = pg_sys::get_attstatsslot(
+            &mut slot,
+            tuple,
+            pg_sys::STATISTIC_KIND_MCV as i32,
+            pg_sys::Oid::INVALID,
+            (pg_sys::ATTSTATSSLOT_VALUES | pg_sys::ATTSTATSSLOT_NUMBERS) as i32,
+        );
+        if !found {
+            return common;
+        }
+        for n in 0..slot.nvalues.min(slot.nnumbers) as usize {
+            let frequency = f64::from(*slot.numbers.add(n));
+            common.values += 1;
+            common.frequency += frequency;
+            if key_of(slot.valuetype, *slot.values.add(n)).is_some_and(|key| (wanted.has)(key)) {
+                common.wanted += 1;
+                common.wanted_frequency += frequency;
+            }
+        }
+        pg_sys::free_attstatsslot(&mut slot);
+    }
+    common
+}
+
+unsafe fn key_of<'a>(kind: pg_sys::Oid, value: pg_sys::Datum) -> Option<Key<'a>> {
+    // SAFETY: the value is of the type that the statistics say, and lives as long as they.
+    unsafe {
+        Some(match KeyType::of(kind)? {
+            KeyType::Uuid => Key::Uuid(&*value.cast_mut_ptr::<[u8; 16]>()),
+            KeyType::Int8 => Key::Int(value.value() as i64),
+            KeyType::Int4 => Key::Int((value.value() as i32).into()),
+            KeyType::Text => {
+                let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                let len = pgrx::varsize_any_exhdr(text);
+                Key::Text(std::slice::from_raw_parts(
+                    pgrx::vardata_any(text).cast::<u8>(),
+                    len,
+                ))
+            }
+        })
+    }
+}
+
+/// `tenancy.<function>(permission)`, if there is such a function.
+unsafe fn call_of(
+    function: &std::ffi::CStr,
+    permission: *mut pg_sys::Node,
+    result: pg_sys::Oid,
+) -> Option<*mut pg_sys::FuncExpr> {
+    // SAFETY: names and nodes are in the planner's memory and live as long as the plan.
+    unsafe {
+        let name = list2(
+            pg_sys::makeString(pg_sys::pstrdup(c"tenancy".as_ptr())).cast(),
+            pg_sys::makeString(pg_sys::pstrdup(function.as_ptr())).cast(),
+        );
+        let argument = pg_sys::TEXTOID;
+        let oid = pg_sys::LookupFuncName(name, 1, &argument, true);
+        if oid == pg_sys::Oid::INVALID {
+            return None;
+        }
+        let arguments = pg_sys::lappend(
+            std::ptr::null_mut(),
+            pg_sys::copyObjectImpl(permission.cast()),
+        );
+        let collation = if result == pg_sys::TEXTOID {
+            pg_sys::DEFAULT_COLLATION_OID
+        } else {
+            pg_sys::Oid::INVALID
+        };
+        Some(pg_sys::makeFuncExpr(
+            oid,
+            result,
+            arguments,
+            collation,
+            pg_sys::DEFAULT_COLLATION_OID,
+            pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        ))
+    }
+}
+
+unsafe fn list2(a: *mut std::ffi::c_void, b: *mut std::ffi::c_void) -> *mut pg_sys::List {
+    // SAFETY: lappend makes a new list from NULL.
+    unsafe { pg_sys::lappend(pg_sys::lappend(std::ptr::null_mut(), a), b) }
+}
+
+unsafe fn first(list: *mut pg_sys::List) -> *mut pg_sys::Node {
+    // SAFETY: the list has an element 0: the call's permission.
+    unsafe { (*(*list).elements).ptr_value.cast() }
+}
+
+unsafe fn second(list: *mut pg_sys::List) -> *mut pg_sys::Node {
+    // SAFETY: the list has an element 1: the call's tenant.
+    unsafe { (*(*list).elements.add(1)).ptr_value.cast() }
+}
+
+unsafe fn is_a(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> bool {
+    // SAFETY: every node starts with its tag.
+    unsafe { (*node).type_ == tag }
+}

@@ -1,0 +1,20 @@
+//! The server's clock.
+
+use pgrx::pg_sys;
+
+use pgrx::datum::datetime_support::ToIsoString;
+
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// Now, in microseconds of the Unix epoch.
+pub fn now_unix_micros() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }.saturating_add(POSTGRES_EPOCH)
+}
+
+/// An instant as ISO 8601 in UTC, as jsonb shows it.
+pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
+    let stamp =
+        pgrx::datum::TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH)?).ok()?;
+    Some(stamp.to_iso_string())
+}

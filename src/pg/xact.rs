@@ -1,0 +1,111 @@
+//! Where transactions and savepoints end, and the generation that per-row caches compare.
+
+use std::ffi::c_void;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::cell::BackendCell;
+
+/// What the context module does when something ends.
+#[derive(Clone, Copy)]
+pub struct OnEnd {
+    /// The transaction ended; true when it committed (or was prepared).
+    pub transaction: fn(bool),
+    /// A savepoint, and everything begun after it, was rolled back.
+    pub savepoint_abort: fn(u32),
+}
+
+static ON_END: BackendCell<Option<OnEnd>> = BackendCell::new(None);
+static GENERATION: BackendCell<u64> = BackendCell::new(1);
+
+/// Registers the callbacks for the life of the backend.
+pub fn init(on_end: OnEnd) {
+    ON_END.set(Some(on_end));
+    // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live for ever.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(savepoint_event), std::ptr::null_mut());
+    }
+}
+
+/// Changes whenever an answer given earlier might be wrong: a context was set, cleared or restored,
+/// or a transaction ended.
+#[inline]
+pub fn generation() -> u64 {
+    GENERATION.get()
+}
+
+/// Makes every cached answer stale.
+pub fn new_generation() {
+    GENERATION.set(GENERATION.get() + 1);
+}
+
+/// When the current transaction started, microseconds since 2000; the same in its parallel workers.
+pub fn transaction_started() -> i64 {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+/// The same instant as Unix microseconds, to compare with expiries.
+pub fn transaction_started_unix() -> i64 {
+    const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+    transaction_started().saturating_add(POSTGRES_EPOCH)
+}
+
+/// The current savepoint's number.
+pub fn savepoint() -> u32 {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// True inside a transaction that can run queries.
+pub fn running() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::IsTransactionState() }
+}
+
+/// True while a parallel query runs, in the leader and in its workers.
+pub fn parallel() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::IsInParallelMode() }
+}
+
+/// True when this transaction may write, and a row lock cannot raise a serialization failure.
+pub fn may_write_aside() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe {
+        !pg_sys::XactReadOnly
+            && !pg_sys::RecoveryInProgress()
+            && !pg_sys::IsInParallelMode()
+            && pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    let committed = match event {
+        XACT_EVENT_COMMIT | XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PREPARE => true,
+        XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => false,
+        _ => return,
+    };
+    new_generation();
+    if let Some(on_end) = ON_END.get() {
+        (on_end.transaction)(committed);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn savepoint_event(
+    event: pg_sys::SubXactEvent::Type,
+    savepoint: pg_sys::SubTransactionId,
+    _parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB
+        && let Some(on_end) = ON_END.get()
+    {
+        (on_end.savepoint_abort)(savepoint);
+    }
+}

@@ -1,0 +1,243 @@
+-- Everything that planning a protection needs to know about one table, as one jsonb: see tenancy_core::policy::TableFacts.
+-- $1 the table, $2 tenant column, $3 owner column, $4 project column, $5 {oid: tenant column} of all protected tables.
+-- Runs with the invoker's rights and a pinned search_path, so that everything is deparsed with its schema.
+WITH RECURSIVE
+tree(oid, depth, parent) AS (
+    SELECT $1::oid, 0, NULL::oid
+    UNION
+    SELECT i.inhrelid, t.depth + 1, i.inhparent
+    FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
+),
+members AS (
+    SELECT DISTINCT ON (t.oid) t.oid, t.depth, t.parent
+    FROM tree t ORDER BY t.oid, t.depth DESC
+),
+up(oid, depth) AS (
+    SELECT i.inhparent, 1 FROM pg_inherits i WHERE i.inhrelid = $1
+    UNION
+    SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
+),
+readers(oid) AS (
+    SELECT r.ev_class
+    FROM members m
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = m.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid
+    JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
+    UNION
+    SELECT r.ev_class
+    FROM readers v
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.oid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid
+    JOIN pg_class w ON w.oid = r.ev_class AND w.relkind IN ('v', 'm')
+),
+keys AS (
+    SELECT k.*
+    FROM pg_constraint k
+    WHERE k.contype = 'f' AND k.conparentid = 0
+      AND (k.conrelid IN (SELECT oid FROM members) OR k.confrelid IN (SELECT oid FROM members))
+),
+others(oid, above) AS (
+    SELECT r.oid, r.oid
+    FROM (SELECT conrelid FROM keys UNION SELECT confrelid FROM keys) AS r(oid)
+    UNION
+    SELECT o.oid, i.inhparent FROM others o JOIN pg_inherits i ON i.inhrelid = o.above
+),
+tenanted(oid, tenant) AS (
+    SELECT DISTINCT ON (o.oid) o.oid,
+           CASE WHEN o.oid IN (SELECT oid FROM members) THEN $2 ELSE $5 ->> o.above::text END
+    FROM others o
+    WHERE o.oid IN (SELECT oid FROM members) OR $5 ? o.above::text
+    ORDER BY o.oid
+),
+named AS (
+    SELECT c.oid, jsonb_build_object('schema', n.nspname, 'name', c.relname) AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+),
+columns AS (
+    SELECT a.attrelid, a.attname, a.attnum,
+           jsonb_build_object(
+               'name', a.attname,
+               'quoted', quote_ident(a.attname),
+               'type', format_type(a.atttypid, NULL),
+               'generated', a.attgenerated <> '' OR a.attidentity <> '',
+               'deterministic', coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
+           ) AS facts,
+           jsonb_build_object(
+               'not_null', a.attnotnull,
+               'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
+                           WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = '')
+           ) AS state
+    FROM pg_attribute a
+    WHERE a.attrelid IN (SELECT oid FROM members) AND a.attnum > 0 AND NOT a.attisdropped
+      AND a.attname IN ($2, $3, $4)
+)
+SELECT jsonb_build_object(
+    'relation', (SELECT name FROM named n WHERE n.oid = c.oid),
+    'kind', c.relkind,
+    'persistence', c.relpersistence,
+    'catalog', n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname LIKE 'pg\_toast%',
+    'own', n.nspname = 'tenancy' OR EXISTS (
+        SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+          AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'tenancy'),
+    'owner', o.rolname,
+    'owner_bypasses', o.rolsuper OR o.rolbypassrls,
+    'owner_superuser', o.rolsuper,
+    'invoker_owns', pg_has_role(c.relowner, 'USAGE'),
+    'filtered', row_security_active(c.oid),
+    'ancestors', coalesce((
+        SELECT jsonb_agg(jsonb_build_object('relation', a.name, 'registered', $5 ? a.oid::text) ORDER BY a.depth)
+        FROM (SELECT u.oid, max(u.depth) AS depth, m.name FROM up u JOIN named m USING (oid) GROUP BY u.oid, m.name) a), '[]'),
+    'tenant', (SELECT k.facts FROM columns k WHERE k.attrelid = c.oid AND k.attname = $2),
+    'owner_column', (SELECT k.facts FROM columns k WHERE k.attrelid = c.oid AND k.attname = $3),
+    'project_column', (SELECT k.facts FROM columns k WHERE k.attrelid = c.oid AND k.attname = $4),
+    'members', (
+        SELECT jsonb_agg(jsonb_build_object(
+            'relation', mn.name,
+            'parent', (SELECT p.name FROM named p WHERE p.oid = m.parent),
+            'kind', mc.relkind,
+            'partition', mc.relispartition,
+            'invoker_owns', pg_has_role(mc.relowner, 'USAGE'),
+            'rls', mc.relrowsecurity,
+            'force', mc.relforcerowsecurity,
+            'policies', coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd, 'public', p.polroles = '{0}',
+                    'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)) ORDER BY p.polname)
+                FROM pg_policy p WHERE p.polrelid = m.oid), '[]'),
+            'tenant', (SELECT k.state FROM columns k WHERE k.attrelid = m.oid AND k.attname = $2),
+            'owner_column', (SELECT k.state FROM columns k WHERE k.attrelid = m.oid AND k.attname = $3),
+            'project_column', (SELECT k.state FROM columns k WHERE k.attrelid = m.oid AND k.attname = $4),
+            'indexes', coalesce((
+                SELECT jsonb_agg(ic.relname ORDER BY ic.relname)
+                FROM pg_index x
+                JOIN pg_class ic ON ic.oid = x.indexrelid
+                JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
+                JOIN columns k ON k.attrelid = x.indrelid AND k.attname = $2 AND k.attnum = x.indkey[0]
+                WHERE x.indrelid = m.oid AND x.indisvalid AND x.indpred IS NULL), '[]'),
+            'scope_key', (
+                SELECT min(f.conname::text)
+                FROM pg_constraint f
+                JOIN columns k ON k.attrelid = f.conrelid AND k.attname = $2 AND f.conkey = ARRAY[k.attnum]
+                WHERE f.contype = 'f' AND f.conrelid = m.oid AND f.confrelid = to_regclass('tenancy.scopes')),
+            'excess', coalesce((
+                SELECT jsonb_agg(to_jsonb(e) ORDER BY e.grantee, e.privilege)
+                FROM (
+                    SELECT g.rolname AS grantee, a.privilege_type AS privilege, NULL::name[] AS columns, bool_or(a.is_grantable) AS grantable
+                    FROM aclexplode(mc.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+                    WHERE a.grantee <> mc.relowner AND a.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+                    GROUP BY 1, 2
+                    UNION ALL
+                    SELECT g.rolname, a.privilege_type, array_agg(t.attname ORDER BY t.attnum), a.is_grantable
+                    FROM pg_attribute t, aclexplode(t.attacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+                    WHERE t.attrelid = m.oid AND NOT t.attisdropped AND a.grantee <> mc.relowner AND a.privilege_type = 'REFERENCES'
+                    GROUP BY 1, 2, 4
+                ) e), '[]')
+            ) ORDER BY m.depth, mn.name ->> 'schema', mn.name ->> 'name')
+        FROM members m JOIN pg_class mc ON mc.oid = m.oid JOIN named mn ON mn.oid = m.oid
+        WHERE mc.relkind IN ('r', 'p', 'f') OR m.oid = $1),
+    'app_privileges', coalesce((
+        SELECT jsonb_agg(p) FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
+        WHERE c.relkind IN ('r', 'p') AND has_table_privilege('tenancy_app', c.oid, p)), '[]'),
+    'app_schema_usage', has_schema_privilege('tenancy_app', n.oid, 'USAGE'),
+    'schema_grantable', pg_has_role(n.nspowner, 'USAGE') OR has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION'),
+    'sequences', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'relation', sn.name,
+            'app_usage', has_sequence_privilege('tenancy_app', s.oid, 'USAGE'),
+            'invoker_owns', pg_has_role(s.relowner, 'USAGE')) ORDER BY sn.name::text)
+        FROM pg_class s JOIN named sn ON sn.oid = s.oid
+        -- Identity columns draw from theirs without asking for rights.
+        WHERE s.relkind = 'S' AND s.oid IN (
+            SELECT d.objid FROM pg_depend d
+            WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+              AND d.refobjsubid > 0 AND d.deptype = 'a'
+            UNION
+            SELECT d.refobjid FROM pg_attrdef f JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+            WHERE f.adrelid = c.oid AND d.refclassid = 'pg_class'::regclass)), '[]'),
+    'lacking_execute', coalesce((
+        SELECT jsonb_agg(jsonb_build_object('name', f.proname, 'signature', f.oid::regprocedure::text, 'leakproof', f.proleakproof)
+                         ORDER BY f.oid::regprocedure::text)
+        FROM pg_proc f
+        WHERE f.pronamespace = to_regnamespace('tenancy') AND f.prokind = 'f'
+          AND has_function_privilege('tenancy_app', f.oid, 'EXECUTE') AND NOT has_function_privilege(c.relowner, f.oid, 'EXECUTE')), '[]'),
+    'references_scopes', coalesce(has_column_privilege(c.relowner, to_regclass('tenancy.scopes'), 'id', 'REFERENCES'), false),
+    'strangers', coalesce((
+        SELECT jsonb_agg(DISTINCT g.rolname)
+        FROM aclexplode(c.relacl) a JOIN pg_roles g ON g.oid = a.grantee
+        WHERE a.grantee <> c.relowner AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+          AND NOT g.rolsuper AND NOT g.rolbypassrls
+          AND EXISTS (
+              SELECT FROM pg_proc f
+              WHERE f.pronamespace = to_regnamespace('tenancy') AND f.proname = 'can'
+                AND NOT has_function_privilege(g.oid, f.oid, 'EXECUTE'))), '[]'),
+    'views', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'relation', vn.name,
+            'kind', v.relkind,
+            'security_invoker', coalesce((
+                SELECT bool_or(x.option_value::boolean) FROM pg_options_to_table(v.reloptions) x
+                WHERE x.option_name = 'security_invoker'), false),
+            'owner_bypasses', vo.rolsuper OR vo.rolbypassrls,
+            'readers', coalesce((
+                SELECT jsonb_agg(DISTINCT g.rolname)
+                FROM aclexplode(v.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
+                WHERE a.grantee <> v.relowner), '[]')) ORDER BY vn.name::text)
+        FROM readers r JOIN pg_class v ON v.oid = r.oid JOIN named vn ON vn.oid = v.oid JOIN pg_roles vo ON vo.oid = v.relowner), '[]'),
+    'foreign_keys', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'name', k.conname,
+            'from', fn.name,
+            'to', tn.name,
+            'columns', fk.columns,
+            'nullable', fk.nullable,
+            'ref_columns', fk.ref_columns,
+            'from_tenant', ft.tenant,
+            'from_type', coalesce(fa.type, 'uuid'),
+            'to_tenant', tt.tenant,
+            'to_type', coalesce(ta.type, 'uuid'),
+            'match', k.confmatchtype,
+            'on_update', k.confupdtype,
+            'on_delete', k.confdeltype,
+            'delete_columns', coalesce((
+                SELECT jsonb_agg(a.attname ORDER BY s.n)
+                FROM unnest(k.confdelsetcols) WITH ORDINALITY s(attnum, n)
+                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = s.attnum), '[]'),
+            'deferrable', k.condeferrable,
+            'deferred', k.condeferred,
+            'validated', k.convalidated,
+            'unique_exists', EXISTS (
+                SELECT FROM pg_index x
+                WHERE x.indrelid = k.confrelid AND x.indisunique AND x.indimmediate AND x.indisvalid
+                  AND x.indpred IS NULL AND x.indexprs IS NULL
+                  AND (SELECT array_agg(i.key ORDER BY i.key)
+                       FROM unnest(x.indkey::int2[]) WITH ORDINALITY i(key, n) WHERE i.n <= x.indnkeyatts)
+                    = (SELECT array_agg(i.key ORDER BY i.key) FROM unnest(k.confkey || ta.attnum) i(key)))
+            ) ORDER BY fn.name::text, k.conname)
+        FROM keys k
+        JOIN tenanted ft ON ft.oid = k.conrelid
+        JOIN tenanted tt ON tt.oid = k.confrelid
+        JOIN named fn ON fn.oid = k.conrelid
+        JOIN named tn ON tn.oid = k.confrelid
+        -- The column may be about to be added: then it is a uuid.
+        LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+                           WHERE a.attrelid = k.conrelid AND a.attname = ft.tenant AND NOT a.attisdropped) fa ON true
+        LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+                           WHERE a.attrelid = k.confrelid AND a.attname = tt.tenant AND NOT a.attisdropped) ta ON true
+        CROSS JOIN LATERAL (
+            SELECT jsonb_agg(a.attname ORDER BY s.n) AS columns,
+                   jsonb_agg(NOT a.attnotnull ORDER BY s.n) AS nullable,
+                   jsonb_agg(b.attname ORDER BY s.n) AS ref_columns
+            FROM unnest(k.conkey, k.confkey) WITH ORDINALITY s(attnum, refnum, n)
+            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = s.attnum
+            JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = s.refnum) fk), '[]'),
+    'taken', coalesce((
+        SELECT jsonb_agg(t.name)
+        FROM pg_class x JOIN named t ON t.oid = x.oid
+        WHERE x.relnamespace IN (SELECT mc.relnamespace FROM members m JOIN pg_class mc ON mc.oid = m.oid)
+          AND x.relname ~ '_tenancy_idx[0-9]*$'), '[]')
+)
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_roles o ON o.oid = c.relowner
+WHERE c.oid = $1

@@ -1,0 +1,22 @@
+//! Isolation of tables: protect(), the predicates of its policies, and the planner's view of them.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `predicates` | what policies call, per row |
+//! | `planner` | what the planner is told about them |
+//! | `protect` | protect() and unprotect() |
+//! | `catalog` | what the catalogs say about a table; running what was planned |
+//! | `registry` | the record of what is protected |
+
+mod catalog;
+mod planner;
+mod predicates;
+mod protect;
+mod registry;
+
+pub use protect::protect_children;
+
+/// Called once, when the library is loaded.
+pub fn init() {
+    crate::pg::utility::init(protect_children);
+}

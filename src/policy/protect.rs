@@ -1,0 +1,239 @@
+//! protect(), unprotect(), and what becomes of partitions that come later.
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::Value;
+use tenancy_core::policy::{
+    self, MemberUndo, Needs, Options, Refusal, Step, StepKind, Unprotect, check_kind,
+};
+
+use super::catalog::{self, Row};
+use super::registry;
+use crate::error::{Error, ErrorReport};
+
+/// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
+#[pg_extern(sql = false)]
+fn policy_protect(
+    table: Option<pg_sys::Oid>,
+    options: Option<JsonB>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(kind, String),
+            name!(statement, Option<String>),
+            name!(note, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let table = table.ok_or(Error::Null("table"))?;
+    let options: Options = options_of(options)?;
+    Ok(TableIterator::new(protect(table, &options)?))
+}
+
+/// Takes the isolation off: the SQL function `tenancy.unprotect`.
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
+#[pg_extern(sql = false)]
+fn policy_unprotect(
+    table: Option<pg_sys::Oid>,
+    dry_run: Option<bool>,
+    drop_column: Option<bool>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(step, i32),
+            name!(kind, String),
+            name!(statement, Option<String>),
+            name!(note, String),
+        ),
+    >,
+    ErrorReport,
+> {
+    let table = table.ok_or(Error::Null("table"))?;
+    let rows = unprotect(
+        table,
+        dry_run.unwrap_or(false),
+        drop_column.unwrap_or(false),
+    )?;
+    Ok(TableIterator::new(rows))
+}
+
+fn options_of(options: Option<JsonB>) -> Result<Options, Error> {
+    let value = options.map_or(Value::Null, |JsonB(value)| value);
+    serde_json::from_value(value).map_err(|fault| {
+        Error::bad(
+            format!("options of protect(): {fault}"),
+            "Call tenancy.protect() with named arguments.",
+        )
+    })
+}
+
+fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
+    let mut facts = catalog::facts(table, &options.protection())?;
+    check_kind(&facts)?;
+    if facts.ancestors.iter().any(|a| a.registered)
+        && let Some(root) = registry::above(table)?
+    {
+        let mut steps = isolate_children(root, options.dry_run)?;
+        if steps.is_empty() {
+            steps.push(Step {
+                kind: StepKind::Skip,
+                statement: String::new(),
+                note: "isolated as a part of a protected table".to_owned(),
+                actor: policy::Actor::Invoker,
+            });
+        }
+        return Ok(catalog::rows(steps));
+    }
+    if !facts.ancestors.is_empty() {
+        // Refused with the root's name.
+        return Ok(catalog::rows(policy::plan(&facts, options)?.steps));
+    }
+    if !options.dry_run {
+        catalog::lock(&facts)?;
+        facts = catalog::facts(table, &options.protection())?;
+        check_kind(&facts)?;
+    }
+    catalog::look_inside(&mut facts, options)?;
+    let plan = policy::plan(&facts, options)?;
+    if !options.dry_run {
+        catalog::execute(&plan.steps)?;
+        registry::save(table, &facts.relation, &plan)?;
+    }
+    Ok(catalog::rows(plan.steps))
+}
+
+fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec<Row>, Error> {
+    let found = match registry::find(table)? {
+        Some(protection) => Some(protection),
+        None => registry::find_detached(table)?,
+    };
+    let Some(protection) = found else {
+        return Err(not_protected(table)?);
+    };
+    let mut facts = catalog::facts(table, &protection)?;
+    if !facts.invoker_owns {
+        return Err(Error::Refused(Refusal::NotOwner {
+            table: facts.relation.to_string(),
+        }));
+    }
+    if !dry_run {
+        catalog::lock(&facts)?;
+        facts = catalog::facts(table, &protection)?;
+    }
+    let undo = registry::members(table)?;
+    let schema = undo
+        .iter()
+        .filter(|u| u.relation == facts.relation)
+        .flat_map(|u| &u.items)
+        .find(|item| item.key == "schema");
+    // A dry run only asks whether there is an heir.
+    let heir = registry::hand_over(table, &facts.relation.schema, schema.filter(|_| !dry_run))?;
+    let how = Unprotect {
+        drop_column,
+        schema_in_use: heir,
+        gone: gone(table, &undo)?,
+    };
+    let plan = policy::unplan(&facts, &protection, &undo, &how)?;
+    if !dry_run {
+        catalog::execute(&plan.steps)?;
+        registry::remove(table)?;
+    }
+    Ok(catalog::rows(plan.steps))
+}
+
+/// Why there is nothing to take off.
+fn not_protected(table: pg_sys::Oid) -> Result<Error, Error> {
+    let name = |oid: pg_sys::Oid| {
+        Spi::connect(|client| {
+            let rows = client.select(
+                "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
+                 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
+                 WHERE c.oid OPERATOR(pg_catalog.=) $1",
+                Some(1),
+                &[oid.into()],
+            )?;
+            match rows.into_iter().next() {
+                Some(row) => Ok::<_, Error>(row.get::<String>(1)?),
+                None => Ok(None),
+            }
+        })
+    };
+    let Some(relation) = name(table)? else {
+        return Ok(Error::NoSuch("the table"));
+    };
+    Ok(Error::Refused(match registry::above(table)? {
+        Some(root) => Refusal::PartOf {
+            table: relation,
+            root: name(root)?.unwrap_or_default(),
+        },
+        None => Refusal::NotProtected { table: relation },
+    }))
+}
+
+/// What the records refer to that is no longer there.
+fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
+    let needs: Vec<&Needs> = undo
+        .iter()
+        .flat_map(|u| &u.items)
+        .filter_map(|item| item.needs.as_ref())
+        .collect();
+    let needs =
+        serde_json::to_value(needs).map_err(|_| Error::Internal("a record cannot be read"))?;
+    Spi::connect_mut(|client| {
+        let rows = client.update(
+            "SELECT DISTINCT x.kind, x.name FROM pg_catalog.jsonb_to_recordset($2) AS x(kind text, name text) \
+             WHERE CASE x.kind \
+                 WHEN 'schema' THEN pg_catalog.to_regnamespace(x.name) IS NULL \
+                 WHEN 'sequence' THEN pg_catalog.to_regclass(x.name) IS NULL \
+                 WHEN 'role' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r \
+                     WHERE r.rolname OPERATOR(pg_catalog.=) x.name::pg_catalog.name) \
+                 ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
+                     WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND NOT a.attisdropped \
+                       AND a.attname OPERATOR(pg_catalog.=) x.name::pg_catalog.name) \
+             END",
+            None,
+            &[table.into(), JsonB(needs).into()],
+        )?;
+        let mut gone = Vec::new();
+        for row in rows {
+            gone.push(Needs {
+                kind: row.get(1)?.unwrap_or_default(),
+                name: row.get(2)?.unwrap_or_default(),
+            });
+        }
+        Ok(gone)
+    })
+}
+
+/// After a table got a partition or a child: isolates it, if the table is protected. Does nothing,
+/// at the price of one indexed look-up, if it is not.
+pub fn protect_children(parent: pg_sys::Oid) -> Result<(), Error> {
+    if let Some(root) = registry::above(parent)? {
+        isolate_children(root, false)?;
+    }
+    Ok(())
+}
+
+/// Isolates the parts of a protected table that are not isolated yet.
+fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error> {
+    let Some(protection) = registry::find(root)? else {
+        return Ok(Vec::new());
+    };
+    catalog::pinned(|| {
+        let facts = catalog::facts(root, &protection)?;
+        if !policy::is_isolated(&facts) {
+            return Ok(Vec::new());
+        }
+        let plan = policy::plan_children(&facts, &protection)?;
+        if !dry_run && !plan.steps.is_empty() {
+            catalog::execute(&plan.steps)?;
+            registry::save(root, &facts.relation, &plan)?;
+        }
+        Ok(plan.steps)
+    })
+}

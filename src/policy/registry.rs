@@ -1,0 +1,222 @@
+//! The record of what is protected, how, and what was before. Read and written as the extension's owner.
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use tenancy_core::policy::{MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge};
+
+use crate::error::Error;
+use crate::pg::{role, spi};
+
+fn decode<T: serde::de::DeserializeOwned>(table: &str, value: Option<JsonB>) -> Result<T, Error> {
+    let value = value.map_or(Value::Null, |JsonB(value)| value);
+    serde_json::from_value(value).map_err(|reason| {
+        Error::Refused(Refusal::BadRecord {
+            table: table.to_owned(),
+            reason: reason.to_string(),
+        })
+    })
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Result<JsonB, Error> {
+    serde_json::to_value(value)
+        .map(JsonB)
+        .map_err(|_| Error::Internal("a record cannot be written"))
+}
+
+/// The tenant columns of all protected tables, by oid.
+pub fn all() -> Result<Value, Error> {
+    spi::read(
+        "SELECT coalesce(jsonb_object_agg(relation::oid::text, tenant_column), '{}') \
+         FROM tenancy.protected_table_registry",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row
+                .get::<JsonB>(1)?
+                .map_or_else(|| json!({}), |JsonB(value)| value)),
+            None => Ok(json!({})),
+        },
+    )
+}
+
+/// What a table is protected with.
+pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
+    spi::read(
+        "SELECT options, relation::text FROM tenancy.protected_table_registry WHERE relation = $1",
+        &[table.into()],
+        protection,
+    )
+}
+
+/// What a table was protected with that is no part of a protected table any more.
+pub fn find_detached(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
+    spi::read(
+        "SELECT m.options, m.relation::text FROM tenancy.protected_member_registry m \
+         WHERE m.relation = $1 AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = $1)",
+        &[table.into()],
+        protection,
+    )
+}
+
+fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, Error> {
+    let Some(row) = rows.into_iter().next() else {
+        return Ok(None);
+    };
+    let table = row.get::<String>(2)?.unwrap_or_default();
+    decode(&table, row.get(1)?).map(Some)
+}
+
+/// The topmost protected table that a table is, or is a part of.
+pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
+    spi::read(
+        "WITH RECURSIVE up(oid, depth) AS (\
+             SELECT $1::oid, 0 \
+             UNION \
+             SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
+         SELECT u.oid FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
+         ORDER BY u.depth DESC LIMIT 1",
+        &[table.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?),
+            None => Ok(None),
+        },
+    )
+}
+
+/// The records of a table's parts, whether they were made with it or stood for themselves before.
+pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
+    spi::read(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         SELECT n.nspname::text, c.relname::text, r.undo \
+         FROM (SELECT relation, undo FROM tenancy.protected_table_registry \
+               UNION ALL \
+               SELECT relation, undo FROM tenancy.protected_member_registry) r \
+         JOIN tree t ON t.oid = r.relation \
+         JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace",
+        &[root.into()],
+        |rows| {
+            let mut found: Vec<MemberUndo> = Vec::new();
+            for row in rows {
+                let relation = Relation {
+                    schema: row.get(1)?.unwrap_or_default(),
+                    name: row.get(2)?.unwrap_or_default(),
+                };
+                let items: Vec<UndoItem> = decode(&relation.to_string(), row.get(3)?)?;
+                match found.iter_mut().find(|f| f.relation == relation) {
+                    Some(there) => there.items = merge(std::mem::take(&mut there.items), &items),
+                    None => found.push(MemberUndo { relation, items }),
+                }
+            }
+            Ok(found)
+        },
+    )
+}
+
+/// Records a plan that was carried out.
+pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), Error> {
+    let mut old = members(root)?;
+    let mut merged: Vec<MemberUndo> = Vec::new();
+    for new in &plan.undo {
+        let before = old
+            .iter()
+            .position(|o| o.relation == new.relation)
+            .map(|at| old.swap_remove(at).items)
+            .unwrap_or_default();
+        merged.push(MemberUndo {
+            relation: new.relation.clone(),
+            items: merge(before, &new.items),
+        });
+    }
+    merged.append(&mut old);
+    let undo = merged
+        .iter()
+        .find(|m| m.relation == *relation)
+        .map(|m| m.items.clone())
+        .unwrap_or_default();
+    let parts: Vec<Value> = merged
+        .iter()
+        .filter(|m| m.relation != *relation)
+        .map(|m| json!({"schema": m.relation.schema, "name": m.relation.name, "undo": m.items}))
+        .collect();
+    let by = role::current_name();
+    spi::write(
+        "INSERT INTO tenancy.protected_table_registry \
+                (relation, tenant_column, key_type, options, undo, protected_by) \
+         VALUES ($1, $2::name, $3, $4, $5, $6::name) \
+         ON CONFLICT (relation) DO UPDATE SET undo = EXCLUDED.undo",
+        &[
+            root.into(),
+            plan.protection.tenant_column.clone().into(),
+            plan.key_type.as_str().into(),
+            encode(&plan.protection)?.into(),
+            encode(&undo)?.into(),
+            by.into(),
+        ],
+    )?;
+    // A part that was protected by itself before is now a part; a part that stands by itself is no part any more.
+    spi::write(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
+             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         DELETE FROM tenancy.protected_table_registry r USING tree t WHERE r.relation = t.oid",
+        &[root.into()],
+    )?;
+    spi::write(
+        "DELETE FROM tenancy.protected_member_registry WHERE relation = $1",
+        &[root.into()],
+    )?;
+    spi::write(
+        "INSERT INTO tenancy.protected_member_registry (relation, root, options, undo) \
+         SELECT c.oid, $1, $2, p.undo \
+         FROM jsonb_to_recordset($3) AS p(schema name, name name, undo jsonb) \
+         JOIN pg_namespace n ON n.nspname = p.schema \
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.name \
+         ON CONFLICT (relation) DO UPDATE \
+         SET root = EXCLUDED.root, options = EXCLUDED.options, undo = EXCLUDED.undo",
+        &[
+            root.into(),
+            encode(&plan.protection)?.into(),
+            JsonB(Value::Array(parts)).into(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Forgets a table and its parts.
+pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
+    spi::write(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid), \
+         parts AS (DELETE FROM tenancy.protected_member_registry m USING tree t WHERE m.relation = t.oid) \
+         DELETE FROM tenancy.protected_table_registry WHERE relation = $1",
+        &[root.into()],
+    )?;
+    Ok(())
+}
+
+/// Leaves the duty to give back the schema's USAGE to another protected table there, if there is one.
+pub fn hand_over(root: pg_sys::Oid, schema: &str, item: Option<&UndoItem>) -> Result<bool, Error> {
+    let heir = spi::read(
+        "SELECT r.relation::oid FROM tenancy.protected_table_registry r \
+         JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $2::name AND r.relation <> $1 \
+         ORDER BY r.protected_at, r.relation::oid LIMIT 1",
+        &[root.into(), schema.to_owned().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get::<pg_sys::Oid>(1)?),
+            None => Ok(None),
+        },
+    )?;
+    let Some(heir) = heir else {
+        return Ok(false);
+    };
+    if let Some(item) = item {
+        spi::write(
+            "UPDATE tenancy.protected_table_registry SET undo = undo || $2 \
+             WHERE relation = $1 AND NOT undo @> '[{\"key\": \"schema\"}]'",
+            &[heir.into(), encode(item)?.into()],
+        )?;
+    }
+    Ok(true)
+}

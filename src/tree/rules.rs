@@ -1,0 +1,98 @@
+//! The tree's rules, for SQL to ask.
+
+use pgrx::prelude::*;
+use tenancy_core::slug;
+use tenancy_core::tree::{Level, Status};
+use uuid::Uuid;
+
+use crate::access::pg_uuid;
+use crate::error::{Error, ErrorReport};
+use crate::pg::spi;
+
+/// A new id, of version 7.
+#[pg_extern(sql = false)]
+fn new_id() -> pgrx::Uuid {
+    pg_uuid(tenancy_core::id::new_id())
+}
+
+/// True, or an error that says what is wrong with a scope's slug, name or external id.
+#[pg_extern(sql = false)]
+fn _check_names(
+    level: &str,
+    slug: Option<&str>,
+    name: Option<&str>,
+    external_id: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    let level: Level = parse_level(level)?;
+    let slug = slug.ok_or(Error::Null("slug"))?;
+    slug::check_slug(level, slug).map_err(|fault| {
+        Error::bad(
+            fault,
+            "A slug has 1 to 63 lower-case letters, digits and single inner hyphens, as in acme-corp.",
+        )
+    })?;
+    if let Some(name) = name {
+        slug::check_name(name)
+            .map_err(|fault| Error::bad(fault, "A name is what people call it."))?;
+    }
+    if let Some(external_id) = external_id {
+        slug::check_external_id(external_id)
+            .map_err(|fault| Error::bad(fault, "An external id is stored as it is given."))?;
+    }
+    Ok(true)
+}
+
+/// True, or an error when there is no such status.
+#[pg_extern(sql = false)]
+fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
+    let status = status.ok_or(Error::Null("status"))?;
+    status.parse::<Status>().map_err(|fault| {
+        Error::bad(
+            fault,
+            "It is one of provisioning, active, suspended, archived, deleted.",
+        )
+    })?;
+    Ok(true)
+}
+
+/// Whether a scope of one level may hold one of another.
+#[pg_extern(sql = false)]
+fn _may_hold(parent: &str, child: &str) -> Result<bool, ErrorReport> {
+    Ok(parse_level(parent)?.may_hold(parse_level(child)?))
+}
+
+/// The worst of these statuses, which is what a path results in.
+#[pg_extern(sql = false)]
+fn _worst_status(statuses: Option<Vec<Option<String>>>) -> String {
+    let statuses = statuses.unwrap_or_default().into_iter();
+    let known = statuses.map(|status| {
+        status
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(Status::Deleted)
+    });
+    Status::effective(known).as_str().to_owned()
+}
+
+fn parse_level(text: &str) -> Result<Level, Error> {
+    text.parse().map_err(|fault| {
+        Error::bad(
+            fault,
+            "Levels are platform, partner, tenant, project, user.",
+        )
+    })
+}
+
+/// An error unless the id is a user's.
+pub fn require_user(id: Uuid) -> Result<(), Error> {
+    let found = spi::read(
+        "SELECT 1 FROM tenancy.scopes \
+         WHERE id OPERATOR(pg_catalog.=) $1 AND level OPERATOR(pg_catalog.=) 'user'",
+        &[pg_uuid(id).into()],
+        |rows| Ok(!rows.is_empty()),
+    )?;
+    if found {
+        Ok(())
+    } else {
+        Err(Error::NoSuchScope(id.to_string()))
+    }
+}
