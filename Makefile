@@ -1,0 +1,47 @@
+# What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
+#
+# PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
+# TRACE=…      a file of LLM requests for the demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-stop test bench lint fmt build install package clean
+export PG_CONFIG KINDS TRACE
+ifeq ($(PG_CONFIG),)
+unexport PG_CONFIG
+endif
+
+help:
+	@echo 'make demo       a tour: installs what is missing, builds, starts a throwaway server, shows isolation at work'
+	@echo 'make demo-stop  stop and remove the demo server'
+	@echo 'make test       every test; KINDS="core regress" for some of them'
+	@echo 'make bench      side-by-side measurements against hand-written SQL'
+	@echo 'make install    into the server of PG_CONFIG=/path/to/pg_config'
+	@echo 'make package    a .deb, in target/deb'
+	@echo 'make lint fmt build clean'
+
+demo:
+	@scripts/demo
+demo-stop:
+	@scripts/cluster stop demo
+	@echo 'The demo server is stopped and removed.'
+test:
+	@scripts/test
+bench:
+	@scripts/bench
+lint:
+	@KINDS=lint scripts/test
+fmt:
+	@cargo fmt --all
+build:
+	@scripts/deps build
+	@scripts/build stage
+install:
+	@scripts/deps build
+	@scripts/build install
+	@echo "Now put  shared_preload_libraries = 'tenancy'  into postgresql.conf, restart the server, and in each"
+	@echo 'database that wants it:  CREATE EXTENSION tenancy;'
+package:
+	@scripts/deps build
+	@scripts/build package
+clean:
+	rm -rf target

@@ -1,0 +1,171 @@
+# shellcheck shell=bash
+# Sourced by scripts/demo, with psql() and PG* leading to the demo database. Each part says what it shows, shows the SQL and
+# what came of it, and stops the demo if that is not what it should be.
+
+part() { say; say "$BOLD$1$PLAIN"; shift; (($# == 0)) || say "$*"; }
+indent() { sed "s/^/    /"; }
+
+# shown ROLE: run standard input as ROLE and show both. The keys are there as :'acme', :'umbrella' and :'globex'.
+OUT='' RC=0
+shown() {
+    local sql
+    sql=$(cat)
+    say "$CYAN$(sed "1s/^/$1=> /; 2,\$s/^/${1//?/ }   /" <<<"$sql" | indent)$PLAIN"
+    RC=0
+    OUT=$(psql -U "$1" -P footer=off -v SHOW_CONTEXT=never -v "acme=$ACME_KEY" -v "umbrella=$UMBRELLA_KEY" \
+        -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -f - 2>&1 <<<"$sql") || RC=$?
+    OUT=$(sed 's/^psql:<stdin>:[0-9]*: //; /^$/d; s/^psql: error: connection to server.*FATAL:/FATAL:/' <<<"$OUT")
+    say "$DIM$(indent <<<"$OUT")$PLAIN"
+}
+works() { shown "$1"; ((RC == 0)) || die "that should have worked"; }
+refused() { # ROLE WHAT-IT-SAYS
+    shown "$1"
+    ((RC != 0)) || die "that should have been refused"
+    grep -qi "$2" <<<"$OUT" || die "that should have been refused with: $2"
+}
+expect() { grep -q -- "$1" <<<"$OUT" || die "the answer should contain: $1"; }
+quiet() { psql -A -t -c "$1"; } # as the superuser, to compare with
+
+ACME_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/acme/alice', 'demo')")
+UMBRELLA_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/umbrella/bob', 'demo')")
+GLOBEX_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/ops', 'demo')")
+EVE=$(quiet "SELECT 'hooli/soylent/eve'::tenancy.regscope::uuid")
+
+part "The application, before" \
+    "Two partners: globex with acme, umbrella and initech; hooli with soylent. Nothing keeps their rows apart yet."
+works postgres <<'SQL'
+SELECT name, plan,
+       (SELECT count(*) FROM app.conversations c WHERE c.tenant_id = a.tenant_id) AS conversations,
+       (SELECT count(*) FROM app.messages m WHERE m.tenant_id = a.tenant_id) AS messages,
+       (SELECT count(*) FROM app.api_calls p WHERE p.tenant_id = a.tenant_id) AS api_calls
+FROM app.accounts a ORDER BY api_calls DESC;
+SQL
+
+part "One call a table isolates it" \
+    "protect() does this, and returns what it did; dry_run => true would only say so."
+works postgres <<'SQL'
+SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 100) AS statement
+FROM tenancy.protect('app.conversations') ORDER BY step;
+SQL
+works postgres <<'SQL'
+SELECT count(*) AS steps FROM tenancy.protect('app.accounts');
+SELECT count(*) AS steps FROM tenancy.protect('app.messages');
+SELECT count(*) AS steps FROM tenancy.protect('app.api_calls');
+SQL
+psql -c 'ANALYZE'
+
+part "Nobody has said who they are: no rows, and an error that says why"
+refused demo_app 'a tenancy context is required' <<'SQL'
+SELECT count(*) FROM app.messages;
+SQL
+
+part "Acme, with its API key, sees Acme" \
+    "No WHERE anywhere. The identity ends with the transaction, so a pooled connection cannot carry it over."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT name, (SELECT count(*) FROM app.conversations) AS conversations, (SELECT count(*) FROM app.messages) AS messages,
+       (SELECT count(*) FROM app.api_calls) AS api_calls
+FROM app.accounts;
+COMMIT;
+SQL
+for table in conversations messages api_calls; do
+    expect "| *$(quiet "SELECT count(*) FROM app.$table JOIN app.accounts USING (tenant_id) WHERE name = 'Acme'")\b"
+done
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+INSERT INTO app.conversations (title) VALUES ('Whose is this?') RETURNING title, tenant_id = tenancy.tenant_id() AS mine;
+ROLLBACK;
+SQL
+
+part "Forging an identity fails" \
+    "This role may run any SQL. What it lacks is somebody else's key."
+refused demo_app 'tenancy.context' <<'SQL'
+SELECT set_config('tenancy.context', (SELECT 'umbrella'), false);
+SQL
+refused demo_app 'tenancy.context' <<'SQL'
+SET tenancy.context = '{"tenant": "umbrella"}';
+SQL
+export PGOPTIONS='-c tenancy.context=umbrella'
+say "    ${CYAN}\$ PGOPTIONS='$PGOPTIONS' psql -U demo_app$PLAIN"
+refused demo_app 'tenancy.context' <<'SQL'
+SELECT count(*) FROM app.messages;
+SQL
+unset PGOPTIONS
+refused demo_app 'row-level security' <<'SQL'
+SET row_security = off;
+SELECT count(*) FROM app.messages;
+SQL
+refused demo_app 'row-level security' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+UPDATE app.conversations SET tenant_id = gen_random_uuid();
+SQL
+
+part "A partner sees its fleet, and can narrow itself to one tenant" "Hooli's tenant is not in it."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'globex') AS user_id;
+SELECT name, count(*) AS api_calls, sum(context_tokens + generated_tokens) AS tokens
+FROM app.accounts JOIN app.api_calls USING (tenant_id) GROUP BY name ORDER BY name;
+SELECT tenancy.select_tenant('globex/initech') AS now_only;
+SELECT count(*) AS api_calls FROM app.api_calls;
+COMMIT;
+SQL
+expect Initech
+expect Umbrella
+! grep -q Soylent <<<"$OUT" || die "globex saw hooli's tenant"
+
+part "A gateway that has checked the login itself says who it works for" \
+    "assume() is for the trusted role only."
+works demo_gateway <<'SQL'
+BEGIN;
+SELECT tenancy.assume('hooli/soylent/eve') AS user_id;
+SELECT name, (SELECT count(*) FROM app.messages) AS messages FROM app.accounts;
+COMMIT;
+SQL
+expect Soylent
+refused demo_app 'permission denied' <<'SQL'
+SELECT tenancy.assume(:'eve');
+SQL
+
+part "A suspended tenant stops at once" \
+    "The connection is open, its identity was asked for the whole session, and there is no token to wait out."
+refused demo_app 'not active' <<'SQL'
+SELECT tenancy.authenticate(:'umbrella', session => true) AS user_id;
+SELECT count(*) AS messages FROM app.messages;
+\! psql -X -q -t -U postgres -c "SELECT tenancy.set_status('globex/umbrella', 'suspended')"
+SELECT count(*) AS messages FROM app.messages;
+SQL
+expect "$(quiet "SELECT count(*) FROM app.messages JOIN app.accounts USING (tenant_id) WHERE name = 'Umbrella'")"
+works postgres <<'SQL'
+SELECT tenancy.set_status('globex/umbrella', 'active');
+SQL
+
+part "The planner sees a plain equality" \
+    "So the index that leads with tenant_id is used, in order, and the estimates come from statistics."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+EXPLAIN SELECT id, title FROM app.conversations ORDER BY started_at DESC LIMIT 10;
+COMMIT;
+SQL
+expect 'Index Scan.*conversations'
+expect 'Index Cond: (tenant_id = '
+
+part "Yours to look around" "The server is still running. As the application, and as Acme$( ((EUID)) || say ' (from root, whose server it is)'):"
+cat <<END
+
+    $TENANCY_TEST_BIN/psql -h $PGHOST -p $PGPORT -U demo_app demo
+        SELECT tenancy.authenticate('$ACME_KEY', session => true);
+        SELECT * FROM app.messages LIMIT 10;
+
+As the database's superuser, who is above isolation:
+
+    $TENANCY_TEST_BIN/psql -h $PGHOST -p $PGPORT -U postgres demo
+
+Stop and remove it:
+
+    make demo-stop
+END

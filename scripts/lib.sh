@@ -1,0 +1,118 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by the other scripts: where things are, how to say what is going on, how to run a long command.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+VERSION=$(sed -n 's/^version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1)
+PGRX_VERSION=$(sed -n 's/^pgrx *= *{ *version *= *"=\([^"]*\)".*/\1/p' "$ROOT/Cargo.toml")
+RUST_VERSION=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml")
+LOGS=$ROOT/target/log
+STAGE=$ROOT/target/stage
+
+DEBIAN_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config
+PG_CONFIG=${PG_CONFIG:-$DEBIAN_PG_CONFIG}
+
+# cargo-pgrx of another version may be installed already: it is left alone, ours comes first in the path.
+TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/tenancy/cargo-pgrx-$PGRX_VERSION
+PATH=$TOOLS/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
+export PATH PG_CONFIG PGRX_HOME="$ROOT/target/pgrx" CARGO_TARGET_DIR="$ROOT/target" CARGO_TERM_COLOR=never
+# Nothing of the caller's may lead a test or the demo to another server, or put a backtrace into every error's DETAIL.
+unset RUST_BACKTRACE PGRX_PG_CONFIG_PATH MAKEFLAGS MAKELEVEL
+unset PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGPASSFILE PGDATABASE PGDATA PGOPTIONS PGSERVICE PGSERVICEFILE
+
+BOLD='' DIM='' RED='' GREEN='' CYAN='' PLAIN=''
+if [[ -t 1 && -z ${NO_COLOR:-} && ${TERM:-dumb} != dumb ]]; then
+    BOLD=$'\e[1m' DIM=$'\e[2m' RED=$'\e[31m' GREEN=$'\e[32m' CYAN=$'\e[36m' PLAIN=$'\e[0m'
+fi
+
+say() { printf '%s\n' "$*"; }
+die() { printf '%s\n' "${RED}tenancy: $*$PLAIN" >&2; exit 1; }
+
+# step TEXT: "[2/6] text"; STEPS holds how many there are.
+STEP=0 STEPS=${STEPS:-0}
+step() { STEP=$((STEP + 1)); say "${BOLD}[$STEP/$STEPS]$PLAIN $*"; }
+
+# run LOG COMMAND…: output goes to target/log/LOG, the terminal shows how long it has been and what it is doing, a
+# failure shows the end of the log. The command has a process group of its own, so that stopping stops all of it.
+# (sudo stays in ours: it may have to ask for a password.)
+CHILD=''
+run() {
+    local log=$LOGS/$1 start=$SECONDS rc=0 told=0 group=(setsid env --default-signal=INT)
+    shift
+    mkdir -p "$LOGS"
+    [[ $1 != sudo ]] || group=()
+    "${group[@]}" "$@" >"$log" 2>&1 </dev/null 9>&- &
+    CHILD=$!
+    while kill -0 "$CHILD" 2>/dev/null; do
+        sleep 0.2
+        if [[ -t 1 ]]; then
+            ((SECONDS == told)) || printf '\r\e[K      %s%ds  %s%s' "$DIM" $((SECONDS - start)) "$(last_line "$log")" "$PLAIN"
+            told=$SECONDS
+        elif ((SECONDS - start >= told + 30)); then
+            told=$((SECONDS - start))
+            say "      ${told}s  $(last_line "$log")"
+        fi
+    done
+    wait "$CHILD" || rc=$?
+    CHILD=''
+    [[ ! -t 1 ]] || printf '\r\e[K'
+    return "$rc"
+}
+last_line() { tail -c 400 "$1" 2>/dev/null | tr '\r' '\n' | sed 's/\x1b\[[0-9;]*m//g' | grep . | tail -n 1 | cut -c1-90 || true; }
+
+# must LOG COMMAND…: run it, or stop here with the end of its log.
+must() { run "$@" || { show_log "$1"; die "failed: ${*:2}"; }; }
+show_log() { say "      --- the last lines of target/log/$1:"; tail -n "${2:-25}" "$LOGS/$1" | sed 's/^/      | /'; }
+
+# stop_child: stop what run() is running, all of it, with or without its consent. With STOP=wait let it finish.
+STOP='kill'
+stop_child() {
+    [[ -n $CHILD ]] || return 0
+    local i
+    if [[ $STOP == wait ]]; then
+        say "letting apt finish first"
+        while kill -0 "$CHILD" 2>/dev/null; do sleep 0.2; done
+        return
+    fi
+    kill -TERM -- "-$CHILD" 2>/dev/null || kill -TERM "$CHILD" 2>/dev/null || true
+    for ((i = 0; i < 50; i++)); do
+        kill -0 -- "-$CHILD" 2>/dev/null || kill -0 "$CHILD" 2>/dev/null || break
+        sleep 0.1
+    done
+    kill -KILL -- "-$CHILD" 2>/dev/null || true
+    CHILD=''
+}
+
+# on_exit COMMAND: run it once, however the script ends; Ctrl-C, TERM and a closed terminal all come here.
+on_exit() {
+    # shellcheck disable=SC2064 # the command is meant to be fixed now
+    trap "rc=\$?; trap '' INT TERM HUP; trap - EXIT; stop_child; $1; exit \$rc" EXIT
+    trap 'say; say "stopping…"; exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+}
+
+as_root() {
+    if ((EUID == 0)); then "$@"; else sudo "$@"; fi
+}
+can_sudo() {
+    ((EUID == 0)) && return
+    command -v sudo >/dev/null && sudo -v
+}
+
+# In place of `cargo pgrx init`. Written only when it changes: pgrx is built again when the file is newer.
+pgrx_config() {
+    local config
+    PG_MAJOR=$("$PG_CONFIG" --version | sed 's/[^0-9]*\([0-9]*\).*/\1/')
+    grep -q "^pg$PG_MAJOR = " "$ROOT/Cargo.toml" || die "PostgreSQL $PG_MAJOR is not supported (PG_CONFIG=$PG_CONFIG)"
+    config=$(printf '[configs]\npg%s = "%s"' "$PG_MAJOR" "$PG_CONFIG")
+    mkdir -p "$PGRX_HOME"
+    [[ $(cat "$PGRX_HOME/config.toml" 2>/dev/null) == "$config" ]] || say "$config" >"$PGRX_HOME/config.toml"
+}
+
+# One run at a time of what $1 names. Descriptor 9 is not passed on to the commands: run() and scripts/cluster close it.
+lock() {
+    mkdir -p "$ROOT/target"
+    exec 9>"$ROOT/target/.$1.lock"
+    flock -n 9 || { say "another $1 is running in this checkout: waiting for it to end"; flock 9; }
+}
