@@ -73,9 +73,9 @@ fn load(user: Uuid) -> Result<Access, Error> {
     let place = spi::read(
         "SELECT p.id, p.level::text, p.external_id, p.path, \
                 (SELECT pg_catalog.array_agg(a.status::text) FROM tenancy.scopes a \
-                 WHERE a.id OPERATOR(pg_catalog.=) ANY (u.path)) \
-         FROM tenancy.scopes u JOIN tenancy.scopes p ON p.id OPERATOR(pg_catalog.=) u.parent_id \
-         WHERE u.id OPERATOR(pg_catalog.=) $1 AND u.level OPERATOR(pg_catalog.=) 'user'",
+                 WHERE a.id = ANY (u.path)) \
+         FROM tenancy.scopes u JOIN tenancy.scopes p ON p.id = u.parent_id \
+         WHERE u.id = $1 AND u.level = 'user'",
         &[pg_uuid(user).into()],
         |rows| {
             let Some(row) = rows.into_iter().next() else {
@@ -152,7 +152,7 @@ struct Place {
 
 fn ancestors(path: &[pgrx::Uuid]) -> Result<Vec<Tenant>, Error> {
     spi::read(
-        "SELECT id, external_id FROM tenancy.scopes WHERE id OPERATOR(pg_catalog.=) ANY ($1)",
+        "SELECT id, external_id FROM tenancy.scopes WHERE id = ANY ($1)",
         &[path.to_vec().into()],
         tenants,
     )
@@ -161,8 +161,8 @@ fn ancestors(path: &[pgrx::Uuid]) -> Result<Vec<Tenant>, Error> {
 fn fleet(partner: Uuid) -> Result<Vec<Tenant>, Error> {
     spi::read(
         "SELECT id, external_id FROM tenancy.scopes \
-         WHERE parent_id OPERATOR(pg_catalog.=) $1 AND level OPERATOR(pg_catalog.=) 'tenant' \
-           AND status OPERATOR(pg_catalog.=) 'active'",
+         WHERE parent_id = $1 AND level = 'tenant' \
+           AND status = 'active'",
         &[pg_uuid(partner).into()],
         tenants,
     )

@@ -70,11 +70,11 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
     }
     let found = spi::read(
         "SELECT k.user_id, k.hash, \
-                (pg_catalog.date_part('epoch', k.expires_at) OPERATOR(pg_catalog.*) 1000000)::bigint, \
-                (pg_catalog.date_part('epoch', u.last_used_at) OPERATOR(pg_catalog.*) 1000000)::bigint \
+                (pg_catalog.date_part('epoch', k.expires_at) * 1000000)::bigint, \
+                (pg_catalog.date_part('epoch', u.last_used_at) * 1000000)::bigint \
          FROM tenancy.api_key_secrets k \
-         LEFT JOIN tenancy.api_key_uses u ON u.key_id OPERATOR(pg_catalog.=) k.id \
-         WHERE k.id OPERATOR(pg_catalog.=) $1 AND k.revoked_at IS NULL",
+         LEFT JOIN tenancy.api_key_uses u ON u.key_id = k.id \
+         WHERE k.id = $1 AND k.revoked_at IS NULL",
         &[pg_uuid(id).into()],
         |rows| {
             let Some(row) = rows.into_iter().next() else {
@@ -105,8 +105,11 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
 /// Notes that a key was used, unless another session is just doing so.
 fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
     spi::write(
-        "UPDATE tenancy.api_key_uses SET last_used_at = now() WHERE key_id OPERATOR(pg_catalog.=) \
-         (SELECT key_id FROM tenancy.api_key_uses WHERE key_id OPERATOR(pg_catalog.=) $1 FOR UPDATE SKIP LOCKED)",
+        "UPDATE tenancy.api_key_uses SET last_used_at = now() WHERE key_id = \
+         (SELECT key_id FROM tenancy.api_key_uses \
+          WHERE key_id = $1 \
+            AND (last_used_at IS NULL OR last_used_at < now() - interval '10 minutes') \
+          FOR UPDATE SKIP LOCKED)",
         &[pg_uuid(id).into()],
     )?;
     KEYS.with_borrow_mut(|keys| {
@@ -128,6 +131,14 @@ fn issue_api_key(
     let name = name.ok_or(Error::Null("name"))?;
     tenancy_core::slug::check_name(name)
         .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
+    if let Some(end) = expires_at
+        && end <= pgrx::datum::datetime_support::now()
+    {
+        Err(Error::bad(
+            "expires_at has passed",
+            "Leave it out for a key that does not expire.",
+        ))?;
+    }
     crate::tree::require_user(from_pg(user))?;
     let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
     let key = ApiKey::new(new_id(), secret);

@@ -40,6 +40,8 @@ pub struct Current {
     pub project: Option<Uuid>,
     /// Until when it holds.
     pub lifetime: Lifetime,
+    /// Whether tenants may be added to it while it lasts: a fleet of which none was selected.
+    pub fleet: bool,
     /// Whether it came by the setting tenancy.ticket.
     pub by_ticket: bool,
     /// When it ends at the latest, in microseconds of the Unix epoch.
@@ -49,10 +51,11 @@ pub struct Current {
 impl Current {
     /// The form that plans take for it.
     pub fn form(&self) -> Form {
-        match (self.who, self.tenants.single()) {
+        match (self.who, &self.tenant) {
             (Who::Maintenance, _) => Form::Open,
-            (Who::User(_), Some(_)) => Form::Single,
-            (Who::User(_), None) => Form::Fleet,
+            // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
+            (Who::User(_), Some(_)) if !self.fleet => Form::Single,
+            (Who::User(_), _) => Form::Fleet,
         }
     }
 
@@ -142,6 +145,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             visible: Rc::default(),
             tenant: None,
             project: None,
+            fleet: false,
             lifetime: token.lifetime,
             by_ticket: false,
             expires_at: None,
@@ -183,6 +187,7 @@ fn principal(
     held: Held,
 ) -> Result<Current, Error> {
     let access = access::resolve(user)?;
+    let selected = tenant.is_some();
     let (tenants, visible, tenant) = match tenant {
         None => {
             let single = access.tenants.single().cloned();
@@ -201,6 +206,7 @@ fn principal(
     };
     Ok(Current {
         who: Who::User(user),
+        fleet: access.fleet && !selected,
         access: Some(access),
         tenants,
         visible,
@@ -214,7 +220,7 @@ fn principal(
 
 fn read_tenant(id: Uuid) -> Result<Tenant, Error> {
     spi::read(
-        "SELECT id, external_id FROM tenancy.scopes WHERE id OPERATOR(pg_catalog.=) $1",
+        "SELECT id, external_id FROM tenancy.scopes WHERE id = $1",
         &[pg_uuid(id).into()],
         |rows| {
             let row = rows.into_iter().next().ok_or(Error::Inactive)?;

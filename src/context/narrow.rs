@@ -92,8 +92,8 @@ fn narrow(
 /// The tenant of a project, and whether the project itself is active.
 fn tenant_of(project: Uuid) -> Result<Option<(Uuid, bool)>, Error> {
     spi::read(
-        "SELECT parent_id, status OPERATOR(pg_catalog.=) 'active' FROM tenancy.scopes \
-         WHERE id OPERATOR(pg_catalog.=) $1 AND level OPERATOR(pg_catalog.=) 'project'",
+        "SELECT parent_id, status = 'active' FROM tenancy.scopes \
+         WHERE id = $1 AND level = 'project'",
         &[pg_uuid(project).into()],
         |rows| {
             let Some(row) = rows.into_iter().next() else {

@@ -91,7 +91,7 @@ fn signing_keys() -> Result<Vec<SigningKey>, Error> {
         return Ok(keys);
     }
     let keys = spi::read(
-        "SELECT id, secret, (pg_catalog.date_part('epoch', retires_at) OPERATOR(pg_catalog.*) 1000000)::bigint \
+        "SELECT id, secret, (pg_catalog.date_part('epoch', retires_at) * 1000000)::bigint \
          FROM tenancy.signing_keys ORDER BY created_at DESC",
         &[],
         |rows| {
@@ -153,7 +153,7 @@ fn _issue_ticket(
         key_id: key.id,
         user,
         tenant,
-        fleet: access.tenants.len() != 1,
+        fleet: access.fleet,
         expires_at: now.saturating_add(seconds as i64),
     };
     Ok(ticket.sign(&key.key))
@@ -174,10 +174,10 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
     let id = pg_uuid(tenancy_core::id::new_id());
     spi::write(
         "WITH retired AS (UPDATE tenancy.signing_keys \
-             SET retires_at = pg_catalog.now() OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $3) \
+             SET retires_at = pg_catalog.now() + pg_catalog.make_interval(secs => $3) \
              WHERE retires_at IS NULL), \
          gone AS (DELETE FROM tenancy.signing_keys \
-             WHERE retires_at OPERATOR(pg_catalog.<) pg_catalog.now()) \
+             WHERE retires_at < pg_catalog.now()) \
          INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
         &[id.into(), secret.to_vec().into(), seconds.into()],
     )?;

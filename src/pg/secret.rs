@@ -10,6 +10,7 @@ use super::cell::BackendCell;
 
 // SAFETY: the name is used for this lock only.
 static KEY: PgLwLock<[u8; 32]> = unsafe { PgLwLock::new(c"tenancy_context_key") };
+static SEEN: BackendCell<Option<[u8; 32]>> = BackendCell::new(None);
 static PRELOADED: BackendCell<bool> = BackendCell::new(false);
 
 /// Takes the shared memory. False when the library is not being loaded by
@@ -27,7 +28,13 @@ pub fn init() -> bool {
 
 /// The key, or `None` when the library was not preloaded.
 pub fn key() -> Option<Key> {
-    preloaded().then(|| Key::new(*KEY.share()))
+    if !preloaded() {
+        return None;
+    }
+    // It never changes: one look under the lock per backend.
+    let bytes = SEEN.get().unwrap_or_else(|| *KEY.share());
+    SEEN.set(Some(bytes));
+    Some(Key::new(bytes))
 }
 
 /// True when the library was loaded by shared_preload_libraries.

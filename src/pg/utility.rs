@@ -120,10 +120,10 @@ unsafe fn before(node: *mut pg_sys::Node) {
     }
 }
 
-/// Sessions of many tenants run as a role that was granted tenancy_app and nothing above it.
+/// Sessions of many tenants run as a role that was granted tenancy_app and nothing above it. Roles
+/// are the cluster's, so this holds in databases without the extension too.
 fn shared_role() -> bool {
     xact::running()
-        && spi::schema().is_some()
         && role::is_member(c"tenancy_app")
         && !role::is_superuser()
         && !role::is_member(c"tenancy_admin")

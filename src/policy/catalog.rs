@@ -61,7 +61,7 @@ pub fn look_inside(facts: &mut TableFacts, options: &Options) -> Result<(), Erro
     if let Some(scope) = &options.backfill {
         facts.backfill = spi::read(
             "SELECT id::text, level::text, external_id::text FROM tenancy.scopes \
-             WHERE id OPERATOR(pg_catalog.=) $1::uuid",
+             WHERE id = $1::uuid",
             &[scope.clone().into()],
             |rows| match rows.into_iter().next() {
                 Some(row) => Ok(Some(Backfill {

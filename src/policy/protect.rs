@@ -152,8 +152,8 @@ fn not_protected(table: pg_sys::Oid) -> Result<Error, Error> {
         Spi::connect(|client| {
             let rows = client.select(
                 "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-                 JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-                 WHERE c.oid OPERATOR(pg_catalog.=) $1",
+                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.oid = $1",
                 Some(1),
                 &[oid.into()],
             )?;
@@ -191,10 +191,10 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
                  WHEN 'schema' THEN pg_catalog.to_regnamespace(x.name) IS NULL \
                  WHEN 'sequence' THEN pg_catalog.to_regclass(x.name) IS NULL \
                  WHEN 'role' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r \
-                     WHERE r.rolname OPERATOR(pg_catalog.=) x.name::pg_catalog.name) \
+                     WHERE r.rolname = x.name::pg_catalog.name) \
                  ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
-                     WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND NOT a.attisdropped \
-                       AND a.attname OPERATOR(pg_catalog.=) x.name::pg_catalog.name) \
+                     WHERE a.attrelid = $1 AND NOT a.attisdropped \
+                       AND a.attname = x.name::pg_catalog.name) \
              END",
             None,
             &[table.into(), JsonB(needs).into()],

@@ -43,13 +43,13 @@ fn find(text: &str) -> Result<Uuid, Error> {
     let found = spi::read(
         "WITH RECURSIVE step (id, level, path, n) AS (\
              SELECT id, level, path, 1 FROM tenancy.scopes \
-             WHERE slug OPERATOR(pg_catalog.=) ($1)[1] AND level OPERATOR(pg_catalog.<>) 'project' \
+             WHERE slug = ($1)[1] AND level <> 'project' \
              UNION ALL \
-             SELECT c.id, c.level, c.path, step.n OPERATOR(pg_catalog.+) 1 \
-             FROM step JOIN tenancy.scopes c ON c.parent_id OPERATOR(pg_catalog.=) step.id \
-                  AND c.slug OPERATOR(pg_catalog.=) ($1)[step.n OPERATOR(pg_catalog.+) 1]) \
+             SELECT c.id, c.level, c.path, step.n + 1 \
+             FROM step JOIN tenancy.scopes c ON c.parent_id = step.id \
+                  AND c.slug = ($1)[step.n + 1]) \
          SELECT id, level, path FROM step \
-         WHERE n OPERATOR(pg_catalog.=) pg_catalog.cardinality($1) LIMIT 100",
+         WHERE n = pg_catalog.cardinality($1) LIMIT 100",
         &[slugs.into()],
         |rows| {
             rows.into_iter()

@@ -86,7 +86,7 @@ fn parse_level(text: &str) -> Result<Level, Error> {
 pub fn require_user(id: Uuid) -> Result<(), Error> {
     let found = spi::read(
         "SELECT 1 FROM tenancy.scopes \
-         WHERE id OPERATOR(pg_catalog.=) $1 AND level OPERATOR(pg_catalog.=) 'user'",
+         WHERE id = $1 AND level = 'user'",
         &[pg_uuid(id).into()],
         |rows| Ok(!rows.is_empty()),
     )?;
