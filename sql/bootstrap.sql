@@ -1,5 +1,16 @@
 -- The schema, the roles, the type regscope and the beacons. Runs first.
 
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '0A000',
+            MESSAGE = 'tenancy needs a database in UTF8',
+            DETAIL = pg_catalog.format('This one is in %s.', pg_catalog.current_setting('server_encoding'));
+    END IF;
+END
+$$;
+
 -- A schema that somebody else made first could hold functions of theirs under our names.
 DO $$
 BEGIN
@@ -46,11 +57,27 @@ CREATE FUNCTION tenancy.regscope_in(cstring) RETURNS tenancy.regscope
 CREATE FUNCTION tenancy.regscope_out(tenancy.regscope) RETURNS cstring
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'regscope_out_wrapper';
 
+CREATE FUNCTION tenancy.regscope_recv(internal) RETURNS tenancy.regscope
+    LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'uuid_recv';
+CREATE FUNCTION tenancy.regscope_send(tenancy.regscope) RETURNS bytea
+    LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'uuid_send';
+
 CREATE TYPE tenancy.regscope (
     INPUT = tenancy.regscope_in,
     OUTPUT = tenancy.regscope_out,
+    RECEIVE = tenancy.regscope_recv,
+    SEND = tenancy.regscope_send,
     LIKE = uuid
 );
+-- A cast to text calls them with the caller's rights.
+REVOKE ALL ON FUNCTION tenancy.regscope_in(cstring), tenancy.regscope_out(tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.regscope_in(cstring), tenancy.regscope_out(tenancy.regscope)
+    TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy.regscope_in(cstring) IS 'internal: input of regscope';
+COMMENT ON FUNCTION tenancy.regscope_out(tenancy.regscope) IS 'internal: output of regscope';
+REVOKE ALL ON FUNCTION tenancy.regscope_recv(internal), tenancy.regscope_send(tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy.regscope_recv(internal) IS 'internal: binary input of regscope';
+COMMENT ON FUNCTION tenancy.regscope_send(tenancy.regscope) IS 'internal: binary output of regscope';
 COMMENT ON TYPE tenancy.regscope IS
     'a scope: written as its id, its slug, or a path of slugs (partner/tenant, tenant/user); stored as the id. '
     'A slug that does not exist or is not visible to the caller: 42704';

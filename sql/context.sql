@@ -49,10 +49,13 @@ GRANT SELECT ON tenancy.maintenance_log TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why. The server log has a line too, also when the transaction was rolled back';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.maintenance_log', '');
 
-CREATE TRIGGER access_changed AFTER UPDATE OR DELETE ON tenancy.api_key_secrets FOR EACH STATEMENT
+CREATE TRIGGER access_changed AFTER UPDATE OR DELETE OR TRUNCATE ON tenancy.api_key_secrets FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy.signing_keys FOR EACH STATEMENT
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.signing_keys FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed('false');
+-- Also where session_replication_role is replica: what is applied there is as true.
+ALTER TABLE tenancy.api_key_secrets ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.signing_keys ENABLE ALWAYS TRIGGER access_changed;
 
 -- The ways in -----------------------------------------------------------------------------------
 
@@ -79,7 +82,7 @@ CREATE FUNCTION tenancy.maintenance(reason text) RETURNS void
 REVOKE ALL ON FUNCTION tenancy.maintenance(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.maintenance(text) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.maintenance(text) IS
-    'gives this transaction all rows of protected tables, as far as grants allow, and records role, time and reason in maintenance_log and the server log. '
+    'gives this transaction all rows of protected tables, as far as grants allow, and records role, time and reason in maintenance_log and the server log. Not from inside a SECURITY DEFINER function, whose caller would keep it. '
     'Errors: 22023 no reason; 42501 the transaction has a principal. For tenancy_admin';
 
 -- Narrowing and leaving -----------------------------------------------------------------------
@@ -105,7 +108,7 @@ CREATE FUNCTION tenancy.release() RETURNS void
 REVOKE ALL ON FUNCTION tenancy.release() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.release() TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.release() IS
-    'ends the context, a session''s and the setting tenancy.ticket too, for good. Without a context it does nothing. For tenancy_app, tenancy_gateway, tenancy_admin';
+    'ends the context, a session''s too, and clears the setting tenancy.ticket; as with any setting, ROLLBACK undoes it. Without a context it does nothing. For tenancy_app, tenancy_gateway, tenancy_admin';
 
 -- Credentials -----------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ CREATE FUNCTION tenancy.rotate_signing_key(grace interval DEFAULT '1 day') RETUR
 REVOKE ALL ON FUNCTION tenancy.rotate_signing_key(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.rotate_signing_key(interval) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.rotate_signing_key(interval) IS
-    'new tickets are signed with a new key, whose id is returned; tickets of the old one hold for grace more (0: not at all). Errors: 22023 grace. For tenancy_admin';
+    'new tickets are signed with a new key, whose id is returned; tickets of all older keys hold for grace more at the most (0: not at all). Errors: 22023 grace. For tenancy_admin';
 
 CREATE VIEW tenancy.api_keys AS
     SELECT k.id, k.label, k.name, k.user_id, u.slug AS "user", p.slug AS parent,

@@ -108,6 +108,13 @@ BEGIN
             MESSAGE = format('the path of scope %s is not its parent''s path and itself', NEW.id),
             HINT = 'Move a tenant with tenancy.move_tenant(tenant, partner).';
     END IF;
+    -- At the statement's end, so a statement that moves a whole subtree passes.
+    IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM tenancy.scopes c
+                                    WHERE c.parent_id = NEW.id AND c.path <> NEW.path || c.id) THEN
+        RAISE EXCEPTION USING ERRCODE = '23514',
+            MESSAGE = format('scopes below %s would keep their old path', NEW.id),
+            HINT = 'Move a tenant with tenancy.move_tenant(tenant, partner).';
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -134,6 +141,15 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     EXECUTE FUNCTION tenancy._changed('false');
 CREATE TRIGGER access_removed AFTER DELETE ON tenancy.scopes FOR EACH ROW
     EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.scopes FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+-- Also where session_replication_role is replica: what is applied there is as true.
+ALTER TABLE tenancy.scopes
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_returned,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_removed,
+    ENABLE ALWAYS TRIGGER access_emptied;
 
 INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name) VALUES
     ('00000000-0000-7000-8000-000000000000', 'platform', NULL,
@@ -155,7 +171,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the parent of a %s must not be null', level);
     END IF;
     IF settings IS NULL OR jsonb_typeof(settings) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object';
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
+            HINT = 'Such as {"plan": "pro"}.';
     END IF;
     -- The parent's place must not change under the new child.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR SHARE;
@@ -299,7 +316,8 @@ BEGIN
     END IF;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF jsonb_typeof(settings) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object';
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
+            HINT = 'Such as {"plan": "pro"}.';
     END IF;
     UPDATE tenancy.scopes s
        SET slug = coalesce(update_scope.slug, s.slug),
@@ -312,7 +330,10 @@ EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = '42710',
         MESSAGE = CASE WHEN broken LIKE '%external_id%'
                        THEN format('external id "%s" is taken', external_id)
-                       ELSE format('slug "%s" is taken', slug) END;
+                       ELSE format('slug "%s" is taken', slug) END,
+        HINT = CASE WHEN broken LIKE '%external_id%'
+                    THEN 'External ids of partners and tenants are unique in the database, of projects and users within their parent.'
+                    ELSE 'Slugs are unique among the children of one scope.' END;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;

@@ -24,6 +24,9 @@ pub enum Error {
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
+    /// Maintenance met an expression that asks for certain tenants.
+    #[error("maintenance spans all tenants")]
+    AllTenants,
     /// Wrong, unknown, revoked or expired: which of them is nobody's business.
     #[error("invalid credential")]
     InvalidCredential,
@@ -36,15 +39,33 @@ pub enum Error {
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
+    /// A session context of one user, and a ticket of another.
+    #[error("the session has a context and a ticket of different users")]
+    TwoIdentities,
+    /// A context that was narrowed, then cleared, over a ticket that is wider.
+    #[error("the narrowed context was cleared in this transaction")]
+    Widened,
     /// A superuser or BYPASSRLS role asked for a context.
     #[error("the current role bypasses row security")]
     BypassesRowSecurity,
+    /// A managed role tried to reach past row security.
+    #[error("permission denied: {0} on a protected table")]
+    NotOnProtected(&'static str),
+    /// A cursor or a temporary table that another principal left in the session.
+    #[error("what another principal left in this session cannot be used")]
+    Leftover,
+    /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
+    #[error("maintenance is for a session whose own role is granted tenancy_admin")]
+    MaintenanceForOthers,
     /// A managed role tried to change what all sessions of the role share.
     #[error("permission denied to alter the current role")]
     SharedRole,
     /// Not there, or not visible.
     #[error("scope \"{0}\" does not exist")]
     NoSuchScope(String),
+    /// Not there, not visible, or not a user.
+    #[error("user \"{0}\" does not exist")]
+    NoSuchUser(String),
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
@@ -86,14 +107,22 @@ impl Error {
             Self::NotPreloaded
             | Self::NotInstalled
             | Self::MissingContext
-            | Self::NotOneTenant(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            | Self::NotOneTenant(_)
+            | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::InvalidCredential
             | Self::Expired
             | Self::Inactive
             | Self::Rebound
+            | Self::TwoIdentities
+            | Self::Widened
             | Self::BypassesRowSecurity
+            | Self::MaintenanceForOthers
+            | Self::Leftover
+            | Self::NotOnProtected(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::NoSuchScope(_) | Self::NoSuch(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
+                ERRCODE_UNDEFINED_OBJECT
+            }
             Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
@@ -115,7 +144,9 @@ impl Error {
         match self {
             Self::Refused(refusal) => refusal.detail(),
             Self::Inactive => Some(
-                "The user or a scope above it is suspended, archived, deleted or not ready.".into(),
+                "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
+                 not ready, or has moved away."
+                    .into(),
             ),
             _ => None,
         }
@@ -137,16 +168,34 @@ impl Error {
                  again: its plan was made for one tenant and has been discarded."
             }
             Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
+            Self::AllTenants => {
+                "Name the tenant in the statement. If a prepared statement said this, run it again: its \
+                 plan was made for certain tenants and has been discarded."
+            }
             Self::Expired => "Authenticate again.",
             Self::Inactive => return None,
             Self::Rebound => {
                 "One transaction holds one principal: end it first; a session context ends with \
                  tenancy.release()."
             }
+            Self::TwoIdentities => "Call tenancy.release(), or RESET tenancy.ticket.",
+            Self::Widened => "End the transaction.",
             Self::BypassesRowSecurity => {
                 "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. \
                  Connect as a role that is a member of tenancy_app, or have a superuser set \
                  tenancy.allow_bypassrls."
+            }
+            Self::NotOnProtected(_) => {
+                "It would reach every tenant's rows, whatever was granted to a role that is granted \
+                 tenancy_app."
+            }
+            Self::Leftover => {
+                "Cursors WITH HOLD and temporary tables are for the principal that made them: take its \
+                 context first. If a temporary table has the name of yours, name yours with its schema."
+            }
+            Self::MaintenanceForOthers => {
+                "It lasts for the transaction, so a SECURITY DEFINER function would hand all tenants' \
+                 rows to whoever calls it."
             }
             Self::SharedRole => {
                 "Sessions of many tenants share a role that is granted tenancy_app; only an \
@@ -155,6 +204,7 @@ impl Error {
             Self::NoSuchScope(_) => {
                 "A scope is named by its id or its slug, and must be visible to you."
             }
+            Self::NoSuchUser(_) => "A user is named by its id, or as in tenant/user.",
             Self::AmbiguousSlug(_) => {
                 "Name the scope above it too, as in partner/tenant, or use the id."
             }

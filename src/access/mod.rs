@@ -128,8 +128,12 @@ fn load(user: Uuid) -> Result<Access, Error> {
     let mut visible = ancestors.clone();
     visible.extend(tenants.iter().cloned());
     let fleet = level == Level::Partner;
-    let grants = ["data:read", "data:write"]
-        .into_iter()
+    let held: &[&str] = match level {
+        Level::Tenant | Level::Partner => &["data:read", "data:write"],
+        Level::Platform | Level::Project | Level::User => &[],
+    };
+    let grants = held
+        .iter()
         .filter_map(|text| Permission::parse(text).ok())
         .collect();
     Ok(Access {

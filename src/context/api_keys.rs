@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use pgrx::prelude::*;
 use tenancy_core::credential::ApiKey;
 use tenancy_core::id::new_id;
+use tenancy_core::token::Proof;
 use uuid::Uuid;
 
-use super::enter::Proven;
+use super::principal::Proven;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::{secret, spi, xact};
@@ -54,9 +55,15 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     }
     Ok(Proven {
         user: stored.user,
+        proof: Some(Proof::ApiKey(key.id)),
         tenant: None,
         expires_at: stored.expires_at,
     })
+}
+
+/// An error if a key that proved a context has since been revoked.
+pub fn still_holds(id: Uuid) -> Result<(), Error> {
+    find(id)?.map(|_| ()).ok_or(Error::Expired)
 }
 
 /// Forgets every key.
@@ -132,10 +139,10 @@ fn issue_api_key(
     tenancy_core::slug::check_name(name)
         .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
     if let Some(end) = expires_at
-        && end <= pgrx::datum::datetime_support::now()
+        && (!end.is_finite() || end <= pgrx::datum::datetime_support::now())
     {
         Err(Error::bad(
-            "expires_at has passed",
+            "expires_at must be a time in the future",
             "Leave it out for a key that does not expire.",
         ))?;
     }

@@ -4,24 +4,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use tenancy_core::tenants::{Tenant, TenantSet};
-use tenancy_core::token::{Kind, Lifetime, Token};
+use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
 
 use super::plans::{self, Form};
+use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
 use crate::access::{self, Access, from_pg, pg_uuid};
 use crate::error::Error;
 use crate::pg::published::{self, Which};
 use crate::pg::{guc, inval, spi, xact};
-
-/// The principal of a context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// A user.
-    User(Uuid),
-    /// An administrator who touches all rows.
-    Maintenance,
-}
 
 /// A resolved context.
 #[derive(Debug)]
@@ -40,6 +32,8 @@ pub struct Current {
     pub project: Option<Uuid>,
     /// Until when it holds.
     pub lifetime: Lifetime,
+    /// What proved it.
+    pub proof: Option<Proof>,
     /// Whether tenants may be added to it while it lasts: a fleet of which none was selected.
     pub fleet: bool,
     /// Whether it came by the setting tenancy.ticket.
@@ -53,6 +47,7 @@ impl Current {
     pub fn form(&self) -> Form {
         match (self.who, &self.tenant) {
             (Who::Maintenance, _) => Form::Open,
+            (Who::Nobody, _) => Form::Fleet,
             // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
             (Who::User(_), Some(_)) if !self.fleet => Form::Single,
             (Who::User(_), _) => Form::Fleet,
@@ -102,18 +97,30 @@ pub fn end_transaction() {
 
 fn resolve() -> Result<Option<Current>, Error> {
     drop_stale();
-    let found = match guc::token().filter(guc::bound_here) {
-        Some(token) => Some(from_token(&token)?),
-        None => match guc::ticket() {
-            Some(text) => Some(from_ticket(&text)?),
-            None => None,
-        },
+    let token = guc::token().filter(guc::bound_here);
+    let ticket = guc::ticket();
+    let found = match (&token, &ticket) {
+        (Some(token), ticket) => {
+            if let (Lifetime::Session, Some(ticket)) = (token.lifetime, ticket) {
+                tickets::require_same_user(ticket, token.user)?;
+            }
+            from_token(token)?
+        }
+        // Clearing the setting must not widen what select_tenant() narrowed.
+        (None, Some(_)) if leftovers::is_narrowed() => return Err(Error::Widened),
+        (None, Some(ticket)) => from_ticket(ticket)?,
+        (None, None) => return Ok(None),
     };
-    if let Some(current) = &found {
-        leftovers::enter(current.who)?;
-        plans::enter(current.form());
+    leftovers::enter(found.who)?;
+    plans::enter(found.form());
+    if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
+        let over_another = ticket.is_some() || guc::session_context_possible();
+        let narrowed = found.access.as_ref().is_some_and(|access| access.fleet) && !found.fleet;
+        if over_another || narrowed {
+            plans::passing(over_another);
+        }
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// Drops what other backends' changes made stale.
@@ -137,6 +144,11 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     {
         return Err(Error::Expired);
     }
+    match token.proof {
+        Some(Proof::ApiKey(id)) => api_keys::still_holds(id)?,
+        Some(Proof::Ticket(key)) => tickets::still_holds(key)?,
+        None => {}
+    }
     match (token.kind, token.user) {
         (Kind::Maintenance, _) => Ok(Current {
             who: Who::Maintenance,
@@ -147,6 +159,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             project: None,
             fleet: false,
             lifetime: token.lifetime,
+            proof: None,
             by_ticket: false,
             expires_at: None,
         }),
@@ -156,6 +169,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             token.project,
             Held {
                 lifetime: token.lifetime,
+                proof: token.proof,
                 by_ticket: false,
                 expires_at: token.expires_at,
             },
@@ -168,6 +182,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
     let ticket = tickets::verify(text)?;
     let held = Held {
         lifetime: Lifetime::Transaction,
+        proof: Some(Proof::Ticket(ticket.key_id)),
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
     };
@@ -176,6 +191,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
 
 struct Held {
     lifetime: Lifetime,
+    proof: Option<Proof>,
     by_ticket: bool,
     expires_at: Option<i64>,
 }
@@ -213,6 +229,7 @@ fn principal(
         tenant,
         project,
         lifetime: held.lifetime,
+        proof: held.proof,
         by_ticket: held.by_ticket,
         expires_at: held.expires_at,
     })

@@ -3,24 +3,14 @@
 
 use pgrx::prelude::*;
 use tenancy_core::credential::Credential;
-use tenancy_core::token::{Kind, Lifetime, Token};
-use uuid::Uuid;
+use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 
-use super::current::{self, Who};
+use super::current;
+use super::principal::{Proven, Who};
 use super::{api_keys, leftovers, tickets};
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::{guc, role, secret, spi};
-
-/// What a credential proves.
-pub struct Proven {
-    /// Who it belongs to.
-    pub user: Uuid,
-    /// The tenant it is limited to.
-    pub tenant: Option<Uuid>,
-    /// When it ends, in microseconds of the Unix epoch.
-    pub expires_at: Option<i64>,
-}
 
 /// Takes the context that a credential proves, for this transaction or the session.
 #[pg_extern(sql = false)]
@@ -34,9 +24,13 @@ fn authenticate(
     let proven = match Credential::parse(text).map_err(|_| Error::InvalidCredential)? {
         Credential::ApiKey(key) => api_keys::verify(&key)?,
         Credential::Ticket(_) => {
-            let ticket = tickets::verify(text)?;
+            let ticket = tickets::verify(text).map_err(|error| match error {
+                Error::Expired => Error::InvalidCredential,
+                other => other,
+            })?;
             Proven {
                 user: ticket.user,
+                proof: Some(Proof::Ticket(ticket.key_id)),
                 tenant: ticket.tenant,
                 expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
             }
@@ -52,12 +46,13 @@ fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid,
     check_caller()?;
     current::drop_stale();
     crate::access::resolve(user).map_err(|error| match error {
-        Error::NoSuch(_) => Error::NoSuchScope(user.to_string()),
+        Error::NoSuch(_) => Error::NoSuchUser(user.to_string()),
         other => other,
     })?;
     Ok(bind(
         Proven {
             user,
+            proof: None,
             tenant: None,
             expires_at: None,
         },
@@ -78,12 +73,16 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     if !secret::preloaded() {
         Err(Error::NotPreloaded)?;
     }
+    if !role::outer_has_role(c"tenancy_admin") {
+        Err(Error::MaintenanceForOthers)?;
+    }
     take(&Token {
         kind: Kind::Maintenance,
         lifetime: Lifetime::Transaction,
         user: None,
         tenant: None,
         project: None,
+        proof: None,
         binding: guc::binding(Lifetime::Transaction),
         expires_at: None,
     })?;
@@ -128,6 +127,7 @@ fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
         user: Some(proven.user),
         tenant: proven.tenant,
         project: None,
+        proof: proven.proof,
         binding: guc::binding(lifetime),
         expires_at: proven.expires_at,
     })?;

@@ -7,6 +7,7 @@
 //! | `plans` | which kind of context cached plans were made for |
 //! | `enter` | authenticate, assume, maintenance: the ways in |
 //! | `narrow` | select_tenant, select_project, release |
+//! | `principal` | who a context is for |
 //! | `show` | the accessors |
 //! | `api_keys`, `tickets` | the two kinds of credential |
 
@@ -16,10 +17,13 @@ mod enter;
 mod leftovers;
 mod narrow;
 pub mod plans;
+pub mod principal;
 mod show;
 pub mod tickets;
 
 pub use current::{Current, current};
+
+pub use leftovers::{make as make_leftover, touch as touch_leftover};
 
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
@@ -28,8 +32,12 @@ pub fn init() {
         transaction: |committed| {
             current::end_transaction();
             leftovers::end_transaction(committed);
+            plans::end_transaction();
         },
-        savepoint_abort: leftovers::abort_savepoint,
+        savepoint_abort: |savepoint| {
+            leftovers::abort_savepoint(savepoint);
+            plans::abort_savepoint();
+        },
     });
     crate::pg::inval::init();
 }

@@ -1,14 +1,17 @@
 //! Narrowing a context, and leaving it.
 
+use std::rc::Rc;
+
 use pgrx::prelude::*;
 use tenancy_core::token::{Kind, Lifetime, Token};
 use uuid::Uuid;
 
-use super::current::{self, Current, Who};
-use super::enter;
+use super::current::{self, Current};
+use super::principal::Who;
+use super::{enter, leftovers};
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{guc, session, spi};
+use crate::pg::{guc, spi};
 
 /// Narrows the context to one of its tenants.
 #[pg_extern(sql = false)]
@@ -17,7 +20,7 @@ fn select_tenant(
     session: Option<bool>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
-    let now = current::required()?;
+    let now = required()?;
     if !now.tenants.contains_id(tenant.as_bytes()) {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
@@ -36,7 +39,7 @@ fn select_project(
     session: Option<bool>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let project = from_pg(project.ok_or(Error::Null("project"))?);
-    let now = current::required()?;
+    let now = required()?;
     let found = tenant_of(project)?
         .filter(|(tenant, _)| now.tenants.contains_id(tenant.as_bytes()))
         .filter(|_| now.project.is_none_or(|held| held == project));
@@ -48,11 +51,18 @@ fn select_project(
     Ok(pg_uuid(project))
 }
 
-/// Leaves the context, the session's too, for good: a ROLLBACK does not bring it back.
+/// Leaves the context, the session's too, and the ticket. As with any setting, a ROLLBACK undoes it.
 #[pg_extern(sql = false)]
 fn release() {
     guc::clear();
-    session::new_epoch();
+}
+
+fn required() -> Result<Rc<Current>, Error> {
+    let now = current::required()?;
+    match now.who {
+        Who::User(_) => Ok(now),
+        Who::Maintenance | Who::Nobody => Err(Error::AllTenants),
+    }
 }
 
 fn narrow(
@@ -62,10 +72,7 @@ fn narrow(
     session: Option<bool>,
 ) -> Result<(), Error> {
     let Who::User(user) = now.who else {
-        return Err(Error::bad(
-            "maintenance spans all tenants",
-            "Name the tenant in the statement, or authenticate as one of its users.",
-        ));
+        return Err(Error::AllTenants);
     };
     let lifetime = match (session, now.lifetime) {
         (Some(true), Lifetime::Session) => Lifetime::Session,
@@ -84,9 +91,12 @@ fn narrow(
         user: Some(user),
         tenant: Some(tenant),
         project,
+        proof: now.proof,
         binding: guc::binding(lifetime),
         expires_at: now.expires_at,
-    })
+    })?;
+    leftovers::narrowed();
+    Ok(())
 }
 
 /// The tenant of a project, and whether the project itself is active.

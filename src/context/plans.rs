@@ -1,8 +1,8 @@
 //! Which kind of context cached plans were made for.
 //!
 //! A plan made for one tenant says `tenant_id = tenancy.tenant_id(…)`, which a fleet cannot answer;
-//! a plan made for a fleet is right for one tenant too, but slow. So when a context of another kind
-//! than the plans' begins, cached plans are made anew.
+//! a plan made for a fleet is right for one tenant too, only slower. So when a context begins that
+//! cached plans cannot serve, they are made anew at once; when they could be faster, after a while.
 
 use crate::pg::cell::BackendCell;
 use crate::pg::session;
@@ -48,10 +48,50 @@ pub fn planned_for_any_tenants(form: Form) {
     );
 }
 
+/// How many contexts of one tenant in a row may run on a fleet's plans, which are right for them and
+/// only slower, before these are made anew: principals of both kinds that take turns on a pooled
+/// connection would otherwise have every statement planned in every transaction.
+const PATIENCE: u8 = 8;
+
+/// See [`passing`].
+static PASSING: BackendCell<Option<bool>> = BackendCell::new(None);
+
+static IN_A_ROW: BackendCell<u8> = BackendCell::new(0);
+
 /// A context of this form begins.
 pub fn enter(form: Form) {
+    let planned = PLANNED.get();
     let fits = form.bit() | if form == Form::Open { 0 } else { ANY_TENANTS };
-    if PLANNED.get() & !fits != 0 {
+    if planned & !fits == 0 {
+        IN_A_ROW.set(0);
+        return;
+    }
+    let only_slower = form == Form::Single && planned & Form::Open.bit() == 0;
+    if only_slower && IN_A_ROW.get() < PATIENCE {
+        IN_A_ROW.set(IN_A_ROW.get() + 1);
+        return;
+    }
+    reset();
+}
+
+/// Plans are being made for one tenant in a context that may give way to a wider one without
+/// anything of tenancy being called: at a savepoint's rollback, or also at the transaction's end.
+pub fn passing(also_at_end: bool) {
+    PASSING.set(PASSING.get().max(Some(also_at_end)));
+}
+
+/// The transaction is over.
+pub fn end_transaction() {
+    if PASSING.get() == Some(true) {
+        abort_savepoint();
+    }
+    PASSING.set(None);
+}
+
+/// A savepoint is undone, and maybe with it a context.
+pub fn abort_savepoint() {
+    if PASSING.get().is_some() && PLANNED.get() & Form::Single.bit() != 0 {
+        // What comes may be a fleet, which a plan for one tenant cannot serve.
         reset();
     }
 }
@@ -59,5 +99,6 @@ pub fn enter(form: Form) {
 /// Has all cached plans made anew.
 pub fn reset() {
     PLANNED.set(0);
+    IN_A_ROW.set(0);
     session::reset_plans();
 }

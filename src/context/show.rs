@@ -6,7 +6,8 @@ use tenancy_core::tenants::int_key;
 use tenancy_core::token::Lifetime;
 use uuid::Uuid;
 
-use super::current::{Who, current};
+use super::current::current;
+use super::principal::Who;
 use crate::access::pg_uuid;
 use crate::error::ErrorReport;
 
@@ -15,7 +16,7 @@ use crate::error::ErrorReport;
 fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|now| match now.who {
         Who::User(user) => Some(pg_uuid(user)),
-        Who::Maintenance => None,
+        Who::Maintenance | Who::Nobody => None,
     }))
 }
 
@@ -65,11 +66,11 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
     Ok(Some(pgrx::JsonB(json!({
         "kind": match now.who {
             Who::Maintenance => "maintenance",
-            Who::User(_) => "principal",
+            Who::User(_) | Who::Nobody => "principal",
         },
         "user_id": match now.who {
             Who::User(user) => Some(text(user)),
-            Who::Maintenance => None,
+            Who::Maintenance | Who::Nobody => None,
         },
         "tenant_id": now.tenant.as_ref().map(|tenant| text(tenant.id)),
         "partner_id": now.access.as_ref().and_then(|access| access.partner).map(text),

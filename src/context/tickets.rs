@@ -69,6 +69,23 @@ pub fn verify(text: &str) -> Result<Ticket, Error> {
     Ok(ticket)
 }
 
+/// An error if the key behind a ticket that proved a context has since been retired.
+pub fn still_holds(key: Uuid) -> Result<(), Error> {
+    signing_key(key, xact::transaction_started_unix())?
+        .map(|_| ())
+        .ok_or(Error::Expired)
+}
+
+/// An error if a ticket claims another user than the session's context has. The claim is not
+/// verified: a forged one only gets its maker this error.
+pub fn require_same_user(text: &str, user: Option<Uuid>) -> Result<(), Error> {
+    match Credential::parse(text) {
+        Ok(Credential::Ticket(ticket)) if Some(ticket.claims().user) == user => Ok(()),
+        Ok(Credential::Ticket(_)) => Err(Error::TwoIdentities),
+        _ => Err(Error::InvalidCredential),
+    }
+}
+
 /// The setting tenancy.ticket changed. It is verified at its first use; but plans for the wrong kind
 /// of context go now, since a cached plan is chosen before anything of tenancy runs.
 pub fn changed(text: &str) {
@@ -159,7 +176,7 @@ fn _issue_ticket(
     Ok(ticket.sign(&key.key))
 }
 
-/// A new key signs from now on; tickets of the old ones hold until `seconds` from now.
+/// A new key signs from now on; tickets of all older ones hold until `seconds` from now at the most.
 #[pg_extern(sql = false)]
 fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
     let seconds = seconds.ok_or(Error::Null("grace"))?;
@@ -174,10 +191,8 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
     let id = pg_uuid(tenancy_core::id::new_id());
     spi::write(
         "WITH retired AS (UPDATE tenancy.signing_keys \
-             SET retires_at = pg_catalog.now() + pg_catalog.make_interval(secs => $3) \
-             WHERE retires_at IS NULL), \
-         gone AS (DELETE FROM tenancy.signing_keys \
-             WHERE retires_at < pg_catalog.now()) \
+             SET retires_at = least(retires_at, now() + make_interval(secs => $3))), \
+         gone AS (DELETE FROM tenancy.signing_keys WHERE retires_at < now() - interval '7 days') \
          INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
         &[id.into(), secret.to_vec().into(), seconds.into()],
     )?;

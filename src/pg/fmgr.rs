@@ -56,6 +56,8 @@ pub struct Site {
     permission_len: usize,
     view: View,
     kept: Cell<Option<Kept>>,
+    /// The permission is a constant of the statement: no row brings another one.
+    fixed: bool,
 }
 
 /// One call.
@@ -116,14 +118,13 @@ impl Call {
     /// generation and permission.
     #[inline]
     pub fn view(&self, find: fn(&[u8]) -> Result<View, Error>) -> Result<View, Error> {
-        let permission = self.text(0);
         if let Some(site) = self.site()
             && site.generation == super::xact::generation()
-            && site.permission.get(..site.permission_len) == Some(permission)
+            && (site.fixed || site.permission.get(..site.permission_len) == Some(self.text(0)))
         {
             return Ok(site.view);
         }
-        self.find_view(permission, find)
+        self.find_view(self.text(0), find)
     }
 
     #[cold]
@@ -133,21 +134,39 @@ impl Call {
         find: fn(&[u8]) -> Result<View, Error>,
     ) -> Result<View, Error> {
         let view = find(permission)?;
-        if permission.len() > PERMISSION_BYTES {
-            // Longer than any permission that is granted: not worth remembering.
-            return Ok(view);
-        }
         let mut copy = [0; PERMISSION_BYTES];
-        copy[..permission.len()].copy_from_slice(permission);
+        // Longer than any permission that is granted: not worth remembering.
+        let fits = permission.len() <= PERMISSION_BYTES;
+        if fits {
+            copy[..permission.len()].copy_from_slice(permission);
+        }
         self.remember(Site {
-            // After `find`, which may itself have begun a generation.
-            generation: super::xact::generation(),
+            // After `find`, which may itself have begun a generation. There is no generation 0.
+            generation: if fits { super::xact::generation() } else { 0 },
             permission: copy,
             permission_len: permission.len(),
             view,
             kept: Cell::new(None),
+            fixed: self.first_is_constant(),
         });
         Ok(view)
+    }
+
+    /// Whether argument 0 is a constant of the statement. A parameter is not: an expression of
+    /// PL/pgSQL keeps its call sites while its variables change.
+    fn first_is_constant(&self) -> bool {
+        // SAFETY: the expression of a call, where the server knows it, is a node with a tag.
+        unsafe {
+            let call = (*(*self.0).flinfo).fn_expr.cast::<pg_sys::FuncExpr>();
+            if call.is_null()
+                || (*call).xpr.type_ != pg_sys::NodeTag::T_FuncExpr
+                || (*call).args.is_null()
+            {
+                return false;
+            }
+            let first = (*(*(*call).args).elements).ptr_value.cast::<pg_sys::Node>();
+            (*first).type_ == pg_sys::NodeTag::T_Const
+        }
     }
 
     #[inline]
@@ -169,20 +188,30 @@ impl Call {
     }
 
     /// A value kept with the call site, made by `make` if the site has none for its view yet.
-    /// Earlier values stay valid until the query ends.
+    /// Earlier values stay valid until the query ends. A call site whose permission changes from row
+    /// to row keeps nothing: its values go with the row.
     #[inline]
     pub fn keep(&self, make: impl FnOnce() -> Value) -> Answer {
-        if let Some(kept) = self.site().and_then(|site| site.kept.get()) {
+        let Some(site) = self.site().filter(|site| site.fixed) else {
+            return Answer::Kept(Kept(make().into_datum().unwrap_or(pg_sys::Datum::from(0))));
+        };
+        if let Some(kept) = site.kept.get() {
             return Answer::Kept(kept);
         }
         let kept = Kept(self.build(make()));
-        if let Some(site) = self.site() {
-            site.kept.set(Some(kept));
-        }
+        site.kept.set(Some(kept));
         Answer::Kept(kept)
     }
 
     fn build(&self, value: Value) -> pg_sys::Datum {
+        if let Value::Uuid(id) = value {
+            // SAFETY: a uuid datum is the address of 16 bytes, here in the memory of the call site.
+            unsafe {
+                let memory = pg_sys::MemoryContextAlloc((*(*self.0).flinfo).fn_mcxt, id.len());
+                memory.cast::<[u8; 16]>().write(id);
+                return pg_sys::Datum::from(memory);
+            }
+        }
         // SAFETY: built in the memory of the call site, which is the current context only here.
         unsafe {
             let previous = pg_sys::MemoryContextSwitchTo((*(*self.0).flinfo).fn_mcxt);
@@ -247,47 +276,31 @@ pub unsafe fn answer(
     }
 }
 
-/// A support function's answer: a node, or no opinion.
-///
-/// # Safety
-/// As for [`Call::new`]; argument 0 is a planner request.
-pub unsafe fn request(fcinfo: pg_sys::FunctionCallInfo) -> *mut pg_sys::Node {
-    // SAFETY: the caller's promise.
-    unsafe { (*(*fcinfo).args.as_ptr()).value.cast_mut_ptr() }
-}
-
 /// Keeps the type of `fn_extra` from being mistaken for anything with a destructor.
 const _: () = assert!(!std::mem::needs_drop::<Site>() && size_of::<*mut c_void>() > 0);
 
-/// Declares a C function for hand-written `CREATE FUNCTION … LANGUAGE c`.
+/// Declares C functions for hand-written `CREATE FUNCTION … LANGUAGE c`:
+/// `symbol, its info symbol => body;`
 #[macro_export]
-macro_rules! c_function {
-    ($symbol:ident, $finfo:ident, $body:path) => {
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
-            const V1: pgrx::pg_sys::Pg_finfo_record =
-                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
-
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        #[pgrx::pg_guard]
-        pub unsafe extern "C-unwind" fn $symbol(
-            fcinfo: pgrx::pg_sys::FunctionCallInfo,
-        ) -> pgrx::pg_sys::Datum {
-            let body = $body;
-            // SAFETY: the server calls this as sql/ declares it.
-            unsafe { $crate::pg::fmgr::answer(fcinfo, body) }
-        }
+macro_rules! c_functions {
+    ($($symbol:ident, $finfo:ident => $body:path;)*) => {
+        $($crate::c_symbol!($symbol, $finfo, $crate::pg::fmgr::answer, $body);)*
     };
 }
 
-/// Declares a planner support function.
+/// Declares planner support functions, likewise.
 #[macro_export]
-macro_rules! support_function {
-    ($symbol:ident, $finfo:ident, $body:path) => {
+macro_rules! support_functions {
+    ($($symbol:ident, $finfo:ident => $body:path;)*) => {
+        $($crate::c_symbol!($symbol, $finfo, $crate::pg::support::answer, $body);)*
+    };
+}
+
+/// What both have in common: the function, and the info function that tells its calling convention.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! c_symbol {
+    ($symbol:ident, $finfo:ident, $answer:path, $body:path) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
@@ -302,9 +315,9 @@ macro_rules! support_function {
         pub unsafe extern "C-unwind" fn $symbol(
             fcinfo: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
-            let body = $body;
-            // SAFETY: the planner calls this with one request; «no opinion» is a zero that is not NULL.
-            unsafe { $crate::pg::support::answer($crate::pg::fmgr::request(fcinfo), body) }
+            let (answer, body) = ($answer, $body);
+            // SAFETY: the server calls this as sql/ declares it.
+            unsafe { answer(fcinfo, body) }
         }
     };
 }

@@ -35,6 +35,8 @@ static MISSING: GucSetting<MissingContext> =
 static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
+static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
+static SESSION_CONTEXT: BackendCell<bool> = BackendCell::new(false);
 /// Called with the new ticket's text when it changes; set once by the context module.
 static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
 
@@ -66,7 +68,7 @@ pub fn init(on_ticket: fn(&str)) {
             &TICKET,
             GucContext::Userset,
             secret,
-            None,
+            Some(check_ticket),
             Some(assign_ticket),
             Some(show_ticket),
         );
@@ -97,6 +99,17 @@ pub fn token() -> Option<Token> {
     TOKEN.get()
 }
 
+/// Whether a ticket is set.
+#[inline]
+pub fn has_ticket() -> bool {
+    HAS_TICKET.get()
+}
+
+/// Whether this session ever had a context of its own: one may be underneath the transaction's.
+pub fn session_context_possible() -> bool {
+    SESSION_CONTEXT.get()
+}
+
 /// The ticket in force, if the setting is not empty.
 pub fn ticket() -> Option<String> {
     let text = TICKET.get()?;
@@ -115,6 +128,9 @@ pub fn bypass_allowed() -> bool {
 
 /// Puts a context in force: the one place that sets it.
 pub fn set_token(token: &Token) -> Option<()> {
+    if token.lifetime == Lifetime::Session {
+        SESSION_CONTEXT.set(true);
+    }
     let text = CString::new(token.encode(&secret::key()?, KEY_ID)).ok()?;
     set(
         c"tenancy.context",
@@ -152,19 +168,23 @@ fn set(name: &CStr, value: &CStr, session: bool) {
 }
 
 /// Whether a token was made for this backend, and for this transaction or session. A parallel worker
-/// takes its leader's.
+/// takes its leader's: the transaction's start is the same there, and the session is the leader's
+/// own as long as its process lives.
 pub fn bound_here(token: &Token) -> bool {
-    if let Some(leader) = session::parallel_leader() {
-        return token.binding.backend == leader;
+    match (session::parallel_leader(), token.lifetime) {
+        (None, _) => token.binding == binding(token.lifetime),
+        (Some(leader), Lifetime::Session) => token.binding.backend == leader,
+        (Some(leader), Lifetime::Transaction) => {
+            token.binding.backend == leader && token.binding.started == xact::transaction_started()
+        }
     }
-    token.binding == binding(token.lifetime)
 }
 
 /// The binding of a token made now.
 pub fn binding(lifetime: Lifetime) -> Binding {
     let started = match lifetime {
         Lifetime::Transaction => xact::transaction_started(),
-        Lifetime::Session => session::epoch(),
+        Lifetime::Session => session::started(),
     };
     Binding {
         backend: session::backend(),
@@ -246,13 +266,40 @@ unsafe extern "C-unwind" fn show_context() -> *const c_char {
 }
 
 #[pg_guard]
+unsafe extern "C-unwind" fn check_ticket(
+    _newval: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    // ALTER ROLE, ALTER DATABASE and CREATE FUNCTION … SET ask in this way. What they store can be
+    // read by everybody.
+    if source != pg_sys::GucSource::PGC_S_TEST {
+        return true;
+    }
+    // SAFETY: static strings that the server only reads.
+    unsafe {
+        pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
+        pg_sys::GUC_check_errmsg_string = c"tenancy.ticket cannot be stored in the catalogs"
+            .as_ptr()
+            .cast_mut();
+        pg_sys::GUC_check_errhint_string =
+            c"Everybody could read it there. SET it in the session, or in the startup packet."
+                .as_ptr()
+                .cast_mut();
+    }
+    false
+}
+
+#[pg_guard]
 unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
     xact::new_generation();
+    HAS_TICKET.set(false);
     if newval.is_null() {
         return;
     }
     // SAFETY: the server passes the new value as a C string.
     let text = unsafe { CStr::from_ptr(newval) };
+    HAS_TICKET.set(!text.is_empty());
     if let (Ok(text), Some(on_ticket)) = (text.to_str(), ON_TICKET.get()) {
         on_ticket(text);
     }

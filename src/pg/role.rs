@@ -31,6 +31,16 @@ pub fn has_role(name: &CStr) -> bool {
     }
 }
 
+/// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
+/// function is running.
+pub fn outer_has_role(name: &CStr) -> bool {
+    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
+    unsafe {
+        let role = pg_sys::get_role_oid(name.as_ptr(), true);
+        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetOuterUserId(), role)
+    }
+}
+
 /// True when the current role was granted the named role; being superuser does not count.
 pub fn is_member(name: &CStr) -> bool {
     // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.

@@ -21,8 +21,6 @@ pub fn init() -> bool {
         return false;
     }
     pg_shmem_init!(KEY = new_key());
-    // Inherited by every backend through fork.
-    PRELOADED.set(true);
     true
 }
 
@@ -37,7 +35,7 @@ pub fn key() -> Option<Key> {
     Some(Key::new(bytes))
 }
 
-/// True when the library was loaded by shared_preload_libraries.
+/// True when the library was loaded by shared_preload_libraries, and the server has its memory.
 pub fn preloaded() -> bool {
     PRELOADED.get()
 }
@@ -58,5 +56,7 @@ fn new_key() -> [u8; 32] {
             "tenancy: the server has no source of random bytes"
         );
     };
+    // Inherited by every backend through fork.
+    PRELOADED.set(true);
     key
 }

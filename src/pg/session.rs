@@ -2,7 +2,6 @@
 
 use pgrx::pg_sys;
 
-use super::cell::BackendCell;
 use crate::error::Error;
 
 unsafe extern "C-unwind" {
@@ -10,24 +9,16 @@ unsafe extern "C-unwind" {
     fn ResetSequenceCaches();
 }
 
-/// How often a session context was released; part of what session tokens are bound to.
-static RELEASES: BackendCell<i64> = BackendCell::new(0);
-
 /// This backend's process id.
 pub fn backend() -> i32 {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::MyProcPid }
 }
 
-/// What session contexts are bound to: this session, since its last release.
-pub fn epoch() -> i64 {
+/// When this session started; what session contexts are bound to.
+pub fn started() -> i64 {
     // SAFETY: reads a static of the server.
-    unsafe { pg_sys::MyStartTimestamp }.wrapping_add(RELEASES.get())
-}
-
-/// Session contexts from before are void, also where ROLLBACK brings their setting back.
-pub fn new_epoch() {
-    RELEASES.set(RELEASES.get() + 1);
+    unsafe { pg_sys::MyStartTimestamp }
 }
 
 /// The leader's process id, in a parallel worker.
@@ -46,16 +37,22 @@ pub fn parallel_leader() -> Option<i32> {
 /// Drops temporary tables, and forgets sequence values: what a session keeps of its last principal
 /// beside cursors.
 pub fn forget_temporary() {
-    let (mut namespace, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
     // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
     unsafe {
-        pg_sys::GetTempNamespaceState(&mut namespace, &mut toast);
-        if namespace != pg_sys::Oid::INVALID {
+        if has_temporary() {
             pg_sys::ResetTempTableNamespace();
         }
         #[allow(ffi_unwind_calls)] // inside the boundary
         pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
     }
+}
+
+/// Whether the session ever made a temporary table.
+pub fn has_temporary() -> bool {
+    let (mut namespace, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+    // SAFETY: reads statics of the server.
+    unsafe { pg_sys::GetTempNamespaceState(&mut namespace, &mut toast) };
+    namespace != pg_sys::Oid::INVALID
 }
 
 /// Closes a cursor by name, unless it is the one that is running.

@@ -28,16 +28,33 @@ pub fn forget_owner() {
 /// Runs `f` as the extension's owner with search_path = pg_catalog, pg_temp. Role and path return
 /// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
 pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    let owner = owner()?;
+    as_role(owner()?, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
+}
+
+/// Runs `f`, which may set off code that belongs to the named role, with that role's rights and no
+/// way back to more: as the server does for index expressions in REINDEX.
+pub fn as_restricted<R>(role: &str, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let name = std::ffi::CString::new(role).map_err(|_| Error::NoSuch("the role"))?;
+    // SAFETY: a catalog look-up inside a transaction; a missing role gives the invalid oid.
+    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    if oid == pg_sys::Oid::INVALID {
+        return Err(Error::NoSuch("the role"));
+    }
+    let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+    as_role(oid, restricted as i32, f)
+}
+
+fn as_role<R>(
+    role: pg_sys::Oid,
+    flags: i32,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
     let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
     // SAFETY: the role is switched the way the server does it for SECURITY DEFINER functions; the
     // setting is saved at a nest level of its own and restored below or by the abort.
     let level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(
-            owner,
-            context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
-        );
+        pg_sys::SetUserIdAndSecContext(role, context | flags);
         let level = pg_sys::NewGUCNestLevel();
         pg_sys::set_config_option(
             c"search_path".as_ptr(),

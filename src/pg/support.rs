@@ -78,15 +78,17 @@ pub struct Selectivity(*mut pg_sys::SupportRequestSelectivity);
 /// An answer that is not «no opinion».
 pub struct Opinion(pg_sys::Datum);
 
-/// Reads the request, asks `body` and encodes its answer.
+/// Reads the request, asks `body` and encodes its answer; «no opinion» is a zero that is not NULL.
 ///
 /// # Safety
-/// `node` is a support request as the planner passes it.
+/// `fcinfo` holds a support request as the planner passes it.
 pub unsafe fn answer(
-    node: *mut pg_sys::Node,
+    fcinfo: pg_sys::FunctionCallInfo,
     body: impl FnOnce(&Request) -> Option<Opinion>,
 ) -> pg_sys::Datum {
     use pg_sys::NodeTag::*;
+    // SAFETY: argument 0 of a support function is the address of a request.
+    let node: *mut pg_sys::Node = unsafe { (*(*fcinfo).args.as_ptr()).value.cast_mut_ptr() };
     // SAFETY: the tag tells which request it is.
     let request = match unsafe { (*node).type_ } {
         T_SupportRequestSimplify => Request::Simplify(Simplify(node.cast())),
@@ -111,18 +113,24 @@ impl Simplify {
             let call = &*(*self.0).fcall;
             let (permission, tenant) = (first(call.args), second(call.args));
             let key = KeyType::of(pg_sys::exprType(tenant))?;
-            let value = call_of(function, permission, key.oid())?;
-            let clause = pg_sys::make_opclause(
-                key.equality(),
-                pg_sys::BOOLOID,
-                false,
-                pg_sys::copyObjectImpl(tenant.cast()).cast(),
-                value.cast(),
-                pg_sys::Oid::INVALID,
-                pg_sys::exprCollation(tenant),
-            );
-            pg_sys::set_opfuncid(clause.cast());
-            Some(Opinion(pg_sys::Datum::from(clause)))
+            let value = self::call(function, &[permission], key.oid())?;
+            Some(equality(key, tenant, value))
+        }
+    }
+}
+
+impl Simplify {
+    /// For a call with one uuid: `uuid = tenancy.<function>()`.
+    pub fn equals_own(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+        // SAFETY: the request holds a call with the one argument of its declaration; the nodes are
+        // new ones in the planner's memory, the argument copied.
+        unsafe {
+            let value = call(function, &[], pg_sys::UUIDOID)?;
+            Some(equality(
+                KeyType::Uuid,
+                first((*(*self.0).fcall).args),
+                value,
+            ))
         }
     }
 }
@@ -180,7 +188,7 @@ impl Index {
             {
                 return None;
             }
-            let array = call_of(function, permission, key.array_oid())?;
+            let array = self::call(function, &[permission], key.array_oid())?;
             let clause = pg_sys::palloc0(size_of::<pg_sys::ScalarArrayOpExpr>())
                 .cast::<pg_sys::ScalarArrayOpExpr>();
             (*clause).xpr.type_ = pg_sys::NodeTag::T_ScalarArrayOpExpr;
@@ -325,10 +333,28 @@ unsafe fn key_of<'a>(kind: pg_sys::Oid, value: pg_sys::Datum) -> Option<Key<'a>>
     }
 }
 
-/// `tenancy.<function>(permission)`, if there is such a function.
-unsafe fn call_of(
+/// `left = right`, copied.
+unsafe fn equality(key: KeyType, left: *mut pg_sys::Node, right: *mut pg_sys::FuncExpr) -> Opinion {
+    // SAFETY: nodes in the planner's memory; the operator takes two values of the key's type.
+    unsafe {
+        let clause = pg_sys::make_opclause(
+            key.equality(),
+            pg_sys::BOOLOID,
+            false,
+            pg_sys::copyObjectImpl(left.cast()).cast(),
+            right.cast(),
+            pg_sys::Oid::INVALID,
+            pg_sys::exprCollation(left),
+        );
+        pg_sys::set_opfuncid(clause.cast());
+        Opinion(pg_sys::Datum::from(clause))
+    }
+}
+
+/// `tenancy.<function>(text, …)` with the arguments copied, if there is such a function.
+unsafe fn call(
     function: &std::ffi::CStr,
-    permission: *mut pg_sys::Node,
+    arguments: &[*mut pg_sys::Node],
     result: pg_sys::Oid,
 ) -> Option<*mut pg_sys::FuncExpr> {
     // SAFETY: names and nodes are in the planner's memory and live as long as the plan.
@@ -337,16 +363,17 @@ unsafe fn call_of(
             pg_sys::makeString(pg_sys::pstrdup(c"tenancy".as_ptr())).cast(),
             pg_sys::makeString(pg_sys::pstrdup(function.as_ptr())).cast(),
         );
-        let argument = pg_sys::TEXTOID;
-        let oid = pg_sys::LookupFuncName(name, 1, &argument, true);
+        let types = vec![pg_sys::TEXTOID; arguments.len()];
+        let count = i32::try_from(types.len()).ok()?;
+        let oid = pg_sys::LookupFuncName(name, count, types.as_ptr(), true);
         if oid == pg_sys::Oid::INVALID {
             return None;
         }
-        let arguments = pg_sys::lappend(
-            std::ptr::null_mut(),
-            pg_sys::copyObjectImpl(permission.cast()),
-        );
-        let collation = if result == pg_sys::TEXTOID {
+        let mut list = std::ptr::null_mut();
+        for argument in arguments {
+            list = pg_sys::lappend(list, pg_sys::copyObjectImpl(argument.cast()));
+        }
+        let collation = if result == pg_sys::TEXTOID || result == pg_sys::TEXTARRAYOID {
             pg_sys::DEFAULT_COLLATION_OID
         } else {
             pg_sys::Oid::INVALID
@@ -354,7 +381,7 @@ unsafe fn call_of(
         Some(pg_sys::makeFuncExpr(
             oid,
             result,
-            arguments,
+            list,
             collation,
             pg_sys::DEFAULT_COLLATION_OID,
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,

@@ -96,10 +96,11 @@ fn run(statement: &str) -> Result<(), Error> {
 }
 
 /// Executes the steps that are to be done.
-pub fn execute(steps: &[Step]) -> Result<(), Error> {
+pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
     for step in steps.iter().filter(|s| s.kind == StepKind::Do) {
         match step.actor {
             Actor::Invoker => run(&step.statement)?,
+            Actor::Owner => spi::as_restricted(&facts.owner, || run(&step.statement))?,
             Actor::Extension => spi::as_owner(|| run(&step.statement))?,
         }
     }

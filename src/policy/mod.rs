@@ -14,9 +14,13 @@ mod predicates;
 mod protect;
 mod registry;
 
-pub use protect::protect_children;
-
 /// Called once, when the library is loaded.
 pub fn init() {
-    crate::pg::utility::init(protect_children);
+    crate::pg::utility::init(crate::pg::utility::On {
+        touch: crate::context::touch_leftover,
+        make: crate::context::make_leftover,
+        child: protect::protect_children,
+        protected: |table| Ok(registry::above(table)?.is_some()),
+        rename: registry::rename_column,
+    });
 }

@@ -11,14 +11,13 @@ use crate::context::current;
 use crate::context::plans::{self, Form};
 use crate::pg::published::{self, Which};
 use crate::pg::support::{Key, KeyType, Opinion, Request, Wanted};
-use crate::support_function;
+use crate::support_functions;
 
-support_function!(tenancy_can_support, pg_finfo_tenancy_can_support, can);
-support_function!(
-    tenancy_can_see_support,
-    pg_finfo_tenancy_can_see_support,
-    can_see
-);
+support_functions! {
+    tenancy_can_support, pg_finfo_tenancy_can_support => can;
+    tenancy_can_see_support, pg_finfo_tenancy_can_see_support => can_see;
+    tenancy_owns_support, pg_finfo_tenancy_owns_support => owns;
+}
 
 /// From this part of a table on, reading all of it beats fetching by index.
 const WORTH_AN_INDEX: f64 = 0.2;
@@ -62,6 +61,18 @@ fn can_see(request: &Request) -> Option<Opinion> {
             KeyType::Text => c"visible_keys_text",
         }),
     }
+}
+
+fn owns(request: &Request) -> Option<Opinion> {
+    let Request::Simplify(call) = request else {
+        return None;
+    };
+    let form = form();
+    plans::planned_for_any_tenants(form);
+    // In maintenance every row is the caller's: the call says so, an equality would not.
+    (form != Form::Open)
+        .then(|| call.equals_own(c"user_id"))
+        .flatten()
 }
 
 /// Index condition and estimate for a published set.

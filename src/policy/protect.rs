@@ -101,7 +101,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     catalog::look_inside(&mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
     if !options.dry_run {
-        catalog::execute(&plan.steps)?;
+        catalog::execute(&plan.steps, &facts)?;
         registry::save(table, &facts.relation, &plan)?;
     }
     Ok(catalog::rows(plan.steps))
@@ -140,7 +140,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     };
     let plan = policy::unplan(&facts, &protection, &undo, &how)?;
     if !dry_run {
-        catalog::execute(&plan.steps)?;
+        catalog::execute(&plan.steps, &facts)?;
         registry::remove(table)?;
     }
     Ok(catalog::rows(plan.steps))
@@ -231,7 +231,7 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
         }
         let plan = policy::plan_children(&facts, &protection)?;
         if !dry_run && !plan.steps.is_empty() {
-            catalog::execute(&plan.steps)?;
+            catalog::execute(&plan.steps, &facts)?;
             registry::save(root, &facts.relation, &plan)?;
         }
         Ok(plan.steps)

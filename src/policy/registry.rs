@@ -183,6 +183,29 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
     Ok(())
 }
 
+/// Follows a column of a protected table to its new name. Policies do so by themselves.
+pub fn rename_column(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error> {
+    if find(table)?.is_none() {
+        return Ok(());
+    }
+    // The options of a table name its columns under these keys, and so do those of its parts.
+    spi::write(
+        "WITH renamed AS (\
+             SELECT r.relation, (SELECT jsonb_object_agg(o.key, \
+                 CASE WHEN o.key IN ('tenant_column', 'owner_column', 'project_column') AND o.value = to_jsonb($2) \
+                      THEN to_jsonb($3) ELSE o.value END) FROM jsonb_each(r.options) o) AS options \
+             FROM tenancy.protected_table_registry r WHERE r.relation = $1), \
+         parts AS (\
+             UPDATE tenancy.protected_member_registry m SET options = renamed.options \
+             FROM renamed WHERE m.root = $1) \
+         UPDATE tenancy.protected_table_registry r \
+         SET options = renamed.options, tenant_column = renamed.options ->> 'tenant_column' \
+         FROM renamed WHERE r.relation = $1",
+        &[table.into(), old.to_owned().into(), new.to_owned().into()],
+    )?;
+    Ok(())
+}
+
 /// Forgets a table and its parts.
 pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
     spi::write(

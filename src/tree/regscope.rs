@@ -3,7 +3,6 @@
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
-use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
@@ -34,7 +33,6 @@ fn regscope_out(scope: pgrx::Uuid) -> std::ffi::CString {
 struct Found {
     id: Uuid,
     level: String,
-    path: Vec<Uuid>,
 }
 
 fn find(text: &str) -> Result<Uuid, Error> {
@@ -42,15 +40,14 @@ fn find(text: &str) -> Result<Uuid, Error> {
     let slugs: Vec<String> = text.split('/').map(str::to_owned).collect();
     let found = spi::read(
         "WITH RECURSIVE step (id, level, path, n) AS (\
-             SELECT id, level, path, 1 FROM tenancy.scopes \
-             WHERE slug = ($1)[1] AND level <> 'project' \
+             SELECT id, level, path, 1 FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
              UNION ALL \
              SELECT c.id, c.level, c.path, step.n + 1 \
-             FROM step JOIN tenancy.scopes c ON c.parent_id = step.id \
-                  AND c.slug = ($1)[step.n + 1]) \
-         SELECT id, level, path FROM step \
-         WHERE n = pg_catalog.cardinality($1) LIMIT 100",
-        &[slugs.into()],
+             FROM step JOIN tenancy.scopes c ON c.parent_id = step.id AND c.slug = ($1)[step.n + 1]) \
+         SELECT id, level FROM step \
+         WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2) \
+         ORDER BY array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
+        &[slugs.into(), visible()?.into()],
         |rows| {
             rows.into_iter()
                 .map(|row| {
@@ -60,50 +57,32 @@ fn find(text: &str) -> Result<Uuid, Error> {
                                 .ok_or(Error::Internal("a scope without an id"))?,
                         ),
                         level: row.get::<String>(2)?.unwrap_or_default(),
-                        path: row
-                            .get::<Vec<pgrx::Uuid>>(3)?
-                            .unwrap_or_default()
-                            .into_iter()
-                            .map(from_pg)
-                            .collect(),
                     })
                 })
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
-    let mut seen = visible(found)?;
-    // A user's slug is only its own within its parent: alone it never names one of several.
-    let best = seen
-        .iter()
-        .filter_map(|scope| scope.level.parse::<Level>().ok())
-        .min();
-    seen.retain(|scope| scope.level.parse().ok() == best);
-    match seen.as_slice() {
+    // A tenant's slug is taken before a user's: a user's means something within its parent only.
+    match found.as_slice() {
         [] => Err(no_such()),
-        [only] => Ok(only.id),
-        _ => Err(Error::AmbiguousSlug(text.chars().take(80).collect())),
+        [first, second] if first.level == second.level => {
+            Err(Error::AmbiguousSlug(text.chars().take(80).collect()))
+        }
+        [first, ..] => Ok(first.id),
     }
 }
 
-/// Administrators, auditors and the gateway see the tree; everybody else the scopes of the context's
-/// tenants.
-fn visible(found: Vec<Found>) -> Result<Vec<Found>, Error> {
+/// Administrators, auditors and the gateway see the tree (`None`); everybody else the scopes of the
+/// context's tenants.
+fn visible() -> Result<Option<Vec<pgrx::Uuid>>, Error> {
     if [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
         .into_iter()
         .any(role::has_role)
     {
-        return Ok(found);
+        return Ok(None);
     }
-    let Some(now) = current()? else {
-        return Ok(Vec::new());
-    };
-    Ok(found
-        .into_iter()
-        .filter(|scope| {
-            scope
-                .path
-                .iter()
-                .any(|id| now.tenants.contains_id(id.as_bytes()))
-        })
-        .collect())
+    let now = current()?;
+    Ok(Some(now.map_or_else(Vec::new, |now| {
+        now.tenants.ids().iter().map(|id| pg_uuid(*id)).collect()
+    })))
 }

@@ -28,7 +28,7 @@ fn _check_names(
     slug::check_slug(level, slug).map_err(|fault| {
         Error::bad(
             fault,
-            "A slug has 1 to 63 lower-case letters, digits and single inner hyphens, as in acme-corp.",
+            "A slug has 1 to 63 lower-case letters and digits, with single - _ . between them, as in acme-corp.",
         )
     })?;
     if let Some(name) = name {
@@ -46,12 +46,9 @@ fn _check_names(
 #[pg_extern(sql = false)]
 fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
     let status = status.ok_or(Error::Null("status"))?;
-    status.parse::<Status>().map_err(|fault| {
-        Error::bad(
-            fault,
-            "It is one of provisioning, active, suspended, archived, deleted.",
-        )
-    })?;
+    status
+        .parse::<Status>()
+        .map_err(|fault| Error::bad(fault, "Only what is active may work."))?;
     Ok(true)
 }
 
@@ -93,6 +90,6 @@ pub fn require_user(id: Uuid) -> Result<(), Error> {
     if found {
         Ok(())
     } else {
-        Err(Error::NoSuchScope(id.to_string()))
+        Err(Error::NoSuchUser(id.to_string()))
     }
 }

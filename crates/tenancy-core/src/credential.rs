@@ -16,8 +16,9 @@ const PREFIX: &str = "tnk_";
 
 /// The hex digits of an id.
 const ID_DIGITS: usize = 32;
-/// How many of them a label shows: the time and the counter of a version 7 id.
-const LABEL_DIGITS: usize = 16;
+/// How many of them a label shows: the time of a version 7 id, and enough of the rest to tell two keys
+/// of one millisecond apart.
+const LABEL_DIGITS: usize = 24;
 /// The length of an API key's text.
 const KEY_TEXT: usize = PREFIX.len() + ID_DIGITS + 1 + 43;
 

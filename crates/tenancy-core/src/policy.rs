@@ -173,6 +173,8 @@ impl StepKind {
 pub enum Actor {
     /// The one who called, so that PostgreSQL checks his rights.
     Invoker,
+    /// The table's owner: what runs triggers, which must not run with a superuser's rights.
+    Owner,
     /// The extension's owner: grants on the extension's own objects.
     Extension,
 }

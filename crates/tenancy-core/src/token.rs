@@ -9,7 +9,7 @@
 //! | 1 | key id |
 //! | 1 | flags: kind, lifetime, and which of the optional fields follow |
 //! | 4 + 8 | binding: backend, start |
-//! | 16 each | user, tenant, project, as far as there |
+//! | 16 each | user, tenant, project, what proved the user, as far as there |
 //! | 8 | expiry, if there |
 //! | 16 | MAC over all of the above |
 //!
@@ -24,8 +24,8 @@ use uuid::Uuid;
 const DOMAIN: &str = "tenancy/context/1";
 const VERSION: u8 = 1;
 
-/// The longest token: header, binding, three ids, an expiry and the MAC.
-const MAX_BYTES: usize = 3 + 12 + 3 * 16 + 8 + MAC_BYTES;
+/// The longest token: header, binding, four ids, an expiry and the MAC.
+const MAX_BYTES: usize = 3 + 12 + 4 * 16 + 8 + MAC_BYTES;
 /// The same as text.
 const MAX_TEXT: usize = (MAX_BYTES * 4).div_ceil(3);
 
@@ -35,7 +35,8 @@ const USER: u8 = 1 << 2;
 const TENANT: u8 = 1 << 3;
 const PROJECT: u8 = 1 << 4;
 const EXPIRES: u8 = 1 << 5;
-const KNOWN: u8 = MAINTENANCE | SESSION | USER | TENANT | PROJECT | EXPIRES;
+const PROVEN: u8 = 1 << 6;
+const BY_TICKET: u8 = 1 << 7;
 
 /// What a context token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub struct Token {
     pub tenant: Option<Uuid>,
     /// The project that was selected.
     pub project: Option<Uuid>,
+    /// What proved the user, if not a trusted caller's word: the context ends with it.
+    pub proof: Option<Proof>,
     /// Where and since when it holds.
     pub binding: Binding,
     /// When it ends at the latest, in microseconds of the Unix epoch.
@@ -63,6 +66,23 @@ pub enum Kind {
     Principal,
     /// Maintenance by the owner: every row of protected tables.
     Maintenance,
+}
+
+/// What proved who the user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// The API key of this id.
+    ApiKey(Uuid),
+    /// A ticket, signed with the key of this id.
+    Ticket(Uuid),
+}
+
+impl Proof {
+    const fn id(self) -> Uuid {
+        match self {
+            Proof::ApiKey(id) | Proof::Ticket(id) => id,
+        }
+    }
 }
 
 /// How long a context holds.
@@ -95,7 +115,11 @@ impl Token {
         bytes.extend([VERSION, key_id, self.flags()]);
         bytes.extend(self.binding.backend.to_be_bytes());
         bytes.extend(self.binding.started.to_be_bytes());
-        for id in [self.user, self.tenant, self.project].iter().flatten() {
+        let proof = self.proof.map(Proof::id);
+        for id in [self.user, self.tenant, self.project, proof]
+            .iter()
+            .flatten()
+        {
             bytes.extend(id.as_bytes());
         }
         if let Some(at) = self.expires_at {
@@ -132,12 +156,14 @@ impl Token {
             | flag(self.tenant.is_some(), TENANT)
             | flag(self.project.is_some(), PROJECT)
             | flag(self.expires_at.is_some(), EXPIRES)
+            | flag(self.proof.is_some(), PROVEN)
+            | flag(matches!(self.proof, Some(Proof::Ticket(_))), BY_TICKET)
     }
 
     /// Reads what [`Token::encode`] wrote, to the last byte.
     fn read(mut rest: &[u8], wanted_key: u8) -> Option<Token> {
         let [version, key_id, flags] = take(&mut rest)?;
-        if version != VERSION || key_id != wanted_key || flags & !KNOWN != 0 {
+        if version != VERSION || key_id != wanted_key || flags & (PROVEN | BY_TICKET) == BY_TICKET {
             return None;
         }
         let binding = Binding {
@@ -149,6 +175,10 @@ impl Token {
             _ => take(&mut rest).map(|bytes| Some(Uuid::from_bytes(bytes))),
         };
         let (user, tenant, project) = (id(USER)?, id(TENANT)?, id(PROJECT)?);
+        let proof = id(PROVEN)?.map(match flags & BY_TICKET {
+            0 => Proof::ApiKey,
+            _ => Proof::Ticket,
+        });
         let expires_at = match flags & EXPIRES {
             0 => None,
             _ => Some(i64::from_be_bytes(take(&mut rest)?)),
@@ -165,6 +195,7 @@ impl Token {
             user,
             tenant,
             project,
+            proof,
             binding,
             expires_at,
         })

@@ -44,7 +44,7 @@ fn the_hash_is_a_known_answer_over_domain_id_and_secret() {
 
 #[test]
 fn the_label_is_the_start_of_the_text_without_the_secret() {
-    assert_eq!(sample().label(), "tnk_018f2c3a9b0c7def");
+    assert_eq!(sample().label(), &sample().to_text()[..4 + 24]);
     assert!(sample().to_text().starts_with(&sample().label()));
 }
 

@@ -120,8 +120,8 @@ pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType
     let mut write = vec![predicate("can", "data:write", key, &column, &deparsed)];
     if let Some(owner) = &protection.owner_column {
         let term = Expr {
-            sql: format!("{} = tenancy.user_id()", quote_ident(owner)),
-            deparsed: format!("({} = tenancy.user_id())", deparsed_name(owner, facts)),
+            sql: format!("tenancy.owns({})", quote_ident(owner)),
+            deparsed: format!("tenancy.owns({})", deparsed_name(owner, facts)),
         };
         read.push(term.clone());
         write.push(term);

@@ -303,7 +303,7 @@ fn owner_project_and_shared() {
         json!({"owner_column": "user", "project_column": "project_id"}),
     );
     assert!(done(&plan).iter().any(|s| s.contains(
-        "USING (tenancy.can('data:read', tenant_id) AND \"user\" = tenancy.user_id() AND tenancy.in_project(project_id))"
+        "USING (tenancy.can('data:read', tenant_id) AND tenancy.owns(\"user\") AND tenancy.in_project(project_id))"
     )));
     assert!(
         done(&plan)

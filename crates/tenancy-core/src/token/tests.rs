@@ -21,6 +21,7 @@ prop_compose! {
         user in option::of(any_uuid()),
         tenant in option::of(any_uuid()),
         project in option::of(any_uuid()),
+        proof in option::of((any_uuid(), any::<bool>())),
         backend: i32,
         started: i64,
         expires_at: Option<i64>,
@@ -31,6 +32,7 @@ prop_compose! {
             user,
             tenant,
             project,
+            proof: proof.map(|(id, ticket)| if ticket { Proof::Ticket(id) } else { Proof::ApiKey(id) }),
             binding: Binding { backend, started },
             expires_at,
         }
@@ -44,6 +46,7 @@ fn sample() -> Token {
         user: Some(Uuid::from_u128(1)),
         tenant: Some(Uuid::from_u128(2)),
         project: None,
+        proof: None,
         binding: Binding {
             backend: 4711,
             started: 1_700_000_000_000_000,
@@ -81,6 +84,7 @@ fn the_longest_token_fits() {
         user: id,
         tenant: id,
         project: id,
+        proof: id.map(Proof::Ticket),
         expires_at: Some(i64::MIN),
         ..sample()
     };
@@ -167,6 +171,7 @@ fn every_single_bit_counts() {
         },
         Token {
             tenant: None,
+            proof: Some(Proof::ApiKey(Uuid::from_u128(4))),
             ..sample()
         },
     ] {

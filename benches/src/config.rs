@@ -1,0 +1,114 @@
+//! What the caller asks for, and how to connect.
+
+use std::env;
+use std::path::Path;
+
+use postgres::{Client, NoTls};
+
+use crate::Fault;
+
+/// The database that the benchmark makes, uses and drops.
+pub const DATABASE: &str = "tenancy_bench";
+/// The application under tenancy: a member of tenancy_app and nothing else.
+pub const APP: &str = "tenancy_bench_app";
+/// Who writes the WHERE by hand: owns the copies, so that no row security applies.
+pub const HAND: &str = "tenancy_bench_hand";
+/// Who is held by a policy on current_setting(), the usual recipe.
+pub const SETTING: &str = "tenancy_bench_setting";
+
+/// What to run, and where.
+pub struct Config {
+    /// Rows of each of the two tables.
+    pub rows: i64,
+    /// Rows of the bulk insert.
+    pub bulk_rows: i64,
+    /// A factor on the number of rounds.
+    pub rounds: f64,
+    /// Print the plans.
+    pub plans: bool,
+    /// A missed target is an error.
+    pub strict: bool,
+    /// Leave the database where it is, to look around.
+    pub keep: bool,
+    /// Only measurements whose name has this word.
+    pub only: Option<String>,
+    host: String,
+    port: u16,
+    superuser: String,
+}
+
+impl Config {
+    /// From the command line and the environment.
+    pub fn read() -> Result<Self, Fault> {
+        let mut config = Self {
+            rows: number("BENCH_ROWS", 1_000_000)?,
+            bulk_rows: number("BENCH_BULK_ROWS", 200_000)?,
+            rounds: number("BENCH_ROUNDS", 1.0)?,
+            plans: false,
+            strict: false,
+            keep: false,
+            only: env::var("BENCH_ONLY").ok(),
+            host: env::var("PGHOST").map_err(|_| "PGHOST is not set")?,
+            port: number("PGPORT", 5432)?,
+            superuser: env::var("PGUSER").map_err(|_| "PGUSER is not set")?,
+        };
+        for word in env::args().skip(1) {
+            match word.as_str() {
+                "--plans" => config.plans = true,
+                "--keep" => config.keep = true,
+                "--strict" => config.strict = true,
+                other => {
+                    return Err(format!("unknown option {other}: see benches/run --help").into());
+                }
+            }
+        }
+        if config.rows < 20_000 || config.bulk_rows < 1 || config.rounds <= 0.0 {
+            return Err("BENCH_ROWS must be 20000 or more, the others more than 0".into());
+        }
+        Ok(config)
+    }
+
+    /// How many rounds for a measurement that is content with `usual`.
+    pub fn rounds(&self, usual: usize) -> usize {
+        ((usual as f64 * self.rounds) as usize).max(3)
+    }
+
+    /// Whether a measurement is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|word| name.contains(word))
+    }
+
+    /// A connection of one of the roles to the benchmark's database.
+    pub fn connect(&self, role: &str) -> Result<Client, Fault> {
+        self.open(role, DATABASE)
+    }
+
+    /// The superuser's connection to a database.
+    pub fn administer(&self, database: &str) -> Result<Client, Fault> {
+        self.open(&self.superuser, database)
+    }
+
+    fn open(&self, role: &str, database: &str) -> Result<Client, Fault> {
+        let mut to = postgres::Config::new();
+        if self.host.starts_with('/') {
+            to.host_path(Path::new(&self.host));
+        } else {
+            to.host(&self.host);
+        }
+        Ok(to
+            .port(self.port)
+            .user(role)
+            .dbname(database)
+            .application_name("tenancy-bench")
+            .connect(NoTls)?)
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, default: T) -> Result<T, Fault> {
+    match env::var(name) {
+        Ok(text) => text
+            .parse()
+            .map_err(|_| format!("{name}={text} is not a number").into()),
+        Err(_) => Ok(default),
+    }
+}

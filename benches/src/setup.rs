@@ -1,0 +1,239 @@
+//! The world that is measured in: two pairs of equal tables, a tree of tenants, three roles.
+
+use std::time::Instant;
+
+use postgres::Client;
+use uuid::Uuid;
+
+use crate::Fault;
+use crate::config::{APP, Config, DATABASE, HAND, SETTING};
+
+/// A tenant with a user of its own.
+pub struct Tenant {
+    /// Its id.
+    pub id: Uuid,
+    /// An API key of its user.
+    pub key: String,
+    /// A ticket of its user.
+    pub ticket: String,
+}
+
+/// A partner with a user who serves the whole fleet.
+pub struct Fleet {
+    /// The tenants.
+    pub tenants: Vec<Uuid>,
+    /// An API key of the partner's user.
+    pub key: String,
+}
+
+/// What there is.
+pub struct World {
+    /// The 1000 tenants of `items`.
+    pub tenants: Vec<Tenant>,
+    /// 100 of them.
+    pub fleet_100: Fleet,
+    /// 1,000 of the 20,000 tenants of `wide`.
+    pub fleet_1k: Fleet,
+    /// 10,000 of them.
+    pub fleet_10k: Fleet,
+    /// The server, and what matters of how it is set.
+    pub server: String,
+}
+
+/// Builds it.
+pub fn build(config: &Config) -> Result<World, Fault> {
+    remove(config)?;
+    let mut server = config.administer("postgres")?;
+    for role in [APP, HAND, SETTING] {
+        server.batch_execute(&format!("CREATE ROLE {role} LOGIN"))?;
+    }
+    server.batch_execute(&format!("CREATE DATABASE {DATABASE}"))?;
+    server.batch_execute(&format!(
+        "ALTER DATABASE {DATABASE} SET max_parallel_workers_per_gather = 0;
+         ALTER DATABASE {DATABASE} SET jit = off"
+    ))?;
+
+    let mut admin = config.administer(DATABASE)?;
+    admin.batch_execute(&format!(
+        "CREATE EXTENSION tenancy; GRANT tenancy_app TO {APP}; CREATE SCHEMA bench"
+    ))?;
+    step("the tree: 21,000 tenants", || tree(&mut admin))?;
+    for (table, tenants) in [("items", "narrow"), ("wide", "wide")] {
+        step(
+            &format!("{table}: two copies of {} rows", config.rows),
+            || pair(&mut admin, table, tenants, config.rows),
+        )?;
+    }
+    bulk_tables(&mut admin)?;
+    let world = read(&mut admin)?;
+    admin.batch_execute("DROP TABLE bench.users; CHECKPOINT")?;
+    Ok(world)
+}
+
+/// Removes what an earlier run may have left.
+pub fn remove(config: &Config) -> Result<(), Fault> {
+    let mut server = config.administer("postgres")?;
+    server.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))?;
+    for role in [APP, HAND, SETTING] {
+        server.batch_execute(&format!("DROP ROLE IF EXISTS {role}"))?;
+    }
+    Ok(())
+}
+
+fn step(what: &str, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    let began = Instant::now();
+    work()?;
+    eprintln!("  {what} ({:.1} s)", began.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Ten partners of 100 tenants for `items`; for `wide` one of 10,000, one of 1,000 and one of 9,000.
+fn tree(admin: &mut Client) -> Result<(), Fault> {
+    admin.batch_execute(
+        "CREATE TABLE bench.partners (slug text, kind text, tenants int, id uuid);
+         INSERT INTO bench.partners
+             SELECT 'narrow-' || n, 'narrow', 100, tenancy.create_partner('narrow-' || n) FROM generate_series(1, 10) n;
+         INSERT INTO bench.partners
+             SELECT 'wide-' || n, 'wide', n, tenancy.create_partner('wide-' || n) FROM unnest(ARRAY[10000, 1000, 9000]) n;
+         CREATE TABLE bench.tenants AS
+             SELECT row_number() OVER (PARTITION BY p.kind ORDER BY p.slug, i) - 1 AS n, p.kind, p.slug AS partner,
+                    tenancy.create_tenant(p.slug || '-' || i, partner => p.id) AS id
+             FROM bench.partners p, generate_series(1, p.tenants) i;
+         CREATE TABLE bench.users AS
+             SELECT t.n, t.kind, t.id AS parent, tenancy.create_user(t.id, 'worker', kind => 'service') AS id
+             FROM bench.tenants t WHERE t.kind = 'narrow'
+             UNION ALL
+             SELECT NULL, p.slug, p.id, tenancy.create_user(p.id, 'operator') FROM bench.partners p;
+         ALTER TABLE bench.users ADD key text, ADD ticket text;
+         UPDATE bench.users SET key = tenancy.issue_api_key(id, 'bench'), ticket = tenancy.issue_ticket(id, '1 day');
+         ALTER TABLE tenancy.scopes SET (autovacuum_enabled = off);
+         ALTER TABLE tenancy.api_key_secrets SET (autovacuum_enabled = off);
+         ALTER TABLE tenancy.api_key_uses SET (autovacuum_enabled = off)",
+    )?;
+    vacuum(
+        admin,
+        &[
+            "tenancy.scopes",
+            "tenancy.api_key_secrets",
+            "tenancy.api_key_uses",
+            "bench.tenants",
+        ],
+    )
+}
+
+/// A protected table and its hand-written copy: filled by the same statement, in the same random
+/// order, with the same index and foreign key.
+fn pair(admin: &mut Client, table: &str, tenants: &str, rows: i64) -> Result<(), Fault> {
+    let copy = format!("{table}_hand");
+    for name in [table, &copy] {
+        admin.batch_execute(&format!(
+            "CREATE TABLE bench.{name} (
+                 id bigint NOT NULL, tenant_id uuid NOT NULL, created_at timestamptz NOT NULL,
+                 amount bigint NOT NULL, body text NOT NULL
+             ) WITH (autovacuum_enabled = off);
+             INSERT INTO bench.{name}
+                 SELECT i, t.id, timestamptz '2025-01-01 00:00Z' + i * interval '7 s', i % 997, 'request ' || md5(i::text)
+                 FROM generate_series(1, {rows}) i
+                 JOIN bench.tenants t ON t.kind = '{tenants}'
+                  AND t.n = i % (SELECT count(*) FROM bench.tenants WHERE kind = '{tenants}')
+                 ORDER BY hashint8extended(i, 42), i;
+             CREATE INDEX ON bench.{name} (tenant_id, created_at)"
+        ))?;
+    }
+    protect(admin, table)?;
+    admin.batch_execute(&format!(
+        "ALTER TABLE bench.{copy}
+             ALTER tenant_id SET DEFAULT tenancy.tenant_id(),
+             ADD FOREIGN KEY (tenant_id) REFERENCES tenancy.scopes (id),
+             ENABLE ROW LEVEL SECURITY,
+             OWNER TO {HAND};
+         CREATE POLICY by_setting ON bench.{copy} TO {SETTING}
+             USING (tenant_id = current_setting('app.tenant')::uuid);
+         GRANT SELECT ON bench.{copy} TO {SETTING};
+         GRANT USAGE ON SCHEMA bench TO {HAND}, {SETTING}"
+    ))?;
+    vacuum(
+        admin,
+        &[&format!("bench.{table}"), &format!("bench.{copy}")],
+    )
+}
+
+/// For the bulk insert: the application writes to both, one has no row security.
+fn bulk_tables(admin: &mut Client) -> Result<(), Fault> {
+    for name in ["bulk", "bulk_hand"] {
+        admin.batch_execute(&format!(
+            "CREATE TABLE bench.{name} (
+                 id bigint NOT NULL, tenant_id uuid NOT NULL DEFAULT tenancy.tenant_id(),
+                 created_at timestamptz NOT NULL, amount bigint NOT NULL, body text NOT NULL
+             ) WITH (autovacuum_enabled = off);
+             CREATE INDEX ON bench.{name} (tenant_id, created_at)"
+        ))?;
+    }
+    protect(admin, "bulk")?;
+    admin.batch_execute(&format!(
+        "ALTER TABLE bench.bulk_hand ADD FOREIGN KEY (tenant_id) REFERENCES tenancy.scopes (id);
+         GRANT SELECT, INSERT ON bench.bulk_hand TO {APP}"
+    ))?;
+    Ok(())
+}
+
+fn protect(admin: &mut Client, table: &str) -> Result<(), Fault> {
+    admin.execute(&format!("SELECT tenancy.protect('bench.{table}')"), &[])?;
+    Ok(())
+}
+
+fn vacuum(admin: &mut Client, tables: &[&str]) -> Result<(), Fault> {
+    for table in tables {
+        admin.batch_execute(&format!("VACUUM (ANALYZE, FREEZE) {table}"))?;
+    }
+    Ok(())
+}
+
+fn read(admin: &mut Client) -> Result<World, Fault> {
+    let tenants = admin
+        .query(
+            "SELECT parent, key, ticket FROM bench.users WHERE kind = 'narrow' ORDER BY n",
+            &[],
+        )?
+        .iter()
+        .map(|row| Tenant {
+            id: row.get(0),
+            key: row.get(1),
+            ticket: row.get(2),
+        })
+        .collect();
+    let mut fleet = |partner: &str| -> Result<Fleet, Fault> {
+        Ok(Fleet {
+            tenants: admin
+                .query(
+                    "SELECT id FROM bench.tenants WHERE partner = $1",
+                    &[&partner],
+                )?
+                .iter()
+                .map(|row| row.get(0))
+                .collect(),
+            key: admin
+                .query_one("SELECT key FROM bench.users WHERE kind = $1", &[&partner])?
+                .get(0),
+        })
+    };
+    let (fleet_100, fleet_1k, fleet_10k) = (
+        fleet("narrow-1")?,
+        fleet("wide-1000")?,
+        fleet("wide-10000")?,
+    );
+    let server = admin
+        .query_one(
+            "SELECT format('PostgreSQL %s, shared_buffers %s, fsync %s', split_part(current_setting('server_version'), ' ', 1),
+                           current_setting('shared_buffers'), current_setting('fsync'))",
+            &[],
+        )?
+        .get(0);
+    Ok(World {
+        tenants,
+        fleet_100,
+        fleet_1k,
+        fleet_10k,
+        server,
+    })
+}

@@ -1,0 +1,62 @@
+//! What protect() leaves to people, with the statement that does it.
+
+use super::super::quote::quote_ident;
+use super::super::{StepKind, foreign_keys, statements};
+use super::Builder;
+use super::grants::role;
+
+impl<'a> Builder<'a> {
+    pub(super) fn advice(&mut self) {
+        let facts = self.facts;
+        for stranger in &facts.strangers {
+            self.push(
+                StepKind::Advice,
+                format!("GRANT tenancy_app TO {}", quote_ident(stranger)),
+                "the role has rights on the table, but may not execute what its policies call",
+            );
+        }
+        for (member, policy) in facts
+            .members
+            .iter()
+            .flat_map(|m| m.policies.iter().map(move |p| (m, p)))
+        {
+            if policy.permissive && !statements::POLICIES.contains(&policy.name.as_str()) {
+                self.push(
+                    StepKind::Advice,
+                    format!(
+                        "DROP POLICY {} ON {}",
+                        quote_ident(&policy.name),
+                        member.relation
+                    ),
+                    "it cannot widen access any more, and costs time for every row",
+                );
+            }
+        }
+        for view in &facts.views {
+            let name = &view.relation;
+            if view.kind == "m" {
+                let readers: Vec<String> = view.readers.iter().map(role).collect();
+                self.push(
+                    StepKind::Advice,
+                    if readers.is_empty() {
+                        String::new()
+                    } else {
+                        format!("REVOKE ALL ON TABLE {name} FROM {}", readers.join(", "))
+                    },
+                    format!("materialized view {name} holds the rows of every tenant: row security does not apply to it"),
+                );
+            } else if !view.security_invoker {
+                self.push(
+                    StepKind::Advice,
+                    format!("ALTER VIEW {name} SET (security_invoker = true)"),
+                    if view.owner_bypasses {
+                        "the view's owner bypasses row security: it shows every tenant's rows to whoever may read it"
+                    } else {
+                        "the view reads with its owner's rights"
+                    },
+                );
+            }
+        }
+        self.steps.extend(foreign_keys::advice(&facts.foreign_keys));
+    }
+}

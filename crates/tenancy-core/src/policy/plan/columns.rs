@@ -1,0 +1,193 @@
+//! The steps for the tenant, owner and project columns.
+
+use super::super::facts::{ColumnState, Member};
+use super::super::quote::{quote_ident, quote_literal};
+use super::super::undo::{UndoItem, escape};
+use super::super::{Actor, KeyType, Options, Refusal, StepKind, statements};
+use super::Builder;
+
+impl<'a> Builder<'a> {
+    pub(super) fn tenant_column(&mut self, options: &Options) -> Result<(), Refusal> {
+        let facts = self.facts;
+        let root = self.root();
+        let name = &self.protection.tenant_column;
+        let column = quote_ident(name);
+        let state = facts.root().and_then(|m| m.tenant.clone());
+        let value = match (&options.backfill, &facts.backfill) {
+            (Some(_), Some(b)) => Some(self.backfill_value(b)?),
+            _ => None,
+        };
+        self.remember_column(name, |m| m.tenant.as_ref(), true);
+        match (&state, &value) {
+            (None, Some(value)) => {
+                self.undo(
+                    0,
+                    UndoItem::new(
+                        "column",
+                        format!("ALTER TABLE %1$s DROP COLUMN {}", escape(&column)),
+                    )
+                    .needing("column", name),
+                );
+                self.push(
+                    StepKind::Do,
+                    format!("ALTER TABLE {root} ADD COLUMN {column} uuid NOT NULL DEFAULT {value}"),
+                    "the tenant of each row; the rows that are there go to the backfill tenant",
+                );
+            }
+            (None, None) => {
+                self.undo(
+                    0,
+                    UndoItem::new(
+                        "column",
+                        format!("ALTER TABLE %1$s DROP COLUMN {}", escape(&column)),
+                    )
+                    .needing("column", name),
+                );
+                self.push(
+                    StepKind::Do,
+                    format!("ALTER TABLE {root} ADD COLUMN {column} uuid NOT NULL"),
+                    "the tenant of each row",
+                );
+            }
+            (Some(state), value) => {
+                if options.add_column {
+                    self.push(
+                        StepKind::Skip,
+                        format!("ALTER TABLE {root} ADD COLUMN {column} uuid"),
+                        "so already",
+                    );
+                }
+                if let Some(value) = value {
+                    let update =
+                        format!("UPDATE {root} SET {column} = {value} WHERE {column} IS NULL");
+                    if state.not_null || facts.null_rows == Some(0) {
+                        self.push(StepKind::Skip, update, "no row is without a tenant");
+                    } else {
+                        self.lift_force();
+                        let note = match facts.null_rows {
+                            Some(n) => {
+                                format!("rows without a tenant, now the backfill tenant's: {n}")
+                            }
+                            None => "gives rows without a tenant to the backfill tenant".to_owned(),
+                        };
+                        self.push(StepKind::Do, update, note);
+                        self.act_as(Actor::Owner);
+                    }
+                }
+                self.ensure(
+                    state.not_null,
+                    format!("ALTER TABLE {root} ALTER COLUMN {column} SET NOT NULL"),
+                    "every row has a tenant",
+                );
+            }
+        }
+        let default = statements::tenant_default(self.key);
+        self.ensure(
+            state.is_some_and(|s| s.default.as_deref() == Some(default)),
+            format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}"),
+            "a row goes to the tenant of the context",
+        );
+        Ok(())
+    }
+
+    pub(super) fn backfill_value(
+        &self,
+        backfill: &super::super::Backfill,
+    ) -> Result<String, Refusal> {
+        let refusal = || Refusal::BackfillKey {
+            type_name: self.key.as_str().to_owned(),
+        };
+        let external = || backfill.external_id.as_deref().ok_or_else(refusal);
+        Ok(match self.key {
+            KeyType::Uuid => quote_literal(&backfill.id),
+            KeyType::BigInt => external()?
+                .parse::<i64>()
+                .map_err(|_| refusal())?
+                .to_string(),
+            KeyType::Integer => external()?
+                .parse::<i32>()
+                .map_err(|_| refusal())?
+                .to_string(),
+            KeyType::Text | KeyType::Varchar => quote_literal(external()?),
+        })
+    }
+
+    /// Records a column's default, and NOT NULL, in every member.
+    pub(super) fn remember_column(
+        &mut self,
+        name: &str,
+        state: impl Fn(&'a Member) -> Option<&'a ColumnState>,
+        not_null: bool,
+    ) {
+        let column = escape(&quote_ident(name));
+        let absent = ColumnState::default();
+        let before = self.facts.root().and_then(&state).unwrap_or(&absent);
+        for (i, member) in self.facts.members.iter().enumerate() {
+            let here = state(member).unwrap_or(&absent);
+            // Statements on the table reach its parts: what is the same there needs no record of its own.
+            let only = if i == 0 { "" } else { "ONLY " };
+            if i == 0 || here.default != before.default {
+                let action = here.default.as_ref().map_or_else(
+                    || "DROP DEFAULT".to_owned(),
+                    |d| format!("SET DEFAULT {}", escape(d)),
+                );
+                self.undo(
+                    i,
+                    UndoItem::new(
+                        format!("default:{name}"),
+                        format!("ALTER TABLE {only}%1$s ALTER COLUMN {column} {action}"),
+                    )
+                    .needing("column", name),
+                );
+            }
+            if not_null && (i == 0 || here.not_null != before.not_null) {
+                let verb = if here.not_null { "SET" } else { "DROP" };
+                self.undo(
+                    i,
+                    UndoItem::new(
+                        "notnull",
+                        format!("ALTER TABLE {only}%1$s ALTER COLUMN {column} {verb} NOT NULL"),
+                    )
+                    .needing("column", name),
+                );
+            }
+        }
+    }
+
+    pub(super) fn other_defaults(&mut self) {
+        let root = self.root();
+        let member = self.facts.root();
+        let columns = [
+            (
+                self.protection.owner_column.clone(),
+                member.and_then(|m| m.owner_column.clone()),
+                "tenancy.user_id()",
+                "a row goes to the user of the context",
+            ),
+            (
+                self.protection.project_column.clone(),
+                member.and_then(|m| m.project_column.clone()),
+                "tenancy.project_id()",
+                "a row goes to the project of the context",
+            ),
+        ];
+        for (name, state, default, note) in columns {
+            let Some(name) = name else { continue };
+            let column = quote_ident(&name);
+            let statement =
+                format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}");
+            match state.and_then(|s| s.default) {
+                Some(d) if d == default => self.push(StepKind::Skip, statement, "so already"),
+                Some(_) => self.push(StepKind::Skip, statement, "it keeps the default it has"),
+                None => {
+                    if default == "tenancy.user_id()" {
+                        self.remember_column(&name, |m| m.owner_column.as_ref(), false);
+                    } else {
+                        self.remember_column(&name, |m| m.project_column.as_ref(), false);
+                    }
+                    self.push(StepKind::Do, statement, note);
+                }
+            }
+        }
+    }
+}

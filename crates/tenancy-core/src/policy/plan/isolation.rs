@@ -1,0 +1,60 @@
+//! The steps for row security: flags and policies, on the table and its parts.
+
+use super::super::StepKind;
+use super::super::facts::Member;
+use super::super::undo::UndoItem;
+use super::Builder;
+
+impl<'a> Builder<'a> {
+    pub(super) fn remember_flags(&mut self, i: usize, member: &Member) {
+        let rls = if member.rls { "ENABLE" } else { "DISABLE" };
+        let force = if member.force { "FORCE" } else { "NO FORCE" };
+        self.undo(
+            i,
+            UndoItem::new("rls", format!("ALTER TABLE %1$s {rls} ROW LEVEL SECURITY")),
+        );
+        self.undo(
+            i,
+            UndoItem::new(
+                "force",
+                format!("ALTER TABLE %1$s {force} ROW LEVEL SECURITY"),
+            ),
+        );
+    }
+
+    /// ENABLE, FORCE and the policies for one member.
+    pub(super) fn isolate(&mut self, i: usize, tell: bool) {
+        let Some(member) = self.facts.members.get(i) else {
+            return;
+        };
+        let force = self.force.get(i).copied().unwrap_or_default();
+        let table = &member.relation;
+        self.remember_flags(i, member);
+        for (so, verb, note) in [
+            (member.rls, "ENABLE", "policies apply"),
+            (force, "FORCE", "to the owner too"),
+        ] {
+            if tell || !so {
+                self.ensure(
+                    so,
+                    format!("ALTER TABLE {table} {verb} ROW LEVEL SECURITY"),
+                    note,
+                );
+            }
+        }
+        for wanted in self.policies.clone() {
+            let there = member.policies.iter().find(|p| p.name == wanted.name);
+            let so = there.is_some_and(|p| wanted.is(p));
+            if there.is_some() && !so {
+                self.push(
+                    StepKind::Do,
+                    format!("DROP POLICY {} ON {table}", wanted.name),
+                    "it was altered",
+                );
+            }
+            if tell || !so {
+                self.ensure(so, wanted.create(table), wanted.note());
+            }
+        }
+    }
+}

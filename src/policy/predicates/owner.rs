@@ -1,0 +1,52 @@
+//! Is the row its owner's? `owns`, for tables with an owner column.
+
+use super::view::context_or_missing;
+use super::{Outcome, yes};
+use crate::c_functions;
+use crate::context::principal::Who;
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::fmgr::{Answer, Call};
+use crate::pg::xact;
+
+c_functions! {
+    tenancy_owns, pg_finfo_tenancy_owns => owns;
+}
+
+#[derive(Clone, Copy)]
+struct Owner {
+    generation: u64,
+    who: Option<Who>,
+}
+
+static OWNER: BackendCell<Owner> = BackendCell::new(Owner {
+    generation: 0,
+    who: None,
+});
+
+/// True when the row's owner is the context's user, and in maintenance.
+#[inline]
+fn owns(call: &Call) -> Outcome {
+    let mut owner = OWNER.get();
+    if owner.generation != xact::generation() {
+        owner = find_owner()?;
+    }
+    match owner.who {
+        None | Some(Who::Nobody) => yes(false),
+        Some(Who::Maintenance) => yes(true),
+        Some(Who::User(_)) if call.is_null(0) => Ok(Answer::Null),
+        Some(Who::User(user)) => yes(user.as_bytes() == call.uuid(0)),
+    }
+}
+
+#[cold]
+fn find_owner() -> Result<Owner, Error> {
+    let who = context_or_missing()?.map(|now| now.who);
+    let owner = Owner {
+        // After `current`, which may itself have begun a generation.
+        generation: xact::generation(),
+        who,
+    };
+    OWNER.set(owner);
+    Ok(owner)
+}

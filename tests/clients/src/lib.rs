@@ -1,0 +1,13 @@
+//! What the tests over real connections share: a database of their own with login roles of their own, a small tree of
+//! tenants with data, and connections that say what the server refused.
+//!
+//! The server is a throwaway one, named by `TENANCY_TEST_DSN` or `PGHOST` and `PGPORT`: `make test` starts it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod program;
+pub mod scratch;
+pub mod session;
+pub mod world;
+
+pub use session::{Failure, Session};
+pub use world::{Db, World};

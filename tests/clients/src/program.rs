@@ -1,0 +1,322 @@
+//! Programs of the server: run as a user that may run them.
+
+use std::fs::OpenOptions;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use postgres::Config;
+
+use crate::Session;
+use crate::scratch::Scratch;
+
+/// Neither the server nor PgBouncer runs as root: then the user postgres runs them.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}
+
+/// A command, as the user who may run servers.
+pub fn command(program: impl AsRef<Path>) -> Command {
+    let mut command = if is_root() {
+        // Which becomes the program, so that a signal to it is a signal to that.
+        let mut other = Command::new("setpriv");
+        other
+            .args([
+                "--reuid=postgres",
+                "--regid=postgres",
+                "--init-groups",
+                "--",
+            ])
+            .arg(program.as_ref());
+        other
+    } else {
+        Command::new(program.as_ref())
+    };
+    command
+        .current_dir("/")
+        .env_remove("RUST_BACKTRACE")
+        .env_remove("PGOPTIONS");
+    command
+}
+
+/// Gives a file or a directory to the user who may run servers.
+pub fn hand_over(path: &Path) {
+    if is_root() {
+        let done = Command::new("chown")
+            .arg("postgres:")
+            .arg(path)
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+}
+
+/// A program of the server under test.
+pub fn server_program(name: &str) -> PathBuf {
+    let bin = env::var("TENANCY_TEST_BIN").unwrap_or("/usr/lib/postgresql/15/bin".into());
+    Path::new(&bin).join(name)
+}
+
+/// Runs a command that must succeed.
+#[track_caller]
+pub fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{command:?}\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// Waits until something can be connected to.
+#[track_caller]
+pub fn wait_for(config: &Config, what: &str) -> Session {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        match Session::try_connect(config) {
+            Ok(session) => return session,
+            Err(failure) if Instant::now() > end => panic!("{what} does not answer: {failure:?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+/// A server of the test's own, that may be killed. It stays in the test's process group, so that it ends with it.
+pub struct Cluster {
+    scratch: Scratch,
+    port: u16,
+    postmaster: Mutex<Option<Child>>,
+}
+
+impl Cluster {
+    /// Makes and starts one.
+    pub fn start() -> Self {
+        let cluster = Self {
+            scratch: Scratch::new("server"),
+            port: free_port(),
+            postmaster: Mutex::default(),
+        };
+        succeed(
+            command(server_program("initdb"))
+                .arg("-D")
+                .arg(cluster.data())
+                .args([
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "trust",
+                    "-E",
+                    "UTF8",
+                    "--locale=C.UTF-8",
+                    "--no-sync",
+                    "--no-instructions",
+                ]),
+        );
+        cluster.up();
+        cluster
+    }
+
+    fn data(&self) -> PathBuf {
+        self.scratch.0.join("data")
+    }
+
+    /// Starts it. What is left of one that was killed may hold its shared memory for a moment.
+    #[track_caller]
+    pub fn up(&self) {
+        let end = Instant::now() + Duration::from_secs(60);
+        let port = self.port.to_string();
+        loop {
+            let log = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(self.scratch.0.join("log"))
+                .unwrap();
+            let mut child = command(server_program("postgres"))
+                .arg("-D")
+                .arg(self.data())
+                .args([
+                    "-p",
+                    &port,
+                    "-c",
+                    "shared_preload_libraries=tenancy",
+                    "-c",
+                    "shared_buffers=16MB",
+                ])
+                .args([
+                    "-c",
+                    "listen_addresses=127.0.0.1",
+                    "-c",
+                    "unix_socket_directories=",
+                ])
+                .args([
+                    "-c",
+                    "restart_after_crash=on",
+                    "-c",
+                    "wal_level=minimal",
+                    "-c",
+                    "max_wal_senders=0",
+                ])
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if Session::try_connect(&self.config()).is_ok() {
+                    *self.postmaster.lock().unwrap() = Some(child);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert!(
+                Instant::now() < end,
+                "the server did not start:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn end(&self, signal: &str) {
+        // The lock is free of panics in between, and a poisoned one must not keep the server running.
+        let mut held = self
+            .postmaster
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(mut child) = held.take() {
+            let _ = Command::new("kill")
+                .args([signal, &child.id().to_string()])
+                .status();
+            let _ = child.wait();
+        }
+    }
+
+    /// Stops it in an orderly way.
+    pub fn down(&self) {
+        self.end("-INT");
+    }
+
+    /// Kills the postmaster, and with it everything; and starts it again.
+    #[track_caller]
+    pub fn kill(&self) {
+        self.end("-KILL");
+        self.up();
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read(self.scratch.0.join("log"))
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// How to connect to it as its superuser.
+    pub fn config(&self) -> Config {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user("postgres")
+            .dbname("postgres");
+        config
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.end("-QUIT");
+    }
+}
+
+/// Kills a server process as nothing can stop it from being killed.
+pub fn kill9(pid: i32) {
+    succeed(command("/bin/kill").args(["-9", &pid.to_string()]));
+}
+
+/// PgBouncer between the test and a database, in transaction mode.
+pub struct PgBouncer {
+    child: Child,
+    _scratch: Scratch,
+    port: u16,
+}
+
+impl PgBouncer {
+    /// Starts one with so many server connections.
+    pub fn start(upstream: &Config, pool: usize, more: &str) -> Self {
+        let program = env::var("PGBOUNCER").ok().filter(|path| !path.is_empty());
+        let program = program.unwrap_or("/usr/sbin/pgbouncer".into());
+        assert!(
+            Path::new(&program).exists(),
+            "PgBouncer is not installed (PGBOUNCER={program})"
+        );
+        let scratch = Scratch::new("bouncer");
+        let port = free_port();
+        let host = match &upstream.get_hosts()[0] {
+            postgres::config::Host::Tcp(name) => name.clone(),
+            postgres::config::Host::Unix(path) => path.display().to_string(),
+        };
+        let upstream_port = upstream.get_ports().first().copied().unwrap_or(5432);
+        // auth_type any takes the user of the server connections from the database's line.
+        let user = upstream.get_user().unwrap();
+        let ini = format!(
+            "[databases]\n* = user={user} host={host} port={upstream_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = any\nauth_file = {users}\npool_mode = transaction\ndefault_pool_size = {pool}\n\
+             max_client_conn = 500\nlogfile = {dir}/log\npidfile = {dir}/pid\n{more}\n",
+            dir = scratch.0.display(),
+            users = scratch.0.join("users").display(),
+        );
+        fs::write(scratch.0.join("users"), format!("\"{user}\" \"\"\n")).unwrap();
+        fs::write(scratch.0.join("ini"), ini).unwrap();
+        for file in ["users", "ini"] {
+            hand_over(&scratch.0.join(file));
+        }
+        let child = command(program)
+            .arg(scratch.0.join("ini"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        let bouncer = Self {
+            child,
+            _scratch: scratch,
+            port,
+        };
+        drop(wait_for(&bouncer.config(upstream), "PgBouncer"));
+        bouncer
+    }
+
+    /// How to connect through it to what the upstream configuration names.
+    pub fn config(&self, upstream: &Config) -> Config {
+        let mut config = Config::new();
+        config
+            .host("127.0.0.1")
+            .port(self.port)
+            .user(upstream.get_user().unwrap())
+            .dbname(upstream.get_dbname().unwrap());
+        config
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,236 @@
+//! A connection, and what it is told.
+
+use std::ops::{Deref, DerefMut};
+
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Config, NoTls};
+
+/// What the server said when it refused something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The SQLSTATE.
+    pub code: String,
+    /// The message.
+    pub message: String,
+    /// The detail.
+    pub detail: Option<String>,
+    /// The hint.
+    pub hint: Option<String>,
+    /// Everything that came with it, to look for what must not be there.
+    pub all: String,
+}
+
+impl Failure {
+    /// Reads a driver's error. One that is not the server's has no SQLSTATE.
+    pub fn from(error: &postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(db) => Self {
+                code: db.code().code().to_owned(),
+                message: db.message().to_owned(),
+                detail: db.detail().map(str::to_owned),
+                hint: db.hint().map(str::to_owned),
+                all: format!("{db:?}"),
+            },
+            None => Self {
+                code: String::new(),
+                message: format!("{error:?}"),
+                detail: None,
+                hint: None,
+                all: String::new(),
+            },
+        }
+    }
+
+    /// Asserts the SQLSTATE.
+    #[track_caller]
+    pub fn code(self, code: &str) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    /// Asserts that the message has a text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.message.contains(text), "{text:?} is not in {self:?}");
+        self
+    }
+
+    /// Asserts that the hint has a text.
+    #[track_caller]
+    pub fn hints(self, text: &str) -> Self {
+        assert!(
+            self.hint.as_deref().unwrap_or("").contains(text),
+            "{text:?} is not in the hint of {self:?}"
+        );
+        self
+    }
+
+    /// Asserts that nothing the server sent repeats a text.
+    #[track_caller]
+    pub fn hides(self, secret: &str) -> Self {
+        assert!(
+            !self.all.contains(secret),
+            "the secret was printed: {self:?}"
+        );
+        self
+    }
+}
+
+/// A connection.
+pub struct Session {
+    client: Client,
+}
+
+impl Deref for Session {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        &mut self.client
+    }
+}
+
+impl Session {
+    /// Connects.
+    #[track_caller]
+    pub fn connect(config: &Config) -> Self {
+        match Self::try_connect(config) {
+            Ok(session) => session,
+            Err(failure) => panic!("cannot connect: {failure:?}"),
+        }
+    }
+
+    /// Connects, or says what the server answered.
+    pub fn try_connect(config: &Config) -> Result<Self, Failure> {
+        config
+            .connect(NoTls)
+            .map(|client| Self { client })
+            .map_err(|error| Failure::from(&error))
+    }
+
+    /// Runs statements that must work.
+    #[track_caller]
+    pub fn run(&mut self, sql: &str) -> &mut Self {
+        if let Err(error) = self.client.batch_execute(sql) {
+            panic!("{sql}\n{:?}", Failure::from(&error));
+        }
+        self
+    }
+
+    /// Runs statements that must be refused.
+    #[track_caller]
+    pub fn fails(&mut self, sql: &str) -> Failure {
+        match self.client.batch_execute(sql) {
+            Ok(()) => panic!("this was not refused: {sql}"),
+            Err(error) => Failure::from(&error),
+        }
+    }
+
+    /// Runs one statement with parameters that must be refused.
+    #[track_caller]
+    pub fn fails_with(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Failure {
+        match self.client.query(sql, parameters) {
+            Ok(_) => panic!("this was not refused: {sql}"),
+            Err(error) => Failure::from(&error),
+        }
+    }
+
+    /// Runs statements that must be refused, in a savepoint that is rolled back.
+    #[track_caller]
+    pub fn fails_inside(&mut self, sql: &str) -> Failure {
+        self.run("SAVEPOINT refused");
+        let failure = self.fails(sql);
+        self.run("ROLLBACK TO SAVEPOINT refused");
+        failure
+    }
+
+    /// The first column of all rows, as text.
+    #[track_caller]
+    pub fn texts(&mut self, sql: &str) -> Vec<String> {
+        match self.client.simple_query(sql) {
+            Ok(messages) => messages
+                .iter()
+                .filter_map(|message| match message {
+                    postgres::SimpleQueryMessage::Row(row) => {
+                        Some(row.get(0).unwrap_or("NULL").to_owned())
+                    }
+                    _ => None,
+                })
+                .collect(),
+            Err(error) => panic!("{sql}\n{:?}", Failure::from(&error)),
+        }
+    }
+
+    /// The first column of the only row, as text; NULL is `NULL`.
+    #[track_caller]
+    pub fn text(&mut self, sql: &str) -> String {
+        let mut rows = self.texts(sql);
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        rows.remove(0)
+    }
+
+    /// The only value, as a number.
+    #[track_caller]
+    pub fn number(&mut self, sql: &str) -> i64 {
+        self.text(sql).parse().unwrap()
+    }
+
+    /// The lines of a plan.
+    #[track_caller]
+    pub fn plan(&mut self, sql: &str) -> String {
+        self.texts(&format!("EXPLAIN {sql}")).join("\n")
+    }
+
+    /// How many rows a statement touched.
+    #[track_caller]
+    pub fn touched(&mut self, sql: &str) -> u64 {
+        match self.client.execute(sql, &[]) {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}\n{:?}", Failure::from(&error)),
+        }
+    }
+
+    /// Takes a context for the transaction; the credential goes as a parameter, and no statement is left prepared: a pooler
+    /// may send the next one elsewhere.
+    #[track_caller]
+    pub fn login(&mut self, credential: &str) -> &mut Self {
+        self.try_login(credential).unwrap();
+        self
+    }
+
+    /// As `login`, or what the server said.
+    pub fn try_login(&mut self, credential: &str) -> Result<(), Failure> {
+        self.client
+            .query_typed(
+                "SELECT tenancy.authenticate($1)",
+                &[(&credential, Type::TEXT)],
+            )
+            .map(drop)
+            .map_err(|error| Failure::from(&error))
+    }
+
+    /// Takes a context for the session.
+    #[track_caller]
+    pub fn login_session(&mut self, credential: &str) -> &mut Self {
+        let sql = "SELECT tenancy.authenticate($1, session => true)";
+        self.client
+            .query_typed(sql, &[(&credential, Type::TEXT)])
+            .unwrap();
+        self
+    }
+
+    /// Begins a transaction of a principal.
+    #[track_caller]
+    pub fn begin(&mut self, credential: &str) -> &mut Self {
+        self.run("BEGIN").login(credential)
+    }
+
+    /// This connection's process on the server.
+    pub fn pid(&mut self) -> i32 {
+        self.number("SELECT pg_backend_pid()").try_into().unwrap()
+    }
+}

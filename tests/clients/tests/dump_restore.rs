@@ -1,0 +1,240 @@
+//! pg_dump, and pg_restore into a fresh cluster: the tree, the keys and the isolation are there, the secrets are not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::process::Command;
+
+use postgres::Config;
+use tenancy_client_tests::program::{Cluster, server_program, succeed};
+use tenancy_client_tests::scratch::Scratch;
+use tenancy_client_tests::{Db, World};
+
+/// A client program with the connection in its arguments.
+fn client(program: &str, config: &Config) -> Command {
+    let mut command = Command::new(server_program(program));
+    let host = match &config.get_hosts()[0] {
+        postgres::config::Host::Tcp(name) => name.clone(),
+        postgres::config::Host::Unix(path) => path.display().to_string(),
+    };
+    command.args([
+        "-h",
+        &host,
+        "-p",
+        &config.get_ports()[0].to_string(),
+        "-U",
+        "postgres",
+    ]);
+    command
+}
+
+/// A world with something of everything in it.
+fn full() -> World {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.update_scope('internal', slug => 'house', name => 'The house');
+         SELECT tenancy.update_scope('acme', settings => '{\"tone\": \"dry\"}');
+         SELECT tenancy.create_project('acme', 'red');
+         SELECT tenancy.create_tenant('asleep', partner => 'hooli', status => 'suspended');
+         SELECT tenancy.issue_api_key('umbrella/bob', 'revoked'); SELECT tenancy.rotate_signing_key('1 hour');
+         SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE name = 'revoked';
+         CREATE TABLE app.calls (id bigint, tenant_id uuid NOT NULL, day date NOT NULL) PARTITION BY RANGE (day);
+         CREATE TABLE app.calls_1 PARTITION OF app.calls FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+         SELECT tenancy.protect('app.calls');
+         CREATE TABLE app.calls_2 PARTITION OF app.calls FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+         CREATE TABLE app.legacy (id int, account bigint NOT NULL); SELECT tenancy.protect('app.legacy', 'account')",
+    );
+    owner.run("BEGIN; SELECT tenancy.maintenance('a look around'); COMMIT");
+    world.fill("app.calls", "n, t.id, date '2026-01-30' + n::int");
+    world.fill("app.legacy", "n, t.external_id::bigint");
+    world
+}
+
+const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
+const PROTECTED: &str =
+    "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
+const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
+const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
+const POLICIES: &str =
+    "SELECT to_jsonb(p)::text FROM pg_policies p ORDER BY schemaname, tablename, policyname";
+const GRANTS: &str = "SELECT concat_ws(' ', table_schema, table_name, privilege_type) FROM information_schema.table_privileges WHERE grantee = 'tenancy_app' ORDER BY 1";
+
+/// A copy of a world, restored into another cluster.
+fn restored(world: &World, cluster: &Cluster, format: &str) -> World {
+    let scratch = Scratch::new("dump");
+    let file = scratch.0.join("dump");
+    let source = Db::config(&world.db, "postgres");
+    succeed(
+        client("pg_dump", &source)
+            .args(["-F", format, "-f"])
+            .arg(&file)
+            .arg(&world.db.name),
+    );
+    let db = Db::without_extension_like(cluster.config(), &world.db);
+    let target = cluster.config();
+    // The roles belong to the cluster, as with every dump.
+    db.admin().run("DO $$ DECLARE r text; BEGIN FOREACH r IN ARRAY '{tenancy_admin,tenancy_gateway,tenancy_app,tenancy_auditor}'::text[] LOOP
+        IF to_regrole(r) IS NULL THEN EXECUTE 'CREATE ROLE ' || r; END IF; END LOOP; END $$");
+    restore(&target, &db.name, &file, format);
+    db.grant_roles(&mut db.admin());
+    World {
+        db,
+        keys: world.keys.clone(),
+        ids: world.ids.clone(),
+    }
+}
+
+fn restore(target: &Config, database: &str, file: &Path, format: &str) {
+    let mut command = if format == "p" {
+        client("psql", target)
+    } else {
+        client("pg_restore", target)
+    };
+    if format == "p" {
+        succeed(
+            command
+                .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"])
+                .arg(file),
+        );
+    } else {
+        succeed(command.args(["--exit-on-error", "-d", database]).arg(file));
+    }
+}
+
+#[track_caller]
+fn same(before: &World, after: &World) {
+    for sql in [TREE, PROTECTED, KEYS, LOG, POLICIES, GRANTS] {
+        let normal = |world: &World| -> Vec<String> {
+            // Each database has roles of its own name.
+            world
+                .db
+                .admin()
+                .texts(sql)
+                .into_iter()
+                .map(|row| row.replace(&world.db.name, "db"))
+                .collect()
+        };
+        assert_eq!(normal(before), normal(after), "{sql}");
+    }
+    assert_eq!(after.db.admin().text("SELECT slug || name FROM tenancy.partners WHERE id = '00000000-0000-7000-8000-000000000001'"), "houseThe house");
+    for table in ["app.notes", "app.calls", "app.legacy"] {
+        let count = format!("SELECT count(*) FROM {table}");
+        for (user, rows) in [("alice", 3), ("bob", 5), ("eve", 7), ("ops", 8), ("pat", 0)] {
+            assert_eq!(after.begin(user).number(&count), rows, "{user} in {table}");
+        }
+        after.db.app().fails(&count).code("55000");
+        after.db.owner().fails(&count).code("55000");
+    }
+    after
+        .begin("alice")
+        .run("INSERT INTO app.notes (body) VALUES ('after'); COMMIT");
+    assert_eq!(
+        after
+            .begin("alice")
+            .number("SELECT count(*) FROM app.notes"),
+        4
+    );
+    let foreign = format!(
+        "INSERT INTO app.notes (tenant_id, body) VALUES ('{}', 'x')",
+        after.id("umbrella")
+    );
+    after.begin("alice").fails(&foreign).code("42501");
+    // Partitions are known to be parts: a new one is isolated too.
+    let mut owner = after.db.owner();
+    owner.run("CREATE TABLE app.calls_3 PARTITION OF app.calls FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); GRANT SELECT ON app.calls_1, app.calls_3 TO tenancy_app");
+    assert_eq!(
+        after
+            .begin("alice")
+            .number("SELECT count(*) FROM app.calls_3"),
+        0
+    );
+    assert_eq!(owner.text("SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = 'app.calls_3'::regclass"), "t");
+    // The tree goes on.
+    owner.run("SELECT tenancy.create_tenant('newborn', partner => 'house')");
+    assert_eq!(
+        owner.texts("SELECT kind FROM tenancy.protect('app.notes') WHERE kind = 'do'"),
+        Vec::<String>::new()
+    );
+    owner.run("SELECT tenancy.unprotect('app.legacy')");
+}
+
+#[test]
+fn into_a_fresh_cluster_and_as_plain_sql_into_another() {
+    let before = full();
+    let old_ticket = before.ticket("alice", "1 hour");
+    let cluster = Cluster::start();
+    let after = restored(&before, &cluster, "c");
+    same(&before, &after);
+    // Signing keys stay at home: old tickets are worth nothing here, new ones are made.
+    after
+        .db
+        .app()
+        .try_login(&old_ticket)
+        .unwrap_err()
+        .code("42501");
+    assert_eq!(
+        after
+            .db
+            .app()
+            .begin(&after.ticket("alice", "1 minute"))
+            .number("SELECT count(*) FROM app.notes"),
+        4
+    );
+    drop(after);
+    drop(cluster);
+}
+
+#[test]
+fn as_plain_sql() {
+    let before = full();
+    let cluster = Cluster::start();
+    let after = restored(&before, &cluster, "p");
+    same(&before, &after);
+    // What was restored can be dumped again.
+    let again = client("pg_dump", &cluster.config())
+        .arg(&after.db.name)
+        .output()
+        .unwrap();
+    assert!(again.status.success());
+    drop(after);
+    drop(cluster);
+}
+
+#[test]
+fn a_dump_has_no_secret_in_it() {
+    let world = full();
+    let output = succeed(client("pg_dump", &Db::config(&world.db, "postgres")).arg(&world.db.name));
+    let dump = String::from_utf8(output.stdout).unwrap();
+    assert!(dump.contains("COPY tenancy.scopes") && dump.contains("COPY tenancy.api_key_secrets"));
+    assert!(!dump.contains("COPY tenancy.signing_keys"));
+    for key in world.keys.values() {
+        assert!(
+            !dump.contains(key) && !dump.contains(&key[37..]),
+            "a key is in the dump"
+        );
+    }
+    for secret in world
+        .db
+        .admin()
+        .texts("SELECT encode(secret, 'hex') FROM tenancy.signing_keys")
+    {
+        assert!(!dump.contains(&secret), "a signing key is in the dump");
+    }
+    assert!(!dump.contains(&world.ticket("alice", "1 hour")));
+}
+
+#[test]
+fn the_owner_cannot_dump_by_accident_what_row_security_hides() {
+    let world = full();
+    let mut config = client("pg_dump", &Db::config(&world.db, "postgres"));
+    let output = config
+        .args(["-U", &world.db.owner, "-t", "app.notes"])
+        .arg(&world.db.name)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("row-level security"),
+        "{output:?}"
+    );
+}

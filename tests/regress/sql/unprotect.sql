@@ -1,0 +1,68 @@
+-- unprotect() restores what was before protect(): flags, policies, defaults, NOT NULL, constraints, indexes, grants.
+\set SHOW_CONTEXT never
+\pset format unaligned
+\c - postgres
+CREATE SCHEMA undo AUTHORIZATION owner_r;
+\c - owner_r
+-- All of a table that an application could notice, as text.
+CREATE FUNCTION undo.picture(t regclass) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(E'\n',
+        'rls ' || c.relrowsecurity || ' force ' || c.relforcerowsecurity,
+        'acl ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) a),
+        (SELECT string_agg(concat_ws(' ', 'column', attname, CASE WHEN attnotnull THEN 'not null' END, pg_get_expr(adbin, adrelid), attacl), E'\n' ORDER BY attnum)
+         FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = t AND attnum > 0 AND NOT attisdropped),
+        (SELECT string_agg('index ' || indexrelid::regclass::text, E'\n' ORDER BY 1) FROM pg_index WHERE indrelid = t),
+        (SELECT string_agg('constraint ' || conname, E'\n' ORDER BY 1) FROM pg_constraint WHERE conrelid = t),
+        (SELECT string_agg(concat_ws(' ', 'policy', polname, pg_get_expr(polqual, polrelid)), E'\n' ORDER BY 1) FROM pg_policy WHERE polrelid = t))
+    FROM pg_class c WHERE c.oid = t $$;
+
+CREATE TABLE undo.plain (id serial PRIMARY KEY, tenant_id uuid, body text);
+CREATE TABLE undo.had_much (tenant_id uuid NOT NULL DEFAULT '00000000-0000-7000-8000-000000000000', author uuid, body text);
+CREATE INDEX had_much_tenant ON undo.had_much (tenant_id);
+ALTER TABLE undo.had_much ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON undo.had_much USING (body = 'mine');
+GRANT SELECT, TRUNCATE, REFERENCES ON undo.had_much TO tenancy_app;
+GRANT TRIGGER ON undo.had_much TO plain_r WITH GRANT OPTION;
+GRANT REFERENCES (author) ON undo.had_much TO PUBLIC;
+CREATE TABLE undo.bare (body text);
+CREATE TABLE undo.before AS SELECT t, undo.picture(t) AS picture FROM unnest('{undo.plain,undo.had_much,undo.bare}'::regclass[]) t;
+SELECT picture FROM undo.before ORDER BY t::text;
+
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.had_much', owner_column => 'author');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.bare', add_column => true);
+SELECT undo.picture('undo.had_much');
+SELECT t, undo.picture(t) = picture AS as_before FROM undo.before ORDER BY t::text;
+-- Twice protected, once taken off.
+SELECT count(*) > 0 AS again FROM tenancy.protect('undo.plain');
+
+SELECT kind, statement, note FROM tenancy.unprotect('undo.plain') WHERE kind <> 'do' ORDER BY step;
+SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.had_much');
+SELECT kind, statement, note FROM tenancy.unprotect('undo.bare', dry_run => true, drop_column => true) ORDER BY step;
+SELECT kind, statement, note FROM tenancy.unprotect('undo.bare') WHERE kind <> 'do' ORDER BY step;
+SELECT t, undo.picture(t) = picture AS as_before FROM undo.before ORDER BY t::text;
+SELECT undo.picture('undo.bare');
+SELECT count(*) FROM tenancy.protected_tables WHERE "table" LIKE 'undo.%';
+SELECT has_schema_privilege('tenancy_app', 'undo', 'USAGE') AS app_has_schema, has_sequence_privilege('tenancy_app', 'undo.plain_id_seq', 'USAGE') AS app_has_sequence;
+
+-- A column that protect() added goes when asked.
+CREATE TABLE undo.other (body text);
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.other', add_column => true);
+SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.other', drop_column => true);
+SELECT undo.picture('undo.other');
+-- A column that was there stays whatever is asked.
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
+SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.plain', drop_column => true);
+SELECT undo.picture('undo.plain') = picture AS as_before FROM undo.before WHERE t = 'undo.plain'::regclass;
+
+-- Again: it is not protected.
+SELECT * FROM tenancy.unprotect('undo.plain');
+\echo :SQLSTATE
+-- Somebody else may not.
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
+GRANT USAGE ON SCHEMA undo TO adm_r;
+\c - adm_r
+SELECT * FROM tenancy.unprotect('undo.plain');
+\echo :SQLSTATE
+SELECT * FROM tenancy.protect('undo.plain');
+\echo :SQLSTATE
