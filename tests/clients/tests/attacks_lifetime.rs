@@ -79,16 +79,19 @@ fn d1_8_rollback_to_a_savepoint_widens_only_to_what_was_there() {
 }
 
 #[test]
-fn release_is_for_good() {
+fn release_ends_every_kind_of_context_and_rollback_undoes_it_as_any_setting() {
     let world = World::new();
     let mut app = world.db.app();
     app.begin(world.key("alice"))
         .run("SAVEPOINT s; SELECT tenancy.release(); ROLLBACK TO s");
+    assert_eq!(app.number(COUNT), 3);
+    app.run("SELECT tenancy.release()");
     app.fails_inside(COUNT).code("55000");
     app.run("COMMIT");
     app.login_session(world.key("alice"));
-    assert_eq!(app.number(COUNT), 3);
     app.run("BEGIN; SELECT tenancy.release(); ROLLBACK");
+    assert_eq!(app.number(COUNT), 3);
+    app.run("SELECT tenancy.release()");
     closed(&mut app);
     let ticket = world.ticket("alice", "5 minutes");
     app.run(&format!("SET tenancy.ticket = '{ticket}'"));
@@ -98,14 +101,39 @@ fn release_is_for_good() {
     app.run("SELECT tenancy.release()");
 }
 
+/// A worker of a parallel query has its leader's context or none, whatever happened before.
 #[test]
-fn release_of_a_ticket_is_for_good() {
+fn d1_9_a_parallel_worker_is_its_leader() {
+    let world = World::new();
+    let ticket = world.ticket("bob", "5 minutes");
+    let mut app = world.db.app();
+    app.login_session(world.key("alice"));
+    app.run("BEGIN; SELECT tenancy.release(); ROLLBACK; SELECT tenancy.release()");
+    app.run(&format!("SET tenancy.ticket = '{ticket}'"));
+    let own = app.text("SELECT tenancy.tenant_id()");
+    app.run("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off; SET enable_indexscan = off; SET enable_bitmapscan = off; SET force_parallel_mode = on");
+    assert_eq!(
+        app.text("SELECT string_agg(DISTINCT tenant_id::text, ',') FROM app.notes"),
+        own
+    );
+    assert_eq!(app.text("SELECT tenancy.tenant_id()"), own);
+    // A session context and a ticket of somebody else: nobody.
+    app.run("RESET tenancy.ticket");
+    app.login_session(world.key("alice"));
+    app.fails(&format!(
+        "DO $$ BEGIN SET LOCAL tenancy.ticket = '{ticket}'; PERFORM count(*) FROM app.notes; END $$"
+    ))
+    .code("42501");
+}
+
+#[test]
+fn a_ticket_ends_with_release() {
     let world = World::new();
     let ticket = world.ticket("alice", "5 minutes");
     let mut app = world.db.app();
     app.run(&format!("SET tenancy.ticket = '{ticket}'"));
     assert_eq!(app.number(COUNT), 3);
-    app.run("BEGIN; SELECT tenancy.release(); ROLLBACK");
+    app.run("SELECT tenancy.release()");
     closed(&mut app);
 }
 

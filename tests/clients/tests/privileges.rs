@@ -4,7 +4,7 @@
 use tenancy_client_tests::Db;
 
 /// What the untrusted role may call.
-const APP: &str = "access_cache authenticate can can_see context in_project new_id partner_id project_id release select_project select_tenant \
+const APP: &str = "access_cache authenticate can can_see context in_project new_id owns partner_id project_id regscope_in regscope_out release select_project select_tenant \
     tenant_id tenant_ids tenant_key_bigint tenant_key_integer tenant_key_text tenant_keys_bigint tenant_keys_integer tenant_keys_text \
     user_id visible_ids visible_keys_bigint visible_keys_integer visible_keys_text";
 
@@ -151,15 +151,16 @@ fn functions_are_made_as_they_must_be() {
     assert_eq!(
         functions(
             &db,
-            "provolatile = 'i' AND proname NOT IN ('regscope_out', '_may_hold', '_worst_status')"
+            "provolatile = 'i' AND proname NOT IN ('regscope_out', 'regscope_recv', 'regscope_send', '_may_hold', '_worst_status')"
         ),
         NONE
     );
-    // What policies call runs in parallel workers and tells nothing by its errors.
+    // What policies call runs in parallel workers, and what is called with a row tells nothing of it by its errors.
     assert_eq!(
         functions(
             &db,
-            "proname IN ('can', 'can_see', 'tenant_id', 'tenant_ids', 'in_project', 'user_id') AND NOT (proleakproof AND proparallel = 's' AND provolatile = 's')"
+            "proname IN ('can', 'can_see', 'tenant_id', 'tenant_ids', 'owns', 'in_project', 'user_id') AND NOT (proparallel = 's' AND provolatile = 's')
+             OR proname IN ('can', 'can_see', 'owns', 'in_project', 'user_id') AND NOT proleakproof"
         ),
         NONE
     );
