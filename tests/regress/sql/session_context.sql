@@ -21,10 +21,12 @@ SELECT slug(tenancy.authenticate(:'alice', session => true));
 COMMIT;
 SELECT slug(tenancy.user_id());
 
--- release() is for good, also in a transaction that is rolled back; again is no error.
+-- release() ends it; a rollback undoes that, as with any setting; again is no error.
 BEGIN;
 SELECT tenancy.release();
 ROLLBACK;
+SELECT slug(tenancy.user_id());
+SELECT tenancy.release();
 SELECT tenancy.user_id();
 SELECT tenancy.release();
 

@@ -91,7 +91,7 @@ SELECT tenancy.issue_ticket('acme/alice') AS alice3 \gset
 SELECT tenancy.authenticate(:'alice2');
 \echo :SQLSTATE
 SELECT slug(tenancy.authenticate(:'alice3'));
--- Its own grace is not shortened by the rotation after it.
+-- A rotation without grace ends the tickets of every older key, also where an earlier one gave it longer.
 SELECT slug(tenancy.authenticate(:'alice'));
 
 -- Who may: the gateway and the administrator issue, the administrator rotates, nobody reads the keys.
