@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::{session, spi, utility, xact};
+use crate::pg::{hooks, session, spi, xact};
 
 use super::current::current;
 use super::principal::Who;
@@ -107,7 +107,7 @@ pub fn abort_savepoint(savepoint: u32) {
 }
 
 fn clear_away() -> Result<(), Error> {
-    if utility::held_cursor_was_declared() {
+    if hooks::held_cursor_was_declared() {
         let held = spi::read(
             "SELECT name FROM pg_catalog.pg_cursors WHERE is_holdable",
             &[],

@@ -127,6 +127,17 @@ impl Call {
         self.find_view(self.text(0), find)
     }
 
+    /// The view, if the site has one for sure and neither argument is NULL. Calls nothing.
+    #[inline]
+    pub fn quick_view(&self) -> Option<View> {
+        let site = self.site()?;
+        (site.fixed
+            && site.generation == super::xact::generation()
+            && !self.is_null(0)
+            && !self.is_null(1))
+        .then_some(site.view)
+    }
+
     #[cold]
     fn find_view(
         &self,
@@ -280,11 +291,13 @@ pub unsafe fn answer(
 const _: () = assert!(!std::mem::needs_drop::<Site>() && size_of::<*mut c_void>() > 0);
 
 /// Declares C functions for hand-written `CREATE FUNCTION … LANGUAGE c`:
-/// `symbol, its info symbol => body;`
+/// `symbol, its info symbol => body;` or `=> body, quick try_first;`, where `try_first` answers
+/// most rows without the guard that turns a panic into an error: it calls nothing of the server
+/// and cannot panic.
 #[macro_export]
 macro_rules! c_functions {
-    ($($symbol:ident, $finfo:ident => $body:path;)*) => {
-        $($crate::c_symbol!($symbol, $finfo, $crate::pg::fmgr::answer, $body);)*
+    ($($symbol:ident, $finfo:ident => $body:path $(, quick $quick:path)?;)*) => {
+        $($crate::c_symbol!($symbol, $finfo, $crate::pg::fmgr::answer, $body $(, $quick)?);)*
     };
 }
 
@@ -300,7 +313,7 @@ macro_rules! support_functions {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! c_symbol {
-    ($symbol:ident, $finfo:ident, $answer:path, $body:path) => {
+    ($symbol:ident, $finfo:ident, $answer:path, $body:path $(, $quick:path)?) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
         pub extern "C" fn $finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
@@ -311,13 +324,26 @@ macro_rules! c_symbol {
 
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        #[pgrx::pg_guard]
         pub unsafe extern "C-unwind" fn $symbol(
             fcinfo: pgrx::pg_sys::FunctionCallInfo,
         ) -> pgrx::pg_sys::Datum {
-            let (answer, body) = ($answer, $body);
-            // SAFETY: the server calls this as sql/ declares it.
-            unsafe { answer(fcinfo, body) }
+            #[pgrx::pg_guard]
+            unsafe extern "C-unwind" fn guarded(
+                fcinfo: pgrx::pg_sys::FunctionCallInfo,
+            ) -> pgrx::pg_sys::Datum {
+                let (answer, body) = ($answer, $body);
+                // SAFETY: the server calls this as sql/ declares it.
+                unsafe { answer(fcinfo, body) }
+            }
+            $(
+                let quick = $quick;
+                // SAFETY: as above.
+                if let Some(yes) = quick(&unsafe { $crate::pg::fmgr::Call::new(fcinfo) }) {
+                    return pgrx::pg_sys::Datum::from(yes);
+                }
+            )?
+            // SAFETY: as above.
+            unsafe { guarded(fcinfo) }
         }
     };
 }

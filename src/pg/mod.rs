@@ -13,13 +13,16 @@
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
-//! | `utility` | the hook on utility statements |
+//! | `hooks` | on utility statements and queries: what a policy cannot see |
+//! | `nodes` | what parse trees hold |
 //! | `published` | the tenant set that per-row calls read |
 
 pub mod cell;
 pub mod fmgr;
 pub mod guc;
+pub mod hooks;
 pub mod inval;
+pub mod nodes;
 pub mod published;
 pub mod role;
 pub mod secret;
@@ -27,5 +30,4 @@ pub mod session;
 pub mod spi;
 pub mod support;
 pub mod time;
-pub mod utility;
 pub mod xact;

@@ -16,7 +16,7 @@ mod registry;
 
 /// Called once, when the library is loaded.
 pub fn init() {
-    crate::pg::utility::init(crate::pg::utility::On {
+    crate::pg::hooks::init(crate::pg::hooks::On {
         touch: crate::context::touch_leftover,
         make: crate::context::make_leftover,
         child: protect::protect_children,

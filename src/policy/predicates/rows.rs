@@ -10,13 +10,13 @@ use crate::pg::fmgr::{Answer, Call, View};
 use crate::pg::published::{self, Which};
 
 c_functions! {
-    tenancy_can_uuid, pg_finfo_tenancy_can_uuid => can_uuid;
-    tenancy_can_int8, pg_finfo_tenancy_can_int8 => can_int8;
-    tenancy_can_int4, pg_finfo_tenancy_can_int4 => can_int4;
+    tenancy_can_uuid, pg_finfo_tenancy_can_uuid => can_uuid, quick quick_uuid;
+    tenancy_can_int8, pg_finfo_tenancy_can_int8 => can_int8, quick quick_int8;
+    tenancy_can_int4, pg_finfo_tenancy_can_int4 => can_int4, quick quick_int4;
     tenancy_can_text, pg_finfo_tenancy_can_text => can_text;
-    tenancy_can_see_uuid, pg_finfo_tenancy_can_see_uuid => can_see_uuid;
-    tenancy_can_see_int8, pg_finfo_tenancy_can_see_int8 => can_see_int8;
-    tenancy_can_see_int4, pg_finfo_tenancy_can_see_int4 => can_see_int4;
+    tenancy_can_see_uuid, pg_finfo_tenancy_can_see_uuid => can_see_uuid, quick quick_uuid;
+    tenancy_can_see_int8, pg_finfo_tenancy_can_see_int8 => can_see_int8, quick quick_int8;
+    tenancy_can_see_int4, pg_finfo_tenancy_can_see_int4 => can_see_int4, quick quick_int4;
     tenancy_can_see_text, pg_finfo_tenancy_can_see_text => can_see_text;
 }
 
@@ -93,6 +93,24 @@ fn can_see_text(call: &Call) -> Outcome {
     yes(among(call.view(visible)?, |set| {
         set.contains_text(call.text(1))
     }))
+}
+
+#[inline]
+fn quick_uuid(call: &Call) -> Option<bool> {
+    Some(match call.quick_view()? {
+        View::One { id, .. } => *call.uuid(1) == id,
+        view => among(view, |set| set.contains_id(call.uuid(1))),
+    })
+}
+
+#[inline]
+fn quick_int8(call: &Call) -> Option<bool> {
+    Some(holds_int(call.quick_view()?, call.int8(1)))
+}
+
+#[inline]
+fn quick_int4(call: &Call) -> Option<bool> {
+    Some(holds_int(call.quick_view()?, call.int4(1).into()))
 }
 
 #[inline]

@@ -1,0 +1,133 @@
+//! Hooks on the server: what a policy cannot see.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
+//! | `leftovers` | cursors and temporary tables, which stay in a session |
+//! | `changes` | new partitions and children, renamed columns |
+
+mod changes;
+mod leftovers;
+mod shared_role;
+
+use std::ffi::c_char;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::cell::BackendCell;
+use super::{spi, xact};
+use crate::error::Error;
+
+pub use leftovers::held_cursor_was_declared;
+
+static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
+static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
+static ON: BackendCell<Option<On>> = BackendCell::new(None);
+
+/// Whom the hooks ask and tell.
+#[derive(Clone, Copy)]
+pub struct On {
+    /// A table got a partition or a child.
+    pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
+    /// Something left in the session is about to be used.
+    pub touch: fn() -> Result<(), Error>,
+    /// Something that stays in the session is about to be made.
+    pub make: fn() -> Result<(), Error>,
+    /// Whether a table, or one that it is a part of, is protected.
+    pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
+    /// A table's column was renamed.
+    pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
+}
+
+/// Installs the hooks.
+pub fn init(on: On) {
+    ON.set(Some(on));
+    // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
+    unsafe {
+        PREVIOUS_UTILITY.set(pg_sys::ProcessUtility_hook);
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+        PREVIOUS_START.set(pg_sys::ExecutorStart_hook);
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+    }
+}
+
+/// Asks or tells, where the extension is installed; an error is raised.
+fn tell(what: impl FnOnce(&On) -> Result<(), Error>) {
+    if spi::schema().is_some()
+        && let Some(on) = ON.get()
+        && let Err(error) = what(&on)
+    {
+        error.raise();
+    }
+}
+
+#[pg_guard]
+#[allow(clippy::too_many_arguments)]
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    params: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    dest: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: the server passes a statement that is valid for the call. What is needed of it after
+    // the call is read before: a COMMIT inside may free it.
+    let changes = unsafe {
+        let node = (*statement).utilityStmt;
+        shared_role::check(node);
+        leftovers::check(node);
+        changes::of(node)
+    };
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: the arguments are passed on as they came, to the hook that was there before or to the
+    // server's own function.
+    unsafe {
+        match PREVIOUS_UTILITY.get() {
+            Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                previous(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    params,
+                    environment,
+                    dest,
+                    completion,
+                )
+            }),
+            None => pg_sys::standard_ProcessUtility(
+                statement,
+                query,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                dest,
+                completion,
+            ),
+        }
+    }
+    if !changes.is_empty() && xact::running() && spi::schema().is_some() {
+        changes::follow(&changes);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    // SAFETY: the executor passes a planned query.
+    unsafe { leftovers::check_query((*query).plannedstmt) };
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: passed on to the hook that was there before, or to the server's own function.
+    unsafe {
+        match PREVIOUS_START.get() {
+            Some(previous) => {
+                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query, flags));
+            }
+            None => pg_sys::standard_ExecutorStart(query, flags),
+        }
+    }
+}

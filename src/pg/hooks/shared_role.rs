@@ -1,0 +1,54 @@
+//! What a role that many tenants share does not do, whatever it was granted: alter itself, which all
+//! its sessions would feel, and reach past row security.
+
+use pgrx::pg_sys;
+
+use super::tell;
+use crate::error::Error;
+use crate::pg::nodes::{Name, each};
+use crate::pg::{role, xact};
+
+/// Raises an error if the statement is not for such a role and the current one is.
+///
+/// # Safety
+/// `node` is a statement.
+pub unsafe fn check(node: *mut pg_sys::Node) {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells which statement it is.
+    unsafe {
+        match (*node).type_ {
+            T_AlterRoleStmt | T_AlterRoleSetStmt if shared_role() => Error::SharedRole.raise(),
+            // protect() takes these privileges away; a later GRANT ALL must not bring them back.
+            T_TruncateStmt if shared_role() => {
+                let truncate = node.cast::<pg_sys::TruncateStmt>();
+                each((*truncate).relations, |table| {
+                    refuse_if_protected(&Name::copy(table.cast()), "TRUNCATE");
+                });
+            }
+            T_CreateTrigStmt if shared_role() => {
+                let trigger = node.cast::<pg_sys::CreateTrigStmt>();
+                refuse_if_protected(&Name::copy((*trigger).relation), "CREATE TRIGGER");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn refuse_if_protected(name: &Name, command: &'static str) {
+    let Some(table) = name.oid() else { return };
+    tell(|on| {
+        if (on.protected)(table)? {
+            return Err(Error::NotOnProtected(command));
+        }
+        Ok(())
+    });
+}
+
+/// Sessions of many tenants run as a role that was granted tenancy_app and nothing above it. Roles
+/// are the cluster's, so this holds in databases without the extension too.
+fn shared_role() -> bool {
+    xact::running()
+        && role::is_member(c"tenancy_app")
+        && !role::is_superuser()
+        && !role::is_member(c"tenancy_admin")
+}
