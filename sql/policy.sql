@@ -62,11 +62,24 @@ CROSS JOIN LATERAL (
         pg_catalog.count(*) FILTER (WHERE m.oid <> c.oid)::integer AS partitions,
         pg_catalog.bool_and(
             m.relrowsecurity AND m.relforcerowsecurity
-            AND EXISTS (SELECT FROM pg_catalog.pg_policy p
-                        WHERE p.polrelid = m.oid AND p.polname = 'tenancy_access' AND p.polpermissive AND p.polcmd = '*')
-            AND EXISTS (SELECT FROM pg_catalog.pg_policy p
-                        WHERE p.polrelid = m.oid AND p.polname = 'tenancy_guard' AND NOT p.polpermissive AND p.polcmd = '*'
-                          AND p.polroles = '{0}'::oid[])
+            AND (SELECT pg_catalog.count(*) = 4
+                 FROM pg_catalog.pg_policy p
+                 CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using,
+                                            pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS checks) e
+                 WHERE p.polrelid = m.oid AND p.polroles = '{0}'::oid[]
+                   AND CASE p.polname
+                           WHEN 'tenancy_access' THEN p.polpermissive AND p.polcmd = '*'
+                               AND e.using ~ $$^\(?(tenancy\.)?can(_see)?\('data:read'$$ AND e.checks ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                           WHEN 'tenancy_guard' THEN NOT p.polpermissive AND p.polcmd = '*'
+                               AND e.using ~ $$^\(?(tenancy\.)?can(_see)?\('data:read'$$ AND e.checks ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                           WHEN 'tenancy_guard_update' THEN NOT p.polpermissive AND p.polcmd = 'w'
+                               AND e.using ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                           WHEN 'tenancy_guard_delete' THEN NOT p.polpermissive AND p.polcmd = 'd'
+                               AND e.using ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                           ELSE false
+                       END)
+            AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
+                            WHERE i.inhrelid = m.oid AND m.oid = c.oid)
         ) AS isolated
     FROM tree t JOIN pg_catalog.pg_class m ON m.oid = t.oid
 ) live;

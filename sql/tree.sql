@@ -145,6 +145,7 @@ CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.scopes FOR EACH STATEMEN
     EXECUTE FUNCTION tenancy._changed('false');
 -- Also where session_replication_role is replica: what is applied there is as true.
 ALTER TABLE tenancy.scopes
+    ENABLE ALWAYS TRIGGER restore_seed,
     ENABLE ALWAYS TRIGGER access_added,
     ENABLE ALWAYS TRIGGER access_returned,
     ENABLE ALWAYS TRIGGER access_changed,
@@ -174,8 +175,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
             HINT = 'Such as {"plan": "pro"}.';
     END IF;
-    -- The parent's place must not change under the new child.
-    SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR SHARE;
+    -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
+    SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('scope "%s" does not exist', parent),
             HINT = 'A scope is named by its id or its slug, and must be visible to you.';
@@ -310,7 +311,7 @@ DECLARE
     now_is record;
     broken text;
 BEGIN
-    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR UPDATE;
+    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR NO KEY UPDATE;
     IF NOT FOUND THEN
         PERFORM tenancy._no_such_scope(scope);
     END IF;

@@ -51,9 +51,6 @@ pub enum Error {
     /// A managed role tried to reach past row security.
     #[error("permission denied: {0} on a protected table")]
     NotOnProtected(&'static str),
-    /// A cursor or a temporary table that another principal left in the session.
-    #[error("what another principal left in this session cannot be used")]
-    Leftover,
     /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
     #[error("maintenance is for a session whose own role is granted tenancy_admin")]
     MaintenanceForOthers,
@@ -117,7 +114,6 @@ impl Error {
             | Self::Widened
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
-            | Self::Leftover
             | Self::NotOnProtected(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
@@ -188,10 +184,6 @@ impl Error {
             Self::NotOnProtected(_) => {
                 "It would reach every tenant's rows, whatever was granted to a role that is granted \
                  tenancy_app."
-            }
-            Self::Leftover => {
-                "Cursors WITH HOLD and temporary tables are for the principal that made them: take its \
-                 context first. If a temporary table has the name of yours, name yours with its schema."
             }
             Self::MaintenanceForOthers => {
                 "It lasts for the transaction, so a SECURITY DEFINER function would hand all tenants' \

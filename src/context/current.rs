@@ -7,6 +7,7 @@ use tenancy_core::tenants::{Tenant, TenantSet};
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
 
+use super::leftovers::{Busy, Stay};
 use super::plans::{self, Form};
 use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
@@ -47,10 +48,16 @@ impl Current {
     pub fn form(&self) -> Form {
         match (self.who, &self.tenant) {
             (Who::Maintenance, _) => Form::Open,
-            (Who::Nobody, _) => Form::Fleet,
             // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
             (Who::User(_), Some(_)) if !self.fleet => Form::Single,
             (Who::User(_), _) => Form::Fleet,
+        }
+    }
+
+    fn stay(&self) -> Stay {
+        match (self.who, self.lifetime) {
+            (Who::Maintenance, _) | (_, Lifetime::Session) => Stay::Session,
+            (Who::User(_), Lifetime::Transaction) => Stay::Transaction,
         }
     }
 
@@ -96,6 +103,7 @@ pub fn end_transaction() {
 }
 
 fn resolve() -> Result<Option<Current>, Error> {
+    let _busy = Busy::begin();
     drop_stale();
     let token = guc::token().filter(guc::bound_here);
     let ticket = guc::ticket();
@@ -111,7 +119,7 @@ fn resolve() -> Result<Option<Current>, Error> {
         (None, Some(ticket)) => from_ticket(ticket)?,
         (None, None) => return Ok(None),
     };
-    leftovers::enter(found.who)?;
+    leftovers::enter(found.who, found.stay())?;
     plans::enter(found.form());
     if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
         let over_another = ticket.is_some() || guc::session_context_possible();

@@ -1,72 +1,93 @@
-//! One transaction holds one principal; and what a principal made in the session (cursors WITH HOLD,
-//! temporary tables, sequence values) is its own: the next principal finds none of it, and whoever
-//! has no context cannot touch it. Nobody counts as a principal too: a temporary table that was made
-//! without a context could stand in the way of a table that the next one means.
+//! One transaction holds one principal; and nothing that a principal made in the session reaches the
+//! next one, or somebody without a context: no cursor WITH HOLD, no temporary table, no currval().
+//!
+//! A context that ends with its transaction begins in a clean session and leaves a clean one: a pooled
+//! connection goes to anybody, and what anybody left there (a temporary table in the place of another,
+//! a function, a type) would run with the context of the next. A session context keeps what it made
+//! until it is released or another principal comes. Maintenance keeps everything.
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::{hooks, session, spi, xact};
+use crate::pg::{guc, hooks, session, spi, xact};
 
 use super::current::current;
 use super::principal::Who;
 
+/// How long what a context makes in the session may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until another principal comes.
+    Session,
+    /// Until the transaction ends.
+    Transaction,
+}
+
 /// The principal of the current transaction.
-static HERE: BackendCell<Option<Who>> = BackendCell::new(None);
-/// The principal that what is left in the session belongs to.
+static HERE: BackendCell<Option<(Who, Stay)>> = BackendCell::new(None);
+/// The last principal that had a session context.
 static LAST: BackendCell<Option<Who>> = BackendCell::new(None);
-/// The savepoint in which this transaction cleared away, and whose leftovers they were: dropping a
-/// table is undone with its savepoint.
-static CLEARED: BackendCell<Option<(u32, Who)>> = BackendCell::new(None);
+/// The savepoint in which this transaction cleared away, and who was last then: dropping a table is
+/// undone with its savepoint.
+static CLEARED: BackendCell<Option<(u32, Option<Who>)>> = BackendCell::new(None);
+/// What this transaction had cleared away is back.
+static UNDONE: BackendCell<bool> = BackendCell::new(false);
+/// How many [`Busy`] are alive.
+static BUSY: BackendCell<u32> = BackendCell::new(0);
 /// The savepoint in which this transaction narrowed its context.
 static NARROWED: BackendCell<Option<u32>> = BackendCell::new(None);
 
 /// An error if this transaction already has another principal.
 pub fn check(who: Who) -> Result<(), Error> {
     match HERE.get() {
-        Some(here) if here != who => Err(Error::Rebound),
+        Some((here, _)) if here != who => Err(Error::Rebound),
         _ => Ok(()),
     }
 }
 
 /// The context of `who` begins, or goes on.
-pub fn enter(who: Who) -> Result<(), Error> {
+pub fn enter(who: Who, stay: Stay) -> Result<(), Error> {
     check(who)?;
+    let first = HERE.get().is_none();
     if session::parallel_leader().is_none() {
-        pass_to(who)?;
+        let last = LAST.get();
+        let another = last.is_some_and(|last| last != who);
+        if another || UNDONE.get() || (first && stay == Stay::Transaction) {
+            clear_away()?;
+            UNDONE.set(false);
+            CLEARED.set(Some((xact::savepoint(), last)));
+        }
+        LAST.set((stay == Stay::Session).then_some(who));
     }
-    HERE.set(Some(who));
+    if first {
+        HERE.set(Some((who, stay)));
+    }
     Ok(())
 }
 
-/// Something that was left in the session is about to be read or written.
-pub fn touch() -> Result<(), Error> {
-    let Some(last) = LAST.get() else {
-        return Ok(());
-    };
-    // Whoever comes by a ticket comes now, and what was left goes: too late for this statement.
-    let who = current()?.map_or(Who::Nobody, |now| now.who);
-    if who == last {
-        Ok(())
-    } else {
-        Err(Error::Leftover)
+/// A statement is about to run in a session where something was left: whoever comes by a ticket
+/// comes now, and not when the statement is already under way.
+pub fn before_statement() -> Result<(), Error> {
+    if BUSY.get() == 0 && HERE.get().is_none() && guc::has_ticket() && !xact::parallel() {
+        current()?;
     }
-}
-
-/// Something is about to be made that stays in the session.
-pub fn make() -> Result<(), Error> {
-    match (LAST.get(), current()?) {
-        (Some(_), None) => pass_to(Who::Nobody),
-        _ => Ok(()),
-    }
-}
-
-fn pass_to(who: Who) -> Result<(), Error> {
-    if let Some(last) = LAST.get().filter(|last| *last != who) {
-        clear_away()?;
-        CLEARED.set(Some((xact::savepoint(), last)));
-    }
-    LAST.set(Some(who));
     Ok(())
+}
+
+/// Alive while tenancy runs queries of its own, which are no statement of anybody's.
+pub struct Busy;
+
+impl Busy {
+    /// Until the value is dropped, also by an error.
+    pub fn begin() -> Self {
+        BUSY.set(BUSY.get() + 1);
+        Self
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.set(BUSY.get().saturating_sub(1));
+    }
 }
 
 /// The context was narrowed.
@@ -81,12 +102,32 @@ pub fn is_narrowed() -> bool {
     NARROWED.get().is_some()
 }
 
+/// The session's context is released.
+pub fn released() -> Result<(), Error> {
+    if LAST.get().is_some() {
+        clear_away()
+    } else {
+        Ok(())
+    }
+}
+
+/// The transaction is about to commit.
+pub fn before_commit() -> Result<(), Error> {
+    let passing = match HERE.get() {
+        Some((_, stay)) => stay == Stay::Transaction,
+        None => guc::has_ticket(),
+    };
+    if passing { clear_away() } else { Ok(()) }
+}
+
 /// The transaction is over.
 pub fn end_transaction(committed: bool) {
     if let (false, Some((_, last))) = (committed, CLEARED.get()) {
-        LAST.set(Some(last));
+        LAST.set(last);
+        hooks::note_leftovers();
     }
     CLEARED.set(None);
+    UNDONE.set(false);
     NARROWED.set(None);
     HERE.set(None);
 }
@@ -96,9 +137,10 @@ pub fn abort_savepoint(savepoint: u32) {
     if let Some((cleared, last)) = CLEARED.get()
         && cleared >= savepoint
     {
-        LAST.set(Some(last));
+        LAST.set(last);
         CLEARED.set(None);
-        // The same principal may go on, and then clears away again.
+        UNDONE.set(true);
+        hooks::note_leftovers();
         xact::new_generation();
     }
     if NARROWED.get().is_some_and(|at| at >= savepoint) {
@@ -107,7 +149,8 @@ pub fn abort_savepoint(savepoint: u32) {
 }
 
 fn clear_away() -> Result<(), Error> {
-    if hooks::held_cursor_was_declared() {
+    let _busy = Busy::begin();
+    if hooks::take_held_cursors() {
         let held = spi::read(
             "SELECT name FROM pg_catalog.pg_cursors WHERE is_holdable",
             &[],
@@ -121,6 +164,9 @@ fn clear_away() -> Result<(), Error> {
             session::close_cursor(&name)?;
         }
     }
-    session::forget_temporary();
+    if hooks::take_leftovers() {
+        session::drop_temporary();
+    }
+    session::forget_sequences();
     Ok(())
 }

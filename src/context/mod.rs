@@ -23,12 +23,13 @@ pub mod tickets;
 
 pub use current::{Current, current};
 
-pub use leftovers::{make as make_leftover, touch as touch_leftover};
+pub use leftovers::before_statement;
 
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed);
     crate::pg::xact::init(crate::pg::xact::OnEnd {
+        before_commit: leftovers::before_commit,
         transaction: |committed| {
             current::end_transaction();
             leftovers::end_transaction(committed);

@@ -53,15 +53,17 @@ fn select_project(
 
 /// Leaves the context, the session's too, and the ticket. As with any setting, a ROLLBACK undoes it.
 #[pg_extern(sql = false)]
-fn release() {
+fn release() -> Result<(), ErrorReport> {
+    leftovers::released()?;
     guc::clear();
+    Ok(())
 }
 
 fn required() -> Result<Rc<Current>, Error> {
     let now = current::required()?;
     match now.who {
         Who::User(_) => Ok(now),
-        Who::Maintenance | Who::Nobody => Err(Error::AllTenants),
+        Who::Maintenance => Err(Error::AllTenants),
     }
 }
 

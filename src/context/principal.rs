@@ -8,8 +8,6 @@ use uuid::Uuid;
 pub enum Who {
     /// A user.
     User(Uuid),
-    /// No one: without a context.
-    Nobody,
     /// An administrator who touches all rows.
     Maintenance,
 }

@@ -16,7 +16,7 @@ use crate::error::ErrorReport;
 fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|now| match now.who {
         Who::User(user) => Some(pg_uuid(user)),
-        Who::Maintenance | Who::Nobody => None,
+        Who::Maintenance => None,
     }))
 }
 
@@ -66,11 +66,11 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
     Ok(Some(pgrx::JsonB(json!({
         "kind": match now.who {
             Who::Maintenance => "maintenance",
-            Who::User(_) | Who::Nobody => "principal",
+            Who::User(_) => "principal",
         },
         "user_id": match now.who {
             Who::User(user) => Some(text(user)),
-            Who::Maintenance | Who::Nobody => None,
+            Who::Maintenance => None,
         },
         "tenant_id": now.tenant.as_ref().map(|tenant| text(tenant.id)),
         "partner_id": now.access.as_ref().and_then(|access| access.partner).map(text),

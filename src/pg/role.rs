@@ -16,10 +16,22 @@ pub fn bypasses_row_security() -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(current()) }
 }
 
+/// The role that logged in.
+pub fn session() -> pg_sys::Oid {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// True inside a SECURITY DEFINER function, and where tenancy runs as its owner.
+pub fn in_definer_function() -> bool {
+    // SAFETY: reads statics of the server.
+    unsafe { pg_sys::GetUserId() != pg_sys::GetOuterUserId() }
+}
+
 /// True for a superuser.
-pub fn is_superuser() -> bool {
+pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    unsafe { pg_sys::superuser_arg(current()) }
+    unsafe { pg_sys::superuser_arg(role) }
 }
 
 /// True when the current role holds the rights of the named role (superusers hold all).
@@ -41,12 +53,12 @@ pub fn outer_has_role(name: &CStr) -> bool {
     }
 }
 
-/// True when the current role was granted the named role; being superuser does not count.
-pub fn is_member(name: &CStr) -> bool {
+/// True when a role was granted the named role; being superuser does not count.
+pub fn is_member_of(member: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
     unsafe {
         let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::is_member_of_role_nosuper(current(), role)
+        role != pg_sys::Oid::INVALID && pg_sys::is_member_of_role_nosuper(member, role)
     }
 }
 

@@ -34,15 +34,19 @@ pub fn parallel_leader() -> Option<i32> {
     }
 }
 
-/// Drops temporary tables, and forgets sequence values: what a session keeps of its last principal
-/// beside cursors.
-pub fn forget_temporary() {
-    // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
+/// Drops temporary tables and whatever else is in the session's temporary schema.
+pub fn drop_temporary() {
+    if has_temporary() {
+        // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
+        unsafe { pg_sys::ResetTempTableNamespace() };
+    }
+}
+
+/// Forgets currval() and lastval().
+pub fn forget_sequences() {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: frees the backend's own cache.
     unsafe {
-        if has_temporary() {
-            pg_sys::ResetTempTableNamespace();
-        }
-        #[allow(ffi_unwind_calls)] // inside the boundary
         pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
     }
 }

@@ -6,10 +6,13 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
+use crate::error::Error;
 
 /// What the context module does when something ends.
 #[derive(Clone, Copy)]
 pub struct OnEnd {
+    /// The transaction is about to commit, and can still run queries.
+    pub before_commit: fn() -> Result<(), Error>,
     /// The transaction ended; true when it committed (or was prepared).
     pub transaction: fn(bool),
     /// A savepoint, and everything begun after it, was rolled back.
@@ -85,6 +88,14 @@ pub fn may_write_aside() -> bool {
 #[pg_guard]
 unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
+    if event == XACT_EVENT_PRE_COMMIT {
+        if let Some(on_end) = ON_END.get()
+            && let Err(error) = (on_end.before_commit)()
+        {
+            error.raise();
+        }
+        return;
+    }
     let committed = match event {
         XACT_EVENT_COMMIT | XACT_EVENT_PARALLEL_COMMIT | XACT_EVENT_PREPARE => true,
         XACT_EVENT_ABORT | XACT_EVENT_PARALLEL_ABORT => false,

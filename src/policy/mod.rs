@@ -17,8 +17,7 @@ mod registry;
 /// Called once, when the library is loaded.
 pub fn init() {
     crate::pg::hooks::init(crate::pg::hooks::On {
-        touch: crate::context::touch_leftover,
-        make: crate::context::make_leftover,
+        statement: crate::context::before_statement,
         child: protect::protect_children,
         protected: |table| Ok(registry::above(table)?.is_some()),
         rename: registry::rename_column,

@@ -211,10 +211,14 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
 }
 
 /// After a table got a partition or a child: isolates it, if the table is protected. Does nothing,
-/// at the price of one indexed look-up, if it is not.
+/// at the price of two look-ups, if it is not. Refuses a protected
+/// table under a parent that is not.
 pub fn protect_children(parent: pg_sys::Oid) -> Result<(), Error> {
     if let Some(root) = registry::above(parent)? {
         isolate_children(root, false)?;
+    } else if let Some(table) = registry::below(parent)? {
+        // Through its new parent, which has no policy, everybody would read it.
+        return Err(Error::Refused(Refusal::UnprotectedParent { table }));
     }
     Ok(())
 }

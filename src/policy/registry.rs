@@ -83,6 +83,22 @@ pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
     )
 }
 
+/// The name of a protected table among a table's parts, if there is one.
+pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
+    spi::read(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
+             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         SELECT r.relation::text FROM tree t JOIN tenancy.protected_table_registry r ON r.relation = t.oid \
+         LIMIT 1",
+        &[table.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?),
+            None => Ok(None),
+        },
+    )
+}
+
 /// The records of a table's parts, whether they were made with it or stood for themselves before.
 pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
     spi::read(

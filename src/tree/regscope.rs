@@ -43,7 +43,10 @@ fn find(text: &str) -> Result<Uuid, Error> {
              SELECT id, level, path, 1 FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
              UNION ALL \
              SELECT c.id, c.level, c.path, step.n + 1 \
-             FROM step JOIN tenancy.scopes c ON c.parent_id = step.id AND c.slug = ($1)[step.n + 1]) \
+             FROM step CROSS JOIN LATERAL (\
+                 SELECT s.id, s.level, s.path FROM tenancy.scopes s \
+                 WHERE s.parent_id = step.id AND s.slug = ($1)[step.n + 1] OFFSET 0) c \
+             WHERE step.n < cardinality($1)) \
          SELECT id, level FROM step \
          WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2) \
          ORDER BY array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
@@ -65,7 +68,7 @@ fn find(text: &str) -> Result<Uuid, Error> {
     // A tenant's slug is taken before a user's: a user's means something within its parent only.
     match found.as_slice() {
         [] => Err(no_such()),
-        [first, second] if first.level == second.level => {
+        [first, second] if second.level != "user" || first.level == "user" => {
             Err(Error::AmbiguousSlug(text.chars().take(80).collect()))
         }
         [first, ..] => Ok(first.id),

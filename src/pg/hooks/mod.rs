@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
+//! | `truncate` | TRUNCATE, also by CASCADE |
 //! | `changes` | new partitions and children, renamed columns |
 
 mod changes;
 mod leftovers;
 mod shared_role;
+mod truncate;
 
 use std::ffi::c_char;
 
@@ -19,7 +21,7 @@ use super::cell::BackendCell;
 use super::{spi, xact};
 use crate::error::Error;
 
-pub use leftovers::held_cursor_was_declared;
+pub use leftovers::{note_leftovers, take_held_cursors, take_leftovers};
 
 static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
@@ -30,10 +32,8 @@ static ON: BackendCell<Option<On>> = BackendCell::new(None);
 pub struct On {
     /// A table got a partition or a child.
     pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
-    /// Something left in the session is about to be used.
-    pub touch: fn() -> Result<(), Error>,
-    /// Something that stays in the session is about to be made.
-    pub make: fn() -> Result<(), Error>,
+    /// A statement is about to run, where something may have been left in the session.
+    pub statement: fn() -> Result<(), Error>,
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A table's column was renamed.
@@ -49,6 +49,7 @@ pub fn init(on: On) {
         pg_sys::ProcessUtility_hook = Some(process_utility);
         PREVIOUS_START.set(pg_sys::ExecutorStart_hook);
         pg_sys::ExecutorStart_hook = Some(executor_start);
+        truncate::init();
     }
 }
 
@@ -118,8 +119,7 @@ unsafe extern "C-unwind" fn process_utility(
 
 #[pg_guard]
 unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
-    // SAFETY: the executor passes a planned query.
-    unsafe { leftovers::check_query((*query).plannedstmt) };
+    leftovers::check_query();
     #[allow(ffi_unwind_calls)] // inside the boundary
     // SAFETY: passed on to the hook that was there before, or to the server's own function.
     unsafe {

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 
 use super::tell;
 use crate::error::Error;
-use crate::pg::nodes::{Name, each};
+use crate::pg::nodes::Name;
 use crate::pg::{role, xact};
 
 /// Raises an error if the statement is not for such a role and the current one is.
@@ -18,13 +18,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     unsafe {
         match (*node).type_ {
             T_AlterRoleStmt | T_AlterRoleSetStmt if shared_role() => Error::SharedRole.raise(),
-            // protect() takes these privileges away; a later GRANT ALL must not bring them back.
-            T_TruncateStmt if shared_role() => {
-                let truncate = node.cast::<pg_sys::TruncateStmt>();
-                each((*truncate).relations, |table| {
-                    refuse_if_protected(&Name::copy(table.cast()), "TRUNCATE");
-                });
-            }
+            // protect() takes this privilege away; a later GRANT ALL must not bring it back.
             T_CreateTrigStmt if shared_role() => {
                 let trigger = node.cast::<pg_sys::CreateTrigStmt>();
                 refuse_if_protected(&Name::copy((*trigger).relation), "CREATE TRIGGER");
@@ -35,7 +29,13 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
 }
 
 fn refuse_if_protected(name: &Name, command: &'static str) {
-    let Some(table) = name.oid() else { return };
+    if let Some(table) = name.oid() {
+        refuse_on(table, command);
+    }
+}
+
+/// Raises an error if a table is protected.
+pub fn refuse_on(table: pg_sys::Oid, command: &'static str) {
     tell(|on| {
         if (on.protected)(table)? {
             return Err(Error::NotOnProtected(command));
@@ -44,11 +44,15 @@ fn refuse_if_protected(name: &Name, command: &'static str) {
     });
 }
 
-/// Sessions of many tenants run as a role that was granted tenancy_app and nothing above it. Roles
-/// are the cluster's, so this holds in databases without the extension too.
-fn shared_role() -> bool {
+/// Sessions of many tenants log in, or run, as a role that was granted tenancy_app and nothing above
+/// it. Roles are the cluster's, so this holds in databases without the extension too. What a SECURITY
+/// DEFINER function does is its owner's.
+pub fn shared_role() -> bool {
     xact::running()
-        && role::is_member(c"tenancy_app")
-        && !role::is_superuser()
-        && !role::is_member(c"tenancy_admin")
+        && !role::in_definer_function()
+        && [role::session(), role::current()].into_iter().any(|role| {
+            role::is_member_of(role, c"tenancy_app")
+                && !role::is_member_of(role, c"tenancy_admin")
+                && !role::is_superuser_role(role)
+        })
 }

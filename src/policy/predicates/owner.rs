@@ -32,7 +32,7 @@ fn owns(call: &Call) -> Outcome {
         owner = find_owner()?;
     }
     match owner.who {
-        None | Some(Who::Nobody) => yes(false),
+        None => yes(false),
         Some(Who::Maintenance) => yes(true),
         Some(Who::User(_)) if call.is_null(0) => Ok(Answer::Null),
         Some(Who::User(user)) => yes(user.as_bytes() == call.uuid(0)),

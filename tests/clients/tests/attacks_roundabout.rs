@@ -77,6 +77,13 @@ fn d2_27_28_a_later_grant_of_everything_opens_nothing() {
         .run("GRANT ALL ON ALL TABLES IN SCHEMA app TO tenancy_app; GRANT CREATE ON SCHEMA app TO tenancy_app");
     let mut app = world.begin("alice");
     app.fails_inside("TRUNCATE app.notes").code("42501");
+    app.run("COMMIT");
+    world
+        .db
+        .admin()
+        .run("CREATE TABLE app.cat (id uuid PRIMARY KEY); GRANT ALL ON app.cat TO tenancy_app; ALTER TABLE app.notes ADD cat uuid REFERENCES app.cat");
+    app.begin(world.key("alice"));
+    app.fails_inside("TRUNCATE app.cat CASCADE").code("42501");
     app.run(
         "CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     );
@@ -105,6 +112,23 @@ fn a_backfill_runs_the_owners_triggers_as_the_owner() {
         admin.text("SELECT count(*) > 0 AND bool_and(NOT super) FROM app.seen"),
         "t"
     );
+}
+
+/// What is protected by itself would be read through a parent that has no policy.
+#[test]
+fn d2_19_a_protected_table_does_not_go_under_an_unprotected_parent() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    owner.run("CREATE TABLE app.part (id int, tenant_id uuid NOT NULL, at int NOT NULL)");
+    owner.run("SELECT tenancy.protect('app.part')");
+    owner.run("CREATE TABLE app.whole (id int, tenant_id uuid NOT NULL, at int NOT NULL) PARTITION BY RANGE (at)");
+    owner
+        .fails("ALTER TABLE app.whole ATTACH PARTITION app.part FOR VALUES FROM (0) TO (10)")
+        .code("22023");
+    owner.run("CREATE TABLE app.parent (id int, tenant_id uuid NOT NULL, at int NOT NULL)");
+    owner
+        .fails("ALTER TABLE app.part INHERIT app.parent")
+        .code("22023");
 }
 
 /// Logical apply and some restores run with session_replication_role = replica, where ordinary

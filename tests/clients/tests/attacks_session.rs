@@ -15,11 +15,53 @@ fn d2_17_a_holdable_cursor_does_not_cross_to_the_next_principal() {
     app.fails("FETCH ALL FROM held").code("34000");
     app.run("ROLLBACK");
     assert_eq!(app.number("SELECT count(*) FROM pg_cursors"), 0);
-    // One's own stays.
-    app.begin(world.key("bob"))
-        .run("DECLARE mine CURSOR WITH HOLD FOR SELECT body FROM app.notes; COMMIT");
-    app.begin(world.key("bob"));
-    assert_eq!(app.texts("FETCH ALL FROM mine").len(), 5);
+    // A session context keeps its own, until it is released.
+    app.run("COMMIT").login_session(world.key("bob"));
+    app.run("BEGIN; DECLARE mine CURSOR WITH HOLD FOR SELECT body FROM app.notes; COMMIT");
+    assert_eq!(app.texts("FETCH 2 FROM mine").len(), 2);
+    app.run("SELECT tenancy.release()");
+    app.fails("FETCH ALL FROM mine").code("34000");
+}
+
+/// Functions fetch without any statement that a hook sees.
+#[test]
+fn d2_17_a_holdable_cursor_is_gone_for_functions_too() {
+    let world = World::new();
+    let mut app = world.begin("alice");
+    app.run("DECLARE held CURSOR WITH HOLD FOR SELECT body FROM app.notes; COMMIT");
+    app.fails("SELECT cursor_to_xml('held', 10, false, true, '')")
+        .code("34000");
+    app.fails("DO $$ DECLARE c refcursor := 'held'; r record; BEGIN FETCH c INTO r; RAISE NOTICE '%', r; END $$")
+        .code("34000");
+}
+
+/// What was planted in the temporary schema would run with the next one's context.
+#[test]
+fn d2_14_what_was_planted_without_a_context_is_gone_with_one() {
+    let world = World::new();
+    let plant = "CREATE TEMP TABLE IF NOT EXISTS notes (body text);
+         CREATE OR REPLACE FUNCTION pg_temp.spy() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE NOTICE '%', (SELECT string_agg(body, ',') FROM app.notes); RETURN NEW; END $$;
+         CREATE TRIGGER t BEFORE INSERT ON pg_temp.notes FOR EACH ROW EXECUTE FUNCTION pg_temp.spy();
+         CREATE DOMAIN pg_temp.email AS text CHECK (VALUE <> '')";
+    let mut app = world.db.app();
+    for user in ["alice", "bob"] {
+        app.run(plant);
+        app.begin(world.key(user));
+        app.fails_inside("INSERT INTO pg_temp.notes VALUES ('x')")
+            .code("42P01");
+        app.fails_inside("SELECT 'a'::pg_temp.email").code("42704");
+        app.run("COMMIT");
+    }
+    // By a ticket the statement that would have met it fails, and the next ones are clean.
+    app.run(plant);
+    app.run(&format!(
+        "SET tenancy.ticket = '{}'",
+        world.ticket("alice", "5 minutes")
+    ));
+    assert_eq!(app.number(COUNT), 3);
+    app.fails("INSERT INTO pg_temp.notes VALUES ('x')")
+        .code("42P01");
 }
 
 #[test]
@@ -77,9 +119,11 @@ fn d2_18_temporary_tables_and_sequences_do_not_cross() {
         .run("CREATE SEQUENCE app.counter; GRANT USAGE ON SEQUENCE app.counter TO tenancy_app");
     let mut app = world.begin("alice");
     app.run("CREATE TEMP TABLE kept AS SELECT * FROM app.notes; SELECT nextval('app.counter'), lastval(); COMMIT");
-    app.begin(world.key("alice"));
+    app.fails("SELECT count(*) FROM kept").code("42P01");
+    app.login_session(world.key("alice"));
+    app.run("CREATE TEMP TABLE kept AS SELECT * FROM app.notes; SELECT nextval('app.counter')");
     assert_eq!(app.number("SELECT count(*) FROM kept"), 3);
-    app.run("COMMIT").begin(world.key("bob"));
+    app.begin(world.key("bob"));
     app.fails_inside("SELECT * FROM kept").code("42P01");
     app.fails_inside("SELECT currval('app.counter')")
         .code("55000");

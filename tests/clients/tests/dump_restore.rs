@@ -97,7 +97,11 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
                 .arg(file),
         );
     } else {
-        succeed(command.args(["--exit-on-error", "-d", database]).arg(file));
+        succeed(
+            command
+                .args(["--exit-on-error", "--jobs=4", "-d", database])
+                .arg(file),
+        );
     }
 }
 

@@ -67,6 +67,8 @@ ROLLBACK;
 \c - adm_r
 SELECT id AS beta FROM tenancy.tenants WHERE slug = 'beta' \gset
 \c - app_r
+BEGIN;
+SELECT slug(tenancy.authenticate(:'gina'));
 CREATE FUNCTION pg_temp.answer(scope uuid) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     hint text;
@@ -78,8 +80,6 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || replace(SQLERRM, scope::text, '<id>') || ' ' || hint;
 END
 $$;
-BEGIN;
-SELECT slug(tenancy.authenticate(:'gina'));
 SELECT pg_temp.answer(:'beta') = pg_temp.answer('00000000-0000-7000-8000-0000000000ff') AS same, pg_temp.answer(:'beta');
 ROLLBACK;
 

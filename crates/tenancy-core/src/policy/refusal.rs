@@ -71,6 +71,8 @@ pub enum Refusal {
     PartOf { table: String, root: String },
     #[error("{table} is not protected")]
     NotProtected { table: String },
+    #[error("{table} is protected, and its new parent is not")]
+    UnprotectedParent { table: String },
     #[error("the record of the protection of {table} cannot be read: {reason}")]
     BadRecord { table: String, reason: String },
 }
@@ -92,7 +94,8 @@ impl Refusal {
             Self::Different { .. } => "42710",
             Self::NotProtected { .. } => "42704",
             Self::BadRecord { .. } => "XX000",
-            Self::Part { .. }
+            Self::UnprotectedParent { .. }
+            | Self::Part { .. }
             | Self::PartOf { .. }
             | Self::NoColumn { .. }
             | Self::NoSuchColumn { .. }
@@ -137,6 +140,9 @@ impl Refusal {
             }
             Self::NotATable { .. } => "Name an ordinary or a partitioned table.".into(),
             Self::Part { root, .. } => format!("Protect {root}: its parts are isolated with it."),
+            Self::UnprotectedParent { .. } => {
+                "Its rows would be read through the parent: protect the parent first.".into()
+            }
             Self::PartOf { root, .. } => format!("Unprotect {root}, or detach this part of it first."),
             Self::NoColumn { .. } => {
                 "Name the column that holds the tenant with tenant_column, or have one made: add_column => true.".into()
