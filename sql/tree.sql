@@ -58,6 +58,7 @@ CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
 CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id)
     WHERE level IN ('project', 'user');
 CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
+CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
 COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications reference scopes(id)';
 COMMENT ON COLUMN tenancy.scopes.path IS 'the ids from the platform down to this scope';
@@ -128,13 +129,29 @@ CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
     FOR EACH ROW EXECUTE FUNCTION tenancy._check_place();
 
+CREATE FUNCTION tenancy._is_recent(id uuid) RETURNS boolean
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_is_recent_wrapper';
+REVOKE ALL ON FUNCTION tenancy._is_recent(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._is_recent(uuid) IS 'internal: whether backends find a new tenant of this id by themselves';
+
+-- A tenant that is new makes backends look whether it is their fleet's; one that comes back, read everything again.
+CREATE FUNCTION tenancy._tenant_added() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._invalidate(tenancy._is_recent(NEW.id));
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._tenant_added() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on tenants that become active';
+
 -- What can change somebody's cached answer, and whose.
 CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
-    EXECUTE FUNCTION tenancy._changed('true');
+    EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND OLD.status <> 'active' AND NEW.status = 'active')
-    EXECUTE FUNCTION tenancy._changed('true');
+    EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN ((OLD.status = 'active' AND NEW.status <> 'active')
           OR OLD.path <> NEW.path OR OLD.level <> NEW.level OR OLD.external_id IS DISTINCT FROM NEW.external_id)

@@ -13,32 +13,64 @@ use crate::error::Error;
 /// must not grow without bound.
 const MOST_BYTES: usize = 64 << 20;
 
+struct Known {
+    access: Rc<Access>,
+    /// False when a tenant was added somewhere since, maybe to this fleet.
+    complete: bool,
+}
+
 thread_local! {
-    static RESOLVED: RefCell<(HashMap<Uuid, Rc<Access>>, usize)> = RefCell::default();
+    static RESOLVED: RefCell<(HashMap<Uuid, Known>, usize)> = RefCell::default();
 }
 
 /// What a user may do, from the cache or the tree.
 pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
-    if let Some(access) = RESOLVED.with_borrow(|(known, _)| known.get(&user).cloned()) {
-        return Ok(access);
+    let known =
+        RESOLVED.with_borrow(|(known, _)| known.get(&user).map(|k| (k.access.clone(), k.complete)));
+    match known {
+        Some((access, true)) => Ok(access),
+        Some((access, false)) if access.is_complete()? => {
+            RESOLVED.with_borrow_mut(|(known, _)| {
+                if let Some(known) = known.get_mut(&user) {
+                    known.complete = true;
+                }
+            });
+            Ok(access)
+        }
+        _ => {
+            let access = Rc::new(load(user)?);
+            remember(access.clone());
+            Ok(access)
+        }
     }
-    let access = Rc::new(load(user)?);
+}
+
+fn remember(access: Rc<Access>) {
     RESOLVED.with_borrow_mut(|(known, bytes)| {
         if *bytes > MOST_BYTES {
             known.clear();
             *bytes = 0;
         }
         *bytes += access.bytes();
-        known.insert(user, access.clone());
+        let user = access.user;
+        let complete = true;
+        if let Some(old) = known.insert(user, Known { access, complete }) {
+            *bytes = bytes.saturating_sub(old.access.bytes());
+        }
     });
-    Ok(access)
 }
 
-/// Drops what is known of fleets, or everything.
+/// Doubts what is known of fleets, or drops everything.
 pub fn forget(fleets_only: bool) {
     RESOLVED.with_borrow_mut(|(known, bytes)| {
-        known.retain(|_, access| fleets_only && !access.fleet);
-        *bytes = known.values().map(|access| access.bytes()).sum();
+        if fleets_only {
+            for known in known.values_mut() {
+                known.complete &= !known.access.fleet;
+            }
+        } else {
+            known.clear();
+            *bytes = 0;
+        }
     });
 }
 

@@ -32,6 +32,8 @@ pub struct Access {
     pub visible: Rc<TenantSet>,
     /// Whether tenants can be added without a change to the user: a fleet.
     pub fleet: bool,
+    /// Tenants with smaller ids were there when the fleet was read.
+    known_up_to: Uuid,
     ancestors: Vec<Tenant>,
     grants: Vec<Permission>,
 }
@@ -60,6 +62,28 @@ impl Access {
         (
             Rc::new(TenantSet::new(vec![tenant.clone()])),
             Rc::new(TenantSet::new(visible)),
+        )
+    }
+
+    /// Whether a fleet still has all its tenants, as far as tenants that were added are concerned: an
+    /// index look-up among the ids of the last day, instead of reading the fleet again.
+    fn is_complete(&self) -> Result<bool, Error> {
+        let Some(partner) = self.partner.filter(|_| self.fleet) else {
+            return Ok(true);
+        };
+        spi::read(
+            "SELECT id FROM tenancy.scopes \
+             WHERE parent_id = $1 AND level = 'tenant' AND id > $2 AND status = 'active'",
+            &[pg_uuid(partner).into(), pg_uuid(self.known_up_to).into()],
+            |rows| {
+                for row in rows {
+                    let id: Option<pgrx::Uuid> = row.get(1)?;
+                    if !id.is_some_and(|id| self.tenants.contains_id(id.as_bytes())) {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            },
         )
     }
 
@@ -142,9 +166,24 @@ fn load(user: Uuid) -> Result<Access, Error> {
         tenants: Rc::new(TenantSet::new(tenants)),
         visible: Rc::new(TenantSet::new(visible)),
         fleet,
+        known_up_to: tenancy_core::id::first_at(recent_since()),
         ancestors,
         grants,
     })
+}
+
+/// A day ago, in milliseconds of the Unix epoch: no sign-up takes so long to commit.
+fn recent_since() -> u64 {
+    const DAY: i64 = 24 * 3600 * 1000;
+    u64::try_from(crate::pg::time::now_unix_micros() / 1000 - DAY).unwrap_or(0)
+}
+
+/// Whether an id is so recent that backends look for it by themselves; see `Access::is_complete`.
+#[pg_extern(sql = false)]
+fn _is_recent(id: pgrx::Uuid) -> bool {
+    // Half a day, so that no clock and no long transaction makes a difference.
+    const HALF_A_DAY: u64 = 12 * 3600 * 1000;
+    from_pg(id) > tenancy_core::id::first_at(recent_since() + HALF_A_DAY)
 }
 
 struct Place {

@@ -15,6 +15,11 @@ pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
+/// The smallest id of version 7 that can have been made at a time, in milliseconds of the Unix epoch.
+pub fn first_at(unix_ms: u64) -> Uuid {
+    Uuid::from_u128(u128::from(unix_ms & 0xffff_ffff_ffff) << 80)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +54,13 @@ mod tests {
             assert!(next > last, "{next} came after {last}");
             last = next;
         }
+    }
+
+    #[test]
+    fn ids_made_later_come_after_the_first_of_a_time() {
+        let before = first_at(1_700_000_000_000);
+        assert!(new_id() > before);
+        assert!(new_id() < first_at(0xffff_ffff_ffff));
+        assert!(first_at(1_700_000_000_001) > before);
     }
 }

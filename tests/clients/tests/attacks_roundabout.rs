@@ -114,6 +114,39 @@ fn a_backfill_runs_the_owners_triggers_as_the_owner() {
     );
 }
 
+/// A fleet that was read stays as it is when another partner's tenants are added, and has its own.
+#[test]
+fn a_fleet_has_every_tenant_that_becomes_its_own() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    let mut app = world.db.app();
+    app.login_session(world.key("ops"));
+    let count = "SELECT cardinality(tenancy.tenant_ids('data:read'))";
+    let before = app.number(count);
+    owner.run("SELECT tenancy.create_partner('other'); SELECT tenancy.create_tenant('theirs', partner => 'other')");
+    assert_eq!(app.number(count), before);
+    let partner = app.text("SELECT tenancy.partner_id()");
+    owner.run(&format!(
+        "SELECT tenancy.create_tenant('fresh', partner => '{partner}'); SELECT tenancy.create_tenant('later', partner => '{partner}', status => 'provisioning')"
+    ));
+    assert_eq!(app.number(count), before + 1);
+    owner.run("SELECT tenancy.set_status('later', 'active')");
+    assert_eq!(app.number(count), before + 2);
+    owner.run("SELECT tenancy.set_status('fresh', 'suspended')");
+    assert_eq!(app.number(count), before + 1);
+    owner.run("SELECT tenancy.set_status('fresh', 'active')");
+    assert_eq!(app.number(count), before + 2);
+    // An id that was not made now, as a restore brings it.
+    world.db.admin().run(&format!(
+        "INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name)
+         SELECT '00000000-0000-7000-8000-0000000000aa', 'tenant', id, path || '00000000-0000-7000-8000-0000000000aa'::uuid, 'old', 'old'
+         FROM tenancy.scopes WHERE id = '{partner}'"
+    ));
+    assert_eq!(app.number(count), before + 3);
+    owner.run("SELECT tenancy.move_tenant('later', 'other')");
+    assert_eq!(app.number(count), before + 2);
+}
+
 /// What is protected by itself would be read through a parent that has no policy.
 #[test]
 fn d2_19_a_protected_table_does_not_go_under_an_unprotected_parent() {

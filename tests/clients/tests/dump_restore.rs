@@ -85,21 +85,21 @@ fn restored(world: &World, cluster: &Cluster, format: &str) -> World {
 }
 
 fn restore(target: &Config, database: &str, file: &Path, format: &str) {
-    let mut command = if format == "p" {
-        client("psql", target)
-    } else {
-        client("pg_restore", target)
-    };
     if format == "p" {
         succeed(
-            command
+            client("psql", target)
                 .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"])
                 .arg(file),
         );
-    } else {
+        return;
+    }
+    // In parallel section by section: pg_dump does not know that foreign keys on an extension's table
+    // need its rows.
+    for section in ["pre-data", "data", "post-data"] {
+        let section = format!("--section={section}");
         succeed(
-            command
-                .args(["--exit-on-error", "--jobs=4", "-d", database])
+            client("pg_restore", target)
+                .args(["--exit-on-error", "--jobs=4", &section, "-d", database])
                 .arg(file),
         );
     }
