@@ -45,14 +45,16 @@ pub fn refuse_on(table: pg_sys::Oid, command: &'static str) {
 }
 
 /// Sessions of many tenants log in, or run, as a role that was granted tenancy_app and nothing above
-/// it. Roles are the cluster's, so this holds in databases without the extension too. What a SECURITY
-/// DEFINER function does is its owner's.
+/// it. Roles are the cluster's, so this holds in databases without the extension too. What another
+/// role's SECURITY DEFINER function does is that role's.
 pub fn shared_role() -> bool {
     xact::running()
-        && !role::in_definer_function()
-        && [role::session(), role::current()].into_iter().any(|role| {
-            role::is_member_of(role, c"tenancy_app")
-                && !role::is_member_of(role, c"tenancy_admin")
-                && !role::is_superuser_role(role)
-        })
+        && (is_shared(role::current())
+            || (!role::in_definer_function() && is_shared(role::session())))
+}
+
+fn is_shared(role: pg_sys::Oid) -> bool {
+    role::is_member_of(role, c"tenancy_app")
+        && !role::is_member_of(role, c"tenancy_admin")
+        && !role::is_superuser_role(role)
 }

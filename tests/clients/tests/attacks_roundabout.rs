@@ -84,6 +84,22 @@ fn d2_27_28_a_later_grant_of_everything_opens_nothing() {
         .run("CREATE TABLE app.cat (id uuid PRIMARY KEY); GRANT ALL ON app.cat TO tenancy_app; ALTER TABLE app.notes ADD cat uuid REFERENCES app.cat");
     app.begin(world.key("alice"));
     app.fails_inside("TRUNCATE app.cat CASCADE").code("42501");
+    // Nor as another role that it may become, nor by a definer function of its own from there.
+    app.run("CREATE FUNCTION app.empty() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'TRUNCATE app.notes'; COMMIT");
+    let helper = format!("{}_helper", world.db.app);
+    world.db.admin().run(&format!(
+        "CREATE ROLE {helper}; GRANT {helper} TO {}; GRANT ALL ON app.notes TO {helper}; GRANT USAGE ON SCHEMA app TO {helper}",
+        world.db.app
+    ));
+    app.run(&format!("SET ROLE {helper}"));
+    app.fails("TRUNCATE app.notes").code("42501");
+    app.fails("SELECT app.empty()").code("42501");
+    app.run("RESET ROLE");
+    world
+        .db
+        .admin()
+        .run(&format!("DROP OWNED BY {helper}; DROP ROLE {helper}"));
+    app.begin(world.key("alice"));
     app.run(
         "CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
     );
