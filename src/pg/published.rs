@@ -30,19 +30,20 @@ pub fn publish(which: Which, set: Option<Rc<TenantSet>>) {
     unsafe { *SETS[which as usize].0.get() = set };
 }
 
-/// Asks the published set. `f` must be a leaf: it runs no query and sets no context.
+/// Reads the published set, if there is one. `f` must be a leaf: it runs no query and sets no context.
+#[inline]
+pub fn read<T>(which: Which, f: impl FnOnce(&TenantSet) -> T) -> Option<T> {
+    // SAFETY: nothing replaces the set while a leaf reads it.
+    unsafe { (*SETS[which as usize].0.get()).as_ref() }.map(|set| f(set))
+}
+
+/// Asks the published set; no set holds nothing. `f` is a leaf, as above.
 #[inline]
 pub fn with(which: Which, f: impl FnOnce(&TenantSet) -> bool) -> bool {
-    // SAFETY: nothing replaces the set while a leaf reads it.
-    unsafe { (*SETS[which as usize].0.get()).as_ref() }.is_some_and(|set| f(set))
+    read(which, f).unwrap_or(false)
 }
 
 /// How many scopes the published set has.
 pub fn count(which: Which) -> usize {
-    let mut count = 0;
-    with(which, |set| {
-        count = set.len();
-        true
-    });
-    count
+    read(which, TenantSet::len).unwrap_or(0)
 }

@@ -36,30 +36,29 @@ pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
 
 /// True when the current role holds the rights of the named role (superusers hold all).
 pub fn has_role(name: &CStr) -> bool {
-    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
-    unsafe {
-        let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(current(), role)
-    }
+    // SAFETY: a catalog look-up inside a transaction.
+    named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(current(), role) })
 }
 
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
 /// function is running.
 pub fn outer_has_role(name: &CStr) -> bool {
-    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
-    unsafe {
-        let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::has_privs_of_role(pg_sys::GetOuterUserId(), role)
-    }
+    // SAFETY: reads a static of the server, and a catalog look-up inside a transaction.
+    named(name)
+        .is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetOuterUserId(), role) })
 }
 
 /// True when a role was granted the named role; being superuser does not count.
 pub fn is_member_of(member: pg_sys::Oid, name: &CStr) -> bool {
-    // SAFETY: catalog look-ups inside a transaction; a missing role gives the invalid oid.
-    unsafe {
-        let role = pg_sys::get_role_oid(name.as_ptr(), true);
-        role != pg_sys::Oid::INVALID && pg_sys::is_member_of_role_nosuper(member, role)
-    }
+    // SAFETY: a catalog look-up inside a transaction.
+    named(name).is_some_and(|role| unsafe { pg_sys::is_member_of_role_nosuper(member, role) })
+}
+
+/// The role of this name, if there is one.
+pub fn named(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up inside a transaction; a missing role gives the invalid oid.
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (role != pg_sys::Oid::INVALID).then_some(role)
 }
 
 /// The current role's name.

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::cell::BackendCell;
-use super::{inval, xact};
+use super::{inval, role, xact};
 use crate::error::Error;
 
 thread_local! {
@@ -33,13 +33,9 @@ pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
 
 /// Runs `f`, which may set off code that belongs to the named role, with that role's rights and no
 /// way back to more: as the server does for index expressions in REINDEX.
-pub fn as_restricted<R>(role: &str, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    let name = std::ffi::CString::new(role).map_err(|_| Error::NoSuch("the role"))?;
-    // SAFETY: a catalog look-up inside a transaction; a missing role gives the invalid oid.
-    let oid = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
-    if oid == pg_sys::Oid::INVALID {
-        return Err(Error::NoSuch("the role"));
-    }
+pub fn as_restricted<R>(name: &str, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let name = std::ffi::CString::new(name).map_err(|_| Error::NoSuch("the role"))?;
+    let oid = role::named(&name).ok_or(Error::NoSuch("the role"))?;
     let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
     as_role(oid, restricted as i32, f)
 }

@@ -6,10 +6,15 @@ use pgrx::datum::datetime_support::ToIsoString;
 
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
+/// An instant of the server's, in microseconds since 2000, in microseconds of the Unix epoch.
+pub fn to_unix_micros(instant: i64) -> i64 {
+    instant.saturating_add(POSTGRES_EPOCH)
+}
+
 /// Now, in microseconds of the Unix epoch.
 pub fn now_unix_micros() -> i64 {
     // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }.saturating_add(POSTGRES_EPOCH)
+    to_unix_micros(unsafe { pg_sys::GetCurrentTimestamp() })
 }
 
 /// An instant as ISO 8601 in UTC, as jsonb shows it.

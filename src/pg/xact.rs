@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
+use super::time;
 use crate::error::Error;
 
 /// What the context module does when something ends.
@@ -52,8 +53,7 @@ pub fn transaction_started() -> i64 {
 
 /// The same instant as Unix microseconds, to compare with expiries.
 pub fn transaction_started_unix() -> i64 {
-    const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-    transaction_started().saturating_add(POSTGRES_EPOCH)
+    time::to_unix_micros(transaction_started())
 }
 
 /// The current savepoint's number.

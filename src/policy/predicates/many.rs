@@ -91,21 +91,14 @@ fn nothing(value: Value) -> Value {
 }
 
 fn ids(which: Which) -> Value {
-    let mut ids = Vec::new();
-    published::with(which, |set| {
-        ids = set.ids().iter().map(|id| pg_uuid(*id)).collect();
-        true
+    let ids = published::read(which, |set| {
+        set.ids().iter().map(|id| pg_uuid(*id)).collect()
     });
-    Value::Uuids(ids)
+    Value::Uuids(ids.unwrap_or_default())
 }
 
 fn ints(which: Which) -> Vec<i64> {
-    let mut ints = Vec::new();
-    published::with(which, |set| {
-        ints = set.ints().to_vec();
-        true
-    });
-    ints
+    published::read(which, |set| set.ints().to_vec()).unwrap_or_default()
 }
 
 fn narrow(ints: Vec<i64>) -> Vec<i32> {
@@ -115,10 +108,5 @@ fn narrow(ints: Vec<i64>) -> Vec<i32> {
 }
 
 pub fn texts(which: Which) -> Vec<String> {
-    let mut texts = Vec::new();
-    published::with(which, |set| {
-        texts = set.texts().to_vec();
-        true
-    });
-    texts
+    published::read(which, |set| set.texts().to_vec()).unwrap_or_default()
 }
