@@ -24,8 +24,19 @@ pub enum Error {
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
+    /// A project was asked for where the context has several.
+    #[error("the context spans {0} projects, and one is needed here")]
+    NotOneProject(usize),
+    /// A permission is missing.
+    #[error("permission denied: {permission} in {scope}")]
+    Denied {
+        /// The permission.
+        permission: String,
+        /// The scope's slug.
+        scope: String,
+    },
     /// Maintenance met an expression that asks for certain tenants.
-    #[error("maintenance spans all tenants")]
+    #[error("the context spans all tenants")]
     AllTenants,
     /// Wrong, unknown, revoked or expired: which of them is nobody's business.
     #[error("invalid credential")]
@@ -66,6 +77,9 @@ pub enum Error {
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
+    /// The name of a role that comes with tenancy.
+    #[error("role name \"{0}\" is taken")]
+    RoleTaken(String),
     /// A slug that several scopes have.
     #[error("slug \"{0}\" is ambiguous")]
     AmbiguousSlug(String),
@@ -105,6 +119,7 @@ impl Error {
             | Self::NotInstalled
             | Self::MissingContext
             | Self::NotOneTenant(_)
+            | Self::NotOneProject(_)
             | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::InvalidCredential
             | Self::Expired
@@ -115,10 +130,12 @@ impl Error {
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
+            | Self::Denied { .. }
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
             }
+            Self::RoleTaken(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
@@ -162,6 +179,11 @@ impl Error {
             Self::NotOneTenant(_) => {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
                  again: its plan was made for one tenant and has been discarded."
+            }
+            Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
+            Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
+            Self::Denied { .. } => {
+                "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
             }
             Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
             Self::AllTenants => {

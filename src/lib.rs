@@ -24,8 +24,18 @@ use pgrx::prelude::*;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
-extension_sql_file!("../sql/context.sql", name = "context", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/authority.sql",
+    name = "authority",
+    requires = ["bootstrap"]
+);
+extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["authority"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/context.sql",
+    name = "context",
+    requires = ["access"]
+);
 extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",

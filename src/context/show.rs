@@ -75,8 +75,8 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
         "tenant_id": now.tenant.as_ref().map(|tenant| text(tenant.id)),
         "partner_id": now.access.as_ref().and_then(|access| access.partner).map(text),
         "project_id": now.project.map(text),
-        "tenants": now.access.as_ref().map(|_| now.tenants.len()),
-        "permissions": now.access.as_ref().map(|access| access.grants()),
+        "tenants": now.access.as_ref().map(|_| now.span()),
+        "permissions": now.access.as_ref().map(|access| access.permissions()),
         "source": if now.by_ticket { "ticket" } else { "authenticated" },
         "lifetime": match now.lifetime {
             Lifetime::Transaction => "transaction",

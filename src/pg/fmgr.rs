@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::published::Which;
+use super::published::Slot;
 use crate::error::Error;
 
 /// What a function answers.
@@ -42,9 +42,20 @@ pub enum View {
         id: [u8; 16],
         /// Its external id as an integer.
         int: Option<i64>,
+        /// The set of it alone.
+        set: Slot,
     },
     /// The rows of a published set.
-    Set(Which),
+    Set(Slot),
+    /// The rows of some projects.
+    Projects {
+        /// Tenants whose rows are all seen, in whatever project.
+        whole: Slot,
+        /// The projects.
+        projects: Slot,
+        /// Tenants whose rows without a project are not seen.
+        closed: Slot,
+    },
 }
 
 const PERMISSION_BYTES: usize = 64;

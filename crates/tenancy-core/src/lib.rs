@@ -20,10 +20,12 @@
 
 pub mod credential;
 mod excerpt;
+pub mod grants;
 pub mod id;
 pub mod mac;
 pub mod permission;
 pub mod policy;
+pub mod role;
 pub mod slug;
 pub mod tenants;
 pub mod ticket;
