@@ -13,6 +13,7 @@
 //! through `pg`.
 
 pub mod access;
+pub mod audit;
 pub mod context;
 pub mod error;
 pub mod pg;
@@ -47,9 +48,14 @@ extension_sql_file!(
     requires = ["predicates"]
 );
 extension_sql_file!(
+    "../sql/explain.sql",
+    name = "explain",
+    requires = ["policy"]
+);
+extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["policy"],
+    requires = ["explain"],
     finalize
 );
 

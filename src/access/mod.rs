@@ -116,6 +116,11 @@ impl Access {
         self.places.only_project(tenant)
     }
 
+    /// Whether a tenant is within what is held as a whole.
+    pub fn holds_whole(&self, tenant: Uuid) -> bool {
+        self.spans_all() || self.places.is_whole(tenant)
+    }
+
     /// Whether a project of one of its tenants is within what is held.
     pub fn enters(&self, project: Uuid, tenant: Uuid) -> bool {
         self.spans_all() || self.places.enters(project, tenant)

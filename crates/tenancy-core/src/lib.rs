@@ -15,6 +15,9 @@
 //! | [`token`] | the sealed value of the context setting |
 //! | [`ticket`] | the portable, expiring form of an identity |
 //! | [`credential`] | what a caller may present: an API key or a ticket |
+//! | [`grants`] | what a principal's assignments add up to |
+//! | [`role`] | the roles that come with tenancy |
+//! | [`statement`] | a statement without the values in it |
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
@@ -27,6 +30,7 @@ pub mod permission;
 pub mod policy;
 pub mod role;
 pub mod slug;
+pub mod statement;
 pub mod tenants;
 pub mod ticket;
 pub mod token;
