@@ -7,17 +7,21 @@
 //! | `tree` | scopes: rules, the type `regscope`, invalidation |
 //! | `access` | what a principal may do |
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `audit` | the record of what happened |
+//! | `worker` | each database's background worker |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
 //! through `pg`.
 
 pub mod access;
+pub mod audit;
 pub mod context;
 pub mod error;
 pub mod pg;
 pub mod policy;
 pub mod tree;
+pub mod worker;
 
 use pgrx::prelude::*;
 
@@ -25,7 +29,13 @@ use pgrx::prelude::*;
 
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
-extension_sql_file!("../sql/context.sql", name = "context", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/scope_ids_stub.sql",
+    name = "scope_ids",
+    requires = ["tree"]
+);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["scope_ids"]);
+extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
 extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",
@@ -49,6 +59,8 @@ pub extern "C-unwind" fn _PG_init() {
     if !pg::secret::init() {
         error::Error::NotPreloaded.raise();
     }
+    audit::init();
+    worker::init();
     context::init();
     policy::init();
 }
