@@ -61,8 +61,3 @@ CREATE FUNCTION tenancy.user_id() RETURNS uuid
 COMMENT ON FUNCTION tenancy.user_id() IS 'the context''s user; NULL without a context';
 REVOKE ALL ON FUNCTION tenancy.user_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.user_id() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-
-CREATE FUNCTION tenancy._audit(action text, scope uuid, target text, details jsonb) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp RETURN NULL;
-REVOKE ALL ON FUNCTION tenancy._audit(text, uuid, text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._audit(text, uuid, text, jsonb) IS 'internal: records what was done';

@@ -158,6 +158,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     let tenants = Rc::new(TenantSet::new(places.tenants.clone()));
     Ok(Access {
         user,
+        home: home.path,
         partner,
         fleet: !places.fleets.is_empty(),
         grants: Grants::new(grants, elevation.is_some()),

@@ -35,6 +35,8 @@ pub use reached::Reached;
 pub struct Access {
     /// The user.
     pub user: Uuid,
+    /// The path of the scope that the user belongs to.
+    home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
     pub partner: Option<Uuid>,
     /// What was assigned.
@@ -99,6 +101,11 @@ impl Access {
     /// What a permission reaches in one of the principal's tenants, or when elevated in any.
     pub fn reached_in(&self, permission: &str, tenant: &Tenant) -> Reached {
         self.reached(permission).narrow(tenant, &self.places)
+    }
+
+    /// Whether a permission is held in the scope that the user belongs to.
+    pub fn holds_at_home(&self, permission: &str) -> bool {
+        Permission::parse(permission).is_ok_and(|wanted| self.grants.hold(&wanted, &self.home))
     }
 
     /// One of its tenants by id.

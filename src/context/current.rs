@@ -118,6 +118,17 @@ impl Current {
         }
     }
 
+    /// Whether a permission is held in the tenant, or without one where the user belongs.
+    pub fn holds(&self, permission: &str) -> bool {
+        let (Some(access), Some(reached)) = (&self.access, self.reached(permission)) else {
+            return true;
+        };
+        match &self.tenant {
+            Some(tenant) => reached.everything || reached.entered.contains_id(tenant.id.as_bytes()),
+            None => access.holds_at_home(permission),
+        }
+    }
+
     /// What a permission reaches; nothing known for maintenance, which reaches all.
     pub fn reached(&self, permission: &str) -> Option<Rc<Reached>> {
         let access = self.access.as_ref()?;

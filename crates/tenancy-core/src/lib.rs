@@ -10,6 +10,7 @@
 //! | [`slug`] | which slugs, external ids and names may be stored |
 //! | [`tree`] | the levels of the scope tree, what may hold what, and the status that results |
 //! | [`permission`] | what a permission is and which one covers which |
+//! | [`audit`] | what an entry of the audit log may say |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
@@ -21,6 +22,7 @@
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod credential;
 mod excerpt;
 pub mod grants;

@@ -20,7 +20,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{spi, xact};
+use super::{spi, worker, xact};
 use crate::error::Error;
 
 pub use leftovers::{note_leftovers, take_held_cursors, take_leftovers};
@@ -86,6 +86,7 @@ unsafe extern "C-unwind" fn process_utility(
         let node = (*statement).utilityStmt;
         shared_role::check(node);
         leftovers::check(node);
+        worker::make_way(node);
         changes::of(node)
     };
     #[allow(ffi_unwind_calls)] // inside the boundary
