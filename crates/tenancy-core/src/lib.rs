@@ -14,14 +14,18 @@
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
 //! | [`ticket`] | the portable, expiring form of an identity |
-//! | [`credential`] | what a caller may present: an API key or a ticket |
+//! | [`credential`] | what a caller may present: an API key, a ticket or a JWT |
+//! | [`jwt`] | what an identity provider says, and whether it is to be believed |
+//! | [`network`] | from where a scope's users may come |
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
 pub mod credential;
 mod excerpt;
 pub mod id;
+pub mod jwt;
 pub mod mac;
+pub mod network;
 pub mod permission;
 pub mod policy;
 pub mod slug;
