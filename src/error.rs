@@ -36,6 +36,15 @@ pub enum Error {
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
     #[error("access is not active")]
     Inactive,
+    /// The user may not come from this address.
+    #[error("access is not allowed from this address")]
+    WrongNetwork,
+    /// A login that has something to write, where nothing can be written.
+    #[error("this login has to write, and the transaction is read-only")]
+    LoginWrites,
+    /// A provider whose tokens are good once, where that cannot be kept track of.
+    #[error("tokens for a single use cannot be checked here")]
+    NoSingleUse,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -105,10 +114,12 @@ impl Error {
             | Self::NotInstalled
             | Self::MissingContext
             | Self::NotOneTenant(_)
+            | Self::NoSingleUse
             | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::InvalidCredential
             | Self::Expired
             | Self::Inactive
+            | Self::WrongNetwork
             | Self::Rebound
             | Self::TwoIdentities
             | Self::Widened
@@ -116,6 +127,7 @@ impl Error {
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
             }
@@ -169,6 +181,14 @@ impl Error {
                  plan was made for certain tenants and has been discarded."
             }
             Self::Expired => "Authenticate again.",
+            Self::WrongNetwork => {
+                "The networks that users may come from are set with tenancy.set_allowed_networks()."
+            }
+            Self::LoginWrites => {
+                "A first login, or one with other groups than the last, needs a read-write \
+                 transaction on the primary; the next ones do not."
+            }
+            Self::NoSingleUse => "Use the identity provider without single_use.",
             Self::Inactive => return None,
             Self::Rebound => {
                 "One transaction holds one principal: end it first; a session context ends with \

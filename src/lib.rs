@@ -7,6 +7,7 @@
 //! | `tree` | scopes: rules, the type `regscope`, invalidation |
 //! | `access` | what a principal may do |
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
@@ -15,6 +16,7 @@
 pub mod access;
 pub mod context;
 pub mod error;
+pub mod identity;
 pub mod pg;
 pub mod policy;
 pub mod tree;
@@ -26,6 +28,11 @@ use pgrx::prelude::*;
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/identity.sql",
+    name = "identity",
+    requires = ["context"]
+);
 extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",
@@ -39,7 +46,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["policy"],
+    requires = ["policy", "identity"],
     finalize
 );
 

@@ -1,6 +1,7 @@
 //! The context in force: from the sealed setting, else from the ticket, else none.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use tenancy_core::tenants::{Tenant, TenantSet};
@@ -13,6 +14,7 @@ use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
 use crate::access::{self, Access, from_pg, pg_uuid};
 use crate::error::Error;
+use crate::identity;
 use crate::pg::published::{self, Which};
 use crate::pg::{guc, inval, spi, xact};
 
@@ -41,6 +43,8 @@ pub struct Current {
     pub by_ticket: bool,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
+    /// The address that a trusted caller vouched for.
+    pub client: Option<IpAddr>,
 }
 
 impl Current {
@@ -140,6 +144,7 @@ pub fn drop_stale() {
             access::forget(false);
             api_keys::forget();
             tickets::forget();
+            identity::forget();
             spi::forget_owner();
         }
     }
@@ -155,6 +160,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     match token.proof {
         Some(Proof::ApiKey(id)) => api_keys::still_holds(id)?,
         Some(Proof::Ticket(key)) => tickets::still_holds(key)?,
+        Some(Proof::Provider(id)) => identity::still_holds(id)?,
         None => {}
     }
     match (token.kind, token.user) {
@@ -170,6 +176,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             proof: None,
             by_ticket: false,
             expires_at: None,
+            client: None,
         }),
         (Kind::Principal, Some(user)) => principal(
             user,
@@ -180,6 +187,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
                 proof: token.proof,
                 by_ticket: false,
                 expires_at: token.expires_at,
+                client: token.client,
             },
         ),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
@@ -193,6 +201,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
         proof: Some(Proof::Ticket(ticket.key_id)),
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+        client: None,
     };
     principal(ticket.user, ticket.tenant, None, held)
 }
@@ -202,6 +211,7 @@ struct Held {
     proof: Option<Proof>,
     by_ticket: bool,
     expires_at: Option<i64>,
+    client: Option<IpAddr>,
 }
 
 fn principal(
@@ -211,6 +221,7 @@ fn principal(
     held: Held,
 ) -> Result<Current, Error> {
     let access = access::resolve(user)?;
+    identity::networks::check(user, held.client)?;
     let selected = tenant.is_some();
     let (tenants, visible, tenant) = match tenant {
         None => {
@@ -240,6 +251,7 @@ fn principal(
         proof: held.proof,
         by_ticket: held.by_ticket,
         expires_at: held.expires_at,
+        client: held.client,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The ways into a context. A credential for the untrusted role, a name for the trusted gateway, and
 //! a reason for the administrator.
 
+use std::net::IpAddr;
+
 use pgrx::prelude::*;
 use tenancy_core::credential::Credential;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
@@ -10,6 +12,7 @@ use super::principal::{Proven, Who};
 use super::{api_keys, leftovers, tickets};
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
+use crate::identity;
 use crate::pg::{guc, role, secret, spi};
 
 /// Takes the context that a credential proves, for this transaction or the session.
@@ -35,13 +38,18 @@ fn authenticate(
                 expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
             }
         }
+        Credential::Jwt(_) => identity::verify(text)?,
     };
-    Ok(bind(proven, lifetime(session))?)
+    Ok(bind(proven, lifetime(session), None)?)
 }
 
 /// Takes a user's context without a credential: for the trusted gateway, which checked one.
 #[pg_extern(sql = false)]
-fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid, ErrorReport> {
+fn assume(
+    user: Option<pgrx::Uuid>,
+    session: Option<bool>,
+    client: Option<pgrx::Inet>,
+) -> Result<pgrx::Uuid, ErrorReport> {
     let user = from_pg(user.ok_or(Error::Null("user"))?);
     check_caller()?;
     current::drop_stale();
@@ -57,6 +65,7 @@ fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid,
             expires_at: None,
         },
         lifetime(session),
+        client.and_then(|client| identity::networks::parse(&client.0)),
     )?)
 }
 
@@ -85,6 +94,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
         proof: None,
         binding: guc::binding(Lifetime::Transaction),
         expires_at: None,
+        client: None,
     })?;
     // The row goes with the transaction; the log line stays if it is rolled back.
     ereport!(
@@ -120,7 +130,7 @@ fn check_caller() -> Result<(), Error> {
     Ok(())
 }
 
-fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
+fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pgrx::Uuid, Error> {
     take(&Token {
         kind: Kind::Principal,
         lifetime,
@@ -130,6 +140,7 @@ fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
         proof: proven.proof,
         binding: guc::binding(lifetime),
         expires_at: proven.expires_at,
+        client,
     })?;
     Ok(pg_uuid(proven.user))
 }

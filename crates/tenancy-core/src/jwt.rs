@@ -65,6 +65,8 @@ pub struct Claims {
     pub name: Option<String>,
     /// When the token ends, leeway included, in seconds of the Unix epoch.
     pub expires_at: i64,
+    /// When it was issued, in seconds of the Unix epoch, if it says so.
+    pub issued_at: Option<i64>,
     /// The token's own id.
     pub id: Option<String>,
 }
@@ -149,6 +151,7 @@ impl<'a> Unverified<'a> {
             groups: read.groups,
             name: read.name,
             expires_at,
+            issued_at: self.instant("iat", f64::floor)?,
             id,
         })
     }

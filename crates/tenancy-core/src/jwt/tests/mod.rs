@@ -28,6 +28,7 @@ fn a_token_of_each_kind_holds() {
                 groups: vec!["admins".into(), "staff".into()],
                 name: Some("Alice".into()),
                 expires_at: NOW + 330,
+                issued_at: Some(NOW - 10),
                 id: None,
             }
         );
