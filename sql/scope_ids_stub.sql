@@ -2,11 +2,11 @@
 CREATE FUNCTION tenancy.scope_ids(permission text) RETURNS uuid[]
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    found uuid;
+    place uuid;
 BEGIN
-    SELECT s.parent_id INTO found FROM tenancy.scopes s WHERE s.id = tenancy.user_id();
+    SELECT s.parent_id INTO place FROM tenancy.scopes s WHERE s.id = tenancy.user_id();
     IF FOUND THEN
-        RETURN ARRAY[found];
+        RETURN ARRAY[place];
     END IF;
     IF pg_has_role(session_user, 'tenancy_admin', 'MEMBER') OR pg_has_role(session_user, 'tenancy_auditor', 'MEMBER')
        OR pg_has_role(session_user, 'tenancy_gateway', 'MEMBER') THEN
