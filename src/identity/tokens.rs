@@ -84,7 +84,8 @@ impl Verified {
 
 /// Takes a token's id for good, or refuses it when it has been taken.
 fn claim_jti(_provider: Uuid, claims: &Claims) -> Result<(), Error> {
-    let _id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
+    let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
+    let _hash = tenancy_core::jwt::id_hash(id);
     Err(Error::NoSingleUse)
 }
 
