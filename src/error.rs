@@ -24,8 +24,19 @@ pub enum Error {
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
+    /// A project was asked for where the context has several.
+    #[error("the context spans {0} projects, and one is needed here")]
+    NotOneProject(usize),
+    /// A permission is missing.
+    #[error("permission denied: {permission} in {scope}")]
+    Denied {
+        /// The permission.
+        permission: String,
+        /// The scope's slug.
+        scope: String,
+    },
     /// Maintenance met an expression that asks for certain tenants.
-    #[error("maintenance spans all tenants")]
+    #[error("the context spans all tenants")]
     AllTenants,
     /// Wrong, unknown, revoked or expired: which of them is nobody's business.
     #[error("invalid credential")]
@@ -42,9 +53,6 @@ pub enum Error {
     /// A login that has something to write, where nothing can be written.
     #[error("this login has to write, and the transaction is read-only")]
     LoginWrites,
-    /// A provider whose tokens are good once, where that cannot be kept track of.
-    #[error("tokens for a single use cannot be checked here")]
-    NoSingleUse,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -60,6 +68,18 @@ pub enum Error {
     /// A managed role tried to reach past row security.
     #[error("permission denied: {0} on a protected table")]
     NotOnProtected(&'static str),
+    /// The context lacks a permission.
+    #[error("permission denied: {0}")]
+    NotPermitted(&'static str),
+    /// The background worker is needed and cannot be had.
+    #[error("the background worker of tenancy is not available")]
+    NoWorker,
+    /// The background worker does not answer.
+    #[error("the background worker of tenancy does not answer")]
+    WorkerSilent,
+    /// The background worker could not do it.
+    #[error("the background worker of tenancy failed: {0}")]
+    WorkerFailed(String),
     /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
     #[error("maintenance is for a session whose own role is granted tenancy_admin")]
     MaintenanceForOthers,
@@ -75,6 +95,9 @@ pub enum Error {
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
+    /// The name of a role that comes with tenancy.
+    #[error("role name \"{0}\" is taken")]
+    RoleTaken(String),
     /// A slug that several scopes have.
     #[error("slug \"{0}\" is ambiguous")]
     AmbiguousSlug(String),
@@ -114,7 +137,10 @@ impl Error {
             | Self::NotInstalled
             | Self::MissingContext
             | Self::NotOneTenant(_)
-            | Self::NoSingleUse
+            | Self::NotOneProject(_)
+            | Self::NoWorker
+            | Self::WorkerSilent
+            | Self::WorkerFailed(_)
             | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::InvalidCredential
             | Self::Expired
@@ -126,11 +152,14 @@ impl Error {
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
+            | Self::Denied { .. }
+            | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
             }
+            Self::RoleTaken(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
@@ -175,6 +204,11 @@ impl Error {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
                  again: its plan was made for one tenant and has been discarded."
             }
+            Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
+            Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
+            Self::Denied { .. } => {
+                "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
+            }
             Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
             Self::AllTenants => {
                 "Name the tenant in the statement. If a prepared statement said this, run it again: its \
@@ -188,7 +222,6 @@ impl Error {
                 "A first login, or one with other groups than the last, needs a read-write \
                  transaction on the primary; the next ones do not."
             }
-            Self::NoSingleUse => "Use the identity provider without single_use.",
             Self::Inactive => return None,
             Self::Rebound => {
                 "One transaction holds one principal: end it first; a session context ends with \
@@ -220,8 +253,19 @@ impl Error {
             Self::AmbiguousSlug(_) => {
                 "Name the scope above it too, as in partner/tenant, or use the id."
             }
+            Self::NoWorker => {
+                "There is none on a standby; elsewhere raise max_worker_processes, which takes a restart."
+            }
+            Self::WorkerSilent => {
+                "Another session may hold a lock on a table of tenancy's; else the server's log says more."
+            }
             Self::BadArgument(_, hint) => hint,
-            Self::NoSuch(_) | Self::Null(_) | Self::Spi(_) | Self::Internal(_) => return None,
+            Self::NotPermitted(_)
+            | Self::WorkerFailed(_)
+            | Self::NoSuch(_)
+            | Self::Null(_)
+            | Self::Spi(_)
+            | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
     }

@@ -7,6 +7,8 @@
 //! | `tree` | scopes: rules, the type `regscope`, invalidation |
 //! | `access` | what a principal may do |
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `audit` | the record of what happened |
+//! | `worker` | each database's background worker |
 //! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
@@ -14,20 +16,29 @@
 //! through `pg`.
 
 pub mod access;
+pub mod audit;
 pub mod context;
 pub mod error;
 pub mod identity;
 pub mod pg;
 pub mod policy;
 pub mod tree;
+pub mod worker;
 
 use pgrx::prelude::*;
 
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
-extension_sql_file!("../sql/context.sql", name = "context", requires = ["tree"]);
+extension_sql_file!(
+    "../sql/authority.sql",
+    name = "authority",
+    requires = ["bootstrap"]
+);
+extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["authority"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["access"]);
+extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
 extension_sql_file!(
     "../sql/identity.sql",
     name = "identity",
@@ -44,9 +55,14 @@ extension_sql_file!(
     requires = ["predicates"]
 );
 extension_sql_file!(
+    "../sql/explain.sql",
+    name = "explain",
+    requires = ["policy"]
+);
+extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["policy", "identity"],
+    requires = ["explain", "identity"],
     finalize
 );
 
@@ -56,6 +72,8 @@ pub extern "C-unwind" fn _PG_init() {
     if !pg::secret::init() {
         error::Error::NotPreloaded.raise();
     }
+    audit::init();
+    worker::init();
     context::init();
     policy::init();
 }

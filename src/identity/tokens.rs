@@ -14,6 +14,7 @@ use crate::access::{from_pg, pg_uuid};
 use crate::context::principal::Proven;
 use crate::error::Error;
 use crate::pg::{spi, xact};
+use crate::worker::{self, Reply, Request};
 
 /// Where the cache is emptied and begun again: its tokens may have a kilobyte or two each.
 const MOST_TOKENS: usize = 2_000;
@@ -82,11 +83,19 @@ impl Verified {
     }
 }
 
-/// Takes a token's id for good, or refuses it when it has been taken.
-fn claim_jti(_provider: Uuid, claims: &Claims) -> Result<(), Error> {
+/// Takes a token's id for good, or refuses it when it has been taken. The worker commits that before
+/// anything is read with the token, so that a rolled-back transaction does not give it back.
+fn claim_jti(provider: Uuid, claims: &Claims) -> Result<(), Error> {
     let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
-    let _hash = tenancy_core::jwt::id_hash(id);
-    Err(Error::NoSingleUse)
+    let claimed = worker::call(&Request::ClaimJti {
+        provider,
+        jti_hash: tenancy_core::jwt::fingerprint(id),
+        expires_at: claims.expires_at,
+    })?;
+    match claimed {
+        Reply::Done => Ok(()),
+        Reply::Duplicate => Err(Error::InvalidCredential),
+    }
 }
 
 /// The user of a token, with the roles that its groups stand for.

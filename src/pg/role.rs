@@ -36,8 +36,13 @@ pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
 
 /// True when the current role holds the rights of the named role (superusers hold all).
 pub fn has_role(name: &CStr) -> bool {
+    has(current(), name)
+}
+
+/// True when a role holds the rights of the named role (superusers hold all).
+pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(current(), role) })
+    named(name).is_some_and(|named| unsafe { pg_sys::has_privs_of_role(role, named) })
 }
 
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
@@ -61,11 +66,22 @@ pub fn named(name: &CStr) -> Option<pg_sys::Oid> {
     (role != pg_sys::Oid::INVALID).then_some(role)
 }
 
+/// The session's own role, as SET ROLE left it, whatever SECURITY DEFINER function is running.
+pub fn outer() -> pg_sys::Oid {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
 /// The current role's name.
 pub fn current_name() -> String {
+    name(current())
+}
+
+/// A role's name.
+pub fn name(role: pg_sys::Oid) -> String {
     // SAFETY: the name is a C string in the current memory context.
     unsafe {
-        let name = pg_sys::GetUserNameFromId(current(), true);
+        let name = pg_sys::GetUserNameFromId(role, true);
         if name.is_null() {
             return String::from("?");
         }

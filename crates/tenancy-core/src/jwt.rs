@@ -33,6 +33,12 @@ pub const MOST_LEEWAY: i64 = 600;
 /// is something else (a logout, a security event, a proof of possession) says nothing of who asks.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
+/// What is kept of a token's id: SHA-256.
+#[must_use]
+pub fn fingerprint(id: &str) -> [u8; 32] {
+    Sha256::digest(id).into()
+}
+
 /// A token that does not hold. It does not say why: whoever forges learns nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid token")]
@@ -82,11 +88,6 @@ fn is_base64url(part: &str) -> bool {
         && part
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
-/// What is kept of a token's id when it was used up: SHA-256, so that it takes as much room as any other.
-pub fn id_hash(id: &str) -> [u8; 32] {
-    Sha256::digest(id.as_bytes()).into()
 }
 
 /// A token that was read and not believed.

@@ -55,7 +55,7 @@ fn principals(world: &World) -> Vec<Principal> {
             tenants.push(id);
         }
         owner.run(&format!(
-            "SELECT tenancy.create_user('fleet-{fleet}', 'ops')"
+            "SELECT tenancy.create_user('fleet-{fleet}', 'ops', role => 'partner_admin')"
         ));
         let key = owner.text(&format!(
             "SELECT tenancy.issue_api_key('fleet-{fleet}/ops', 'k')"
