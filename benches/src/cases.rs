@@ -29,6 +29,7 @@ pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fa
         ("transaction", transaction),
         ("mixed", mixed),
         ("ticket", ticket),
+        ("login", crate::logins::logins),
         ("bulk", bulk_insert),
         ("cache", cache),
         ("audit", audit),
