@@ -92,6 +92,7 @@ CREATE TABLE tenancy.elevations (
 );
 REVOKE ALL ON tenancy.elevations FROM PUBLIC;
 CREATE INDEX elevations_user_id_idx ON tenancy.elevations (user_id, expires_at);
+GRANT SELECT ON tenancy.elevations TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.elevations IS 'who may reach tenants'' rows with what is held at the platform, why and until when. Not dumped: an elevation does not move to another server';
 
 -- A new user's assignments change nobody's cached answer.
@@ -344,3 +345,67 @@ REVOKE ALL ON tenancy.roles, tenancy.assignments FROM PUBLIC;
 GRANT SELECT ON tenancy.roles, tenancy.assignments TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.roles IS 'the roles that the reader may know of, and where each is defined. With roles:view those of its scopes and above, else the built-in ones';
 COMMENT ON VIEW tenancy.assignments IS 'who has which role where: with roles:view and users:view those of the reader''s scopes, else its own';
+
+-- Elevation -----------------------------------------------------------------------------------------
+
+CREATE FUNCTION tenancy._require_principal() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_require_principal_wrapper';
+REVOKE ALL ON FUNCTION tenancy._require_principal() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._require_principal() IS 'internal: the context''s user, or 55000';
+
+CREATE FUNCTION tenancy._elevate(reason text, ttl interval) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    who uuid := tenancy._require_principal();
+    made record;
+BEGIN
+    PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
+    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 1000 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 1000 characters',
+            HINT = 'Say why tenants'' rows are needed: a ticket''s number and a few words.';
+    END IF;
+    IF ttl IS NULL OR ttl NOT BETWEEN interval '1 second' AND interval '1 day' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'ttl must be between 1 second and 1 day',
+            HINT = 'As short as the work takes: it can be asked for again.';
+    END IF;
+    INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, btrim(reason), clock_timestamp() + ttl)
+    RETURNING id, expires_at INTO made;
+    PERFORM tenancy._audit('elevation.began', NULL, NULL,
+        jsonb_build_object('elevation', made.id, 'reason', btrim(reason), 'expires_at', made.expires_at));
+    RETURN made.expires_at;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._elevate(text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._elevate(text, interval) IS 'internal: see elevate()';
+CREATE FUNCTION tenancy.elevate(reason text, ttl interval DEFAULT '1 hour') RETURNS timestamptz
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.elevate(text, interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.elevate(text, interval) TO tenancy_app, tenancy_gateway;
+COMMENT ON FUNCTION tenancy.elevate(text, interval) IS
+    'lets the context''s user reach tenants'' rows with what it holds at the platform, for ttl (1 second to 1 day); returns until when. It is in force in transactions that begin after this one has committed, on all of the user''s connections, '
+    'and each statement on a protected table is then in the audit log before it reads, with its values removed. To write, select a tenant. Needs platform:elevate at the platform. '
+    'Errors: 55000 no context; 42501 not held; 22023 reason or ttl. For tenancy_app, tenancy_gateway';
+
+CREATE FUNCTION tenancy._end_elevation() RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    who uuid := tenancy._require_principal();
+    ended integer;
+BEGIN
+    UPDATE tenancy.elevations e SET ended_at = clock_timestamp()
+     WHERE e.user_id = who AND e.ended_at IS NULL AND e.expires_at > now();
+    GET DIAGNOSTICS ended = ROW_COUNT;
+    IF ended > 0 THEN
+        PERFORM tenancy._audit('elevation.ended', NULL, NULL, NULL);
+    END IF;
+    RETURN ended;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._end_elevation() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._end_elevation() IS 'internal: see end_elevation()';
+CREATE FUNCTION tenancy.end_elevation() RETURNS integer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.end_elevation() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.end_elevation() TO tenancy_app, tenancy_gateway;
+COMMENT ON FUNCTION tenancy.end_elevation() IS
+    'ends the elevations of the context''s user before their time, for transactions that begin after this one has committed; returns how many. Errors: 55000 no context. For tenancy_app, tenancy_gateway';

@@ -36,6 +36,11 @@ COMMENT ON FUNCTION tenancy.has_permission(text, tenancy.regscope) IS
     'At the platform, permissions on an application''s rows (data:read and others of its own) count only while elevated. NULL for NULL. '
     'Errors: 22023 no permission; 55000 no context. For tenancy_app, tenancy_gateway, tenancy_admin';
 
+CREATE FUNCTION tenancy._covers(permissions text[], wanted text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_covers_wrapper';
+REVOKE ALL ON FUNCTION tenancy._covers(text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._covers(text[], text) IS 'internal: whether one of these permissions covers another';
+
 CREATE FUNCTION tenancy._default_role(parent_level text, kind text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_default_role_wrapper';
 REVOKE ALL ON FUNCTION tenancy._default_role(text, text) FROM PUBLIC;
@@ -56,8 +61,3 @@ CREATE FUNCTION tenancy.user_id() RETURNS uuid
 COMMENT ON FUNCTION tenancy.user_id() IS 'the context''s user; NULL without a context';
 REVOKE ALL ON FUNCTION tenancy.user_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.user_id() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-
-CREATE FUNCTION tenancy._audit(action text, scope uuid, target text, details jsonb) RETURNS void
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp RETURN NULL;
-REVOKE ALL ON FUNCTION tenancy._audit(text, uuid, text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._audit(text, uuid, text, jsonb) IS 'internal: records what was done';

@@ -62,6 +62,18 @@ pub enum Error {
     /// A managed role tried to reach past row security.
     #[error("permission denied: {0} on a protected table")]
     NotOnProtected(&'static str),
+    /// The context lacks a permission.
+    #[error("permission denied: {0}")]
+    NotPermitted(&'static str),
+    /// The background worker is needed and cannot be had.
+    #[error("the background worker of tenancy is not available")]
+    NoWorker,
+    /// The background worker does not answer.
+    #[error("the background worker of tenancy does not answer")]
+    WorkerSilent,
+    /// The background worker could not do it.
+    #[error("the background worker of tenancy failed: {0}")]
+    WorkerFailed(String),
     /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
     #[error("maintenance is for a session whose own role is granted tenancy_admin")]
     MaintenanceForOthers,
@@ -120,6 +132,9 @@ impl Error {
             | Self::MissingContext
             | Self::NotOneTenant(_)
             | Self::NotOneProject(_)
+            | Self::NoWorker
+            | Self::WorkerSilent
+            | Self::WorkerFailed(_)
             | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::InvalidCredential
             | Self::Expired
@@ -131,6 +146,7 @@ impl Error {
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
             | Self::Denied { .. }
+            | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
@@ -222,8 +238,19 @@ impl Error {
             Self::AmbiguousSlug(_) => {
                 "Name the scope above it too, as in partner/tenant, or use the id."
             }
+            Self::NoWorker => {
+                "There is none on a standby; elsewhere raise max_worker_processes, which takes a restart."
+            }
+            Self::WorkerSilent => {
+                "Another session may hold a lock on a table of tenancy's; else the server's log says more."
+            }
             Self::BadArgument(_, hint) => hint,
-            Self::NoSuch(_) | Self::Null(_) | Self::Spi(_) | Self::Internal(_) => return None,
+            Self::NotPermitted(_)
+            | Self::WorkerFailed(_)
+            | Self::NoSuch(_)
+            | Self::Null(_)
+            | Self::Spi(_)
+            | Self::Internal(_) => return None,
         };
         Some(hint.to_owned())
     }

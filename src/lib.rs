@@ -7,17 +7,21 @@
 //! | `tree` | scopes: rules, the type `regscope`, invalidation |
 //! | `access` | what a principal may do |
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `audit` | the record of what happened |
+//! | `worker` | each database's background worker |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
 //! through `pg`.
 
 pub mod access;
+pub mod audit;
 pub mod context;
 pub mod error;
 pub mod pg;
 pub mod policy;
 pub mod tree;
+pub mod worker;
 
 use pgrx::prelude::*;
 
@@ -31,11 +35,8 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["authority"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
-extension_sql_file!(
-    "../sql/context.sql",
-    name = "context",
-    requires = ["access"]
-);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["access"]);
+extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
 extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",
@@ -47,9 +48,14 @@ extension_sql_file!(
     requires = ["predicates"]
 );
 extension_sql_file!(
+    "../sql/explain.sql",
+    name = "explain",
+    requires = ["policy"]
+);
+extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["policy"],
+    requires = ["explain"],
     finalize
 );
 
@@ -59,6 +65,8 @@ pub extern "C-unwind" fn _PG_init() {
     if !pg::secret::init() {
         error::Error::NotPreloaded.raise();
     }
+    audit::init();
+    worker::init();
     context::init();
     policy::init();
 }

@@ -240,6 +240,14 @@ fn has_permission(
     ))
 }
 
+/// Whether one of these permissions covers another.
+#[pg_extern(sql = false)]
+fn _covers(permissions: Vec<Option<String>>, wanted: &str) -> Result<bool, ErrorReport> {
+    let wanted = parse(wanted)?;
+    let mut held = permissions.into_iter().flatten();
+    Ok(held.any(|text| Permission::parse(&text).is_ok_and(|held| held.covers(&wanted))))
+}
+
 /// The name of the role that a new user gets, or NULL.
 #[pg_extern(sql = false)]
 fn _default_role(parent_level: &str, kind: &str) -> Option<&'static str> {

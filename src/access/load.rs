@@ -103,7 +103,8 @@ impl Places {
         self.is_whole(tenant) || self.projects.contains(&(project, tenant))
     }
 
-    fn is_whole(&self, tenant: Uuid) -> bool {
+    /// Whether a tenant is within what is held as a whole.
+    pub fn is_whole(&self, tenant: Uuid) -> bool {
         let mut fleets = self.fleets.values();
         self.singles.contains(&tenant) || fleets.any(|fleet| fleet.binary_search(&tenant).is_ok())
     }
@@ -157,6 +158,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     let tenants = Rc::new(TenantSet::new(places.tenants.clone()));
     Ok(Access {
         user,
+        home: home.path,
         partner,
         fleet: !places.fleets.is_empty(),
         grants: Grants::new(grants, elevation.is_some()),

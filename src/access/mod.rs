@@ -35,6 +35,8 @@ pub use reached::Reached;
 pub struct Access {
     /// The user.
     pub user: Uuid,
+    /// The path of the scope that the user belongs to.
+    home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
     pub partner: Option<Uuid>,
     /// What was assigned.
@@ -101,6 +103,11 @@ impl Access {
         self.reached(permission).narrow(tenant, &self.places)
     }
 
+    /// Whether a permission is held in the scope that the user belongs to.
+    pub fn holds_at_home(&self, permission: &str) -> bool {
+        Permission::parse(permission).is_ok_and(|wanted| self.grants.hold(&wanted, &self.home))
+    }
+
     /// One of its tenants by id.
     pub fn tenant(&self, id: Uuid) -> Option<&Tenant> {
         self.places.tenant(id)
@@ -114,6 +121,11 @@ impl Access {
     /// The project to work in, if a tenant is reached by a single project of it only.
     pub fn only_project(&self, tenant: Uuid) -> Option<Uuid> {
         self.places.only_project(tenant)
+    }
+
+    /// Whether a tenant is within what is held as a whole.
+    pub fn holds_whole(&self, tenant: Uuid) -> bool {
+        self.spans_all() || self.places.is_whole(tenant)
     }
 
     /// Whether a project of one of its tenants is within what is held.

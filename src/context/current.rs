@@ -11,7 +11,7 @@ use super::leftovers::{Busy, Stay};
 use super::plans::{self, Form};
 use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
-use crate::access::{self, Access, Reached};
+use crate::access::{self, Access, Elevation, Reached};
 use crate::error::Error;
 use crate::pg::{guc, inval, published, spi, xact};
 
@@ -61,6 +61,11 @@ impl Current {
         }
     }
 
+    /// The elevation in force.
+    pub fn elevation(&self) -> Option<&Elevation> {
+        self.access.as_ref()?.elevation.as_ref()
+    }
+
     /// Whether what is held at the platform reaches all tenants' rows.
     pub fn spans_all(&self) -> bool {
         self.access
@@ -76,7 +81,7 @@ impl Current {
         };
         let selected = self.tenant.as_ref().filter(|_| self.selected);
         let selected = selected.map(|tenant| tenant.id);
-        if let Some(tenant) = selected.filter(|tenant| access.enters(*tenant, *tenant)) {
+        if let Some(tenant) = selected.filter(|tenant| access.holds_whole(*tenant)) {
             return (vec![tenant], Vec::new());
         }
         let grants = access.grants.all().iter();
@@ -86,13 +91,19 @@ impl Current {
             .unzip()
     }
 
-    /// How many tenants it spans, for people.
-    pub fn span(&self) -> String {
+    /// How many tenants it spans; `None` for all there are.
+    pub fn count(&self) -> Option<usize> {
         match &self.access {
-            Some(_) if self.tenant.is_some() => "1".to_owned(),
-            Some(access) if !access.spans_all() => access.tenants.len().to_string(),
-            _ => "all".to_owned(),
+            Some(_) if self.tenant.is_some() => Some(1),
+            Some(access) if !access.spans_all() => Some(access.tenants.len()),
+            _ => None,
         }
+    }
+
+    /// The same for people.
+    pub fn span(&self) -> String {
+        self.count()
+            .map_or("all".to_owned(), |count| count.to_string())
     }
 
     /// Whether a tenant is one of those it spans.
@@ -104,6 +115,17 @@ impl Current {
             Some(access) if access.tenants.contains_id(tenant.as_bytes()) => Ok(true),
             Some(access) if access.spans_all() => Ok(access::read_tenant(tenant)?.is_some()),
             _ => Ok(false),
+        }
+    }
+
+    /// Whether a permission is held in the tenant, or without one where the user belongs.
+    pub fn holds(&self, permission: &str) -> bool {
+        let (Some(access), Some(reached)) = (&self.access, self.reached(permission)) else {
+            return true;
+        };
+        match &self.tenant {
+            Some(tenant) => reached.everything || reached.entered.contains_id(tenant.id.as_bytes()),
+            None => access.holds_at_home(permission),
         }
     }
 

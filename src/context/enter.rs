@@ -2,6 +2,7 @@
 //! a reason for the administrator.
 
 use pgrx::prelude::*;
+use serde_json::json;
 use tenancy_core::credential::Credential;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 
@@ -9,6 +10,7 @@ use super::current;
 use super::principal::{Proven, Who};
 use super::{api_keys, leftovers, tickets};
 use crate::access::{from_pg, pg_uuid};
+use crate::audit::{self, logins};
 use crate::error::{Error, ErrorReport};
 use crate::pg::{guc, role, secret, spi};
 
@@ -21,22 +23,30 @@ fn authenticate(
     let text = credential.ok_or(Error::Null("credential"))?;
     check_caller()?;
     current::drop_stale();
-    let proven = match Credential::parse(text).map_err(|_| Error::InvalidCredential)? {
-        Credential::ApiKey(key) => api_keys::verify(&key)?,
+    let proven = prove(text).inspect_err(|why| logins::failed(Some(text), None, why))?;
+    let (user, proof) = (proven.user, proven.proof);
+    let bound = bind(proven, lifetime(session))
+        .inspect_err(|why| logins::failed(Some(text), Some(user), why))?;
+    logins::succeeded(user, proof.as_ref())?;
+    Ok(bound)
+}
+
+fn prove(text: &str) -> Result<Proven, Error> {
+    match Credential::parse(text).map_err(|_| Error::InvalidCredential)? {
+        Credential::ApiKey(key) => api_keys::verify(&key),
         Credential::Ticket(_) => {
             let ticket = tickets::verify(text).map_err(|error| match error {
                 Error::Expired => Error::InvalidCredential,
                 other => other,
             })?;
-            Proven {
+            Ok(Proven {
                 user: ticket.user,
                 proof: Some(Proof::Ticket(ticket.key_id)),
                 tenant: ticket.tenant,
                 expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
-            }
+            })
         }
-    };
-    Ok(bind(proven, lifetime(session))?)
+    }
 }
 
 /// Takes a user's context without a credential: for the trusted gateway, which checked one.
@@ -45,11 +55,13 @@ fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid,
     let user = from_pg(user.ok_or(Error::Null("user"))?);
     check_caller()?;
     current::drop_stale();
-    crate::access::resolve(user).map_err(|error| match error {
-        Error::NoSuch(_) => Error::NoSuchUser(user.to_string()),
-        other => other,
-    })?;
-    Ok(bind(
+    crate::access::resolve(user)
+        .map_err(|error| match error {
+            Error::NoSuch(_) => Error::NoSuchUser(user.to_string()),
+            other => other,
+        })
+        .inspect_err(|why| logins::failed(None, Some(user), why))?;
+    let bound = bind(
         Proven {
             user,
             proof: None,
@@ -57,7 +69,9 @@ fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid,
             expires_at: None,
         },
         lifetime(session),
-    )?)
+    )?;
+    logins::succeeded(user, None)?;
+    Ok(bound)
 }
 
 /// Gives this transaction all rows of protected tables, and records who, when and why.
@@ -99,6 +113,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
         "INSERT INTO tenancy.maintenance_log (role, login, reason) VALUES ($1, session_user, $2)",
         &[role::current_name().into(), reason.to_owned().into()],
     )?;
+    audit::record("maintenance", None, None, json!({ "reason": reason }))?;
     Ok(())
 }
 

@@ -27,6 +27,8 @@ pub use current::{Current, current};
 
 pub use leftovers::before_statement;
 
+use crate::pg::hooks::running;
+
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed);
@@ -36,10 +38,12 @@ pub fn init() {
             current::end_transaction();
             leftovers::end_transaction(committed);
             plans::end_transaction();
+            running::forget();
         },
         savepoint_abort: |savepoint| {
             leftovers::abort_savepoint(savepoint);
             plans::abort_savepoint();
+            running::forget();
         },
     });
     crate::pg::inval::init();

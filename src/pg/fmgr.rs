@@ -7,6 +7,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::append::Json;
 use super::published::Slot;
 use crate::error::Error;
 
@@ -56,6 +57,16 @@ pub enum View {
         /// Tenants whose rows without a project are not seen.
         closed: Slot,
     },
+}
+
+/// A jsonb that was passed.
+pub struct JsonArgument {
+    /// The value.
+    pub json: Json,
+    /// Its size.
+    pub bytes: usize,
+    /// Whether it is an object.
+    pub is_object: bool,
 }
 
 const PERMISSION_BYTES: usize = 64;
@@ -123,6 +134,32 @@ impl Call {
             let len = pgrx::varsize_any_exhdr(text);
             std::slice::from_raw_parts(pgrx::vardata_any(text).cast::<u8>(), len)
         }
+    }
+
+    /// Argument `n`, a jsonb.
+    pub fn json(&self, n: usize) -> JsonArgument {
+        /// utils/jsonb.h: the root is an object.
+        const OBJECT: u32 = 0x2000_0000;
+        // SAFETY: a jsonb datum is a varlena; unpacked, it is aligned and begins with its root's header.
+        unsafe {
+            let json = pg_sys::pg_detoast_datum(self.arg(n).value.cast_mut_ptr());
+            let bytes = pgrx::varsize_any_exhdr(json);
+            let root = pgrx::vardata_any(json).cast::<u32>().read_unaligned();
+            JsonArgument {
+                json: Json(pg_sys::Datum::from(json)),
+                bytes,
+                is_object: root & OBJECT != 0,
+            }
+        }
+    }
+
+    /// A uuid as the answer.
+    pub fn uuid_answer(&self, id: [u8; 16]) -> Answer {
+        Answer::Kept(Kept(
+            Value::Uuid(id)
+                .into_datum()
+                .unwrap_or(pg_sys::Datum::from(0)),
+        ))
     }
 
     /// The view of this call site for the permission in argument 0: `find` is asked once per

@@ -17,8 +17,18 @@
 //! | `hooks` | on utility statements and queries: what a policy cannot see |
 //! | `nodes` | what parse trees hold |
 //! | `published` | the scope sets that per-row calls read |
+//! | `append` | rows without a query |
+//! | `client` | where the client is |
+//! | `cluster` | the cluster and the transaction |
+//! | `counts` | counters in shared memory |
+//! | `queue` | requests to the database's worker, in shared memory |
+//! | `worker` | the background worker's process |
 
+pub mod append;
 pub mod cell;
+pub mod client;
+pub mod cluster;
+pub mod counts;
 pub mod fmgr;
 pub mod guc;
 pub mod hooks;
@@ -26,10 +36,12 @@ pub mod inval;
 pub mod managed;
 pub mod nodes;
 pub mod published;
+pub mod queue;
 pub mod role;
 pub mod secret;
 pub mod session;
 pub mod spi;
 pub mod support;
 pub mod time;
+pub mod worker;
 pub mod xact;

@@ -66,11 +66,22 @@ pub fn named(name: &CStr) -> Option<pg_sys::Oid> {
     (role != pg_sys::Oid::INVALID).then_some(role)
 }
 
+/// The session's own role, as SET ROLE left it, whatever SECURITY DEFINER function is running.
+pub fn outer() -> pg_sys::Oid {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::GetOuterUserId() }
+}
+
 /// The current role's name.
 pub fn current_name() -> String {
+    name(current())
+}
+
+/// A role's name.
+pub fn name(role: pg_sys::Oid) -> String {
     // SAFETY: the name is a C string in the current memory context.
     unsafe {
-        let name = pg_sys::GetUserNameFromId(current(), true);
+        let name = pg_sys::GetUserNameFromId(role, true);
         if name.is_null() {
             return String::from("?");
         }

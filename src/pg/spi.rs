@@ -94,6 +94,15 @@ pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Erro
     as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
 }
 
+/// Writes as the owner and reads the one row that comes of it.
+pub fn update<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| Spi::connect_mut(|client| f(client.update(query, None, args)?.first())))
+}
+
 fn kept(
     client: &SpiClient<'_>,
     query: &'static str,

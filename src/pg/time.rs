@@ -11,10 +11,18 @@ pub fn to_unix_micros(instant: i64) -> i64 {
     instant.saturating_add(POSTGRES_EPOCH)
 }
 
+/// The last second that the server's timestamps reach, of the Unix epoch.
+pub const LAST_SECOND: i64 = 9_224_318_015_999;
+
+/// Now, in microseconds since 2000.
+pub fn now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
 /// Now, in microseconds of the Unix epoch.
 pub fn now_unix_micros() -> i64 {
-    // SAFETY: reads the clock.
-    to_unix_micros(unsafe { pg_sys::GetCurrentTimestamp() })
+    to_unix_micros(now())
 }
 
 /// An instant as ISO 8601 in UTC, as jsonb shows it.

@@ -74,6 +74,13 @@ pub fn parallel() -> bool {
     unsafe { pg_sys::IsInParallelMode() }
 }
 
+/// True in the queries by which the server checks foreign keys: they see what row security hides, and
+/// show it to nobody.
+pub fn in_referential_check() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::InNoForceRLSOperation() }
+}
+
 /// True when this transaction may write, and a row lock cannot raise a serialization failure.
 pub fn may_write_aside() -> bool {
     // SAFETY: reads the server's transaction state.

@@ -10,14 +10,19 @@
 //! | [`slug`] | which slugs, external ids and names may be stored |
 //! | [`tree`] | the levels of the scope tree, what may hold what, and the status that results |
 //! | [`permission`] | what a permission is and which one covers which |
+//! | [`audit`] | what an entry of the audit log may say |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
 //! | [`ticket`] | the portable, expiring form of an identity |
 //! | [`credential`] | what a caller may present: an API key or a ticket |
+//! | [`grants`] | what a principal's assignments add up to |
+//! | [`role`] | the roles that come with tenancy |
+//! | [`statement`] | a statement without the values in it |
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod credential;
 mod excerpt;
 pub mod grants;
@@ -27,6 +32,7 @@ pub mod permission;
 pub mod policy;
 pub mod role;
 pub mod slug;
+pub mod statement;
 pub mod tenants;
 pub mod ticket;
 pub mod token;

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
+//! | `running` | the queries that are running |
 //! | `truncate` | TRUNCATE, also by CASCADE |
 //! | `changes` | new partitions and children, renamed columns |
 
 mod changes;
 mod leftovers;
+pub mod running;
 mod shared_role;
 mod truncate;
 
@@ -18,7 +20,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{spi, xact};
+use super::{spi, worker, xact};
 use crate::error::Error;
 
 pub use leftovers::{note_leftovers, take_held_cursors, take_leftovers};
@@ -34,6 +36,8 @@ pub struct On {
     pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
     /// A statement is about to run, where something may have been left in the session.
     pub statement: fn() -> Result<(), Error>,
+    /// A query begins to run that row security applies to.
+    pub run: fn(),
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A table's column was renamed.
@@ -51,6 +55,7 @@ pub fn init(on: On) {
         pg_sys::ExecutorStart_hook = Some(executor_start);
         truncate::init();
     }
+    running::init(on.run);
 }
 
 /// Asks or tells, where the extension is installed; an error is raised.
@@ -81,6 +86,7 @@ unsafe extern "C-unwind" fn process_utility(
         let node = (*statement).utilityStmt;
         shared_role::check(node);
         leftovers::check(node);
+        worker::make_way(node);
         changes::of(node)
     };
     #[allow(ffi_unwind_calls)] // inside the boundary

@@ -79,9 +79,8 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
             return Ok(last.view);
         }
     }
-    let view = find(question, permission)?;
-    // Without a context the setting tenancy.missing_context decides, which begins no generation.
-    if fits && !matches!(view, View::Nothing) {
+    let (view, keep) = find(question, permission)?;
+    if fits && keep {
         LAST.set(Some(Last {
             generation: xact::generation(),
             question,
@@ -92,10 +91,23 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
     Ok(view)
 }
 
-fn find(question: Question, permission: &[u8]) -> Result<View, Error> {
+/// The view, and whether the next call site of this generation may take it over. Without a context the
+/// setting tenancy.missing_context decides, which begins no generation; and each statement of an
+/// elevated context has to ask for itself.
+fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
     let Some(now) = context_or_missing()? else {
-        return Ok(View::Nothing);
+        return Ok((View::Nothing, false));
     };
+    let keep = now.elevation().is_none();
+    let view = if reaches_rows(&now)? {
+        reached_view(question, permission, &now)?
+    } else {
+        View::Nothing
+    };
+    Ok((view, keep && !matches!(view, View::Nothing)))
+}
+
+fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<View, Error> {
     let Ok(text) = std::str::from_utf8(permission) else {
         return Ok(View::Nothing);
     };
@@ -107,16 +119,16 @@ fn find(question: Question, permission: &[u8]) -> Result<View, Error> {
         // Maintenance.
         return Ok(View::Everything);
     };
-    if !reaches_rows(&now) || reached.is_empty() {
+    if reached.is_empty() {
         return Ok(View::Nothing);
     }
     match question {
         Question::Writable if now.tenant.is_none() => Err(Error::NotOneTenant(now.span())),
-        Question::Tenants | Question::Writable => Ok(tenants_view(&now, &reached, in_projects)),
+        Question::Tenants | Question::Writable => Ok(tenants_view(now, &reached, in_projects)),
         _ if reached.everything => Ok(View::Everything),
         Question::Visible if in_projects => Ok(set_of(reached.visible_entered())),
         Question::Visible => Ok(set_of(reached.visible())),
-        Question::Projects | Question::WritableProjects => projects_view(question, &now, &reached),
+        Question::Projects | Question::WritableProjects => projects_view(question, now, &reached),
     }
 }
 

@@ -1,0 +1,145 @@
+//! What an entry of the audit log may say, and which month it belongs to.
+
+use crate::excerpt::excerpt;
+
+/// The longest action, in bytes.
+pub const ACTION_MAX: usize = 100;
+/// The longest target, in characters.
+pub const TARGET_MAX: usize = 500;
+/// The largest details of an application's entry, in bytes as they are stored.
+pub const DETAILS_MAX: usize = 64 * 1024;
+/// What the extension's own actions begin with.
+pub const OWN: &str = "tenancy.";
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+/// Why an entry is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Not dotted words.
+    #[error("{0:?} is not an action")]
+    Action(String),
+    /// A name of the extension's own.
+    #[error("the action {0:?} is reserved: it begins with {OWN}")]
+    Reserved(String),
+    /// An empty, long or unprintable target.
+    #[error("target must have 1 to {TARGET_MAX} characters and no control characters")]
+    Target,
+}
+
+/// Whether an application may use an action: words of `a-z 0-9 _`, joined by dots, as in `invoice.sent`.
+pub fn check_action(action: &str) -> Result<(), EntryError> {
+    let word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let starts = action
+        .as_bytes()
+        .first()
+        .is_some_and(u8::is_ascii_lowercase);
+    if !starts || action.len() > ACTION_MAX || !action.split('.').all(word) {
+        return Err(EntryError::Action(excerpt(action)));
+    }
+    if action == "tenancy" || action.starts_with(OWN) {
+        return Err(EntryError::Reserved(excerpt(action)));
+    }
+    Ok(())
+}
+
+/// Whether a target may be stored.
+pub fn check_target(target: &str) -> Result<(), EntryError> {
+    let ok = !target.is_empty()
+        && target.len() <= TARGET_MAX * 4
+        && target.chars().count() <= TARGET_MAX
+        && !target.chars().any(char::is_control);
+    if ok { Ok(()) } else { Err(EntryError::Target) }
+}
+
+/// The year and month in UTC of an instant in microseconds of the Unix epoch.
+pub fn month_of(unix_micros: i64) -> (i64, u8) {
+    // Days since 0000-03-01, in eras of 400 years: the leap day is the last of its year.
+    let days = unix_micros.div_euclid(MICROS_PER_DAY) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day = days.rem_euclid(146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = era * 400 + year + i64::from(month <= 2);
+    (year, u8::try_from(month).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn actions_are_dotted_words() {
+        for action in ["invoice.sent", "a", "a1.b_2.c", "tenancyx.y"] {
+            assert_eq!(check_action(action), Ok(()), "{action}");
+        }
+        for action in [
+            "", ".", "a.", ".a", "a..b", "A", "1a", "_a", "a b", "a-b", "é", "a\n", "a.B",
+        ] {
+            assert!(
+                matches!(check_action(action), Err(EntryError::Action(_))),
+                "{action:?}"
+            );
+        }
+        assert_eq!(check_action(&"a".repeat(ACTION_MAX)), Ok(()));
+        assert!(check_action(&"a".repeat(ACTION_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn the_extensions_own_names_are_reserved() {
+        for action in ["tenancy", "tenancy.login", "tenancy.x.y"] {
+            assert!(
+                matches!(check_action(action), Err(EntryError::Reserved(_))),
+                "{action}"
+            );
+        }
+    }
+
+    #[test]
+    fn targets_are_short_and_printable() {
+        assert_eq!(check_target("invoice 7 é"), Ok(()));
+        assert_eq!(check_target(&"é".repeat(TARGET_MAX)), Ok(()));
+        for target in ["", "a\nb", "\0", &"é".repeat(TARGET_MAX + 1)] {
+            assert_eq!(check_target(target), Err(EntryError::Target));
+        }
+    }
+
+    #[test]
+    fn months_at_their_edges() {
+        let day = |days: i64| days * MICROS_PER_DAY;
+        assert_eq!(month_of(0), (1970, 1));
+        assert_eq!(month_of(-1), (1969, 12));
+        assert_eq!(month_of(day(31) - 1), (1970, 1));
+        assert_eq!(month_of(day(31)), (1970, 2));
+        // 2000-02-29 and the day after it.
+        assert_eq!(month_of(day(11_016)), (2000, 2));
+        assert_eq!(month_of(day(11_017)), (2000, 3));
+        assert_eq!(month_of(day(20_453) - 1), (2025, 12));
+        assert_eq!(month_of(day(20_453)), (2026, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn months_follow_each_other(days in -700_000_i64..700_000) {
+            let (year, month) = month_of(days * MICROS_PER_DAY);
+            let next = month_of((days + 1) * MICROS_PER_DAY);
+            let following = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+            prop_assert!(next == (year, month) || next == following);
+            prop_assert!((1..=12).contains(&month));
+            // Never shorter than 28 days, never longer than 31.
+            prop_assert_ne!(month_of((days + 31) * MICROS_PER_DAY), (year, month));
+        }
+    }
+}

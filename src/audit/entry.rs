@@ -1,0 +1,177 @@
+//! An entry: who acts, on what, and the row that it becomes.
+
+use std::ffi::CString;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use tenancy_core::audit::month_of;
+use tenancy_core::id::new_id;
+use uuid::Uuid;
+
+use crate::access::pg_uuid;
+use crate::context::principal::Who;
+use crate::context::{Current, current};
+use crate::error::Error;
+use crate::pg::append::{Json, Value, append, look_again, partition};
+use crate::pg::{client, cluster, role, spi, time};
+use crate::worker::{self, Request};
+
+/// Who acts, from where.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Actor {
+    /// The context's user.
+    pub user: Option<Uuid>,
+    /// The tenant that it is about.
+    pub tenant: Option<Uuid>,
+    /// The partner that it is about.
+    pub partner: Option<Uuid>,
+    /// The database role.
+    pub role: String,
+    /// The database role that logged in.
+    pub login: String,
+    /// The client's address.
+    pub client: Option<IpAddr>,
+}
+
+impl Actor {
+    /// Whoever acts now, in the context's tenant and partner.
+    pub fn now() -> Result<Self, Error> {
+        Ok(Self::of(current()?.as_deref()))
+    }
+
+    /// Whoever acts now in a context.
+    pub fn of(current: Option<&Current>) -> Self {
+        Self {
+            user: current.and_then(|now| match now.who {
+                Who::User(user) => Some(user),
+                Who::Maintenance => None,
+            }),
+            tenant: current.and_then(|now| Some(now.tenant.as_ref()?.id)),
+            partner: current.and_then(|now| now.access.as_ref()?.partner),
+            role: role::name(role::outer()),
+            login: role::name(role::session()),
+            client: client::address(),
+        }
+    }
+
+    /// In the tenant and partner of a scope instead.
+    pub fn on(mut self, scope: Uuid) -> Result<Self, Error> {
+        (self.tenant, self.partner) = spi::read(
+            "SELECT (SELECT a.id FROM tenancy.scopes a WHERE a.id = ANY (s.path) AND a.level = 'tenant'), \
+                    (SELECT a.id FROM tenancy.scopes a WHERE a.id = ANY (s.path) AND a.level = 'partner') \
+             FROM tenancy.scopes s WHERE s.id = $1",
+            &[pg_uuid(scope).into()],
+            |rows| {
+                let Some(row) = rows.into_iter().next() else {
+                    return Ok((None, None));
+                };
+                let id = |n| Ok::<_, Error>(row.get::<pgrx::Uuid>(n)?.map(crate::access::from_pg));
+                Ok((id(1)?, id(2)?))
+            },
+        )?;
+        Ok(self)
+    }
+}
+
+/// What another process needs to write an entry.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    action: String,
+    actor: Actor,
+    target: Option<String>,
+    details: serde_json::Value,
+}
+
+/// An entry as the worker takes it: see [`Request::Audit`].
+pub fn row(
+    action: &str,
+    scope: Option<Uuid>,
+    target: Option<&str>,
+    details: serde_json::Value,
+) -> Result<serde_json::Value, Error> {
+    let mut actor = Actor::now()?;
+    if let Some(scope) = scope {
+        actor = actor.on(scope)?;
+    }
+    serde_json::to_value(Row {
+        action: action.to_owned(),
+        actor,
+        target: target.map(str::to_owned),
+        details,
+    })
+    .map_err(|_| Error::Internal("an entry cannot be written"))
+}
+
+/// Writes what `row` made.
+pub fn write_row(row: &serde_json::Value) -> Result<(), Error> {
+    let row = Row::deserialize(row).map_err(|_| Error::Internal("an entry cannot be read"))?;
+    write(
+        &row.action,
+        &row.actor,
+        row.target.as_deref(),
+        Json::new(row.details)?,
+    )
+    .map(drop)
+}
+
+/// Appends an entry, in this transaction.
+pub fn write(
+    action: &str,
+    actor: &Actor,
+    target: Option<&str>,
+    details: Json,
+) -> Result<Uuid, Error> {
+    let id = new_id();
+    let at = time::now();
+    let table = match partition(&name(time::to_unix_micros(at))?) {
+        Some(table) => table,
+        None => make_now(time::to_unix_micros(at))?,
+    };
+    let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
+    append(
+        table,
+        &[
+            Value::Instant(at),
+            Value::Int8(cluster::identifier()),
+            Value::Xid8(cluster::transaction()),
+            Value::Uuid(*id.as_bytes()),
+            uuid(actor.user),
+            uuid(actor.tenant),
+            uuid(actor.partner),
+            Value::Text(action),
+            target.map_or(Value::Null, Value::Text),
+            Value::Text(&actor.role),
+            Value::Text(&actor.login),
+            actor.client.map_or(Value::Null, Value::Inet),
+            Value::Json(details),
+        ],
+    )?;
+    worker::to_seal();
+    Ok(id)
+}
+
+fn name(at: i64) -> Result<CString, Error> {
+    let (year, month) = month_of(at);
+    CString::new(format!("audit_log_{year:04}_{month:02}"))
+        .map_err(|_| Error::Internal("a partition's name"))
+}
+
+/// The first entry of a month, unless the worker came before it. The worker makes the partition in a
+/// transaction of its own, or else every other first writer would wait for this one's end.
+#[cold]
+fn make_now(at: i64) -> Result<pgrx::pg_sys::Oid, Error> {
+    if worker::call(&Request::Partition(at)).is_err() {
+        make_partition(at)?;
+    }
+    look_again();
+    partition(&name(at)?).ok_or(Error::Internal("the audit log has no partition"))
+}
+
+/// Makes the partition of an instant's month, in microseconds of the Unix epoch, unless it is there.
+pub fn make_partition(at: i64) -> Result<(), Error> {
+    spi::write(
+        "SELECT tenancy._make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)",
+        &[at.into()],
+    )
+    .map(drop)
+}

@@ -1,0 +1,73 @@
+//! Tenancy's own entries.
+
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use tenancy_core::audit::OWN;
+use uuid::Uuid;
+
+use super::entry::{self, Actor};
+use crate::access::from_pg;
+use crate::error::{Error, ErrorReport};
+use crate::pg::append::Json;
+use crate::pg::cluster;
+use crate::worker::{self, Request};
+
+/// Records what is done to a scope, in this transaction. `action` is without the prefix.
+pub fn record(
+    action: &str,
+    scope: Option<Uuid>,
+    target: Option<&str>,
+    details: Value,
+) -> Result<(), Error> {
+    // What CREATE EXTENSION makes is no entry, and a partition made then would not be dumped.
+    if cluster::creating_extension() {
+        return Ok(());
+    }
+    let mut actor = Actor::now()?;
+    if let Some(scope) = scope {
+        actor = actor.on(scope)?;
+    }
+    entry::write(&own(action), &actor, target, Json::new(details)?).map(drop)
+}
+
+/// Records it at once, for good, whatever becomes of this transaction, which may be read-only.
+pub fn record_now(
+    action: &str,
+    scope: Option<Uuid>,
+    target: Option<&str>,
+    details: Value,
+) -> Result<(), Error> {
+    let row = entry::row(&own(action), scope, target, details)?;
+    worker::call(&Request::Audit(row)).map(drop)
+}
+
+fn own(action: &str) -> String {
+    format!("{OWN}{action}")
+}
+
+/// `record`, for SQL.
+#[pg_extern(sql = false)]
+fn _audit(
+    action: Option<&str>,
+    scope: Option<pgrx::Uuid>,
+    target: Option<&str>,
+    details: Option<pgrx::JsonB>,
+) -> Result<(), ErrorReport> {
+    let action = action.ok_or(Error::Null("action"))?;
+    let details = details.map_or_else(|| json!({}), |details| details.0);
+    Ok(record(action, scope.map(from_pg), target, details)?)
+}
+
+/// `record_now`, for SQL.
+#[pg_extern(sql = false)]
+fn _record_now(action: Option<&str>, details: Option<pgrx::JsonB>) -> Result<(), ErrorReport> {
+    let action = action.ok_or(Error::Null("action"))?;
+    let details = details.map_or_else(|| json!({}), |details| details.0);
+    Ok(record_now(action, None, None, details)?)
+}
+
+/// The cluster's system identifier.
+#[pg_extern(sql = false)]
+fn _origin() -> i64 {
+    cluster::identifier()
+}

@@ -1,0 +1,87 @@
+//! The settings `tenancy.audit_*`. A superuser's: who is recorded does not decide what is.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// Which logins are recorded.
+#[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Logins {
+    /// None.
+    #[name = c"off"]
+    Off,
+    /// Those that fail.
+    #[name = c"failures"]
+    Failures,
+    /// All, counted: an entry for each user, credential and address in an interval.
+    #[name = c"aggregate"]
+    Aggregate,
+    /// Each that succeeds by itself; those that fail are counted.
+    #[name = c"each"]
+    Each,
+}
+
+static LOGINS: GucSetting<Logins> = GucSetting::<Logins>::new(Logins::Aggregate);
+static LOGIN_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
+static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// Defines them; before the prefix is reserved.
+pub fn init() {
+    GucRegistry::define_enum_guc(
+        c"tenancy.audit_logins",
+        c"Which logins the audit log gets: off, failures, aggregate or each.",
+        c"aggregate writes nothing while somebody logs in.",
+        &LOGINS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"tenancy.audit_login_interval",
+        c"How long successful logins are counted before they are written down.",
+        c"",
+        &LOGIN_INTERVAL,
+        1,
+        24 * 3600,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"tenancy.audit_seal_interval",
+        c"How often new entries of the audit log are sealed.",
+        c"",
+        &SEAL_INTERVAL,
+        1,
+        3600,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_int_guc(
+        c"tenancy.audit_retention",
+        c"After how many days a month of the audit log is dropped, once it is sealed; 0 is never.",
+        c"",
+        &RETENTION,
+        0,
+        36_500,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+}
+
+/// Which logins are recorded.
+pub fn logins() -> Logins {
+    LOGINS.get()
+}
+
+/// How long successful logins are counted, in microseconds.
+pub fn login_interval() -> i64 {
+    i64::from(LOGIN_INTERVAL.get()) * 1_000_000
+}
+
+/// How often entries are sealed, in seconds.
+pub fn seal_interval() -> u64 {
+    u64::try_from(SEAL_INTERVAL.get()).unwrap_or(1)
+}
+
+/// After how many days a month goes; 0 is never.
+pub fn retention() -> i32 {
+    RETENTION.get()
+}

@@ -1,0 +1,160 @@
+//! Counters in shared memory, each under a key of a fixed size: what happens too often to be written
+//! down one by one. One short lock, no allocation; when there is no room, the caller counts under a
+//! coarser key, for which some is kept.
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::prelude::*;
+use pgrx::{pg_shmem_init, pg_sys};
+
+/// The words of a key.
+pub const WORDS: usize = 8;
+/// A key. Its first word has the database's oid in the upper half.
+pub type Key = [u64; WORDS];
+
+/// How many fine keys there are.
+const FINE: usize = 4096;
+/// How many coarse ones.
+const COARSE: usize = 128;
+/// How many places a fine key may be in.
+const WINDOW: usize = 16;
+
+/// A counter.
+#[derive(Clone, Copy)]
+pub struct Count {
+    /// What is counted.
+    pub key: Key,
+    /// How often; 0 is a free place.
+    pub count: u64,
+    /// When it was first counted, in microseconds since 2000.
+    pub first: i64,
+    /// When last.
+    pub last: i64,
+}
+
+struct Shared {
+    fine: [Count; FINE],
+    coarse: [Count; COARSE],
+}
+
+// SAFETY: plain memory without pointers, reached under the lock.
+unsafe impl pgrx::PGRXSharedMemory for Shared {}
+
+// SAFETY: the name is used for this lock only.
+static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_counts") };
+
+const FREE: Count = Count {
+    key: [0; WORDS],
+    count: 0,
+    first: 0,
+    last: 0,
+};
+
+/// Takes the shared memory; while the server loads its libraries.
+pub fn init() {
+    pg_shmem_init!(
+        SHARED = Shared {
+            fine: [FREE; FINE],
+            coarse: [FREE; COARSE],
+        }
+    );
+}
+
+/// Where a count went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// To a counter that was there.
+    Known,
+    /// To a new one.
+    New,
+    /// There was no room.
+    Nowhere,
+}
+
+/// Counts once, now.
+pub fn count(key: &Key, coarse: bool) -> Went {
+    // SAFETY: reads the clock.
+    let now = unsafe { pg_sys::GetCurrentTimestamp() };
+    add(
+        &Count {
+            key: *key,
+            count: 1,
+            first: now,
+            last: now,
+        },
+        coarse,
+    )
+}
+
+/// Adds a count, as of a counter that was taken out and could not be written down.
+pub fn add(count: &Count, coarse: bool) -> Went {
+    let start = hash(&count.key) as usize % FINE;
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    if coarse {
+        return add_to(shared.coarse.iter_mut(), count);
+    }
+    let (before, after) = shared.fine.split_at_mut(start);
+    let window = after.iter_mut().chain(before.iter_mut()).take(WINDOW);
+    add_to(window, count)
+}
+
+fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Went {
+    let mut free = None;
+    for place in places {
+        if place.count == 0 {
+            free.get_or_insert(place);
+        } else if place.key == count.key {
+            place.count += count.count;
+            place.first = place.first.min(count.first);
+            place.last = place.last.max(count.last);
+            return Went::Known;
+        }
+    }
+    match free {
+        Some(place) => {
+            *place = *count;
+            Went::New
+        }
+        None => Went::Nowhere,
+    }
+}
+
+fn hash(key: &Key) -> u64 {
+    key.iter().fold(0x9e37_79b9_7f4a_7c15, |hash, word| {
+        let mixed = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        mixed ^ (mixed >> 32)
+    })
+}
+
+/// How many counters a database has, and how many places are taken in all.
+pub fn used(database: u32) -> (usize, usize) {
+    let shared = SHARED.share();
+    let all = || shared.fine.iter().chain(&shared.coarse);
+    let taken = |c: &&Count| c.count != 0;
+    (
+        all().filter(taken).filter(|c| of(c, database)).count(),
+        all().filter(taken).count(),
+    )
+}
+
+/// Whether there is little room left.
+pub fn crowded(taken: usize) -> bool {
+    taken > FINE / 2
+}
+
+/// Takes out those counters of a database that `due` names.
+pub fn take(database: u32, due: impl Fn(&Count) -> bool) -> Vec<Count> {
+    let mut found = Vec::new();
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    for place in shared.fine.iter_mut().chain(shared.coarse.iter_mut()) {
+        if place.count != 0 && of(place, database) && due(place) {
+            found.push(std::mem::replace(place, FREE));
+        }
+    }
+    found
+}
+
+fn of(count: &Count, database: u32) -> bool {
+    count.key[0] >> 32 == u64::from(database)
+}

@@ -1,0 +1,178 @@
+//! The queries that are running, innermost last, for whoever must know which of them reads rows.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::pg::cell::BackendCell;
+
+static PREVIOUS_RUN: BackendCell<pg_sys::ExecutorRun_hook_type> = BackendCell::new(None);
+static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendCell::new(None);
+static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
+static ON_RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
+
+thread_local! {
+    static RUNNING: RefCell<Vec<*mut pg_sys::QueryDesc>> = const { RefCell::new(Vec::new()) };
+    /// Those that were noted, until they end.
+    static NOTED: RefCell<Vec<*mut pg_sys::QueryDesc>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Installs the hooks; `on_run` is called as a query begins to run that row security applies to.
+pub fn init(on_run: fn()) {
+    ON_RUN.set(Some(on_run));
+    // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
+    unsafe {
+        PREVIOUS_RUN.set(pg_sys::ExecutorRun_hook);
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+        PREVIOUS_FINISH.set(pg_sys::ExecutorFinish_hook);
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
+        PREVIOUS_END.set(pg_sys::ExecutorEnd_hook);
+        pg_sys::ExecutorEnd_hook = Some(executor_end);
+    }
+}
+
+/// The innermost query that is running.
+pub struct Running {
+    /// Its text, all of what the client sent if that had several statements.
+    pub text: String,
+    /// The tables that it names, also by views, and that have row security.
+    pub tables: Vec<pg_sys::Oid>,
+}
+
+/// Whether the innermost running query was noted; `None` when none runs.
+pub fn is_noted() -> Option<bool> {
+    let query = RUNNING.with_borrow(|running| running.last().copied())?;
+    Some(NOTED.with_borrow(|noted| noted.contains(&query)))
+}
+
+/// Notes the innermost running query until it ends, or the (sub)transaction is undone.
+pub fn note() {
+    if let Some(query) = RUNNING.with_borrow(|running| running.last().copied()) {
+        NOTED.with_borrow_mut(|noted| noted.push(query));
+    }
+}
+
+/// A (sub)transaction ended: a query may be gone without having ended.
+pub fn forget() {
+    NOTED.with_borrow_mut(Vec::clear);
+}
+
+/// The innermost running query.
+pub fn innermost() -> Option<Running> {
+    let query = RUNNING.with_borrow(|running| running.last().copied())?;
+    // SAFETY: on the list only while the server runs it; its fields outlive that.
+    unsafe {
+        let (query, plan) = (&*query, &*(*query).plannedstmt);
+        let text = if query.sourceText.is_null() {
+            String::new()
+        } else {
+            let all = CStr::from_ptr(query.sourceText).to_string_lossy();
+            let start = usize::try_from(plan.stmt_location).unwrap_or(0);
+            let length = usize::try_from(plan.stmt_len).unwrap_or(0);
+            let end = if length == 0 {
+                all.len()
+            } else {
+                start + length
+            };
+            all.get(start..end).unwrap_or(&all).to_owned()
+        };
+        let mut tables = Vec::new();
+        crate::pg::nodes::each(plan.rtable, |entry| {
+            let entry = entry.cast::<pg_sys::RangeTblEntry>();
+            if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION
+                && !tables.contains(&(*entry).relid)
+            {
+                tables.push((*entry).relid);
+            }
+        });
+        Some(Running { text, tables })
+    }
+}
+
+/// Takes a query off the list, also after an error.
+struct Entered;
+
+impl Entered {
+    fn new(query: *mut pg_sys::QueryDesc) -> Self {
+        RUNNING.with_borrow_mut(|running| running.push(query));
+        Self
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        RUNNING.with_borrow_mut(Vec::pop);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    #[cfg(not(feature = "pg18"))] execute_once: bool,
+) {
+    let _entered = Entered::new(query);
+    // SAFETY: a query that is about to run has a plan.
+    if unsafe { (*(*query).plannedstmt).dependsOnRole }
+        && let Some(on_run) = ON_RUN.get()
+    {
+        on_run();
+    }
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: passed on to the hook that was there before, or to the server's own function.
+    unsafe {
+        match PREVIOUS_RUN.get() {
+            Some(previous) => {
+                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                    previous(
+                        query,
+                        direction,
+                        count,
+                        #[cfg(not(feature = "pg18"))]
+                        execute_once,
+                    );
+                });
+            }
+            None => pg_sys::standard_ExecutorRun(
+                query,
+                direction,
+                count,
+                #[cfg(not(feature = "pg18"))]
+                execute_once,
+            ),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
+    let _entered = Entered::new(query);
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: as above.
+    unsafe {
+        match PREVIOUS_FINISH.get() {
+            Some(previous) => {
+                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query));
+            }
+            None => pg_sys::standard_ExecutorFinish(query),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
+    NOTED.with_borrow_mut(|noted| noted.retain(|other| *other != query));
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: as above.
+    unsafe {
+        match PREVIOUS_END.get() {
+            Some(previous) => {
+                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query));
+            }
+            None => pg_sys::standard_ExecutorEnd(query),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What backends ask of the worker. Many requests share one transaction, and one flush to disk.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::access::pg_uuid;
+use crate::audit;
+use crate::error::Error;
+use crate::pg::queue::{self, Outcome, Taken};
+use crate::pg::worker as process;
+use crate::pg::{spi, time};
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Writes an entry of the audit log, as `audit::row` makes it.
+    Audit(serde_json::Value),
+    /// Notes that a token was used, unless it was.
+    ClaimJti {
+        /// Whose token.
+        provider: Uuid,
+        /// SHA-256 of its id.
+        jti_hash: [u8; 32],
+        /// When it ends, in seconds of the Unix epoch.
+        expires_at: i64,
+    },
+    /// Makes the audit log's partition for an instant in microseconds of the Unix epoch.
+    Partition(i64),
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done and committed.
+    Done,
+    /// It was done before.
+    Duplicate,
+}
+
+/// What the caller makes of the worker's answer.
+pub fn reply(outcome: Outcome, text: String) -> Result<Reply, Error> {
+    match outcome {
+        Outcome::Done => Ok(Reply::Done),
+        Outcome::Duplicate => Ok(Reply::Duplicate),
+        Outcome::Failed => Err(Error::WorkerFailed(text)),
+    }
+}
+
+/// Serves what waits; false when nothing did.
+pub fn serve() -> bool {
+    let taken = queue::take();
+    if taken.is_empty() {
+        return false;
+    }
+    let together = process::transaction(c"requests", || {
+        installed()?;
+        taken.iter().map(execute).collect::<Result<Vec<_>, Error>>()
+    });
+    match together {
+        Ok(outcomes) => {
+            for (taken, outcome) in taken.iter().zip(outcomes) {
+                queue::answer(taken, outcome, "");
+            }
+        }
+        // One failed: each for itself, so that it fails alone.
+        Err(_) if taken.len() > 1 => taken.iter().for_each(alone),
+        Err(text) => taken
+            .iter()
+            .for_each(|taken| queue::answer(taken, Outcome::Failed, &text)),
+    }
+    true
+}
+
+fn alone(taken: &Taken) {
+    let done = process::transaction(c"a request", || {
+        installed()?;
+        execute(taken)
+    });
+    match done {
+        Ok(outcome) => queue::answer(taken, outcome, ""),
+        Err(text) => queue::answer(taken, Outcome::Failed, &text),
+    }
+}
+
+fn installed() -> Result<(), Error> {
+    spi::schema().map(drop).ok_or(Error::NotInstalled)
+}
+
+fn execute(taken: &Taken) -> Result<Outcome, Error> {
+    let request = serde_json::from_slice(&taken.request)
+        .map_err(|_| Error::Internal("a request cannot be read"))?;
+    match request {
+        Request::Audit(row) => audit::write_row(&row)?,
+        Request::Partition(at) => audit::make_partition(at)?,
+        Request::ClaimJti {
+            provider,
+            jti_hash,
+            expires_at,
+        } => {
+            let new = spi::write(
+                "INSERT INTO tenancy.claimed_tokens (provider, jti_hash, expires_at) \
+                 VALUES ($1, $2, to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING 1",
+                &[
+                    pg_uuid(provider).into(),
+                    jti_hash.to_vec().into(),
+                    (expires_at.min(time::LAST_SECOND) as f64).into(),
+                ],
+            )?;
+            if new == 0 {
+                return Ok(Outcome::Duplicate);
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
