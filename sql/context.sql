@@ -84,18 +84,18 @@ CREATE FUNCTION tenancy.authenticate(credential text, session boolean DEFAULT fa
 REVOKE ALL ON FUNCTION tenancy.authenticate(text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.authenticate(text, boolean) TO tenancy_app, tenancy_gateway;
 COMMENT ON FUNCTION tenancy.authenticate(text, boolean) IS
-    'takes the context that an API key or a ticket proves, for this transaction, or with session => true until release(); returns the user''s id. '
+    'takes the context that an API key, a ticket or an identity provider''s JWT proves, for this transaction, or with session => true until release(); returns the user''s id. '
     'Pass the credential as a parameter, not in the statement''s text, which logs and pg_stat_activity show. '
-    'Errors: 42501 wrong, unknown, expired or revoked credential, inactive user, second principal in a transaction, role that bypasses row security; 22023 NULL. '
+    'Errors: 42501 wrong, unknown, expired or revoked credential, inactive user, address that is not allowed, second principal in a transaction, role that bypasses row security; 22023 NULL. '
     'For tenancy_app, tenancy_gateway';
 
-CREATE FUNCTION tenancy.assume("user" tenancy.regscope, session boolean DEFAULT false) RETURNS uuid
+CREATE FUNCTION tenancy.assume("user" tenancy.regscope, session boolean DEFAULT false, client inet DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'assume_wrapper';
-REVOKE ALL ON FUNCTION tenancy.assume(tenancy.regscope, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.assume(tenancy.regscope, boolean) TO tenancy_gateway;
-COMMENT ON FUNCTION tenancy.assume(tenancy.regscope, boolean) IS
-    'takes a user''s context on the caller''s word, for this transaction, or with session => true until release(); returns the user''s id. '
-    'Errors: 42704 no such user; 42501 inactive user, second principal in a transaction; 22023 NULL. For tenancy_gateway';
+REVOKE ALL ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) TO tenancy_gateway;
+COMMENT ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) IS
+    'takes a user''s context on the caller''s word, for this transaction, or with session => true until release(); returns the user''s id. client: the address that the user comes from, where its scopes have allowed networks (default: the connection''s). '
+    'Errors: 42704 no such user; 42501 inactive user, address that is not allowed, second principal in a transaction; 22023 NULL. For tenancy_gateway';
 
 CREATE FUNCTION tenancy.maintenance(reason text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'maintenance_wrapper';

@@ -47,6 +47,12 @@ pub enum Error {
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
     #[error("access is not active")]
     Inactive,
+    /// The user may not come from this address.
+    #[error("access is not allowed from this address")]
+    WrongNetwork,
+    /// A login that has something to write, where nothing can be written.
+    #[error("this login has to write, and the transaction is read-only")]
+    LoginWrites,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -139,6 +145,7 @@ impl Error {
             Self::InvalidCredential
             | Self::Expired
             | Self::Inactive
+            | Self::WrongNetwork
             | Self::Rebound
             | Self::TwoIdentities
             | Self::Widened
@@ -148,6 +155,7 @@ impl Error {
             | Self::Denied { .. }
             | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
             }
@@ -207,6 +215,13 @@ impl Error {
                  plan was made for certain tenants and has been discarded."
             }
             Self::Expired => "Authenticate again.",
+            Self::WrongNetwork => {
+                "The networks that users may come from are set with tenancy.set_allowed_networks()."
+            }
+            Self::LoginWrites => {
+                "A first login, or one with other groups than the last, needs a read-write \
+                 transaction on the primary; the next ones do not."
+            }
             Self::Inactive => return None,
             Self::Rebound => {
                 "One transaction holds one principal: end it first; a session context ends with \

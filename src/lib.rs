@@ -9,6 +9,7 @@
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
 //! | `audit` | the record of what happened |
 //! | `worker` | each database's background worker |
+//! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
@@ -18,6 +19,7 @@ pub mod access;
 pub mod audit;
 pub mod context;
 pub mod error;
+pub mod identity;
 pub mod pg;
 pub mod policy;
 pub mod tree;
@@ -38,6 +40,11 @@ extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
 extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["access"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
 extension_sql_file!(
+    "../sql/identity.sql",
+    name = "identity",
+    requires = ["context"]
+);
+extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",
     requires = ["context"]
@@ -55,7 +62,7 @@ extension_sql_file!(
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain"],
+    requires = ["explain", "identity"],
     finalize
 );
 

@@ -1,6 +1,7 @@
 //! The context in force: from the sealed setting, else from the ticket, else none.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use tenancy_core::tenants::Tenant;
@@ -13,6 +14,7 @@ use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
 use crate::access::{self, Access, Elevation, Reached};
 use crate::error::Error;
+use crate::identity;
 use crate::pg::{guc, inval, published, spi, xact};
 
 /// A resolved context.
@@ -40,6 +42,8 @@ pub struct Current {
     pub expires_at: Option<i64>,
     /// What permissions reach in the selected tenant.
     reached: RefCell<Vec<(String, Rc<Reached>)>>,
+    /// The address that a trusted caller vouched for.
+    pub client: Option<IpAddr>,
 }
 
 impl Current {
@@ -212,6 +216,7 @@ pub fn drop_stale() {
             access::forget(false);
             api_keys::forget();
             tickets::forget();
+            identity::forget();
             spi::forget_owner();
         }
     }
@@ -227,6 +232,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     match token.proof {
         Some(Proof::ApiKey(id)) => api_keys::still_holds(id)?,
         Some(Proof::Ticket(key)) => tickets::still_holds(key)?,
+        Some(Proof::Provider(id)) => identity::still_holds(id)?,
         None => {}
     }
     match (token.kind, token.user) {
@@ -242,6 +248,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             by_ticket: false,
             expires_at: None,
             reached: RefCell::default(),
+            client: None,
         }),
         (Kind::Principal, Some(user)) => principal(
             user,
@@ -252,6 +259,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
                 proof: token.proof,
                 by_ticket: false,
                 expires_at: token.expires_at,
+                client: token.client,
             },
         ),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
@@ -265,6 +273,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
         proof: Some(Proof::Ticket(ticket.key_id)),
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+        client: None,
     };
     principal(ticket.user, ticket.tenant, None, held)
 }
@@ -274,6 +283,7 @@ struct Held {
     proof: Option<Proof>,
     by_ticket: bool,
     expires_at: Option<i64>,
+    client: Option<IpAddr>,
 }
 
 fn principal(
@@ -283,6 +293,7 @@ fn principal(
     held: Held,
 ) -> Result<Current, Error> {
     let access = access::resolve(user)?;
+    identity::networks::check(user, held.client)?;
     let selected = tenant.is_some();
     let tenant = match tenant {
         None if access.spans_all() => None,
@@ -311,5 +322,6 @@ fn principal(
         by_ticket: held.by_ticket,
         expires_at: held.expires_at,
         reached: RefCell::default(),
+        client: held.client,
     })
 }

@@ -106,6 +106,7 @@ fn narrow(
         proof: now.proof,
         binding: guc::binding(lifetime),
         expires_at: now.expires_at,
+        client: now.client,
     })?;
     leftovers::narrowed();
     Ok(())

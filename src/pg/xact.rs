@@ -87,15 +87,22 @@ pub fn in_referential_check() -> bool {
     unsafe { pg_sys::InNoForceRLSOperation() }
 }
 
+/// True when this transaction may write.
+pub fn may_write() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { !pg_sys::XactReadOnly && !pg_sys::RecoveryInProgress() && !pg_sys::IsInParallelMode() }
+}
+
+/// True when this transaction has written something, which may yet be undone.
+pub fn has_written() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// True when this transaction may write, and a row lock cannot raise a serialization failure.
 pub fn may_write_aside() -> bool {
     // SAFETY: reads the server's transaction state.
-    unsafe {
-        !pg_sys::XactReadOnly
-            && !pg_sys::RecoveryInProgress()
-            && !pg_sys::IsInParallelMode()
-            && pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32
-    }
+    may_write() && unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 #[pg_guard]
