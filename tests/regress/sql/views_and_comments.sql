@@ -47,4 +47,4 @@ AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_t
 -- The predicates of policies: stable, parallel safe, leakproof.
 SELECT proname, count(*), bool_and(provolatile = 's') AS stable, bool_and(proparallel = 's') AS parallel_safe, bool_and(proleakproof) AS leakproof
 FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace
-AND proname IN ('can', 'can_see', 'in_project', 'tenant_id', 'tenant_ids', 'tenant_key_bigint', 'tenant_key_integer', 'tenant_key_text', 'user_id') GROUP BY 1 ORDER BY 1;
+AND proname IN ('can', 'can_see', 'can_write', 'in_project', 'owns', 'see_in_project', 'write_in_project', 'tenant_id', 'tenant_ids', 'tenant_key_bigint', 'tenant_key_integer', 'tenant_key_text', 'user_id') GROUP BY 1 ORDER BY 1;
