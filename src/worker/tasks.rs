@@ -114,7 +114,8 @@ impl Tasks {
                 spi::write_returning(
                     "SELECT tenancy._seal_audit_log($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
                     &[SEAL.into()],
-                    |row| {
+                    |rows| {
+                        let row = rows.first();
                         Ok((
                             row.get::<i64>(1)?.unwrap_or(0),
                             row.get::<i64>(2)?.unwrap_or(0),

@@ -1,5 +1,7 @@
 //! The server's own errors pass tenancy's hooks as they are: with constraint, table and context.
 
+#![allow(clippy::unwrap_used)]
+
 use tenancy_client_tests::World;
 
 #[test]
