@@ -342,8 +342,14 @@ fn the_tenant_claim_finds_tenants_below_the_providers_scope_only() {
     app.begin(&org(json!("42")));
     assert_eq!(app.number(COUNT), 3);
     app.run("COMMIT");
-    // A tenant that leaves the partner leaves the provider.
+    // A tenant that leaves the partner leaves the provider, and so do the sessions that came by it.
+    let (mut stays, mut leaves) = (world.db.app(), world.db.app());
+    stays.login_session(&org(json!("acme")));
+    leaves.login_session(&org(json!("umbrella")));
+    assert_eq!((stays.number(COUNT), leaves.number(COUNT)), (3, 5));
     owner.run("SELECT tenancy.move_tenant('umbrella', 'hooli')");
+    assert_eq!(stays.number(COUNT), 3);
+    leaves.fails(COUNT).code("42501").says("expired");
     refused(&mut app, &org(json!("umbrella")));
 }
 
