@@ -95,11 +95,17 @@ CREATE INDEX elevations_user_id_idx ON tenancy.elevations (user_id, expires_at);
 GRANT SELECT ON tenancy.elevations TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.elevations IS 'who may reach tenants'' rows with what is held at the platform, why and until when. Not dumped: an elevation does not move to another server';
 
--- A new user's assignments change nobody's cached answer.
+CREATE FUNCTION tenancy._is_own(xmin bigint) RETURNS boolean
+    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_is_own_wrapper';
+REVOKE ALL ON FUNCTION tenancy._is_own(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._is_own(bigint) IS 'internal: whether this transaction wrote the row with this xmin';
+
+-- A new user's assignments change nobody's cached answer. (Its creation time too, since an old xmin may come round again.)
 CREATE FUNCTION tenancy._assigned() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF EXISTS (SELECT FROM added a JOIN tenancy.scopes u ON u.id = a.user_id WHERE u.xmin::text <> (pg_current_xact_id()::text::numeric % 4294967296)::text) THEN
+    IF EXISTS (SELECT FROM added a JOIN tenancy.scopes u ON u.id = a.user_id 
+                WHERE u.created_at <> now() OR NOT tenancy._is_own(u.xmin::text::bigint)) THEN
         PERFORM tenancy._invalidate(false);
     END IF;
     RETURN NULL;

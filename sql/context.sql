@@ -166,25 +166,25 @@ COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) I
 CREATE FUNCTION tenancy._revoke_api_key(id uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    key record;
+    owner uuid;
+    label text;
 BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'id must not be null';
     END IF;
-    SELECT k.user_id, k.label INTO key FROM tenancy.api_key_secrets k WHERE k.id = _revoke_api_key.id;
-    IF FOUND THEN
-        BEGIN
-            PERFORM tenancy._authorize('keys:manage', key.user_id);
-        EXCEPTION WHEN undefined_object THEN
-            key := NULL;
-        END;
-    END IF;
-    IF key.user_id IS NULL THEN
+    SELECT k.user_id, k.label INTO owner, label FROM tenancy.api_key_secrets k WHERE k.id = _revoke_api_key.id;
+    -- Also where there is no such key, for the same answer without a context.
+    BEGIN
+        PERFORM tenancy._authorize('keys:manage', coalesce(owner, id));
+    EXCEPTION WHEN undefined_object THEN
+        owner := NULL;
+    END;
+    IF owner IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('API key %s does not exist', id),
             HINT = 'The view tenancy.api_keys has their ids.';
     END IF;
     UPDATE tenancy.api_key_secrets k SET revoked_at = coalesce(k.revoked_at, now()) WHERE k.id = _revoke_api_key.id;
-    PERFORM tenancy._audit('key.revoked', key.user_id, key.label, NULL);
+    PERFORM tenancy._audit('key.revoked', owner, label, NULL);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._revoke_api_key(uuid) FROM PUBLIC;

@@ -68,6 +68,12 @@ pub fn running() -> bool {
     unsafe { pg_sys::IsTransactionState() }
 }
 
+/// True for the id of the current transaction or of one of its savepoints.
+pub fn is_own(id: u32) -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(id.into()) }
+}
+
 /// True while a parallel query runs, in the leader and in its workers.
 pub fn parallel() -> bool {
     // SAFETY: reads the server's transaction state.
