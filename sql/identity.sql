@@ -120,9 +120,11 @@ COMMENT ON FUNCTION tenancy._check_claim(text) IS 'internal: true, also for NULL
 
 -- Logging in ------------------------------------------------------------------------------------
 
+-- In PL/pgSQL, which keeps its plans: a function in SQL would be planned anew for each token.
 CREATE FUNCTION tenancy._group_roles(provider uuid, "user" uuid, groups text[]) RETURNS TABLE (role_id uuid, scope_id uuid)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     SELECT DISTINCT m.role_id, s.id
       FROM tenancy.identity_group_registry m
       JOIN tenancy.identity_provider_registry p ON p.id = m.provider_id
@@ -133,18 +135,24 @@ BEGIN ATOMIC
      -- nor beyond what the user belongs to.
      WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
        AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path);
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) IS 'internal: the roles that a user''s groups stand for';
 
 CREATE FUNCTION tenancy._groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    WITH wanted AS (SELECT g.role_id, g.scope_id FROM tenancy._group_roles(provider, "user", groups) g),
-         held AS (SELECT a.role_id, a.scope_id FROM tenancy.role_assignments a WHERE a.user_id = "user" AND a.source = 'group')
-    SELECT issued >= (SELECT b.groups_as_of FROM tenancy.identity_users b WHERE b.user_id = "user")
-           AND (EXISTS (SELECT * FROM wanted EXCEPT SELECT * FROM held) OR EXISTS (SELECT * FROM held EXCEPT SELECT * FROM wanted));
-END;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tenancy.identity_users b WHERE b.user_id = "user" AND b.groups_as_of > issued) THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM tenancy._group_roles(provider, "user", groups) g
+          FULL JOIN (SELECT a.role_id, a.scope_id FROM tenancy.role_assignments a
+                      WHERE a.user_id = "user" AND a.source = 'group') held USING (role_id, scope_id)
+         WHERE g IS NULL OR held IS NULL);
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) IS 'internal: whether a login has roles to change';
 
