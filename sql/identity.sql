@@ -158,6 +158,8 @@ COMMENT ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) IS 'inter
 
 CREATE FUNCTION tenancy._sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone uuid[];
 BEGIN
     -- Logins of one user queue; one with an older token that was waiting comes too late.
     UPDATE tenancy.identity_users b SET groups_as_of = issued
@@ -165,10 +167,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    DELETE FROM tenancy.role_assignments a
-     WHERE a.user_id = "user" AND a.source = 'group'
-       AND NOT EXISTS (SELECT FROM tenancy._group_roles(provider, "user", groups) g
-                       WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id);
+    -- A statement that deletes nothing would still make every backend resolve again, at each sign-up.
+    gone := ARRAY(SELECT a.id FROM tenancy.role_assignments a
+                   WHERE a.user_id = "user" AND a.source = 'group'
+                     AND NOT EXISTS (SELECT FROM tenancy._group_roles(provider, "user", groups) g
+                                     WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id));
+    IF cardinality(gone) > 0 THEN
+        DELETE FROM tenancy.role_assignments a WHERE a.id = ANY (gone);
+    END IF;
     INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, source)
     SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy._group_roles(provider, "user", groups) g
         ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;

@@ -499,3 +499,27 @@ fn a_key_that_is_rotated_out_is_worth_nothing_at_once() {
     owner.run(&set(&[&Signer::ed("2", 3)]));
     refused(&mut app, &new);
 }
+
+#[test]
+fn a_sign_up_makes_nobody_resolve_again() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
+    owner.run(&format!(
+        "SELECT tenancy.map_group('{}', '*', 'member')",
+        idp.issuer
+    ));
+    let mut other = world.db.app();
+    let known = "SELECT principals FROM tenancy.access_cache()";
+    other.begin(world.key("alice")).run("COMMIT");
+    assert_eq!(other.number(known), 1);
+    for n in 0..3 {
+        world
+            .db
+            .app()
+            .begin(&idp.token(&format!("new|{n}")))
+            .run("COMMIT");
+        other.begin(world.key("bob")).run("COMMIT");
+        assert_eq!(other.number(known), 2);
+    }
+}
