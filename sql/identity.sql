@@ -120,9 +120,11 @@ COMMENT ON FUNCTION tenancy._check_claim(text) IS 'internal: true, also for NULL
 
 -- Logging in ------------------------------------------------------------------------------------
 
+-- In PL/pgSQL, which keeps its plans: a function in SQL would be planned anew for each token.
 CREATE FUNCTION tenancy._group_roles(provider uuid, "user" uuid, groups text[]) RETURNS TABLE (role_id uuid, scope_id uuid)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     SELECT DISTINCT m.role_id, s.id
       FROM tenancy.identity_group_registry m
       JOIN tenancy.identity_provider_registry p ON p.id = m.provider_id
@@ -133,23 +135,31 @@ BEGIN ATOMIC
      -- nor beyond what the user belongs to.
      WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
        AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path);
-END;
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) IS 'internal: the roles that a user''s groups stand for';
 
 CREATE FUNCTION tenancy._groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    WITH wanted AS (SELECT g.role_id, g.scope_id FROM tenancy._group_roles(provider, "user", groups) g),
-         held AS (SELECT a.role_id, a.scope_id FROM tenancy.role_assignments a WHERE a.user_id = "user" AND a.source = 'group')
-    SELECT issued >= (SELECT b.groups_as_of FROM tenancy.identity_users b WHERE b.user_id = "user")
-           AND (EXISTS (SELECT * FROM wanted EXCEPT SELECT * FROM held) OR EXISTS (SELECT * FROM held EXCEPT SELECT * FROM wanted));
-END;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tenancy.identity_users b WHERE b.user_id = "user" AND b.groups_as_of > issued) THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM tenancy._group_roles(provider, "user", groups) g
+          FULL JOIN (SELECT a.role_id, a.scope_id FROM tenancy.role_assignments a
+                      WHERE a.user_id = "user" AND a.source = 'group') held USING (role_id, scope_id)
+         WHERE g IS NULL OR held IS NULL);
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) IS 'internal: whether a login has roles to change';
 
 CREATE FUNCTION tenancy._sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone uuid[];
 BEGIN
     -- Logins of one user queue; one with an older token that was waiting comes too late.
     UPDATE tenancy.identity_users b SET groups_as_of = issued
@@ -157,10 +167,14 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    DELETE FROM tenancy.role_assignments a
-     WHERE a.user_id = "user" AND a.source = 'group'
-       AND NOT EXISTS (SELECT FROM tenancy._group_roles(provider, "user", groups) g
-                       WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id);
+    -- A statement that deletes nothing would still make every backend resolve again, at each sign-up.
+    gone := ARRAY(SELECT a.id FROM tenancy.role_assignments a
+                   WHERE a.user_id = "user" AND a.source = 'group'
+                     AND NOT EXISTS (SELECT FROM tenancy._group_roles(provider, "user", groups) g
+                                     WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id));
+    IF cardinality(gone) > 0 THEN
+        DELETE FROM tenancy.role_assignments a WHERE a.id = ANY (gone);
+    END IF;
     INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, source)
     SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy._group_roles(provider, "user", groups) g
         ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;

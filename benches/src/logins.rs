@@ -119,7 +119,9 @@ pub fn logins(config: &Config, world: &World, report: &mut Report) -> Result<(),
         }
         kept.push(tokens);
     }
-    admin.batch_execute("VACUUM (ANALYZE) tenancy.scopes; VACUUM (ANALYZE) tenancy.identity_users; VACUUM (ANALYZE) tenancy.role_assignments")?;
+    for table in ["scopes", "identity_users", "role_assignments"] {
+        admin.batch_execute(&format!("VACUUM (ANALYZE) tenancy.{table}"))?;
+    }
 
     let key = |n: usize| Ok(world.tenants[n % world.tenants.len()].key.clone());
     let ticket = |n: usize| Ok(world.tenants[n % world.tenants.len()].ticket.clone());

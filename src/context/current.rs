@@ -229,11 +229,14 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     {
         return Err(Error::Expired);
     }
-    match token.proof {
-        Some(Proof::ApiKey(id)) => api_keys::still_holds(id)?,
-        Some(Proof::Ticket(key)) => tickets::still_holds(key)?,
-        Some(Proof::Provider(id)) => identity::still_holds(id)?,
-        None => {}
+    match (token.proof, token.user) {
+        (Some(Proof::ApiKey(id)), _) => api_keys::still_holds(id)?,
+        (Some(Proof::Ticket(key)), _) => tickets::still_holds(key)?,
+        (Some(Proof::Provider(id)), Some(user)) => identity::still_holds(id, user)?,
+        (Some(Proof::Provider(_)), None) => {
+            return Err(Error::Internal("a context without a user"));
+        }
+        (None, _) => {}
     }
     match (token.kind, token.user) {
         (Kind::Maintenance, _) => Ok(Current {

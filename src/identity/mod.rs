@@ -15,8 +15,7 @@ pub mod networks;
 mod providers;
 mod tokens;
 
-pub use providers::still_holds;
-pub use tokens::verify;
+pub use tokens::{still_holds, verify};
 
 /// Forgets providers, the tokens they verified, and networks.
 pub fn forget() {

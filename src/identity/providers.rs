@@ -8,7 +8,7 @@ use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider};
 use uuid::Uuid;
 
-use crate::access::{from_pg, pg_uuid};
+use crate::access::from_pg;
 use crate::error::Error;
 use crate::pg::spi;
 
@@ -47,27 +47,17 @@ pub fn of_issuer(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
     if issuer.contains('\0') {
         return Ok(None);
     }
-    load(Some(issuer.to_owned()), None)
+    load(issuer)
 }
 
-/// An error if a provider whose token proved a context has since been disabled or dropped.
-pub fn still_holds(id: Uuid) -> Result<(), Error> {
-    if KNOWN.with_borrow(|known| known.values().any(|known| known.id == id)) {
-        return Ok(());
-    }
-    load(None, Some(pg_uuid(id)))?
-        .map(|_| ())
-        .ok_or(Error::Expired)
-}
-
-fn load(issuer: Option<String>, id: Option<pgrx::Uuid>) -> Result<Option<Rc<Known>>, Error> {
+fn load(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
     let found = spi::read(
         "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
                 p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use \
          FROM tenancy.identity_provider_registry p \
          LEFT JOIN tenancy.identity_secrets s ON s.provider_id = p.id \
-         WHERE (p.issuer = $1 OR p.id = $2) AND p.enabled",
-        &[issuer.into(), id.into()],
+         WHERE p.issuer = $1 AND p.enabled",
+        &[issuer.to_owned().into()],
         |rows| match rows.into_iter().next() {
             Some(row) => read(&row),
             None => Ok(None),

@@ -2,7 +2,7 @@
 //! if it first came by this provider. Whatever is wrong with it, the answer is the same.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tenancy_core::jwt::{Claims, Unverified};
 use tenancy_core::token::Proof;
@@ -19,6 +19,9 @@ use crate::worker::{self, Reply, Request};
 /// Where the cache is emptied and begun again: its tokens may have a kilobyte or two each.
 const MOST_TOKENS: usize = 2_000;
 
+/// The same, for pairs of ids.
+const MOST_NAMED: usize = 100_000;
+
 #[derive(Clone, Copy)]
 struct Verified {
     user: Uuid,
@@ -30,11 +33,48 @@ struct Verified {
 thread_local! {
     /// What was verified, with nothing left to write: requests show the same tokens again and again.
     static VERIFIED: RefCell<HashMap<String, Verified>> = RefCell::default();
+    /// Users, and providers that may name them.
+    static NAMED: RefCell<HashSet<(Uuid, Uuid)>> = RefCell::default();
 }
 
 /// Forgets every token.
 pub fn forget() {
     VERIFIED.with_borrow_mut(HashMap::clear);
+    NAMED.with_borrow_mut(HashSet::clear);
+}
+
+/// An error if the provider whose token proved a context has since been disabled or dropped, or may
+/// not name this user any more: the tenant has moved away from it.
+pub fn still_holds(provider: Uuid, user: Uuid) -> Result<(), Error> {
+    if NAMED.with_borrow(|named| named.contains(&(user, provider))) {
+        return Ok(());
+    }
+    let named = spi::read(
+        "SELECT 1 FROM tenancy.identity_users b \
+         JOIN tenancy.identity_provider_registry p ON p.id = b.provider_id \
+         JOIN tenancy.scopes u ON u.id = b.user_id \
+         WHERE b.user_id = $1 AND p.id = $2 AND p.enabled AND p.scope_id = ANY (u.path)",
+        &[pg_uuid(user).into(), pg_uuid(provider).into()],
+        |rows| Ok(!rows.is_empty()),
+    )?;
+    if !named {
+        return Err(Error::Expired);
+    }
+    remember_named(user, provider);
+    Ok(())
+}
+
+/// What this transaction wrote may yet be undone: that is not remembered.
+fn remember_named(user: Uuid, provider: Uuid) {
+    if xact::has_written() {
+        return;
+    }
+    NAMED.with_borrow_mut(|named| {
+        if named.len() >= MOST_NAMED {
+            named.clear();
+        }
+        named.insert((user, provider));
+    });
 }
 
 /// What a token proves.
@@ -55,6 +95,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
         claim_jti(known.id, &claims)?;
     }
     let user = log_in(&known, &claims, now)?;
+    remember_named(user, known.id);
     let verified = Verified {
         user,
         provider: known.id,

@@ -342,8 +342,14 @@ fn the_tenant_claim_finds_tenants_below_the_providers_scope_only() {
     app.begin(&org(json!("42")));
     assert_eq!(app.number(COUNT), 3);
     app.run("COMMIT");
-    // A tenant that leaves the partner leaves the provider.
+    // A tenant that leaves the partner leaves the provider, and so do the sessions that came by it.
+    let (mut stays, mut leaves) = (world.db.app(), world.db.app());
+    stays.login_session(&org(json!("acme")));
+    leaves.login_session(&org(json!("umbrella")));
+    assert_eq!((stays.number(COUNT), leaves.number(COUNT)), (3, 5));
     owner.run("SELECT tenancy.move_tenant('umbrella', 'hooli')");
+    assert_eq!(stays.number(COUNT), 3);
+    leaves.fails(COUNT).code("42501").says("expired");
     refused(&mut app, &org(json!("umbrella")));
 }
 
@@ -492,4 +498,28 @@ fn a_key_that_is_rotated_out_is_worth_nothing_at_once() {
     // The same name with another key is another key.
     owner.run(&set(&[&Signer::ed("2", 3)]));
     refused(&mut app, &new);
+}
+
+#[test]
+fn a_sign_up_makes_nobody_resolve_again() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
+    owner.run(&format!(
+        "SELECT tenancy.map_group('{}', '*', 'member')",
+        idp.issuer
+    ));
+    let mut other = world.db.app();
+    let known = "SELECT principals FROM tenancy.access_cache()";
+    other.begin(world.key("alice")).run("COMMIT");
+    assert_eq!(other.number(known), 1);
+    for n in 0..3 {
+        world
+            .db
+            .app()
+            .begin(&idp.token(&format!("new|{n}")))
+            .run("COMMIT");
+        other.begin(world.key("bob")).run("COMMIT");
+        assert_eq!(other.number(known), 2);
+    }
 }
