@@ -38,12 +38,12 @@ pub fn init() {
             current::end_transaction();
             leftovers::end_transaction(committed);
             plans::end_transaction();
-            running::forget();
+            running::forget(None);
         },
         savepoint_abort: |savepoint| {
             leftovers::abort_savepoint(savepoint);
             plans::abort_savepoint();
-            running::forget();
+            running::forget(Some(savepoint));
         },
     });
     crate::pg::inval::init();

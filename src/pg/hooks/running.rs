@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use crate::pg::cell::BackendCell;
+use crate::pg::xact;
 
 static PREVIOUS_RUN: BackendCell<pg_sys::ExecutorRun_hook_type> = BackendCell::new(None);
 static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendCell::new(None);
@@ -14,9 +15,16 @@ static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::n
 static ON_RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
 
 thread_local! {
-    static RUNNING: RefCell<Vec<*mut pg_sys::QueryDesc>> = const { RefCell::new(Vec::new()) };
+    static RUNNING: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
     /// Those that were noted, until they end.
     static NOTED: RefCell<Vec<*mut pg_sys::QueryDesc>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A query, and the savepoint in which it began to run.
+#[derive(Clone, Copy)]
+struct Entry {
+    query: *mut pg_sys::QueryDesc,
+    savepoint: u32,
 }
 
 /// Installs the hooks; `on_run` is called as a query begins to run that row security applies to.
@@ -43,25 +51,31 @@ pub struct Running {
 
 /// Whether the innermost running query was noted; `None` when none runs.
 pub fn is_noted() -> Option<bool> {
-    let query = RUNNING.with_borrow(|running| running.last().copied())?;
+    let query = last()?;
     Some(NOTED.with_borrow(|noted| noted.contains(&query)))
 }
 
 /// Notes the innermost running query until it ends, or the (sub)transaction is undone.
 pub fn note() {
-    if let Some(query) = RUNNING.with_borrow(|running| running.last().copied()) {
+    if let Some(query) = last() {
         NOTED.with_borrow_mut(|noted| noted.push(query));
     }
 }
 
-/// A (sub)transaction ended: a query may be gone without having ended.
-pub fn forget() {
+/// A transaction ended, or a savepoint was undone: an error may have taken queries that began in it.
+pub fn forget(savepoint: Option<u32>) {
     NOTED.with_borrow_mut(Vec::clear);
+    let lives = |entry: &Entry| savepoint.is_some_and(|undone| entry.savepoint < undone);
+    RUNNING.with_borrow_mut(|running| running.retain(lives));
+}
+
+fn last() -> Option<*mut pg_sys::QueryDesc> {
+    RUNNING.with_borrow(|running| running.last().map(|entry| entry.query))
 }
 
 /// The innermost running query.
 pub fn innermost() -> Option<Running> {
-    let query = RUNNING.with_borrow(|running| running.last().copied())?;
+    let query = last()?;
     // SAFETY: on the list only while the server runs it; its fields outlive that.
     unsafe {
         let (query, plan) = (&*query, &*(*query).plannedstmt);
@@ -91,52 +105,69 @@ pub fn innermost() -> Option<Running> {
     }
 }
 
-/// Takes a query off the list, also after an error.
-struct Entered;
-
-impl Entered {
-    fn new(query: *mut pg_sys::QueryDesc) -> Self {
-        RUNNING.with_borrow_mut(|running| running.push(query));
-        Self
-    }
+// The server's own, called as C calls it: an error goes by without being caught. Caught and raised again
+// it would lose its context, the names that came with it and a SQLSTATE of the application's.
+unsafe extern "C-unwind" {
+    #[cfg(not(feature = "pg18"))]
+    fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        execute_once: bool,
+    );
+    #[cfg(feature = "pg18")]
+    fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+    );
+    fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+    fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
 }
 
-impl Drop for Entered {
-    fn drop(&mut self) {
-        RUNNING.with_borrow_mut(Vec::pop);
-    }
-}
-
+/// What may raise an error by itself, before the query runs.
 #[pg_guard]
-unsafe extern "C-unwind" fn executor_run(
-    query: *mut pg_sys::QueryDesc,
-    direction: pg_sys::ScanDirection::Type,
-    count: u64,
-    #[cfg(not(feature = "pg18"))] execute_once: bool,
-) {
-    let _entered = Entered::new(query);
+unsafe extern "C-unwind" fn begin(query: *mut pg_sys::QueryDesc) {
+    enter(query);
     // SAFETY: a query that is about to run has a plan.
     if unsafe { (*(*query).plannedstmt).dependsOnRole }
         && let Some(on_run) = ON_RUN.get()
     {
         on_run();
     }
-    #[allow(ffi_unwind_calls)] // inside the boundary
+}
+
+fn enter(query: *mut pg_sys::QueryDesc) {
+    let savepoint = xact::savepoint();
+    RUNNING.with_borrow_mut(|running| running.push(Entry { query, savepoint }));
+}
+
+fn leave() {
+    RUNNING.with_borrow_mut(Vec::pop);
+}
+
+// These three have nothing to drop: an error inside passes over them, and `forget` takes the query off
+// the list.
+
+#[allow(ffi_unwind_calls)] // nothing to drop
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    #[cfg(not(feature = "pg18"))] execute_once: bool,
+) {
     // SAFETY: passed on to the hook that was there before, or to the server's own function.
     unsafe {
+        begin(query);
         match PREVIOUS_RUN.get() {
-            Some(previous) => {
-                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-                    previous(
-                        query,
-                        direction,
-                        count,
-                        #[cfg(not(feature = "pg18"))]
-                        execute_once,
-                    );
-                });
-            }
-            None => pg_sys::standard_ExecutorRun(
+            Some(previous) => previous(
+                query,
+                direction,
+                count,
+                #[cfg(not(feature = "pg18"))]
+                execute_once,
+            ),
+            None => standard_ExecutorRun(
                 query,
                 direction,
                 count,
@@ -145,34 +176,30 @@ unsafe extern "C-unwind" fn executor_run(
             ),
         }
     }
+    leave();
 }
 
-#[pg_guard]
+#[allow(ffi_unwind_calls)] // nothing to drop
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
-    let _entered = Entered::new(query);
-    #[allow(ffi_unwind_calls)] // inside the boundary
+    enter(query);
     // SAFETY: as above.
     unsafe {
         match PREVIOUS_FINISH.get() {
-            Some(previous) => {
-                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query));
-            }
-            None => pg_sys::standard_ExecutorFinish(query),
+            Some(previous) => previous(query),
+            None => standard_ExecutorFinish(query),
         }
     }
+    leave();
 }
 
-#[pg_guard]
+#[allow(ffi_unwind_calls)] // nothing to drop
 unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
     NOTED.with_borrow_mut(|noted| noted.retain(|other| *other != query));
-    #[allow(ffi_unwind_calls)] // inside the boundary
     // SAFETY: as above.
     unsafe {
         match PREVIOUS_END.get() {
-            Some(previous) => {
-                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query));
-            }
-            None => pg_sys::standard_ExecutorEnd(query),
+            Some(previous) => previous(query),
+            None => standard_ExecutorEnd(query),
         }
     }
 }

@@ -104,9 +104,7 @@ fn work(
             if dice.roll(3) == 0 {
                 session.batch_execute("SAVEPOINT s").map_err(error)?;
                 assert_eq!(
-                    session
-                        .fails("UPDATE app.notes SET body = 'changed'")
-                        .code,
+                    session.fails("UPDATE app.notes SET body = 'changed'").code,
                     "55000"
                 );
                 session.batch_execute("ROLLBACK TO s").map_err(error)?;

@@ -85,5 +85,5 @@ CREATE TABLE parts.log_b PARTITION OF parts.log FOR VALUES FROM ('2025-01-01') T
 \pset format unaligned
 SELECT statement, note FROM tenancy.protect('parts.log', concurrently => true) WHERE kind = 'run' ORDER BY step;
 SELECT statement FROM tenancy.protect('parts.log', concurrently => true, dry_run => true) WHERE kind = 'run' ORDER BY step \gexec
-SELECT indexrelid::regclass AS index, indisvalid FROM pg_index WHERE indrelid::regclass::text LIKE 'parts.log%' ORDER BY 1::text;
+SELECT indexrelid::regclass AS index, indisvalid FROM pg_index WHERE indrelid::regclass::text LIKE 'parts.log%' ORDER BY indexrelid::regclass::text;
 SELECT count(*) FILTER (WHERE kind = 'run') AS left_to_run FROM tenancy.protect('parts.log', concurrently => true);
