@@ -87,7 +87,7 @@ BEGIN
             WHEN 'platform' THEN 'in all tenants; each statement is recorded; to write it selects a tenant'
             WHEN 'partner' THEN 'in all active tenants of the partner; to write it selects one'
             WHEN 'tenant' THEN 'in the tenant'
-            ELSE 'in the project' END) || coalesce(format(', until %s', held.expires_at), '');
+            ELSE 'in the project' END) || CASE WHEN held.expires_at IS NULL THEN '' ELSE format(', until %s', held.expires_at) END;
         IF closed IS NULL AND (tenant IS NULL OR tenant = ANY (held.path)
                OR (SELECT held.id = ANY (t.path) FROM tenancy.scopes t WHERE t.id = tenant)) THEN
             sees := sees OR tenancy._covers(held.permissions, reads);

@@ -232,6 +232,19 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._provider_of(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._provider_of(text) IS 'internal: the provider that the caller may manage, locked; or an error';
 
+-- Whoever can sign for a provider is every user below its scope, and so must hold what they were assigned.
+CREATE FUNCTION tenancy._authorize_signing(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('identity:manage', scope);
+    PERFORM tenancy._authorize_role(given.role_id, scope)
+       FROM (SELECT DISTINCT a.role_id FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
+              WHERE _authorize_signing.scope = ANY (u.path)) given;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._authorize_signing(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there every role that users below it have';
+
 CREATE FUNCTION tenancy._add_identity_provider(
     scope tenancy.regscope, issuer text, audiences text[], keys jsonb, secret bytea, user_claim text, tenant_claim text,
     groups_claim text, name_claim text, leeway interval, create_users boolean, single_use boolean
@@ -242,7 +255,7 @@ DECLARE
     seconds double precision := extract(epoch FROM leeway);
     new_provider uuid := tenancy.new_id();
 BEGIN
-    PERFORM tenancy._authorize('identity:manage', scope);
+    PERFORM tenancy._authorize_signing(scope);
     SELECT s.level INTO place FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
     IF place NOT IN ('platform', 'partner', 'tenant') THEN
         RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s has no identity provider', place),
@@ -290,6 +303,7 @@ CREATE FUNCTION tenancy._set_identity_keys(issuer text, keys jsonb, secret bytea
 DECLARE
     provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
 BEGIN
+    PERFORM tenancy._authorize_signing(provider.scope_id);
     PERFORM tenancy._check_identity_keys(keys, secret);
     UPDATE tenancy.identity_provider_registry p SET keys = _set_identity_keys.keys WHERE p.id = provider.id;
     DELETE FROM tenancy.identity_secrets s WHERE s.provider_id = provider.id;
@@ -445,11 +459,11 @@ COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[]
     'has authenticate() believe the JWTs of an issuer, and returns its id. scope: platform, partner or tenant; it names users below that only: of a tenant, that tenant''s; with tenant_claim, '
     'those of the tenant whose external id (else slug) the claim has; without one, the scope''s own. keys: its JWKS (RS256, ES256, EdDSA), or secret: at least 32 bytes for HS256. '
     'Claims are named exactly, or by a JSON pointer such as /realm_access/roles. create_users: a first login makes the user; single_use: each token (jti) is good for one login. '
-    'A user belongs to the provider that it first came by. Whoever manages a provider can be every user below its scope. Pass the secret as a parameter: statements are logged. '
-    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 issuer taken; 23514 not a platform, partner, tenant. Needs identity:manage in the scope';
+    'A user belongs to the provider that it first came by. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have. Pass the secret as a parameter: statements are logged. '
+    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 issuer taken; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
 COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea) IS
     'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). '
-    'Errors: 22023 bad keys; 42704 no such provider. Needs identity:manage in its scope';
+    'Errors: 22023 bad keys; 42704 no such provider; 42501 not held. Needs what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean) IS
     'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next transaction. Errors: 22023 NULL; 42704 no such provider. Needs identity:manage in its scope';
 COMMENT ON FUNCTION tenancy.drop_identity_provider(text) IS

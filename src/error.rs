@@ -53,6 +53,9 @@ pub enum Error {
     /// A login that has something to write, where nothing can be written.
     #[error("this login has to write, and the transaction is read-only")]
     LoginWrites,
+    /// An elevated context in a statement that began before it.
+    #[error("this statement is not on record, and the context is elevated")]
+    NotRecorded,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -138,6 +141,7 @@ impl Error {
             | Self::MissingContext
             | Self::NotOneTenant(_)
             | Self::NotOneProject(_)
+            | Self::NotRecorded
             | Self::NoWorker
             | Self::WorkerSilent
             | Self::WorkerFailed(_)
@@ -205,6 +209,9 @@ impl Error {
                  again: its plan was made for one tenant and has been discarded."
             }
             Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
+            Self::NotRecorded => {
+                "Take the context in a statement before: only what starts in an elevated context is recorded."
+            }
             Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
             Self::Denied { .. } => {
                 "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."

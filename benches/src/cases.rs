@@ -22,15 +22,17 @@ const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 /// Everything, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
-    let cases: [(&str, Case); 8] = [
+    let cases: [(&str, Case); 9] = [
         ("tenant", one_tenant),
         ("scan", sequential_scan),
         ("fleet", fleets),
         ("transaction", transaction),
         ("mixed", mixed),
         ("ticket", ticket),
+        ("login", crate::logins::logins),
         ("bulk", bulk_insert),
         ("cache", cache),
+        ("audit", audit),
     ];
     for (name, case) in cases {
         if config.wants(name) {
@@ -480,6 +482,77 @@ fn cache(config: &Config, world: &World, report: &mut Report) -> Result<(), Faul
                 format!("{} bytes", grouped(bytes)),
             ],
         );
+    }
+    Ok(())
+}
+
+/// Row 11: an entry in the audit log against a bare INSERT of the same row into a table of the same
+/// shape with the same indexes.
+fn audit(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
+    let mut clients = [config.administer(DATABASE)?, config.administer(DATABASE)?];
+    let [hand, ours] = &mut clients;
+    hand.batch_execute(
+        "CREATE TABLE IF NOT EXISTS bench.audit_hand (LIKE tenancy.audit_log);
+         CREATE UNIQUE INDEX ON bench.audit_hand (origin, xid, id);
+         CREATE INDEX ON bench.audit_hand (tenant_id, at);
+         CREATE INDEX ON bench.audit_hand (partner_id, at)",
+    )?;
+    let insert = hand.prepare(
+        "INSERT INTO bench.audit_hand (at, origin, xid, id, user_id, tenant_id, partner_id, action, target, role, login, client, details)
+         VALUES (clock_timestamp(), $1, pg_current_xact_id(), $2, NULL, NULL, NULL, $3, $4, $5, $5, '127.0.0.1', $6::text::jsonb)",
+    )?;
+    let audit = ours.prepare("SELECT tenancy.audit($1, $2, $3::text::jsonb)")?;
+    let details = "{\"amount\": 7, \"currency\": \"EUR\", \"lines\": [1, 2, 3]}";
+    // An entry that is the first of its month makes its partition.
+    ours.query(&audit, &[&"bench.entry", &"invoice 7", &details])?;
+    for (what, batch, inside) in [
+        ("an audit row, a transaction each", 500, false),
+        ("  500 in a transaction", 500, true),
+    ] {
+        let times = in_turns(
+            config.rounds(61),
+            &mut [
+                &mut |round| {
+                    let begun = inside.then(|| hand.batch_execute("BEGIN")).transpose()?;
+                    let turn = timed(batch, |n| {
+                        let tenant = &world.tenants[(round * batch + n) % world.tenants.len()];
+                        // Any ids, each once: an id of version 7 has its time in front.
+                        let id = Uuid::from_u128(
+                            (std::time::SystemTime::now()
+                                .duration_since(std::time::UNIX_EPOCH)?
+                                .as_nanos()
+                                << 60)
+                                ^ tenant.id.as_u128(),
+                        );
+                        let row: [&(dyn postgres::types::ToSql + Sync); 6] = [
+                            &1_i64,
+                            &id,
+                            &"bench.entry",
+                            &"invoice 7",
+                            &"postgres",
+                            &details,
+                        ];
+                        Ok(hand.execute(&insert, &row)?.cast_signed())
+                    })?;
+                    if begun.is_some() {
+                        hand.batch_execute("COMMIT")?;
+                    }
+                    Ok(turn)
+                },
+                &mut |_| {
+                    let begun = inside.then(|| ours.batch_execute("BEGIN")).transpose()?;
+                    let turn = timed(batch, |_| {
+                        let rows = ours.query(&audit, &[&"bench.entry", &"invoice 7", &details])?;
+                        Ok(rows.len() as i64)
+                    })?;
+                    if begun.is_some() {
+                        ours.batch_execute("COMMIT")?;
+                    }
+                    Ok(turn)
+                },
+            ],
+        )?;
+        report.compare(what, pair(&times), Wanted::Tps(0.8), None);
     }
     Ok(())
 }

@@ -52,6 +52,6 @@ fn audit(call: &Call) -> Result<Answer, Error> {
     Ok(call.uuid_answer(*id.as_bytes()))
 }
 
-fn text<'a>(call: &'a Call, n: usize) -> Result<&'a str, Error> {
+fn text(call: &Call, n: usize) -> Result<&str, Error> {
     std::str::from_utf8(call.text(n)).map_err(|_| Error::Internal("a text that is not UTF-8"))
 }

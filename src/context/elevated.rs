@@ -11,55 +11,59 @@ use super::{Current, current};
 use crate::access::Elevation;
 use crate::audit;
 use crate::error::{Error, ErrorReport};
-use crate::pg::hooks::running;
+use crate::pg::cell::BackendCell;
+use crate::pg::hooks::queries::{self, Started};
 use crate::pg::{guc, session, spi, xact};
 
-/// Whether a context reaches rows now: an elevated one only in a statement that is on record.
-pub fn reaches_rows(now: &Current) -> Result<bool, Error> {
-    match now.elevation() {
-        None => Ok(true),
-        Some(elevation) => recorded(now, elevation),
+/// Recording: what it reads by itself is on no record.
+static RECORDING: BackendCell<bool> = BackendCell::new(false);
+
+/// An error if a context is elevated and the statement that asks is not on record: it began before.
+pub fn require_record(now: &Current) -> Result<(), Error> {
+    let exempt = now.elevation().is_none() || session::parallel_leader().is_some();
+    if exempt || queries::is_noted() {
+        return Ok(());
     }
+    Err(Error::NotRecorded)
 }
 
-/// A query begins that row security applies to. An elevated one is put on record also if it will find
-/// no row to ask about; in a parallel query it is the leader that does it.
-pub fn before_run() {
-    if (guc::token().is_none() && !guc::has_ticket()) || xact::in_referential_check() {
-        return;
+/// A query starts that row security applies to: an elevated one is put on record. In a parallel query
+/// it is the leader that does it.
+pub fn note_query(query: &Started) -> bool {
+    if RECORDING.get() || xact::in_referential_check() {
+        return false;
     }
-    let recorded = || -> Result<(), Error> {
-        match current()? {
-            Some(now) => reaches_rows(&now).map(|_| ()),
-            None => Ok(()),
-        }
+    let noted = || -> Result<bool, Error> {
+        let Some(now) = current()? else {
+            return Ok(false);
+        };
+        let Some(elevation) = now.elevation() else {
+            return Ok(false);
+        };
+        let _recording = Recording::begin();
+        record(query, &now, elevation)?;
+        Ok(true)
     };
-    if let Err(error) = recorded() {
-        error.raise();
+    noted().unwrap_or_else(|error| error.raise())
+}
+
+struct Recording;
+
+impl Recording {
+    fn begin() -> Self {
+        RECORDING.set(true);
+        Self
     }
 }
 
-fn recorded(now: &Current, elevation: &Elevation) -> Result<bool, Error> {
-    if session::parallel_leader().is_some() {
-        return Ok(true);
-    }
-    match running::is_noted() {
-        Some(true) => Ok(true),
-        Some(false) => {
-            record(now, elevation)?;
-            running::note();
-            Ok(true)
-        }
-        // Not a query: nothing that could be named.
-        None => Ok(false),
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDING.set(false);
     }
 }
 
-fn record(now: &Current, elevation: &Elevation) -> Result<(), Error> {
-    let Some(query) = running::innermost() else {
-        return Err(Error::Internal("a statement that does not run"));
-    };
-    let statement = without_literals(&query.text, guc::standard_strings());
+fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<(), Error> {
+    let statement = without_literals(&query.text(), guc::standard_strings());
     audit::record_now(
         "elevation.statement",
         now.tenant.as_ref().map(|tenant| tenant.id),
@@ -68,7 +72,7 @@ fn record(now: &Current, elevation: &Elevation) -> Result<(), Error> {
             "elevation": elevation.id.to_string(),
             "reason": elevation.reason,
             "statement": statement,
-            "tables": protected_names(&query.tables)?,
+            "tables": protected_names(&query.tables())?,
         }),
     )
 }

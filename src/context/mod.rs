@@ -27,7 +27,7 @@ pub use current::{Current, current};
 
 pub use leftovers::before_statement;
 
-use crate::pg::hooks::running;
+use crate::pg::hooks::queries;
 
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
@@ -38,12 +38,12 @@ pub fn init() {
             current::end_transaction();
             leftovers::end_transaction(committed);
             plans::end_transaction();
-            running::forget(None);
+            queries::forget();
         },
         savepoint_abort: |savepoint| {
             leftovers::abort_savepoint(savepoint);
             plans::abort_savepoint();
-            running::forget(Some(savepoint));
+            queries::forget();
         },
     });
     crate::pg::inval::init();

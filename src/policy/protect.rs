@@ -2,13 +2,14 @@
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tenancy_core::policy::{
     self, MemberUndo, Needs, Options, Refusal, Step, StepKind, Unprotect, check_kind,
 };
 
 use super::catalog::{self, Row};
 use super::registry;
+use crate::audit;
 use crate::error::{Error, ErrorReport};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
@@ -103,8 +104,24 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     if !options.dry_run {
         catalog::execute(&plan.steps, &facts)?;
         registry::save(table, &facts.relation, &plan)?;
+        let options = serde_json::to_value(options.protection())
+            .map_err(|_| Error::Internal("options that cannot be written"))?;
+        record("protected", &facts.relation, &plan.steps, options)?;
     }
     Ok(catalog::rows(plan.steps))
+}
+
+/// Notes in the audit log what was done, if anything was.
+fn record(
+    action: &str,
+    table: &policy::Relation,
+    steps: &[Step],
+    details: Value,
+) -> Result<(), Error> {
+    if steps.iter().any(|step| step.kind == StepKind::Do) {
+        audit::record(action, None, Some(&table.to_string()), details)?;
+    }
+    Ok(())
 }
 
 fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec<Row>, Error> {
@@ -142,6 +159,8 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     if !dry_run {
         catalog::execute(&plan.steps, &facts)?;
         registry::remove(table)?;
+        let details = json!({ "drop_column": drop_column });
+        record("unprotected", &facts.relation, &plan.steps, details)?;
     }
     Ok(catalog::rows(plan.steps))
 }

@@ -126,8 +126,8 @@ mod tests {
         // 2000-02-29 and the day after it.
         assert_eq!(month_of(day(11_016)), (2000, 2));
         assert_eq!(month_of(day(11_017)), (2000, 3));
-        assert_eq!(month_of(day(20_453) - 1), (2025, 12));
-        assert_eq!(month_of(day(20_453)), (2026, 1));
+        assert_eq!(month_of(day(20_454) - 1), (2025, 12));
+        assert_eq!(month_of(day(20_454)), (2026, 1));
     }
 
     proptest! {

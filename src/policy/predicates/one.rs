@@ -1,7 +1,7 @@
 //! The one tenant, for the equality that plans for one tenant have: `tenant_id(permission)`.
 
 use super::Outcome;
-use super::view::tenants;
+use super::view::tenants_or_nothing;
 use crate::c_functions;
 use crate::context;
 use crate::error::Error;
@@ -17,7 +17,7 @@ c_functions! {
 
 #[inline]
 fn tenant_id(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { id, .. } => Ok(call.keep(|| Value::Uuid(id))),
         view => not_one(view),
     }
@@ -25,7 +25,7 @@ fn tenant_id(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_int8(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { int, .. } => Ok(int.map_or(Answer::Null, Answer::Int8)),
         view => not_one(view),
     }
@@ -33,7 +33,7 @@ fn tenant_key_int8(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_int4(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { int, .. } => Ok(int
             .and_then(|key| i32::try_from(key).ok())
             .map_or(Answer::Null, Answer::Int4)),
@@ -43,7 +43,7 @@ fn tenant_key_int4(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_text(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { set, .. } if published::with(set, |set| !set.texts().is_empty()) => {
             let text = || published::read(set, |set| set.texts().first().cloned()).flatten();
             Ok(call.keep(|| Value::Text(text().unwrap_or_default())))

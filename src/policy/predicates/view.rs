@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tenancy_core::tenants::{TenantSet, int_key};
 
 use crate::access::Reached;
-use crate::context::elevated::reaches_rows;
+use crate::context::elevated::require_record;
 use crate::context::plans::Form;
 use crate::context::{Current, current};
 use crate::error::Error;
@@ -32,6 +32,15 @@ enum Question {
 /// The tenants in which a permission is held.
 pub fn tenants(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Tenants, permission)
+}
+
+/// The same for the planner's equality, which the planner evaluates for its estimates, in no statement
+/// that could be on record: nothing then.
+pub fn tenants_or_nothing(permission: &[u8]) -> Result<View, Error> {
+    match tenants(permission) {
+        Err(Error::NotRecorded) => Ok(View::Nothing),
+        view => view,
+    }
 }
 
 /// Those and the scopes above them.
@@ -99,11 +108,8 @@ fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
         return Ok((View::Nothing, false));
     };
     let keep = now.elevation().is_none();
-    let view = if reaches_rows(&now)? {
-        reached_view(question, permission, &now)?
-    } else {
-        View::Nothing
-    };
+    require_record(&now)?;
+    let view = reached_view(question, permission, &now)?;
     Ok((view, keep && !matches!(view, View::Nothing)))
 }
 

@@ -200,6 +200,8 @@ proptest! {
 
     #[test]
     fn errors_repeat_at_most_80_characters(text in "\\PC{81,300}") {
+        // The message closes what it repeats with a quotation mark.
+        prop_assume!(text.chars().nth(80) != Some('"'));
         let whole: String = text.chars().take(81).collect();
         for error in [
             check_slug(Level::User, &text).unwrap_err().to_string(),

@@ -1,0 +1,121 @@
+-- The audit log: what goes in, who reads what, and that nobody changes it.
+\set SHOW_CONTEXT never
+\c - adm_r
+-- An administrator without a context adds an entry.
+SELECT tenancy.audit('invoice.sent', 'invoice 7', '{"amount": 7}') IS NOT NULL AS done;
+-- Of the extension's own, in the tenant and partner of what they are about.
+\c - postgres
+SELECT tenancy._audit('test.scope', s.id, 'web', '{}') FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.slug = 'web' AND p.slug = 'acme';
+SELECT tenancy._audit('test.scope', id, 'globex', NULL) FROM tenancy.partners WHERE slug = 'globex';
+SELECT tenancy._audit('test.scope', id, 'beta', NULL) FROM tenancy.tenants WHERE slug = 'beta';
+SELECT action, slug(user_id), slug(tenant_id), slug(partner_id), target, role, login, details, at <= clock_timestamp() AS past,
+       origin = (SELECT system_identifier FROM pg_control_system()) AS here
+FROM tenancy.audit_log WHERE action IN ('invoice.sent', 'tenancy.test.scope') ORDER BY id;
+
+-- Arguments.
+\c - adm_r
+SELECT tenancy.audit(NULL);
+\echo :SQLSTATE
+SELECT tenancy.audit('');
+\echo :SQLSTATE
+SELECT tenancy.audit('Invoice');
+SELECT tenancy.audit('tenancy.login');
+\echo :SQLSTATE
+SELECT tenancy.audit('a.b', '');
+\echo :SQLSTATE
+SELECT tenancy.audit('a.b', 'x', NULL);
+\echo :SQLSTATE
+SELECT tenancy.audit('a.b', 'x', '[]');
+\echo :SQLSTATE
+SELECT tenancy.audit('a.b', 'x', '{}'::jsonb || jsonb_build_object('x', repeat('y', 70000)));
+\echo :SQLSTATE
+BEGIN READ ONLY;
+SELECT tenancy.audit('a.b');
+\echo :SQLSTATE
+ROLLBACK;
+-- Rolled back, it is gone; of the kind that stays, it stays.
+BEGIN;
+SELECT tenancy.audit('roll.back') IS NOT NULL AS done;
+ROLLBACK;
+\c - postgres
+BEGIN READ ONLY;
+SELECT tenancy._record_now('test.stays', '{"n": 1}');
+ROLLBACK;
+SELECT action, details FROM tenancy.audit_log WHERE action IN ('roll.back', 'tenancy.test.stays');
+
+-- Nobody without a context or the role.
+\c - app_r
+SELECT tenancy.audit('a.b');
+\echo :SQLSTATE
+\c - plain_r
+SELECT tenancy.audit('a.b');
+\echo :SQLSTATE
+SELECT * FROM tenancy.audit_log;
+
+-- Append-only for everyone.
+\c - adm_r
+UPDATE tenancy.audit_log SET action = 'x';
+DELETE FROM tenancy.audit_log;
+TRUNCATE tenancy.audit_log;
+INSERT INTO tenancy.audit_log SELECT * FROM tenancy.audit_log;
+\c - postgres
+UPDATE tenancy.audit_log SET action = 'x';
+\echo :SQLSTATE
+DELETE FROM tenancy.audit_log WHERE false;
+\echo :SQLSTATE
+TRUNCATE tenancy.audit_log;
+\echo :SQLSTATE
+SET session_replication_role = replica;
+DELETE FROM tenancy.audit_log;
+\echo :SQLSTATE
+UPDATE tenancy.audit_seals SET hash = '';
+\echo :SQLSTATE
+DELETE FROM tenancy.audit_retired;
+\echo :SQLSTATE
+RESET session_replication_role;
+-- Of partitions too, whose names depend on the month.
+DO $$
+DECLARE
+    part regclass;
+    statement text;
+BEGIN
+    FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'tenancy.audit_log'::regclass LOOP
+        FOREACH statement IN ARRAY ARRAY['UPDATE %s SET action = ''x''', 'DELETE FROM %s', 'TRUNCATE %s'] LOOP
+            BEGIN
+                EXECUTE format(statement, part);
+                RAISE WARNING 'not refused: % %', statement, part;
+            EXCEPTION WHEN insufficient_privilege THEN NULL;
+            END;
+        END LOOP;
+    END LOOP;
+END
+$$;
+-- Nobody has anything of a partition, and each has its indexes.
+SELECT count(*) > 0 AS partitions, bool_and(c.relacl IS NULL OR cardinality(c.relacl) = 1) AS owner_only, bool_and(relrowsecurity) AS closed,
+       bool_and((SELECT count(*) FROM pg_index x WHERE x.indrelid = c.oid) = 3) AS indexes,
+       bool_and(NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')) AS no_members
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE inhparent = 'tenancy.audit_log'::regclass;
+
+-- Tenants read theirs, partners their fleet's, the platform and its administrators all.
+\c - adm_r
+SELECT tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('beta/dora') AS dora \gset
+SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
+\c - audit_r
+SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
+\c - app_r
+SELECT count(*) FROM tenancy.audit_log;
+SET tenancy.ticket = :'alice';
+SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
+SET tenancy.ticket = :'gina';
+SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
+SET tenancy.ticket = :'dora';
+SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
+RESET tenancy.ticket;
+
+-- maintenance() and protect() are recorded.
+\c - owner_r
+BEGIN;
+SELECT tenancy.maintenance('for the audit log');
+COMMIT;
+\c - audit_r
+SELECT action, details, role FROM tenancy.audit_log WHERE action = 'tenancy.maintenance' AND details ->> 'reason' = 'for the audit log';
