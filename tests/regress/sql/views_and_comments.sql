@@ -37,6 +37,9 @@ WHERE pronamespace = 'tenancy'::regnamespace AND proname NOT LIKE 'regscope\_%' 
 SELECT c.relname AS relation, string_agg(DISTINCT g.rolname || ' ' || a.privilege_type, ', ' ORDER BY g.rolname || ' ' || a.privilege_type) AS granted
 FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) a ON a.grantee <> c.relowner LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE relnamespace = 'tenancy'::regnamespace AND relkind IN ('r', 'p', 'v', 'S', 'm') AND NOT relispartition GROUP BY 1 ORDER BY 1;
+-- A partition of the log has no rights of its own.
+SELECT count(*) > 0 AS partitions, bool_and(NOT has_table_privilege('tenancy_admin', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS none
+FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relispartition AND relkind = 'r';
 
 -- Functions that run with their owner's rights pin their search_path; C functions do not run with the owner's rights.
 SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'tenancy'::regnamespace AND prosecdef
