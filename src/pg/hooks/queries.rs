@@ -13,7 +13,10 @@ use crate::pg::{fmgr, guc, session};
 
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
-static ON_START: BackendCell<Option<fn(&Started) -> bool>> = BackendCell::new(None);
+static ON_START: BackendCell<Option<OnStart>> = BackendCell::new(None);
+
+/// Whether to note a query.
+pub type OnStart = fn(&Started) -> bool;
 
 thread_local! {
     /// The memory of noted queries; compared, never followed.
@@ -25,7 +28,7 @@ pub struct Started(*mut pg_sys::QueryDesc);
 
 /// Installs the hooks. `on_start` is told of queries that row security applies to, and says whether to
 /// note them; not in parallel workers.
-pub fn init(on_start: fn(&Started) -> bool) {
+pub fn init(on_start: OnStart) {
     ON_START.set(Some(on_start));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {
