@@ -4,7 +4,7 @@
 use tenancy_client_tests::Db;
 
 /// What the untrusted role may call.
-const APP: &str = "access_cache authenticate can can_see context in_project new_id owns partner_id project_id regscope_in regscope_out release select_project select_tenant \
+const APP: &str = "access_cache audit authenticate can can_see context in_project new_id owns partner_id project_id regscope_in regscope_out release scope_ids select_project select_tenant \
     tenant_id tenant_ids tenant_key_bigint tenant_key_integer tenant_key_text tenant_keys_bigint tenant_keys_integer tenant_keys_text \
     user_id visible_ids visible_keys_bigint visible_keys_integer visible_keys_text";
 
