@@ -161,7 +161,7 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy.audit_retired', '');
 
 -- A text that no setting changes: instants as microseconds, and JSON to keep one field from running into the next.
 CREATE FUNCTION tenancy._audit_micros(at timestamptz) RETURNS bigint
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN (extract(epoch FROM at) * 1000000)::bigint;
 REVOKE ALL ON FUNCTION tenancy._audit_micros(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._audit_micros(timestamptz) IS 'internal: an instant as microseconds since 1970';
