@@ -405,3 +405,9 @@ CREATE TABLE tenancy.claimed_tokens (
 REVOKE ALL ON tenancy.claimed_tokens FROM PUBLIC;
 CREATE INDEX claimed_tokens_expires_at_idx ON tenancy.claimed_tokens (expires_at);
 COMMENT ON TABLE tenancy.claimed_tokens IS 'tokens of identity providers that may be used once, and were. Only the owner reads this';
+
+CREATE FUNCTION tenancy._claim_token(provider uuid, jti_hash bytea, expires_at timestamptz) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_claim_token_wrapper';
+REVOKE ALL ON FUNCTION tenancy._claim_token(uuid, bytea, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._claim_token(uuid, bytea, timestamptz) IS
+    'internal: notes for good, by the worker, that a token is used up; false if it was before';
