@@ -213,7 +213,8 @@ fn it_is_found_by_tenant_and_by_partner() {
     }
     admin.run(&format!("SELECT count(tenancy._audit('x', '{0}', NULL, '{{}}')) FROM generate_series(1, 20); ANALYZE tenancy.audit_log", scope("platform")));
     let mut other = world.db.owner();
-    other.run("SELECT tenancy.create_partner('small'); SELECT tenancy.create_tenant('tiny', partner => 'small'); SELECT tenancy.create_user('tiny', 'tim')");
+    other.run("SELECT tenancy.create_partner('small'); SELECT tenancy.create_tenant('tiny', partner => 'small'); SELECT tenancy.create_user('tiny', 'tim', role => 'tenant_admin')");
+    other.run("SELECT tenancy.assign('acme/alice', 'manager', 'acme'); SELECT tenancy.assign('platform/pat', 'super_admin', 'platform')");
     let tiny = admin.text("SELECT id FROM tenancy.scopes WHERE slug = 'tiny'");
     admin.run(&format!(
         "SELECT count(tenancy._audit('x', '{tiny}', NULL, '{{}}')) FROM generate_series(1, 20)"
