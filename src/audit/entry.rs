@@ -13,6 +13,7 @@ use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::Error;
 use crate::pg::append::{Json, Value, append, look_again, partition};
+use crate::pg::worker as process;
 use crate::pg::{client, cluster, role, spi, time};
 use crate::worker::{self, Request};
 
@@ -160,7 +161,7 @@ fn name(at: i64) -> Result<CString, Error> {
 /// transaction of its own, or else every other first writer would wait for this one's end.
 #[cold]
 fn make_now(at: i64) -> Result<pgrx::pg_sys::Oid, Error> {
-    if worker::call(&Request::Partition(at)).is_err() {
+    if process::here() || worker::call(&Request::Partition(at)).is_err() {
         make_partition(at)?;
     }
     look_again();
