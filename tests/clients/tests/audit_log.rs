@@ -92,7 +92,7 @@ fn nobody_changes_it() {
             "SELECT tenancy._retire_audit_log(1)",
             "SELECT tenancy._make_audit_partition('2020-01-01')",
             "SELECT * FROM tenancy.claimed_tokens",
-            "SELECT tenancy._claim_token(NULL, NULL, NULL)",
+            "SELECT tenancy._claim_token('00000000-0000-7000-8000-000000000000', '', now())",
         ] {
             session.fails(sql).code("42501");
         }
