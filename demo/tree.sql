@@ -9,7 +9,7 @@ SELECT tenancy.create_tenant('soylent', 'Soylent', 'hooli');
 SELECT tenancy.create_user('globex/acme', 'alice');
 SELECT tenancy.create_user('globex/umbrella', 'bob');
 SELECT tenancy.create_user('hooli/soylent', 'eve');
-SELECT tenancy.create_user('globex', 'ops', 'service');
+SELECT tenancy.create_user('globex', 'ops', 'service', role => 'partner_admin');
 
 -- How the application connects: an untrusted role that has to prove who it works for, and a trusted one that says so.
 CREATE ROLE demo_app LOGIN IN ROLE tenancy_app;

@@ -84,18 +84,18 @@ CREATE FUNCTION tenancy.authenticate(credential text, session boolean DEFAULT fa
 REVOKE ALL ON FUNCTION tenancy.authenticate(text, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.authenticate(text, boolean) TO tenancy_app, tenancy_gateway;
 COMMENT ON FUNCTION tenancy.authenticate(text, boolean) IS
-    'takes the context that an API key or a ticket proves, for this transaction, or with session => true until release(); returns the user''s id. '
+    'takes the context that an API key, a ticket or an identity provider''s JWT proves, for this transaction, or with session => true until release(); returns the user''s id. '
     'Pass the credential as a parameter, not in the statement''s text, which logs and pg_stat_activity show. '
-    'Errors: 42501 wrong, unknown, expired or revoked credential, inactive user, second principal in a transaction, role that bypasses row security; 22023 NULL. '
+    'Errors: 42501 wrong, unknown, expired or revoked credential, inactive user, address that is not allowed, second principal in a transaction, role that bypasses row security; 22023 NULL. '
     'For tenancy_app, tenancy_gateway';
 
-CREATE FUNCTION tenancy.assume("user" tenancy.regscope, session boolean DEFAULT false) RETURNS uuid
+CREATE FUNCTION tenancy.assume("user" tenancy.regscope, session boolean DEFAULT false, client inet DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'assume_wrapper';
-REVOKE ALL ON FUNCTION tenancy.assume(tenancy.regscope, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.assume(tenancy.regscope, boolean) TO tenancy_gateway;
-COMMENT ON FUNCTION tenancy.assume(tenancy.regscope, boolean) IS
-    'takes a user''s context on the caller''s word, for this transaction, or with session => true until release(); returns the user''s id. '
-    'Errors: 42704 no such user; 42501 inactive user, second principal in a transaction; 22023 NULL. For tenancy_gateway';
+REVOKE ALL ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) TO tenancy_gateway;
+COMMENT ON FUNCTION tenancy.assume(tenancy.regscope, boolean, inet) IS
+    'takes a user''s context on the caller''s word, for this transaction, or with session => true until release(); returns the user''s id. client: the address that the user comes from, where its scopes have allowed networks (default: the connection''s). '
+    'Errors: 42704 no such user; 42501 inactive user, address that is not allowed, second principal in a transaction; 22023 NULL. For tenancy_gateway';
 
 CREATE FUNCTION tenancy.maintenance(reason text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'maintenance_wrapper';
@@ -132,31 +132,70 @@ COMMENT ON FUNCTION tenancy.release() IS
 
 -- Credentials -----------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy.issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz DEFAULT NULL) RETURNS text
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'issue_api_key_wrapper';
-REVOKE ALL ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) IS
-    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. '
-    'Errors: 42704 no such user; 22023 no name, an expiry that has passed. For tenancy_admin';
+CREATE FUNCTION tenancy._make_api_key("user" uuid, name text, expires_at timestamptz) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_make_api_key_wrapper';
+REVOKE ALL ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) IS 'internal: see issue_api_key()';
 
-CREATE FUNCTION tenancy.revoke_api_key(id uuid) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy._issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF "user" IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
+    END IF;
+    BEGIN
+        PERFORM tenancy._authorize('keys:manage', "user");
+    EXCEPTION WHEN undefined_object THEN
+        PERFORM tenancy._no_such_user("user");
+    END;
+    -- Whoever has the key is that user.
+    PERFORM tenancy._authorize_over("user");
+    RETURN tenancy._make_api_key("user", name, expires_at);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._issue_api_key(tenancy.regscope, text, timestamptz) IS 'internal: see issue_api_key()';
+CREATE FUNCTION tenancy.issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz DEFAULT NULL) RETURNS text
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) IS
+    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned. '
+    'Errors: 42704 no such user; 42501 not held; 22023 no name, an expiry that has passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy._revoke_api_key(id uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner uuid;
+    label text;
 BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'id must not be null';
     END IF;
-    UPDATE tenancy.api_key_secrets k SET revoked_at = coalesce(k.revoked_at, now()) WHERE k.id = revoke_api_key.id;
-    IF NOT FOUND THEN
+    SELECT k.user_id, k.label INTO owner, label FROM tenancy.api_key_secrets k WHERE k.id = _revoke_api_key.id;
+    -- Also where there is no such key, for the same answer without a context.
+    BEGIN
+        PERFORM tenancy._authorize('keys:manage', coalesce(owner, id));
+    EXCEPTION WHEN undefined_object THEN
+        owner := NULL;
+    END;
+    IF owner IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('API key %s does not exist', id),
             HINT = 'The view tenancy.api_keys has their ids.';
     END IF;
+    UPDATE tenancy.api_key_secrets k SET revoked_at = coalesce(k.revoked_at, now()) WHERE k.id = _revoke_api_key.id;
+    PERFORM tenancy._audit('key.revoked', owner, label, NULL);
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy._revoke_api_key(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._revoke_api_key(uuid) IS 'internal: see revoke_api_key()';
+CREATE FUNCTION tenancy.revoke_api_key(id uuid) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.revoke_api_key(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.revoke_api_key(uuid) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.revoke_api_key(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.revoke_api_key(uuid) IS
-    'revokes an API key: no transaction that begins after the commit can authenticate with it. Again is no error. Errors: 42704 no such key; 22023 NULL. For tenancy_admin';
+    'revokes an API key: no transaction that begins after the commit can authenticate with it. Again is no error. Needs keys:manage at the key''s user. '
+    'Errors: 42704 no such key; 42501 not held; 22023 NULL. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._issue_ticket("user" uuid, seconds double precision, tenant uuid) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_issue_ticket_wrapper';
@@ -185,7 +224,7 @@ GRANT EXECUTE ON FUNCTION tenancy.rotate_signing_key(interval) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.rotate_signing_key(interval) IS
     'new tickets are signed with a new key, whose id is returned; tickets of all older keys hold for grace more at the most (0: not at all). Errors: 22023 grace. For tenancy_admin';
 
-CREATE VIEW tenancy.api_keys AS
+CREATE VIEW tenancy.api_keys WITH (security_barrier) AS
     SELECT k.id, k.label, k.name, k.user_id, u.slug AS "user", p.slug AS parent,
            CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
                 WHEN k.expires_at <= now() THEN 'expired'
@@ -194,16 +233,14 @@ CREATE VIEW tenancy.api_keys AS
       FROM tenancy.api_key_secrets k
       JOIN tenancy.scopes u ON u.id = k.user_id
       JOIN tenancy.scopes p ON p.id = u.parent_id
-      LEFT JOIN tenancy.api_key_uses l ON l.key_id = k.id;
+      LEFT JOIN tenancy.api_key_uses l ON l.key_id = k.id
+     WHERE u.path && tenancy.scope_ids('keys:view') OR u.id = tenancy.user_id();
 REVOKE ALL ON tenancy.api_keys FROM PUBLIC;
-GRANT SELECT ON tenancy.api_keys TO tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.api_keys IS 'API keys without their hashes; label is the start of the key''s text, last_used_at is right to ten minutes. For tenancy_admin, tenancy_auditor';
+GRANT SELECT ON tenancy.api_keys TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.api_keys IS 'API keys without their hashes; label is the start of the key''s text, last_used_at is right to ten minutes. Each reader sees its part: with a context its own and those of keys:view';
 
 -- Accessors ---------------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy.user_id() RETURNS uuid
-    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'user_id_wrapper';
-COMMENT ON FUNCTION tenancy.user_id() IS 'the context''s user; NULL without a context';
 CREATE FUNCTION tenancy.tenant_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_id_wrapper';
 COMMENT ON FUNCTION tenancy.tenant_id() IS 'the context''s tenant; NULL without a context, or when it has several and none is selected. The default of tenant columns';
@@ -228,8 +265,8 @@ COMMENT ON FUNCTION tenancy.context() IS 'the whole context as JSON; NULL when t
 CREATE FUNCTION tenancy.access_cache(OUT principals bigint, OUT bytes bigint) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'access_cache_wrapper';
 COMMENT ON FUNCTION tenancy.access_cache() IS 'how many principals this backend has resolved and keeps, and about how many bytes they take. For tenancy_admin, tenancy_gateway, tenancy_app';
-REVOKE ALL ON FUNCTION tenancy.user_id(), tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
+REVOKE ALL ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
     tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.user_id(), tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
+GRANT EXECUTE ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
     tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache()
     TO tenancy_app, tenancy_gateway, tenancy_admin;

@@ -47,9 +47,16 @@ SELECT
     coalesce((r.options ->> 'shared')::boolean, false) AS shared,
     live.partitions,
     live.isolated,
+    r.options ->> 'read_permission' AS read_permission,
+    r.options ->> 'write_permission' AS write_permission,
     r.protected_at,
     r.protected_by
 FROM tenancy.protected_table_registry r
+CROSS JOIN LATERAL (
+    -- How a policy begins, with permissions that have no character of their own in a pattern.
+    SELECT pg_catalog.format($$^\(?(tenancy\.)?can(_see)?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
+           pg_catalog.format($$^\(?(tenancy\.)?can_write\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
+) w
 JOIN pg_catalog.pg_class c ON c.oid = r.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -69,13 +76,13 @@ CROSS JOIN LATERAL (
                  WHERE p.polrelid = m.oid AND p.polroles = '{0}'::oid[]
                    AND CASE p.polname
                            WHEN 'tenancy_access' THEN p.polpermissive AND p.polcmd = '*'
-                               AND e.using ~ $$^\(?(tenancy\.)?can(_see)?\('data:read'$$ AND e.checks ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                               AND e.using ~ w.reads AND e.checks ~ w.writes
                            WHEN 'tenancy_guard' THEN NOT p.polpermissive AND p.polcmd = '*'
-                               AND e.using ~ $$^\(?(tenancy\.)?can(_see)?\('data:read'$$ AND e.checks ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                               AND e.using ~ w.reads AND e.checks ~ w.writes
                            WHEN 'tenancy_guard_update' THEN NOT p.polpermissive AND p.polcmd = 'w'
-                               AND e.using ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                               AND e.using ~ w.writes
                            WHEN 'tenancy_guard_delete' THEN NOT p.polpermissive AND p.polcmd = 'd'
-                               AND e.using ~ $$^\(?(tenancy\.)?can\('data:write'$$
+                               AND e.using ~ w.writes
                            ELSE false
                        END)
             AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i
@@ -94,6 +101,8 @@ COMMENT ON COLUMN tenancy.protected_tables.project_column IS 'The column with th
 COMMENT ON COLUMN tenancy.protected_tables.shared IS 'Rows of the platform and of partners can be read by all below.';
 COMMENT ON COLUMN tenancy.protected_tables.partitions IS 'How many partitions and inheritance children it has.';
 COMMENT ON COLUMN tenancy.protected_tables.isolated IS 'Whether it and all its parts have row security enabled, forced and guarded right now.';
+COMMENT ON COLUMN tenancy.protected_tables.read_permission IS 'The permission to see rows.';
+COMMENT ON COLUMN tenancy.protected_tables.write_permission IS 'The permission to write rows.';
 COMMENT ON COLUMN tenancy.protected_tables.protected_at IS 'When it was protected.';
 COMMENT ON COLUMN tenancy.protected_tables.protected_by IS 'By which role.';
 
@@ -125,6 +134,8 @@ CREATE FUNCTION tenancy.protect(
     owner_column name DEFAULT NULL,
     project_column name DEFAULT NULL,
     shared boolean DEFAULT false,
+    read_permission text DEFAULT 'data:read',
+    write_permission text DEFAULT 'data:write',
     concurrently boolean DEFAULT false,
     dry_run boolean DEFAULT false
 )
@@ -140,14 +151,17 @@ AS $$
         'owner_column', owner_column,
         'project_column', project_column,
         'shared', shared,
+        'read_permission', read_permission,
+        'write_permission', write_permission,
         'concurrently', "concurrently",
         'dry_run', dry_run))) p
     ORDER BY p.step
 $$;
-REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, boolean, boolean) IS
-'Isolates a table by tenant, and tells what it did: do, skip (so already), run (for you to run), advice. With dry_run => true it only tells.';
+REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) IS
+'Isolates a table by tenant, and tells what it did: do, skip (so already), run (for you to run), advice. With dry_run => true it only tells. '
+'read_permission and write_permission are what a principal needs in a row''s tenant to see it and to write it.';
 
 CREATE FUNCTION tenancy.unprotect(
     "table" regclass,

@@ -25,7 +25,7 @@ CREATE FUNCTION tenancy._worst_status(statuses text[]) RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_worst_status_wrapper';
 REVOKE ALL ON FUNCTION tenancy._worst_status(text[]) FROM PUBLIC;
 -- The views below call it with their reader's rights.
-GRANT EXECUTE ON FUNCTION tenancy._worst_status(text[]) TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+GRANT EXECUTE ON FUNCTION tenancy._worst_status(text[]) TO tenancy_app, tenancy_admin, tenancy_gateway, tenancy_auditor;
 COMMENT ON FUNCTION tenancy._worst_status(text[]) IS 'internal: the worst status of a path';
 
 CREATE TABLE tenancy.scopes (
@@ -58,6 +58,8 @@ CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
 CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id)
     WHERE level IN ('project', 'user');
 CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
+-- Everything below a scope: the views ask for path && {scopes}.
+CREATE INDEX scopes_path_idx ON tenancy.scopes USING gin (path);
 CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
 COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications reference scopes(id)';
@@ -205,6 +207,7 @@ BEGIN
     INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, status, external_id, kind, settings)
     VALUES (new_scope, level, parent, holder.path || new_scope, slug, coalesce(name, slug), status, external_id,
             kind, settings);
+    PERFORM tenancy._audit('scope.created', new_scope, slug, jsonb_build_object('level', level));
     RETURN new_scope;
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
@@ -220,56 +223,105 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) IS 'internal: adds a scope';
 
+CREATE FUNCTION tenancy._create_partner(
+    slug text, name text, external_id text, settings jsonb, status text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('partners:manage', '00000000-0000-7000-8000-000000000000');
+    RETURN tenancy._create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._create_partner(text, text, text, jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._create_partner(text, text, text, jsonb, text) IS 'internal: see create_partner()';
 CREATE FUNCTION tenancy.create_partner(
     slug text, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
 ) RETURNS uuid
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN tenancy._create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status);
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
-    'adds a partner and returns its id. name NULL: the slug. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_admin';
+    'adds a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
+CREATE FUNCTION tenancy._create_tenant(
+    slug text, name text, partner tenancy.regscope,
+    external_id text, settings jsonb, status text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('tenants:manage', partner);
+    RETURN tenancy._create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS 'internal: see create_tenant()';
 CREATE FUNCTION tenancy.create_tenant(
     slug text, name text DEFAULT NULL, partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
     external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
 ) RETURNS uuid
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN tenancy._create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS
     'adds a tenant to a partner (default: internal) and returns its id. Tables with keys of their own find it by external_id. '
-    'Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_admin';
+    'Needs tenants:manage in the partner. Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
+CREATE FUNCTION tenancy._create_project(
+    tenant tenancy.regscope, slug text, name text, external_id text,
+    settings jsonb, status text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('projects:manage', tenant);
+    RETURN tenancy._create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._create_project(tenancy.regscope, text, text, text, jsonb, text) IS 'internal: see create_project()';
 CREATE FUNCTION tenancy.create_project(
     tenant tenancy.regscope, slug text, name text DEFAULT NULL, external_id text DEFAULT NULL,
     settings jsonb DEFAULT '{}', status text DEFAULT 'active'
 ) RETURNS uuid
-    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN tenancy._create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) IS
-    'adds a project to a tenant and returns its id. Errors as create_tenant(). For tenancy_admin';
+    'adds a project to a tenant and returns its id. Needs projects:manage in the tenant. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
-CREATE FUNCTION tenancy.create_user(
-    parent tenancy.regscope, slug text, kind text DEFAULT 'human', external_id text DEFAULT NULL, name text DEFAULT NULL,
-    settings jsonb DEFAULT '{}', status text DEFAULT 'active'
-) RETURNS uuid
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy._create_user(
+    parent tenancy.regscope, slug text, kind text, external_id text, name text,
+    settings jsonb, status text, role text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    new_user uuid;
+    found_role uuid;
 BEGIN
     IF kind IS NULL OR kind NOT IN ('human', 'service') THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a kind of user', left(kind, 40)),
             HINT = 'It is human or service.';
     END IF;
-    RETURN tenancy._create_scope('user', parent, slug, name, external_id, kind, settings, status);
+    PERFORM tenancy._authorize('users:manage', parent);
+    new_user := tenancy._create_scope('user', parent, slug, name, external_id, kind, settings, status);
+    SELECT coalesce(role, tenancy._default_role(s.level, _create_user.kind)) INTO role FROM tenancy.scopes s WHERE s.id = parent;
+    IF role <> 'none' THEN
+        found_role := tenancy._find_role(role, parent);
+        PERFORM tenancy._authorize_role(found_role, parent);
+        INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, created_by)
+        VALUES (new_user, found_role, parent, tenancy.user_id());
+        PERFORM tenancy._audit('role.assigned', parent, role, jsonb_build_object('user', new_user));
+    END IF;
+    RETURN new_user;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text) IS
-    'adds a user to a tenant, a partner or the platform and returns its id. kind: human or service. Errors as create_tenant(). For tenancy_admin';
+REVOKE ALL ON FUNCTION tenancy._create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) IS 'internal: see create_user()';
+CREATE FUNCTION tenancy.create_user(
+    parent tenancy.regscope, slug text, kind text DEFAULT 'human', external_id text DEFAULT NULL, name text DEFAULT NULL,
+    settings jsonb DEFAULT '{}', status text DEFAULT 'active', role text DEFAULT NULL
+) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) IS
+    'adds a user to a tenant, a partner or the platform and returns its id. kind: human or service. role: what it is assigned there; NULL: member, or service for a service, '
+    'in a tenant and nothing elsewhere; none: nothing. Needs users:manage there and what the role gives. Errors as create_tenant(); 42704 no such role; 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._no_such_scope(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -284,21 +336,57 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._no_such_scope(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._no_such_scope(uuid) IS 'internal: raises 42704';
 
-CREATE FUNCTION tenancy.set_status(scope tenancy.regscope, status text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy._no_such_user("user" uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM tenancy._check_status(status);
-    UPDATE tenancy.scopes s SET status = set_status.status WHERE s.id = set_status.scope;
-    IF NOT FOUND THEN
-        PERFORM tenancy._no_such_scope(scope);
+    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('user "%s" does not exist', "user"),
+        HINT = 'A user is named by its id, or as in tenant/user.';
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._no_such_user(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._no_such_user(uuid) IS 'internal: raises 42704';
+
+CREATE FUNCTION tenancy._authorize_change(scope uuid, light boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    level text;
+BEGIN
+    SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
+    PERFORM tenancy._authorize(CASE level
+        WHEN 'partner' THEN 'partners:manage'
+        WHEN 'tenant' THEN CASE WHEN light THEN 'tenants:update' ELSE 'tenants:manage' END
+        WHEN 'project' THEN 'projects:manage'
+        WHEN 'user' THEN 'users:manage'
+        ELSE 'platform:manage' END, scope);
+    IF level = 'user' THEN
+        PERFORM tenancy._authorize_over(scope);
     END IF;
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy._authorize_change(uuid, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_change(uuid, boolean) IS 'internal: 42501 unless the caller may change a scope; light: its name and settings';
+
+CREATE FUNCTION tenancy._set_status(scope tenancy.regscope, status text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before text;
+BEGIN
+    PERFORM tenancy._check_status(status);
+    PERFORM tenancy._authorize_change(scope);
+    SELECT s.status INTO before FROM tenancy.scopes s WHERE s.id = _set_status.scope FOR NO KEY UPDATE;
+    UPDATE tenancy.scopes s SET status = _set_status.status WHERE s.id = _set_status.scope;
+    PERFORM tenancy._audit('scope.status', scope, NULL, jsonb_build_object('before', before, 'after', status));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._set_status(tenancy.regscope, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_status(tenancy.regscope, text) IS 'internal: see set_status()';
+CREATE FUNCTION tenancy.set_status(scope tenancy.regscope, status text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.set_status(tenancy.regscope, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_status(tenancy.regscope, text) IS
     'sets a scope''s status: provisioning, active, suspended, archived or deleted. Only active may work, and the worst status on the path counts: '
-    'sessions of everybody below feel it at their next transaction. Errors: 22023 no such status; 42704 no such scope. For tenancy_admin';
+    'sessions of everybody below feel it at their next transaction. Needs partners:, tenants:, projects: or users:manage, as the scope is. Errors: 22023 no such status; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy.effective_status(scope tenancy.regscope) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -320,29 +408,28 @@ GRANT EXECUTE ON FUNCTION tenancy.effective_status(tenancy.regscope) TO tenancy_
 COMMENT ON FUNCTION tenancy.effective_status(tenancy.regscope) IS
     'the worst status on the scope''s path. Errors: 42704 no such scope. For tenancy_admin, tenancy_gateway, tenancy_auditor';
 
-CREATE FUNCTION tenancy.update_scope(
-    scope tenancy.regscope, slug text DEFAULT NULL, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT NULL
-) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy._update_scope(
+    scope tenancy.regscope, slug text, name text, external_id text, settings jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     now_is record;
     broken text;
 BEGIN
-    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        PERFORM tenancy._no_such_scope(scope);
-    END IF;
+    PERFORM tenancy._authorize_change(scope, external_id IS NULL);
+    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF jsonb_typeof(settings) <> 'object' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
             HINT = 'Such as {"plan": "pro"}.';
     END IF;
     UPDATE tenancy.scopes s
-       SET slug = coalesce(update_scope.slug, s.slug),
-           name = coalesce(update_scope.name, s.name),
-           external_id = coalesce(update_scope.external_id, s.external_id),
-           settings = coalesce(update_scope.settings, s.settings)
-     WHERE s.id = update_scope.scope;
+       SET slug = coalesce(_update_scope.slug, s.slug),
+           name = coalesce(_update_scope.name, s.name),
+           external_id = coalesce(_update_scope.external_id, s.external_id),
+           settings = coalesce(_update_scope.settings, s.settings)
+     WHERE s.id = _update_scope.scope;
+    PERFORM tenancy._audit('scope.updated', scope, NULL, jsonb_strip_nulls(jsonb_build_object(
+        'slug', slug, 'name', name, 'external_id', external_id, 'settings', settings)));
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
     RAISE EXCEPTION USING ERRCODE = '42710',
@@ -354,20 +441,29 @@ EXCEPTION WHEN unique_violation THEN
                     ELSE 'Slugs are unique among the children of one scope.' END;
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy._update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._update_scope(tenancy.regscope, text, text, text, jsonb) IS 'internal: see update_scope()';
+CREATE FUNCTION tenancy.update_scope(
+    scope tenancy.regscope, slug text DEFAULT NULL, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
     'changes a scope''s slug, name, external id, settings; NULL leaves as it is. A new external id hands the scope the rows of protected tables that carry it. '
-    'Errors as create_tenant(). For tenancy_admin';
+    'Needs what set_status() needs; for a tenant''s slug, name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
-CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moving record;
     target record;
 BEGIN
     -- The target first and both in one order would still meet a move the other way round; the tree's
     -- moves are rare, so they queue.
+    PERFORM tenancy._authorize('tenants:manage', tenant);
+    PERFORM tenancy._authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
+    PERFORM tenancy._authorize('tenants:manage', partner);
     PERFORM pg_advisory_xact_lock('tenancy.scopes'::regclass::oid::bigint);
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
     IF NOT FOUND THEN
@@ -386,43 +482,48 @@ BEGIN
        SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
            path = target.path || s.path[cardinality(moving.path):]
      WHERE s.id = tenant OR s.parent_id = tenant;
+    PERFORM tenancy._audit('tenant.moved', tenant, NULL, jsonb_build_object('from', moving.path[cardinality(moving.path) - 1], 'to', partner::uuid));
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('slug "%s" is taken', moving.slug),
         HINT = 'The partner has a tenant of this slug: give one of them another with tenancy.update_scope().';
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy._move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._move_tenant(tenancy.regscope, tenancy.regscope) IS 'internal: see move_tenant()';
+CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
-    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it at the next transaction. '
-    'Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_admin';
+    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it, and its users their roles in it, at the next transaction. '
+    'Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 -- Views for people.
-CREATE VIEW tenancy.partners AS
+CREATE VIEW tenancy.partners WITH (security_barrier) AS
     SELECT s.id, s.slug, s.name, s.status,
            (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
            s.external_id, s.settings, s.features, s.created_at,
            (SELECT count(*) FROM tenancy.scopes t WHERE t.parent_id = s.id AND t.level = 'tenant') AS tenants
-      FROM tenancy.scopes s WHERE s.level = 'partner';
-CREATE VIEW tenancy.tenants AS
+      FROM tenancy.scopes s WHERE s.level = 'partner' AND s.path && tenancy.scope_ids('partners:view');
+CREATE VIEW tenancy.tenants WITH (security_barrier) AS
     SELECT s.id, s.slug, s.name, s.status,
            (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
            s.parent_id AS partner_id, p.slug AS partner, s.external_id, s.settings, s.features, s.created_at
-      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'tenant';
-CREATE VIEW tenancy.projects AS
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'tenant' AND s.path && tenancy.scope_ids('tenants:view');
+CREATE VIEW tenancy.projects WITH (security_barrier) AS
     SELECT s.id, s.slug, s.name, s.status,
            (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
            s.parent_id AS tenant_id, p.slug AS tenant, s.external_id, s.settings, s.features, s.created_at
-      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'project';
-CREATE VIEW tenancy.users AS
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'project' AND s.path && tenancy.scope_ids('projects:view');
+CREATE VIEW tenancy.users WITH (security_barrier) AS
     SELECT s.id, s.slug, s.name, s.kind, s.status,
            (SELECT tenancy._worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
            s.parent_id, p.level AS parent_level, p.slug AS parent, s.external_id, s.settings, s.created_at
-      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'user';
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'user' AND (s.path && tenancy.scope_ids('users:view') OR s.id = tenancy.user_id());
 REVOKE ALL ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users FROM PUBLIC;
 GRANT SELECT ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users
-    TO tenancy_admin, tenancy_gateway, tenancy_auditor;
-COMMENT ON VIEW tenancy.partners IS 'partners, with their effective status and how many tenants each has. For tenancy_admin, tenancy_gateway, tenancy_auditor';
-COMMENT ON VIEW tenancy.tenants IS 'tenants, with their partner. For tenancy_admin, tenancy_gateway, tenancy_auditor';
-COMMENT ON VIEW tenancy.projects IS 'projects, with their tenant. For tenancy_admin, tenancy_gateway, tenancy_auditor';
-COMMENT ON VIEW tenancy.users IS 'users, with the scope they belong to. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+    TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.partners IS 'partners, with their effective status and how many tenants each has. Each reader sees its part: with a context by partners:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.tenants IS 'tenants, with their partner. Each reader sees its part: with a context by tenants:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.projects IS 'projects, with their tenant. Each reader sees its part: with a context by projects:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.users IS 'users, with the scope they belong to. Each reader sees its part: with a context by users:view (its own row always), without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';

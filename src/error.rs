@@ -24,8 +24,19 @@ pub enum Error {
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
+    /// A project was asked for where the context has several.
+    #[error("the context spans {0} projects, and one is needed here")]
+    NotOneProject(usize),
+    /// A permission is missing.
+    #[error("permission denied: {permission} in {scope}")]
+    Denied {
+        /// The permission.
+        permission: String,
+        /// The scope's slug.
+        scope: String,
+    },
     /// Maintenance met an expression that asks for certain tenants.
-    #[error("maintenance spans all tenants")]
+    #[error("the context spans all tenants")]
     AllTenants,
     /// Wrong, unknown, revoked or expired: which of them is nobody's business.
     #[error("invalid credential")]
@@ -36,6 +47,15 @@ pub enum Error {
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
     #[error("access is not active")]
     Inactive,
+    /// The user may not come from this address.
+    #[error("access is not allowed from this address")]
+    WrongNetwork,
+    /// A login that has something to write, where nothing can be written.
+    #[error("this login has to write, and the transaction is read-only")]
+    LoginWrites,
+    /// An elevated context in a statement that began before it.
+    #[error("this statement is not on record, and the context is elevated")]
+    NotRecorded,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -78,6 +98,9 @@ pub enum Error {
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
+    /// The name of a role that comes with tenancy.
+    #[error("role name \"{0}\" is taken")]
+    RoleTaken(String),
     /// A slug that several scopes have.
     #[error("slug \"{0}\" is ambiguous")]
     AmbiguousSlug(String),
@@ -117,6 +140,8 @@ impl Error {
             | Self::NotInstalled
             | Self::MissingContext
             | Self::NotOneTenant(_)
+            | Self::NotOneProject(_)
+            | Self::NotRecorded
             | Self::NoWorker
             | Self::WorkerSilent
             | Self::WorkerFailed(_)
@@ -124,17 +149,21 @@ impl Error {
             Self::InvalidCredential
             | Self::Expired
             | Self::Inactive
+            | Self::WrongNetwork
             | Self::Rebound
             | Self::TwoIdentities
             | Self::Widened
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
+            | Self::Denied { .. }
             | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
                 ERRCODE_UNDEFINED_OBJECT
             }
+            Self::RoleTaken(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
@@ -179,12 +208,27 @@ impl Error {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
                  again: its plan was made for one tenant and has been discarded."
             }
+            Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
+            Self::NotRecorded => {
+                "Take the context in a statement before: only what starts in an elevated context is recorded."
+            }
+            Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
+            Self::Denied { .. } => {
+                "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
+            }
             Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
             Self::AllTenants => {
                 "Name the tenant in the statement. If a prepared statement said this, run it again: its \
                  plan was made for certain tenants and has been discarded."
             }
             Self::Expired => "Authenticate again.",
+            Self::WrongNetwork => {
+                "The networks that users may come from are set with tenancy.set_allowed_networks()."
+            }
+            Self::LoginWrites => {
+                "A first login, or one with other groups than the last, needs a read-write \
+                 transaction on the primary; the next ones do not."
+            }
             Self::Inactive => return None,
             Self::Rebound => {
                 "One transaction holds one principal: end it first; a session context ends with \

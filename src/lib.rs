@@ -9,6 +9,7 @@
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
 //! | `audit` | the record of what happened |
 //! | `worker` | each database's background worker |
+//! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //!
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
@@ -18,6 +19,7 @@ pub mod access;
 pub mod audit;
 pub mod context;
 pub mod error;
+pub mod identity;
 pub mod pg;
 pub mod policy;
 pub mod tree;
@@ -28,14 +30,20 @@ use pgrx::prelude::*;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["bootstrap"]);
 extension_sql_file!(
-    "../sql/scope_ids_stub.sql",
-    name = "scope_ids",
-    requires = ["tree"]
+    "../sql/authority.sql",
+    name = "authority",
+    requires = ["bootstrap"]
 );
-extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["scope_ids"]);
+extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["authority"]);
+extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["access"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
+extension_sql_file!(
+    "../sql/identity.sql",
+    name = "identity",
+    requires = ["context"]
+);
 extension_sql_file!(
     "../sql/predicates.sql",
     name = "predicates",
@@ -47,9 +55,14 @@ extension_sql_file!(
     requires = ["predicates"]
 );
 extension_sql_file!(
+    "../sql/explain.sql",
+    name = "explain",
+    requires = ["policy"]
+);
+extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["policy"],
+    requires = ["explain", "identity"],
     finalize
 );
 

@@ -22,13 +22,14 @@ const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 /// Everything, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
-    let cases: [(&str, Case); 9] = [
+    let cases: [(&str, Case); 10] = [
         ("tenant", one_tenant),
         ("scan", sequential_scan),
         ("fleet", fleets),
         ("transaction", transaction),
         ("mixed", mixed),
         ("ticket", ticket),
+        ("login", crate::logins::logins),
         ("bulk", bulk_insert),
         ("cache", cache),
         ("audit", audit),

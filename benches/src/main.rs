@@ -3,6 +3,7 @@
 
 mod cases;
 mod config;
+mod logins;
 mod measure;
 mod plans;
 mod report;

@@ -103,7 +103,7 @@ fn tree(admin: &mut Client) -> Result<(), Fault> {
              SELECT t.n, t.kind, t.id AS parent, tenancy.create_user(t.id, 'worker', kind => 'service') AS id
              FROM bench.tenants t WHERE t.kind = 'narrow'
              UNION ALL
-             SELECT NULL, p.slug, p.id, tenancy.create_user(p.id, 'operator') FROM bench.partners p;
+             SELECT NULL, p.slug, p.id, tenancy.create_user(p.id, 'operator', role => 'partner_admin') FROM bench.partners p;
          ALTER TABLE bench.users ADD key text, ADD ticket text;
          UPDATE bench.users SET key = tenancy.issue_api_key(id, 'bench'), ticket = tenancy.issue_ticket(id, '1 day');
          ALTER TABLE tenancy.scopes SET (autovacuum_enabled = off);

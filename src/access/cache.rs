@@ -6,8 +6,10 @@ use std::rc::Rc;
 
 use uuid::Uuid;
 
-use super::{Access, load};
+use super::Access;
+use super::load::load;
 use crate::error::Error;
+use crate::pg::xact;
 
 /// Where the cache is emptied and begun again: a pooled backend that serves every tenant in turn
 /// must not grow without bound.
@@ -27,7 +29,8 @@ thread_local! {
 pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
     let known =
         RESOLVED.with_borrow(|(known, _)| known.get(&user).map(|k| (k.access.clone(), k.complete)));
-    match known {
+    let now = xact::transaction_started_unix();
+    match known.filter(|(access, _)| access.holds_at(now)) {
         Some((access, true)) => Ok(access),
         Some((access, false)) if access.is_complete()? => {
             RESOLVED.with_borrow_mut(|(known, _)| {

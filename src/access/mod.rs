@@ -1,80 +1,167 @@
 //! What a principal may do, resolved once per backend and kept until something changes it.
 //!
-//! Until there are roles, the place in the tree decides: a tenant's user reads and writes its tenant,
-//! a partner's user reads and writes the partner's whole fleet, a user of the platform touches no
-//! tenant's rows.
+//! | file | what |
+//! | --- | --- |
+//! | `load` | a principal's assignments, and the tenants below them, read from the tree |
+//! | `reached` | the tenants and projects that one permission reaches, asked for once per permission |
+//! | `cache` | the backend's resolved principals |
+//! | `authority` | whether the caller of a management function may do that |
 
+mod authority;
 mod cache;
+mod load;
+mod reached;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
+use tenancy_core::grants::Grants;
 use tenancy_core::permission::Permission;
 use tenancy_core::tenants::{Tenant, TenantSet};
-use tenancy_core::tree::{Level, Status};
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::spi;
 
+pub use authority::roots;
 pub use cache::{forget, resolve, totals};
+pub use load::read_tenant;
+pub use reached::Reached;
 
-/// A principal with what it may touch. Holds only while its whole path is active.
+/// A principal with what it may do. Holds only while its whole path is active.
 #[derive(Debug)]
 pub struct Access {
     /// The user.
     pub user: Uuid,
+    /// The path of the scope that the user belongs to.
+    home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
     pub partner: Option<Uuid>,
-    /// The tenants whose rows it may touch.
+    /// What was assigned.
+    pub grants: Grants,
+    /// The elevation in force.
+    pub elevation: Option<Elevation>,
+    /// The tenants in which anything is held, as a whole or in a project. Not those that an
+    /// elevation reaches, which are all.
     pub tenants: Rc<TenantSet>,
-    /// Those and the scopes above them, whose shared rows it may read.
-    pub visible: Rc<TenantSet>,
-    /// Whether tenants can be added without a change to the user: a fleet.
+    /// Whether tenants can be added without a change to the user: a partner's fleet.
     pub fleet: bool,
-    /// Tenants with smaller ids were there when the fleet was read.
+    /// From when on it must be read again, in microseconds of the Unix epoch: an assignment or an
+    /// elevation ends, or begins.
+    valid_until: Option<i64>,
+    /// Tenants with smaller ids were there when the fleets were read.
     known_up_to: Uuid,
-    ancestors: Vec<Tenant>,
-    grants: Vec<Permission>,
+    places: load::Places,
+    reached: RefCell<HashMap<String, Rc<Reached>>>,
+}
+
+/// The right to reach tenants' rows with what is held at the platform, for a while.
+#[derive(Clone, Debug)]
+pub struct Elevation {
+    /// Its row.
+    pub id: Uuid,
+    /// Why it was asked for.
+    pub reason: String,
+    /// When it ends, in microseconds of the Unix epoch.
+    pub expires_at: i64,
 }
 
 impl Access {
-    /// Whether a permission is held in the principal's tenants.
-    pub fn permits(&self, permission: &[u8]) -> bool {
-        let Some(wanted) = std::str::from_utf8(permission)
-            .ok()
-            .and_then(|text| Permission::parse(text).ok())
-        else {
-            return false;
+    /// What a permission reaches. A permission that is none reaches nothing.
+    pub fn reached(&self, permission: &str) -> Rc<Reached> {
+        if let Some(known) = self.reached.borrow().get(permission) {
+            return known.clone();
+        }
+        let found = self.find_reached(permission);
+        self.reached
+            .borrow_mut()
+            .insert(permission.to_owned(), found.clone());
+        found
+    }
+
+    fn find_reached(&self, permission: &str) -> Rc<Reached> {
+        let Ok(wanted) = Permission::parse(permission) else {
+            return Rc::default();
         };
-        self.grants.iter().any(|grant| grant.covers(&wanted))
+        let reach = self.grants.reach(&wanted);
+        // Permissions that reach the same share the sets.
+        if let Some(same) = self
+            .reached
+            .borrow()
+            .values()
+            .find(|known| known.reach == reach)
+        {
+            return same.clone();
+        }
+        Rc::new(Reached::new(reach, &self.places, &self.tenants))
     }
 
-    /// The permissions held, as text.
-    pub fn grants(&self) -> Vec<String> {
-        self.grants.iter().map(ToString::to_string).collect()
+    /// What a permission reaches in one of the principal's tenants, or when elevated in any.
+    pub fn reached_in(&self, permission: &str, tenant: &Tenant) -> Reached {
+        self.reached(permission).narrow(tenant, &self.places)
     }
 
-    /// The set of one of the principal's tenants, and what that one may see.
-    pub fn narrow(&self, tenant: &Tenant) -> (Rc<TenantSet>, Rc<TenantSet>) {
-        let mut visible = self.ancestors.clone();
-        visible.push(tenant.clone());
-        (
-            Rc::new(TenantSet::new(vec![tenant.clone()])),
-            Rc::new(TenantSet::new(visible)),
-        )
+    /// Whether a permission is held in the scope that the user belongs to.
+    pub fn holds_at_home(&self, permission: &str) -> bool {
+        Permission::parse(permission).is_ok_and(|wanted| self.grants.hold(&wanted, &self.home))
     }
 
-    /// Whether a fleet still has all its tenants, as far as tenants that were added are concerned: an
-    /// index look-up among the ids of the last day, instead of reading the fleet again.
+    /// One of its tenants by id.
+    pub fn tenant(&self, id: Uuid) -> Option<&Tenant> {
+        self.places.tenant(id)
+    }
+
+    /// Whether anything is held at the platform that reaches rows, for now.
+    pub fn spans_all(&self) -> bool {
+        self.elevation.is_some() && self.grants.elevated()
+    }
+
+    /// The project to work in, if a tenant is reached by a single project of it only.
+    pub fn only_project(&self, tenant: Uuid) -> Option<Uuid> {
+        self.places.only_project(tenant)
+    }
+
+    /// Whether a tenant is within what is held as a whole.
+    pub fn holds_whole(&self, tenant: Uuid) -> bool {
+        self.spans_all() || self.places.is_whole(tenant)
+    }
+
+    /// Whether a project of one of its tenants is within what is held.
+    pub fn enters(&self, project: Uuid, tenant: Uuid) -> bool {
+        self.spans_all() || self.places.enters(project, tenant)
+    }
+
+    /// The permissions held anywhere, as text, without repetition.
+    pub fn permissions(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .grants
+            .all()
+            .iter()
+            .flat_map(|grant| grant.permissions.iter().map(ToString::to_string))
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Whether it still holds for a transaction that began at this time.
+    fn holds_at(&self, transaction: i64) -> bool {
+        self.valid_until.is_none_or(|end| end > transaction)
+    }
+
+    /// Whether its fleets still have all their tenants, as far as tenants that were added are concerned:
+    /// an index look-up among the ids of the last day, instead of reading the fleets again.
     fn is_complete(&self) -> Result<bool, Error> {
-        let Some(partner) = self.partner.filter(|_| self.fleet) else {
+        let partners: Vec<pgrx::Uuid> = self.places.partners().map(pg_uuid).collect();
+        if partners.is_empty() {
             return Ok(true);
-        };
+        }
         spi::read(
             "SELECT id FROM tenancy.scopes \
-             WHERE parent_id = $1 AND level = 'tenant' AND id > $2 AND status = 'active'",
-            &[pg_uuid(partner).into(), pg_uuid(self.known_up_to).into()],
+             WHERE parent_id = ANY ($1) AND level = 'tenant' AND id > $2 AND status = 'active'",
+            &[partners.into(), pg_uuid(self.known_up_to).into()],
             |rows| {
                 for row in rows {
                     let id: Option<pgrx::Uuid> = row.get(1)?;
@@ -88,141 +175,8 @@ impl Access {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.tenants.heap_bytes() + self.visible.heap_bytes()
+        size_of::<Self>() + self.tenants.heap_bytes() + self.places.bytes()
     }
-}
-
-/// Reads a user's access from the tree.
-fn load(user: Uuid) -> Result<Access, Error> {
-    let place = spi::read(
-        "SELECT p.id, p.level::text, p.external_id, p.path, \
-                (SELECT pg_catalog.array_agg(a.status::text) FROM tenancy.scopes a \
-                 WHERE a.id = ANY (u.path)) \
-         FROM tenancy.scopes u JOIN tenancy.scopes p ON p.id = u.parent_id \
-         WHERE u.id = $1 AND u.level = 'user'",
-        &[pg_uuid(user).into()],
-        |rows| {
-            let Some(row) = rows.into_iter().next() else {
-                return Ok(None);
-            };
-            Ok(Some(Place {
-                home: Tenant {
-                    id: from_pg(
-                        row.get(1)?
-                            .ok_or(Error::Internal("a scope without an id"))?,
-                    ),
-                    external_id: row.get(3)?,
-                },
-                level: row.get::<String>(2)?.unwrap_or_default(),
-                path: row.get::<Vec<pgrx::Uuid>>(4)?.unwrap_or_default(),
-                statuses: row.get::<Vec<String>>(5)?.unwrap_or_default(),
-            }))
-        },
-    )?
-    .ok_or(Error::NoSuch("the user"))?;
-
-    let status = Status::effective(
-        place
-            .statuses
-            .iter()
-            .map(|text| text.parse().unwrap_or(Status::Deleted)),
-    );
-    if !status.is_active() {
-        return Err(Error::Inactive);
-    }
-    let ancestors = ancestors(&place.path)?;
-    let level = place
-        .level
-        .parse()
-        .map_err(|_| Error::Internal("a scope of no known level"))?;
-    let tenants = match level {
-        Level::Tenant => vec![place.home.clone()],
-        Level::Partner => fleet(place.home.id)?,
-        Level::Platform | Level::Project | Level::User => Vec::new(),
-    };
-    let partner = match level {
-        Level::Partner => Some(place.home.id),
-        Level::Tenant => place.path.iter().rev().nth(1).map(|id| from_pg(*id)),
-        _ => None,
-    };
-    let ancestors: Vec<Tenant> = ancestors
-        .into_iter()
-        .filter(|scope| level != Level::Tenant || scope.id != place.home.id)
-        .collect();
-    let mut visible = ancestors.clone();
-    visible.extend(tenants.iter().cloned());
-    let fleet = level == Level::Partner;
-    let held: &[&str] = match level {
-        Level::Tenant | Level::Partner => &["data:read", "data:write"],
-        Level::Platform | Level::Project | Level::User => &[],
-    };
-    let grants = held
-        .iter()
-        .filter_map(|text| Permission::parse(text).ok())
-        .collect();
-    Ok(Access {
-        user,
-        partner,
-        tenants: Rc::new(TenantSet::new(tenants)),
-        visible: Rc::new(TenantSet::new(visible)),
-        fleet,
-        known_up_to: tenancy_core::id::first_at(recent_since()),
-        ancestors,
-        grants,
-    })
-}
-
-/// A day ago, in milliseconds of the Unix epoch: no sign-up takes so long to commit.
-fn recent_since() -> u64 {
-    const DAY: i64 = 24 * 3600 * 1000;
-    u64::try_from(crate::pg::time::now_unix_micros() / 1000 - DAY).unwrap_or(0)
-}
-
-/// Whether an id is so recent that backends look for it by themselves; see `Access::is_complete`.
-#[pg_extern(sql = false)]
-fn _is_recent(id: pgrx::Uuid) -> bool {
-    // Half a day, so that no clock and no long transaction makes a difference.
-    const HALF_A_DAY: u64 = 12 * 3600 * 1000;
-    from_pg(id) > tenancy_core::id::first_at(recent_since() + HALF_A_DAY)
-}
-
-struct Place {
-    home: Tenant,
-    level: String,
-    path: Vec<pgrx::Uuid>,
-    statuses: Vec<String>,
-}
-
-fn ancestors(path: &[pgrx::Uuid]) -> Result<Vec<Tenant>, Error> {
-    spi::read(
-        "SELECT id, external_id FROM tenancy.scopes WHERE id = ANY ($1)",
-        &[path.to_vec().into()],
-        tenants,
-    )
-}
-
-fn fleet(partner: Uuid) -> Result<Vec<Tenant>, Error> {
-    spi::read(
-        "SELECT id, external_id FROM tenancy.scopes \
-         WHERE parent_id = $1 AND level = 'tenant' \
-           AND status = 'active'",
-        &[pg_uuid(partner).into()],
-        tenants,
-    )
-}
-
-fn tenants(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Vec<Tenant>, Error> {
-    rows.into_iter()
-        .map(|row| {
-            Ok(Tenant {
-                id: from_pg(
-                    row.get(1)?
-                        .ok_or(Error::Internal("a scope without an id"))?,
-                ),
-                external_id: row.get(2)?,
-            })
-        })
-        .collect()
 }
 
 /// The server's form of a uuid.

@@ -20,7 +20,7 @@ fn audit(call: &Call) -> Result<Answer, Error> {
     }
     let context = current()?;
     match &context {
-        Some(now) if !now.permits(b"audit:write") => {
+        Some(now) if !now.holds("audit:write") => {
             return Err(Error::NotPermitted("audit:write"));
         }
         None if !role::has_role(c"tenancy_admin") => return Err(Error::MissingContext),

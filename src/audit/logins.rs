@@ -76,6 +76,7 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>) -> Result<(), Error> {
     let (kind, credential) = match proof {
         Some(Proof::ApiKey(id)) => (Kind::ApiKey, Some(*id)),
         Some(Proof::Ticket(_)) => (Kind::Ticket, None),
+        Some(Proof::Provider(id)) => (Kind::Jwt, Some(*id)),
         None => (Kind::Assumed, None),
     };
     if wanted == Logins::Each {
@@ -93,7 +94,11 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>) -> Result<(), Error> {
 pub fn failed(text: Option<&str>, user: Option<Uuid>, why: &Error) {
     let refused = matches!(
         why,
-        Error::InvalidCredential | Error::Expired | Error::Inactive | Error::NoSuchUser(_)
+        Error::InvalidCredential
+            | Error::Expired
+            | Error::Inactive
+            | Error::NoSuchUser(_)
+            | Error::WrongNetwork
     );
     if !refused || settings::logins() == Logins::Off {
         return;
@@ -102,6 +107,7 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, why: &Error) {
         None => (Kind::Assumed, None),
         Some(Ok(Credential::ApiKey(key))) => (Kind::ApiKey, Some(key.id)),
         Some(Ok(Credential::Ticket(_))) => (Kind::Ticket, None),
+        Some(Ok(Credential::Jwt(_))) => (Kind::Jwt, None),
         Some(_) => (Kind::Unknown, None),
     };
     count(&event(true, kind, user, credential));

@@ -129,7 +129,7 @@ fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
 
 /// Makes a key for a user and returns its text, which is shown once and stored nowhere.
 #[pg_extern(sql = false)]
-fn issue_api_key(
+fn _make_api_key(
     user: Option<pgrx::Uuid>,
     name: Option<&str>,
     expires_at: Option<TimestampWithTimeZone>,
@@ -162,5 +162,14 @@ fn issue_api_key(
             expires_at.into(),
         ],
     )?;
+    audit("key.issued", user, &key.label())?;
     Ok(key.to_text())
+}
+
+fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Error> {
+    spi::write(
+        "SELECT tenancy._audit($1, $2, $3, NULL)",
+        &[action.into(), user.into(), label.to_owned().into()],
+    )
+    .map(|_| ())
 }

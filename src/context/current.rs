@@ -1,9 +1,10 @@
 //! The context in force: from the sealed setting, else from the ticket, else none.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use tenancy_core::tenants::{Tenant, TenantSet};
+use tenancy_core::tenants::Tenant;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
 
@@ -11,10 +12,10 @@ use super::leftovers::{Busy, Stay};
 use super::plans::{self, Form};
 use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
-use crate::access::{self, Access, from_pg, pg_uuid};
+use crate::access::{self, Access, Elevation, Reached};
 use crate::error::Error;
-use crate::pg::published::{self, Which};
-use crate::pg::{guc, inval, spi, xact};
+use crate::identity;
+use crate::pg::{guc, inval, published, spi, xact};
 
 /// A resolved context.
 #[derive(Debug)]
@@ -23,12 +24,10 @@ pub struct Current {
     pub who: Who,
     /// What the principal may do; none for maintenance, which may do all.
     pub access: Option<Rc<Access>>,
-    /// The tenants it may touch now: the principal's, or the one it selected.
-    pub tenants: Rc<TenantSet>,
-    /// Those and the scopes above them.
-    visible: Rc<TenantSet>,
     /// The one tenant, if there is one.
     pub tenant: Option<Tenant>,
+    /// Whether that one was selected, among others or not.
+    pub selected: bool,
     /// The selected project.
     pub project: Option<Uuid>,
     /// Until when it holds.
@@ -41,6 +40,10 @@ pub struct Current {
     pub by_ticket: bool,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
+    /// What permissions reach in the selected tenant.
+    reached: RefCell<Vec<(String, Rc<Reached>)>>,
+    /// The address that a trusted caller vouched for.
+    pub client: Option<IpAddr>,
 }
 
 impl Current {
@@ -50,6 +53,7 @@ impl Current {
             (Who::Maintenance, _) => Form::Open,
             // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
             (Who::User(_), Some(_)) if !self.fleet => Form::Single,
+            (Who::User(_), None) if self.spans_all() => Form::Open,
             (Who::User(_), _) => Form::Fleet,
         }
     }
@@ -61,11 +65,87 @@ impl Current {
         }
     }
 
-    /// Whether a permission is held in its tenants.
-    pub fn permits(&self, permission: &[u8]) -> bool {
+    /// The elevation in force.
+    pub fn elevation(&self) -> Option<&Elevation> {
+        self.access.as_ref()?.elevation.as_ref()
+    }
+
+    /// Whether what is held at the platform reaches all tenants' rows.
+    pub fn spans_all(&self) -> bool {
         self.access
             .as_ref()
-            .is_none_or(|access| access.permits(permission))
+            .is_some_and(|access| access.spans_all())
+    }
+
+    /// The scopes in which anything is held, with all below them; and tenants in which that is a
+    /// project only. Of a selected tenant only what is in it.
+    pub fn held(&self) -> (Vec<Uuid>, Vec<Uuid>) {
+        let Some(access) = &self.access else {
+            return Default::default();
+        };
+        let selected = self.tenant.as_ref().filter(|_| self.selected);
+        let selected = selected.map(|tenant| tenant.id);
+        if let Some(tenant) = selected.filter(|tenant| access.holds_whole(*tenant)) {
+            return (vec![tenant], Vec::new());
+        }
+        let grants = access.grants.all().iter();
+        grants
+            .filter(|grant| selected.is_none() || grant.tenant() == selected)
+            .map(|grant| (grant.scope(), grant.tenant().unwrap_or(grant.scope())))
+            .unzip()
+    }
+
+    /// How many tenants it spans; `None` for all there are.
+    pub fn count(&self) -> Option<usize> {
+        match &self.access {
+            Some(_) if self.tenant.is_some() => Some(1),
+            Some(access) if !access.spans_all() => Some(access.tenants.len()),
+            _ => None,
+        }
+    }
+
+    /// The same for people.
+    pub fn span(&self) -> String {
+        self.count()
+            .map_or("all".to_owned(), |count| count.to_string())
+    }
+
+    /// Whether a tenant is one of those it spans.
+    pub fn spans(&self, tenant: Uuid) -> Result<bool, Error> {
+        if let Some(held) = self.tenant.as_ref().filter(|_| !self.fleet) {
+            return Ok(held.id == tenant);
+        }
+        match &self.access {
+            Some(access) if access.tenants.contains_id(tenant.as_bytes()) => Ok(true),
+            Some(access) if access.spans_all() => Ok(access::read_tenant(tenant)?.is_some()),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether a permission is held in the tenant, or without one where the user belongs.
+    pub fn holds(&self, permission: &str) -> bool {
+        let (Some(access), Some(reached)) = (&self.access, self.reached(permission)) else {
+            return true;
+        };
+        match &self.tenant {
+            Some(tenant) => reached.everything || reached.entered.contains_id(tenant.id.as_bytes()),
+            None => access.holds_at_home(permission),
+        }
+    }
+
+    /// What a permission reaches; nothing known for maintenance, which reaches all.
+    pub fn reached(&self, permission: &str) -> Option<Rc<Reached>> {
+        let access = self.access.as_ref()?;
+        let Some(tenant) = self.tenant.as_ref().filter(|_| self.selected) else {
+            return Some(access.reached(permission));
+        };
+        let mut known = self.reached.borrow_mut();
+        if let Some((_, found)) = known.iter().find(|(text, _)| text == permission) {
+            return Some(found.clone());
+        }
+        let found = Rc::new(access.reached_in(permission, tenant));
+        known.push((permission.to_owned(), found.clone()));
+        Some(found)
     }
 }
 
@@ -82,12 +162,7 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
         return Ok(current);
     }
     let current = resolve()?.map(Rc::new);
-    let sets = current
-        .as_ref()
-        .map(|now| (now.tenants.clone(), now.visible.clone()))
-        .unzip();
-    published::publish(Which::Tenants, sets.0);
-    published::publish(Which::Visible, sets.1);
+    published::clear();
     STATE.set((xact::generation(), current.clone()));
     Ok(current)
 }
@@ -123,7 +198,8 @@ fn resolve() -> Result<Option<Current>, Error> {
     plans::enter(found.form());
     if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
         let over_another = ticket.is_some() || guc::session_context_possible();
-        let narrowed = found.access.as_ref().is_some_and(|access| access.fleet) && !found.fleet;
+        let wide = |access: &Rc<Access>| access.fleet || access.spans_all();
+        let narrowed = found.selected && found.access.as_ref().is_some_and(wide);
         if over_another || narrowed {
             plans::passing(over_another);
         }
@@ -140,6 +216,7 @@ pub fn drop_stale() {
             access::forget(false);
             api_keys::forget();
             tickets::forget();
+            identity::forget();
             spi::forget_owner();
         }
     }
@@ -152,24 +229,29 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     {
         return Err(Error::Expired);
     }
-    match token.proof {
-        Some(Proof::ApiKey(id)) => api_keys::still_holds(id)?,
-        Some(Proof::Ticket(key)) => tickets::still_holds(key)?,
-        None => {}
+    match (token.proof, token.user) {
+        (Some(Proof::ApiKey(id)), _) => api_keys::still_holds(id)?,
+        (Some(Proof::Ticket(key)), _) => tickets::still_holds(key)?,
+        (Some(Proof::Provider(id)), Some(user)) => identity::still_holds(id, user)?,
+        (Some(Proof::Provider(_)), None) => {
+            return Err(Error::Internal("a context without a user"));
+        }
+        (None, _) => {}
     }
     match (token.kind, token.user) {
         (Kind::Maintenance, _) => Ok(Current {
             who: Who::Maintenance,
             access: None,
-            tenants: Rc::default(),
-            visible: Rc::default(),
             tenant: None,
+            selected: false,
             project: None,
             fleet: false,
             lifetime: token.lifetime,
             proof: None,
             by_ticket: false,
             expires_at: None,
+            reached: RefCell::default(),
+            client: None,
         }),
         (Kind::Principal, Some(user)) => principal(
             user,
@@ -180,6 +262,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
                 proof: token.proof,
                 by_ticket: false,
                 expires_at: token.expires_at,
+                client: token.client,
             },
         ),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
@@ -193,6 +276,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
         proof: Some(Proof::Ticket(ticket.key_id)),
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+        client: None,
     };
     principal(ticket.user, ticket.tenant, None, held)
 }
@@ -202,6 +286,7 @@ struct Held {
     proof: Option<Proof>,
     by_ticket: bool,
     expires_at: Option<i64>,
+    client: Option<IpAddr>,
 }
 
 fn principal(
@@ -211,48 +296,35 @@ fn principal(
     held: Held,
 ) -> Result<Current, Error> {
     let access = access::resolve(user)?;
+    identity::networks::check(user, held.client)?;
     let selected = tenant.is_some();
-    let (tenants, visible, tenant) = match tenant {
-        None => {
-            let single = access.tenants.single().cloned();
-            (access.tenants.clone(), access.visible.clone(), single)
-        }
-        // Selected earlier; suspended or moved away since.
-        Some(id) if !access.tenants.contains_id(id.as_bytes()) => return Err(Error::Inactive),
-        Some(id) => {
-            let tenant = match access.tenants.single() {
-                Some(single) => single.clone(),
-                None => read_tenant(id)?,
-            };
-            let (tenants, visible) = access.narrow(&tenant);
-            (tenants, visible, Some(tenant))
-        }
+    let tenant = match tenant {
+        None if access.spans_all() => None,
+        None => access.tenants.single().cloned(),
+        Some(id) => Some(match access.tenant(id) {
+            Some(tenant) => tenant.clone(),
+            None if access.spans_all() => access::read_tenant(id)?.ok_or(Error::Inactive)?,
+            // Selected earlier; suspended, moved away or unassigned since.
+            None => return Err(Error::Inactive),
+        }),
+    };
+    let project = match (project, &tenant) {
+        (Some(id), Some(tenant)) if !access.enters(id, tenant.id) => return Err(Error::Inactive),
+        (None, Some(tenant)) if !access.spans_all() => access.only_project(tenant.id),
+        (project, _) => project,
     };
     Ok(Current {
         who: Who::User(user),
         fleet: access.fleet && !selected,
         access: Some(access),
-        tenants,
-        visible,
         tenant,
+        selected,
         project,
         lifetime: held.lifetime,
         proof: held.proof,
         by_ticket: held.by_ticket,
         expires_at: held.expires_at,
+        reached: RefCell::default(),
+        client: held.client,
     })
-}
-
-fn read_tenant(id: Uuid) -> Result<Tenant, Error> {
-    spi::read(
-        "SELECT id, external_id FROM tenancy.scopes WHERE id = $1",
-        &[pg_uuid(id).into()],
-        |rows| {
-            let row = rows.into_iter().next().ok_or(Error::Inactive)?;
-            Ok(Tenant {
-                id: from_pg(row.get(1)?.ok_or(Error::Inactive)?),
-                external_id: row.get(2)?,
-            })
-        },
-    )
 }

@@ -1,6 +1,8 @@
 //! The ways into a context. A credential for the untrusted role, a name for the trusted gateway, and
 //! a reason for the administrator.
 
+use std::net::IpAddr;
+
 use pgrx::prelude::*;
 use serde_json::json;
 use tenancy_core::credential::Credential;
@@ -12,6 +14,7 @@ use super::{api_keys, leftovers, tickets};
 use crate::access::{from_pg, pg_uuid};
 use crate::audit::{self, logins};
 use crate::error::{Error, ErrorReport};
+use crate::identity;
 use crate::pg::{guc, role, secret, spi};
 
 /// Takes the context that a credential proves, for this transaction or the session.
@@ -25,7 +28,7 @@ fn authenticate(
     current::drop_stale();
     let proven = prove(text).inspect_err(|why| logins::failed(Some(text), None, why))?;
     let (user, proof) = (proven.user, proven.proof);
-    let bound = bind(proven, lifetime(session))
+    let bound = bind(proven, lifetime(session), None)
         .inspect_err(|why| logins::failed(Some(text), Some(user), why))?;
     logins::succeeded(user, proof.as_ref())?;
     Ok(bound)
@@ -46,13 +49,27 @@ fn prove(text: &str) -> Result<Proven, Error> {
                 expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
             })
         }
+        Credential::Jwt(_) => identity::verify(text),
     }
 }
 
 /// Takes a user's context without a credential: for the trusted gateway, which checked one.
 #[pg_extern(sql = false)]
-fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid, ErrorReport> {
+fn assume(
+    user: Option<pgrx::Uuid>,
+    session: Option<bool>,
+    client: Option<pgrx::Inet>,
+) -> Result<pgrx::Uuid, ErrorReport> {
     let user = from_pg(user.ok_or(Error::Null("user"))?);
+    let client = client.map(|client| {
+        identity::networks::parse(&client.0).ok_or_else(|| {
+            Error::bad(
+                "client must be the address of one host",
+                "As in 192.0.2.7, without a netmask.",
+            )
+        })
+    });
+    let client = client.transpose()?;
     check_caller()?;
     current::drop_stale();
     crate::access::resolve(user)
@@ -69,6 +86,7 @@ fn assume(user: Option<pgrx::Uuid>, session: Option<bool>) -> Result<pgrx::Uuid,
             expires_at: None,
         },
         lifetime(session),
+        client,
     )?;
     logins::succeeded(user, None)?;
     Ok(bound)
@@ -99,6 +117,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
         proof: None,
         binding: guc::binding(Lifetime::Transaction),
         expires_at: None,
+        client: None,
     })?;
     // The row goes with the transaction; the log line stays if it is rolled back.
     ereport!(
@@ -135,7 +154,7 @@ fn check_caller() -> Result<(), Error> {
     Ok(())
 }
 
-fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
+fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pgrx::Uuid, Error> {
     take(&Token {
         kind: Kind::Principal,
         lifetime,
@@ -145,6 +164,7 @@ fn bind(proven: Proven, lifetime: Lifetime) -> Result<pgrx::Uuid, Error> {
         proof: proven.proof,
         binding: guc::binding(lifetime),
         expires_at: proven.expires_at,
+        client,
     })?;
     Ok(pg_uuid(proven.user))
 }

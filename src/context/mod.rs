@@ -5,6 +5,7 @@
 //! | `current` | the context in force, resolved once per generation |
 //! | `leftovers` | one principal a transaction, and nothing of the last one left in the session |
 //! | `plans` | which kind of context cached plans were made for |
+//! | `elevated` | what is held at the platform reaches rows, in recorded statements |
 //! | `enter` | authenticate, assume, maintenance: the ways in |
 //! | `narrow` | select_tenant, select_project, release |
 //! | `principal` | who a context is for |
@@ -13,6 +14,7 @@
 
 pub mod api_keys;
 pub mod current;
+pub mod elevated;
 mod enter;
 mod leftovers;
 mod narrow;
@@ -25,6 +27,8 @@ pub use current::{Current, current};
 
 pub use leftovers::before_statement;
 
+use crate::pg::hooks::queries;
+
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed);
@@ -34,10 +38,12 @@ pub fn init() {
             current::end_transaction();
             leftovers::end_transaction(committed);
             plans::end_transaction();
+            queries::forget();
         },
         savepoint_abort: |savepoint| {
             leftovers::abort_savepoint(savepoint);
             plans::abort_savepoint();
+            queries::forget();
         },
     });
     crate::pg::inval::init();

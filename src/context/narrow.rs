@@ -21,7 +21,7 @@ fn select_tenant(
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
     let now = required()?;
-    if !now.tenants.contains_id(tenant.as_bytes()) {
+    if !now.spans(tenant)? {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
     // Selecting the tenant that is selected keeps the project.
@@ -40,9 +40,19 @@ fn select_project(
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let project = from_pg(project.ok_or(Error::Null("project"))?);
     let now = required()?;
-    let found = tenant_of(project)?
-        .filter(|(tenant, _)| now.tenants.contains_id(tenant.as_bytes()))
-        .filter(|_| now.project.is_none_or(|held| held == project));
+    let found = match tenant_of(project)? {
+        Some((tenant, active))
+            if now.spans(tenant)?
+                && now.project.is_none_or(|held| held == project)
+                && now
+                    .access
+                    .as_ref()
+                    .is_some_and(|access| access.enters(project, tenant)) =>
+        {
+            Some((tenant, active))
+        }
+        _ => None,
+    };
     let (tenant, active) = found.ok_or_else(|| Error::NoSuchScope(project.to_string()))?;
     if !active {
         Err(Error::Inactive)?;
@@ -96,6 +106,7 @@ fn narrow(
         proof: now.proof,
         binding: guc::binding(lifetime),
         expires_at: now.expires_at,
+        client: now.client,
     })?;
     leftovers::narrowed();
     Ok(())

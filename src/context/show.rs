@@ -1,15 +1,16 @@
 //! What the context says, for SQL to read. Without a context all of these are NULL.
 
 use pgrx::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use tenancy_core::tenants::int_key;
 use tenancy_core::token::Lifetime;
 use uuid::Uuid;
 
 use super::current::current;
 use super::principal::Who;
-use crate::access::pg_uuid;
+use crate::access::{Access, pg_uuid};
 use crate::error::ErrorReport;
+use crate::pg::time::iso_from_unix_micros;
 
 /// The user of the context.
 #[pg_extern(sql = false)]
@@ -63,6 +64,7 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
         return Ok(None);
     };
     let text = |id: Uuid| id.to_string();
+    let access = now.access.as_ref();
     Ok(Some(pgrx::JsonB(json!({
         "kind": match now.who {
             Who::Maintenance => "maintenance",
@@ -73,15 +75,38 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
             Who::Maintenance => None,
         },
         "tenant_id": now.tenant.as_ref().map(|tenant| text(tenant.id)),
-        "partner_id": now.access.as_ref().and_then(|access| access.partner).map(text),
+        "partner_id": access.and_then(|access| access.partner).map(text),
         "project_id": now.project.map(text),
-        "tenants": now.access.as_ref().map(|_| now.tenants.len()),
-        "permissions": now.access.as_ref().map(|access| access.grants()),
+        "tenants": access.map(|_| match now.count() {
+            Some(count) => json!(count),
+            None => json!("all"),
+        }),
+        "permissions": access.map(|access| access.permissions()),
+        "roles": access.map(|access| roles(access)),
+        "elevation": now.elevation().map(|elevation| json!({
+            "reason": elevation.reason,
+            "expires_at": iso_from_unix_micros(elevation.expires_at),
+        })),
         "source": if now.by_ticket { "ticket" } else { "authenticated" },
         "lifetime": match now.lifetime {
             Lifetime::Transaction => "transaction",
             Lifetime::Session => "session",
         },
-        "expires_at": now.expires_at.and_then(crate::pg::time::iso_from_unix_micros),
+        "expires_at": now.expires_at.and_then(iso_from_unix_micros),
     }))))
+}
+
+/// What is held where.
+fn roles(access: &Access) -> Vec<Value> {
+    let grants = access.grants.all().iter();
+    grants
+        .map(|grant| {
+            let permissions = grant.permissions.iter().map(ToString::to_string);
+            json!({
+                "scope_id": grant.scope().to_string(),
+                "level": grant.level.as_str(),
+                "permissions": permissions.collect::<Vec<_>>(),
+            })
+        })
+        .collect()
 }

@@ -154,7 +154,7 @@ fn _issue_ticket(
     let access = access::resolve(user)?;
     let tenant = tenant.map(from_pg);
     if let Some(tenant) = tenant
-        && !access.tenants.contains_id(tenant.as_bytes())
+        && access.tenant(tenant).is_none()
     {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }

@@ -8,7 +8,8 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::append::Json;
-use super::published::Which;
+use super::cell::BackendCell;
+use super::published::Slot;
 use crate::error::Error;
 
 /// What a function answers.
@@ -43,9 +44,20 @@ pub enum View {
         id: [u8; 16],
         /// Its external id as an integer.
         int: Option<i64>,
+        /// The set of it alone.
+        set: Slot,
     },
     /// The rows of a published set.
-    Set(Which),
+    Set(Slot),
+    /// The rows of some projects.
+    Projects {
+        /// Tenants whose rows are all seen, in whatever project.
+        whole: Slot,
+        /// The projects.
+        projects: Slot,
+        /// Tenants whose rows without a project are not seen.
+        closed: Slot,
+    },
 }
 
 /// A jsonb that was passed.
@@ -59,6 +71,13 @@ pub struct JsonArgument {
 }
 
 const PERMISSION_BYTES: usize = 64;
+
+static ASKING: BackendCell<pg_sys::MemoryContext> = BackendCell::new(std::ptr::null_mut());
+
+/// The memory of the query whose call site is finding out its view.
+pub fn asking() -> pg_sys::MemoryContext {
+    ASKING.get()
+}
 
 /// A call site's memory between rows.
 pub struct Site {
@@ -181,7 +200,11 @@ impl Call {
         permission: &[u8],
         find: fn(&[u8]) -> Result<View, Error>,
     ) -> Result<View, Error> {
-        let view = find(permission)?;
+        // SAFETY: the server fills in the memory of a call site.
+        ASKING.set(unsafe { (*(*self.0).flinfo).fn_mcxt });
+        let view = find(permission);
+        ASKING.set(std::ptr::null_mut());
+        let view = view?;
         let mut copy = [0; PERMISSION_BYTES];
         // Longer than any permission that is granted: not worth remembering.
         let fits = permission.len() <= PERMISSION_BYTES;

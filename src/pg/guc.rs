@@ -121,6 +121,12 @@ pub fn missing_is_error() -> bool {
     matches!(MISSING.get(), MissingContext::Error)
 }
 
+/// The setting standard_conforming_strings.
+pub fn standard_strings() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::standard_conforming_strings }
+}
+
 /// Whether a superuser allowed roles that bypass row security.
 pub fn bypass_allowed() -> bool {
     ALLOW_BYPASS.get()

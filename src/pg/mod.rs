@@ -10,12 +10,13 @@
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `spi` | queries as the extension's owner, with a pinned search_path |
 //! | `role` | who is calling |
+//! | `managed` | management functions: run as the owner, and know who called |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
 //! | `hooks` | on utility statements and queries: what a policy cannot see |
 //! | `nodes` | what parse trees hold |
-//! | `published` | the tenant set that per-row calls read |
+//! | `published` | the scope sets that per-row calls read |
 //! | `append` | rows without a query |
 //! | `client` | where the client is |
 //! | `cluster` | the cluster and the transaction |
@@ -32,6 +33,7 @@ pub mod fmgr;
 pub mod guc;
 pub mod hooks;
 pub mod inval;
+pub mod managed;
 pub mod nodes;
 pub mod published;
 pub mod queue;

@@ -1,49 +1,53 @@
-//! The tenant set that per-row calls read, without counting references or borrowing at run time.
+//! The scope sets that per-row calls read, without counting references or borrowing at run time.
 
 use std::cell::UnsafeCell;
 use std::rc::Rc;
 
 use tenancy_core::tenants::TenantSet;
 
-struct Published(UnsafeCell<Option<Rc<TenantSet>>>);
+struct Published(UnsafeCell<Vec<Rc<TenantSet>>>);
 
 // SAFETY: backends are single-threaded, as in `cell`.
 unsafe impl Sync for Published {}
 
-static SETS: [Published; 2] = [
-    Published(UnsafeCell::new(None)),
-    Published(UnsafeCell::new(None)),
-];
+static SETS: Published = Published(UnsafeCell::new(Vec::new()));
 
-/// Which of a context's sets.
+/// The place of a published set. It is good until the next [`clear`]: for one generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// The tenants themselves.
-    Tenants,
-    /// The tenants and the scopes above them, whose shared rows they may read.
-    Visible,
+pub struct Slot(usize);
+
+/// Forgets all sets: a context begins.
+pub fn clear() {
+    // SAFETY: no reader is active: `read` hands the set to leaf code that cannot come back here.
+    unsafe { (*SETS.0.get()).clear() };
 }
 
-/// Publishes a set until the next call.
-pub fn publish(which: Which, set: Option<Rc<TenantSet>>) {
-    // SAFETY: no reader is active: `with` hands the set to leaf code that cannot come back here.
-    unsafe { *SETS[which as usize].0.get() = set };
+/// Publishes a set until the next [`clear`].
+pub fn publish(set: &Rc<TenantSet>) -> Slot {
+    // SAFETY: as above.
+    let sets = unsafe { &mut *SETS.0.get() };
+    if let Some(at) = sets.iter().position(|known| Rc::ptr_eq(known, set)) {
+        return Slot(at);
+    }
+    sets.push(set.clone());
+    Slot(sets.len() - 1)
 }
 
-/// Reads the published set, if there is one. `f` must be a leaf: it runs no query and sets no context.
+/// Reads a published set. `f` must be a leaf: it runs no query and sets no context.
 #[inline]
-pub fn read<T>(which: Which, f: impl FnOnce(&TenantSet) -> T) -> Option<T> {
-    // SAFETY: nothing replaces the set while a leaf reads it.
-    unsafe { (*SETS[which as usize].0.get()).as_ref() }.map(|set| f(set))
+pub fn read<T>(slot: Slot, f: impl FnOnce(&TenantSet) -> T) -> Option<T> {
+    // SAFETY: nothing changes the sets while a leaf reads one.
+    let sets = unsafe { &*SETS.0.get() };
+    sets.get(slot.0).map(|set| f(set))
 }
 
-/// Asks the published set; no set holds nothing. `f` is a leaf, as above.
+/// Asks a published set; no set holds nothing. `f` is a leaf, as above.
 #[inline]
-pub fn with(which: Which, f: impl FnOnce(&TenantSet) -> bool) -> bool {
-    read(which, f).unwrap_or(false)
+pub fn with(slot: Slot, f: impl FnOnce(&TenantSet) -> bool) -> bool {
+    read(slot, f).unwrap_or(false)
 }
 
-/// How many scopes the published set has.
-pub fn count(which: Which) -> usize {
-    read(which, TenantSet::len).unwrap_or(0)
+/// How many scopes a published set has.
+pub fn count(slot: Slot) -> usize {
+    read(slot, TenantSet::len).unwrap_or(0)
 }

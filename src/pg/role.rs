@@ -36,8 +36,13 @@ pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
 
 /// True when the current role holds the rights of the named role (superusers hold all).
 pub fn has_role(name: &CStr) -> bool {
+    has(current(), name)
+}
+
+/// True when a role holds the rights of the named role (superusers hold all).
+pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(current(), role) })
+    named(name).is_some_and(|named| unsafe { pg_sys::has_privs_of_role(role, named) })
 }
 
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER

@@ -94,13 +94,13 @@ pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Erro
     as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
 }
 
-/// Writes as the owner and reads the one row that comes of it.
-pub fn update<R>(
+/// Writes as the owner, and reads what comes back.
+pub fn write_returning<R>(
     query: &'static str,
     args: &[DatumWithOid<'_>],
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    as_owner(|| Spi::connect_mut(|client| f(client.update(query, None, args)?.first())))
+    as_owner(|| Spi::connect_mut(|client| f(client.update(query, None, args)?)))
 }
 
 fn kept(

@@ -99,6 +99,41 @@ pub unsafe fn answer(
     body(&request).map_or(pg_sys::Datum::from(0), |opinion| opinion.0)
 }
 
+impl Request {
+    /// The permission that is asked for, if it is a constant.
+    pub fn permission(&self) -> Option<&[u8]> {
+        // SAFETY: each request holds the call, or its arguments; the constant, a text, lives in the
+        // planner's memory for as long as the request.
+        unsafe {
+            let args = match self {
+                Self::Simplify(request) => (*(*request.0).fcall).args,
+                Self::Index(request) => {
+                    let node = (*request.0).node;
+                    if !is_a(node, pg_sys::NodeTag::T_FuncExpr) {
+                        return None;
+                    }
+                    (*node.cast::<pg_sys::FuncExpr>()).args
+                }
+                Self::Selectivity(request) => (*request.0).args,
+            };
+            let node = first(args);
+            if !is_a(node, pg_sys::NodeTag::T_Const) {
+                return None;
+            }
+            let constant = &*node.cast::<pg_sys::Const>();
+            if constant.constisnull || constant.consttype != pg_sys::TEXTOID {
+                return None;
+            }
+            let text = pg_sys::pg_detoast_datum_packed(constant.constvalue.cast_mut_ptr());
+            let len = pgrx::varsize_any_exhdr(text);
+            Some(std::slice::from_raw_parts(
+                pgrx::vardata_any(text).cast::<u8>(),
+                len,
+            ))
+        }
+    }
+}
+
 impl Simplify {
     /// The type of the tenant argument.
     pub fn key_type(&self) -> Option<KeyType> {

@@ -68,21 +68,41 @@ pub fn running() -> bool {
     unsafe { pg_sys::IsTransactionState() }
 }
 
+/// True for the id of the current transaction or of one of its savepoints.
+pub fn is_own(id: u32) -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::TransactionIdIsCurrentTransactionId(id.into()) }
+}
+
 /// True while a parallel query runs, in the leader and in its workers.
 pub fn parallel() -> bool {
     // SAFETY: reads the server's transaction state.
     unsafe { pg_sys::IsInParallelMode() }
 }
 
+/// True in the queries by which the server checks foreign keys: they see what row security hides, and
+/// show it to nobody.
+pub fn in_referential_check() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::InNoForceRLSOperation() }
+}
+
+/// True when this transaction may write.
+pub fn may_write() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { !pg_sys::XactReadOnly && !pg_sys::RecoveryInProgress() && !pg_sys::IsInParallelMode() }
+}
+
+/// True when this transaction has written something, which may yet be undone.
+pub fn has_written() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// True when this transaction may write, and a row lock cannot raise a serialization failure.
 pub fn may_write_aside() -> bool {
     // SAFETY: reads the server's transaction state.
-    unsafe {
-        !pg_sys::XactReadOnly
-            && !pg_sys::RecoveryInProgress()
-            && !pg_sys::IsInParallelMode()
-            && pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32
-    }
+    may_write() && unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 #[pg_guard]

@@ -18,6 +18,7 @@ mod registry;
 pub fn init() {
     crate::pg::hooks::init(crate::pg::hooks::On {
         statement: crate::context::before_statement,
+        query: crate::context::elevated::note_query,
         child: protect::protect_children,
         protected: |table| Ok(registry::above(table)?.is_some()),
         rename: registry::rename_column,

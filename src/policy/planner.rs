@@ -1,4 +1,4 @@
-//! What the planner is told about `can` and `can_see`.
+//! What the planner is told about `can`, `can_see` and `can_write`.
 //!
 //! For one tenant, `can('data:read', tenant_id)` becomes `tenant_id = tenancy.tenant_id('data:read')`:
 //! a plain equality, with a function that each execution asks anew and never a constant, so the plan
@@ -7,15 +7,19 @@
 
 use std::ffi::CStr;
 
+use super::predicates::{holds_int, holds_text, holds_uuid, tenants, visible};
 use crate::context::current;
 use crate::context::plans::{self, Form};
-use crate::pg::published::{self, Which};
-use crate::pg::support::{Key, KeyType, Opinion, Request, Wanted};
+use crate::error::Error;
+use crate::pg::fmgr::View;
+use crate::pg::published;
+use crate::pg::support::{Key, KeyType, Opinion, Request, Simplify, Wanted};
 use crate::support_functions;
 
 support_functions! {
     tenancy_can_support, pg_finfo_tenancy_can_support => can;
     tenancy_can_see_support, pg_finfo_tenancy_can_see_support => can_see;
+    tenancy_can_write_support, pg_finfo_tenancy_can_write_support => can_write;
     tenancy_owns_support, pg_finfo_tenancy_owns_support => owns;
 }
 
@@ -25,25 +29,36 @@ const WORTH_AN_INDEX: f64 = 0.2;
 fn can(request: &Request) -> Option<Opinion> {
     let form = form();
     match request {
-        Request::Simplify(call) => {
-            plans::planned(form);
-            if form != Form::Single {
-                return None;
-            }
-            call.equals(match call.key_type()? {
-                KeyType::Uuid => c"tenant_id",
-                KeyType::Int8 => c"tenant_key_bigint",
-                KeyType::Int4 => c"tenant_key_integer",
-                KeyType::Text => c"tenant_key_text",
-            })
-        }
-        other => many(other, form, Which::Tenants, |key| match key {
+        Request::Simplify(call) => one(call, form),
+        other => many(other, form, tenants, |key| match key {
             KeyType::Uuid => c"tenant_ids",
             KeyType::Int8 => c"tenant_keys_bigint",
             KeyType::Int4 => c"tenant_keys_integer",
             KeyType::Text => c"tenant_keys_text",
         }),
     }
+}
+
+/// Where there is one tenant, as `can`. Where there are several it only raises an error, at the first row.
+fn can_write(request: &Request) -> Option<Opinion> {
+    match request {
+        Request::Simplify(call) => one(call, form()),
+        Request::Selectivity(estimate) => estimate.all(),
+        Request::Index(_) => None,
+    }
+}
+
+fn one(call: &Simplify, form: Form) -> Option<Opinion> {
+    plans::planned(form);
+    if form != Form::Single {
+        return None;
+    }
+    call.equals(match call.key_type()? {
+        KeyType::Uuid => c"tenant_id",
+        KeyType::Int8 => c"tenant_key_bigint",
+        KeyType::Int4 => c"tenant_key_integer",
+        KeyType::Text => c"tenant_key_text",
+    })
 }
 
 fn can_see(request: &Request) -> Option<Opinion> {
@@ -54,7 +69,7 @@ fn can_see(request: &Request) -> Option<Opinion> {
             plans::planned_for_any_tenants(form);
             None
         }
-        other => many(other, form, Which::Visible, |key| match key {
+        other => many(other, form, visible, |key| match key {
             KeyType::Uuid => c"visible_ids",
             KeyType::Int8 => c"visible_keys_bigint",
             KeyType::Int4 => c"visible_keys_integer",
@@ -75,25 +90,35 @@ fn owns(request: &Request) -> Option<Opinion> {
         .flatten()
 }
 
-/// Index condition and estimate for a published set.
+/// Index condition and estimate for the tenants that a permission reaches.
 fn many(
     request: &Request,
     form: Form,
-    which: Which,
+    view: fn(&[u8]) -> Result<View, Error>,
     array: fn(KeyType) -> &'static CStr,
 ) -> Option<Opinion> {
-    // Without a context: as for one tenant.
-    let count = published::count(which).max(1);
-    let has = |key: Key<'_>| {
-        published::with(which, |set| match key {
-            Key::Uuid(id) => set.contains_id(id),
-            Key::Int(int) => set.contains_int(int),
-            Key::Text(text) => set.contains_text(text),
-        })
+    // Without a context, or with one that does not hold, as for one tenant: the error is the
+    // execution's to raise.
+    // An elevated one is not asked while planning: asking puts the statement on record.
+    let view = request
+        .permission()
+        .filter(|_| !is_elevated())
+        .and_then(|permission| view(permission).ok())
+        .unwrap_or(View::Nothing);
+    let has = |key: Key<'_>| match key {
+        Key::Uuid(id) => holds_uuid(view, id),
+        Key::Int(int) => holds_int(view, int),
+        Key::Text(text) => holds_text(view, || text),
+    };
+    let count = match view {
+        View::Set(set) => published::count(set),
+        _ => 1,
     };
     let wanted = Wanted { count, has: &has };
     match (request, form) {
         (Request::Simplify(_), _) | (Request::Index(_), Form::Open) => None,
+        // Its cost would be estimated by calling it, in a statement that has not started.
+        (Request::Index(_), _) if is_elevated() => None,
         (Request::Selectivity(estimate), Form::Open) => estimate.all(),
         (Request::Selectivity(estimate), _) => estimate.of_tenants(&wanted),
         (Request::Index(index), _) => {
@@ -103,6 +128,10 @@ fn many(
             index.equals_any(array(index.key_type()?))
         }
     }
+}
+
+fn is_elevated() -> bool {
+    matches!(current(), Ok(Some(now)) if now.elevation().is_some())
 }
 
 /// The form to plan in. A context that no longer holds plans like none: the error is the

@@ -38,6 +38,9 @@ struct Found {
 fn find(text: &str) -> Result<Uuid, Error> {
     let no_such = || Error::NoSuchScope(text.chars().take(80).collect());
     let slugs: Vec<String> = text.split('/').map(str::to_owned).collect();
+    let (below, exactly) = visible()?
+        .map(|visible| (visible.below, visible.exactly))
+        .unzip();
     let found = spi::read(
         "WITH RECURSIVE step (id, level, path, n) AS (\
              SELECT id, level, path, 1 FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
@@ -48,9 +51,9 @@ fn find(text: &str) -> Result<Uuid, Error> {
                  WHERE s.parent_id = step.id AND s.slug = ($1)[step.n + 1] OFFSET 0) c \
              WHERE step.n < cardinality($1)) \
          SELECT id, level FROM step \
-         WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2) \
+         WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2 OR id = ANY ($3)) \
          ORDER BY array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
-        &[slugs.into(), visible()?.into()],
+        &[slugs.into(), below.into(), exactly.into()],
         |rows| {
             rows.into_iter()
                 .map(|row| {
@@ -75,9 +78,15 @@ fn find(text: &str) -> Result<Uuid, Error> {
     }
 }
 
-/// Administrators, auditors and the gateway see the tree (`None`); everybody else the scopes of the
-/// context's tenants.
-fn visible() -> Result<Option<Vec<pgrx::Uuid>>, Error> {
+/// What a caller may see: everything below some scopes, and some scopes by themselves.
+struct Visible {
+    below: Vec<pgrx::Uuid>,
+    exactly: Vec<pgrx::Uuid>,
+}
+
+/// Administrators, auditors and the gateway see the tree (`None`); everybody else where something is
+/// held, and the tenants in which that is a project only.
+fn visible() -> Result<Option<Visible>, Error> {
     if [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
         .into_iter()
         .any(role::has_role)
@@ -85,7 +94,10 @@ fn visible() -> Result<Option<Vec<pgrx::Uuid>>, Error> {
         return Ok(None);
     }
     let now = current()?;
-    Ok(Some(now.map_or_else(Vec::new, |now| {
-        now.tenants.ids().iter().map(|id| pg_uuid(*id)).collect()
-    })))
+    let (below, exactly) = now.map_or_else(Default::default, |now| now.held());
+    let ids = |ids: Vec<Uuid>| ids.into_iter().map(pg_uuid).collect();
+    Ok(Some(Visible {
+        below: ids(below),
+        exactly: ids(exactly),
+    }))
 }

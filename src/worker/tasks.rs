@@ -112,10 +112,11 @@ impl Tasks {
     fn seal(&mut self) -> Result<(), Stop> {
         loop {
             let (sealed, horizon) = transaction(c"seal the audit log", || {
-                spi::update(
+                spi::write_returning(
                     "SELECT tenancy._seal_audit_log($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
                     &[SEAL.into()],
-                    |row| {
+                    |rows| {
+                        let row = rows.first();
                         Ok((
                             row.get::<i64>(1)?.unwrap_or(0),
                             row.get::<i64>(2)?.unwrap_or(0),

@@ -1,8 +1,9 @@
 //! Credentials: what a caller presents to say who it is. An API key or a ticket, told apart by
-//! how the text starts.
+//! how the text starts, or the JWT of an identity provider, told by its shape.
 //!
 //! No error and no `Debug` here repeats any part of a secret.
 
+use crate::jwt;
 use crate::ticket::{self, Ticket};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -29,6 +30,18 @@ pub enum Credential {
     ApiKey(ApiKey),
     /// A ticket, whose signature is still to be verified.
     Ticket(ticket::Unverified),
+    /// A JWT, of which only the shape is known.
+    Jwt(Jwt),
+}
+
+/// The text of a JWT. It never prints.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Jwt(pub String);
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jwt(..)")
+    }
 }
 
 /// A text that is no credential. It does not say why and does not repeat it.
@@ -48,6 +61,9 @@ impl Credential {
             return Ticket::parse(text)
                 .map(Credential::Ticket)
                 .map_err(|_| Unrecognised);
+        }
+        if jwt::has_shape(text) {
+            return Ok(Credential::Jwt(Jwt(text.to_owned())));
         }
         Err(Unrecognised)
     }

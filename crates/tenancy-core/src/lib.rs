@@ -15,18 +15,28 @@
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
 //! | [`ticket`] | the portable, expiring form of an identity |
-//! | [`credential`] | what a caller may present: an API key or a ticket |
+//! | [`credential`] | what a caller may present: an API key, a ticket or a JWT |
+//! | [`grants`] | what a principal's assignments add up to |
+//! | [`role`] | the roles that come with tenancy |
+//! | [`statement`] | a statement without the values in it |
+//! | [`jwt`] | what an identity provider says, and whether it is to be believed |
+//! | [`network`] | from where a scope's users may come |
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod credential;
 mod excerpt;
+pub mod grants;
 pub mod id;
+pub mod jwt;
 pub mod mac;
+pub mod network;
 pub mod permission;
 pub mod policy;
+pub mod role;
 pub mod slug;
+pub mod statement;
 pub mod tenants;
 pub mod ticket;
 pub mod token;

@@ -10,6 +10,22 @@ pub const DATA_READ: &str = "data:read";
 /// The permission to write the rows of protected tables.
 pub const DATA_WRITE: &str = "data:write";
 
+/// What tenancy itself is asked about. Everything else is the application's: rows.
+const MANAGEMENT: [&str; 12] = [
+    "accounting",
+    "audit",
+    "billing",
+    "budgets",
+    "identity",
+    "keys",
+    "partners",
+    "platform",
+    "projects",
+    "roles",
+    "tenants",
+    "users",
+];
+
 /// The part that stands for every value.
 const WILDCARD: &str = "*";
 
@@ -74,6 +90,17 @@ impl Permission {
     /// What may be done: the part after the colon.
     pub fn action(&self) -> &str {
         &self.action
+    }
+
+    /// Whether it is about managing tenancy, and not about an application's rows. A wildcard is not:
+    /// it reaches both.
+    pub fn is_management(&self) -> bool {
+        MANAGEMENT.contains(&self.resource.as_str())
+    }
+
+    /// Whether rows can ask for it: it names one thing, and not one of tenancy's own.
+    pub fn is_for_rows(&self) -> bool {
+        self.resource != WILDCARD && self.action != WILDCARD && !self.is_management()
     }
 
     /// Whether whoever has this permission has `wanted`. A wildcard that is wanted is covered by

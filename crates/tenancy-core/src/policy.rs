@@ -20,6 +20,7 @@ pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_lite
 pub use refusal::Refusal;
 pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, merge, render, unplan};
 
+use crate::permission;
 use serde::{Deserialize, Serialize};
 
 /// The arguments of `protect()`.
@@ -43,6 +44,12 @@ pub struct Options {
     /// Rows of the platform and of partners can be read by all below.
     #[serde(default)]
     pub shared: bool,
+    /// The permission to see rows.
+    #[serde(default = "data_read")]
+    pub read_permission: String,
+    /// The permission to write rows.
+    #[serde(default = "data_write")]
+    pub write_permission: String,
     /// Leave the index to the caller, to be built concurrently.
     #[serde(default)]
     pub concurrently: bool,
@@ -60,8 +67,18 @@ impl Options {
             owner_column: self.owner_column.clone(),
             project_column: self.project_column.clone(),
             shared: self.shared,
+            read_permission: self.read_permission.clone(),
+            write_permission: self.write_permission.clone(),
         }
     }
+}
+
+fn data_read() -> String {
+    permission::DATA_READ.to_owned()
+}
+
+fn data_write() -> String {
+    permission::DATA_WRITE.to_owned()
 }
 
 /// What a table is protected with: kept on record, and the same for a table as long as it is protected.
@@ -78,6 +95,12 @@ pub struct Protection {
     /// Rows of the platform and of partners can be read by all below.
     #[serde(default)]
     pub shared: bool,
+    /// The permission to see rows.
+    #[serde(default = "data_read")]
+    pub read_permission: String,
+    /// The permission to write rows.
+    #[serde(default = "data_write")]
+    pub write_permission: String,
 }
 
 impl Protection {
@@ -95,6 +118,22 @@ impl Protection {
         }
         if self.shared {
             out.push_str(", shared => true");
+        }
+        for (name, value, usual) in [
+            (
+                "read_permission",
+                &self.read_permission,
+                permission::DATA_READ,
+            ),
+            (
+                "write_permission",
+                &self.write_permission,
+                permission::DATA_WRITE,
+            ),
+        ] {
+            if value != usual {
+                out.push_str(&format!(", {name} => {}", quote_literal(value)));
+            }
         }
         out
     }

@@ -5,6 +5,7 @@
 
 use crate::excerpt::excerpt;
 use crate::tree::Level;
+use sha2::{Digest, Sha256};
 
 /// The most bytes of a slug: those of a DNS label and of a PostgreSQL name.
 const SLUG_LIMIT: usize = 63;
@@ -174,6 +175,35 @@ fn check_text(text: &str) -> Result<(), TextFault> {
         return Err(TextFault::EdgeSpace(excerpt(text)));
     }
     Ok(())
+}
+
+/// Slugs for a user whom another system calls `external_id`, the most readable first and the last one
+/// its own for certain: for two users whose ids read alike.
+pub fn suggest(external_id: &str) -> [String; 2] {
+    /// Room for a hyphen and twelve hex digits.
+    const STEM_LIMIT: usize = SLUG_LIMIT - 13;
+    let mut stem = String::new();
+    for c in external_id.chars().map(|c| c.to_ascii_lowercase()) {
+        if stem.len() >= STEM_LIMIT {
+            break;
+        }
+        if is_plain(c) {
+            stem.push(c);
+        } else if stem.ends_with(is_plain) {
+            stem.push(if is_mark(Level::User, c) { c } else { '-' });
+        }
+    }
+    while stem.ends_with(|c| !is_plain(c)) {
+        stem.pop();
+    }
+    if stem.is_empty() || reads_as_uuid(&stem) {
+        stem.insert_str(0, if stem.is_empty() { "user" } else { "user-" });
+    }
+    stem.truncate(STEM_LIMIT);
+    let digest = Sha256::digest(external_id.as_bytes());
+    let tail: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let own = format!("{stem}-{tail}");
+    [stem, own]
 }
 
 #[cfg(test)]

@@ -44,6 +44,31 @@ impl TenantSet {
         let ids: Vec<Uuid> = rows.iter().map(|tenant| tenant.id).collect();
         let ints = sorted(rows.iter().filter_map(int_key).collect());
         let texts = sorted(rows.into_iter().filter_map(|t| t.external_id).collect());
+        TenantSet::of(single, ids, ints, texts)
+    }
+
+    /// These tenants and some more.
+    pub fn with(&self, more: &[Tenant]) -> TenantSet {
+        if self.is_empty() {
+            return TenantSet::new(more.to_vec());
+        }
+        let new: Vec<&Tenant> = more
+            .iter()
+            .filter(|tenant| !self.contains_id(tenant.id.as_bytes()))
+            .collect();
+        let ids = self.ids.iter().copied().chain(new.iter().map(|t| t.id));
+        let ints = new.iter().filter_map(|tenant| int_key(tenant));
+        let texts = new.iter().filter_map(|tenant| tenant.external_id.clone());
+        let single = self.single.clone().filter(|_| new.is_empty());
+        TenantSet::of(
+            single,
+            sorted(ids.collect()),
+            sorted(self.ints.iter().copied().chain(ints).collect()),
+            sorted(self.texts.iter().cloned().chain(texts).collect()),
+        )
+    }
+
+    fn of(single: Option<Tenant>, ids: Vec<Uuid>, ints: Vec<i64>, texts: Vec<String>) -> TenantSet {
         TenantSet {
             id_set: hashed(&ids, |id| key_of(id.as_bytes())),
             int_set: hashed(&ints, |int| *int),

@@ -7,10 +7,11 @@
 //! | --- | --- |
 //! | 1 | version |
 //! | 1 | key id |
-//! | 1 | flags: kind, lifetime, and which of the optional fields follow |
+//! | 2 | flags: kind, lifetime, the kind of proof, and which of the optional fields follow |
 //! | 4 + 8 | binding: backend, start |
 //! | 16 each | user, tenant, project, what proved the user, as far as there |
 //! | 8 | expiry, if there |
+//! | 4 or 16 | the address that was vouched for, if there |
 //! | 16 | MAC over all of the above |
 //!
 //! Integers are big-endian, the whole is base64url without padding. A token has one spelling:
@@ -19,24 +20,33 @@
 use crate::mac::{Key, MAC_BYTES};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 const DOMAIN: &str = "tenancy/context/1";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// The longest token: header, binding, four ids, an expiry and the MAC.
-const MAX_BYTES: usize = 3 + 12 + 4 * 16 + 8 + MAC_BYTES;
+/// The longest token: header, binding, four ids, an expiry, an address and the MAC.
+const MAX_BYTES: usize = 4 + 12 + 4 * 16 + 8 + 16 + MAC_BYTES;
 /// The same as text.
 const MAX_TEXT: usize = (MAX_BYTES * 4).div_ceil(3);
 
-const MAINTENANCE: u8 = 1;
-const SESSION: u8 = 1 << 1;
-const USER: u8 = 1 << 2;
-const TENANT: u8 = 1 << 3;
-const PROJECT: u8 = 1 << 4;
-const EXPIRES: u8 = 1 << 5;
-const PROVEN: u8 = 1 << 6;
-const BY_TICKET: u8 = 1 << 7;
+const MAINTENANCE: u16 = 1;
+const SESSION: u16 = 1 << 1;
+const USER: u16 = 1 << 2;
+const TENANT: u16 = 1 << 3;
+const PROJECT: u16 = 1 << 4;
+const EXPIRES: u16 = 1 << 5;
+const PROVEN: u16 = 1 << 6;
+/// What proved it, in two bits; zero when nothing did.
+const PROOF: u16 = 0b11 << 7;
+const BY_TICKET: u16 = 1 << 7;
+const BY_PROVIDER: u16 = 2 << 7;
+const CLIENT: u16 = 1 << 9;
+/// The address is of version 6.
+const CLIENT_V6: u16 = 1 << 10;
+/// All of the above.
+const KNOWN: u16 = (1 << 11) - 1;
 
 /// What a context token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +67,8 @@ pub struct Token {
     pub binding: Binding,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
+    /// The address of the user's client, where a trusted caller vouched for it.
+    pub client: Option<IpAddr>,
 }
 
 /// What a context stands for.
@@ -75,13 +87,35 @@ pub enum Proof {
     ApiKey(Uuid),
     /// A ticket, signed with the key of this id.
     Ticket(Uuid),
+    /// A token of the identity provider of this id.
+    Provider(Uuid),
 }
 
 impl Proof {
     const fn id(self) -> Uuid {
         match self {
-            Proof::ApiKey(id) | Proof::Ticket(id) => id,
+            Proof::ApiKey(id) | Proof::Ticket(id) | Proof::Provider(id) => id,
         }
+    }
+
+    const fn flags(self) -> u16 {
+        PROVEN
+            | match self {
+                Proof::ApiKey(_) => 0,
+                Proof::Ticket(_) => BY_TICKET,
+                Proof::Provider(_) => BY_PROVIDER,
+            }
+    }
+
+    /// The proof that these flags stand for, if they stand for one.
+    fn read(flags: u16, id: Option<Uuid>) -> Option<Option<Proof>> {
+        Some(match (flags & PROOF, id) {
+            (0, None) => None,
+            (0, Some(id)) => Some(Proof::ApiKey(id)),
+            (BY_TICKET, Some(id)) => Some(Proof::Ticket(id)),
+            (BY_PROVIDER, Some(id)) => Some(Proof::Provider(id)),
+            _ => return None,
+        })
     }
 }
 
@@ -112,7 +146,8 @@ impl Token {
     /// Seals the token with `key`, which is known as `key_id`.
     pub fn encode(&self, key: &Key, key_id: u8) -> String {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
-        bytes.extend([VERSION, key_id, self.flags()]);
+        bytes.extend([VERSION, key_id]);
+        bytes.extend(self.flags().to_be_bytes());
         bytes.extend(self.binding.backend.to_be_bytes());
         bytes.extend(self.binding.started.to_be_bytes());
         let proof = self.proof.map(Proof::id);
@@ -124,6 +159,11 @@ impl Token {
         }
         if let Some(at) = self.expires_at {
             bytes.extend(at.to_be_bytes());
+        }
+        match self.client {
+            None => {}
+            Some(IpAddr::V4(address)) => bytes.extend(address.octets()),
+            Some(IpAddr::V6(address)) => bytes.extend(address.octets()),
         }
         let mac = key.sign(DOMAIN, &bytes);
         bytes.extend(mac);
@@ -148,40 +188,48 @@ impl Token {
         Token::read(signed, key_id).ok_or(Refused)
     }
 
-    fn flags(&self) -> u8 {
-        let flag = |on: bool, bit: u8| if on { bit } else { 0 };
+    fn flags(&self) -> u16 {
+        let flag = |on: bool, bit: u16| if on { bit } else { 0 };
         flag(self.kind == Kind::Maintenance, MAINTENANCE)
             | flag(self.lifetime == Lifetime::Session, SESSION)
             | flag(self.user.is_some(), USER)
             | flag(self.tenant.is_some(), TENANT)
             | flag(self.project.is_some(), PROJECT)
             | flag(self.expires_at.is_some(), EXPIRES)
-            | flag(self.proof.is_some(), PROVEN)
-            | flag(matches!(self.proof, Some(Proof::Ticket(_))), BY_TICKET)
+            | self.proof.map_or(0, Proof::flags)
+            | flag(self.client.is_some(), CLIENT)
+            | flag(
+                self.client.is_some_and(|client| client.is_ipv6()),
+                CLIENT_V6,
+            )
     }
 
     /// Reads what [`Token::encode`] wrote, to the last byte.
     fn read(mut rest: &[u8], wanted_key: u8) -> Option<Token> {
-        let [version, key_id, flags] = take(&mut rest)?;
-        if version != VERSION || key_id != wanted_key || flags & (PROVEN | BY_TICKET) == BY_TICKET {
+        let [version, key_id] = take(&mut rest)?;
+        let flags = u16::from_be_bytes(take(&mut rest)?);
+        if version != VERSION || key_id != wanted_key || flags & !KNOWN != 0 {
             return None;
         }
         let binding = Binding {
             backend: i32::from_be_bytes(take(&mut rest)?),
             started: i64::from_be_bytes(take(&mut rest)?),
         };
-        let mut id = |bit: u8| match flags & bit {
+        let mut id = |bit: u16| match flags & bit {
             0 => Some(None),
             _ => take(&mut rest).map(|bytes| Some(Uuid::from_bytes(bytes))),
         };
         let (user, tenant, project) = (id(USER)?, id(TENANT)?, id(PROJECT)?);
-        let proof = id(PROVEN)?.map(match flags & BY_TICKET {
-            0 => Proof::ApiKey,
-            _ => Proof::Ticket,
-        });
+        let proof = Proof::read(flags, id(PROVEN)?)?;
         let expires_at = match flags & EXPIRES {
             0 => None,
             _ => Some(i64::from_be_bytes(take(&mut rest)?)),
+        };
+        let client = match flags & (CLIENT | CLIENT_V6) {
+            0 => None,
+            CLIENT => Some(IpAddr::from(take::<4>(&mut rest)?)),
+            CLIENT_V6 => return None,
+            _ => Some(IpAddr::from(take::<16>(&mut rest)?)),
         };
         rest.is_empty().then_some(Token {
             kind: match flags & MAINTENANCE {
@@ -198,6 +246,7 @@ impl Token {
             proof,
             binding,
             expires_at,
+            client,
         })
     }
 }

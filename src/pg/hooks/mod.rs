@@ -4,11 +4,15 @@
 //! | --- | --- |
 //! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
+//! | `queries` | queries that row security applies to |
+//! | `raw` | the server's own functions behind the hooks |
 //! | `truncate` | TRUNCATE, also by CASCADE |
 //! | `changes` | new partitions and children, renamed columns |
 
 mod changes;
 mod leftovers;
+pub mod queries;
+mod raw;
 mod shared_role;
 mod truncate;
 
@@ -24,7 +28,6 @@ use crate::error::Error;
 pub use leftovers::{note_leftovers, take_held_cursors, take_leftovers};
 
 static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
-static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<On>> = BackendCell::new(None);
 
 /// Whom the hooks ask and tell.
@@ -34,6 +37,8 @@ pub struct On {
     pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
     /// A statement is about to run, where something may have been left in the session.
     pub statement: fn() -> Result<(), Error>,
+    /// A query starts that row security applies to; whether to note it.
+    pub query: fn(&queries::Started) -> bool,
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A table's column was renamed.
@@ -47,10 +52,9 @@ pub fn init(on: On) {
     unsafe {
         PREVIOUS_UTILITY.set(pg_sys::ProcessUtility_hook);
         pg_sys::ProcessUtility_hook = Some(process_utility);
-        PREVIOUS_START.set(pg_sys::ExecutorStart_hook);
-        pg_sys::ExecutorStart_hook = Some(executor_start);
         truncate::init();
     }
+    queries::init(on.query);
 }
 
 /// Asks or tells, where the extension is installed; an error is raised.
@@ -63,7 +67,8 @@ fn tell(what: impl FnOnce(&On) -> Result<(), Error>) {
     }
 }
 
-#[pg_guard]
+/// Not guarded: an error of the server must pass as it is, with its constraint and its context. So
+/// nothing here has a destructor while the server's function runs.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -75,33 +80,24 @@ unsafe extern "C-unwind" fn process_utility(
     dest: *mut pg_sys::DestReceiver,
     completion: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: the server passes a statement that is valid for the call. What is needed of it after
-    // the call is read before: a COMMIT inside may free it.
-    let changes = unsafe {
-        let node = (*statement).utilityStmt;
-        shared_role::check(node);
-        leftovers::check(node);
-        worker::make_way(node);
-        changes::of(node)
-    };
-    #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: the arguments are passed on as they came, to the hook that was there before or to the
-    // server's own function.
+    // SAFETY: the server passes a statement that is valid for the call. What is needed of it after the
+    // call is read before: a COMMIT inside may free it. The arguments are passed on as they came, to
+    // the hook that was there before or to the server's own function.
     unsafe {
+        let changes = before((*statement).utilityStmt);
+        #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_UTILITY.get() {
-            Some(previous) => pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
-                previous(
-                    statement,
-                    query,
-                    read_only_tree,
-                    context,
-                    params,
-                    environment,
-                    dest,
-                    completion,
-                )
-            }),
-            None => pg_sys::standard_ProcessUtility(
+            Some(previous) => previous(
+                statement,
+                query,
+                read_only_tree,
+                context,
+                params,
+                environment,
+                dest,
+                completion,
+            ),
+            None => raw::standard_ProcessUtility(
                 statement,
                 query,
                 read_only_tree,
@@ -112,23 +108,35 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
+        if !changes.is_null() {
+            after(changes);
+        }
     }
-    if !changes.is_empty() && xact::running() && spi::schema().is_some() {
-        changes::follow(&changes);
+}
+
+/// Checks, and what will have changed: NULL for nothing, else for `after` to free. After an error
+/// these few bytes are lost.
+#[pg_guard]
+unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes::Change> {
+    // SAFETY: the node is a utility statement.
+    let changes = unsafe {
+        shared_role::check(node);
+        leftovers::check(node);
+        worker::make_way(node);
+        changes::of(node)
+    };
+    if changes.is_empty() {
+        std::ptr::null_mut()
+    } else {
+        Box::into_raw(Box::new(changes))
     }
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
-    leftovers::check_query();
-    #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: passed on to the hook that was there before, or to the server's own function.
-    unsafe {
-        match PREVIOUS_START.get() {
-            Some(previous) => {
-                pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(query, flags));
-            }
-            None => pg_sys::standard_ExecutorStart(query, flags),
-        }
+unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
+    // SAFETY: what `before` made, freed here.
+    let changes = unsafe { Box::from_raw(changes) };
+    if xact::running() && spi::schema().is_some() {
+        changes::follow(&changes);
     }
 }

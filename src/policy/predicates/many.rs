@@ -1,5 +1,7 @@
 //! All tenants, for an index: `tenant_ids(permission)`, `visible_ids(permission)`.
 
+use tenancy_core::tenants::TenantSet;
+
 use super::Outcome;
 use super::view::{tenants, visible};
 use crate::access::pg_uuid;
@@ -7,7 +9,7 @@ use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Call, Value, View};
-use crate::pg::published::{self, Which};
+use crate::pg::published::{self, Slot};
 
 c_functions! {
     tenancy_tenant_ids, pg_finfo_tenancy_tenant_ids => tenant_ids;
@@ -21,54 +23,41 @@ c_functions! {
 }
 
 fn tenant_ids(call: &Call) -> Outcome {
-    keep_keys(call, tenants, Which::Tenants, ids)
+    keep_keys(call, tenants, ids)
 }
 
 fn tenant_keys_int8(call: &Call) -> Outcome {
-    keep_keys(call, tenants, Which::Tenants, |which| {
-        Value::Int8s(ints(which))
-    })
+    keep_keys(call, tenants, |set| Value::Int8s(ints(set)))
 }
 
 fn tenant_keys_int4(call: &Call) -> Outcome {
-    keep_keys(call, tenants, Which::Tenants, |which| {
-        Value::Int4s(narrow(ints(which)))
-    })
+    keep_keys(call, tenants, |set| Value::Int4s(narrow(ints(set))))
 }
 
 fn tenant_keys_text(call: &Call) -> Outcome {
-    keep_keys(call, tenants, Which::Tenants, |which| {
-        Value::Texts(texts(which))
-    })
+    keep_keys(call, tenants, |set| Value::Texts(texts(set)))
 }
 
 fn visible_ids(call: &Call) -> Outcome {
-    keep_keys(call, visible, Which::Visible, ids)
+    keep_keys(call, visible, ids)
 }
 
 fn visible_keys_int8(call: &Call) -> Outcome {
-    keep_keys(call, visible, Which::Visible, |which| {
-        Value::Int8s(ints(which))
-    })
+    keep_keys(call, visible, |set| Value::Int8s(ints(set)))
 }
 
 fn visible_keys_int4(call: &Call) -> Outcome {
-    keep_keys(call, visible, Which::Visible, |which| {
-        Value::Int4s(narrow(ints(which)))
-    })
+    keep_keys(call, visible, |set| Value::Int4s(narrow(ints(set))))
 }
 
 fn visible_keys_text(call: &Call) -> Outcome {
-    keep_keys(call, visible, Which::Visible, |which| {
-        Value::Texts(texts(which))
-    })
+    keep_keys(call, visible, |set| Value::Texts(texts(set)))
 }
 
 fn keep_keys(
     call: &Call,
     view: fn(&[u8]) -> Result<View, Error>,
-    which: Which,
-    keys: fn(Which) -> Value,
+    keys: fn(Option<Slot>) -> Value,
 ) -> Outcome {
     match call.view(view)? {
         View::Everything => {
@@ -76,29 +65,23 @@ fn keep_keys(
             context::plans::reset();
             Err(Error::AllTenants)
         }
-        View::Nothing => Ok(call.keep(|| nothing(keys(which)))),
-        View::One { .. } | View::Set(_) => Ok(call.keep(|| keys(which))),
+        View::One { set, .. } | View::Set(set) => Ok(call.keep(|| keys(Some(set)))),
+        View::Nothing | View::Projects { .. } => Ok(call.keep(|| keys(None))),
     }
 }
 
-fn nothing(value: Value) -> Value {
-    match value {
-        Value::Int8s(_) => Value::Int8s(Vec::new()),
-        Value::Int4s(_) => Value::Int4s(Vec::new()),
-        Value::Texts(_) => Value::Texts(Vec::new()),
-        Value::Uuid(_) | Value::Text(_) | Value::Uuids(_) => Value::Uuids(Vec::new()),
-    }
+fn ids(set: Option<Slot>) -> Value {
+    let ids = |set: &TenantSet| set.ids().iter().map(|id| pg_uuid(*id)).collect();
+    Value::Uuids(
+        set.and_then(|set| published::read(set, ids))
+            .unwrap_or_default(),
+    )
 }
 
-fn ids(which: Which) -> Value {
-    let ids = published::read(which, |set| {
-        set.ids().iter().map(|id| pg_uuid(*id)).collect()
-    });
-    Value::Uuids(ids.unwrap_or_default())
-}
-
-fn ints(which: Which) -> Vec<i64> {
-    published::read(which, |set| set.ints().to_vec()).unwrap_or_default()
+fn ints(set: Option<Slot>) -> Vec<i64> {
+    let ints = |set: &TenantSet| set.ints().to_vec();
+    set.and_then(|set| published::read(set, ints))
+        .unwrap_or_default()
 }
 
 fn narrow(ints: Vec<i64>) -> Vec<i32> {
@@ -107,6 +90,8 @@ fn narrow(ints: Vec<i64>) -> Vec<i32> {
         .collect()
 }
 
-pub fn texts(which: Which) -> Vec<String> {
-    published::read(which, |set| set.texts().to_vec()).unwrap_or_default()
+fn texts(set: Option<Slot>) -> Vec<String> {
+    let texts = |set: &TenantSet| set.texts().to_vec();
+    set.and_then(|set| published::read(set, texts))
+        .unwrap_or_default()
 }

@@ -11,7 +11,7 @@
 //! | `one` | the one tenant, for an equality |
 //! | `many` | all tenants, for an index |
 //! | `owner` | is the row its owner's? |
-//! | `project` | is the row in the selected project? |
+//! | `project` | is the row in a project that may be touched? |
 //! | `view` | what a call site may see, found out once per generation |
 
 mod many;
@@ -20,6 +20,9 @@ mod owner;
 mod project;
 mod rows;
 mod view;
+
+pub use rows::{holds_int, holds_text, holds_uuid};
+pub use view::{tenants, visible};
 
 use crate::error::Error;
 use crate::pg::fmgr::Answer;

@@ -1,13 +1,12 @@
 //! The one tenant, for the equality that plans for one tenant have: `tenant_id(permission)`.
 
 use super::Outcome;
-use super::many::texts;
-use super::view::tenants;
+use super::view::tenants_or_nothing;
 use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
-use crate::pg::published::{self, Which};
+use crate::pg::published;
 
 c_functions! {
     tenancy_tenant_id, pg_finfo_tenancy_tenant_id => tenant_id;
@@ -18,7 +17,7 @@ c_functions! {
 
 #[inline]
 fn tenant_id(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { id, .. } => Ok(call.keep(|| Value::Uuid(id))),
         view => not_one(view),
     }
@@ -26,7 +25,7 @@ fn tenant_id(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_int8(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { int, .. } => Ok(int.map_or(Answer::Null, Answer::Int8)),
         view => not_one(view),
     }
@@ -34,7 +33,7 @@ fn tenant_key_int8(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_int4(call: &Call) -> Outcome {
-    match call.view(tenants)? {
+    match call.view(tenants_or_nothing)? {
         View::One { int, .. } => Ok(int
             .and_then(|key| i32::try_from(key).ok())
             .map_or(Answer::Null, Answer::Int4)),
@@ -44,24 +43,24 @@ fn tenant_key_int4(call: &Call) -> Outcome {
 
 #[inline]
 fn tenant_key_text(call: &Call) -> Outcome {
-    let view = call.view(tenants)?;
-    if !matches!(view, View::One { .. }) {
-        return not_one(view);
+    match call.view(tenants_or_nothing)? {
+        View::One { set, .. } if published::with(set, |set| !set.texts().is_empty()) => {
+            let text = || published::read(set, |set| set.texts().first().cloned()).flatten();
+            Ok(call.keep(|| Value::Text(text().unwrap_or_default())))
+        }
+        View::One { .. } => Ok(Answer::Null),
+        view => not_one(view),
     }
-    if !published::with(Which::Tenants, |set| !set.texts().is_empty()) {
-        return Ok(Answer::Null);
-    }
-    Ok(call.keep(|| Value::Text(texts(Which::Tenants).into_iter().next().unwrap_or_default())))
 }
 
 /// Several tenants where the plan, or the caller, wants one. The plan is discarded, so that the
 /// statement's next run gets the right one; rows are not silently left out.
 #[cold]
 fn not_one(view: View) -> Outcome {
-    let error = match (view, published::count(Which::Tenants)) {
-        (View::Nothing, _) | (View::Set(_), 0) => return Ok(Answer::Null),
-        (View::Everything, _) => Error::AllTenants,
-        (_, several) => Error::NotOneTenant(several.to_string()),
+    let error = match view {
+        View::Everything => Error::AllTenants,
+        View::Set(set) => Error::NotOneTenant(published::count(set).to_string()),
+        View::Nothing | View::One { .. } | View::Projects { .. } => return Ok(Answer::Null),
     };
     context::plans::reset();
     Err(error)

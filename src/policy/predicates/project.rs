@@ -1,55 +1,121 @@
-//! Is the row in the selected project? `in_project`.
+//! Is the row in a project that may be touched? `in_project`, `see_in_project` and
+//! `write_in_project`, for tables with a project column: (permission, tenant, project).
 
-use super::view::context_or_missing;
+use super::view::{projects, writable_projects};
 use super::{Outcome, yes};
 use crate::c_functions;
 use crate::error::Error;
-use crate::pg::cell::BackendCell;
-use crate::pg::fmgr::Call;
-use crate::pg::xact;
+use crate::pg::fmgr::{Answer, Call, View};
+use crate::pg::published::{self, Slot};
+use tenancy_core::tenants::TenantSet;
 
 c_functions! {
-    tenancy_in_project, pg_finfo_tenancy_in_project => in_project;
+    tenancy_in_project_uuid, pg_finfo_tenancy_in_project_uuid => in_project_uuid;
+    tenancy_in_project_int8, pg_finfo_tenancy_in_project_int8 => in_project_int8;
+    tenancy_in_project_int4, pg_finfo_tenancy_in_project_int4 => in_project_int4;
+    tenancy_in_project_text, pg_finfo_tenancy_in_project_text => in_project_text;
+    tenancy_see_in_project_uuid, pg_finfo_tenancy_see_in_project_uuid => see_in_project_uuid;
+    tenancy_see_in_project_int8, pg_finfo_tenancy_see_in_project_int8 => see_in_project_int8;
+    tenancy_see_in_project_int4, pg_finfo_tenancy_see_in_project_int4 => see_in_project_int4;
+    tenancy_see_in_project_text, pg_finfo_tenancy_see_in_project_text => see_in_project_text;
+    tenancy_write_in_project_uuid, pg_finfo_tenancy_write_in_project_uuid => write_in_project_uuid;
+    tenancy_write_in_project_int8, pg_finfo_tenancy_write_in_project_int8 => write_in_project_int8;
+    tenancy_write_in_project_int4, pg_finfo_tenancy_write_in_project_int4 => write_in_project_int4;
+    tenancy_write_in_project_text, pg_finfo_tenancy_write_in_project_text => write_in_project_text;
 }
 
-#[derive(Clone, Copy)]
-struct Project {
-    generation: u64,
-    selected: Option<[u8; 16]>,
-    present: bool,
+type Find = fn(&[u8]) -> Result<View, Error>;
+
+fn in_project_uuid(call: &Call) -> Outcome {
+    answer(call, projects, false, uuid)
 }
 
-static PROJECT: BackendCell<Project> = BackendCell::new(Project {
-    generation: 0,
-    selected: None,
-    present: false,
-});
+fn in_project_int8(call: &Call) -> Outcome {
+    answer(call, projects, false, int8)
+}
 
-/// True when no project is selected, or the row's is the selected one.
+fn in_project_int4(call: &Call) -> Outcome {
+    answer(call, projects, false, int4)
+}
+
+fn in_project_text(call: &Call) -> Outcome {
+    answer(call, projects, false, text)
+}
+
+fn see_in_project_uuid(call: &Call) -> Outcome {
+    answer(call, projects, true, uuid)
+}
+
+fn see_in_project_int8(call: &Call) -> Outcome {
+    answer(call, projects, true, int8)
+}
+
+fn see_in_project_int4(call: &Call) -> Outcome {
+    answer(call, projects, true, int4)
+}
+
+fn see_in_project_text(call: &Call) -> Outcome {
+    answer(call, projects, true, text)
+}
+
+fn write_in_project_uuid(call: &Call) -> Outcome {
+    answer(call, writable_projects, false, uuid)
+}
+
+fn write_in_project_int8(call: &Call) -> Outcome {
+    answer(call, writable_projects, false, int8)
+}
+
+fn write_in_project_int4(call: &Call) -> Outcome {
+    answer(call, writable_projects, false, int4)
+}
+
+fn write_in_project_text(call: &Call) -> Outcome {
+    answer(call, writable_projects, false, text)
+}
+
+/// Whether a set has the row's tenant.
+type Has = fn(&Call, &TenantSet) -> bool;
+
+fn uuid(call: &Call, set: &TenantSet) -> bool {
+    set.contains_id(call.uuid(1))
+}
+
+fn int8(call: &Call, set: &TenantSet) -> bool {
+    set.contains_int(call.int8(1))
+}
+
+fn int4(call: &Call, set: &TenantSet) -> bool {
+    set.contains_int(call.int4(1).into())
+}
+
+fn text(call: &Call, set: &TenantSet) -> bool {
+    set.contains_text(call.text(1))
+}
+
+/// True for rows of the projects, and of tenants that are seen whatever the project. A row without a
+/// project is seen with its tenant; in a table with shared rows (`shared`) also by whoever is in a
+/// project below it, unless the tenant itself is closed to it.
 #[inline]
-fn in_project(call: &Call) -> Outcome {
-    let mut project = PROJECT.get();
-    if project.generation != xact::generation() {
-        project = find_project()?;
+fn answer(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
+    if call.is_null(0) || call.is_null(1) {
+        return Ok(Answer::Null);
     }
-    yes(match project.selected {
-        None => project.present,
-        Some(selected) => !call.is_null(0) && *call.uuid(0) == selected,
+    let tenant = |slot: Slot| published::with(slot, |set| has(call, set));
+    yes(match call.view(find)? {
+        View::Everything => true,
+        View::Projects {
+            whole,
+            projects,
+            closed,
+        } => {
+            tenant(whole)
+                || if call.is_null(2) {
+                    shared && !tenant(closed)
+                } else {
+                    published::with(projects, |set| set.contains_id(call.uuid(2)))
+                }
+        }
+        View::Nothing | View::One { .. } | View::Set(_) => false,
     })
-}
-
-#[cold]
-fn find_project() -> Result<Project, Error> {
-    let now = context_or_missing()?;
-    let project = Project {
-        selected: now
-            .as_ref()
-            .and_then(|now| now.project)
-            .map(|id| *id.as_bytes()),
-        present: now.is_some(),
-        // After `current`, which may itself have begun a generation.
-        generation: xact::generation(),
-    };
-    PROJECT.set(project);
-    Ok(project)
 }

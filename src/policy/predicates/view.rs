@@ -1,54 +1,98 @@
 //! What a call site may see. Asked once per generation and permission; the call site remembers.
+//!
+//! A table with a project column asks for `data:read/project`: the permission, also where it is held
+//! in some of a tenant's projects only.
 
-use tenancy_core::tenants::int_key;
+use std::rc::Rc;
 
+use tenancy_core::tenants::{TenantSet, int_key};
+
+use crate::access::Reached;
+use crate::context::elevated::require_record;
 use crate::context::plans::Form;
 use crate::context::{Current, current};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::View;
-use crate::pg::published::Which;
-use crate::pg::{guc, xact};
+use crate::pg::{guc, published, xact};
 
-pub fn tenants(permission: &[u8]) -> Result<View, Error> {
-    view_of(Which::Tenants, permission)
+/// The ending of a permission that is asked for in projects too.
+const IN_PROJECTS: &str = "/project";
+
+/// What is asked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Tenants,
+    Visible,
+    Writable,
+    Projects,
+    WritableProjects,
 }
 
+/// The tenants in which a permission is held.
+pub fn tenants(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::Tenants, permission)
+}
+
+/// The same for the planner's equality, which the planner evaluates for its estimates, in no statement
+/// that could be on record: nothing then.
+pub fn tenants_or_nothing(permission: &[u8]) -> Result<View, Error> {
+    match tenants(permission) {
+        Err(Error::NotRecorded) => Ok(View::Nothing),
+        view => view,
+    }
+}
+
+/// Those and the scopes above them.
 pub fn visible(permission: &[u8]) -> Result<View, Error> {
-    view_of(Which::Visible, permission)
+    view_of(Question::Visible, permission)
+}
+
+/// The one tenant to write to; an error when there are several.
+pub fn writable(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::Writable, permission)
+}
+
+/// The projects in which a permission is held.
+pub fn projects(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::Projects, permission)
+}
+
+/// The projects to write to; an error when one of several has to be selected.
+pub fn writable_projects(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::WritableProjects, permission)
 }
 
 /// The last answer, for the next call site and the next execution of a statement.
 #[derive(Clone, Copy)]
 struct Last {
     generation: u64,
-    which: Which,
-    permission: [u8; 16],
+    question: Question,
+    permission: [u8; 24],
     view: View,
 }
 
 static LAST: BackendCell<Option<Last>> = BackendCell::new(None);
 
-fn view_of(which: Which, permission: &[u8]) -> Result<View, Error> {
-    let mut short = [0; 16];
+fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
+    let mut short = [0; 24];
     // Padded with zeros: a permission with one of its own could be taken for another.
     let fits = permission.len() <= short.len() && !permission.contains(&0);
     if fits {
         short[..permission.len()].copy_from_slice(permission);
         if let Some(last) = LAST.get()
             && last.generation == xact::generation()
-            && last.which == which
+            && last.question == question
             && last.permission == short
         {
             return Ok(last.view);
         }
     }
-    let view = find(which, permission)?;
-    // Without a context the setting tenancy.missing_context decides, which begins no generation.
-    if fits && !matches!(view, View::Nothing) {
+    let (view, keep) = find(question, permission)?;
+    if fits && keep {
         LAST.set(Some(Last {
             generation: xact::generation(),
-            which,
+            question,
             permission: short,
             view,
         }));
@@ -56,22 +100,103 @@ fn view_of(which: Which, permission: &[u8]) -> Result<View, Error> {
     Ok(view)
 }
 
-fn find(which: Which, permission: &[u8]) -> Result<View, Error> {
+/// The view, and whether the next call site of this generation may take it over. Without a context the
+/// setting tenancy.missing_context decides, which begins no generation; and each statement of an
+/// elevated context has to ask for itself.
+fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
     let Some(now) = context_or_missing()? else {
+        return Ok((View::Nothing, false));
+    };
+    let keep = now.elevation().is_none();
+    require_record(&now)?;
+    let view = reached_view(question, permission, &now)?;
+    Ok((view, keep && !matches!(view, View::Nothing)))
+}
+
+fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<View, Error> {
+    let Ok(text) = std::str::from_utf8(permission) else {
         return Ok(View::Nothing);
     };
-    Ok(match (now.form(), which, &now.tenant) {
-        (Form::Open, ..) => View::Everything,
-        _ if !now.permits(permission) => View::Nothing,
-        (_, Which::Tenants, Some(tenant)) => View::One {
+    let (permission, in_projects) = match text.strip_suffix(IN_PROJECTS) {
+        Some(permission) => (permission, true),
+        None => (text, false),
+    };
+    let Some(reached) = now.reached(permission) else {
+        // Maintenance.
+        return Ok(View::Everything);
+    };
+    if reached.is_empty() {
+        return Ok(View::Nothing);
+    }
+    match question {
+        Question::Writable if now.tenant.is_none() => Err(Error::NotOneTenant(now.span())),
+        Question::Tenants | Question::Writable => Ok(tenants_view(now, &reached, in_projects)),
+        _ if reached.everything => Ok(View::Everything),
+        Question::Visible if in_projects => Ok(set_of(reached.visible_entered())),
+        Question::Visible => Ok(set_of(reached.visible())),
+        Question::Projects | Question::WritableProjects => projects_view(question, now, &reached),
+    }
+}
+
+fn tenants_view(now: &Current, reached: &Reached, in_projects: bool) -> View {
+    if reached.everything {
+        return View::Everything;
+    }
+    let set = if in_projects {
+        &reached.entered
+    } else {
+        &reached.tenants
+    };
+    match set.single() {
+        Some(tenant) if now.form() == Form::Single || now.tenant.is_some() => View::One {
             id: *tenant.id.as_bytes(),
             int: int_key(tenant),
+            set: published::publish(set),
         },
-        _ => View::Set(which),
+        _ => set_of(set),
+    }
+}
+
+fn set_of(set: &Rc<TenantSet>) -> View {
+    if set.is_empty() {
+        View::Nothing
+    } else {
+        View::Set(published::publish(set))
+    }
+}
+
+/// All rows of tenants that are reached as a whole, of others only those of the projects; of a
+/// selected project only its own.
+fn projects_view(question: Question, now: &Current, reached: &Reached) -> Result<View, Error> {
+    let none = Rc::default();
+    let Some(project) = now.project else {
+        if reached.partial.is_empty() {
+            return Ok(View::Everything);
+        }
+        if question == Question::WritableProjects && !reached.partial.is_empty() {
+            return Err(Error::NotOneProject(reached.projects.len()));
+        }
+        return Ok(View::Projects {
+            whole: published::publish(&reached.tenants),
+            projects: published::publish(&reached.projects),
+            closed: published::publish(&reached.partial),
+        });
+    };
+    let held = reached.partial.is_empty() || reached.projects.contains_id(project.as_bytes());
+    let selected = tenancy_core::tenants::Tenant {
+        id: project,
+        external_id: None,
+    };
+    let selected = if held { vec![selected] } else { Vec::new() };
+    Ok(View::Projects {
+        whole: published::publish(&none),
+        projects: published::publish(&Rc::new(TenantSet::new(selected))),
+        closed: published::publish(&reached.partial),
     })
 }
 
-pub fn context_or_missing() -> Result<Option<std::rc::Rc<Current>>, Error> {
+/// The context; an error when there is none and the setting says so.
+pub fn context_or_missing() -> Result<Option<Rc<Current>>, Error> {
     let now = current()?;
     if now.is_none() && guc::missing_is_error() {
         return Err(Error::MissingContext);

@@ -218,8 +218,8 @@ pub const TREE: &str = "
            tenancy.create_tenant('umbrella', partner => 'globex', external_id => '43'),
            tenancy.create_tenant('soylent', partner => 'hooli', external_id => '44');
     SELECT tenancy.create_user('acme', 'alice'), tenancy.create_user('umbrella', 'bob'),
-           tenancy.create_user('soylent', 'eve'), tenancy.create_user('globex', 'ops', 'service'),
-           tenancy.create_user('hooli', 'boss'), tenancy.create_user('platform', 'pat');";
+           tenancy.create_user('soylent', 'eve'), tenancy.create_user('globex', 'ops', 'service', role => 'partner_admin'),
+           tenancy.create_user('hooli', 'boss', role => 'partner_admin'), tenancy.create_user('platform', 'pat');";
 
 impl World {
     /// Makes one, with `app.notes`.

@@ -174,14 +174,18 @@ fn d3_39_update_cannot_move_a_row_away_or_fetch_one() {
         world.id("platform")
     ))
     .code("42501");
-    // A partner may move a row inside its fleet, and not out of it.
+    // A partner moves no row either: it writes to one tenant at a time.
     let mut ops = world.begin("ops");
-    ops.fails_inside(&format!("UPDATE app.notes SET tenant_id = '{soylent}'"))
-        .code("42501");
-    assert_eq!(
-        ops.touched(&format!("UPDATE app.notes SET tenant_id = '{umbrella}'")),
-        8
-    );
+    for tenant in [umbrella, soylent] {
+        ops.fails_inside(&format!("UPDATE app.notes SET tenant_id = '{tenant}'"))
+            .code("55000");
+    }
+    ops.run("SELECT tenancy.select_tenant('acme')");
+    for tenant in [umbrella, soylent] {
+        ops.fails_inside(&format!("UPDATE app.notes SET tenant_id = '{tenant}'"))
+            .code("42501");
+    }
+    assert_eq!(ops.touched("UPDATE app.notes SET tenant_id = tenant_id"), 3);
 }
 
 #[test]

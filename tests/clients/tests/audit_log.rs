@@ -92,7 +92,7 @@ fn nobody_changes_it() {
             "SELECT tenancy._retire_audit_log(1)",
             "SELECT tenancy._make_audit_partition('2020-01-01')",
             "SELECT * FROM tenancy.claimed_tokens",
-            "SELECT tenancy._claim_token('00000000-0000-7000-8000-000000000000', '', now())",
+            "SELECT tenancy._claim_token(tenancy.new_id(), 'x', now())",
         ] {
             session.fails(sql).code("42501");
         }
@@ -213,7 +213,8 @@ fn it_is_found_by_tenant_and_by_partner() {
     }
     admin.run(&format!("SELECT count(tenancy._audit('x', '{0}', NULL, '{{}}')) FROM generate_series(1, 20); ANALYZE tenancy.audit_log", scope("platform")));
     let mut other = world.db.owner();
-    other.run("SELECT tenancy.create_partner('small'); SELECT tenancy.create_tenant('tiny', partner => 'small'); SELECT tenancy.create_user('tiny', 'tim')");
+    other.run("SELECT tenancy.create_partner('small'); SELECT tenancy.create_tenant('tiny', partner => 'small'); SELECT tenancy.create_user('tiny', 'tim', role => 'tenant_admin')");
+    other.run("SELECT tenancy.assign('acme/alice', 'manager', 'acme'); SELECT tenancy.assign('platform/pat', 'super_admin', 'platform')");
     let tiny = admin.text("SELECT id FROM tenancy.scopes WHERE slug = 'tiny'");
     admin.run(&format!(
         "SELECT count(tenancy._audit('x', '{tiny}', NULL, '{{}}')) FROM generate_series(1, 20)"

@@ -30,7 +30,18 @@ fn the_context() {
             ("SELECT tenancy.tenant_id('data:read')", "55000"),
             ("SELECT tenancy.tenant_ids('data:read')", "55000"),
             ("SELECT tenancy.visible_ids('data:read')", "55000"),
-            ("SELECT tenancy.in_project(NULL)", "55000"),
+            (
+                "SELECT tenancy.in_project('data:read', gen_random_uuid(), NULL)",
+                "55000",
+            ),
+            (
+                "SELECT tenancy.can_write('data:write', gen_random_uuid())",
+                "55000",
+            ),
+            (
+                "SELECT tenancy.has_permission('data:read', gen_random_uuid())",
+                "55000",
+            ),
             ("SET tenancy.missing_context = 'all'", "22023"),
         ],
     );

@@ -5,9 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use postgres::Config;
+use tenancy_client_tests::idp::{AUDIENCE, Idp, Signer, refused};
 use tenancy_client_tests::program::{Cluster, server_program, succeed};
 use tenancy_client_tests::scratch::Scratch;
 use tenancy_client_tests::{Db, World};
+
+/// What a provider shares for HS256.
+const SECRET: &str = "an example secret of enough bytes";
 
 /// A client program with the connection in its arguments.
 fn client(program: &str, config: &Config) -> Command {
@@ -52,11 +56,34 @@ fn full() -> World {
     ));
     owner.run("SELECT tenancy.audit('invoice.sent', 'x', '{\"n\": 1.50}'); SELECT tenancy.seal_audit_log()");
     owner.run("SELECT tenancy.audit('not.sealed')");
+    Idp::new("dumped").add(&mut owner, "acme", "create_users => true");
+    owner.run(&format!(
+        "SELECT tenancy.map_group('https://dumped.example.com/', 'staff', 'member'); SELECT tenancy.set_allowed_networks('hooli', '{{127.0.0.0/8}}');
+         SELECT tenancy.add_identity_provider('umbrella', 'https://shared.example.com/', '{{{AUDIENCE}}}', secret => '{SECRET}', create_users => true)"
+    ));
+    world.db.app().begin(&shared().token("zed")).run("COMMIT");
+    world
+        .db
+        .app()
+        .begin(&Idp::new("dumped").token_in("zoe", &["staff"]))
+        .run("COMMIT");
     world.fill("app.calls", "n, t.id, date '2026-01-30' + n::int");
     world.fill("app.legacy", "n, t.external_id::bigint");
     world
 }
 
+/// A provider that signs with a secret.
+fn shared() -> Idp {
+    Idp {
+        issuer: "https://shared.example.com/".to_owned(),
+        signer: Signer::hs("any", SECRET.as_bytes()),
+    }
+}
+
+const PROVIDERS: &str =
+    "SELECT (to_jsonb(p) - 'verified_by')::text FROM tenancy.identity_providers p ORDER BY id";
+const GROUPS: &str = "SELECT to_jsonb(g)::text FROM tenancy.identity_groups g ORDER BY issuer";
+const NETWORKS: &str = "SELECT to_jsonb(n)::text FROM tenancy.networks n";
 const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
 const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
@@ -117,7 +144,9 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
 
 #[track_caller]
 fn same(before: &World, after: &World) {
-    for sql in [TREE, PROTECTED, KEYS, LOG, AUDIT, POLICIES, GRANTS] {
+    for sql in [
+        PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, AUDIT, POLICIES, GRANTS,
+    ] {
         let normal = |world: &World| -> Vec<String> {
             // Each database has roles of its own name.
             world
@@ -153,6 +182,20 @@ fn same(before: &World, after: &World) {
         after.id("umbrella")
     );
     after.begin("alice").fails(&foreign).code("42501");
+    // Who came by a provider comes again, as the same user; one with a secret needs it again.
+    let zoe = "SELECT count(*) FROM tenancy.scopes WHERE external_id = 'zoe'";
+    let token = Idp::new("dumped").token_in("zoe", &["staff"]);
+    let mut app = after.db.app();
+    app.run("BEGIN READ ONLY").login(&token);
+    assert_eq!(app.number("SELECT count(*) FROM app.notes"), 4);
+    app.run("COMMIT");
+    assert_eq!(after.db.admin().number(zoe), 1);
+    refused(&mut app, &shared().token("zed"));
+    after.db.owner().run(&format!(
+        "SELECT tenancy.set_identity_keys('{}', secret => '{SECRET}')",
+        shared().issuer
+    ));
+    app.begin(&shared().token("zed")).run("COMMIT");
     // Partitions are known to be parts: a new one is isolated too.
     let mut owner = after.db.owner();
     owner.run("CREATE TABLE app.calls_3 PARTITION OF app.calls FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); GRANT SELECT ON app.calls_1, app.calls_3 TO tenancy_app");
@@ -258,6 +301,13 @@ fn a_dump_has_no_secret_in_it() {
         assert!(!dump.contains(&secret), "a signing key is in the dump");
     }
     assert!(!dump.contains(&world.ticket("alice", "1 hour")));
+    let hex: String = SECRET.bytes().map(|b| format!("{b:02x}")).collect();
+    assert!(dump.contains("COPY tenancy.identity_provider_registry"));
+    assert!(!dump.contains("COPY tenancy.identity_secrets"));
+    assert!(
+        !dump.contains(SECRET) && !dump.contains(&hex),
+        "a provider's secret is in the dump"
+    );
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn principals(world: &World) -> Vec<Principal> {
             tenants.push(id);
         }
         owner.run(&format!(
-            "SELECT tenancy.create_user('fleet-{fleet}', 'ops')"
+            "SELECT tenancy.create_user('fleet-{fleet}', 'ops', role => 'partner_admin')"
         ));
         let key = owner.text(&format!(
             "SELECT tenancy.issue_api_key('fleet-{fleet}/ops', 'k')"
@@ -92,7 +92,23 @@ fn work(
         }
         session.try_login(&me.key)?;
         let tenant = me.tenants[dice.roll(me.tenants.len() as u64) as usize];
-        if me.tenants.len() > 1 && dice.roll(2) == 0 {
+        // Of several tenants it reads all, and writes to one that it has selected.
+        if me.tenants.len() > 1 {
+            for row in session
+                .query("SELECT DISTINCT tenant_id FROM app.notes", &[])
+                .map_err(error)?
+            {
+                let seen: Uuid = row.get(0);
+                assert!(me.tenants.contains(&seen), "a row of another fleet");
+            }
+            if dice.roll(3) == 0 {
+                session.batch_execute("SAVEPOINT s").map_err(error)?;
+                assert_eq!(
+                    session.fails("UPDATE app.notes SET body = 'changed'").code,
+                    "55000"
+                );
+                session.batch_execute("ROLLBACK TO s").map_err(error)?;
+            }
             session
                 .query("SELECT tenancy.select_tenant($1::uuid)", &[&tenant])
                 .map_err(error)?;
@@ -114,7 +130,7 @@ fn work(
             .map_err(error)?
         {
             let seen: Uuid = row.get(0);
-            assert!(me.tenants.contains(&seen), "a row of another tenant");
+            assert_eq!(seen, tenant, "a row of another tenant");
         }
         let touched = session
             .execute("UPDATE app.notes SET body = 'changed' WHERE id IN (SELECT id FROM app.notes ORDER BY id DESC LIMIT 1)", &[])

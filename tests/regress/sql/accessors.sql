@@ -4,9 +4,10 @@
 SELECT tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('platform/petra') AS petra,
        tenancy.issue_ticket('globex/gina', tenant => 'acme') AS gina_acme, tenancy.issue_api_key('acme/alice', 'accessors') AS alice_key \gset
 \c - postgres
--- The ids of a context as slugs; an end as whether there is one.
+-- The ids of a context as slugs; an end as whether there is one; of a role where it is held.
 CREATE FUNCTION readable(context jsonb) RETURNS TABLE (key text, value text) LANGUAGE sql STABLE AS $$
     SELECT key, CASE WHEN key LIKE '%\_id' AND value IS NOT NULL THEN slug(value::uuid)
+                     WHEN key = 'roles' THEN (SELECT string_agg(concat_ws(' ', r ->> 'level', slug((r ->> 'scope_id')::uuid)), ', ') FROM jsonb_array_elements(nullif(context -> 'roles', 'null')) r)
                      WHEN key = 'expires_at' AND value IS NOT NULL THEN 'a time' ELSE value END
     FROM jsonb_each_text(context) ORDER BY key $$;
 

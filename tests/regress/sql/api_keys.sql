@@ -6,22 +6,28 @@ SELECT slug(tenancy.create_user('keys', 'kim'));
 SELECT tenancy.issue_api_key('keys/kim', 'laptop') AS laptop, tenancy.issue_api_key('keys/kim', 'ci', now() + '1 hour') AS ci \gset
 SELECT :'laptop' ~ '^tnk_[0-9a-f]{32}_[0-9A-Za-z_-]{43}$' AS form, :'laptop' <> :'ci' AS differ;
 
+SELECT id AS ci_id FROM tenancy.api_keys WHERE parent = 'keys' AND name = 'ci' \gset
+
 -- The view shows how each starts and no more.
 SELECT name, "user", parent, state, expires_at IS NOT NULL AS expires, last_used_at, starts_with(CASE name WHEN 'ci' THEN :'ci' ELSE :'laptop' END, label) AS label, length(label)
 FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 SELECT bool_or(position(substr(:'laptop', length(label) + 1) IN k::text) > 0) AS secret_shown FROM tenancy.api_keys k;
 
--- Nobody reads the hashes; only the auditor and the administrator read the view.
+-- Nobody reads the hashes. Without a context the auditor, the administrator and the gateway read the view; the application sees none,
+-- and nobody but the administrator issues or revokes, which says the same of a key that is there and of one that is not.
 SELECT * FROM tenancy.api_key_secrets;
 \c - audit_r
 SELECT name, state FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 \c - gw_r
-SELECT * FROM tenancy.api_keys;
+SELECT name, state FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 SELECT tenancy.issue_api_key('keys/kim', 'stolen');
 \c - app_r
 SELECT * FROM tenancy.api_keys;
 SELECT tenancy.issue_api_key('00000000-0000-7000-8000-000000000000'::uuid, 'stolen');
 SELECT tenancy.revoke_api_key('00000000-0000-7000-8000-000000000000');
+\echo :SQLSTATE
+SELECT tenancy.revoke_api_key(:'ci_id');
+\echo :SQLSTATE
 
 -- It works, and its use is noted.
 SELECT slug(tenancy.authenticate(:'laptop'));

@@ -96,8 +96,9 @@ SELECT count(*) > 0 AS partitions, bool_and(c.relacl IS NULL OR cardinality(c.re
        bool_and(NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')) AS no_members
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE inhparent = 'tenancy.audit_log'::regclass;
 
--- Tenants read theirs, partners their fleet's, the platform and its administrators all.
+-- A tenant's manager reads the tenant's, a partner's admin the fleet's, administrators all, a member none.
 \c - adm_r
+SELECT tenancy.assign('acme/alice', 'manager', 'acme');
 SELECT tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('beta/dora') AS dora \gset
 SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
 \c - audit_r
@@ -111,6 +112,8 @@ SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER B
 SET tenancy.ticket = :'dora';
 SELECT target FROM tenancy.audit_log WHERE action = 'tenancy.test.scope' ORDER BY id;
 RESET tenancy.ticket;
+\c - adm_r
+SELECT tenancy.unassign('acme/alice', 'manager', 'acme');
 
 -- maintenance() and protect() are recorded.
 \c - owner_r

@@ -32,7 +32,7 @@ COPY missing.notes TO STDOUT;
 -- what is written is still refused
 INSERT INTO missing.notes (body) VALUES ('x');
 \echo :SQLSTATE
-SELECT tenancy.tenant_id('data:read'), tenancy.tenant_ids('data:read'), tenancy.can('data:read', 1), tenancy.in_project(NULL);
+SELECT tenancy.tenant_id('data:read'), tenancy.tenant_ids('data:read'), tenancy.can('data:read', 1), tenancy.in_project('data:read', 1, NULL);
 -- A function that needs a context still says so.
 SELECT tenancy.select_tenant('00000000-0000-7000-8000-0000000000ff'::uuid);
 SET tenancy.missing_context = off;

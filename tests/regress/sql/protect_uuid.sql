@@ -58,13 +58,23 @@ MERGE INTO shop.orders o USING (VALUES (:'beta'::uuid)) v (t) ON o.tenant_id = v
 \echo :SQLSTATE
 ROLLBACK;
 
--- A partner's user: its fleet, and of it one tenant when selected.
+-- A partner's user reads its fleet, and writes to one tenant, once selected.
 BEGIN;
 SELECT slug(tenancy.authenticate(:'gina'));
 SELECT slug(tenant_id), item FROM shop.orders ORDER BY 1, 2;
-INSERT INTO shop.orders (tenant_id, item) VALUES (:'acme', 'for acme') RETURNING slug(tenant_id);
 SAVEPOINT s;
+INSERT INTO shop.orders (tenant_id, item) VALUES (:'acme', 'for acme') RETURNING slug(tenant_id);
+\echo :SQLSTATE
+ROLLBACK TO s;
+UPDATE shop.orders SET n = 4;
+ROLLBACK TO s;
+DELETE FROM shop.orders;
+ROLLBACK TO s;
+SELECT slug(tenancy.select_tenant('apex'));
+INSERT INTO shop.orders (tenant_id, item) VALUES (:'acme', 'for acme');
+ROLLBACK TO s;
 INSERT INTO shop.orders (tenant_id, item) VALUES (:'beta', 'for beta');
+\echo :SQLSTATE
 ROLLBACK TO s;
 SELECT slug(tenancy.select_tenant('apex'));
 INSERT INTO shop.orders (item) VALUES ('for apex') RETURNING slug(tenant_id);

@@ -27,11 +27,11 @@ ROLLBACK;
 -- in_project(): what a policy asks of a row.
 BEGIN;
 SELECT slug(tenancy.authenticate(:'alice'));
-SELECT p, tenancy.in_project(p::tenancy.regscope) FROM unnest('{acme/web,acme/ops}'::text[]) p
-UNION ALL SELECT NULL, tenancy.in_project(NULL);
+SELECT p, tenancy.in_project('data:read', tenancy.tenant_id(), p::tenancy.regscope) AS read, tenancy.write_in_project('data:write', tenancy.tenant_id(), p::tenancy.regscope) AS write
+FROM unnest('{acme/web,acme/ops,NULL}'::text[]) p;
 SELECT slug(tenancy.select_project('acme/web'));
-SELECT p, tenancy.in_project(p::tenancy.regscope) FROM unnest('{acme/web,acme/ops}'::text[]) p
-UNION ALL SELECT NULL, tenancy.in_project(NULL);
+SELECT p, tenancy.in_project('data:read', tenancy.tenant_id(), p::tenancy.regscope) AS read, tenancy.write_in_project('data:write', tenancy.tenant_id(), p::tenancy.regscope) AS write
+FROM unnest('{acme/web,acme/ops,NULL}'::text[]) p;
 ROLLBACK;
 
 -- For the session.
@@ -60,5 +60,5 @@ SELECT tenancy.select_project(NULL);
 ROLLBACK;
 SELECT tenancy.select_project('00000000-0000-7000-8000-0000000000ff'::uuid);
 \echo :SQLSTATE
-SELECT tenancy.in_project(NULL);
+SELECT tenancy.in_project('data:read', '00000000-0000-7000-8000-0000000000ff'::uuid, NULL);
 \echo :SQLSTATE

@@ -35,7 +35,7 @@ SELECT slug(tenancy.create_user('acme', 'alice'));
 SELECT slug(tenancy.create_user('acme', 'bob'));
 SELECT slug(tenancy.create_user('apex', 'carol'));
 SELECT slug(tenancy.create_user('beta', 'dora'));
-SELECT slug(tenancy.create_user('globex', 'gina'));
+SELECT slug(tenancy.create_user('globex', 'gina', role => 'partner_admin'));
 SELECT slug(tenancy.create_user('platform', 'petra'));
 SELECT slug(tenancy.create_user('acme', 'robot', 'service'));
 

@@ -27,7 +27,7 @@ SELECT tenancy.update_scope(:'maple', slug => 'maple-ltd', external_id => 'M-1')
 SELECT tenancy.update_scope('maple-ltd', settings => '{}');
 SELECT slug, name, external_id, settings FROM tenancy.tenants WHERE id = :'maple';
 
--- Only administrators: neither the application nor the gateway nor the auditor.
+-- Without a context only administrators: neither the application nor the gateway; the auditor never.
 \c - app_r
 SELECT tenancy.create_tenant('nope');
 \echo :SQLSTATE

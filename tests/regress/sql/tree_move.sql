@@ -5,7 +5,7 @@ SELECT slug(tenancy.create_partner('left')), slug(tenancy.create_partner('right'
 SELECT slug(tenancy.create_tenant('nomad', partner => 'left'));
 SELECT slug(tenancy.create_project('nomad', 'tent'));
 SELECT slug(tenancy.create_user('nomad', 'nick'));
-SELECT slug(tenancy.create_user('left', 'lea')), slug(tenancy.create_user('right', 'rob'));
+SELECT slug(tenancy.create_user('left', 'lea', role => 'partner_admin')), slug(tenancy.create_user('right', 'rob', role => 'partner_admin'));
 SELECT tenancy.issue_ticket('nomad/nick') AS nick, tenancy.issue_ticket('left/lea') AS lea, tenancy.issue_ticket('right/rob') AS rob \gset
 
 SELECT tenancy.move_tenant('nomad', 'right');

@@ -5,7 +5,7 @@ SELECT slug(tenancy.create_partner('umbrella'));
 SELECT slug(tenancy.create_tenant('stem', partner => 'umbrella'));
 SELECT slug(tenancy.create_project('stem', 'leaf'));
 SELECT slug(tenancy.create_user('stem', 'sam'));
-SELECT slug(tenancy.create_user('umbrella', 'pam'));
+SELECT slug(tenancy.create_user('umbrella', 'pam', role => 'partner_admin'));
 SELECT tenancy.issue_api_key('stem/sam', 'test') AS sam, tenancy.issue_api_key('umbrella/pam', 'test') AS pam \gset
 
 -- Every pair: the worse of the two.

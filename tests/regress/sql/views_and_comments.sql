@@ -37,6 +37,9 @@ WHERE pronamespace = 'tenancy'::regnamespace AND proname NOT LIKE 'regscope\_%' 
 SELECT c.relname AS relation, string_agg(DISTINCT g.rolname || ' ' || a.privilege_type, ', ' ORDER BY g.rolname || ' ' || a.privilege_type) AS granted
 FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) a ON a.grantee <> c.relowner LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE relnamespace = 'tenancy'::regnamespace AND relkind IN ('r', 'p', 'v', 'S', 'm') AND NOT relispartition GROUP BY 1 ORDER BY 1;
+-- A partition of the log has no rights of its own.
+SELECT count(*) > 0 AS partitions, bool_and(NOT has_table_privilege('tenancy_admin', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS none
+FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relispartition AND relkind = 'r';
 
 -- Functions that run with their owner's rights pin their search_path; C functions do not run with the owner's rights.
 SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'tenancy'::regnamespace AND prosecdef
@@ -47,4 +50,4 @@ AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_t
 -- The predicates of policies: stable, parallel safe, leakproof.
 SELECT proname, count(*), bool_and(provolatile = 's') AS stable, bool_and(proparallel = 's') AS parallel_safe, bool_and(proleakproof) AS leakproof
 FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace
-AND proname IN ('can', 'can_see', 'in_project', 'tenant_id', 'tenant_ids', 'tenant_key_bigint', 'tenant_key_integer', 'tenant_key_text', 'user_id') GROUP BY 1 ORDER BY 1;
+AND proname IN ('can', 'can_see', 'can_write', 'in_project', 'owns', 'see_in_project', 'write_in_project', 'tenant_id', 'tenant_ids', 'tenant_key_bigint', 'tenant_key_integer', 'tenant_key_text', 'user_id') GROUP BY 1 ORDER BY 1;

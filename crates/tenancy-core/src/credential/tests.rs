@@ -163,3 +163,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_jwt_is_recognised_by_its_shape_and_never_printed() {
+    let text = "eyJhbGciOiJub25lIn0.e30.c2lnbmF0dXJl";
+    let read = Credential::parse(text).unwrap();
+    assert!(matches!(&read, Credential::Jwt(jwt) if jwt.0 == text));
+    assert_eq!(format!("{read:?}"), "Jwt(Jwt(..))");
+    for text in [
+        "e30.e30",
+        "e30.e30.",
+        ".e30.e30",
+        "e30..e30",
+        "e30.e30.e30.e30",
+        "e30.e30.e3 ",
+        "e30.e30.e3=",
+        "e30.e3+.e30",
+        "é30.e30.e30",
+        &format!("e30.e30.{}", "A".repeat(20_000)),
+    ] {
+        assert!(Credential::parse(text).is_err(), "{text}");
+    }
+    // What starts like a ticket or a key is that or nothing.
+    assert!(Credential::parse("tnt1.e30.e30").is_err());
+    assert!(Credential::parse("tnk_e30.e30.e30").is_err());
+}

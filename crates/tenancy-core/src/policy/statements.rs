@@ -76,6 +76,9 @@ impl Wanted {
     }
 }
 
+/// What a permission ends with that is asked for in projects too.
+const IN_PROJECTS: &str = "/project";
+
 fn conjunction(terms: &[Expr]) -> Expr {
     let join = |f: fn(&Expr) -> &str| terms.iter().map(f).collect::<Vec<_>>().join(" AND ");
     let sql = join(|t| &t.sql);
@@ -115,9 +118,26 @@ fn deparsed_name(name: &str, facts: &TableFacts) -> String {
 pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType) -> Vec<Wanted> {
     let column = quote_ident(&protection.tenant_column);
     let deparsed = deparsed_name(&protection.tenant_column, facts);
-    let reader = if protection.shared { "can_see" } else { "can" };
-    let mut read = vec![predicate(reader, "data:read", key, &column, &deparsed)];
-    let mut write = vec![predicate("can", "data:write", key, &column, &deparsed)];
+    // With a project column also where the permission is held in some of a tenant's projects only.
+    let ending = protection
+        .project_column
+        .as_ref()
+        .map_or("", |_| IN_PROJECTS);
+    let [reading, writing] = [&protection.read_permission, &protection.write_permission];
+    let tenant = |function: &str, permission: &str| {
+        predicate(
+            function,
+            &format!("{permission}{ending}"),
+            key,
+            &column,
+            &deparsed,
+        )
+    };
+    let mut read = vec![tenant(
+        if protection.shared { "can_see" } else { "can" },
+        reading,
+    )];
+    let mut write = vec![tenant("can_write", writing)];
     if let Some(owner) = &protection.owner_column {
         let term = Expr {
             sql: format!("tenancy.owns({})", quote_ident(owner)),
@@ -127,22 +147,25 @@ pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType
         write.push(term);
     }
     if let Some(project) = &protection.project_column {
-        let column = quote_ident(project);
-        let deparsed = deparsed_name(project, facts);
-        let term = Expr {
-            sql: format!("tenancy.in_project({column})"),
-            deparsed: format!("tenancy.in_project({deparsed})"),
-        };
-        // In a shared table the rows above a project have no project: they are read as if they were in the selected one.
-        read.push(if protection.shared {
+        let project = (quote_ident(project), deparsed_name(project, facts));
+        let within = |function: &str, permission: &str| {
+            let Expr { sql, deparsed } = predicate(function, permission, key, &column, &deparsed);
+            let with = |call: String, project: &str| match call.strip_suffix(')') {
+                Some(call) => format!("{call}, {project})"),
+                None => call,
+            };
             Expr {
-                sql: format!("tenancy.in_project(COALESCE({column}, tenancy.project_id()))"),
-                deparsed: format!("tenancy.in_project(COALESCE({deparsed}, tenancy.project_id()))"),
+                sql: with(sql, &project.0),
+                deparsed: with(deparsed, &project.1),
             }
+        };
+        let seen = if protection.shared {
+            "see_in_project"
         } else {
-            term.clone()
-        });
-        write.push(term);
+            "in_project"
+        };
+        read.push(within(seen, reading));
+        write.push(within("write_in_project", writing));
     }
     let (read, write) = (conjunction(&read), conjunction(&write));
     let [access, guard, update, delete] = POLICIES;
@@ -180,7 +203,7 @@ pub(super) fn tenant_default(key: KeyType) -> &'static str {
 
 /// The functions that the policies and defaults of a table call, or that the planner may call in their stead.
 pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static str> {
-    let mut out = vec!["can"];
+    let mut out = vec!["can", "can_write"];
     let [one, several, visible] = match key {
         KeyType::Uuid => ["tenant_id", "tenant_ids", "visible_ids"],
         KeyType::BigInt => [
@@ -205,7 +228,10 @@ pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static s
         out.push("user_id");
     }
     if protection.project_column.is_some() {
-        out.extend(["project_id", "in_project"]);
+        out.extend(["project_id", "in_project", "write_in_project"]);
+        if protection.shared {
+            out.push("see_in_project");
+        }
     }
     out
 }

@@ -111,10 +111,10 @@ fn an_ordinary_table() {
             "do CREATE INDEX notes_tenant_id_tenancy_idx ON app.notes (tenant_id)",
             "do ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
             "do ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
-            "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
-            "do CREATE POLICY tenancy_guard ON app.notes AS RESTRICTIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
-            "do CREATE POLICY tenancy_guard_update ON app.notes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
-            "do CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard ON app.notes AS RESTRICTIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard_update ON app.notes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
+            "do CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
             "do GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes TO tenancy_app",
             "do GRANT USAGE ON SCHEMA app TO tenancy_app",
             "skip nobody but the owner holds TRUNCATE, REFERENCES, TRIGGER",
@@ -190,8 +190,8 @@ fn undo_restores_in_reverse() {
 fn protected() -> Value {
     let policy = |name: &str, permissive: bool, command: &str, using: &str, check: Option<&str>| {
         json!({"name": name, "permissive": permissive, "command": command, "public": true,
-               "using": format!("tenancy.can('data:{using}'::text, tenant_id)"),
-               "check": check.map(|c| format!("tenancy.can('data:{c}'::text, tenant_id)"))})
+               "using": format!("tenancy.can{}('data:{using}'::text, tenant_id)", if using == "write" { "_write" } else { "" }),
+               "check": check.map(|c| format!("tenancy.can_write('data:{c}'::text, tenant_id)"))})
     };
     with(
         table(),
@@ -256,8 +256,8 @@ fn what_was_removed_by_hand_comes_back() {
         [
             "ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
             "DROP POLICY tenancy_access ON app.notes",
-            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can('data:write', tenant_id))",
-            "CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can('data:write', tenant_id))",
+            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
+            "CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
         ]
     );
     assert!(lines(&plan).contains(&"advice DROP POLICY mine ON app.notes".to_owned()));
@@ -303,7 +303,7 @@ fn owner_project_and_shared() {
         json!({"owner_column": "user", "project_column": "project_id"}),
     );
     assert!(done(&plan).iter().any(|s| s.contains(
-        "USING (tenancy.can('data:read', tenant_id) AND tenancy.owns(\"user\") AND tenancy.in_project(project_id))"
+        "USING (tenancy.can('data:read/project', tenant_id) AND tenancy.owns(\"user\") AND tenancy.in_project('data:read', tenant_id, project_id))"
     )));
     assert!(
         done(&plan)
@@ -318,7 +318,7 @@ fn owner_project_and_shared() {
         json!({"project_column": "project_id", "shared": true}),
     );
     assert!(done(&plan).iter().any(|s| s.contains(
-        "USING (tenancy.can_see('data:read', tenant_id) AND tenancy.in_project(COALESCE(project_id, tenancy.project_id()))) WITH CHECK (tenancy.can('data:write', tenant_id) AND tenancy.in_project(project_id))"
+        "USING (tenancy.can_see('data:read/project', tenant_id) AND tenancy.see_in_project('data:read', tenant_id, project_id)) WITH CHECK (tenancy.can_write('data:write/project', tenant_id) AND tenancy.write_in_project('data:write', tenant_id, project_id))"
     )));
 }
 
@@ -845,5 +845,32 @@ proptest! {
             let left = left.replace(&quoted[1..quoted.len() - 1], "");
             prop_assert!(!left.contains(&name), "{}", step.statement);
         }
+    }
+}
+
+#[test]
+fn permissions_of_its_own() {
+    let own = json!({"read_permission": "notes:read", "write_permission": "notes:edit"});
+    let plan = planned(&table(), own.clone());
+    assert!(done(&plan).iter().any(|s| s.contains(
+        "USING (tenancy.can('notes:read', tenant_id)) WITH CHECK (tenancy.can_write('notes:edit', tenant_id))"
+    )));
+    assert!(
+        options(own)
+            .protection()
+            .describe()
+            .ends_with("read_permission => 'notes:read', write_permission => 'notes:edit'")
+    );
+    for wrong in [
+        "notes",
+        "*:read",
+        "notes:*",
+        "users:view",
+        "notes:read/project",
+        "n:r'",
+    ] {
+        let refusal = refused(&table(), json!({"read_permission": wrong}));
+        assert_eq!(refusal.sqlstate(), "22023", "{wrong}");
+        assert!(refusal.hint().is_some());
     }
 }

@@ -200,12 +200,42 @@ proptest! {
 
     #[test]
     fn errors_repeat_at_most_80_characters(text in "\\PC{81,300}") {
+        // The message closes what it repeats with a quotation mark.
+        prop_assume!(text.chars().nth(80) != Some('"'));
         let whole: String = text.chars().take(81).collect();
         for error in [
             check_slug(Level::User, &text).unwrap_err().to_string(),
             check_external_id(&format!(" {text}")).unwrap_err().to_string(),
         ] {
             prop_assert!(!error.contains(&whole));
+        }
+    }
+}
+
+#[test]
+fn a_slug_is_suggested_for_any_external_id() {
+    for (external_id, slug) in [
+        ("alice", "alice"),
+        ("Alice@Example.com", "alice@example.com"),
+        ("auth0|5f7c8ec7", "auth0-5f7c8ec7"),
+        ("--a--b--", "a-b"),
+        ("..", "user"),
+        ("日本", "user"),
+        (
+            "0190f7a1-0000-7000-8000-000000000001",
+            "user-0190f7a1-0000-7000-8000-000000000001",
+        ),
+    ] {
+        assert_eq!(suggest(external_id)[0], slug);
+    }
+    assert_ne!(suggest("A|b")[1], suggest("a-b")[1]);
+}
+
+proptest! {
+    #[test]
+    fn what_is_suggested_is_a_slug(external_id in "\\PC{0,255}|[a-f0-9]{32}|[a-fA-F0-9@.+|-]{1,100}") {
+        for slug in suggest(&external_id) {
+            prop_assert_eq!(check_slug(Level::User, &slug), Ok(()), "{:?}", slug);
         }
     }
 }

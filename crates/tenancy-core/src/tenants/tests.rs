@@ -222,3 +222,23 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn adding_is_the_set_of_both(
+        one in prop::collection::btree_set(0u128..12, 0..8),
+        other in prop::collection::btree_set(0u128..12, 0..8),
+    ) {
+        let row = |id: &u128| tenant(*id, (!id.is_multiple_of(3)).then(|| id.to_string()).as_deref());
+        let rows = |ids: &BTreeSet<u128>| ids.iter().map(row).collect::<Vec<_>>();
+        let added = TenantSet::new(rows(&one)).with(&rows(&other));
+        let both = TenantSet::new(rows(&one.union(&other).copied().collect()));
+        prop_assert_eq!(added.ids(), both.ids());
+        prop_assert_eq!(added.ints(), both.ints());
+        prop_assert_eq!(added.texts(), both.texts());
+        prop_assert_eq!(added.single(), both.single());
+        for id in 0..13 {
+            prop_assert_eq!(added.contains_id(&bytes(id)), both.contains_id(&bytes(id)));
+        }
+    }
+}

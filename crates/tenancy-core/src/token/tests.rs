@@ -21,10 +21,11 @@ prop_compose! {
         user in option::of(any_uuid()),
         tenant in option::of(any_uuid()),
         project in option::of(any_uuid()),
-        proof in option::of((any_uuid(), any::<bool>())),
+        proof in option::of((any_uuid(), 0..3u8)),
         backend: i32,
         started: i64,
         expires_at: Option<i64>,
+        client: Option<IpAddr>,
     ) -> Token {
         Token {
             kind: if maintenance { Kind::Maintenance } else { Kind::Principal },
@@ -32,9 +33,14 @@ prop_compose! {
             user,
             tenant,
             project,
-            proof: proof.map(|(id, ticket)| if ticket { Proof::Ticket(id) } else { Proof::ApiKey(id) }),
+            proof: proof.map(|(id, kind)| match kind {
+                0 => Proof::ApiKey(id),
+                1 => Proof::Ticket(id),
+                _ => Proof::Provider(id),
+            }),
             binding: Binding { backend, started },
             expires_at,
+            client,
         }
     }
 }
@@ -52,6 +58,7 @@ fn sample() -> Token {
             started: 1_700_000_000_000_000,
         },
         expires_at: None,
+        client: None,
     }
 }
 
@@ -69,12 +76,27 @@ fn opened(text: &str) -> Vec<u8> {
 #[test]
 fn the_layout_is_as_documented() {
     let bytes = opened(&sample().encode(&key(), 9));
-    assert_eq!(bytes.len(), 3 + 4 + 8 + 16 + 16);
-    assert_eq!(bytes[..3], [1, 9, USER | TENANT]);
-    assert_eq!(bytes[3..7], 4711i32.to_be_bytes());
-    assert_eq!(bytes[7..15], 1_700_000_000_000_000i64.to_be_bytes());
-    assert_eq!(bytes[15..31], 1u128.to_be_bytes());
-    assert_eq!(bytes[31..], 2u128.to_be_bytes());
+    assert_eq!(bytes.len(), 4 + 4 + 8 + 16 + 16);
+    assert_eq!(bytes[..2], [2, 9]);
+    assert_eq!(bytes[2..4], (USER | TENANT).to_be_bytes());
+    assert_eq!(bytes[4..8], 4711i32.to_be_bytes());
+    assert_eq!(bytes[8..16], 1_700_000_000_000_000i64.to_be_bytes());
+    assert_eq!(bytes[16..32], 1u128.to_be_bytes());
+    assert_eq!(bytes[32..], 2u128.to_be_bytes());
+}
+
+#[test]
+fn an_address_has_as_many_bytes_as_it_needs() {
+    for (client, bytes) in [
+        (None, 0),
+        (Some(IpAddr::from([192, 0, 2, 1])), 4),
+        (Some(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])), 16),
+    ] {
+        let token = Token { client, ..sample() };
+        let text = token.encode(&key(), 0);
+        assert_eq!(opened(&text).len(), 48 + bytes);
+        assert_eq!(Token::decode(&text, &key(), 0), Ok(token));
+    }
 }
 
 #[test]
@@ -86,6 +108,7 @@ fn the_longest_token_fits() {
         project: id,
         proof: id.map(Proof::Ticket),
         expires_at: Some(i64::MIN),
+        client: Some(IpAddr::from([u16::MAX; 8])),
         ..sample()
     };
     let text = token.encode(&key(), 255);
@@ -134,16 +157,29 @@ fn even_a_good_mac_does_not_pass_another_layout() {
         change(&mut bytes);
         sealed(&bytes)
     };
+    let flagged = |change: &dyn Fn(u16) -> u16| {
+        changed(&|bytes| {
+            let flags = change(u16::from_be_bytes([bytes[2], bytes[3]]));
+            bytes[2..4].copy_from_slice(&flags.to_be_bytes());
+        })
+    };
     for text in [
         sealed(&[]),
         sealed(&[VERSION]),
         changed(&|bytes| bytes[0] = 0),
-        changed(&|bytes| bytes[0] = 2),
-        changed(&|bytes| bytes[2] |= 1 << 6),
-        changed(&|bytes| bytes[2] |= 1 << 7),
-        changed(&|bytes| bytes[2] |= PROJECT),
-        changed(&|bytes| bytes[2] |= EXPIRES),
-        changed(&|bytes| bytes[2] &= !TENANT),
+        changed(&|bytes| bytes[0] = 1),
+        changed(&|bytes| bytes[0] = 3),
+        flagged(&|flags| flags | PROVEN),
+        flagged(&|flags| flags | BY_TICKET),
+        flagged(&|flags| flags | BY_PROVIDER),
+        flagged(&|flags| flags | PROOF),
+        flagged(&|flags| flags | PROJECT),
+        flagged(&|flags| flags | EXPIRES),
+        flagged(&|flags| flags | CLIENT),
+        flagged(&|flags| flags | CLIENT_V6),
+        flagged(&|flags| flags & !TENANT),
+        flagged(&|flags| flags | 1 << 11),
+        flagged(&|flags| flags | 1 << 15),
         changed(&|bytes| bytes.push(0)),
         changed(&|bytes| bytes.truncate(bytes.len() - 1)),
         changed(&|bytes| bytes.truncate(15)),
@@ -172,6 +208,11 @@ fn every_single_bit_counts() {
         Token {
             tenant: None,
             proof: Some(Proof::ApiKey(Uuid::from_u128(4))),
+            ..sample()
+        },
+        Token {
+            proof: Some(Proof::Provider(Uuid::from_u128(5))),
+            client: Some(IpAddr::from([192, 0, 2, 1])),
             ..sample()
         },
     ] {
@@ -248,10 +289,11 @@ proptest! {
     /// Whatever is taken under a good MAC has one spelling.
     #[test]
     fn signed_bytes_are_refused_or_canonical(
-        mut bytes in proptest::collection::vec(any::<u8>(), 0..80), flags in 0u8..64
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..80), flags in 0..=KNOWN
     ) {
-        if let [version, key_id, third, ..] = bytes.as_mut_slice() {
-            (*version, *key_id, *third) = (VERSION, 0, flags);
+        if let [version, key_id, high, low, ..] = bytes.as_mut_slice() {
+            (*version, *key_id) = (VERSION, 0);
+            [*high, *low] = flags.to_be_bytes();
         }
         let text = sealed(&bytes);
         if let Ok(token) = Token::decode(&text, &key(), 0) {

@@ -3,6 +3,7 @@
 use super::super::facts::{Column, TableFacts};
 use super::super::quote::quote_ident;
 use super::super::{KeyType, Options, Refusal};
+use crate::permission::Permission;
 
 /// Refuses what cannot be isolated whatever the options.
 ///
@@ -76,6 +77,7 @@ pub(super) fn key_type(facts: &TableFacts, column: &Column) -> Result<KeyType, R
 pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Refusal> {
     let table = facts.relation.to_string();
     contradictions(options)?;
+    permissions(options)?;
     check_kind(facts)?;
     if let Some(top) = facts.ancestors.last() {
         let root = facts.ancestors.iter().find(|a| a.registered).unwrap_or(top);
@@ -180,6 +182,24 @@ pub(super) fn contradictions(options: &Options) -> Result<(), Refusal> {
             "shared and owner_column contradict each other",
             "A row that its owner alone may see cannot be read by all below.",
         );
+    }
+    Ok(())
+}
+
+fn permissions(options: &Options) -> Result<(), Refusal> {
+    for (option, text) in [
+        ("read_permission", &options.read_permission),
+        ("write_permission", &options.write_permission),
+    ] {
+        let message = match Permission::parse(text) {
+            Ok(permission) if permission.is_for_rows() => continue,
+            Ok(_) => format!("{option} {text} is not for rows"),
+            Err(fault) => format!("{option}: {fault}"),
+        };
+        return Err(Refusal::Contradiction {
+            message,
+            hint: "Use a permission of the application's own, such as invoices:read.".to_owned(),
+        });
     }
     Ok(())
 }

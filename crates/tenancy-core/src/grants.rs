@@ -1,0 +1,151 @@
+//! What a principal's assignments add up to: which scopes a permission is held in.
+
+use crate::permission::Permission;
+use crate::tree::Level;
+use uuid::Uuid;
+
+/// One assignment in force: a role's permissions in a scope and everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The scope's level; a user's own scope is none.
+    pub level: Level,
+    /// The ids from the platform down to the scope.
+    pub path: Vec<Uuid>,
+    /// What is held there.
+    pub permissions: Vec<Permission>,
+}
+
+impl Grant {
+    /// The scope.
+    #[must_use]
+    pub fn scope(&self) -> Uuid {
+        self.path.last().copied().unwrap_or_default()
+    }
+
+    /// The tenant that the scope is, or is in.
+    #[must_use]
+    pub fn tenant(&self) -> Option<Uuid> {
+        match self.level {
+            Level::Tenant => Some(self.scope()),
+            Level::Project => self.path.iter().rev().nth(1).copied(),
+            Level::Platform | Level::Partner | Level::User => None,
+        }
+    }
+
+    fn covers(&self, wanted: &Permission) -> bool {
+        self.permissions.iter().any(|held| held.covers(wanted))
+    }
+}
+
+/// A principal's grants, and whether those at the platform reach tenants' rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    grants: Vec<Grant>,
+    elevated: bool,
+}
+
+/// Where a permission is held, as scopes of each level.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Everywhere.
+    pub everything: bool,
+    /// In all tenants of these partners.
+    pub partners: Vec<Uuid>,
+    /// In these tenants, as a whole.
+    pub tenants: Vec<Uuid>,
+    /// In these projects, each with its tenant, whether or not that is held as a whole.
+    pub projects: Vec<(Uuid, Uuid)>,
+}
+
+impl Grants {
+    /// These grants. What is held at the platform counts for an application's rows only while
+    /// elevated, and for managing tenancy always.
+    #[must_use]
+    pub fn new(grants: Vec<Grant>, elevated: bool) -> Self {
+        Self { grants, elevated }
+    }
+
+    /// The grants themselves.
+    #[must_use]
+    pub fn all(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    /// Whether grants at the platform reach tenants' rows.
+    #[must_use]
+    pub fn elevated(&self) -> bool {
+        self.elevated
+    }
+
+    fn counting<'a>(&'a self, wanted: &'a Permission) -> impl Iterator<Item = &'a Grant> {
+        self.grants.iter().filter(move |grant| {
+            grant.covers(wanted)
+                && (grant.level != Level::Platform || self.elevated || wanted.is_management())
+        })
+    }
+
+    /// Whether a permission is held in the scope with this path.
+    #[must_use]
+    pub fn hold(&self, wanted: &Permission, path: &[Uuid]) -> bool {
+        self.counting(wanted)
+            .any(|grant| path.contains(&grant.scope()))
+    }
+
+    /// Whether it could hand out a permission in the scope with this path: as [`Grants::hold`],
+    /// elevated or not, since handing out is no reading.
+    #[must_use]
+    pub fn could_grant(&self, wanted: &Permission, path: &[Uuid]) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| grant.covers(wanted) && path.contains(&grant.scope()))
+    }
+
+    /// Whether anything at all is held in the scope with this path.
+    #[must_use]
+    pub fn see(&self, path: &[Uuid]) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| path.contains(&grant.scope()))
+    }
+
+    /// Where a permission is held.
+    #[must_use]
+    pub fn reach(&self, wanted: &Permission) -> Reach {
+        let mut reach = Reach::default();
+        for grant in self.counting(wanted) {
+            match grant.level {
+                Level::Platform => reach.everything = true,
+                Level::Partner => reach.partners.push(grant.scope()),
+                Level::Tenant => reach.tenants.push(grant.scope()),
+                Level::Project => {
+                    if let Some(tenant) = grant.tenant() {
+                        reach.projects.push((grant.scope(), tenant));
+                    }
+                }
+                Level::User => {}
+            }
+        }
+        reach
+    }
+
+    /// The topmost scopes in which a permission is held.
+    #[must_use]
+    pub fn roots(&self, wanted: &Permission) -> Vec<Uuid> {
+        let held: std::collections::HashSet<Uuid> =
+            self.counting(wanted).map(Grant::scope).collect();
+        let mut roots: Vec<Uuid> = self
+            .counting(wanted)
+            .filter(|grant| {
+                let above = grant.path.split_last().map_or(&[][..], |(_, above)| above);
+                !above.iter().any(|scope| held.contains(scope))
+            })
+            .map(Grant::scope)
+            .collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use proptest::prelude::*;
+
+const PERMISSIONS: [&str; 8] = [
+    "data:read",
+    "data:write",
+    "data:*",
+    "*:*",
+    "*:read",
+    "users:view",
+    "users:*",
+    "notes:read",
+];
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+/// A small tree: platform 1; partners 2, 3; tenants 10.. of partners; projects 100.. of tenants.
+fn scopes() -> Vec<(Level, Vec<Uuid>)> {
+    let mut all = vec![(Level::Platform, vec![id(1)])];
+    for partner in [2, 3] {
+        all.push((Level::Partner, vec![id(1), id(partner)]));
+        for n in 0..3 {
+            let tenant = partner * 10 + n;
+            all.push((Level::Tenant, vec![id(1), id(partner), id(tenant)]));
+            for m in 0..2 {
+                let project = tenant * 10 + m;
+                let path = vec![id(1), id(partner), id(tenant), id(project)];
+                all.push((Level::Project, path));
+            }
+        }
+    }
+    all
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    let texts = prop::collection::vec(prop::sample::select(&PERMISSIONS[..]), 0..3);
+    (prop::sample::select(scopes()), texts).prop_map(|((level, path), texts)| Grant {
+        level,
+        path,
+        permissions: texts
+            .into_iter()
+            .map(|text| Permission::parse(text).unwrap())
+            .collect(),
+    })
+}
+
+/// What the answer should be, said as simply as it can be.
+fn naive(grants: &[Grant], elevated: bool, wanted: &str, path: &[Uuid]) -> bool {
+    let (resource, action) = wanted.split_once(':').unwrap();
+    grants.iter().any(|grant| {
+        let covers = grant.permissions.iter().any(|held| {
+            (held.resource() == "*" || held.resource() == resource)
+                && (held.action() == "*" || held.action() == action)
+        });
+        let counts = grant.path.len() > 1 || elevated || resource == "users";
+        covers && counts && path.contains(&grant.scope())
+    })
+}
+
+proptest! {
+    #[test]
+    fn holding_is_what_the_naive_reference_says(
+        grants in prop::collection::vec(grant(), 0..6),
+        elevated: bool,
+        wanted in prop::sample::select(&PERMISSIONS[..]),
+        (_, path) in prop::sample::select(scopes()),
+    ) {
+        let expected = naive(&grants, elevated, wanted, &path);
+        let permission = Permission::parse(wanted).unwrap();
+        prop_assert_eq!(Grants::new(grants, elevated).hold(&permission, &path), expected);
+    }
+
+    #[test]
+    fn reach_and_roots_name_the_scopes_in_which_it_is_held(
+        grants in prop::collection::vec(grant(), 0..6),
+        elevated: bool,
+        wanted in prop::sample::select(&PERMISSIONS[..]),
+    ) {
+        let permission = Permission::parse(wanted).unwrap();
+        let all = Grants::new(grants, elevated);
+        let (reach, roots) = (all.reach(&permission), all.roots(&permission));
+        for (level, path) in scopes() {
+            let held = all.hold(&permission, &path);
+            let scope = *path.last().unwrap();
+            let above = |ids: &[Uuid]| path.iter().any(|id| ids.contains(id));
+            let reached = reach.everything || above(&reach.partners) || above(&reach.tenants)
+                || reach.projects.iter().any(|(project, _)| *project == scope);
+            prop_assert_eq!(reached, held, "{:?} {:?}", level, path);
+            prop_assert_eq!(above(&roots), held);
+        }
+        for root in &roots {
+            let path = &scopes().into_iter().find(|(_, path)| path.last() == Some(root)).unwrap().1;
+            prop_assert!(!path[..path.len() - 1].iter().any(|above| roots.contains(above)));
+        }
+        for (project, tenant) in &reach.projects {
+            prop_assert!(scopes().iter().any(|(_, path)| path.ends_with(&[*tenant, *project])));
+        }
+    }
+}
+
+#[test]
+fn the_platform_reaches_rows_only_while_elevated() {
+    let grant = |text: &str| Grant {
+        level: Level::Platform,
+        path: vec![id(1)],
+        permissions: vec![Permission::parse(text).unwrap()],
+    };
+    let read = Permission::parse("data:read").unwrap();
+    let manage = Permission::parse("tenants:manage").unwrap();
+    let tenant = [id(1), id(2), id(20)];
+    let calm = Grants::new(vec![grant("*:*")], false);
+    assert!(!calm.hold(&read, &tenant) && calm.hold(&manage, &tenant));
+    assert!(calm.could_grant(&read, &tenant) && calm.see(&tenant));
+    assert!(!calm.reach(&read).everything);
+    let elevated = Grants::new(vec![grant("*:*")], true);
+    assert!(elevated.hold(&read, &tenant) && elevated.reach(&read).everything);
+}

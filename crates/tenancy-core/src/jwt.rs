@@ -1,0 +1,247 @@
+//! JSON Web Tokens: what an identity provider says about a user, under its signature.
+//!
+//! A provider's keys decide the algorithm; a token's header only says which key, and that it agrees.
+//! Nothing that a header brings along (`jwk`, `jku`, `x5u`, `x5c`) is a key. What is not understood
+//! is refused: a critical extension, another type of token, a JSON key that stands twice.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `keys` | RFC 7517 key sets and shared secrets: what may verify, and as what |
+//! | `claims` | which claims name the user, its tenant, its groups |
+//! | `json` | JSON with one reading only |
+
+mod claims;
+mod json;
+mod keys;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+pub use claims::{BadClaimName, ClaimName, Mapping};
+pub use keys::{KeyFault, KeySet};
+
+/// The longest token. Those of large directories, with all their groups, have a few kilobytes.
+pub const MOST_BYTES: usize = 16 * 1024;
+
+/// The largest leeway, in seconds: clocks differ by seconds.
+pub const MOST_LEEWAY: i64 = 600;
+
+/// The types that a header may give: of access tokens and of plain ones. A token that says that it
+/// is something else (a logout, a security event, a proof of possession) says nothing of who asks.
+const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
+
+/// What is kept of a token's id: SHA-256.
+#[must_use]
+pub fn fingerprint(id: &str) -> [u8; 32] {
+    Sha256::digest(id).into()
+}
+
+/// A token that does not hold. It does not say why: whoever forges learns nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a valid token")]
+pub struct Refused;
+
+/// Who issues tokens, for whom, and how they are read.
+#[derive(Debug)]
+pub struct Provider {
+    /// What `iss` must be.
+    pub issuer: String,
+    /// One of these must be in `aud`.
+    pub audiences: Vec<String>,
+    /// How far its clock may be from ours, in seconds.
+    pub leeway: i64,
+    /// What verifies its tokens.
+    pub keys: KeySet,
+    /// What its claims mean.
+    pub mapping: Mapping,
+}
+
+/// What a token says, once it is known to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The provider's name for the user.
+    pub user: String,
+    /// Its name for the tenant, where the mapping asks for one.
+    pub tenant: Option<String>,
+    /// The user's groups, sorted, each once.
+    pub groups: Vec<String>,
+    /// What people call the user.
+    pub name: Option<String>,
+    /// When the token ends, leeway included, in seconds of the Unix epoch.
+    pub expires_at: i64,
+    /// When it was issued, in seconds of the Unix epoch, if it says so.
+    pub issued_at: Option<i64>,
+    /// The token's own id.
+    pub id: Option<String>,
+}
+
+/// Whether a text has the shape of a token: three parts of base64url.
+pub fn has_shape(text: &str) -> bool {
+    text.len() <= MOST_BYTES && text.split('.').count() == 3 && text.split('.').all(is_base64url)
+}
+
+fn is_base64url(part: &str) -> bool {
+    !part.is_empty()
+        && part
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// A token that was read and not believed.
+pub struct Unverified<'a> {
+    signed: &'a str,
+    signature: &'a str,
+    header: Map<String, Value>,
+    claims: Value,
+}
+
+impl<'a> Unverified<'a> {
+    /// Reads a token. Each has one spelling: no padding, no loose bits, no key twice.
+    pub fn parse(text: &'a str) -> Result<Self, Refused> {
+        if !has_shape(text) {
+            return Err(Refused);
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(Refused)?;
+        let (header, claims) = signed.split_once('.').ok_or(Refused)?;
+        decode(signature)?;
+        let Value::Object(header) = json::parse(&decode(header)?).ok_or(Refused)? else {
+            return Err(Refused);
+        };
+        let claims = json::parse(&decode(claims)?).ok_or(Refused)?;
+        if !claims.is_object() {
+            return Err(Refused);
+        }
+        Ok(Self {
+            signed,
+            signature,
+            header,
+            claims,
+        })
+    }
+
+    /// Who says to have issued it, to find the provider by.
+    pub fn issuer(&self) -> Option<&str> {
+        self.claims.get("iss")?.as_str()
+    }
+
+    /// What it says, if it was issued by this provider and holds at `now`, in seconds of the Unix epoch.
+    pub fn verify(&self, provider: &Provider, now: i64) -> Result<Claims, Refused> {
+        self.check_header()?;
+        let algorithm = text(&self.header, "alg").ok_or(Refused)?;
+        let kid = match self.header.get("kid") {
+            None => None,
+            Some(kid) => Some(kid.as_str().ok_or(Refused)?),
+        };
+        if !provider
+            .keys
+            .verify(algorithm, kid, self.signed, self.signature)
+        {
+            return Err(Refused);
+        }
+        if self.issuer() != Some(&provider.issuer) || !self.is_for(&provider.audiences) {
+            return Err(Refused);
+        }
+        let leeway = provider.leeway.clamp(0, MOST_LEEWAY);
+        let expires_at = self.expiry(now, leeway)?;
+        let read = provider.mapping.read(&self.claims).ok_or(Refused)?;
+        let id = match self.claims.get("jti") {
+            None => None,
+            Some(Value::String(id)) if !id.is_empty() => Some(id.clone()),
+            Some(_) => return Err(Refused),
+        };
+        Ok(Claims {
+            user: read.user,
+            tenant: read.tenant,
+            groups: read.groups,
+            name: read.name,
+            expires_at,
+            issued_at: self.instant("iat", f64::floor)?,
+            id,
+        })
+    }
+
+    fn check_header(&self) -> Result<(), Refused> {
+        // Extensions that must be understood; none is.
+        if ["crit", "b64", "enc", "zip"]
+            .iter()
+            .any(|name| self.header.contains_key(*name))
+        {
+            return Err(Refused);
+        }
+        match self.header.get("typ") {
+            None => Ok(()),
+            Some(Value::String(kind))
+                if TYPES.iter().any(|known| kind.eq_ignore_ascii_case(known)) =>
+            {
+                Ok(())
+            }
+            Some(_) => Err(Refused),
+        }
+    }
+
+    fn is_for(&self, audiences: &[String]) -> bool {
+        let ours = |aud: &Value| {
+            aud.as_str()
+                .is_some_and(|aud| audiences.iter().any(|ours| ours == aud))
+        };
+        match self.claims.get("aud") {
+            Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(ours),
+            Some(one) => ours(one),
+            None => false,
+        }
+    }
+
+    /// The end of its life, if it lives now.
+    fn expiry(&self, now: i64, leeway: i64) -> Result<i64, Refused> {
+        let expires_at = self.instant("exp", f64::floor)?.ok_or(Refused)?;
+        let expires_at = expires_at.saturating_add(leeway);
+        if now >= expires_at {
+            return Err(Refused);
+        }
+        for begins in ["nbf", "iat"] {
+            if let Some(at) = self.instant(begins, f64::ceil)?
+                && at > now.saturating_add(leeway)
+            {
+                return Err(Refused);
+            }
+        }
+        Ok(expires_at)
+    }
+
+    /// A claim of time. Fractions are rounded to the side where the token holds for less.
+    fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<i64>, Refused> {
+        /// Seconds that microseconds in 64 bits can hold.
+        const FARTHEST: f64 = 9.0e12;
+        match self.claims.get(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => {
+                let seconds = number.as_f64().map(round).ok_or(Refused)?;
+                if !(0.0..=FARTHEST).contains(&seconds) {
+                    return Err(Refused);
+                }
+                Ok(Some(seconds as i64))
+            }
+            Some(_) => Err(Refused),
+        }
+    }
+}
+
+impl fmt::Debug for Unverified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified").finish_non_exhaustive()
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+fn decode(part: &str) -> Result<Vec<u8>, Refused> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refused)
+}
+
+#[cfg(test)]
+mod tests;

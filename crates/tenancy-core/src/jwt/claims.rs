@@ -1,0 +1,133 @@
+//! Which claims name the user, its tenant, its groups.
+
+use crate::slug::{check_external_id, check_name};
+use serde_json::Value;
+use std::fmt;
+
+/// The most bytes of a claim's name.
+const NAME_LIMIT: usize = 255;
+
+/// What a claim is called: the exact name of one at the top (`sub`, `https://example.com/tenant`), or,
+/// when it starts with a slash, a JSON pointer (`/realm_access/roles`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimName(String);
+
+/// A text that names no claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a claim's name has 1 to 255 bytes")]
+pub struct BadClaimName;
+
+impl ClaimName {
+    /// Reads a claim's name.
+    pub fn parse(text: &str) -> Result<Self, BadClaimName> {
+        if text.is_empty() || text.len() > NAME_LIMIT {
+            return Err(BadClaimName);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The claim, if it is there; null is as good as absent.
+    pub fn find<'a>(&self, claims: &'a Value) -> Option<&'a Value> {
+        let found = if self.0.starts_with('/') {
+            claims.pointer(&self.0)
+        } else {
+            claims.get(&self.0)
+        };
+        found.filter(|value| !value.is_null())
+    }
+
+    /// Whether it is an address that anybody can write into an account, unless it was verified.
+    fn is_email(&self) -> bool {
+        matches!(self.0.as_str(), "email" | "/email")
+    }
+}
+
+impl fmt::Display for ClaimName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a provider's claims mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The user. An `email` counts only where `email_verified` says so.
+    pub user: ClaimName,
+    /// The user's tenant, if the provider serves several.
+    pub tenant: Option<ClaimName>,
+    /// The user's groups: an array of texts, or one text.
+    pub groups: Option<ClaimName>,
+    /// What people call the user.
+    pub name: Option<ClaimName>,
+}
+
+/// What the claims say.
+pub struct Read {
+    pub user: String,
+    pub tenant: Option<String>,
+    pub groups: Vec<String>,
+    pub name: Option<String>,
+}
+
+impl Mapping {
+    /// What the claims say; `None` when they do not say who, or say it in a way that is none.
+    pub fn read(&self, claims: &Value) -> Option<Read> {
+        if self.user.is_email() && !verified(claims) {
+            return None;
+        }
+        let user = identifier(self.user.find(claims)?)?;
+        let tenant = match &self.tenant {
+            None => None,
+            Some(name) => Some(identifier(name.find(claims)?)?),
+        };
+        let groups = match self.groups.as_ref().and_then(|name| name.find(claims)) {
+            None => Vec::new(),
+            Some(found) => groups(found)?,
+        };
+        // A name is for show: one that cannot be shown is none.
+        let name = self.name.as_ref().and_then(|name| name.find(claims));
+        let name = name.and_then(Value::as_str).map(str::trim);
+        let name = name.filter(|name| check_name(name).is_ok());
+        Some(Read {
+            user,
+            tenant,
+            groups,
+            name: name.map(str::to_owned),
+        })
+    }
+}
+
+/// Some providers write the boolean as a text.
+fn verified(claims: &Value) -> bool {
+    match claims.get("email_verified") {
+        Some(Value::Bool(verified)) => *verified,
+        Some(Value::String(verified)) => verified == "true",
+        _ => false,
+    }
+}
+
+/// A text that may be an external id; also an integer, which has one spelling.
+fn identifier(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
+        _ => return None,
+    };
+    check_external_id(&text).ok().map(|()| text)
+}
+
+fn groups(value: &Value) -> Option<Vec<String>> {
+    let mut groups = match value {
+        Value::String(one) => vec![one.clone()],
+        Value::Array(all) => all
+            .iter()
+            .map(|group| group.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()?,
+        _ => return None,
+    };
+    // PostgreSQL's text has no NUL: such a group is no group that anybody could have mapped.
+    groups.retain(|group| !group.is_empty() && !group.contains('\0'));
+    groups.sort_unstable();
+    groups.dedup();
+    Some(groups)
+}

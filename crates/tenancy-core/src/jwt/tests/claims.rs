@@ -1,0 +1,142 @@
+//! What the claims are taken to say.
+
+use super::forge::*;
+use super::*;
+use serde_json::json;
+
+fn read(mapping: Mapping, changes: Value) -> Result<Claims, Refused> {
+    let provider = Provider {
+        mapping,
+        ..all_kinds()
+    };
+    verify(&Signer::ed(1).token("ed", &claims_with(changes)), &provider)
+}
+
+fn mapping() -> Mapping {
+    all_kinds().mapping
+}
+
+#[test]
+fn a_claim_is_found_by_its_whole_name_or_by_a_pointer() {
+    let tree = json!({
+        "a": 1, "a.b": 2, "a/b": 3, "https://x.example/tenant": 4,
+        "realm_access": {"roles": ["r"], "a/b": 5}, "": 6, "null": null
+    });
+    for (text, found) in [
+        ("a", Some(json!(1))),
+        ("a.b", Some(json!(2))),
+        ("a/b", Some(json!(3))),
+        ("https://x.example/tenant", Some(json!(4))),
+        ("/realm_access/roles", Some(json!(["r"]))),
+        ("/realm_access/roles/0", Some(json!("r"))),
+        ("/realm_access/a~1b", Some(json!(5))),
+        ("realm_access/roles", None),
+        ("realm_access.roles", None),
+        ("/a/b", None),
+        ("A", None),
+        ("null", None),
+        ("/null", None),
+    ] {
+        assert_eq!(name(text).find(&tree), found.as_ref(), "{text}");
+    }
+    for text in ["", &"x".repeat(256)] {
+        assert_eq!(ClaimName::parse(text), Err(BadClaimName));
+    }
+}
+
+#[test]
+fn the_user_is_a_text_that_can_be_stored() {
+    for odd in [
+        json!(null),
+        json!(""),
+        json!(" x"),
+        json!("a\u{0}b"),
+        json!("a\nb"),
+        json!("x".repeat(256)),
+        json!(["x"]),
+        json!({"x": 1}),
+        json!(true),
+        json!(1.5),
+    ] {
+        assert_eq!(read(mapping(), json!({"sub": odd})), Err(Refused), "{odd}");
+    }
+    let user = |sub: Value| read(mapping(), json!({"sub": sub})).unwrap().user;
+    assert_eq!(user(json!("Ümläut|7")), "Ümläut|7");
+    assert_eq!(user(json!(4711)), "4711");
+}
+
+#[test]
+fn an_email_counts_when_it_was_verified() {
+    let by_email = || Mapping {
+        user: name("email"),
+        ..mapping()
+    };
+    for (verified, holds) in [
+        (json!(true), true),
+        (json!("true"), true),
+        (json!(false), false),
+        (json!("false"), false),
+        (json!(1), false),
+        (json!(null), false),
+    ] {
+        let changes = json!({"email": "a@example.com", "email_verified": verified});
+        assert_eq!(read(by_email(), changes).is_ok(), holds, "{verified}");
+    }
+}
+
+#[test]
+fn a_tenant_is_asked_for_when_it_is_mapped() {
+    let with_tenant = || Mapping {
+        tenant: Some(name("https://x.example/tenant")),
+        ..mapping()
+    };
+    assert_eq!(read(with_tenant(), json!({})), Err(Refused));
+    let tenant = |value: Value| {
+        read(with_tenant(), json!({"https://x.example/tenant": value})).map(|read| read.tenant)
+    };
+    assert_eq!(tenant(json!("acme")), Ok(Some("acme".into())));
+    assert_eq!(tenant(json!(42)), Ok(Some("42".into())));
+    for odd in [json!(["acme"]), json!(""), json!({"id": "acme"})] {
+        assert_eq!(tenant(odd), Err(Refused));
+    }
+}
+
+#[test]
+fn groups_are_texts() {
+    let groups = |value: Value| read(mapping(), json!({"groups": value})).map(|read| read.groups);
+    assert_eq!(groups(json!(null)), Ok(vec![]));
+    assert_eq!(groups(json!([])), Ok(vec![]));
+    assert_eq!(groups(json!("a b")), Ok(vec!["a b".into()]));
+    assert_eq!(
+        groups(json!(["b", "a", "b", "", "x\u{0}"])),
+        Ok(vec!["a".into(), "b".into()])
+    );
+    for odd in [json!(7), json!([7]), json!([["a"]]), json!({"a": true})] {
+        assert_eq!(groups(odd), Err(Refused));
+    }
+    let nested = Mapping {
+        groups: Some(name("/realm_access/roles")),
+        ..mapping()
+    };
+    let changes = json!({"realm_access": {"roles": ["x"]}});
+    assert_eq!(read(nested, changes).unwrap().groups, ["x"]);
+    let none = Mapping {
+        groups: None,
+        ..mapping()
+    };
+    assert!(read(none, json!({})).unwrap().groups.is_empty());
+}
+
+#[test]
+fn a_name_that_cannot_be_shown_is_none() {
+    for (value, shown) in [
+        (json!("  Alice "), Some("Alice")),
+        (json!(""), None),
+        (json!("a\u{7}"), None),
+        (json!(7), None),
+        (json!("x".repeat(256)), None),
+    ] {
+        let read = read(mapping(), json!({"name": value})).unwrap();
+        assert_eq!(read.name.as_deref(), shown);
+    }
+}

@@ -1,0 +1,159 @@
+//! What a token must be to be believed, and every way of being less.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod attacks;
+mod claims;
+mod forge;
+mod keys;
+
+use super::*;
+use forge::*;
+use serde_json::json;
+
+#[test]
+fn a_token_of_each_kind_holds() {
+    let provider = all_kinds();
+    for (signer, kid) in [
+        (Signer::rsa(), "rsa"),
+        (Signer::ec(), "ec"),
+        (Signer::ed(1), "ed"),
+    ] {
+        let read = verify(&signer.token(kid, &claims()), &provider).unwrap();
+        assert_eq!(
+            read,
+            Claims {
+                user: "auth0|4711".into(),
+                tenant: None,
+                groups: vec!["admins".into(), "staff".into()],
+                name: Some("Alice".into()),
+                expires_at: NOW + 330,
+                issued_at: Some(NOW - 10),
+                id: None,
+            }
+        );
+    }
+    let provider = forge::provider(KeySet::from_secret(SECRET).unwrap());
+    let header = json!({"alg": "HS256"});
+    let token = Signer::hs(SECRET).sign(&header, &claims());
+    assert!(verify(&token, &provider).is_ok());
+}
+
+#[test]
+fn a_known_answer_from_elsewhere_holds() {
+    // RFC 8037, appendix A.4: its payload is no set of claims, so only the signature is asked for.
+    let keys = set(&[json!({
+        "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+    })]);
+    let signed = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+    let signature =
+        "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+    assert!(keys.verify("EdDSA", None, signed, signature));
+    assert!(!keys.verify("EdDSA", None, &signed[..signed.len() - 1], signature));
+}
+
+#[test]
+fn time_counts_with_the_leeway_and_no_more() {
+    let provider = all_kinds();
+    let at = |changes: Value, now: i64| {
+        let token = Signer::ed(1).token("ed", &claims_with(changes));
+        verify_at(&token, &provider, now).is_ok()
+    };
+    assert!(at(json!({}), NOW + 329));
+    assert!(!at(json!({}), NOW + 330));
+    assert!(!at(json!({}), i64::MAX));
+    for begins in ["nbf", "iat"] {
+        assert!(at(json!({begins: NOW + 30}), NOW));
+        assert!(!at(json!({begins: NOW + 31}), NOW));
+        assert!(at(json!({begins: null}), NOW));
+        assert!(!at(json!({begins: "yesterday"}), NOW));
+        assert!(!at(json!({begins: (NOW as f64) + 30.5}), NOW));
+    }
+    for never in [
+        json!(null),
+        json!("1800000300"),
+        json!(true),
+        json!([NOW + 300]),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+    ] {
+        assert!(!at(json!({"exp": never}), NOW), "{never}");
+    }
+    assert!(at(json!({"exp": NOW as f64 + 0.5}), NOW + 29));
+    assert!(!at(json!({"exp": NOW as f64 + 0.5}), NOW + 30));
+}
+
+#[test]
+fn a_leeway_is_not_a_way_to_keep_tokens() {
+    let provider = Provider {
+        leeway: i64::MAX,
+        ..all_kinds()
+    };
+    let token = Signer::ed(1).token("ed", &claims());
+    assert!(verify_at(&token, &provider, NOW + 300 + MOST_LEEWAY).is_err());
+}
+
+#[test]
+fn issuer_and_audience_are_exact() {
+    let provider = all_kinds();
+    let good = |changes: Value| {
+        verify(&Signer::ed(1).token("ed", &claims_with(changes)), &provider).is_ok()
+    };
+    for issuer in [
+        json!(null),
+        json!("https://login.example.com"),
+        json!("https://LOGIN.example.com/"),
+        json!("https://login.example.com/\u{0}"),
+        json!([ISSUER]),
+        json!(7),
+    ] {
+        assert!(!good(json!({ "iss": issuer })), "{issuer}");
+    }
+    for audience in [json!("api"), json!("web"), json!(["x", "web"])] {
+        assert!(good(json!({ "aud": audience })), "{audience}");
+    }
+    for audience in [
+        json!(null),
+        json!(""),
+        json!("API"),
+        json!("api "),
+        json!([]),
+        json!(["x"]),
+        json!([["api"]]),
+        json!(["api", 7]),
+        json!({"api": true}),
+    ] {
+        assert!(!good(json!({ "aud": audience })), "{audience}");
+    }
+}
+
+#[test]
+fn a_provider_without_audiences_takes_nobody() {
+    let provider = Provider {
+        audiences: Vec::new(),
+        ..all_kinds()
+    };
+    let token = Signer::ed(1).token("ed", &claims());
+    assert!(verify(&token, &provider).is_err());
+}
+
+#[test]
+fn a_tokens_id_is_a_text_if_it_is_there() {
+    let provider = all_kinds();
+    let id = |id: Value| {
+        let token = Signer::ed(1).token("ed", &claims_with(json!({ "jti": id })));
+        verify(&token, &provider).map(|claims| claims.id)
+    };
+    assert_eq!(id(json!("a")), Ok(Some("a".into())));
+    for odd in [json!(7), json!(""), json!(["a"])] {
+        assert_eq!(id(odd), Err(Refused));
+    }
+}
+
+#[test]
+fn nothing_prints_a_token() {
+    let token = Signer::ed(1).token("ed", &claims());
+    let shown = format!("{:?} {}", Unverified::parse(&token).unwrap(), Refused);
+    assert_eq!(shown, "Unverified { .. } not a valid token");
+}

@@ -1,0 +1,140 @@
+//! The roles that come with tenancy.
+
+use crate::tree::Level;
+use uuid::Uuid;
+
+/// A role that comes with tenancy and that nobody changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may do, as `resource:action`.
+    pub permissions: &'static [&'static str],
+    /// What it is for.
+    pub description: &'static str,
+}
+
+/// All of them, the mightiest first. Their ids are fixed: the first has number 1.
+pub const BUILT_IN: [BuiltIn; 7] = [
+    BuiltIn {
+        name: "super_admin",
+        permissions: &["*:*"],
+        description: "everything; assigned at the platform, tenants' rows only while elevated",
+    },
+    BuiltIn {
+        name: "partner_admin",
+        permissions: &[
+            "data:read",
+            "data:write",
+            "partners:view",
+            "tenants:*",
+            "projects:*",
+            "users:*",
+            "roles:*",
+            "keys:*",
+            "identity:*",
+            "billing:*",
+            "budgets:*",
+            "accounting:*",
+            "audit:*",
+        ],
+        description: "runs a partner: its tenants, their users, roles, keys and billing",
+    },
+    BuiltIn {
+        name: "partner_user",
+        permissions: &[
+            "data:read",
+            "tenants:view",
+            "projects:view",
+            "users:view",
+            "accounting:view_tenant",
+            "audit:write",
+        ],
+        description: "reads the clients it is assigned to; no billing, changes nothing",
+    },
+    BuiltIn {
+        name: "tenant_admin",
+        permissions: &[
+            "data:read",
+            "data:write",
+            "tenants:view",
+            "tenants:update",
+            "projects:*",
+            "users:*",
+            "roles:*",
+            "keys:*",
+            "billing:*",
+            "budgets:*",
+            "accounting:view_own",
+            "accounting:view_tenant",
+            "audit:*",
+        ],
+        description: "runs a tenant: its projects, users, roles, keys and billing",
+    },
+    BuiltIn {
+        name: "manager",
+        permissions: &[
+            "data:read",
+            "data:write",
+            "tenants:view",
+            "projects:*",
+            "users:view",
+            "roles:view",
+            "keys:view",
+            "accounting:view_own",
+            "accounting:view_tenant",
+            "audit:view",
+            "audit:write",
+        ],
+        description: "works in a tenant and runs its projects; sees users, use and the audit log",
+    },
+    BuiltIn {
+        name: "member",
+        permissions: &[
+            "data:read",
+            "data:write",
+            "tenants:view",
+            "projects:view",
+            "accounting:view_own",
+            "audit:write",
+        ],
+        description: "works in a tenant or a project",
+    },
+    BuiltIn {
+        name: "service",
+        permissions: &[
+            "data:read",
+            "data:write",
+            "accounting:view_own",
+            "audit:write",
+        ],
+        description: "a program that works in a tenant or a project",
+    },
+];
+
+/// The id of the built-in role with this place in [`BUILT_IN`].
+#[must_use]
+pub fn built_in_id(place: usize) -> Uuid {
+    // Beside the platform's own id, in a range that no clock gives.
+    const FIRST: u128 = 0x0000_0000_0000_7000_8000_0000_0000_0101;
+    Uuid::from_u128(FIRST + place as u128)
+}
+
+/// The role that a new user has if nobody says otherwise.
+#[must_use]
+pub fn default_for(parent: Level, service: bool) -> Option<&'static str> {
+    match (parent, service) {
+        (Level::Tenant, false) => Some("member"),
+        (Level::Tenant, true) => Some("service"),
+        _ => None,
+    }
+}
+
+/// Whether a role may be assigned at a scope of this level.
+#[must_use]
+pub fn assignable_at(level: Level) -> bool {
+    level != Level::User
+}
+
+#[cfg(test)]
+mod tests;

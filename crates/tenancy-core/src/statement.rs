@@ -1,0 +1,193 @@
+//! A statement as it may be kept on record: without the values in it.
+
+/// The most characters that are kept.
+const LONGEST: usize = 2000;
+
+/// The text of a statement with every literal replaced by `?`, comments removed and white space made
+/// single. Identifiers and parameters stay. Whatever cannot be read to its end is cut off: rather too
+/// little on record than somebody's data. `standard_strings` is the server's setting
+/// `standard_conforming_strings`.
+#[must_use]
+pub fn without_literals(text: &str, standard_strings: bool) -> String {
+    let mut reader = Reader {
+        rest: text,
+        standard_strings,
+        out: String::new(),
+    };
+    while reader.step().is_some() {}
+    let mut out = reader.out;
+    if let Some((cut, _)) = out.char_indices().nth(LONGEST) {
+        out.truncate(cut);
+        out.push('…');
+    }
+    out
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    standard_strings: bool,
+    out: String,
+}
+
+impl Reader<'_> {
+    /// Reads one thing. `None` at the end, or where the rest cannot be read.
+    fn step(&mut self) -> Option<()> {
+        let first = self.rest.chars().next()?;
+        match first {
+            c if c.is_whitespace() => {
+                self.rest = self.rest.trim_start();
+                self.space();
+            }
+            '-' if self.rest.starts_with("--") => {
+                let end = self.rest.find(['\n', '\r'])?;
+                self.skip(end)?;
+                self.space();
+            }
+            '/' if self.rest.starts_with("/*") => {
+                self.comment()?;
+                self.space();
+            }
+            '\'' => self.string(!self.standard_strings)?,
+            '"' => {
+                let length = 1 + closing(self.rest.get(1..)?, '"', false)?;
+                self.keep(length)?;
+            }
+            '$' => self.dollar()?,
+            c if c.is_ascii_digit() => self.number()?,
+            '.' if self.rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit()) => self.number()?,
+            c if is_word(c) => self.word()?,
+            c => self.keep(c.len_utf8())?,
+        }
+        Some(())
+    }
+
+    fn skip(&mut self, length: usize) -> Option<()> {
+        self.rest = self.rest.get(length..)?;
+        Some(())
+    }
+
+    fn keep(&mut self, length: usize) -> Option<()> {
+        self.out.push_str(self.rest.get(..length)?);
+        self.skip(length)
+    }
+
+    fn space(&mut self) {
+        if !self.out.is_empty() && !self.out.ends_with(' ') {
+            self.out.push(' ');
+        }
+    }
+
+    /// Comments nest.
+    fn comment(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            if self.rest.starts_with("/*") {
+                depth += 1;
+                self.skip(2)?;
+            } else if self.rest.starts_with("*/") {
+                depth -= 1;
+                self.skip(2)?;
+                if depth == 0 {
+                    return Some(());
+                }
+            } else {
+                let next = self.rest.chars().next()?;
+                self.skip(next.len_utf8())?;
+            }
+        }
+    }
+
+    fn string(&mut self, escapes: bool) -> Option<()> {
+        let length = 1 + closing(self.rest.get(1..)?, '\'', escapes)?;
+        self.skip(length)?;
+        self.out.push('?');
+        Some(())
+    }
+
+    /// A parameter, or a string between dollars.
+    fn dollar(&mut self) -> Option<()> {
+        let after = self.rest.get(1..)?;
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 {
+            return self.keep(1 + digits);
+        }
+        let tag = after.chars().take_while(|c| is_word(*c) && *c != '$');
+        let tag = tag.map(char::len_utf8).sum::<usize>();
+        if !after.get(tag..)?.starts_with('$') {
+            return self.keep(1);
+        }
+        let delimiter = self.rest.get(..tag + 2)?;
+        let end = self.rest.get(tag + 2..)?.find(delimiter)?;
+        self.skip(2 * (tag + 2) + end)?;
+        self.out.push('?');
+        Some(())
+    }
+
+    fn number(&mut self) -> Option<()> {
+        let mut length = 0;
+        let mut before = ' ';
+        for c in self.rest.chars() {
+            let sign = (c == '+' || c == '-') && matches!(before, 'e' | 'E');
+            if !(c.is_ascii_alphanumeric() || c == '.' || c == '_' || sign) {
+                break;
+            }
+            length += c.len_utf8();
+            before = c;
+        }
+        self.skip(length)?;
+        self.out.push('?');
+        Some(())
+    }
+
+    /// A word; or the letter before a string of another kind.
+    fn word(&mut self) -> Option<()> {
+        let length = self
+            .rest
+            .chars()
+            .take_while(|c| is_word(*c) || c.is_ascii_digit() || *c == '$')
+            .map(char::len_utf8)
+            .sum::<usize>();
+        let (word, after) = (self.rest.get(..length)?, self.rest.get(length..)?);
+        if after.starts_with('\'') {
+            let escapes = match word.to_ascii_lowercase().as_str() {
+                "e" => Some(true),
+                "b" | "x" | "n" => Some(!self.standard_strings),
+                _ => None,
+            };
+            if let Some(escapes) = escapes {
+                self.skip(length)?;
+                return self.string(escapes);
+            }
+        }
+        if word.eq_ignore_ascii_case("u") && after.starts_with("&'") {
+            self.skip(length + 1)?;
+            return self.string(false);
+        }
+        self.keep(length)
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
+}
+
+/// Up to and with the quote that closes; a doubled one does not.
+fn closing(text: &str, quote: char, escapes: bool) -> Option<usize> {
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if escapes && c == '\\' {
+            chars.next()?;
+        } else if c == quote {
+            match chars.peek() {
+                Some((_, next)) if *next == quote => {
+                    chars.next();
+                }
+                _ => return Some(at + quote.len_utf8()),
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+-- Who may call what. Management functions are C functions that call `tenancy._<name>` as the extension's owner and know who
+-- called them (src/pg/managed.rs); the body asks _authorize().
+
+CREATE FUNCTION tenancy._authorize(permission text, scope uuid) RETURNS void
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_wrapper';
+REVOKE ALL ON FUNCTION tenancy._authorize(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize(text, uuid) IS
+    'internal: 42704 unless the caller of a management function may know of the scope, 42501 unless it holds the permission there';
+
+CREATE FUNCTION tenancy._authorize_permissions(permissions text[], scope uuid) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_permissions_wrapper';
+REVOKE ALL ON FUNCTION tenancy._authorize_permissions(text[], uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_permissions(text[], uuid) IS
+    'internal: 42501 unless the caller could hand out all of these in the scope, that is holds them there';
+
+CREATE FUNCTION tenancy._authorize_over("user" uuid) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_over_wrapper';
+REVOKE ALL ON FUNCTION tenancy._authorize_over(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_over(uuid) IS
+    'internal: 42501 unless the caller holds all that the user was assigned, where it was';
+
+CREATE FUNCTION tenancy.scope_ids(permission text DEFAULT NULL) RETURNS uuid[]
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'scope_ids_wrapper';
+REVOKE ALL ON FUNCTION tenancy.scope_ids(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.scope_ids(text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy.scope_ids(text) IS
+    'the topmost scopes in which the context holds the permission (NULL: anything), and with them all below; empty without a context, except for '
+    'tenancy_admin, tenancy_gateway and tenancy_auditor, who see the platform. Errors: 22023 no permission. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+
+CREATE FUNCTION tenancy.has_permission(permission text, scope tenancy.regscope DEFAULT NULL) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_permission_wrapper';
+REVOKE ALL ON FUNCTION tenancy.has_permission(text, tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.has_permission(text, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.has_permission(text, tenancy.regscope) IS
+    'whether the context holds the permission in the scope; NULL scope: the selected project or tenant, else the user itself. False for a scope that does not exist. '
+    'At the platform, permissions on an application''s rows (data:read and others of its own) count only while elevated. NULL for NULL. '
+    'Errors: 22023 no permission; 55000 no context. For tenancy_app, tenancy_gateway, tenancy_admin';
+
+CREATE FUNCTION tenancy._covers(permissions text[], wanted text) RETURNS boolean
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_covers_wrapper';
+REVOKE ALL ON FUNCTION tenancy._covers(text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._covers(text[], text) IS 'internal: whether one of these permissions covers another';
+
+CREATE FUNCTION tenancy._default_role(parent_level text, kind text) RETURNS text
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_default_role_wrapper';
+REVOKE ALL ON FUNCTION tenancy._default_role(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._default_role(text, text) IS 'internal: the role of a new user, or NULL';
+
+CREATE FUNCTION tenancy._check_role_name(name text) RETURNS boolean
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_role_name_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_role_name(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_role_name(text) IS 'internal: true, or 22023 or 42710';
+
+CREATE FUNCTION tenancy._built_in_roles() RETURNS TABLE (id uuid, name text, permissions text[], description text)
+    LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_built_in_roles_wrapper';
+REVOKE ALL ON FUNCTION tenancy._built_in_roles() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._built_in_roles() IS 'internal: the roles that come with tenancy';
+
+CREATE FUNCTION tenancy.user_id() RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'user_id_wrapper';
+COMMENT ON FUNCTION tenancy.user_id() IS 'the context''s user; NULL without a context';
+REVOKE ALL ON FUNCTION tenancy.user_id() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.user_id() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;

@@ -1,0 +1,521 @@
+-- Identity providers: whose tokens authenticate() believes, what their groups may do, and who came by them.
+
+CREATE TABLE tenancy.identity_provider_registry (
+    id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    scope_id     uuid NOT NULL,
+    issuer       text NOT NULL UNIQUE CHECK (length(issuer) BETWEEN 1 AND 2048),
+    audiences    text[] NOT NULL CHECK (cardinality(audiences) > 0),
+    keys         jsonb,
+    user_claim   text NOT NULL,
+    tenant_claim text,
+    groups_claim text,
+    name_claim   text,
+    leeway       integer NOT NULL CHECK (leeway BETWEEN 0 AND 600),
+    create_users boolean NOT NULL,
+    single_use   boolean NOT NULL,
+    enabled      boolean NOT NULL DEFAULT true,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+REVOKE ALL ON tenancy.identity_provider_registry FROM PUBLIC;
+CREATE INDEX identity_provider_registry_scope_id_idx ON tenancy.identity_provider_registry (scope_id);
+COMMENT ON TABLE tenancy.identity_provider_registry IS 'whose tokens are believed, and for which part of the tree. Only the owner reads this; see the view identity_providers';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.identity_provider_registry', '');
+
+-- Not in dumps on purpose: whoever has one could issue tokens. After a restore: set_identity_keys().
+CREATE TABLE tenancy.identity_secrets (
+    provider_id uuid PRIMARY KEY,
+    secret      bytea NOT NULL CHECK (octet_length(secret) >= 32)
+);
+REVOKE ALL ON tenancy.identity_secrets FROM PUBLIC;
+COMMENT ON TABLE tenancy.identity_secrets IS 'the secrets of providers that sign with HS256. Only the owner reads this; not part of dumps';
+
+CREATE TABLE tenancy.identity_group_registry (
+    provider_id uuid NOT NULL,
+    group_name  text NOT NULL CHECK (group_name <> ''),
+    role_id     uuid NOT NULL,
+    scope_id    uuid,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE NULLS NOT DISTINCT (provider_id, group_name, role_id, scope_id)
+);
+REVOKE ALL ON tenancy.identity_group_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy.identity_group_registry IS 'which role a provider''s group stands for, and where; scope_id NULL: in the user''s own tenant. See the view identity_groups';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.identity_group_registry', '');
+
+CREATE TABLE tenancy.identity_users (
+    user_id      uuid PRIMARY KEY,
+    provider_id  uuid NOT NULL,
+    groups_as_of bigint NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+REVOKE ALL ON tenancy.identity_users FROM PUBLIC;
+CREATE INDEX identity_users_provider_id_idx ON tenancy.identity_users (provider_id);
+COMMENT ON TABLE tenancy.identity_users IS 'the provider that each user first came by: no other one can name it';
+COMMENT ON COLUMN tenancy.identity_users.groups_as_of IS 'when the token was issued that groups were last taken from, in seconds of the Unix epoch: an older one changes nothing';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.identity_users', '');
+
+CREATE TABLE tenancy.allowed_networks (
+    scope_id uuid PRIMARY KEY,
+    networks inet[] NOT NULL CHECK (cardinality(networks) > 0)
+);
+REVOKE ALL ON tenancy.allowed_networks FROM PUBLIC;
+COMMENT ON TABLE tenancy.allowed_networks IS 'from where the users of a scope, and of those below it, may come. See the view networks';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.allowed_networks', '');
+
+-- Which changes other backends must hear of. A user that comes for the first time changes nobody's answer.
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_provider_registry FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_secrets FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_group_registry FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_changed AFTER DELETE OR TRUNCATE ON tenancy.identity_users FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.allowed_networks FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
+-- Also where session_replication_role is replica: what is applied there is as true.
+ALTER TABLE tenancy.identity_provider_registry ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.identity_secrets ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.identity_group_registry ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.identity_users ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.allowed_networks ENABLE ALWAYS TRIGGER access_changed;
+
+-- No foreign keys between tables whose rows are dumped; this does what ON DELETE CASCADE would.
+CREATE FUNCTION tenancy._forget_identity() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_ARGV[0] = 'scope' THEN
+        DELETE FROM tenancy.identity_users u WHERE u.user_id = OLD.id;
+        DELETE FROM tenancy.identity_provider_registry p WHERE p.scope_id = OLD.id;
+        DELETE FROM tenancy.identity_group_registry g WHERE g.scope_id = OLD.id;
+        DELETE FROM tenancy.allowed_networks n WHERE n.scope_id = OLD.id;
+    ELSIF TG_ARGV[0] = 'role' THEN
+        DELETE FROM tenancy.identity_group_registry g WHERE g.role_id = OLD.id;
+    ELSE
+        -- What its groups gave goes with it.
+        DELETE FROM tenancy.role_assignments a USING tenancy.identity_users u
+         WHERE u.provider_id = OLD.id AND a.user_id = u.user_id AND a.source = 'group';
+        DELETE FROM tenancy.identity_users u WHERE u.provider_id = OLD.id;
+        DELETE FROM tenancy.identity_group_registry g WHERE g.provider_id = OLD.id;
+        DELETE FROM tenancy.identity_secrets s WHERE s.provider_id = OLD.id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._forget_identity() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._forget_identity() IS 'internal: trigger that removes what belongs to a deleted scope, role or provider';
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy._forget_identity('scope');
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy.role_definitions FOR EACH ROW EXECUTE FUNCTION tenancy._forget_identity('role');
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy.identity_provider_registry FOR EACH ROW
+    EXECUTE FUNCTION tenancy._forget_identity('provider');
+
+CREATE FUNCTION tenancy._check_identity_keys(keys jsonb, secret bytea) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_identity_keys_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_identity_keys(jsonb, bytea) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_identity_keys(jsonb, bytea) IS 'internal: true, or 22023 with what is wrong';
+
+CREATE FUNCTION tenancy._check_claim(name text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_claim_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_claim(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_claim(text) IS 'internal: true, also for NULL, or 22023';
+
+-- Logging in ------------------------------------------------------------------------------------
+
+-- In PL/pgSQL, which keeps its plans: a function in SQL would be planned anew for each token.
+CREATE FUNCTION tenancy._group_roles(provider uuid, "user" uuid, groups text[]) RETURNS TABLE (role_id uuid, scope_id uuid)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT DISTINCT m.role_id, s.id
+      FROM tenancy.identity_group_registry m
+      JOIN tenancy.identity_provider_registry p ON p.id = m.provider_id
+      JOIN tenancy.role_definitions r ON r.id = m.role_id
+      JOIN tenancy.scopes u ON u.id = "user"
+      JOIN tenancy.scopes s ON s.id = coalesce(m.scope_id, u.parent_id)
+     -- A star is everybody who logs in. Nothing beyond the provider's part of the tree, which may have changed since,
+     -- nor beyond what the user belongs to.
+     WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
+       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) IS 'internal: the roles that a user''s groups stand for';
+
+CREATE FUNCTION tenancy._groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tenancy.identity_users b WHERE b.user_id = "user" AND b.groups_as_of > issued) THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM tenancy._group_roles(provider, "user", groups) g
+          FULL JOIN (SELECT a.role_id, a.scope_id FROM tenancy.role_assignments a
+                      WHERE a.user_id = "user" AND a.source = 'group') held USING (role_id, scope_id)
+         WHERE g IS NULL OR held IS NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._groups_differ(uuid, uuid, text[], bigint) IS 'internal: whether a login has roles to change';
+
+CREATE FUNCTION tenancy._sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone uuid[];
+BEGIN
+    -- Logins of one user queue; one with an older token that was waiting comes too late.
+    UPDATE tenancy.identity_users b SET groups_as_of = issued
+     WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- A statement that deletes nothing would still make every backend resolve again, at each sign-up.
+    gone := ARRAY(SELECT a.id FROM tenancy.role_assignments a
+                   WHERE a.user_id = "user" AND a.source = 'group'
+                     AND NOT EXISTS (SELECT FROM tenancy._group_roles(provider, "user", groups) g
+                                     WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id));
+    IF cardinality(gone) > 0 THEN
+        DELETE FROM tenancy.role_assignments a WHERE a.id = ANY (gone);
+    END IF;
+    INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, source)
+    SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy._group_roles(provider, "user", groups) g
+        ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;
+    PERFORM tenancy._audit('identity.groups_changed', "user", NULL, jsonb_build_object('groups', groups));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._sync_groups(uuid, uuid, text[], bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._sync_groups(uuid, uuid, text[], bigint) IS 'internal: gives a user the roles of its groups, and takes those that are no more';
+
+CREATE FUNCTION tenancy._first_login(provider uuid, parent uuid, subject text, slugs text[], name text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    holder record;
+    new_scope uuid;
+    found_user uuid;
+    slug text;
+    bound_to uuid;
+BEGIN
+    -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
+    SELECT s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
+    FOREACH slug IN ARRAY ARRAY[NULL] || slugs LOOP
+        IF slug IS NOT NULL THEN
+            new_scope := tenancy.new_id();
+            -- Of two first logins at once, one waits here for the other and then finds its user.
+            INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, external_id, kind)
+            VALUES (new_scope, 'user', parent, holder.path || new_scope, slug, coalesce(name, slug), subject, 'human')
+                ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                PERFORM tenancy._audit('user.created', new_scope, subject, jsonb_build_object('provider', provider));
+            END IF;
+        END IF;
+        SELECT s.id INTO found_user FROM tenancy.scopes s
+         WHERE s.parent_id = parent AND s.level = 'user' AND s.external_id = subject;
+        EXIT WHEN found_user IS NOT NULL;
+    END LOOP;
+    IF found_user IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO tenancy.identity_users (user_id, provider_id) VALUES (found_user, provider) ON CONFLICT (user_id) DO NOTHING;
+    SELECT b.provider_id INTO bound_to FROM tenancy.identity_users b WHERE b.user_id = found_user;
+    RETURN CASE WHEN bound_to = provider THEN found_user END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._first_login(uuid, uuid, text, text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._first_login(uuid, uuid, text, text[], text) IS 'internal: finds or makes a user and binds it to its provider; NULL if it is another provider''s, or not there and not to be made';
+
+-- Managing providers ------------------------------------------------------------------------------
+
+CREATE FUNCTION tenancy._provider_of(issuer text) RETURNS tenancy.identity_provider_registry
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry;
+BEGIN
+    IF issuer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'issuer must not be null';
+    END IF;
+    SELECT p.* INTO provider
+      FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
+     WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view')
+       FOR UPDATE OF p;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('identity provider "%s" does not exist', left(issuer, 80)),
+            HINT = 'The view tenancy.identity_providers has those that you may see.';
+    END IF;
+    PERFORM tenancy._authorize('identity:manage', provider.scope_id);
+    RETURN provider;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._provider_of(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._provider_of(text) IS 'internal: the provider that the caller may manage, locked; or an error';
+
+-- Whoever can sign for a provider is every user below its scope, and so must hold what they were assigned.
+CREATE FUNCTION tenancy._authorize_signing(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('identity:manage', scope);
+    PERFORM tenancy._authorize_role(given.role_id, scope)
+       FROM (SELECT DISTINCT a.role_id FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
+              WHERE _authorize_signing.scope = ANY (u.path)) given;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._authorize_signing(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there every role that users below it have';
+
+CREATE FUNCTION tenancy._add_identity_provider(
+    scope tenancy.regscope, issuer text, audiences text[], keys jsonb, secret bytea, user_claim text, tenant_claim text,
+    groups_claim text, name_claim text, leeway interval, create_users boolean, single_use boolean
+) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    place text;
+    seconds double precision := extract(epoch FROM leeway);
+    new_provider uuid := tenancy.new_id();
+BEGIN
+    PERFORM tenancy._authorize_signing(scope);
+    SELECT s.level INTO place FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
+    IF place NOT IN ('platform', 'partner', 'tenant') THEN
+        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s has no identity provider', place),
+            HINT = 'A provider belongs to the platform, a partner or a tenant.';
+    END IF;
+    IF issuer IS NULL OR length(issuer) NOT BETWEEN 1 AND 2048 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'issuer must have 1 to 2048 characters',
+            HINT = 'It is what the provider''s tokens have in "iss", to the last slash.';
+    END IF;
+    IF audiences IS NULL OR cardinality(audiences) = 0 OR array_position(audiences, NULL) IS NOT NULL
+       OR '' = ANY (audiences) THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'audiences must name what the tokens are for',
+            HINT = 'One of them must be in a token''s "aud": a token for another application is not for this one.';
+    END IF;
+    IF user_claim IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user_claim must not be null';
+    END IF;
+    PERFORM tenancy._check_claim(user_claim), tenancy._check_claim(tenant_claim), tenancy._check_claim(groups_claim),
+            tenancy._check_claim(name_claim);
+    IF seconds IS NULL OR seconds NOT BETWEEN 0 AND 600 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'leeway must be between 0 and 10 minutes';
+    END IF;
+    PERFORM tenancy._check_identity_keys(keys, secret);
+    INSERT INTO tenancy.identity_provider_registry AS p
+           (id, scope_id, issuer, audiences, keys, user_claim, tenant_claim, groups_claim, name_claim, leeway, create_users, single_use)
+    VALUES (new_provider, scope, issuer, audiences, keys, user_claim, tenant_claim, groups_claim, name_claim, seconds::integer,
+            coalesce(create_users, false), coalesce(single_use, false));
+    IF secret IS NOT NULL THEN
+        INSERT INTO tenancy.identity_secrets (provider_id, secret) VALUES (new_provider, secret);
+    END IF;
+    PERFORM tenancy._audit('identity.added', scope, issuer, jsonb_build_object('audiences', audiences, 'keys', keys,
+        'user_claim', user_claim, 'tenant_claim', tenant_claim, 'groups_claim', groups_claim,
+        'create_users', coalesce(create_users, false), 'single_use', coalesce(single_use, false)));
+    RETURN new_provider;
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('identity provider "%s" exists already', left(issuer, 80)),
+        HINT = 'One issuer belongs to one scope; with a tenant claim it serves all tenants below that.';
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) IS 'internal: see add_identity_provider()';
+
+CREATE FUNCTION tenancy._set_identity_keys(issuer text, keys jsonb, secret bytea) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+BEGIN
+    PERFORM tenancy._authorize_signing(provider.scope_id);
+    PERFORM tenancy._check_identity_keys(keys, secret);
+    UPDATE tenancy.identity_provider_registry p SET keys = _set_identity_keys.keys WHERE p.id = provider.id;
+    DELETE FROM tenancy.identity_secrets s WHERE s.provider_id = provider.id;
+    IF secret IS NOT NULL THEN
+        INSERT INTO tenancy.identity_secrets (provider_id, secret) VALUES (provider.id, secret);
+    END IF;
+    PERFORM tenancy._audit('identity.keys_set', provider.scope_id, issuer, jsonb_build_object('keys', keys, 'before', provider.keys));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea) IS 'internal: see set_identity_keys()';
+
+CREATE FUNCTION tenancy._set_identity_provider_enabled(issuer text, enabled boolean) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+BEGIN
+    IF enabled IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'enabled must not be null';
+    END IF;
+    UPDATE tenancy.identity_provider_registry p SET enabled = _set_identity_provider_enabled.enabled WHERE p.id = provider.id;
+    PERFORM tenancy._audit(CASE WHEN enabled THEN 'identity.enabled' ELSE 'identity.disabled' END, provider.scope_id, issuer, NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean) IS 'internal: see set_identity_provider_enabled()';
+
+CREATE FUNCTION tenancy._drop_identity_provider(issuer text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+BEGIN
+    DELETE FROM tenancy.identity_provider_registry p WHERE p.id = provider.id;
+    PERFORM tenancy._audit('identity.dropped', provider.scope_id, issuer, NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._drop_identity_provider(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._drop_identity_provider(text) IS 'internal: see drop_identity_provider()';
+
+CREATE FUNCTION tenancy._map_group(issuer text, "group" text, role text, scope tenancy.regscope) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    place uuid := coalesce(scope::uuid, provider.scope_id);
+    given uuid;
+BEGIN
+    IF "group" IS NULL OR "group" = '' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'group must not be empty';
+    END IF;
+    IF NOT EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = place AND provider.scope_id = ANY (s.path)) THEN
+        PERFORM tenancy._no_such_scope(place);
+    END IF;
+    IF EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = place AND s.level = 'user') THEN
+        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a role is not assigned at a user',
+            HINT = 'It is assigned at the platform, a partner, a tenant or a project.';
+    END IF;
+    given := tenancy._find_role(role, place);
+    -- Where the user's tenant is what counts, the mapping reaches every tenant of the provider's.
+    PERFORM tenancy._authorize_role(given, place);
+    INSERT INTO tenancy.identity_group_registry (provider_id, group_name, role_id, scope_id)
+    VALUES (provider.id, "group", given, scope)
+        ON CONFLICT DO NOTHING;
+    PERFORM tenancy._audit('identity.group_mapped', place, "group", jsonb_build_object('issuer', issuer, 'role', role));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope) IS 'internal: see map_group()';
+
+CREATE FUNCTION tenancy._unmap_group(issuer text, "group" text, role text, scope tenancy.regscope) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    given uuid := tenancy._find_role(role, coalesce(scope::uuid, provider.scope_id));
+BEGIN
+    DELETE FROM tenancy.identity_group_registry g
+     WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.role_id = given
+       AND g.scope_id IS NOT DISTINCT FROM scope::uuid;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('group "%s" is not mapped to this role', left("group", 80)),
+            HINT = 'The view tenancy.identity_groups has what is mapped.';
+    END IF;
+    -- At once, for whoever has the role by a group; who has another group for it gets it again at the next login.
+    DELETE FROM tenancy.role_assignments a USING tenancy.identity_users u, tenancy.scopes s
+     WHERE u.provider_id = provider.id AND a.user_id = u.user_id AND s.id = u.user_id
+       AND a.source = 'group' AND a.role_id = given AND a.scope_id = coalesce(scope::uuid, s.parent_id);
+    PERFORM tenancy._audit('identity.group_unmapped', coalesce(scope::uuid, provider.scope_id), "group",
+        jsonb_build_object('issuer', issuer, 'role', role));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope) IS 'internal: see unmap_group()';
+
+CREATE FUNCTION tenancy._set_allowed_networks(scope tenancy.regscope, networks inet[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('tenants:update', scope);
+    IF networks IS NULL THEN
+        DELETE FROM tenancy.allowed_networks n WHERE n.scope_id = scope;
+        PERFORM tenancy._audit('networks.set', scope, NULL, jsonb_build_object('networks', NULL));
+        RETURN;
+    END IF;
+    IF cardinality(networks) = 0 OR array_position(networks, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'networks must name networks',
+            HINT = 'NULL lets users come from anywhere; set_status() stops them all.';
+    END IF;
+    INSERT INTO tenancy.allowed_networks AS n (scope_id, networks) VALUES (scope, networks)
+        ON CONFLICT (scope_id) DO UPDATE SET networks = excluded.networks;
+    PERFORM tenancy._audit('networks.set', scope, NULL, jsonb_build_object('networks', networks));
+    IF NOT coalesce(inet_client_addr() <<= ANY (networks), false) THEN
+        RAISE NOTICE USING
+            MESSAGE = CASE WHEN inet_client_addr() IS NULL THEN 'this connection has no address, and is in none of these networks'
+                           ELSE format('your own address, %s, is in none of these networks', host(inet_client_addr())) END,
+            HINT = 'Users of this scope are refused from where you are, from their next transaction on.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._set_allowed_networks(tenancy.regscope, inet[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_allowed_networks(tenancy.regscope, inet[]) IS 'internal: see set_allowed_networks()';
+
+-- What people call ----------------------------------------------------------------------------------
+
+CREATE FUNCTION tenancy.add_identity_provider(
+    scope tenancy.regscope, issuer text, audiences text[], keys jsonb DEFAULT NULL, secret bytea DEFAULT NULL,
+    user_claim text DEFAULT 'sub', tenant_claim text DEFAULT NULL, groups_claim text DEFAULT 'groups',
+    name_claim text DEFAULT 'name', leeway interval DEFAULT '30 seconds', create_users boolean DEFAULT false,
+    single_use boolean DEFAULT false
+) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.set_identity_keys(issuer text, keys jsonb DEFAULT NULL, secret bytea DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.set_identity_provider_enabled(issuer text, enabled boolean) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.drop_identity_provider(issuer text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.map_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.unmap_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+CREATE FUNCTION tenancy.set_allowed_networks(scope tenancy.regscope, networks inet[]) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION
+    tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean),
+    tenancy.set_identity_keys(text, jsonb, bytea), tenancy.set_identity_provider_enabled(text, boolean),
+    tenancy.drop_identity_provider(text), tenancy.map_group(text, text, text, tenancy.regscope),
+    tenancy.unmap_group(text, text, text, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean),
+    tenancy.set_identity_keys(text, jsonb, bytea), tenancy.set_identity_provider_enabled(text, boolean),
+    tenancy.drop_identity_provider(text), tenancy.map_group(text, text, text, tenancy.regscope),
+    tenancy.unmap_group(text, text, text, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[])
+    TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) IS
+    'has authenticate() believe the JWTs of an issuer, and returns its id. scope: platform, partner or tenant; it names users below that only: of a tenant, that tenant''s; with tenant_claim, '
+    'those of the tenant whose external id (else slug) the claim has; without one, the scope''s own. keys: its JWKS (RS256, ES256, EdDSA), or secret: at least 32 bytes for HS256. '
+    'Claims are named exactly, or by a JSON pointer such as /realm_access/roles. create_users: a first login makes the user; single_use: each token (jti) is good for one login. '
+    'A user belongs to the provider that it first came by. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have. Pass the secret as a parameter: statements are logged. '
+    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 issuer taken; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
+COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea) IS
+    'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). '
+    'Errors: 22023 bad keys; 42704 no such provider; 42501 not held. Needs what add_identity_provider() needs';
+COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean) IS
+    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next transaction. Errors: 22023 NULL; 42704 no such provider. Needs identity:manage in its scope';
+COMMENT ON FUNCTION tenancy.drop_identity_provider(text) IS
+    'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. Errors: 42704 no such provider. Needs identity:manage in its scope';
+COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope) IS
+    'gives whoever has the group in the provider''s tokens (*: everybody) a role in a scope below the provider''s, from the next login on; scope NULL: in the user''s own tenant (or other parent). A role outside of what a user belongs to is not given. '
+    'Errors: 22023 no group; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
+COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope) IS
+    'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. Errors: 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
+COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS
+    'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next transaction. What counts is the address of the connection, or the one that assume() vouches for; '
+    'a Unix socket has none and is in no network. Errors: 22023 no network; 42704 no such scope. Needs tenants:update in the scope';
+
+CREATE VIEW tenancy.identity_providers AS
+    SELECT p.id, p.scope_id, s.level, s.slug AS scope, p.issuer, p.audiences,
+           CASE WHEN p.keys IS NOT NULL THEN 'keys'
+                WHEN EXISTS (SELECT FROM tenancy.identity_secrets x WHERE x.provider_id = p.id) THEN 'secret'
+                ELSE 'none' END AS verified_by,
+           p.keys, p.user_claim, p.tenant_claim, p.groups_claim, p.name_claim, make_interval(secs => p.leeway) AS leeway,
+           p.create_users, p.single_use, p.enabled, p.created_at,
+           (SELECT count(*) FROM tenancy.identity_users u WHERE u.provider_id = p.id) AS users
+      FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
+     WHERE s.path && tenancy.scope_ids('identity:view');
+CREATE VIEW tenancy.identity_groups AS
+    SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at
+      FROM tenancy.identity_group_registry g
+      JOIN tenancy.identity_provider_registry p ON p.id = g.provider_id
+      JOIN tenancy.scopes s ON s.id = p.scope_id
+      JOIN tenancy.role_definitions r ON r.id = g.role_id
+      LEFT JOIN tenancy.scopes t ON t.id = g.scope_id
+     WHERE s.path && tenancy.scope_ids('identity:view');
+CREATE VIEW tenancy.networks AS
+    SELECT n.scope_id, s.level, s.slug AS scope, n.networks
+      FROM tenancy.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id
+     WHERE s.path && tenancy.scope_ids('tenants:view');
+REVOKE ALL ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks FROM PUBLIC;
+GRANT SELECT ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks
+    TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.identity_providers IS 'identity providers with their public keys and how many users came by each; verified_by none: its secret has to be set again. Those where you hold identity:view';
+COMMENT ON VIEW tenancy.identity_groups IS 'the roles that groups of identity providers stand for; scope NULL: in the user''s own tenant. Those where you hold identity:view';
+COMMENT ON VIEW tenancy.networks IS 'from where the users of scopes may come. Those where you hold tenants:view';

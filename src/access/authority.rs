@@ -1,0 +1,296 @@
+//! Whether the caller of a management function may do that: a principal by its permissions; without a
+//! context an administrator, by the database role.
+
+use std::rc::Rc;
+
+use pgrx::prelude::*;
+use tenancy_core::grants::Grants;
+use tenancy_core::permission::Permission;
+use tenancy_core::role;
+use tenancy_core::tree::Level;
+use uuid::Uuid;
+
+use super::{Access, from_pg, pg_uuid};
+use crate::context::principal::Who;
+use crate::context::{Current, current};
+use crate::error::{Error, ErrorReport};
+use crate::pg::{managed, role as db_role, spi};
+
+/// Who called.
+enum Caller {
+    /// A role that administers tenancy, without a principal.
+    Administrator,
+    /// A principal.
+    Principal(Rc<Current>, Rc<Access>),
+}
+
+impl Caller {
+    fn find() -> Result<Self, Error> {
+        match current()? {
+            Some(now) => match (now.who, now.access.clone()) {
+                (Who::User(_), Some(access)) => Ok(Self::Principal(now, access)),
+                _ => Ok(Self::Administrator),
+            },
+            None if db_role::has(managed::caller(), c"tenancy_admin") => Ok(Self::Administrator),
+            None => Err(Error::MissingContext),
+        }
+    }
+}
+
+/// A scope that somebody names.
+struct Named {
+    path: Vec<Uuid>,
+    slug: String,
+}
+
+fn named(scope: Uuid) -> Result<Option<Named>, Error> {
+    spi::read(
+        "SELECT path, slug FROM tenancy.scopes WHERE id = $1",
+        &[pg_uuid(scope).into()],
+        |rows| {
+            let Some(row) = rows.into_iter().next() else {
+                return Ok(None);
+            };
+            let path: Vec<pgrx::Uuid> = row.get(1)?.unwrap_or_default();
+            Ok(Some(Named {
+                path: path.into_iter().map(from_pg).collect(),
+                slug: row.get(2)?.unwrap_or_default(),
+            }))
+        },
+    )
+}
+
+/// Whether a scope is within what the context was narrowed to.
+fn within(now: &Current, path: &[Uuid]) -> bool {
+    let tenant = now.tenant.as_ref().filter(|_| now.selected);
+    tenant.is_none_or(|tenant| path.contains(&tenant.id))
+        && now.project.is_none_or(|project| path.contains(&project))
+}
+
+fn sees(now: &Current, access: &Access, path: &[Uuid]) -> bool {
+    within(now, path) && access.grants.see(path)
+}
+
+/// The scope, if the caller may know of it.
+fn visible(caller: &Caller, scope: Uuid) -> Result<Named, Error> {
+    let found = named(scope)?;
+    match caller {
+        Caller::Administrator => found,
+        Caller::Principal(now, access) => found.filter(|found| sees(now, access, &found.path)),
+    }
+    .ok_or_else(|| Error::NoSuchScope(scope.to_string()))
+}
+
+fn parse(permission: &str) -> Result<Permission, Error> {
+    Permission::parse(permission)
+        .map_err(|fault| Error::bad(fault, "A permission is resource:action, as in data:read."))
+}
+
+/// An error unless the caller holds a permission in a scope.
+#[pg_extern(sql = false)]
+fn _authorize(permission: Option<&str>, scope: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
+    let permission = permission.ok_or(Error::Null("permission"))?;
+    let scope = from_pg(scope.ok_or(Error::Null("scope"))?);
+    let wanted = parse(permission)?;
+    let caller = Caller::find()?;
+    let found = visible(&caller, scope)?;
+    match &caller {
+        Caller::Principal(_, access) if !access.grants.hold(&wanted, &found.path) => {
+            Err(denied(permission, &found))?
+        }
+        _ => Ok(()),
+    }
+}
+
+fn denied(permission: &str, scope: &Named) -> Error {
+    Error::Denied {
+        permission: permission.to_owned(),
+        scope: scope.slug.clone(),
+    }
+}
+
+/// An error unless the caller could hand out each of these permissions in a scope: it holds them there.
+#[pg_extern(sql = false)]
+fn _authorize_permissions(
+    permissions: Vec<Option<String>>,
+    scope: pgrx::Uuid,
+) -> Result<(), ErrorReport> {
+    let caller = Caller::find()?;
+    let found = visible(&caller, from_pg(scope))?;
+    for text in permissions {
+        let text = text.ok_or(Error::Null("a permission"))?;
+        let wanted = parse(&text)?;
+        if let Caller::Principal(_, access) = &caller
+            && !access.grants.could_grant(&wanted, &found.path)
+        {
+            Err(denied(&text, &found))?;
+        }
+    }
+    Ok(())
+}
+
+/// An error unless the caller holds all that a user was assigned, where it was: whoever acts for a
+/// user, or upon one, is not less than that user.
+#[pg_extern(sql = false)]
+fn _authorize_over(user: pgrx::Uuid) -> Result<(), ErrorReport> {
+    let Caller::Principal(_, access) = Caller::find()? else {
+        return Ok(());
+    };
+    spi::read(
+        "SELECT s.path, r.permissions FROM tenancy.role_assignments a \
+         JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         JOIN tenancy.scopes s ON s.id = a.scope_id WHERE a.user_id = $1",
+        &[user.into()],
+        |rows| {
+            for row in rows {
+                let path: Vec<pgrx::Uuid> = row.get(1)?.unwrap_or_default();
+                let path: Vec<Uuid> = path.into_iter().map(from_pg).collect();
+                let permissions: Vec<String> = row.get(2)?.unwrap_or_default();
+                require_all(&access.grants, &permissions, &path)?;
+            }
+            Ok(())
+        },
+    )?;
+    Ok(())
+}
+
+fn require_all(grants: &Grants, permissions: &[String], path: &[Uuid]) -> Result<(), Error> {
+    for text in permissions {
+        if !grants.could_grant(&parse(text)?, path) {
+            return Err(Error::Denied {
+                permission: text.clone(),
+                scope: "a scope of that user".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The topmost scopes in which the caller holds a permission, or anything if it is NULL. Administrators,
+/// auditors and the gateway without a context: the platform.
+#[pg_extern(sql = false)]
+fn scope_ids(permission: Option<&str>) -> Result<Vec<pgrx::Uuid>, ErrorReport> {
+    Ok(roots(permission)?.into_iter().map(pg_uuid).collect())
+}
+
+/// As `scope_ids`.
+pub fn roots(permission: Option<&str>) -> Result<Vec<Uuid>, Error> {
+    let Some((now, access)) =
+        current()?.and_then(|now| now.access.clone().map(|access| (now, access)))
+    else {
+        let role = managed::caller();
+        let reads_all = [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
+            .into_iter()
+            .any(|name| db_role::has(role, name));
+        return Ok(if reads_all {
+            vec![tenancy_core::id::PLATFORM_ID]
+        } else {
+            Vec::new()
+        });
+    };
+    let wanted = permission.map(parse).transpose()?;
+    let mut roots = match &wanted {
+        Some(wanted) => access.grants.roots(wanted),
+        None => access.grants.all().iter().map(|g| g.scope()).collect(),
+    };
+    let narrowed = now
+        .project
+        .or_else(|| now.tenant.as_ref().filter(|_| now.selected).map(|t| t.id));
+    if let Some(narrowed) = narrowed {
+        let path = named(narrowed)?.map(|found| found.path).unwrap_or_default();
+        if path.iter().any(|scope| roots.contains(scope)) {
+            return Ok(vec![narrowed]);
+        }
+        let mut below = Vec::new();
+        for root in roots {
+            if named(root)?.is_some_and(|found| within(&now, &found.path)) {
+                below.push(root);
+            }
+        }
+        roots = below;
+    }
+    Ok(roots)
+}
+
+/// Whether the context holds a permission in a scope, by default in the selected project or tenant, or
+/// where its user belongs.
+#[pg_extern(sql = false)]
+fn has_permission(
+    permission: Option<&str>,
+    scope: Option<pgrx::Uuid>,
+) -> Result<Option<bool>, ErrorReport> {
+    let Some(permission) = permission else {
+        return Ok(None);
+    };
+    let wanted = parse(permission)?;
+    let Some(now) = current()? else {
+        return Err(Error::MissingContext)?;
+    };
+    let Some(access) = &now.access else {
+        return Ok(Some(true));
+    };
+    let tenant = now.tenant.as_ref().map(|tenant| tenant.id);
+    let scope = scope.map(from_pg).or(now.project).or(tenant);
+    let scope = scope.unwrap_or(access.user);
+    let Some(found) = named(scope)? else {
+        return Ok(Some(false));
+    };
+    Ok(Some(
+        within(&now, &found.path) && access.grants.hold(&wanted, &found.path),
+    ))
+}
+
+/// Whether one of these permissions covers another.
+#[pg_extern(sql = false)]
+fn _covers(permissions: Vec<Option<String>>, wanted: &str) -> Result<bool, ErrorReport> {
+    let wanted = parse(wanted)?;
+    let mut held = permissions.into_iter().flatten();
+    Ok(held.any(|text| Permission::parse(&text).is_ok_and(|held| held.covers(&wanted))))
+}
+
+/// The name of the role that a new user gets, or NULL.
+#[pg_extern(sql = false)]
+fn _default_role(parent_level: &str, kind: &str) -> Option<&'static str> {
+    role::default_for(parent_level.parse::<Level>().ok()?, kind == "service")
+}
+
+/// The roles that come with tenancy.
+#[pg_extern(sql = false)]
+fn _built_in_roles() -> TableIterator<
+    'static,
+    (
+        name!(id, pgrx::Uuid),
+        name!(name, &'static str),
+        name!(permissions, Vec<&'static str>),
+        name!(description, &'static str),
+    ),
+> {
+    TableIterator::new(role::BUILT_IN.iter().enumerate().map(|(place, role)| {
+        let id = pg_uuid(role::built_in_id(place));
+        (id, role.name, role.permissions.to_vec(), role.description)
+    }))
+}
+
+/// True, or an error that says what is wrong with a role's name.
+#[pg_extern(sql = false)]
+fn _check_role_name(name: Option<&str>) -> Result<bool, ErrorReport> {
+    let name = name.ok_or(Error::Null("name"))?;
+    let good = (1..=63).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !good {
+        Err(Error::bad(
+            format!(
+                "{:?} is not a role's name",
+                name.chars().take(40).collect::<String>()
+            ),
+            "It has 1 to 63 lower-case letters, digits and underscores, and starts with a letter, as in support_agent.",
+        ))?;
+    }
+    if role::BUILT_IN.iter().any(|known| known.name == name) || name == "none" {
+        Err(Error::RoleTaken(name.to_owned()))?;
+    }
+    Ok(true)
+}

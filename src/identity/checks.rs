@@ -1,0 +1,47 @@
+//! What SQL asks before it stores keys and claims.
+
+use pgrx::prelude::*;
+use tenancy_core::jwt::{ClaimName, KeySet};
+
+use crate::error::{Error, ErrorReport};
+
+/// True, or an error that says what is wrong with a provider's keys or secret.
+#[pg_extern(sql = false)]
+fn _check_identity_keys(
+    keys: Option<pgrx::JsonB>,
+    secret: Option<&[u8]>,
+) -> Result<bool, ErrorReport> {
+    match (keys, secret) {
+        (Some(keys), None) => KeySet::from_jwks(&keys.0).map_err(|fault| {
+            Error::bad(
+                fault,
+                "Give the provider's JWKS as it publishes it, with keys for RS256, ES256 or EdDSA.",
+            )
+        })?,
+        (None, Some(secret)) => KeySet::from_secret(secret).map_err(|fault| {
+            Error::bad(
+                fault,
+                "A shorter secret can be guessed from a single token.",
+            )
+        })?,
+        _ => Err(Error::bad(
+            "either keys or secret is needed, and not both",
+            "keys is the provider's JWKS; secret is what it shares for HS256.",
+        ))?,
+    };
+    Ok(true)
+}
+
+/// True, or an error when a claim cannot be called so.
+#[pg_extern(sql = false)]
+fn _check_claim(name: Option<&str>) -> Result<bool, ErrorReport> {
+    if let Some(name) = name {
+        ClaimName::parse(name).map_err(|fault| {
+            Error::bad(
+                fault,
+                "Name it exactly as tokens do, or by a JSON pointer such as /realm_access/roles.",
+            )
+        })?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,72 @@
+//! What a login writes: a user that is new, its provider, and the roles of its groups. Most logins
+//! write nothing.
+
+use tenancy_core::jwt::Claims;
+use uuid::Uuid;
+
+use super::providers::Known;
+use crate::access::{from_pg, pg_uuid};
+use crate::error::Error;
+use crate::pg::{spi, xact};
+
+/// A verified token, and where its user is.
+pub struct Login<'a> {
+    /// Who issued it.
+    pub known: &'a Known,
+    /// What it says.
+    pub claims: &'a Claims,
+    /// The scope that the user belongs to.
+    pub parent: Uuid,
+    /// When it was issued, in seconds of the Unix epoch.
+    pub issued: i64,
+}
+
+/// Makes the user, where the provider may, and binds it to the provider. `None` if it is another
+/// provider's, or is not to be made. Of two first logins at once, one makes the user.
+pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
+    may_write()?;
+    let subject = &login.claims.user;
+    let slugs = login
+        .known
+        .create_users
+        .then(|| tenancy_core::slug::suggest(subject).to_vec());
+    spi::write_returning(
+        "SELECT tenancy._first_login($1, $2, $3, $4, $5)",
+        &[
+            pg_uuid(login.known.id).into(),
+            pg_uuid(login.parent).into(),
+            subject.clone().into(),
+            slugs.into(),
+            login.claims.name.clone().into(),
+        ],
+        |rows| {
+            let Some(row) = rows.into_iter().next() else {
+                return Ok(None);
+            };
+            Ok(row.get::<pgrx::Uuid>(1)?.map(from_pg))
+        },
+    )
+}
+
+/// Gives the user the roles of its groups, and takes those that are no more.
+pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
+    may_write()?;
+    spi::write_returning(
+        "SELECT tenancy._sync_groups($1, $2, $3, $4)",
+        &[
+            pg_uuid(login.known.id).into(),
+            pg_uuid(user).into(),
+            login.claims.groups.clone().into(),
+            login.issued.into(),
+        ],
+        |_| Ok(()),
+    )
+}
+
+fn may_write() -> Result<(), Error> {
+    if xact::may_write() {
+        Ok(())
+    } else {
+        Err(Error::LoginWrites)
+    }
+}

@@ -1,0 +1,25 @@
+//! Identity providers: tokens that somebody else signed, the users they name, and from where users may
+//! come.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `providers` | the providers, as far as this backend met them |
+//! | `tokens` | a token is verified, and its user found or made |
+//! | `login` | what a login writes, when it has to |
+//! | `networks` | allowed networks, and the client's address |
+//! | `checks` | what SQL asks before it stores keys and claims |
+
+mod checks;
+mod login;
+pub mod networks;
+mod providers;
+mod tokens;
+
+pub use tokens::{still_holds, verify};
+
+/// Forgets providers, the tokens they verified, and networks.
+pub fn forget() {
+    providers::forget();
+    tokens::forget();
+    networks::forget();
+}

@@ -1,0 +1,114 @@
+//! The providers, as far as this backend met them. One that is disabled is not there.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::spi::SpiHeapTupleData;
+use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider};
+use uuid::Uuid;
+
+use crate::access::from_pg;
+use crate::error::Error;
+use crate::pg::spi;
+
+/// Where the cache is emptied and begun again.
+const MOST_PROVIDERS: usize = 10_000;
+
+/// A provider, and how its users are found.
+pub struct Known {
+    /// Its id.
+    pub id: Uuid,
+    /// It names users below this scope only.
+    pub scope: Uuid,
+    /// What makes a token one of its own.
+    pub provider: Provider,
+    /// Whether a first login makes the user.
+    pub create_users: bool,
+    /// Whether each token is good for one login.
+    pub single_use: bool,
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<String, Rc<Known>>> = RefCell::default();
+}
+
+/// Forgets every provider.
+pub fn forget() {
+    KNOWN.with_borrow_mut(HashMap::clear);
+}
+
+/// The provider of this issuer.
+pub fn of_issuer(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(issuer).cloned()) {
+        return Ok(Some(known));
+    }
+    // PostgreSQL's text has no NUL.
+    if issuer.contains('\0') {
+        return Ok(None);
+    }
+    load(issuer)
+}
+
+fn load(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
+    let found = spi::read(
+        "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
+                p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use \
+         FROM tenancy.identity_provider_registry p \
+         LEFT JOIN tenancy.identity_secrets s ON s.provider_id = p.id \
+         WHERE p.issuer = $1 AND p.enabled",
+        &[issuer.to_owned().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => read(&row),
+            None => Ok(None),
+        },
+    )?;
+    let Some(found) = found.map(Rc::new) else {
+        return Ok(None);
+    };
+    KNOWN.with_borrow_mut(|known| {
+        if known.len() >= MOST_PROVIDERS {
+            known.clear();
+        }
+        known.insert(found.provider.issuer.clone(), found.clone());
+    });
+    Ok(Some(found))
+}
+
+/// A row as a provider. One without keys, after a restore, verifies nothing and so is none.
+fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<Known>, Error> {
+    let broken = || Error::Internal("an identity provider that cannot be read");
+    let keys: Option<String> = row.get(6)?;
+    let secret: Option<Vec<u8>> = row.get(7)?;
+    let keys = match (keys, secret) {
+        (Some(keys), _) => {
+            let keys = serde_json::from_str(&keys).map_err(|_| broken())?;
+            KeySet::from_jwks(&keys).map_err(|_| broken())?
+        }
+        (None, Some(secret)) => KeySet::from_secret(&secret).map_err(|_| broken())?,
+        (None, None) => return Ok(None),
+    };
+    let claim = |column: usize| -> Result<Option<ClaimName>, Error> {
+        let name: Option<String> = row.get(column)?;
+        name.map(|name| ClaimName::parse(&name).map_err(|_| broken()))
+            .transpose()
+    };
+    Ok(Some(Known {
+        id: from_pg(row.get(1)?.ok_or_else(broken)?),
+        scope: from_pg(row.get(2)?.ok_or_else(broken)?),
+        provider: Provider {
+            issuer: row.get(3)?.ok_or_else(broken)?,
+            audiences: row.get(4)?.ok_or_else(broken)?,
+            leeway: row.get::<i32>(5)?.unwrap_or(0).into(),
+            keys,
+            mapping: Mapping {
+                user: claim(8)?.ok_or_else(broken)?,
+                tenant: claim(9)?,
+                groups: claim(10)?,
+                name: claim(11)?,
+            },
+        },
+        create_users: row.get(12)?.unwrap_or(false),
+        single_use: row.get(13)?.unwrap_or(false),
+    }))
+}

@@ -1,0 +1,228 @@
+//! A token is verified, and its user found: by its external id, below the provider's scope, and only
+//! if it first came by this provider. Whatever is wrong with it, the answer is the same.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use tenancy_core::jwt::{Claims, Unverified};
+use tenancy_core::token::Proof;
+use uuid::Uuid;
+
+use super::login::{self, Login};
+use super::providers::{self, Known};
+use crate::access::{from_pg, pg_uuid};
+use crate::context::principal::Proven;
+use crate::error::Error;
+use crate::pg::{spi, xact};
+use crate::worker::{self, Reply, Request};
+
+/// Where the cache is emptied and begun again: its tokens may have a kilobyte or two each.
+const MOST_TOKENS: usize = 2_000;
+
+/// The same, for pairs of ids.
+const MOST_NAMED: usize = 100_000;
+
+#[derive(Clone, Copy)]
+struct Verified {
+    user: Uuid,
+    provider: Uuid,
+    /// In seconds of the Unix epoch.
+    expires_at: i64,
+}
+
+thread_local! {
+    /// What was verified, with nothing left to write: requests show the same tokens again and again.
+    static VERIFIED: RefCell<HashMap<String, Verified>> = RefCell::default();
+    /// Users, and providers that may name them.
+    static NAMED: RefCell<HashSet<(Uuid, Uuid)>> = RefCell::default();
+}
+
+/// Forgets every token.
+pub fn forget() {
+    VERIFIED.with_borrow_mut(HashMap::clear);
+    NAMED.with_borrow_mut(HashSet::clear);
+}
+
+/// An error if the provider whose token proved a context has since been disabled or dropped, or may
+/// not name this user any more: the tenant has moved away from it.
+pub fn still_holds(provider: Uuid, user: Uuid) -> Result<(), Error> {
+    if NAMED.with_borrow(|named| named.contains(&(user, provider))) {
+        return Ok(());
+    }
+    let named = spi::read(
+        "SELECT 1 FROM tenancy.identity_users b \
+         JOIN tenancy.identity_provider_registry p ON p.id = b.provider_id \
+         JOIN tenancy.scopes u ON u.id = b.user_id \
+         WHERE b.user_id = $1 AND p.id = $2 AND p.enabled AND p.scope_id = ANY (u.path)",
+        &[pg_uuid(user).into(), pg_uuid(provider).into()],
+        |rows| Ok(!rows.is_empty()),
+    )?;
+    if !named {
+        return Err(Error::Expired);
+    }
+    remember_named(user, provider);
+    Ok(())
+}
+
+/// What this transaction wrote may yet be undone: that is not remembered.
+fn remember_named(user: Uuid, provider: Uuid) {
+    if xact::has_written() {
+        return;
+    }
+    NAMED.with_borrow_mut(|named| {
+        if named.len() >= MOST_NAMED {
+            named.clear();
+        }
+        named.insert((user, provider));
+    });
+}
+
+/// What a token proves.
+pub fn verify(text: &str) -> Result<Proven, Error> {
+    let now = xact::transaction_started_unix().div_euclid(1_000_000);
+    if let Some(verified) = VERIFIED.with_borrow(|known| known.get(text).copied()) {
+        if now >= verified.expires_at {
+            return Err(Error::InvalidCredential);
+        }
+        return Ok(verified.proves());
+    }
+    let refused = |_| Error::InvalidCredential;
+    let token = Unverified::parse(text).map_err(refused)?;
+    let issuer = token.issuer().ok_or(Error::InvalidCredential)?;
+    let known = providers::of_issuer(issuer)?.ok_or(Error::InvalidCredential)?;
+    let claims = token.verify(&known.provider, now).map_err(refused)?;
+    if known.single_use {
+        claim_jti(known.id, &claims)?;
+    }
+    let user = log_in(&known, &claims, now)?;
+    remember_named(user, known.id);
+    let verified = Verified {
+        user,
+        provider: known.id,
+        expires_at: claims.expires_at,
+    };
+    // What this transaction wrote may yet be undone, and a token for one use is not seen again.
+    if !known.single_use && !xact::has_written() {
+        VERIFIED.with_borrow_mut(|known| {
+            if known.len() >= MOST_TOKENS {
+                known.clear();
+            }
+            known.insert(text.to_owned(), verified);
+        });
+    }
+    Ok(verified.proves())
+}
+
+impl Verified {
+    fn proves(self) -> Proven {
+        Proven {
+            user: self.user,
+            proof: Some(Proof::Provider(self.provider)),
+            tenant: None,
+            expires_at: Some(self.expires_at.saturating_mul(1_000_000)),
+        }
+    }
+}
+
+/// Takes a token's id for good, or refuses it when it has been taken. The worker commits that before
+/// anything is read with the token, so that a rolled-back transaction does not give it back.
+fn claim_jti(provider: Uuid, claims: &Claims) -> Result<(), Error> {
+    let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
+    let claimed = worker::call(&Request::ClaimJti {
+        provider,
+        jti_hash: tenancy_core::jwt::fingerprint(id),
+        expires_at: claims.expires_at,
+    })?;
+    match claimed {
+        Reply::Done => Ok(()),
+        Reply::Duplicate => Err(Error::InvalidCredential),
+    }
+}
+
+/// The user of a token, with the roles that its groups stand for.
+fn log_in(known: &Known, claims: &Claims, now: i64) -> Result<Uuid, Error> {
+    let parent = match &claims.tenant {
+        None => known.scope,
+        Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
+    };
+    let login = Login {
+        known,
+        claims,
+        parent,
+        issued: claims.issued_at.unwrap_or(now),
+    };
+    let found = find_user(&login)?;
+    match found {
+        Some(found) if found.provider.is_some_and(|bound| bound != known.id) => {
+            Err(Error::InvalidCredential)
+        }
+        Some(found) if found.provider.is_some() && !found.groups_differ => Ok(found.user),
+        Some(found) if found.provider.is_some() => {
+            login::sync_groups(&login, found.user)?;
+            Ok(found.user)
+        }
+        None if !known.create_users => Err(Error::InvalidCredential),
+        _ => {
+            let user = login::first(&login)?.ok_or(Error::InvalidCredential)?;
+            login::sync_groups(&login, user)?;
+            Ok(user)
+        }
+    }
+}
+
+/// The tenant of this external id at or below a scope, else the only one of this slug.
+fn find_tenant(scope: Uuid, claim: &str) -> Result<Option<Uuid>, Error> {
+    spi::read(
+        "SELECT id, external_id IS NOT DISTINCT FROM $2 FROM tenancy.scopes \
+         WHERE level = 'tenant' AND (external_id = $2 OR slug = $2) AND path @> ARRAY[$1] \
+         ORDER BY 2 DESC LIMIT 2",
+        &[pg_uuid(scope).into(), claim.to_owned().into()],
+        |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                let exact: bool = row.get(2)?.unwrap_or(false);
+                found.push((row.get::<pgrx::Uuid>(1)?.map(from_pg), exact));
+            }
+            Ok(match found.as_slice() {
+                [(tenant, true), ..] | [(tenant, false)] => *tenant,
+                _ => None,
+            })
+        },
+    )
+}
+
+struct Found {
+    user: Uuid,
+    /// The provider it belongs to, if to any.
+    provider: Option<Uuid>,
+    groups_differ: bool,
+}
+
+fn find_user(login: &Login<'_>) -> Result<Option<Found>, Error> {
+    spi::read(
+        "SELECT u.id, b.provider_id, \
+                b.provider_id = $3 AND tenancy._groups_differ($3, u.id, $4, $5) \
+         FROM tenancy.scopes u LEFT JOIN tenancy.identity_users b ON b.user_id = u.id \
+         WHERE u.parent_id = $1 AND u.level = 'user' AND u.external_id = $2",
+        &[
+            pg_uuid(login.parent).into(),
+            login.claims.user.clone().into(),
+            pg_uuid(login.known.id).into(),
+            login.claims.groups.clone().into(),
+            login.issued.into(),
+        ],
+        |rows| {
+            let Some(row) = rows.into_iter().next() else {
+                return Ok(None);
+            };
+            Ok(Some(Found {
+                user: from_pg(
+                    row.get(1)?
+                        .ok_or(Error::Internal("a scope without an id"))?,
+                ),
+                provider: row.get::<pgrx::Uuid>(2)?.map(from_pg),
+                groups_differ: row.get(3)?.unwrap_or(false),
+            }))
+        },
+    )
+}
