@@ -136,23 +136,28 @@ CREATE FUNCTION tenancy._is_recent(id uuid) RETURNS boolean
 REVOKE ALL ON FUNCTION tenancy._is_recent(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._is_recent(uuid) IS 'internal: whether backends find a new tenant of this id by themselves';
 
--- A tenant that is new makes backends look whether it is their fleet's; one that comes back, read everything again.
+-- A tenant that is new makes backends look whether it is their fleet's. What comes back may be somebody's who has it alone:
+-- they read everything again.
 CREATE FUNCTION tenancy._tenant_added() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM tenancy._invalidate(tenancy._is_recent(NEW.id));
+    PERFORM tenancy._invalidate(NEW.level = 'tenant' AND tenancy._is_recent(NEW.id)
+        AND NOT EXISTS (SELECT FROM tenancy.role_assignments a
+                          JOIN tenancy.scopes s ON s.id = a.scope_id
+                          JOIN tenancy.scopes u ON u.id = a.user_id
+                         WHERE s.path && ARRAY[NEW.id] AND u.parent_id <> NEW.id));
     RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._tenant_added() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on tenants that become active';
+COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on scopes that become active';
 
 -- What can change somebody's cached answer, and whose.
 CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
-    WHEN (NEW.level = 'tenant' AND OLD.status <> 'active' AND NEW.status = 'active')
+    WHEN (NEW.level <> 'user' AND OLD.status <> 'active' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN ((OLD.status = 'active' AND NEW.status <> 'active')

@@ -12,7 +12,7 @@ use crate::access::pg_uuid;
 use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::Error;
-use crate::pg::append::{Json, Value, append, look_again, partition};
+use crate::pg::append::{Json, Value, append, check_writable, look_again, partition};
 use crate::pg::worker as process;
 use crate::pg::{client, cluster, role, spi, time};
 use crate::worker::{self, Request};
@@ -123,6 +123,7 @@ pub fn write(
     target: Option<&str>,
     details: Json,
 ) -> Result<Uuid, Error> {
+    check_writable(c"an entry in the audit log");
     let id = new_id();
     let at = time::now();
     let table = match partition(&name(time::to_unix_micros(at))?) {
