@@ -368,8 +368,8 @@ DECLARE
     made record;
 BEGIN
     PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
-    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 1000 characters',
+    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 300 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 300 characters',
             HINT = 'Say why tenants'' rows are needed: a ticket''s number and a few words.';
     END IF;
     IF ttl IS NULL OR ttl NOT BETWEEN interval '1 second' AND interval '1 day' THEN
