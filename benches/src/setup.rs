@@ -105,17 +105,10 @@ fn tree(admin: &mut Client) -> Result<(), Fault> {
              SELECT 'narrow-' || n, 'narrow', 100, tenancy.create_partner('narrow-' || n) FROM generate_series(1, 10) n;
          INSERT INTO bench.partners
              SELECT 'wide-' || n, 'wide', n, tenancy.create_partner('wide-' || n) FROM unnest(ARRAY[10000, 1000, 9000]) n;
-         CREATE TABLE bench.tenants (n bigint, kind text, partner text, slug text, id uuid);
-         INSERT INTO bench.tenants
-             SELECT row_number() OVER (ORDER BY p.slug, i) - 1, p.kind, p.slug, p.slug || '-' || i,
-                    tenancy.create_tenant(p.slug || '-' || i, partner => p.id)
-             FROM bench.partners p, generate_series(1, p.tenants) i WHERE p.kind = 'narrow';
-         -- Else what was planned for a tree of two rows is kept for all that follow.
-         ANALYZE tenancy.scopes;
-         INSERT INTO bench.tenants
-             SELECT row_number() OVER (ORDER BY p.slug, i) - 1, p.kind, p.slug, p.slug || '-' || i,
-                    tenancy.create_tenant(p.slug || '-' || i, partner => p.id)
-             FROM bench.partners p, generate_series(1, p.tenants) i WHERE p.kind = 'wide';
+         CREATE TABLE bench.tenants AS
+             SELECT row_number() OVER (PARTITION BY p.kind ORDER BY p.slug, i) - 1 AS n, p.kind, p.slug AS partner,
+                    p.slug || '-' || i AS slug, tenancy.create_tenant(p.slug || '-' || i, partner => p.id) AS id
+             FROM bench.partners p, generate_series(1, p.tenants) i;
          CREATE TABLE bench.users AS
              SELECT t.n, t.kind, t.id AS parent, tenancy.create_user(t.id, 'worker', kind => 'service') AS id
              FROM bench.tenants t WHERE t.kind = 'narrow'
