@@ -142,10 +142,12 @@ CREATE FUNCTION tenancy._tenant_added() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy._invalidate(NEW.level = 'tenant' AND tenancy._is_recent(NEW.id)
-        AND NOT EXISTS (SELECT FROM tenancy.role_assignments a
-                          JOIN tenancy.scopes s ON s.id = a.scope_id
+        -- By ids: a plan that was made while the tree was small is kept while thousands of tenants come.
+        AND NOT EXISTS (SELECT FROM (SELECT NEW.id
+                                     UNION ALL SELECT c.id FROM tenancy.scopes c WHERE c.parent_id = NEW.id AND c.level = 'project') s
+                          JOIN tenancy.role_assignments a ON a.scope_id = s.id
                           JOIN tenancy.scopes u ON u.id = a.user_id
-                         WHERE s.path && ARRAY[NEW.id] AND u.parent_id <> NEW.id));
+                         WHERE u.parent_id <> NEW.id));
     RETURN NULL;
 END
 $$;
