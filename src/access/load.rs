@@ -201,7 +201,7 @@ struct Assigned {
 }
 
 /// What is assigned to a user within the scope it belongs to: a tenant that has moved to another
-/// partner leaves the old one's users behind.
+/// partner leaves the old one's users behind, and the roles that the old one defines.
 fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
     let home = home.last().copied().unwrap_or_default();
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
@@ -211,7 +211,7 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
          FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
-         WHERE a.user_id = $1 AND $2 = ANY (s.path)",
+         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND r.scope_id = ANY (s.path)",
         &[pg_uuid(user).into(), pg_uuid(home).into()],
         |rows| {
             rows.into_iter()
@@ -238,8 +238,14 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
     )
 }
 
+/// Whoever lost the right to elevate is elevated no more.
 fn may_elevate(grants: &[Grant]) -> bool {
-    grants.iter().any(|grant| grant.level == Level::Platform)
+    let Ok(elevate) = Permission::parse("platform:elevate") else {
+        return false;
+    };
+    let held = |grant: &Grant| grant.permissions.iter().any(|held| held.covers(&elevate));
+    let mut grants = grants.iter();
+    grants.any(|grant| grant.level == Level::Platform && held(grant))
 }
 
 struct Found {
