@@ -464,7 +464,8 @@ BEGIN
     PERFORM tenancy._authorize('tenants:manage', tenant);
     PERFORM tenancy._authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
     PERFORM tenancy._authorize('tenants:manage', partner);
-    PERFORM pg_advisory_xact_lock('tenancy.scopes'::regclass::oid::bigint);
+    -- Not an advisory lock, which anybody could take and keep.
+    LOCK TABLE tenancy.beacon IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM tenancy._no_such_scope(tenant);

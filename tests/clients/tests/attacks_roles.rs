@@ -121,3 +121,15 @@ fn a_condition_sees_no_more_than_the_view_shows() {
         }
     }
 }
+
+/// An advisory lock is anybody's.
+#[test]
+fn nobody_keeps_tenants_from_moving() {
+    let world = World::new();
+    let mut app = world.db.app();
+    app.run("SELECT pg_advisory_lock('tenancy.scopes'::regclass::oid::bigint)");
+    world
+        .db
+        .owner()
+        .run("SET lock_timeout = '5s'; SELECT tenancy.move_tenant('acme', 'hooli')");
+}

@@ -120,3 +120,20 @@ fn an_elevation_does_not_outlast_its_time_in_a_long_transaction() {
     pat.run("SELECT pg_sleep(1)");
     pat.fails("SELECT count(*) FROM app.notes").code("55000");
 }
+
+#[test]
+fn the_record_says_where_the_user_is_and_not_the_gateway() {
+    let world = World::new();
+    let mut gateway = world.db.gateway();
+    gateway.run(&format!(
+        "BEGIN; SELECT tenancy.assume('{}', client => '192.0.2.7'); SELECT tenancy.audit('invoice.sent'); COMMIT",
+        world.id("alice")
+    ));
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .text("SELECT client::text FROM tenancy.audit_log WHERE action = 'invoice.sent'"),
+        "192.0.2.7/32"
+    );
+}
