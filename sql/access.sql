@@ -297,12 +297,18 @@ CREATE FUNCTION tenancy._assign("user" tenancy.regscope, role text, scope tenanc
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_role uuid;
+    until timestamptz;
 BEGIN
     IF expires_at IS NOT NULL AND (NOT isfinite(expires_at) OR expires_at <= now()) THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'expires_at must be a time in the future',
             HINT = 'Leave it out for an assignment that does not expire.';
     END IF;
     found_role := tenancy._assignable("user", role, scope);
+    SELECT tenancy._held_until(r.permissions, scope) INTO until FROM tenancy.role_definitions r WHERE r.id = found_role;
+    IF until IS NOT NULL AND (expires_at IS NULL OR expires_at > until) THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'a role is not given for longer than it is held',
+            HINT = format('You hold what it gives there until %s: pass an earlier expires_at.', until);
+    END IF;
     INSERT INTO tenancy.role_assignments AS a (user_id, role_id, scope_id, expires_at, created_by)
     VALUES ("user", found_role, scope, _assign.expires_at, tenancy.user_id())
     ON CONFLICT (user_id, role_id, scope_id, source) DO UPDATE SET expires_at = EXCLUDED.expires_at
@@ -317,7 +323,7 @@ CREATE FUNCTION tenancy.assign("user" tenancy.regscope, role text, scope tenancy
 REVOKE ALL ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) IS
-    'gives a user a role in a scope and everything below, until expires_at (NULL: for ever; again: changes that). Needs roles:manage in the scope, users:view of the user, and every permission of the role in the scope. '
+    'gives a user a role in a scope and everything below, until expires_at (NULL: for ever; again: changes that). Needs roles:manage in the scope, users:view of the user, and every permission of the role in the scope, for as long as it is given. '
     'The role is one that is defined there or above. Errors: 42704 no such user, role or scope; 42501 not held; 23514 outside of what the user belongs to; 22023 NULL, an expiry that has passed. '
     'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 

@@ -13,11 +13,22 @@ REVOKE ALL ON FUNCTION tenancy._authorize_permissions(text[], uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_permissions(text[], uuid) IS
     'internal: 42501 unless the caller could hand out all of these in the scope, that is holds them there';
 
-CREATE FUNCTION tenancy._authorize_over("user" uuid) RETURNS void
+CREATE FUNCTION tenancy._held_until(permissions text[], scope uuid) RETURNS timestamptz
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_held_until_wrapper';
+REVOKE ALL ON FUNCTION tenancy._held_until(text[], uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._held_until(text[], uuid) IS 'internal: until when the caller could hand out all of these in the scope; NULL for ever';
+
+CREATE FUNCTION tenancy._authorize_over("user" uuid, acting boolean) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_over_wrapper';
-REVOKE ALL ON FUNCTION tenancy._authorize_over(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._authorize_over(uuid) IS
-    'internal: 42501 unless the caller holds all that the user was assigned, where it was';
+REVOKE ALL ON FUNCTION tenancy._authorize_over(uuid, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_over(uuid, boolean) IS
+    'internal: 42501 unless the caller holds all that the user was assigned, where it was; acting: as it is to be used, at the platform only while elevated. Until when, NULL for ever';
+
+CREATE FUNCTION tenancy._authorize_acting(permissions text[], scope uuid) RETURNS void
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_acting_wrapper';
+REVOKE ALL ON FUNCTION tenancy._authorize_acting(text[], uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_acting(text[], uuid) IS
+    'internal: 42501 unless the caller holds all of these in the scope as they are to be used, at the platform only while elevated';
 
 CREATE FUNCTION tenancy.scope_ids(permission text DEFAULT NULL) RETURNS uuid[]
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'scope_ids_wrapper';
@@ -33,7 +44,7 @@ REVOKE ALL ON FUNCTION tenancy.has_permission(text, tenancy.regscope) FROM PUBLI
 GRANT EXECUTE ON FUNCTION tenancy.has_permission(text, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.has_permission(text, tenancy.regscope) IS
     'whether the context holds the permission in the scope; NULL scope: the selected project or tenant, else the user itself. False for a scope that does not exist. '
-    'At the platform, permissions on an application''s rows (data:read and others of its own) count only while elevated. NULL for NULL. '
+    'For users of the platform, permissions on an application''s rows (data:read and others of its own) count only while elevated. NULL for NULL. '
     'Errors: 22023 no permission; 55000 no context. For tenancy_app, tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy._covers(permissions text[], wanted text) RETURNS boolean

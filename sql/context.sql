@@ -139,6 +139,8 @@ COMMENT ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) IS 'internal:
 
 CREATE FUNCTION tenancy._issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    until timestamptz;
 BEGIN
     IF "user" IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
@@ -149,7 +151,11 @@ BEGIN
         PERFORM tenancy._no_such_user("user");
     END;
     -- Whoever has the key is that user.
-    PERFORM tenancy._authorize_over("user");
+    until := tenancy._authorize_over("user", true);
+    IF until IS NOT NULL AND "user"::uuid IS DISTINCT FROM tenancy.user_id() AND (expires_at IS NULL OR expires_at > until) THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'the key would outlast what you hold',
+            HINT = format('You hold what the user was assigned until %s: pass an earlier expires_at.', until);
+    END IF;
     RETURN tenancy._make_api_key("user", name, expires_at);
 END
 $$;
@@ -160,7 +166,7 @@ CREATE FUNCTION tenancy.issue_api_key("user" tenancy.regscope, name text, expire
 REVOKE ALL ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) IS
-    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned. '
+    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned, for as long as the key is to last; of a user of the platform only while elevated. '
     'Errors: 42704 no such user; 42501 not held; 22023 no name, an expiry that has passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._revoke_api_key(id uuid) RETURNS void

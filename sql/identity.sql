@@ -259,6 +259,8 @@ CREATE FUNCTION tenancy._authorize_signing(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy._authorize('identity:manage', scope);
+    -- Also users that are yet to come.
+    PERFORM tenancy._authorize_acting('{data:read}', scope);
     PERFORM tenancy._authorize_role(given.role_id, scope)
        FROM (SELECT DISTINCT a.role_id FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
               WHERE _authorize_signing.scope = ANY (u.path)) given;

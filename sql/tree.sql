@@ -249,12 +249,46 @@ GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) 
 COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
     'adds a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
+-- A table with keys of its own may have rows of a key that no scope has yet. Whoever gives a scope that key gives it the rows.
+CREATE FUNCTION tenancy._authorize_external_id(external_id text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    keyed record;
+    taken boolean;
+BEGIN
+    IF external_id IS NULL THEN
+        RETURN;
+    END IF;
+    BEGIN
+        PERFORM tenancy._authorize('tenants:manage', '00000000-0000-7000-8000-000000000000');
+        RETURN;
+    EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
+        NULL;
+    END;
+    FOR keyed IN SELECT r.relation, r.tenant_column, r.key_type FROM tenancy.protected_table_registry r WHERE r.key_type <> 'uuid' LOOP
+        CONTINUE WHEN keyed.key_type IN ('bigint', 'integer') AND external_id !~ '^(0|-?[1-9][0-9]{0,18})$';
+        CONTINUE WHEN keyed.key_type = 'integer' AND abs(external_id::numeric) > 2147483647;
+        CONTINUE WHEN keyed.key_type = 'bigint' AND abs(external_id::numeric) > 9223372036854775807;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %s t WHERE t.%I = $1::%s)', keyed.relation, keyed.tenant_column, keyed.key_type)
+           INTO taken USING external_id;
+        IF taken THEN
+            RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('external id "%s" is taken', external_id),
+                HINT = 'External ids of partners and tenants are unique in the database, of projects and users within their parent.';
+        END IF;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._authorize_external_id(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_external_id(text) IS
+    'internal: 42710 if rows of protected tables have this key already and the caller does not manage tenants at the platform';
+
 CREATE FUNCTION tenancy._create_tenant(
     slug text, name text, partner tenancy.regscope,
     external_id text, settings jsonb, status text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy._authorize('tenants:manage', partner);
+    PERFORM tenancy._authorize_external_id(external_id);
     RETURN tenancy._create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
 END
 $$;
@@ -310,8 +344,10 @@ BEGIN
     IF role <> 'none' THEN
         found_role := tenancy._find_role(role, parent);
         PERFORM tenancy._authorize_role(found_role, parent);
-        INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, created_by)
-        VALUES (new_user, found_role, parent, tenancy.user_id());
+        -- No longer than the caller holds it.
+        INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, created_by, expires_at)
+        SELECT new_user, r.id, parent, tenancy.user_id(), tenancy._held_until(r.permissions, parent)
+          FROM tenancy.role_definitions r WHERE r.id = found_role;
         PERFORM tenancy._audit('role.assigned', parent, role, jsonb_build_object('user', new_user));
     END IF;
     RETURN new_user;
@@ -366,7 +402,7 @@ BEGIN
         WHEN 'user' THEN 'users:manage'
         ELSE 'platform:manage' END, scope);
     IF level = 'user' THEN
-        PERFORM tenancy._authorize_over(scope);
+        PERFORM tenancy._authorize_over(scope, false);
     END IF;
 END
 $$;
@@ -425,6 +461,9 @@ BEGIN
     -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
     PERFORM tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
     SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
+    IF now_is.level IN ('platform', 'partner', 'tenant') THEN
+        PERFORM tenancy._authorize_external_id(external_id);
+    END IF;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF jsonb_typeof(settings) <> 'object' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',

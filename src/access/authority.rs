@@ -133,41 +133,97 @@ fn _authorize_permissions(
     Ok(())
 }
 
-/// An error unless the caller holds all that a user was assigned, where it was: whoever acts for a
-/// user, or upon one, is not less than that user.
+/// Until when the caller could hand out all of these permissions in a scope; NULL for ever.
 #[pg_extern(sql = false)]
-fn _authorize_over(user: pgrx::Uuid) -> Result<(), ErrorReport> {
-    let Caller::Principal(_, access) = Caller::find()? else {
-        return Ok(());
+fn _held_until(
+    permissions: Vec<Option<String>>,
+    scope: pgrx::Uuid,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let caller = Caller::find()?;
+    let found = visible(&caller, from_pg(scope))?;
+    let Caller::Principal(_, access) = &caller else {
+        return Ok(None);
     };
-    spi::read(
-        "SELECT s.path, r.permissions FROM tenancy.role_assignments a \
+    let mut until: Option<i64> = None;
+    for text in permissions.into_iter().flatten() {
+        let end = access.grants.could_grant_until(&parse(&text)?, &found.path);
+        until = [until, end].into_iter().flatten().min();
+    }
+    Ok(until.map(timestamp))
+}
+
+/// An error unless the caller holds all that a user was assigned, where it was: whoever acts upon a user
+/// is not less than that user. To act for it (`acting`: with a key) it is held as it is to be used: what
+/// reaches tenants' rows counts for a user of the platform only while elevated. Returns until when.
+#[pg_extern(sql = false)]
+fn _authorize_over(
+    user: pgrx::Uuid,
+    acting: bool,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let Caller::Principal(_, access) = Caller::find()? else {
+        return Ok(None);
+    };
+    let until = spi::read(
+        "SELECT s.path, r.permissions, cardinality(u.path) > 2 \
+         FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
-         JOIN tenancy.scopes s ON s.id = a.scope_id WHERE a.user_id = $1",
+         JOIN tenancy.scopes s ON s.id = a.scope_id \
+         JOIN tenancy.scopes u ON u.id = a.user_id WHERE a.user_id = $1",
         &[user.into()],
         |rows| {
+            let mut until: Option<i64> = None;
             for row in rows {
                 let path: Vec<pgrx::Uuid> = row.get(1)?.unwrap_or_default();
                 let path: Vec<Uuid> = path.into_iter().map(from_pg).collect();
                 let permissions: Vec<String> = row.get(2)?.unwrap_or_default();
-                require_all(&access.grants, &permissions, &path)?;
+                // A user of the platform is elevated or not by itself.
+                let below = row.get(3)? == Some(true);
+                for text in permissions {
+                    let end = require(&access.grants, &text, &path, acting && below)?;
+                    until = [until, end].into_iter().flatten().min();
+                }
             }
-            Ok(())
+            Ok(until)
         },
     )?;
-    Ok(())
+    Ok(until.map(timestamp))
 }
 
-fn require_all(grants: &Grants, permissions: &[String], path: &[Uuid]) -> Result<(), Error> {
-    for text in permissions {
-        if !grants.could_grant(&parse(text)?, path) {
-            return Err(Error::Denied {
-                permission: text.clone(),
-                scope: "a scope of that user".to_owned(),
-            });
+/// An error unless the caller holds all of these permissions in a scope as they are to be used.
+#[pg_extern(sql = false)]
+fn _authorize_acting(
+    permissions: Vec<Option<String>>,
+    scope: pgrx::Uuid,
+) -> Result<(), ErrorReport> {
+    let caller = Caller::find()?;
+    let found = visible(&caller, from_pg(scope))?;
+    if let Caller::Principal(_, access) = &caller {
+        for text in permissions.into_iter().flatten() {
+            require(&access.grants, &text, &found.path, true)?;
         }
     }
     Ok(())
+}
+
+/// Until when a permission is held, if it is.
+fn require(grants: &Grants, text: &str, path: &[Uuid], acting: bool) -> Result<Option<i64>, Error> {
+    let wanted = parse(text)?;
+    let held = if acting {
+        grants.hold(&wanted, path)
+    } else {
+        grants.could_grant(&wanted, path)
+    };
+    if !held {
+        return Err(Error::Denied {
+            permission: text.to_owned(),
+            scope: "a scope of that user".to_owned(),
+        });
+    }
+    Ok(grants.could_grant_until(&wanted, path))
+}
+
+fn timestamp(unix_micros: i64) -> TimestampWithTimeZone {
+    crate::pg::time::from_unix_micros(unix_micros)
 }
 
 /// The topmost scopes in which the caller holds a permission, or anything if it is NULL. Administrators,

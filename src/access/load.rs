@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use tenancy_core::grants::{Grant, Grants};
+use tenancy_core::grants::{Grant, Grants, Holder};
 use tenancy_core::permission::Permission;
 use tenancy_core::tenants::Tenant;
 use tenancy_core::tree::{Level, Status};
@@ -29,14 +29,14 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     let mut until =
         |end: i64| valid_until = Some(valid_until.map_or(end, |sooner| sooner.min(end)));
     let mut grants = Vec::new();
-    for assigned in assignments(user, &home.path)? {
-        if let Some(end) = assigned.expires_at {
+    for grant in assignments(user, &home.path)? {
+        if let Some(end) = grant.expires_at {
             if end <= now {
                 continue;
             }
             until(end);
         }
-        grants.push(assigned.grant);
+        grants.push(grant);
     }
     scopes.read(grants.iter().flat_map(|grant| grant.path.iter().copied()))?;
     let mut elevation = None;
@@ -51,6 +51,11 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
             }
         }
     }
+    let holder = match &elevation {
+        Some(_) => Holder::Elevated,
+        None if home.path.len() == 1 => Holder::Platform,
+        None => Holder::Below,
+    };
     let partner = home.path.get(1).copied();
     let places = Places::find(&grants, &scopes)?;
     let tenants = Rc::new(places.all());
@@ -60,7 +65,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         home: home.path,
         partner,
         fleet,
-        grants: Grants::new(grants, elevation.is_some()),
+        grants: Grants::new(grants, holder),
         elevation,
         tenants,
         valid_until,
@@ -94,14 +99,9 @@ fn home(user: Uuid) -> Result<Home, Error> {
     )
 }
 
-struct Assigned {
-    grant: Grant,
-    expires_at: Option<i64>,
-}
-
 /// What is assigned to a user within the scope it belongs to, by roles that are defined at the scope or
 /// above: a tenant that has moved to another partner leaves the old one's users and roles behind.
-fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
+fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Grant>, Error> {
     let home = home.last().copied().unwrap_or_default();
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
     spi::read(
@@ -121,14 +121,12 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
                         let known = texts.iter().filter_map(|text| Permission::parse(text).ok());
                         known.collect()
                     });
-                    Ok(Assigned {
-                        grant: Grant {
-                            level: level
-                                .parse()
-                                .map_err(|_| Error::Internal("a scope of no known level"))?,
-                            path: uuids(row.get(2)?),
-                            permissions: permissions.clone(),
-                        },
+                    Ok(Grant {
+                        level: level
+                            .parse()
+                            .map_err(|_| Error::Internal("a scope of no known level"))?,
+                        path: uuids(row.get(2)?),
+                        permissions: permissions.clone(),
                         expires_at: row.get(4)?,
                     })
                 })

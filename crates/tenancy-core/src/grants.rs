@@ -13,6 +13,8 @@ pub struct Grant {
     pub path: Vec<Uuid>,
     /// What is held there.
     pub permissions: Vec<Permission>,
+    /// Until when, in microseconds of the Unix epoch; `None` for ever.
+    pub expires_at: Option<i64>,
 }
 
 impl Grant {
@@ -37,11 +39,23 @@ impl Grant {
     }
 }
 
-/// A principal's grants, and whether those at the platform reach tenants' rows.
+/// Whose grants: what decides whether they reach an application's rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    /// A user of a partner or a tenant.
+    #[default]
+    Below,
+    /// A user of the platform, who reaches rows only while elevated.
+    Platform,
+    /// One who is.
+    Elevated,
+}
+
+/// A principal's grants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     grants: Vec<Grant>,
-    elevated: bool,
+    holder: Holder,
 }
 
 /// Where a permission is held, as scopes of each level.
@@ -58,11 +72,11 @@ pub struct Reach {
 }
 
 impl Grants {
-    /// These grants. What is held at the platform counts for an application's rows only while
-    /// elevated, and for managing tenancy always.
+    /// These grants. What a user of the platform holds, wherever, counts for an application's rows
+    /// only while elevated, and for managing tenancy always.
     #[must_use]
-    pub fn new(grants: Vec<Grant>, elevated: bool) -> Self {
-        Self { grants, elevated }
+    pub fn new(grants: Vec<Grant>, holder: Holder) -> Self {
+        Self { grants, holder }
     }
 
     /// The grants themselves.
@@ -71,17 +85,16 @@ impl Grants {
         &self.grants
     }
 
-    /// Whether grants at the platform reach tenants' rows.
+    /// Whether the holder is elevated.
     #[must_use]
     pub fn elevated(&self) -> bool {
-        self.elevated
+        self.holder == Holder::Elevated
     }
 
     fn counting<'a>(&'a self, wanted: &'a Permission) -> impl Iterator<Item = &'a Grant> {
-        self.grants.iter().filter(move |grant| {
-            grant.covers(wanted)
-                && (grant.level != Level::Platform || self.elevated || wanted.is_management())
-        })
+        let counts = self.holder != Holder::Platform || wanted.is_management();
+        let grants = self.grants.iter().filter(move |_| counts);
+        grants.filter(move |grant| grant.covers(wanted))
     }
 
     /// Whether a permission is held in the scope with this path.
@@ -98,6 +111,18 @@ impl Grants {
         self.grants
             .iter()
             .any(|grant| grant.covers(wanted) && path.contains(&grant.scope()))
+    }
+
+    /// Until when it could: the latest end of what covers it, in microseconds of the Unix epoch. `None`
+    /// for ever, or where it could not.
+    #[must_use]
+    pub fn could_grant_until(&self, wanted: &Permission, path: &[Uuid]) -> Option<i64> {
+        let covering = self
+            .grants
+            .iter()
+            .filter(|grant| grant.covers(wanted) && path.contains(&grant.scope()));
+        let ends: Option<Vec<i64>> = covering.map(|grant| grant.expires_at).collect();
+        ends?.into_iter().max()
     }
 
     /// Whether anything at all is held in the scope with this path.

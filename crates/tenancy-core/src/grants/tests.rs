@@ -45,18 +45,19 @@ fn grant() -> impl Strategy<Value = Grant> {
             .into_iter()
             .map(|text| Permission::parse(text).unwrap())
             .collect(),
+        expires_at: None,
     })
 }
 
 /// What the answer should be, said as simply as it can be.
-fn naive(grants: &[Grant], elevated: bool, wanted: &str, path: &[Uuid]) -> bool {
+fn naive(grants: &[Grant], holder: Holder, wanted: &str, path: &[Uuid]) -> bool {
     let (resource, action) = wanted.split_once(':').unwrap();
     grants.iter().any(|grant| {
         let covers = grant.permissions.iter().any(|held| {
             (held.resource() == "*" || held.resource() == resource)
                 && (held.action() == "*" || held.action() == action)
         });
-        let counts = grant.path.len() > 1 || elevated || resource == "users";
+        let counts = holder != Holder::Platform || resource == "users";
         covers && counts && path.contains(&grant.scope())
     })
 }
@@ -65,23 +66,23 @@ proptest! {
     #[test]
     fn holding_is_what_the_naive_reference_says(
         grants in prop::collection::vec(grant(), 0..6),
-        elevated: bool,
+        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated][..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
         (_, path) in prop::sample::select(scopes()),
     ) {
-        let expected = naive(&grants, elevated, wanted, &path);
+        let expected = naive(&grants, holder, wanted, &path);
         let permission = Permission::parse(wanted).unwrap();
-        prop_assert_eq!(Grants::new(grants, elevated).hold(&permission, &path), expected);
+        prop_assert_eq!(Grants::new(grants, holder).hold(&permission, &path), expected);
     }
 
     #[test]
     fn reach_and_roots_name_the_scopes_in_which_it_is_held(
         grants in prop::collection::vec(grant(), 0..6),
-        elevated: bool,
+        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated][..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
     ) {
         let permission = Permission::parse(wanted).unwrap();
-        let all = Grants::new(grants, elevated);
+        let all = Grants::new(grants, holder);
         let (reach, roots) = (all.reach(&permission), all.roots(&permission));
         for (level, path) in scopes() {
             let held = all.hold(&permission, &path);
@@ -103,19 +104,61 @@ proptest! {
 }
 
 #[test]
-fn the_platform_reaches_rows_only_while_elevated() {
+fn a_user_of_the_platform_reaches_rows_only_while_elevated() {
     let grant = |text: &str| Grant {
         level: Level::Platform,
         path: vec![id(1)],
         permissions: vec![Permission::parse(text).unwrap()],
+        expires_at: None,
     };
     let read = Permission::parse("data:read").unwrap();
     let manage = Permission::parse("tenants:manage").unwrap();
     let tenant = [id(1), id(2), id(20)];
-    let calm = Grants::new(vec![grant("*:*")], false);
+    let calm = Grants::new(vec![grant("*:*")], Holder::Platform);
     assert!(!calm.hold(&read, &tenant) && calm.hold(&manage, &tenant));
     assert!(calm.could_grant(&read, &tenant) && calm.see(&tenant));
     assert!(!calm.reach(&read).everything);
-    let elevated = Grants::new(vec![grant("*:*")], true);
+    let elevated = Grants::new(vec![grant("*:*")], Holder::Elevated);
     assert!(elevated.hold(&read, &tenant) && elevated.reach(&read).everything);
+}
+
+#[test]
+fn nobody_hands_out_for_longer_than_it_is_held() {
+    let grant = |scope: u128, text: &str, expires_at| Grant {
+        level: Level::Partner,
+        path: vec![id(1), id(scope)],
+        permissions: vec![Permission::parse(text).unwrap()],
+        expires_at,
+    };
+    let read = Permission::parse("data:read").unwrap();
+    let path = [id(1), id(2), id(20)];
+    let until = |grants| Grants::new(grants, Holder::Below).could_grant_until(&read, &path);
+    assert_eq!(
+        until(vec![
+            grant(2, "data:*", Some(5)),
+            grant(2, "data:read", Some(7))
+        ]),
+        Some(7)
+    );
+    assert_eq!(
+        until(vec![
+            grant(2, "data:*", Some(5)),
+            grant(2, "data:read", None)
+        ]),
+        None
+    );
+    assert_eq!(
+        until(vec![
+            grant(2, "data:*", Some(5)),
+            grant(3, "data:read", None)
+        ]),
+        Some(5)
+    );
+    assert_eq!(
+        until(vec![
+            grant(2, "users:*", None),
+            grant(2, "data:read", Some(7))
+        ]),
+        Some(7)
+    );
 }
