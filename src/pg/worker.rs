@@ -15,6 +15,12 @@ use crate::error::Error;
 
 static RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
 static STOP: AtomicBool = AtomicBool::new(false);
+static HERE: BackendCell<bool> = BackendCell::new(false);
+
+/// Whether this process is a worker.
+pub fn is_here() -> bool {
+    HERE.get()
+}
 
 /// What every worker runs; set while the server loads its libraries.
 pub fn init(run: fn()) {
@@ -62,6 +68,7 @@ pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
     if !queue::arrive() {
         return;
     }
+    HERE.set(true);
     for (name, value) in [
         // What it answers for is on disk, whatever the database's default.
         (c"synchronous_commit", c"on"),
