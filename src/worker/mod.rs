@@ -61,6 +61,10 @@ fn start(dirty: bool, waiting: bool) -> bool {
 /// Has the worker do something, and waits until that is committed and on disk. Works in read-only
 /// transactions, and stays when the caller's transaction is rolled back.
 pub fn call(request: &Request) -> Result<Reply, Error> {
+    // It would wait for itself.
+    if process::is_here() {
+        return Err(Error::NoWorker);
+    }
     let bytes =
         serde_json::to_vec(request).map_err(|_| Error::Internal("a request cannot be written"))?;
     if bytes.len() > queue::REQUEST_MAX {
