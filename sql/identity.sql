@@ -134,7 +134,7 @@ BEGIN
      -- A star is everybody who logs in. Nothing beyond the provider's part of the tree, which may have changed since,
      -- nor beyond what the user belongs to.
      WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
-       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path);
+       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path) AND r.scope_id = ANY (s.path);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) FROM PUBLIC;

@@ -422,7 +422,8 @@ DECLARE
     now_is record;
     broken text;
 BEGIN
-    PERFORM tenancy._authorize_change(scope, external_id IS NULL);
+    -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
+    PERFORM tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
     SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF jsonb_typeof(settings) <> 'object' THEN
@@ -458,7 +459,7 @@ REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, 
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
     'changes a scope''s slug, name, external id, settings; NULL leaves as it is. A new external id hands the scope the rows of protected tables that carry it. '
-    'Needs what set_status() needs; for a tenant''s slug, name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -471,7 +472,8 @@ BEGIN
     PERFORM tenancy._authorize('tenants:manage', tenant);
     PERFORM tenancy._authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
     PERFORM tenancy._authorize('tenants:manage', partner);
-    PERFORM pg_advisory_xact_lock('tenancy.scopes'::regclass::oid::bigint);
+    -- Not at an advisory lock, which anybody who runs SQL could hold.
+    PERFORM FROM tenancy.scopes s WHERE s.level = 'platform' FOR NO KEY UPDATE;
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM tenancy._no_such_scope(tenant);

@@ -99,8 +99,8 @@ struct Assigned {
     expires_at: Option<i64>,
 }
 
-/// What is assigned to a user within the scope it belongs to: a tenant that has moved to another
-/// partner leaves the old one's users behind.
+/// What is assigned to a user within the scope it belongs to, by roles that are defined at the scope or
+/// above: a tenant that has moved to another partner leaves the old one's users and roles behind.
 fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
     let home = home.last().copied().unwrap_or_default();
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
@@ -110,7 +110,7 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
          FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
-         WHERE a.user_id = $1 AND $2 = ANY (s.path)",
+         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND r.scope_id = ANY (s.path)",
         &[pg_uuid(user).into(), pg_uuid(home).into()],
         |rows| {
             rows.into_iter()

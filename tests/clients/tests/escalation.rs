@@ -443,6 +443,48 @@ fn a_revoked_key_is_worth_nothing_ever_again() {
 }
 
 #[test]
+fn a_transaction_kept_open_keeps_no_power_over_others() {
+    let world = world();
+    let mut owner = world.db.owner();
+    let issue = format!(
+        "SELECT tenancy.issue_api_key('{}'::uuid, 'late')",
+        world.id("alice")
+    );
+    let key = owner.text("SELECT id FROM tenancy.api_keys WHERE \"user\" = 'anna'");
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        for (take, give, code) in [
+            (
+                "SELECT tenancy.unassign('acme/anna', 'tenant_admin', 'acme')",
+                "SELECT tenancy.assign('acme/anna', 'tenant_admin', 'acme')",
+                "42704",
+            ),
+            (
+                "SELECT tenancy.set_status('acme/anna', 'suspended')",
+                "SELECT tenancy.set_status('acme/anna', 'active')",
+                "42501",
+            ),
+            (
+                "SELECT tenancy.set_status('globex', 'suspended')",
+                "SELECT tenancy.set_status('globex', 'active')",
+                "42501",
+            ),
+        ] {
+            let mut anna = world.db.app();
+            anna.run(&format!("BEGIN ISOLATION LEVEL {level}"))
+                .login(world.key("anna"));
+            anna.run(&issue);
+            owner.run(take);
+            anna.fails(&issue).code(code);
+            owner.run(give);
+        }
+    }
+    let mut anna = world.begin("anna");
+    anna.run(&issue);
+    owner.run(&format!("SELECT tenancy.revoke_api_key('{key}')"));
+    anna.fails(&issue).code("42501");
+}
+
+#[test]
 fn what_was_narrowed_manages_nothing_else() {
     let world = world();
     let ids = |slug: &str| world.id(slug);
