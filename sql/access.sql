@@ -133,21 +133,27 @@ ALTER TABLE tenancy.elevations ENABLE ALWAYS TRIGGER access_changed;
 -- Roles -------------------------------------------------------------------------------------------
 
 CREATE FUNCTION tenancy._find_role(role text, scope uuid) RETURNS uuid
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_role uuid;
+    built_in boolean;
 BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
     END IF;
     -- Defined at the scope or above; the nearest counts.
-    SELECT r.id INTO found_role
+    SELECT r.id, r.built_in INTO found_role, built_in
       FROM tenancy.scopes s JOIN tenancy.role_definitions r ON r.scope_id = ANY (s.path)
      WHERE s.id = scope AND r.name = role
      ORDER BY array_position(s.path, r.scope_id) DESC LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', left(role, 80)),
             HINT = 'The view tenancy.roles has those that can be assigned.';
+    END IF;
+    -- Whoever is just giving it more is waited for, so that what is checked is what is assigned. Built-in roles do not
+    -- change, and a lock on one would be in the way of every sign-up.
+    IF NOT built_in THEN
+        PERFORM FROM tenancy.role_definitions r WHERE r.id = found_role FOR KEY SHARE;
     END IF;
     RETURN found_role;
 END
@@ -243,7 +249,7 @@ COMMENT ON FUNCTION tenancy.drop_role(tenancy.regscope, text) IS
 -- Assignments ---------------------------------------------------------------------------------------
 
 -- The checks that assign() and unassign() share: the role's id.
-CREATE FUNCTION tenancy._assignable("user" uuid, role text, scope uuid) RETURNS uuid
+CREATE FUNCTION tenancy._assignable("user" uuid, role text, scope uuid, held boolean DEFAULT false) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     who record;
@@ -272,13 +278,20 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a user''s roles lie within the scope that it belongs to',
             HINT = 'A tenant''s user has roles in the tenant and its projects; for several tenants make it a user of their partner.';
     END IF;
-    found_role := tenancy._find_role(role, scope);
+    -- To take away, a role that the user has there: another one of the name may have been defined nearer since.
+    IF held THEN
+        SELECT r.id INTO found_role
+          FROM tenancy.role_assignments a JOIN tenancy.role_definitions r ON r.id = a.role_id
+         WHERE a.user_id = "user" AND a.scope_id = scope AND r.name = role
+         ORDER BY array_position(at_scope.path, r.scope_id) DESC LIMIT 1;
+    END IF;
+    found_role := coalesce(found_role, tenancy._find_role(role, scope));
     PERFORM tenancy._authorize_role(found_role, scope);
     RETURN found_role;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._assignable(uuid, text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._assignable(uuid, text, uuid) IS 'internal: the role''s id, if the caller may give it to the user at the scope or take it away';
+REVOKE ALL ON FUNCTION tenancy._assignable(uuid, text, uuid, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._assignable(uuid, text, uuid, boolean) IS 'internal: the role''s id, if the caller may give it to the user at the scope or take it away';
 
 CREATE FUNCTION tenancy._assign("user" tenancy.regscope, role text, scope tenancy.regscope, expires_at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -313,7 +326,7 @@ CREATE FUNCTION tenancy._unassign("user" tenancy.regscope, role text, scope tena
 DECLARE
     found_role uuid;
 BEGIN
-    found_role := tenancy._assignable("user", role, scope);
+    found_role := tenancy._assignable("user", role, scope, held => true);
     DELETE FROM tenancy.role_assignments a WHERE a.user_id = "user" AND a.role_id = found_role AND a.scope_id = scope;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('the user does not have role "%s" there', role),

@@ -398,8 +398,14 @@ CREATE FUNCTION tenancy._unmap_group(issuer text, "group" text, role text, scope
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
-    given uuid := tenancy._find_role(role, coalesce(scope::uuid, provider.scope_id));
+    given uuid;
 BEGIN
+    -- One that is mapped: another role of the name may have been defined nearer since.
+    SELECT r.id INTO given
+      FROM tenancy.identity_group_registry g JOIN tenancy.role_definitions r ON r.id = g.role_id
+     WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.scope_id IS NOT DISTINCT FROM scope::uuid AND r.name = role
+     ORDER BY r.scope_id LIMIT 1;
+    given := coalesce(given, tenancy._find_role(role, coalesce(scope::uuid, provider.scope_id)));
     DELETE FROM tenancy.identity_group_registry g
      WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.role_id = given
        AND g.scope_id IS NOT DISTINCT FROM scope::uuid;
@@ -499,7 +505,7 @@ COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS
     'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next transaction. What counts is the address of the connection, or the one that assume() vouches for; '
     'a Unix socket has none and is in no network. Errors: 22023 no network; 42704 no such scope. Needs tenants:update in the scope';
 
-CREATE VIEW tenancy.identity_providers AS
+CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS
     SELECT p.id, p.scope_id, s.level, s.slug AS scope, p.issuer, p.audiences,
            CASE WHEN p.keys IS NOT NULL THEN 'keys'
                 WHEN EXISTS (SELECT FROM tenancy.identity_secrets x WHERE x.provider_id = p.id) THEN 'secret'
@@ -509,7 +515,7 @@ CREATE VIEW tenancy.identity_providers AS
            (SELECT count(*) FROM tenancy.identity_users u WHERE u.provider_id = p.id) AS users
       FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
      WHERE s.path && tenancy.scope_ids('identity:view');
-CREATE VIEW tenancy.identity_groups AS
+CREATE VIEW tenancy.identity_groups WITH (security_barrier) AS
     SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at
       FROM tenancy.identity_group_registry g
       JOIN tenancy.identity_provider_registry p ON p.id = g.provider_id
@@ -517,7 +523,7 @@ CREATE VIEW tenancy.identity_groups AS
       JOIN tenancy.role_definitions r ON r.id = g.role_id
       LEFT JOIN tenancy.scopes t ON t.id = g.scope_id
      WHERE s.path && tenancy.scope_ids('identity:view');
-CREATE VIEW tenancy.networks AS
+CREATE VIEW tenancy.networks WITH (security_barrier) AS
     SELECT n.scope_id, s.level, s.slug AS scope, n.networks
       FROM tenancy.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id
      WHERE s.path && tenancy.scope_ids('tenants:view');

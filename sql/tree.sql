@@ -487,6 +487,8 @@ BEGIN
             MESSAGE = format('a %s cannot be moved under a %s', moving.level, target.level),
             HINT = 'A tenant moves to another partner, with its projects and users.';
     END IF;
+    -- Another move may have been waited for: the tenant is somebody else's then.
+    PERFORM tenancy._authorize('tenants:manage', tenant), tenancy._authorize('tenants:manage', moving.path[cardinality(moving.path) - 1]);
     UPDATE tenancy.scopes s
        SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
            path = target.path || s.path[cardinality(moving.path):]

@@ -56,6 +56,9 @@ pub enum Error {
     /// An elevated context in a statement that began before it.
     #[error("this statement is not on record, and the context is elevated")]
     NotRecorded,
+    /// The elevation that the transaction began with is over.
+    #[error("the elevation has ended")]
+    ElevationEnded,
     /// A second principal in one transaction.
     #[error("this transaction already has another principal")]
     Rebound,
@@ -142,6 +145,7 @@ impl Error {
             | Self::NotOneTenant(_)
             | Self::NotOneProject(_)
             | Self::NotRecorded
+            | Self::ElevationEnded
             | Self::NoWorker
             | Self::WorkerSilent
             | Self::WorkerFailed(_)
@@ -211,6 +215,9 @@ impl Error {
             Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
             Self::NotRecorded => {
                 "Take the context in a statement before: only what starts in an elevated context is recorded."
+            }
+            Self::ElevationEnded => {
+                "Begin another transaction; tenancy.elevate() begins another elevation."
             }
             Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
             Self::Denied { .. } => {

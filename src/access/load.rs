@@ -137,8 +137,14 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Assigned>, Error> {
     )
 }
 
+/// Whoever lost the right to elevate is elevated no more.
 fn may_elevate(grants: &[Grant]) -> bool {
-    grants.iter().any(|grant| grant.level == Level::Platform)
+    let Ok(elevate) = Permission::parse("platform:elevate") else {
+        return false;
+    };
+    let held = |grant: &Grant| grant.permissions.iter().any(|held| held.covers(&elevate));
+    let mut grants = grants.iter();
+    grants.any(|grant| grant.level == Level::Platform && held(grant))
 }
 
 struct Found {

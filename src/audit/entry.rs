@@ -51,7 +51,8 @@ impl Actor {
             partner: current.and_then(|now| now.access.as_ref()?.partner),
             role: role::name(role::outer()),
             login: role::name(role::session()),
-            client: client::address(),
+            // The gateway says where the user is; the connection is its own.
+            client: current.and_then(|now| now.client).or_else(client::address),
         }
     }
 

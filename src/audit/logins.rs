@@ -68,7 +68,7 @@ struct Event {
 }
 
 /// Somebody logged in.
-pub fn succeeded(user: Uuid, proof: Option<&Proof>) -> Result<(), Error> {
+pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> Result<(), Error> {
     let wanted = settings::logins();
     if matches!(wanted, Logins::Off | Logins::Failures) {
         return Ok(());
@@ -86,12 +86,13 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>) -> Result<(), Error> {
         let details = json!({"credential": kind.name(), "key": credential});
         return own::record("login", Some(user), None, details);
     }
-    count(&event(false, kind, Some(user), credential));
+    count(&event(false, kind, Some(user), credential, vouched));
     Ok(())
 }
 
-/// Somebody tried to, with a credential, or else (`None`) by assuming a user.
-pub fn failed(text: Option<&str>, user: Option<Uuid>, why: &Error) {
+/// Somebody tried to, with a credential, or else (`None`) by assuming a user; `vouched` is where the
+/// gateway says that it came from.
+pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, why: &Error) {
     let refused = matches!(
         why,
         Error::InvalidCredential
@@ -110,10 +111,16 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, why: &Error) {
         Some(Ok(Credential::Jwt(_))) => (Kind::Jwt, None),
         Some(_) => (Kind::Unknown, None),
     };
-    count(&event(true, kind, user, credential));
+    count(&event(true, kind, user, credential, vouched));
 }
 
-fn event(failed: bool, kind: Kind, user: Option<Uuid>, credential: Option<Uuid>) -> Event {
+fn event(
+    failed: bool,
+    kind: Kind,
+    user: Option<Uuid>,
+    credential: Option<Uuid>,
+    vouched: Option<IpAddr>,
+) -> Event {
     Event {
         failed,
         kind: kind as u8,
@@ -121,7 +128,7 @@ fn event(failed: bool, kind: Kind, user: Option<Uuid>, credential: Option<Uuid>)
         login: role::session().to_u32(),
         user: user.unwrap_or_default(),
         credential: credential.unwrap_or_default(),
-        client: client::address(),
+        client: vouched.or_else(client::address),
         others: false,
     }
 }

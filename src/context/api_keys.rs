@@ -98,7 +98,8 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
             }))
         },
     )?;
-    if let Some(stored) = &found {
+    // A key that this transaction made may yet be undone.
+    if let Some(stored) = found.as_ref().filter(|_| !xact::has_written()) {
         KEYS.with_borrow_mut(|keys| {
             if keys.len() >= MOST_KEYS {
                 keys.clear();

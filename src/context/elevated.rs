@@ -13,22 +13,21 @@ use crate::audit;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::queries::{self, Started};
-use crate::pg::{guc, session, spi, xact};
+use crate::pg::{guc, spi, time, xact};
 
 /// Recording: what it reads by itself is on no record.
 static RECORDING: BackendCell<bool> = BackendCell::new(false);
 
 /// An error if a context is elevated and the statement that asks is not on record: it began before.
 pub fn require_record(now: &Current) -> Result<(), Error> {
-    let exempt = now.elevation().is_none() || session::parallel_leader().is_some();
-    if exempt || queries::is_noted() {
+    if now.elevation().is_none() || queries::is_noted() {
         return Ok(());
     }
     Err(Error::NotRecorded)
 }
 
-/// A query starts that row security applies to: an elevated one is put on record. In a parallel query
-/// it is the leader that does it.
+/// A query starts that row security applies to: an elevated one is put on record. So is one that a
+/// function runs in a parallel worker.
 pub fn note_query(query: &Started) -> bool {
     if RECORDING.get() || xact::in_referential_check() {
         return false;
@@ -40,6 +39,10 @@ pub fn note_query(query: &Started) -> bool {
         let Some(elevation) = now.elevation() else {
             return Ok(false);
         };
+        // Also in a transaction that was elevated when it began.
+        if elevation.expires_at <= time::now_unix_micros() {
+            return Err(Error::ElevationEnded);
+        }
         let _recording = Recording::begin();
         record(query, &now, elevation)
     };

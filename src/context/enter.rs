@@ -26,11 +26,11 @@ fn authenticate(
     let text = credential.ok_or(Error::Null("credential"))?;
     check_caller()?;
     current::drop_stale();
-    let proven = prove(text).inspect_err(|why| logins::failed(Some(text), None, why))?;
+    let proven = prove(text).inspect_err(|why| logins::failed(Some(text), None, None, why))?;
     let (user, proof) = (proven.user, proven.proof);
     let bound = bind(proven, lifetime(session), None)
-        .inspect_err(|why| logins::failed(Some(text), Some(user), why))?;
-    logins::succeeded(user, proof.as_ref())?;
+        .inspect_err(|why| logins::failed(Some(text), Some(user), None, why))?;
+    logins::succeeded(user, proof.as_ref(), None)?;
     Ok(bound)
 }
 
@@ -77,7 +77,7 @@ fn assume(
             Error::NoSuch(_) => Error::NoSuchUser(user.to_string()),
             other => other,
         })
-        .inspect_err(|why| logins::failed(None, Some(user), why))?;
+        .inspect_err(|why| logins::failed(None, Some(user), client, why))?;
     let bound = bind(
         Proven {
             user,
@@ -87,8 +87,9 @@ fn assume(
         },
         lifetime(session),
         client,
-    )?;
-    logins::succeeded(user, None)?;
+    )
+    .inspect_err(|why| logins::failed(None, Some(user), client, why))?;
+    logins::succeeded(user, None, client)?;
     Ok(bound)
 }
 

@@ -38,12 +38,12 @@ pub fn init() {
             current::end_transaction();
             leftovers::end_transaction(committed);
             plans::end_transaction();
-            queries::forget();
+            queries::forget(0);
         },
         savepoint_abort: |savepoint| {
             leftovers::abort_savepoint(savepoint);
             plans::abort_savepoint();
-            queries::forget();
+            queries::forget(savepoint);
         },
     });
     crate::pg::inval::init();

@@ -98,8 +98,15 @@ impl Reader<'_> {
     }
 
     fn string(&mut self, escapes: bool) -> Option<()> {
-        let length = 1 + closing(self.rest.get(1..)?, '\'', escapes)?;
-        self.skip(length)?;
+        loop {
+            let length = 1 + closing(self.rest.get(1..)?, '\'', escapes)?;
+            self.skip(length)?;
+            // It may go on in another line, and then as it began: with escapes.
+            match continued(self.rest).filter(|_| escapes) {
+                Some(gap) => self.skip(gap)?,
+                None => break,
+            }
+        }
         self.out.push('?');
         Some(())
     }
@@ -111,7 +118,9 @@ impl Reader<'_> {
         if digits > 0 {
             return self.keep(1 + digits);
         }
-        let tag = after.chars().take_while(|c| is_word(*c) && *c != '$');
+        // It does not begin with a digit: that was a parameter.
+        let tag = after.chars();
+        let tag = tag.take_while(|c| is_word(*c) || c.is_ascii_digit());
         let tag = tag.map(char::len_utf8).sum::<usize>();
         if !after.get(tag..)?.starts_with('$') {
             return self.keep(1);
@@ -169,6 +178,23 @@ impl Reader<'_> {
 
 fn is_word(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
+}
+
+/// How far it is to the quote with which a string goes on in another line, if it does.
+fn continued(text: &str) -> Option<usize> {
+    let mut rest = text;
+    let mut lines = false;
+    loop {
+        let next = rest.trim_start();
+        let skipped = rest.len() - next.len();
+        lines |= rest.get(..skipped)?.contains(['\n', '\r']);
+        rest = next;
+        if !rest.starts_with("--") {
+            break;
+        }
+        rest = rest.get(rest.find(['\n', '\r'])?..)?;
+    }
+    (lines && rest.starts_with('\'')).then_some(text.len() - rest.len())
 }
 
 /// Up to and with the quote that closes; a doubled one does not.

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::raw;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
-use crate::pg::{fmgr, guc, relation, session};
+use crate::pg::{fmgr, guc, relation, xact};
 
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
@@ -19,15 +19,15 @@ static ON_START: BackendCell<Option<OnStart>> = BackendCell::new(None);
 pub type OnStart = fn(&Started) -> bool;
 
 thread_local! {
-    /// The memory of noted queries; compared, never followed.
-    static NOTED: RefCell<Vec<pg_sys::MemoryContext>> = const { RefCell::new(Vec::new()) };
+    /// The memory of noted queries, which is compared and never followed, and the savepoint of each.
+    static NOTED: RefCell<Vec<(pg_sys::MemoryContext, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A query that has just started.
 pub struct Started(*mut pg_sys::QueryDesc);
 
 /// Installs the hooks. `on_start` is told of queries that row security applies to, and says whether to
-/// note them; not in parallel workers.
+/// note them; also in parallel workers, where functions run queries of their own.
 pub fn init(on_start: OnStart) {
     ON_START.set(Some(on_start));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
@@ -42,12 +42,13 @@ pub fn init(on_start: OnStart) {
 /// Whether the query that the calling function is evaluated in was noted.
 pub fn is_noted() -> bool {
     let memory = fmgr::asking();
-    NOTED.with_borrow(|noted| noted.contains(&memory))
+    NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory))
 }
 
-/// A (sub)transaction was undone: a query may be gone without having ended, and its memory another's.
-pub fn forget() {
-    NOTED.with_borrow_mut(Vec::clear);
+/// A transaction ended, or a savepoint was undone: a query of it may be gone without having ended, and
+/// its memory another's. Those that began before the savepoint go on.
+pub fn forget(savepoint: u32) {
+    NOTED.with_borrow_mut(|noted| noted.retain(|(_, began)| *began < savepoint));
 }
 
 impl Started {
@@ -130,14 +131,34 @@ unsafe extern "C-unwind" fn before() {
 unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc) {
     let has_context = guc::token().is_some() || guc::has_ticket();
     if has_context
-        && session::parallel_leader().is_none()
         && let Some(on_start) = ON_START.get()
         && Started(query).has_row_security()
         && on_start(&Started(query))
     {
         // SAFETY: a query that has started has a state.
-        let memory = unsafe { (*(*query).estate).es_query_cxt };
-        NOTED.with_borrow_mut(|noted| noted.push(memory));
+        let memory = unsafe {
+            stay_in_this_process(query);
+            (*(*query).estate).es_query_cxt
+        };
+        NOTED.with_borrow_mut(|noted| noted.push((memory, xact::savepoint())));
+    }
+}
+
+/// Keeps a query that is noted here, where that is known: a worker would have to be believed that its
+/// leader noted what it reads. The plan may be another execution's too, so it is a copy that says so.
+unsafe fn stay_in_this_process(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: a query that has started has a plan and a state; the copy lives as long as the state, and
+    // `ended` puts the plan back. A plan that was made for workers runs as well without any.
+    unsafe {
+        let plan = (*query).plannedstmt;
+        if (*plan).parallelModeNeeded {
+            let size = size_of::<pg_sys::PlannedStmt>();
+            let copy = pg_sys::MemoryContextAlloc((*(*query).estate).es_query_cxt, size);
+            let copy = copy.cast::<pg_sys::PlannedStmt>();
+            copy.copy_from_nonoverlapping(plan, 1);
+            (*copy).parallelModeNeeded = false;
+            (*query).plannedstmt = copy;
+        }
     }
 }
 
@@ -159,7 +180,11 @@ unsafe extern "C-unwind" fn ended(query: *mut pg_sys::QueryDesc) {
         if !noted.is_empty() {
             // SAFETY: a query that ends has a state until then.
             let memory = unsafe { (*(*query).estate).es_query_cxt };
-            noted.retain(|other| *other != memory);
+            if noted.iter().any(|(known, _)| *known == memory) {
+                // SAFETY: the state has the plan that the query was started with.
+                unsafe { (*query).plannedstmt = (*(*query).estate).es_plannedstmt };
+                noted.retain(|(other, _)| *other != memory);
+            }
         }
     });
 }

@@ -60,6 +60,25 @@ fn backslashes_escape_where_the_setting_says_so() {
 }
 
 #[test]
+fn a_string_goes_on_in_another_line_as_it_began() {
+    for text in [
+        "SELECT E'a'\n'\\', secret, ', b FROM t",
+        "SELECT E'a' -- it's\n  -- so\r\n '\\' || secret', b FROM t",
+    ] {
+        assert_eq!(plain(text), "SELECT ?, b FROM t", "{text}");
+    }
+    // In the same line it does not; and one without escapes has none there either.
+    assert_eq!(plain("SELECT E'a' 'b\\', c FROM t"), "SELECT ? ?, c FROM t");
+    assert_eq!(plain("SELECT 'a'\n'b\\', c FROM t"), "SELECT ? ?, c FROM t");
+}
+
+#[test]
+fn dollars_may_have_a_tag_with_digits() {
+    assert_eq!(plain("SELECT $a1$ secret $a1$, b"), "SELECT ?, b");
+    assert_eq!(plain("SELECT $1, $2b"), "SELECT $1, $2b");
+}
+
+#[test]
 fn long_ones_are_cut() {
     for (word, length) in [("a", LONGEST), ("ü", LONGEST - 1)] {
         let long = plain(&format!("SELECT {}", word.repeat(5000)));
