@@ -16,12 +16,6 @@ use crate::error::Error;
 static RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
 static HERE: BackendCell<bool> = BackendCell::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
-static HERE: BackendCell<bool> = BackendCell::new(false);
-
-/// Whether this process is a worker.
-pub fn is_here() -> bool {
-    HERE.get()
-}
 
 /// What every worker runs; set while the server loads its libraries.
 pub fn init(run: fn()) {

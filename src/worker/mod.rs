@@ -62,7 +62,7 @@ fn start(dirty: bool, waiting: bool) -> bool {
 /// transactions, and stays when the caller's transaction is rolled back.
 pub fn call(request: &Request) -> Result<Reply, Error> {
     // It would wait for itself.
-    if process::is_here() {
+    if process::here() {
         return Err(Error::NoWorker);
     }
     let bytes =
