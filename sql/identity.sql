@@ -222,7 +222,7 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO tenancy.identity_users (user_id, provider_id) VALUES (found_user, provider) ON CONFLICT (user_id) DO NOTHING;
-    IF FOUND THEN
+    IF FOUND AND EXISTS (SELECT FROM tenancy.api_key_secrets k WHERE k.user_id = found_user AND k.revoked_at IS NULL) THEN
         -- Somebody may have made the user, and keys for it, to be this person once it has come.
         UPDATE tenancy.api_key_secrets k SET revoked_at = now() WHERE k.user_id = found_user AND k.revoked_at IS NULL;
     END IF;
