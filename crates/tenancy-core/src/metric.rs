@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
 use crate::excerpt::excerpt;
 
 /// The longest name, in bytes.
@@ -141,6 +144,15 @@ pub fn check_dimensions(dimensions: &[String]) -> Result<(), MetricError> {
         }
     }
     Ok(())
+}
+
+/// What stands for a text where texts of any length are told apart.
+#[must_use]
+pub fn hash(text: &[u8]) -> Uuid {
+    let digest = Sha256::digest(text);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Uuid::from_bytes(bytes)
 }
 
 /// A dimension's value as it is stored: a text. None where the attributes have none.
