@@ -257,7 +257,7 @@ COMMENT ON FUNCTION tenancy.record_usage_many(jsonb) IS
 
 -- For people, and for batches by trusted roles.
 CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
-    SELECT e.id, e.at, m.name AS metric, e.quantity / 1000000.0 AS quantity, e.cost / 1000000.0 AS cost, e.attributes,
+    SELECT e.id, e.at, m.name AS metric, trim_scale(e.quantity * 0.000001) AS quantity, trim_scale(e.cost * 0.000001) AS cost, e.attributes,
            NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id
       FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id
      WHERE e.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
@@ -592,8 +592,8 @@ BEGIN
                    WHEN "by" IN ('partner', 'tenant', 'project', 'user') THEN format('r.%I::text', "by" || '_id')
                    ELSE format('r.dimensions ->> %L', "by") END;
     total := CASE WHEN metric IS NULL THEN 'NULL::numeric'
-                  WHEN m.aggregation = 'sum' THEN 'sum(x.quantity) / 1000000.0'
-                  WHEN m.aggregation = 'max' THEN 'max(x.most) / 1000000.0'
+                  WHEN m.aggregation = 'sum' THEN 'trim_scale(sum(x.quantity) * 0.000001)'
+                  WHEN m.aggregation = 'max' THEN 'trim_scale(max(x.most) * 0.000001)'
                   WHEN m.aggregation = 'count' THEN 'sum(x.events)'
                   ELSE 'count(DISTINCT x.value)::numeric' END;
 
@@ -622,8 +622,9 @@ BEGIN
         END IF;
         edges := tenancy._bucket_edges(lowest, highest, bucket, zone);
     END IF;
-    lowest := coalesce(lowest, edges[1]);
-    highest := coalesce(highest, edges[cardinality(edges)]);
+    -- Up to where it is asked for; else to the ends of the first and last bucket.
+    lowest := coalesce(nullif(since, '-infinity'), edges[1]);
+    highest := coalesce(nullif(until, 'infinity'), edges[cardinality(edges)]);
 
     PERFORM 1 FROM tenancy.usage_retired g
       JOIN LATERAL (SELECT FROM generate_subscripts(edges, 1) n,
@@ -655,7 +656,7 @@ BEGIN
             SELECT $3[width_bucket(r.at, $3)], %2$s, 1, r.quantity, r.quantity, r.cost, r.value
               FROM tail t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to
              WHERE r.at >= $4 AND r.at < $5 AND %3$s)
-        SELECT CASE WHEN $7 THEN greatest(x.start, $4) END, x.key, %4$s, sum(x.cost) / 1000000.0, sum(x.events)::bigint
+        SELECT CASE WHEN $7 THEN greatest(x.start, $4) END, x.key, %4$s, trim_scale(sum(x.cost) * 0.000001), sum(x.events)::bigint
           FROM x GROUP BY x.start, x.key ORDER BY x.start, x.key
         $query$,
         CASE WHEN NOT fine THEN format($coarse$
@@ -667,6 +668,9 @@ BEGIN
             UNION ALL$coarse$, by_key, filter) END,
         by_key, filter, total)
         USING scope::uuid, m.id, edges, lowest, highest, CASE WHEN fine THEN 'quarter' ELSE 'day' END, bucket IS NOT NULL;
+    IF NOT FOUND AND bucket IS NULL AND "by" IS NULL THEN
+        RETURN QUERY SELECT NULL::timestamptz, NULL::text, CASE WHEN m.aggregation <> 'max' THEN 0::numeric END, 0::numeric, 0::bigint;
+    END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) FROM PUBLIC;
