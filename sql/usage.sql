@@ -531,10 +531,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'there would be more than 100000 buckets', HINT = 'Name since and until, or a longer bucket.';
     END IF;
     IF bucket = 'hour' THEN
-        -- Half a step at a time, since a zone's clock may be put back or forward by half an hour.
+        -- A quarter at a time, since a zone's clock may be put back by less than an hour: what follows then begins with that.
         RETURN (SELECT array_agg(DISTINCT e.edge ORDER BY e.edge)
-                  FROM (SELECT date_trunc('hour', g, zone) AS edge FROM generate_series(since, until + interval '1 hour', interval '30 minutes') g
-                        UNION SELECT date_trunc('hour', until + interval '1 hour', zone)) e);
+                  FROM (SELECT CASE WHEN date_trunc('hour', t.hour, zone) = t.hour THEN t.hour ELSE min(t.at) END AS edge
+                          FROM (SELECT g AS at, date_trunc('hour', g, zone) AS hour
+                                  FROM generate_series(date_bin('15 minutes', since, '2000-01-01 00:00:00+00'), until + interval '75 minutes', interval '15 minutes') g) t
+                         GROUP BY t.hour) e);
     END IF;
     RETURN (SELECT array_agg(g AT TIME ZONE zone ORDER BY g)
               FROM generate_series(date_trunc(bucket, since AT TIME ZONE zone), date_trunc(bucket, until AT TIME ZONE zone) + step, step) g);
