@@ -161,7 +161,7 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy.audit_retired', '');
 
 -- A text that no setting changes: instants as microseconds, and JSON to keep one field from running into the next.
 CREATE FUNCTION tenancy._audit_micros(at timestamptz) RETURNS bigint
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN (extract(epoch FROM at) * 1000000)::bigint;
 REVOKE ALL ON FUNCTION tenancy._audit_micros(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._audit_micros(timestamptz) IS 'internal: an instant as microseconds since 1970';
@@ -405,3 +405,9 @@ CREATE TABLE tenancy.claimed_tokens (
 REVOKE ALL ON tenancy.claimed_tokens FROM PUBLIC;
 CREATE INDEX claimed_tokens_expires_at_idx ON tenancy.claimed_tokens (expires_at);
 COMMENT ON TABLE tenancy.claimed_tokens IS 'tokens of identity providers that may be used once, and were. Only the owner reads this';
+
+CREATE FUNCTION tenancy._claim_token(provider uuid, jti_hash bytea, expires_at timestamptz) RETURNS boolean
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_claim_token_wrapper';
+REVOKE ALL ON FUNCTION tenancy._claim_token(uuid, bytea, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._claim_token(uuid, bytea, timestamptz) IS
+    'internal: notes for good, by the worker, that a token is used up; false if it was before';

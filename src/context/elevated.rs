@@ -41,8 +41,7 @@ pub fn note_query(query: &Started) -> bool {
             return Ok(false);
         };
         let _recording = Recording::begin();
-        record(query, &now, elevation)?;
-        Ok(true)
+        record(query, &now, elevation)
     };
     noted().unwrap_or_else(|error| error.raise())
 }
@@ -62,7 +61,12 @@ impl Drop for Recording {
     }
 }
 
-fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<(), Error> {
+/// Puts a query on record, if it names a protected table.
+fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<bool, Error> {
+    let tables = protected_names(&query.tables())?;
+    if tables.is_empty() {
+        return Ok(false);
+    }
     let statement = without_literals(&query.text(), guc::standard_strings());
     audit::record_now(
         "elevation.statement",
@@ -72,9 +76,10 @@ fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<(), E
             "elevation": elevation.id.to_string(),
             "reason": elevation.reason,
             "statement": statement,
-            "tables": protected_names(&query.tables())?,
+            "tables": tables,
         }),
-    )
+    )?;
+    Ok(true)
 }
 
 /// The names of those of the tables that are protected, or parts of one that is.
@@ -86,7 +91,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
          SELECT format('%I.%I', n.nspname, c.relname) \
          FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
          JOIN pg_class c ON c.oid = u.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         ORDER BY 1 LIMIT 50",
+         ORDER BY 1 LIMIT 20",
         &[tables.to_vec().into()],
         |rows| {
             rows.into_iter()

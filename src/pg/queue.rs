@@ -162,7 +162,9 @@ pub fn look(dirty: bool) -> Presence {
     let mut shared = SHARED.exclusive();
     let workers = &mut shared.workers;
     let known = workers.iter().position(|w| w.database == database);
-    let Some(at) = known.or_else(|| workers.iter().position(|w| w.database == 0)) else {
+    let unused =
+        |w: &Worker| w.database == 0 || (w.process == 0 && w.started.saturating_add(START) <= now);
+    let Some(at) = known.or_else(|| workers.iter().position(unused)) else {
         return Presence::NoRoom;
     };
     let worker = &mut workers[at];
@@ -185,14 +187,24 @@ pub fn look(dirty: bool) -> Presence {
     Presence::ToStart
 }
 
-/// The worker that was to be started cannot be.
-pub fn not_started() {
+/// The worker that was to be started cannot be: the server has no process left. Asks the one that has
+/// been there longest, of another database, to make room; false if there is none. Who only looks tries
+/// again after a while, who waits (`soon`) at once.
+pub fn not_started(soon: bool) -> bool {
     let database = database();
-    for worker in &mut SHARED.exclusive().workers {
-        if worker.database == database && worker.process == 0 {
-            worker.database = 0;
-        }
+    let mut shared = SHARED.exclusive();
+    if soon && let Some(worker) = shared.workers.iter_mut().find(|w| w.database == database) {
+        worker.started = i64::MIN;
     }
+    let others = shared.workers.iter_mut().filter(|w| w.process != 0);
+    let Some(oldest) = others.min_by_key(|w| (w.leave, w.started)) else {
+        return false;
+    };
+    oldest.leave = true;
+    let process = oldest.process;
+    drop(shared);
+    wake(process);
+    true
 }
 
 /// A request that was handed in. Dropped before its answer was taken, it is given up, also by an error.

@@ -14,6 +14,7 @@ use super::queue;
 use crate::error::Error;
 
 static RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
+static HERE: BackendCell<bool> = BackendCell::new(false);
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// What every worker runs; set while the server loads its libraries.
@@ -62,11 +63,12 @@ pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
     if !queue::arrive() {
         return;
     }
+    HERE.set(true);
     for (name, value) in [
         // What it answers for is on disk, whatever the database's default.
         (c"synchronous_commit", c"on"),
-        // It must not be in the way, and must not wait for those who are.
-        (c"lock_timeout", c"3s"),
+        // It must not be in the way: it gives up before the server looks for deadlocks.
+        (c"lock_timeout", c"900ms"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
         (c"default_transaction_read_only", c"off"),
@@ -85,6 +87,11 @@ pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
     if let Some(run) = RUN.get() {
         run();
     }
+}
+
+/// Whether this process is a worker.
+pub fn here() -> bool {
+    HERE.get()
 }
 
 /// Ends the query that runs, if one does; the loop sees the flag then.

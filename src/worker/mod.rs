@@ -23,6 +23,8 @@ use crate::pg::worker as process;
 
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks whether there is a worker.
+const LOOK: Duration = Duration::from_millis(100);
 /// How often the worker looks for something to do.
 const TICK: Duration = Duration::from_secs(1);
 /// How long it stays without anything to do.
@@ -36,29 +38,23 @@ pub fn init() {
 
 /// Sees to it that this database has a worker, if that is possible. Cheap.
 pub fn ensure() {
-    start(false);
+    start(false, false);
 }
 
 /// Something was written that is to be sealed or rolled up.
 pub fn wrote() {
-    start(true);
+    start(true, false);
 }
 
-/// True unless there is no worker and cannot be one.
-fn start(dirty: bool) -> bool {
+/// True unless there is no worker and cannot be one. Who waits for it does not rest between attempts.
+fn start(dirty: bool, waiting: bool) -> bool {
     if process::recovering() {
         return false;
     }
     match queue::look(dirty) {
         Presence::There => true,
         Presence::NoRoom => false,
-        Presence::ToStart => {
-            let started = process::start();
-            if !started {
-                queue::not_started();
-            }
-            started
-        }
+        Presence::ToStart => process::start() || queue::not_started(waiting),
     }
 }
 
@@ -76,7 +72,7 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
     let end = Instant::now() + PATIENCE;
     let mut waiting = None;
     loop {
-        if !start(false) {
+        if !start(false, true) {
             return Err(Error::NoWorker);
         }
         if waiting.is_none() {
@@ -89,11 +85,7 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
         if left.is_zero() {
             return Err(Error::WorkerSilent);
         }
-        process::wait(left.min(Duration::from_millis(if waiting.is_some() {
-            1000
-        } else {
-            10
-        })));
+        process::wait(left.min(LOOK));
     }
 }
 

@@ -1,11 +1,12 @@
 //! What backends ask of the worker. Many requests share one transaction, and one flush to disk.
 
+use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::access::pg_uuid;
+use crate::access::{from_pg, pg_uuid};
 use crate::audit;
-use crate::error::Error;
+use crate::error::{Error, ErrorReport};
 use crate::pg::queue::{self, Outcome, Taken};
 use crate::pg::worker as process;
 use crate::pg::{spi, time};
@@ -38,6 +39,24 @@ pub enum Reply {
     Done,
     /// It was done before.
     Duplicate,
+}
+
+/// `Request::ClaimJti`, for SQL.
+#[pg_extern(sql = false)]
+fn _claim_token(
+    provider: pgrx::Uuid,
+    jti_hash: &[u8],
+    expires_at: TimestampWithTimeZone,
+) -> Result<bool, ErrorReport> {
+    let jti_hash = jti_hash
+        .try_into()
+        .map_err(|_| Error::bad("jti_hash must have 32 bytes", "It is a SHA-256."))?;
+    let request = Request::ClaimJti {
+        provider: from_pg(provider),
+        jti_hash,
+        expires_at: time::to_unix_micros(expires_at.into()).div_euclid(1_000_000),
+    };
+    Ok(super::call(&request)? == Reply::Done)
 }
 
 /// What the caller makes of the worker's answer.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tenancy_client_tests::{Session, World};
 
 const LOGINS: &str = "SELECT action || ' ' || coalesce((SELECT slug FROM tenancy.scopes WHERE id = user_id), '-') || ' ' || coalesce((SELECT slug FROM tenancy.scopes WHERE id = tenant_id), '-')
-    || ' ' || (details ->> 'credential') || ' ' || (details ->> 'count') FROM tenancy.audit_log WHERE action LIKE 'tenancy.login%' ORDER BY 1";
+    || ' ' || (details ->> 'credential') || ' ' || coalesce(sum((details ->> 'count')::bigint)::text, 'each')
+    FROM tenancy.audit_log WHERE action LIKE 'tenancy.login%' GROUP BY action, user_id, tenant_id, details ->> 'credential', details ? 'count' ORDER BY 1";
 
 fn set(world: &World, name: &str, value: &str) {
     world.db.admin().run(&format!(
@@ -145,6 +146,7 @@ fn as_configured() {
         &mut admin,
         &[
             "tenancy.login alice acme api_key 1",
+            "tenancy.login alice acme api_key each",
             "tenancy.login.failed - - unknown 1",
         ],
     );

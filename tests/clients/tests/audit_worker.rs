@@ -62,6 +62,48 @@ fn many_call_at_once() {
 }
 
 #[test]
+fn a_token_is_claimed_once() {
+    let db = Db::new();
+    let claim = |n: u8, until: &str| {
+        format!(
+            "SELECT tenancy._claim_token('00000000-0000-7000-8000-0000000000{n:02}', sha256('jti'), {until})"
+        )
+    };
+    let mut admin = db.admin();
+    // In a read-only transaction that is rolled back, too.
+    admin.run("BEGIN READ ONLY");
+    assert_eq!(admin.text(&claim(1, "now() + interval '1 hour'")), "t");
+    admin.run("ROLLBACK");
+    assert_eq!(admin.text(&claim(1, "now() + interval '1 hour'")), "f");
+    assert_eq!(admin.text(&claim(2, "'infinity'")), "t");
+    // Whoever comes at the same time: one has it.
+    let won: usize = thread::scope(|scope| {
+        let callers: Vec<_> = (0..12)
+            .map(|_| {
+                let (mut session, sql) = (db.admin(), claim(3, "now() + interval '1 hour'"));
+                scope.spawn(move || usize::from(session.text(&sql) == "t"))
+            })
+            .collect();
+        callers
+            .into_iter()
+            .map(|caller| caller.join().unwrap())
+            .sum()
+    });
+    assert_eq!(won, 1);
+    // What has expired goes; the worker looks when it starts.
+    assert_eq!(admin.text(&claim(4, "now() - interval '1 second'")), "t");
+    admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database(); SELECT tenancy._record_now('x', '{}')");
+    let end = Instant::now() + Duration::from_secs(10);
+    while admin.number("SELECT count(*) FROM tenancy.claimed_tokens") != 3 {
+        assert!(Instant::now() < end, "the expired one is still there");
+        thread::sleep(Duration::from_millis(50));
+    }
+    admin
+        .fails("SELECT tenancy._claim_token(tenancy.new_id(), 'short', now())")
+        .code("22023");
+}
+
+#[test]
 fn what_is_too_large_is_refused() {
     let db = Db::new();
     let mut admin = db.admin();
@@ -220,7 +262,8 @@ fn it_leaves_when_the_extension_does() {
     let mut admin = db.admin();
     admin.run("SELECT tenancy._record_now('x', '{}')");
     admin.run("SET statement_timeout = '5s'; DROP EXTENSION tenancy CASCADE");
-    admin.run("DROP SCHEMA IF EXISTS tenancy CASCADE; CREATE EXTENSION tenancy; SELECT tenancy._record_now('again', '{}')");
+    admin.run("DROP SCHEMA IF EXISTS tenancy CASCADE; CREATE EXTENSION tenancy");
+    admin.run("SELECT tenancy._record_now('again', '{}')");
     assert_eq!(entries(&mut admin, "again"), 1);
 }
 
@@ -246,4 +289,28 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
         admin.texts("SELECT problem FROM tenancy.verify_audit_log()"),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn whoever_holds_a_lock_keeps_nobody_else_waiting() {
+    let db = Db::new();
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "ALTER DATABASE {} SET tenancy.audit_seal_interval = 1",
+        db.name
+    ));
+    admin.run("SELECT tenancy._record_now('first', '{}')");
+    let mut sealer = db.owner();
+    sealer.run("BEGIN; SELECT tenancy.seal_audit_log()");
+    let began = Instant::now();
+    for _ in 0..40 {
+        admin.run("SELECT tenancy._record_now('other', '{}'), pg_sleep(0.05)");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    sealer.run("COMMIT");
+    assert_eq!(entries(&mut admin, "other"), 40);
 }

@@ -49,6 +49,13 @@ fn full() -> World {
          CREATE TABLE app.legacy (id int, account bigint NOT NULL); SELECT tenancy.protect('app.legacy', 'account')",
     );
     owner.run("BEGIN; SELECT tenancy.maintenance('a look around'); COMMIT");
+    // One entry in a seal and one in none.
+    world.db.admin().run(&format!(
+        "ALTER DATABASE {} SET tenancy.audit_seal_interval = 3600",
+        world.db.name
+    ));
+    owner.run("SELECT tenancy.audit('invoice.sent', 'x', '{\"n\": 1.50}'); SELECT tenancy.seal_audit_log()");
+    owner.run("SELECT tenancy.audit('not.sealed')");
     Idp::new("dumped").add(&mut owner, "acme", "create_users => true");
     owner.run(&format!(
         "SELECT tenancy.map_group('https://dumped.example.com/', 'staff', 'member'); SELECT tenancy.set_allowed_networks('hooli', '{{127.0.0.0/8}}');
@@ -82,6 +89,9 @@ const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
+const AUDIT: &str = "SELECT tenancy._audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
+const WRONG: &str = "SELECT problem FROM tenancy.verify_audit_log()";
+const UNSEALED: &str = "SELECT count(*) FROM tenancy.audit_log l WHERE NOT EXISTS (SELECT FROM tenancy.audit_seals s WHERE l.id = ANY (s.ids))";
 const POLICIES: &str =
     "SELECT to_jsonb(p)::text FROM pg_policies p ORDER BY schemaname, tablename, policyname";
 const GRANTS: &str = "SELECT concat_ws(' ', table_schema, table_name, privilege_type) FROM information_schema.table_privileges WHERE grantee = 'tenancy_app' ORDER BY 1";
@@ -135,7 +145,7 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
 #[track_caller]
 fn same(before: &World, after: &World) {
     for sql in [
-        PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, POLICIES, GRANTS,
+        PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, AUDIT, POLICIES, GRANTS,
     ] {
         let normal = |world: &World| -> Vec<String> {
             // Each database has roles of its own name.
@@ -196,6 +206,29 @@ fn same(before: &World, after: &World) {
         0
     );
     assert_eq!(owner.text("SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = 'app.calls_3'::regclass"), "t");
+    // The audit log is whole, and goes on: what came without a seal gets one, and what is new.
+    let mut admin = after.db.admin();
+    assert_eq!(admin.texts(AUDIT).len(), 2);
+    assert_eq!(admin.texts(WRONG), Vec::<String>::new());
+    owner.run("SELECT tenancy.audit('in.the.copy')");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while admin.number(UNSEALED) > 0 {
+        assert!(std::time::Instant::now() < end, "not sealed in the copy");
+        owner.run("SELECT tenancy.seal_audit_log()");
+    }
+    assert_eq!(
+        admin.number("SELECT count(DISTINCT origin) FROM tenancy.audit_log"),
+        2
+    );
+    assert_eq!(admin.texts(WRONG), Vec::<String>::new());
+    let part = admin
+        .text("SELECT tableoid::regclass FROM tenancy.audit_log WHERE action = 'invoice.sent'");
+    for table in [part.as_str(), "tenancy.audit_log", "tenancy.audit_seals"] {
+        admin.fails(&format!("DELETE FROM {table}")).code("42501");
+    }
+    admin.run(&format!("BEGIN; ALTER TABLE {part} DISABLE TRIGGER append_only; ALTER TABLE tenancy.audit_log DISABLE TRIGGER append_only; DELETE FROM tenancy.audit_log WHERE action = 'not.sealed'"));
+    assert_eq!(admin.texts(WRONG), ["the entry is missing"]);
+    admin.run("ROLLBACK");
     // The tree goes on.
     owner.run("SELECT tenancy.create_tenant('newborn', partner => 'house')");
     assert_eq!(
