@@ -559,6 +559,11 @@ DECLARE
     lowest timestamptz;
     highest timestamptz;
     total text;
+    grains text[];
+    los timestamptz[];
+    his timestamptz[];
+    arms text[];
+    told bigint := 0;
 BEGIN
     IF scope IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
@@ -626,43 +631,44 @@ BEGIN
     edges[1] := greatest(edges[1], lowest);
     edges[cardinality(edges)] := least(edges[cardinality(edges)], highest);
 
-    PERFORM 1 FROM tenancy.usage_retired g JOIN tenancy._cover(edges, 'day') c ON c.grain = 'event' AND c.lo < g.to_at AND c.hi > g.from_at;
+    SELECT array_agg(c.grain), array_agg(c.lo), array_agg(c.hi) INTO grains, los, his
+      FROM tenancy._cover(edges, CASE WHEN fine THEN 'quarter' ELSE 'day' END) c;
+    PERFORM 1 FROM tenancy.usage_retired g JOIN unnest(grains, los, his) p (grain, lo, hi) ON p.grain = 'event' AND p.lo < g.to_at AND p.hi > g.from_at;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'events of that time are gone',
             DETAIL = 'What is left of them is kept by quarters of an hour.', HINT = 'Begin and end the span at a quarter.';
     END IF;
 
-    RETURN QUERY EXECUTE format($query$
-        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover($3, $4) c),
-        tail AS MATERIALIZED (SELECT t.origin, t.rolled_to FROM tenancy._usage_tails() t),
-        x AS (
-            %1$s
-            SELECT width_bucket(r.slot, $3) AS n, %2$s AS key, r.events, r.quantity, r.most, r.cost, r.value
-              FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi
-             WHERE p.grain = 'quarter' AND %3$s
-            UNION ALL
-            -- What is rolled up, where a quarter is cut.
-            SELECT width_bucket(r.at, $3), %2$s, 1, r.quantity, r.quantity, r.cost, r.value
-              FROM piece p JOIN tenancy.usage_events r ON r.at >= p.lo AND r.at < p.hi JOIN tail t ON t.origin = r.origin AND r.xid < t.rolled_to
-             WHERE p.grain = 'event' AND %3$s
-            UNION ALL
-            -- And what is not.
-            SELECT width_bucket(r.at, $3), %2$s, 1, r.quantity, r.quantity, r.cost, r.value
-              FROM tail t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to
-             WHERE r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %3$s)
-        SELECT CASE WHEN $5 THEN $3[x.n] END, x.key, %4$s, trim_scale(sum(x.cost) * 0.000001), sum(x.events)::bigint
-          FROM x GROUP BY x.n, x.key ORDER BY x.n, x.key
-        $query$,
-        CASE WHEN NOT fine THEN format($coarse$
-            SELECT width_bucket(r.slot, $3) AS n, %1$s AS key, r.events, r.quantity, r.most, r.cost, r.value
-              FROM piece p JOIN tenancy.usage_daily r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'day' AND %2$s
-            UNION ALL
-            SELECT width_bucket(r.slot, $3), %1$s, r.events, r.quantity, r.most, r.cost, r.value
-              FROM piece p JOIN tenancy.usage_hourly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'hour' AND %2$s
-            UNION ALL$coarse$, by_key, filter) END,
-        by_key, filter, total)
-        USING scope::uuid, m.id, edges, CASE WHEN fine THEN 'quarter' ELSE 'day' END, bucket IS NOT NULL;
-    IF NOT FOUND AND bucket IS NULL AND "by" IS NULL THEN
+    -- Each part by itself, so that none is read that has nothing to tell, and each by its index.
+    SELECT array_agg(format($arm$
+            SELECT width_bucket(r.slot, $3) AS n, %s AS key, r.events, r.quantity, r.most, r.cost, r.value
+              FROM unnest($4, $5, $6) p (grain, lo, hi)
+             CROSS JOIN LATERAL (SELECT r.* FROM tenancy.%I r WHERE r.slot >= p.lo AND r.slot < p.hi AND %s OFFSET 0) r
+             WHERE p.grain = %L$arm$, by_key, g.name, filter, g.grain))
+      INTO arms
+      FROM (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name)
+     WHERE g.grain = ANY (grains);
+    SELECT arms || array_agg(format($arm$
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, 1 AS events, r.quantity, r.quantity AS most, r.cost, r.value
+              FROM tenancy.usage_events r
+             WHERE r.origin = %L AND r.xid >= %L AND r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %s$arm$, by_key, t.origin, t.rolled_to, filter))
+        -- What is rolled up, where a quarter is cut.
+        || array_agg(format($arm$
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, 1 AS events, r.quantity, r.quantity AS most, r.cost, r.value
+              FROM unnest($4, $5, $6) p (grain, lo, hi)
+             CROSS JOIN LATERAL (SELECT r.* FROM tenancy.usage_events r
+                                  WHERE r.at >= p.lo AND r.at < p.hi AND r.origin = %L AND r.xid < %L AND %s OFFSET 0) r
+             WHERE p.grain = 'event'$arm$, by_key, t.origin, t.rolled_to, filter)) FILTER (WHERE 'event' = ANY (grains))
+      INTO arms
+      FROM tenancy._usage_tails() t;
+    IF arms IS NOT NULL THEN
+        RETURN QUERY EXECUTE format($query$
+            SELECT CASE WHEN $7 THEN $3[x.n] END, x.key, %s, trim_scale(sum(x.cost) * 0.000001), sum(x.events)::bigint
+              FROM (%s) x GROUP BY x.n, x.key ORDER BY x.n, x.key$query$, total, array_to_string(arms, ' UNION ALL '))
+            USING scope::uuid, m.id, edges, grains, los, his, bucket IS NOT NULL;
+        GET DIAGNOSTICS told = ROW_COUNT;
+    END IF;
+    IF told = 0 AND bucket IS NULL AND "by" IS NULL THEN
         RETURN QUERY SELECT NULL::timestamptz, NULL::text, CASE WHEN m.aggregation <> 'max' THEN 0::numeric END, 0::numeric, 0::bigint;
     END IF;
 END

@@ -117,6 +117,24 @@ pub fn check_writable(doing: &CStr) {
     }
 }
 
+/// Locks a table and its indexes as an INSERT does, but until the transaction ends: rows that follow
+/// find them locked.
+pub fn hold(table: pg_sys::Oid) {
+    const LOCK: i32 = pg_sys::RowExclusiveLock as i32;
+    // SAFETY: inside a transaction. The table is open while its indexes are listed; the list is ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, LOCK);
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        if !indexes.is_null() {
+            for n in 0..usize::try_from((*indexes).length).unwrap_or(0) {
+                pg_sys::LockRelationOid((*(*indexes).elements.add(n)).oid_value, LOCK);
+            }
+        }
+        pg_sys::list_free(indexes);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
 /// Appends a row, where that is allowed: the table's columns in order. Row security, triggers and constraints are not asked.
 pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
     let (mut values, mut nulls) = (Vec::new(), Vec::new());

@@ -16,7 +16,7 @@ use super::place::Place;
 use super::settings;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
-use crate::pg::append::{Json, Value, append, check_writable, look_again, partition};
+use crate::pg::append::{Json, Value, append, check_writable, hold, look_again, partition};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::{cluster, spi, time};
@@ -56,7 +56,7 @@ pub enum Recorded {
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_writable(c"recording use");
     let id = new_id();
-    let told = Told::of(used)?;
+    let mut told = Told::of(used)?;
     let cost = match used.cost {
         Some(cost) => cost,
         None => used
@@ -75,6 +75,11 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     };
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
+    // Once a transaction is enough: the worker waits for its end.
+    if LAST.replace_with((xid, table)) != (xid, table) {
+        hold(table);
+        worker::wrote();
+    }
     append(
         table,
         &[
@@ -90,24 +95,20 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Int8(used.quantity),
             Value::Int8(cost),
             uuid(told.value),
-            told.dimensions(),
+            told.dimensions()?,
             told.attributes.map_or(Value::Null, Value::Json),
         ],
     )?;
-    // Once a transaction is enough: the worker waits for its end.
-    if LAST.replace_with(xid) != xid {
-        worker::wrote();
-    }
     Ok(Recorded::Now(id))
 }
 
-static LAST: BackendCell<u64> = BackendCell::new(0);
+/// The transaction that wrote last, and where to.
+static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid::INVALID));
 
 /// What the attributes say.
 struct Told {
     attributes: Option<Json>,
     dimensions: Map<String, JsonValue>,
-    dimensions_json: Option<Json>,
     value: Option<Uuid>,
 }
 
@@ -149,14 +150,9 @@ impl Told {
             })?),
             _ => None,
         };
-        let dimensions_json = match dimensions.is_empty() {
-            true => None,
-            false => Some(Json::new(JsonValue::Object(dimensions.clone()))?),
-        };
         Ok(Self {
             attributes,
             dimensions,
-            dimensions_json,
             value,
         })
     }
@@ -165,8 +161,12 @@ impl Told {
         self.dimensions.get(name)?.as_str()
     }
 
-    fn dimensions(&self) -> Value<'static> {
-        self.dimensions_json.map_or(Value::Null, Value::Json)
+    fn dimensions(&mut self) -> Result<Value<'static>, Error> {
+        if self.dimensions.is_empty() {
+            return Ok(Value::Null);
+        }
+        let dimensions = std::mem::take(&mut self.dimensions);
+        Ok(Value::Json(Json::new(JsonValue::Object(dimensions))?))
     }
 }
 
