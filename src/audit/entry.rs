@@ -150,7 +150,7 @@ pub fn write(
             Value::Json(details),
         ],
     )?;
-    worker::to_seal();
+    worker::wrote();
     Ok(id)
 }
 

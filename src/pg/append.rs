@@ -16,6 +16,8 @@ pub enum Value<'a> {
     Null,
     /// A timestamptz, in microseconds since 2000.
     Instant(i64),
+    /// An integer.
+    Int4(i32),
     /// A bigint.
     Int8(i64),
     /// A transaction's id.
@@ -42,6 +44,14 @@ impl Json {
             .map(Self)
             .ok_or(Error::Internal("JSON that is no jsonb"))
     }
+
+    /// As a value of ours.
+    pub fn value(self) -> Result<serde_json::Value, Error> {
+        // SAFETY: the datum is a jsonb that lives as long as the call.
+        unsafe { pgrx::JsonB::from_datum(self.0, false) }
+            .map(|json| json.0)
+            .ok_or(Error::Internal("a jsonb that is no JSON"))
+    }
 }
 
 impl Value<'_> {
@@ -49,6 +59,7 @@ impl Value<'_> {
         match self {
             Value::Null => None,
             Value::Instant(value) | Value::Int8(value) => Some(pg_sys::Datum::from(value)),
+            Value::Int4(value) => Some(pg_sys::Datum::from(value)),
             Value::Xid8(value) => Some(pg_sys::Datum::from(value)),
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
             Value::Text(text) => text.into_datum(),
@@ -103,6 +114,24 @@ pub fn check_writable(doing: &CStr) {
     unsafe {
         pg_sys::PreventCommandIfReadOnly(doing.as_ptr());
         pg_sys::PreventCommandIfParallelMode(doing.as_ptr());
+    }
+}
+
+/// Locks a table and its indexes as an INSERT does, but until the transaction ends: rows that follow
+/// find them locked.
+pub fn hold(table: pg_sys::Oid) {
+    const LOCK: i32 = pg_sys::RowExclusiveLock as i32;
+    // SAFETY: inside a transaction. The table is open while its indexes are listed; the list is ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, LOCK);
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        if !indexes.is_null() {
+            for n in 0..usize::try_from((*indexes).length).unwrap_or(0) {
+                pg_sys::LockRelationOid((*(*indexes).elements.add(n)).oid_value, LOCK);
+            }
+        }
+        pg_sys::list_free(indexes);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
     }
 }
 
