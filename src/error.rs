@@ -95,6 +95,9 @@ pub enum Error {
     /// Not there, not visible, or not a user.
     #[error("user \"{0}\" does not exist")]
     NoSuchUser(String),
+    /// A metric that was not defined.
+    #[error("metric \"{0}\" does not exist")]
+    NoSuchMetric(String),
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
@@ -160,9 +163,10 @@ impl Error {
             | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::NoSuchScope(_) | Self::NoSuchUser(_) | Self::NoSuch(_) => {
-                ERRCODE_UNDEFINED_OBJECT
-            }
+            Self::NoSuchScope(_)
+            | Self::NoSuchUser(_)
+            | Self::NoSuchMetric(_)
+            | Self::NoSuch(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::RoleTaken(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
@@ -257,6 +261,9 @@ impl Error {
                 "A scope is named by its id or its slug, and must be visible to you."
             }
             Self::NoSuchUser(_) => "A user is named by its id, or as in tenant/user.",
+            Self::NoSuchMetric(_) => {
+                "tenancy.metrics shows those there are; tenancy.define_metric() adds one."
+            }
             Self::AmbiguousSlug(_) => {
                 "Name the scope above it too, as in partner/tenant, or use the id."
             }

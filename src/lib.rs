@@ -8,6 +8,7 @@
 //! | `access` | what a principal may do |
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
 //! | `audit` | the record of what happened |
+//! | `usage` | metering: events of use, and what they add up to |
 //! | `worker` | each database's background worker |
 //! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
@@ -23,6 +24,7 @@ pub mod identity;
 pub mod pg;
 pub mod policy;
 pub mod tree;
+pub mod usage;
 pub mod worker;
 
 use pgrx::prelude::*;
@@ -59,10 +61,11 @@ extension_sql_file!(
     name = "explain",
     requires = ["policy"]
 );
+extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain", "identity"],
+    requires = ["explain", "identity", "usage"],
     finalize
 );
 
@@ -73,6 +76,7 @@ pub extern "C-unwind" fn _PG_init() {
         error::Error::NotPreloaded.raise();
     }
     audit::init();
+    usage::init();
     worker::init();
     context::init();
     policy::init();

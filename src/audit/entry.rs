@@ -131,6 +131,7 @@ pub fn write(
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     append(
         table,
+        c"an entry in the audit log",
         &[
             Value::Instant(at),
             Value::Int8(cluster::identifier()),
@@ -147,7 +148,7 @@ pub fn write(
             Value::Json(details),
         ],
     )?;
-    worker::to_seal();
+    worker::wrote();
     Ok(id)
 }
 

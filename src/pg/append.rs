@@ -16,6 +16,8 @@ pub enum Value<'a> {
     Null,
     /// A timestamptz, in microseconds since 2000.
     Instant(i64),
+    /// An integer.
+    Int4(i32),
     /// A bigint.
     Int8(i64),
     /// A transaction's id.
@@ -42,6 +44,14 @@ impl Json {
             .map(Self)
             .ok_or(Error::Internal("JSON that is no jsonb"))
     }
+
+    /// As a value of ours.
+    pub fn value(self) -> Result<serde_json::Value, Error> {
+        // SAFETY: the datum is a jsonb that lives as long as the call.
+        unsafe { pgrx::JsonB::from_datum(self.0, false) }
+            .map(|json| json.0)
+            .ok_or(Error::Internal("a jsonb that is no JSON"))
+    }
 }
 
 impl Value<'_> {
@@ -49,6 +59,7 @@ impl Value<'_> {
         match self {
             Value::Null => None,
             Value::Instant(value) | Value::Int8(value) => Some(pg_sys::Datum::from(value)),
+            Value::Int4(value) => Some(pg_sys::Datum::from(value)),
             Value::Xid8(value) => Some(pg_sys::Datum::from(value)),
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
             Value::Text(text) => text.into_datum(),
@@ -98,7 +109,8 @@ pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
 }
 
 /// Appends a row: the table's columns in order. Row security, triggers and constraints are not asked.
-pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
+/// `what` it is goes into the error where nothing can be written.
+pub fn append(table: pg_sys::Oid, what: &CStr, row: &[Value<'_>]) -> Result<(), Error> {
     let (mut values, mut nulls) = (Vec::new(), Vec::new());
     for value in row {
         let datum = value.into_datum();
@@ -109,8 +121,8 @@ pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
     // descriptor is used; there are as many values as columns, and their types are those that sql/
     // declares, in its order. Tables come from tenancy's own functions: a heap, with plain indexes.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(c"an entry in the audit log".as_ptr());
-        pg_sys::PreventCommandIfParallelMode(c"an entry in the audit log".as_ptr());
+        pg_sys::PreventCommandIfReadOnly(what.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(what.as_ptr());
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         if (*(*relation).rd_att).natts as usize != values.len() {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);

@@ -144,6 +144,23 @@ impl Call {
         }
     }
 
+    /// Argument `n`, a timestamptz, in microseconds since 2000.
+    #[inline]
+    pub fn instant(&self, n: usize) -> i64 {
+        self.int8(n)
+    }
+
+    /// Argument `n`, a numeric, as the server writes it.
+    pub fn numeric(&self, n: usize) -> &str {
+        // SAFETY: a numeric datum is what numeric_out takes; it answers a C string of ASCII in the
+        // current memory context, which outlives the call.
+        unsafe {
+            pgrx::direct_function_call_as_datum(pg_sys::numeric_out, &[Some(self.arg(n).value)])
+                .and_then(|text| std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_str().ok())
+                .unwrap_or_default()
+        }
+    }
+
     /// Argument `n`, a jsonb.
     pub fn json(&self, n: usize) -> JsonArgument {
         /// utils/jsonb.h: the root is an object.

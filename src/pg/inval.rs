@@ -22,6 +22,9 @@ static STALE: BackendCell<Stale> = BackendCell::new(Stale::All);
 static BEACONS: BackendCell<(pg_sys::Oid, pg_sys::Oid)> =
     BackendCell::new((pg_sys::Oid::INVALID, pg_sys::Oid::INVALID));
 
+static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
+static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
+
 /// Registers the callback for the life of the backend.
 pub fn init() {
     // SAFETY: registered once per process, in _PG_init; the callback is guarded and lives for ever.
@@ -33,6 +36,16 @@ pub fn init() {
 /// The beacon tables of this database: the one for everything and the one for fleets.
 pub fn watch(all: pg_sys::Oid, fleets: pg_sys::Oid) {
     BEACONS.set((all, fleets));
+}
+
+/// The table of metrics of this database.
+pub fn watch_metrics(table: pg_sys::Oid) {
+    METRICS.set(table);
+}
+
+/// Whether metrics became stale since the last call.
+pub fn take_metrics() -> bool {
+    METRICS_STALE.replace_with(false)
 }
 
 /// What became stale since the last call.
@@ -48,6 +61,9 @@ pub fn send(beacon: pg_sys::Oid) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    if relation == pg_sys::Oid::INVALID || relation == METRICS.get() {
+        METRICS_STALE.set(true);
+    }
     let (all, fleets) = BEACONS.get();
     let reached = if relation == pg_sys::Oid::INVALID || relation == all {
         Stale::All

@@ -104,6 +104,8 @@ unsafe fn call(function: pg_sys::Oid, outer: pg_sys::FunctionCallInfo) -> pg_sys
         (*inner).flinfo = &mut flinfo;
         (*inner).fncollation = (*outer).fncollation;
         (*inner).nargs = (*outer).nargs;
+        // A function that returns rows puts them where the outer one's are expected.
+        (*inner).resultinfo = (*outer).resultinfo;
         for n in 0..count {
             *(*inner).args.as_mut_ptr().add(n) = *(*outer).args.as_ptr().add(n);
         }

@@ -22,6 +22,7 @@
 //! | `cluster` | the cluster and the transaction |
 //! | `counts` | counters in shared memory |
 //! | `queue` | requests to the database's worker, in shared memory |
+//! | `trigger` | triggers in C |
 //! | `worker` | the background worker's process |
 
 pub mod append;
@@ -43,5 +44,6 @@ pub mod session;
 pub mod spi;
 pub mod support;
 pub mod time;
+pub mod trigger;
 pub mod worker;
 pub mod xact;

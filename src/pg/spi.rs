@@ -94,6 +94,16 @@ pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Erro
     as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
 }
 
+/// Writes as the owner with a plan that is kept: for what is done often.
+pub fn write_kept(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            let kept = kept(client, query, args)?;
+            Ok(client.update(&*kept, None, args)?.len() as u64)
+        })
+    })
+}
+
 /// Writes as the owner, and reads what comes back.
 pub fn write_returning<R>(
     query: &'static str,
@@ -165,15 +175,19 @@ unsafe fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     }
 }
 
-/// The tables whose invalidation is watched.
-pub fn beacon(fleet: bool) -> Result<pg_sys::Oid, Error> {
+/// A table of the extension's.
+pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, Error> {
     let namespace = schema().ok_or(Error::NotInstalled)?;
-    let name = if fleet { c"beacon_fleet" } else { c"beacon" };
     // SAFETY: a catalog look-up by name inside a transaction.
     let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), namespace) };
     (oid != pg_sys::Oid::INVALID)
         .then_some(oid)
         .ok_or(Error::NotInstalled)
+}
+
+/// The tables whose invalidation is watched.
+pub fn beacon(fleet: bool) -> Result<pg_sys::Oid, Error> {
+    table(if fleet { c"beacon_fleet" } else { c"beacon" })
 }
 
 /// A snapshot that sees what is committed now; in parallel mode, where none can be taken, the

@@ -1,4 +1,4 @@
-//! Each database's background worker: it seals the audit log, writes down what was counted in shared
+//! Each database's background worker: it seals the audit log, rolls up what was used, writes down what was counted in shared
 //! memory, tidies up, and does at once what must outlive the caller's transaction.
 //!
 //! | file | what |
@@ -41,8 +41,8 @@ pub fn ensure() {
     start(false, false);
 }
 
-/// Something was written that is to be sealed.
-pub fn to_seal() {
+/// Something was written that is to be sealed or rolled up.
+pub fn wrote() {
     start(true, false);
 }
 

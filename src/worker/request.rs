@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorReport};
 use crate::pg::queue::{self, Outcome, Taken};
 use crate::pg::worker as process;
 use crate::pg::{spi, time};
+use crate::usage;
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub enum Request {
     },
     /// Makes the audit log's partition for an instant in microseconds of the Unix epoch.
     Partition(i64),
+    /// Makes the partition for events of use of an instant, likewise.
+    UsagePartition(i64),
 }
 
 /// An answer.
@@ -111,6 +114,7 @@ fn execute(taken: &Taken) -> Result<Outcome, Error> {
     match request {
         Request::Audit(row) => audit::write_row(&row)?,
         Request::Partition(at) => audit::make_partition(at)?,
+        Request::UsagePartition(at) => usage::make_partition(at)?,
         Request::ClaimJti {
             provider,
             jti_hash,

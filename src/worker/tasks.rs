@@ -9,7 +9,10 @@ use crate::audit::{self, logins, settings};
 use crate::error::Error;
 use crate::pg::worker as process;
 use crate::pg::{queue, spi, time};
+use crate::usage;
 
+/// About how many events are rolled up in one transaction.
+const ROLL: i32 = 100_000;
 /// How many entries a seal has at most.
 const SEAL: i32 = 10_000;
 /// How often there is tidying up.
@@ -37,6 +40,9 @@ pub struct Tasks {
     rests_until: Option<Instant>,
     /// Entries of transactions before this one may not be sealed yet.
     unsealed: Option<u64>,
+    rolled: Option<Instant>,
+    /// Events of transactions before this one may not be rolled up yet.
+    unrolled: Option<u64>,
 }
 
 /// Why a task did not run to its end.
@@ -53,21 +59,23 @@ impl Tasks {
             tidied: None,
             rests_until: None,
             unsealed: None,
+            rolled: None,
+            unrolled: None,
         }
     }
 
     /// Runs what is due.
     pub fn run(&mut self) -> State {
-        if queue::take_dirty() {
-            self.unsealed = Some(process::next_xid());
-        }
+        self.look();
         let now = Instant::now();
         if self.rests_until.is_some_and(|until| until > now) {
             return State::Pending;
         }
         self.rests_until = None;
         match self.run_due(now) {
-            Ok(()) if self.unsealed.is_some() || logins::pending() => State::Pending,
+            Ok(()) if self.unsealed.is_some() || self.unrolled.is_some() || logins::pending() => {
+                State::Pending
+            }
             Ok(()) => State::Idle,
             Err(Stop::Gone) => State::Gone,
             Err(Stop::Failed(why)) => {
@@ -82,7 +90,9 @@ impl Tasks {
     pub fn finish(&mut self) {
         let done = write_logins(true).and_then(|()| {
             self.unsealed = Some(process::next_xid());
-            self.seal()
+            self.seal()?;
+            self.unrolled = Some(process::next_xid());
+            self.roll()
         });
         if let Err(Stop::Failed(why)) = done {
             warn(&why);
@@ -96,15 +106,42 @@ impl Tasks {
             tidy()?;
         }
         write_logins(false)?;
-        if queue::take_dirty() {
-            self.unsealed = Some(process::next_xid());
-        }
+        self.look();
         let every = Duration::from_secs(settings::seal_interval());
         if self.unsealed.is_some() && due(self.sealed, every) {
             self.sealed = Some(now);
             self.seal()?;
         }
+        let every = Duration::from_secs(usage::settings::rollup_interval());
+        if self.unrolled.is_some() && due(self.rolled, every) {
+            self.rolled = Some(now);
+            self.roll()?;
+        }
         Ok(())
+    }
+
+    /// Takes note of what was written.
+    fn look(&mut self) {
+        if queue::take_dirty() {
+            let next = Some(process::next_xid());
+            (self.unsealed, self.unrolled) = (next, next);
+        }
+    }
+
+    /// Rolls up, a transaction at a time, until nothing is left that can be.
+    fn roll(&mut self) -> Result<(), Stop> {
+        loop {
+            let (rolled, horizon) = transaction(c"roll up use", || usage::roll(ROLL))?;
+            if rolled == 0 {
+                if self.unrolled.is_some_and(|xid| horizon >= xid) {
+                    self.unrolled = None;
+                }
+                return Ok(());
+            }
+            if process::stopping() {
+                return Ok(());
+            }
+        }
     }
 
     /// Seals, a transaction for each seal, until nothing is left that can be.
@@ -156,12 +193,18 @@ fn tidy() -> Result<(), Stop> {
         let now = time::now_unix_micros();
         audit::make_partition(now)?;
         audit::make_partition(now.saturating_add(AHEAD))?;
+        usage::make_partition(now)?;
+        usage::make_partition(now.saturating_add(AHEAD))?;
+        usage::forget_keys()?;
         spi::write(
             "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
             &[],
         )?;
         Ok(())
     })?;
+    if usage::settings::retention() > 0 {
+        transaction(c"retire old months of use", usage::retire)?;
+    }
     if settings::retention() == 0 {
         return Ok(());
     }

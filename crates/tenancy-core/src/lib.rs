@@ -11,6 +11,9 @@
 //! | [`tree`] | the levels of the scope tree, what may hold what, and the status that results |
 //! | [`permission`] | what a permission is and which one covers which |
 //! | [`audit`] | what an entry of the audit log may say |
+//! | [`quantity`] | numbers in fixed point: quantities, costs, prices |
+//! | [`metric`] | what may be metered, and how it adds up |
+//! | [`cover`] | which rollups a span of time is made of |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
@@ -26,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod cover;
 pub mod credential;
 mod excerpt;
 pub mod grants;
@@ -33,9 +37,11 @@ pub mod id;
 pub mod jwt;
 pub mod ledger;
 pub mod mac;
+pub mod metric;
 pub mod network;
 pub mod permission;
 pub mod policy;
+pub mod quantity;
 pub mod role;
 pub mod slug;
 pub mod statement;

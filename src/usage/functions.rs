@@ -1,0 +1,136 @@
+//! `record_usage()` and its kin, and INSERT into `recorded_usage`. Called often, so arguments are read
+//! where they lie.
+
+use tenancy_core::quantity::{QuantityError, cost, quantity};
+use uuid::Uuid;
+
+use super::metrics;
+use super::place::{Names, Place};
+use super::record::{Recorded, Use, record};
+use crate::error::Error;
+use crate::pg::fmgr::{Answer, Call};
+
+crate::c_functions! {
+    tenancy_record_usage, pg_finfo_tenancy_record_usage => record_usage;
+    tenancy_record_usage_for, pg_finfo_tenancy_record_usage_for => record_usage_for;
+    tenancy_record, pg_finfo_tenancy_record => record_or_not;
+}
+
+crate::triggers! {
+    tenancy_insert_usage, pg_finfo_tenancy_insert_usage => row insert;
+    tenancy_metrics_changed, pg_finfo_tenancy_metrics_changed => statement metrics::changed;
+}
+
+/// Where a call has its arguments: metric, quantity, cost, attributes, idempotency_key, at.
+struct Arguments {
+    metric: usize,
+    quantity: usize,
+    cost: usize,
+    attributes: usize,
+    key: usize,
+    at: usize,
+}
+
+impl Arguments {
+    const fn from(first: usize) -> Self {
+        Self {
+            metric: first,
+            quantity: first + 1,
+            cost: first + 2,
+            attributes: first + 3,
+            key: first + 4,
+            at: first + 5,
+        }
+    }
+
+    /// Records what a call says, somewhere. Without a quantity it is what `otherwise` says.
+    fn record(&self, call: &Call, place: Place, otherwise: Option<i64>) -> Result<Recorded, Error> {
+        if call.is_null(self.metric) {
+            return Err(Error::Null("metric"));
+        }
+        let given = |n: usize| (!call.is_null(n)).then_some(n);
+        let refused = |fault: QuantityError| {
+            Error::bad(
+                fault,
+                "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
+            )
+        };
+        let name = std::str::from_utf8(call.text(self.metric))
+            .map_err(|_| Error::Internal("a text that is not UTF-8"))?;
+        let much = match given(self.quantity) {
+            Some(n) => quantity(call.numeric(n)).map_err(refused)?,
+            None => otherwise.ok_or(Error::Null("quantity"))?,
+        };
+        let cost = given(self.cost).map(|n| cost(call.numeric(n)).map_err(refused));
+        let metric = metrics::find(name)?;
+        record(&Use {
+            place,
+            metric: &metric,
+            quantity: much,
+            cost: cost.transpose()?,
+            attributes: given(self.attributes).map(|n| call.json(n)),
+            key: given(self.key).map(|n| call.text(n)),
+            at: given(self.at).map(|n| call.instant(n)),
+        })
+    }
+}
+
+fn id(call: &Call, recorded: &Recorded) -> Answer {
+    let (Recorded::Now(id) | Recorded::Before(id)) = recorded;
+    call.uuid_answer(*id.as_bytes())
+}
+
+fn record_usage(call: &Call) -> Result<Answer, Error> {
+    let place = Place::of_context()?;
+    let recorded = Arguments::from(0).record(call, place, None)?;
+    Ok(id(call, &recorded))
+}
+
+fn record_or_not(call: &Call) -> Result<Answer, Error> {
+    let place = Place::of_context()?;
+    let recorded = Arguments::from(0).record(call, place, None)?;
+    Ok(Answer::Bool(matches!(recorded, Recorded::Now(_))))
+}
+
+fn uuid(call: &Call, n: usize) -> Option<Uuid> {
+    (!call.is_null(n)).then(|| Uuid::from_bytes(*call.uuid(n)))
+}
+
+fn record_usage_for(call: &Call) -> Result<Answer, Error> {
+    let names = Names {
+        user: uuid(call, 0),
+        tenant: uuid(call, 7),
+        project: uuid(call, 8),
+    };
+    if names == Names::default() {
+        return Err(Error::Null("user and tenant"));
+    }
+    let recorded = Arguments::from(1).record(call, Place::named(names)?, None)?;
+    Ok(id(call, &recorded))
+}
+
+/// A row of the view `recorded_usage`: id, at, metric, quantity, cost, attributes, idempotency_key,
+/// partner_id, tenant_id, project_id, user_id.
+fn insert(call: &Call) -> Result<(), Error> {
+    if !call.is_null(0) || !call.is_null(7) {
+        return Err(Error::bad(
+            "id and partner_id are not for INSERT",
+            "Name user_id, tenant_id, project_id: what is above follows.",
+        ));
+    }
+    let place = Place::named(Names {
+        user: uuid(call, 10),
+        tenant: uuid(call, 8),
+        project: uuid(call, 9),
+    })?;
+    let arguments = Arguments {
+        metric: 2,
+        quantity: 3,
+        cost: 4,
+        attributes: 5,
+        key: 6,
+        at: 1,
+    };
+    let one = tenancy_core::quantity::ONE;
+    arguments.record(call, place, Some(one)).map(drop)
+}

@@ -1,0 +1,256 @@
+//! An event, and the one way in for all of them.
+
+use std::ffi::CString;
+
+use pgrx::pg_sys;
+use serde_json::{Map, Value as JsonValue};
+use tenancy_core::audit::month_of;
+use tenancy_core::id::new_id;
+use tenancy_core::metric::{
+    ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
+};
+use uuid::Uuid;
+
+use super::metrics::Metric;
+use super::place::Place;
+use super::settings;
+use crate::access::{from_pg, pg_uuid};
+use crate::error::Error;
+use crate::pg::append::{Json, Value, append, look_again, partition};
+use crate::pg::cell::BackendCell;
+use crate::pg::fmgr::JsonArgument;
+use crate::pg::{cluster, spi, time};
+use crate::worker::{self, Request};
+
+/// How far ahead of the clock an event may be: clocks differ.
+const AHEAD: i64 = 3600 * 1_000_000;
+
+/// What is to be recorded.
+pub struct Use<'a> {
+    /// Where, and by whom.
+    pub place: Place,
+    /// What.
+    pub metric: &'a Metric,
+    /// How much, in millionths.
+    pub quantity: i64,
+    /// What it cost, in millionths; nothing: by the metric's price.
+    pub cost: Option<i64>,
+    /// What else is known of it.
+    pub attributes: Option<JsonArgument>,
+    /// By which a second attempt is known.
+    pub key: Option<&'a [u8]>,
+    /// When, in microseconds since 2000; nothing: now.
+    pub at: Option<i64>,
+}
+
+/// What became of it.
+pub enum Recorded {
+    /// It was written, with this id.
+    Now(Uuid),
+    /// It was written before, with this id.
+    Before(Uuid),
+}
+
+/// Records an event in this transaction. Every quantity that is ever counted passes here: what must
+/// know of all of them is called at its end.
+pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
+    let id = new_id();
+    let told = Told::of(used)?;
+    let cost = match used.cost {
+        Some(cost) => cost,
+        None => used
+            .metric
+            .cost(used.quantity, |name| told.dimension(name))?,
+    };
+    let at = when(used.at)?;
+    if let Some(key) = used.key
+        && let Some(first) = claim(used, key, id)?
+    {
+        return Ok(Recorded::Before(first));
+    }
+    let table = match partition(&name(at)?) {
+        Some(table) => table,
+        None => make_now(at)?,
+    };
+    let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
+    let xid = cluster::transaction();
+    append(
+        table,
+        c"recording use",
+        &[
+            Value::Instant(at),
+            Value::Int8(cluster::identifier()),
+            Value::Xid8(xid),
+            Value::Uuid(*id.as_bytes()),
+            Value::Int4(used.metric.id),
+            uuid(used.place.partner),
+            uuid(used.place.tenant),
+            uuid(used.place.project),
+            uuid(used.place.user),
+            Value::Int8(used.quantity),
+            Value::Int8(cost),
+            uuid(told.value),
+            told.dimensions(),
+            told.attributes.map_or(Value::Null, Value::Json),
+        ],
+    )?;
+    // Once a transaction is enough: the worker waits for its end.
+    if LAST.replace_with(xid) != xid {
+        worker::wrote();
+    }
+    Ok(Recorded::Now(id))
+}
+
+static LAST: BackendCell<u64> = BackendCell::new(0);
+
+/// What the attributes say.
+struct Told {
+    attributes: Option<Json>,
+    dimensions: Map<String, JsonValue>,
+    dimensions_json: Option<Json>,
+    value: Option<Uuid>,
+}
+
+impl Told {
+    fn of(used: &Use<'_>) -> Result<Self, Error> {
+        let refused = |fault: MetricError| {
+            Error::bad(
+                fault,
+                "Such as {\"model\": \"small\", \"request\": \"r-17\"}.",
+            )
+        };
+        let attributes = match &used.attributes {
+            Some(given) if !given.is_object || given.bytes > ATTRIBUTES_MAX => {
+                return Err(refused(MetricError::Attributes));
+            }
+            given => given.as_ref().map(|given| given.json),
+        };
+        let metric = used.metric;
+        let reads = !metric.dimensions.is_empty() || metric.distinct_of.is_some();
+        let read = attributes.filter(|_| reads).map(Json::value).transpose()?;
+        let say = |name: &str| dimension_value(name, read.as_ref().and_then(|all| all.get(name)));
+        let mut dimensions = Map::new();
+        for name in &metric.dimensions {
+            if let Some(text) = say(name).map_err(refused)? {
+                dimensions.insert(name.clone(), JsonValue::String(text));
+            }
+        }
+        let value = match (metric.aggregation, &metric.distinct_of) {
+            (Aggregation::Distinct, Some(of)) => {
+                let text = say(of).map_err(refused)?;
+                let text = text.ok_or_else(|| refused(MetricError::NoValue(of.clone())))?;
+                Some(hash(text.as_bytes()))
+            }
+            (Aggregation::Distinct, None) => Some(used.place.user.ok_or_else(|| {
+                Error::bad(
+                    "this metric counts users, and no user is named",
+                    "Record it for a user.",
+                )
+            })?),
+            _ => None,
+        };
+        let dimensions_json = match dimensions.is_empty() {
+            true => None,
+            false => Some(Json::new(JsonValue::Object(dimensions.clone()))?),
+        };
+        Ok(Self {
+            attributes,
+            dimensions,
+            dimensions_json,
+            value,
+        })
+    }
+
+    fn dimension(&self, name: &str) -> Option<&str> {
+        self.dimensions.get(name)?.as_str()
+    }
+
+    fn dimensions(&self) -> Value<'static> {
+        self.dimensions_json.map_or(Value::Null, Value::Json)
+    }
+}
+
+fn when(at: Option<i64>) -> Result<i64, Error> {
+    let now = time::now();
+    let Some(at) = at else {
+        return Ok(now);
+    };
+    if at > now.saturating_add(AHEAD) {
+        return Err(Error::bad(
+            "at is in the future",
+            "It may be an hour ahead at most.",
+        ));
+    }
+    if at < now.saturating_sub(settings::late()) {
+        return Err(Error::bad(
+            "at is too long ago",
+            "How late use can be recorded is the setting tenancy.usage_late.",
+        ));
+    }
+    Ok(at)
+}
+
+/// Uses up a key, or says which event did. Waits for a transaction that uses the same one.
+fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(Error::bad(
+            MetricError::Key,
+            "Such as the id of the request.",
+        ));
+    }
+    let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(hash(key)));
+    loop {
+        let new = spi::write_kept(
+            "INSERT INTO tenancy.usage_keys (scope_id, metric_id, key, event_id, used_at) \
+             VALUES ($1, $2, $3, $4, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
+            &[
+                scope.into(),
+                used.metric.id.into(),
+                key.into(),
+                pg_uuid(id).into(),
+            ],
+        )?;
+        if new > 0 {
+            return Ok(None);
+        }
+        let first: Option<pgrx::Uuid> = spi::read(
+            "SELECT event_id FROM tenancy.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
+            &[scope.into(), used.metric.id.into(), key.into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => Ok(row.get(1)?),
+                None => Ok(None),
+            },
+        )?;
+        // Gone in between: it was as old as keys get.
+        if let Some(first) = first {
+            return Ok(Some(from_pg(first)));
+        }
+    }
+}
+
+fn name(at: i64) -> Result<CString, Error> {
+    let (year, month) = month_of(time::to_unix_micros(at));
+    CString::new(format!("usage_events_{year:04}_{month:02}"))
+        .map_err(|_| Error::Internal("a partition's name"))
+}
+
+/// The first event of a month, unless the worker came before it. The worker makes the partition in a
+/// transaction of its own, or else every other first writer would wait for this one's end.
+#[cold]
+fn make_now(at: i64) -> Result<pg_sys::Oid, Error> {
+    let unix = time::to_unix_micros(at);
+    if worker::call(&Request::UsagePartition(unix)).is_err() {
+        make_partition(unix)?;
+    }
+    look_again();
+    partition(&name(at)?).ok_or(Error::Internal("events of use have no partition"))
+}
+
+/// Makes the partition of an instant's month, in microseconds of the Unix epoch, unless it is there.
+pub fn make_partition(at: i64) -> Result<(), Error> {
+    spi::write(
+        "SELECT tenancy._make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)",
+        &[at.into()],
+    )
+    .map(drop)
+}

@@ -1,0 +1,38 @@
+//! What the worker does with events.
+
+use super::settings;
+use crate::error::Error;
+use crate::pg::spi;
+
+/// Rolls up about so many events. How many it were, and up to which transaction all could be.
+pub fn roll(most: i32) -> Result<(i64, u64), Error> {
+    spi::write_returning(
+        "SELECT tenancy._roll_usage($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        &[most.into()],
+        |rows| {
+            let row = rows.first();
+            Ok((
+                row.get::<i64>(1)?.unwrap_or(0),
+                row.get::<i64>(2)?.unwrap_or(0).cast_unsigned(),
+            ))
+        },
+    )
+}
+
+/// Drops idempotency keys that no longer hold.
+pub fn forget_keys() -> Result<(), Error> {
+    spi::write(
+        "DELETE FROM tenancy.usage_keys WHERE used_at < now() - make_interval(days => $1)",
+        &[settings::key_retention().into()],
+    )
+    .map(drop)
+}
+
+/// Drops months that are old enough.
+pub fn retire() -> Result<(), Error> {
+    spi::write(
+        "SELECT tenancy._retire_usage($1)",
+        &[settings::retention().into()],
+    )
+    .map(drop)
+}

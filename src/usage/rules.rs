@@ -1,0 +1,81 @@
+//! The rules of metering, for SQL to ask.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use tenancy_core::cover::{Grain, cover};
+use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
+
+use crate::error::{Error, ErrorReport};
+
+fn refused(fault: MetricError) -> Error {
+    let hint = match fault {
+        MetricError::Name(_) | MetricError::Dimension(_) | MetricError::Twice(_) => {
+            "Up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens; dimensions are not called as a level of the tree."
+        }
+        MetricError::Aggregation(_) => "One of sum, max, count, distinct.",
+        _ => "Such as tokens, GB, requests.",
+    };
+    Error::bad(fault, hint)
+}
+
+/// True, or an error that says what is wrong with a metric.
+#[pg_extern(sql = false)]
+fn _check_metric(
+    name: Option<&str>,
+    unit: Option<&str>,
+    aggregation: Option<&str>,
+    dimensions: Option<Vec<Option<String>>>,
+    distinct_of: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    check_name(name.ok_or(Error::Null("name"))?).map_err(refused)?;
+    check_unit(unit.ok_or(Error::Null("unit"))?).map_err(refused)?;
+    let aggregation: Aggregation = aggregation
+        .ok_or(Error::Null("aggregation"))?
+        .parse()
+        .map_err(refused)?;
+    let dimensions: Vec<String> = dimensions
+        .ok_or(Error::Null("dimensions"))?
+        .into_iter()
+        .map(|name| name.ok_or(Error::Null("a dimension")))
+        .collect::<Result<_, _>>()?;
+    check_dimensions(&dimensions).map_err(refused)?;
+    if let Some(of) = distinct_of {
+        if aggregation != Aggregation::Distinct {
+            Err(Error::bad(
+                "distinct_of is for metrics that count distinct values",
+                "Leave it out, or make aggregation distinct.",
+            ))?;
+        }
+        check_dimensions(&[of.to_owned()]).map_err(refused)?;
+    }
+    Ok(true)
+}
+
+/// The pieces that a span of time is read from.
+#[pg_extern(sql = false)]
+fn _cover(
+    since: TimestampWithTimeZone,
+    until: TimestampWithTimeZone,
+    coarsest: &str,
+) -> TableIterator<
+    'static,
+    (
+        name!(grain, &'static str),
+        name!(lo, TimestampWithTimeZone),
+        name!(hi, TimestampWithTimeZone),
+    ),
+> {
+    let coarsest = if coarsest == Grain::Quarter.as_str() {
+        Grain::Quarter
+    } else {
+        Grain::Day
+    };
+    let pieces = cover(since.into(), until.into(), coarsest);
+    TableIterator::new(pieces.into_iter().filter_map(|piece| {
+        Some((
+            piece.grain.as_str(),
+            piece.from.try_into().ok()?,
+            piece.to.try_into().ok()?,
+        ))
+    }))
+}

@@ -1,0 +1,74 @@
+//! The settings `tenancy.usage_*`.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+
+static LATE: GucSetting<i32> = GucSetting::<i32>::new(35);
+static KEY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(35);
+static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
+static ROLLUP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
+
+const DAY: i64 = 24 * 3600 * 1_000_000;
+
+/// Defines them; before the prefix is reserved.
+pub fn init() {
+    let days = |name, short, setting, least| {
+        GucRegistry::define_int_guc(
+            name,
+            short,
+            c"",
+            setting,
+            least,
+            36_500,
+            GucContext::Suset,
+            GucFlags::default(),
+        );
+    };
+    days(
+        c"tenancy.usage_late",
+        c"How many days after it happened use can be recorded.",
+        &LATE,
+        0,
+    );
+    days(
+        c"tenancy.usage_key_retention",
+        c"For how many days an idempotency key of use holds.",
+        &KEY_RETENTION,
+        1,
+    );
+    days(
+        c"tenancy.usage_retention",
+        c"After how many days a month of events of use is dropped, once it is rolled up; 0 is never.",
+        &RETENTION,
+        0,
+    );
+    GucRegistry::define_int_guc(
+        c"tenancy.usage_rollup_interval",
+        c"How often new events of use are rolled up.",
+        c"",
+        &ROLLUP_INTERVAL,
+        1,
+        3600,
+        GucContext::Suset,
+        GucFlags::UNIT_S,
+    );
+}
+
+/// How late an event may be, in microseconds.
+pub fn late() -> i64 {
+    i64::from(LATE.get()) * DAY
+}
+
+/// For how many days a key holds.
+pub fn key_retention() -> i32 {
+    KEY_RETENTION.get()
+}
+
+/// After how many days a month goes; 0 is never.
+pub fn retention() -> i32 {
+    RETENTION.get()
+}
+
+/// How often events are rolled up, in seconds.
+pub fn rollup_interval() -> u64 {
+    u64::try_from(ROLLUP_INTERVAL.get()).unwrap_or(1)
+}
