@@ -25,6 +25,11 @@ pub fn now_unix_micros() -> i64 {
     to_unix_micros(now())
 }
 
+/// An instant of the Unix epoch as the server has it; nothing for one that it does not reach.
+pub fn from_unix_micros(micros: i64) -> Option<pgrx::datum::TimestampWithTimeZone> {
+    micros.checked_sub(POSTGRES_EPOCH)?.try_into().ok()
+}
+
 /// An instant as ISO 8601 in UTC, as jsonb shows it.
 pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
     let stamp =

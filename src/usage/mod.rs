@@ -19,6 +19,7 @@ mod rollup;
 mod rules;
 pub mod settings;
 
+pub use functions::wish;
 pub use record::make_partition;
 pub use rollup::{forget_keys, retire, roll};
 

@@ -9,12 +9,14 @@ use tenancy_core::id::new_id;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
 };
+use tenancy_core::quantity::ONE;
 use uuid::Uuid;
 
 use super::metrics::Metric;
 use super::place::Place;
 use super::settings;
 use crate::access::{from_pg, pg_uuid};
+use crate::budget::{self, Asked, Event};
 use crate::error::Error;
 use crate::pg::append::{Json, Value, append, look_again, partition};
 use crate::pg::cell::BackendCell;
@@ -41,6 +43,8 @@ pub struct Use<'a> {
     pub key: Option<&'a [u8]>,
     /// When, in microseconds since 2000; nothing: now.
     pub at: Option<i64>,
+    /// Whether budgets must have room for it.
+    pub asked: Asked,
 }
 
 /// What became of it.
@@ -68,6 +72,10 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     {
         return Ok(Recorded::Before(first));
     }
+    budget::recorded(
+        &event(&used.place, used.metric, used.quantity, cost, at),
+        used.asked,
+    )?;
     let table = match partition(&name(at)?) {
         Some(table) => table,
         None => make_now(at)?,
@@ -99,6 +107,25 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         worker::wrote();
     }
     Ok(Recorded::Now(id))
+}
+
+/// What budgets count of it. Greatest quantities and different values do not add up.
+pub fn event(place: &Place, metric: &Metric, quantity: i64, cost: i64, at: i64) -> Event {
+    let (counted, quantity) = match metric.aggregation {
+        Aggregation::Sum => (Some(metric.id), quantity),
+        Aggregation::Count => (Some(metric.id), ONE),
+        Aggregation::Max | Aggregation::Distinct => (None, 0),
+    };
+    Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        metric: counted,
+        quantity,
+        cost,
+        at: time::to_unix_micros(at),
+    }
 }
 
 static LAST: BackendCell<u64> = BackendCell::new(0);

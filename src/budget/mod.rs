@@ -1,0 +1,19 @@
+//! Budgets: what a scope may use of something in a period. Exact at every level, whoever asks at once:
+//! rows are the truth, the ledger in shared memory is what they add up to and what is in flight.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `book` | the budgets of scopes, kept by each backend |
+//! | `account` | what an event means for the ledger: admission, and the note of what was recorded |
+//! | `load` | what rows say of an account |
+//! | `functions` | `consume()`, `check_budget()` |
+//! | `show` | the ledger, for SQL |
+
+mod account;
+mod book;
+mod functions;
+mod load;
+mod show;
+
+pub use account::{Asked, Event, recorded};
+pub use show::text;
