@@ -5,7 +5,7 @@
 part() { say; say "$BOLD$1$PLAIN"; shift; (($# == 0)) || say "$*"; }
 indent() { sed "s/^/    /"; }
 
-# shown ROLE: run standard input as ROLE and show both. The keys are there as :'acme', :'umbrella' and :'globex'.
+# shown ROLE: run standard input as ROLE and show both. The keys are there as :'acme', :'umbrella', :'globex', :'zoe' and :'root'.
 OUT='' RC=0
 shown() {
     local sql
@@ -13,7 +13,7 @@ shown() {
     say "$CYAN$(sed "1s/^/$1=> /; 2,\$s/^/${1//?/ }   /" <<<"$sql" | indent)$PLAIN"
     RC=0
     OUT=$(psql -U "$1" -P footer=off -v SHOW_CONTEXT=never -v "acme=$ACME_KEY" -v "umbrella=$UMBRELLA_KEY" \
-        -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -f - 2>&1 <<<"$sql") || RC=$?
+        -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -v "zoe=$ZOE_KEY" -v "root=$ROOT_KEY" -f - 2>&1 <<<"$sql") || RC=$?
     OUT=$(sed 's/^psql:<stdin>:[0-9]*: //; /^$/d; s/^psql: error: connection to server.*FATAL:/FATAL:/' <<<"$OUT")
     say "$DIM$(indent <<<"$OUT")$PLAIN"
 }
@@ -29,22 +29,24 @@ quiet() { psql -A -t -c "$1"; } # as the superuser, to compare with
 ACME_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/acme/alice', 'demo')")
 UMBRELLA_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/umbrella/bob', 'demo')")
 GLOBEX_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/ops', 'demo')")
+ZOE_KEY=$(quiet "SELECT tenancy.issue_api_key('globex/zoe', 'demo')")
+ROOT_KEY=$(quiet "SELECT tenancy.issue_api_key('platform/root', 'demo')")
 EVE=$(quiet "SELECT 'hooli/soylent/eve'::tenancy.regscope::uuid")
 
 part "The application, before" \
-    "Two partners: globex with acme, umbrella and initech; hooli with soylent. Nothing keeps their rows apart yet."
+    "Globex has acme, umbrella and initech, hooli has soylent. Nothing keeps their rows apart yet."
 works postgres <<'SQL'
 SELECT name, plan,
-       (SELECT count(*) FROM app.conversations c WHERE c.tenant_id = a.tenant_id) AS conversations,
+       (SELECT count(*) FROM app.conversations c WHERE c.tenant_id = a.tenant_id) AS talks,
        (SELECT count(*) FROM app.messages m WHERE m.tenant_id = a.tenant_id) AS messages,
-       (SELECT count(*) FROM app.api_calls p WHERE p.tenant_id = a.tenant_id) AS api_calls
-FROM app.accounts a ORDER BY api_calls DESC;
+       (SELECT count(*) FROM app.api_calls p WHERE p.tenant_id = a.tenant_id) AS calls
+FROM app.accounts a ORDER BY calls DESC;
 SQL
 
 part "One call a table isolates it" \
     "protect() does this, and returns what it did; dry_run => true would only say so."
 works postgres <<'SQL'
-SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 100) AS statement
+SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 78) AS statement
 FROM tenancy.protect('app.conversations') ORDER BY step;
 SQL
 works postgres <<'SQL'
@@ -64,8 +66,8 @@ part "Acme, with its API key, sees Acme" \
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'acme') AS user_id;
-SELECT name, (SELECT count(*) FROM app.conversations) AS conversations, (SELECT count(*) FROM app.messages) AS messages,
-       (SELECT count(*) FROM app.api_calls) AS api_calls
+SELECT name, (SELECT count(*) FROM app.conversations) AS conversations,
+       (SELECT count(*) FROM app.messages) AS messages, (SELECT count(*) FROM app.api_calls) AS api_calls
 FROM app.accounts;
 COMMIT;
 SQL
@@ -75,7 +77,8 @@ done
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'acme') AS user_id;
-INSERT INTO app.conversations (title) VALUES ('Whose is this?') RETURNING title, tenant_id = tenancy.tenant_id() AS mine;
+INSERT INTO app.conversations (title) VALUES ('Whose is this?')
+RETURNING title, tenant_id = tenancy.tenant_id() AS mine;
 ROLLBACK;
 SQL
 
@@ -117,6 +120,36 @@ expect Initech
 expect Umbrella
 ! grep -q Soylent <<<"$OUT" || die "globex saw hooli's tenant"
 
+part "A partner's user serves the clients it is assigned to" \
+    "Globex's admin gives Zoe one of its three clients, to read and change nothing."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'globex') AS user_id;
+SELECT tenancy.assign('globex/zoe', 'partner_user', 'globex/umbrella');
+COMMIT;
+SQL
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'zoe') AS user_id;
+SELECT name, count(*) AS messages
+FROM app.accounts JOIN app.messages USING (tenant_id) GROUP BY name;
+SELECT slug, partner, effective_status FROM tenancy.tenants;
+SELECT tenancy.audit('report.made', 'messages of November') IS NOT NULL AS noted;
+COMMIT;
+SQL
+expect "Umbrella *| *$(quiet "SELECT count(*) FROM app.messages JOIN app.accounts USING (tenant_id) WHERE name = 'Umbrella'")\b"
+! grep -q 'Acme\|Initech' <<<"$OUT" || die "zoe saw a client that she does not serve"
+refused demo_app 'row-level security' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'zoe') AS user_id;
+INSERT INTO app.conversations (title) VALUES ('A change');
+SQL
+refused demo_app 'permission denied' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'zoe') AS user_id;
+SELECT tenancy.set_status('globex/umbrella', 'suspended');
+SQL
+
 part "A gateway that has checked the login itself says who it works for" \
     "assume() is for the trusted role only."
 works demo_gateway <<'SQL'
@@ -154,12 +187,57 @@ SQL
 expect 'Index Scan.*conversations'
 expect 'Index Cond: (tenant_id = '
 
+part "A super admin sees no tenant's rows, until it says why" \
+    "The reason is on record before the power is there, and then each statement before it reads."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'root') AS user_id;
+SELECT count(*) AS messages FROM app.messages;
+SELECT tenancy.elevate('ticket 4711: an answer is missing', '15 minutes') AS until;
+COMMIT;
+BEGIN READ ONLY;
+SELECT tenancy.authenticate(:'root') AS user_id;
+SELECT count(*) AS n FROM app.messages WHERE body LIKE '%12 tokens%';
+ROLLBACK;
+SQL
+expect "^ *$(quiet "SELECT count(*) FROM app.messages WHERE body LIKE '%12 tokens%'")\$"
+
+part "The trail they leave" \
+    "Also of a read-only transaction that was rolled back; without literals; closed to changes."
+works demo_admin <<'SQL'
+SELECT to_char(at, 'HH24:MI') AS at, slug AS who, replace(action, 'tenancy.', '') AS action,
+       coalesce(details ->> 'statement', details ->> 'reason', target) AS what
+FROM tenancy.audit_log l JOIN tenancy.users u ON u.id = l.user_id
+WHERE slug IN ('ops', 'zoe', 'root') ORDER BY l.at;
+SQL
+expect 'elevation.statement'
+expect 'ticket 4711'
+refused postgres 'append-only' <<'SQL'
+DELETE FROM tenancy.audit_log;
+SQL
+part "Even a superuser who changes an entry behind its back is found out"
+works postgres <<'SQL'
+SELECT tenancy.seal_audit_log() > 0 AS sealed;
+SELECT count(*) AS problems FROM tenancy.verify_audit_log();
+BEGIN;
+ALTER TABLE tenancy.audit_log DISABLE TRIGGER ALL;
+UPDATE tenancy.audit_log SET details = '{"reason": "just looking"}'
+WHERE action = 'tenancy.elevation.began';
+SELECT seal, entry, problem FROM tenancy.verify_audit_log();
+ROLLBACK;
+SQL
+expect 'the entry was changed'
+
 part "Yours to look around" "The server is still running. As the application, and as Acme$( ((EUID)) || say ' (from root, whose server it is)'):"
 cat <<END
 
     $TENANCY_TEST_BIN/psql -h $PGHOST -p $PGPORT -U demo_app demo
         SELECT tenancy.authenticate('$ACME_KEY', session => true);
         SELECT * FROM app.messages LIMIT 10;
+
+As the super admin, whose every statement on a tenant's rows is recorded:
+
+        SELECT tenancy.authenticate('$ROOT_KEY', session => true);
 
 As the database's superuser, who is above isolation:
 

@@ -67,12 +67,14 @@ CREATE TRIGGER forget_assignments AFTER DELETE ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER forget_assignments AFTER DELETE ON tenancy.role_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy._forget_assignments('role');
 
--- A tenant that moved to another partner leaves that partner's people behind.
+-- A tenant that moved to another partner leaves the old one's people behind, and its roles: they are that partner's to change.
 CREATE FUNCTION tenancy._leave_assignments() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM tenancy.role_assignments a USING tenancy.scopes u
-     WHERE a.scope_id = NEW.id AND u.id = a.user_id AND u.parent_id <> ALL (NEW.path);
+     WHERE a.scope_id = NEW.id AND u.id = a.user_id
+       AND (u.parent_id <> ALL (NEW.path)
+            OR NOT EXISTS (SELECT FROM tenancy.role_definitions r WHERE r.id = a.role_id AND r.scope_id = ANY (NEW.path)));
     RETURN NULL;
 END
 $$;
@@ -366,8 +368,8 @@ DECLARE
     made record;
 BEGIN
     PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
-    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 1000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 1000 characters',
+    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 300 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 300 characters',
             HINT = 'Say why tenants'' rows are needed: a ticket''s number and a few words.';
     END IF;
     IF ttl IS NULL OR ttl NOT BETWEEN interval '1 second' AND interval '1 day' THEN

@@ -134,7 +134,7 @@ BEGIN
      -- A star is everybody who logs in. Nothing beyond the provider's part of the tree, which may have changed since,
      -- nor beyond what the user belongs to.
      WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
-       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path);
+       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path) AND r.scope_id = ANY (s.path);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._group_roles(uuid, uuid, text[]) FROM PUBLIC;
@@ -161,6 +161,8 @@ CREATE FUNCTION tenancy._sync_groups(provider uuid, "user" uuid, groups text[], 
 DECLARE
     gone uuid[];
 BEGIN
+    -- A provider that is being dropped, or a mapping that is being taken back, waits for this to commit.
+    PERFORM FROM tenancy.identity_provider_registry p WHERE p.id = provider FOR KEY SHARE;
     -- Logins of one user queue; one with an older token that was waiting comes too late.
     UPDATE tenancy.identity_users b SET groups_as_of = issued
      WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued;
@@ -188,6 +190,7 @@ CREATE FUNCTION tenancy._first_login(provider uuid, parent uuid, subject text, s
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     holder record;
+    reach uuid;
     new_scope uuid;
     found_user uuid;
     slug text;
@@ -195,6 +198,11 @@ DECLARE
 BEGIN
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
+    -- Nor must the provider go; and what both are now is what counts.
+    SELECT p.scope_id INTO reach FROM tenancy.identity_provider_registry p WHERE p.id = provider AND p.enabled FOR KEY SHARE;
+    IF NOT FOUND OR reach <> ALL (holder.path) THEN
+        RETURN NULL;
+    END IF;
     FOREACH slug IN ARRAY ARRAY[NULL] || slugs LOOP
         IF slug IS NOT NULL THEN
             new_scope := tenancy.new_id();

@@ -136,23 +136,30 @@ CREATE FUNCTION tenancy._is_recent(id uuid) RETURNS boolean
 REVOKE ALL ON FUNCTION tenancy._is_recent(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._is_recent(uuid) IS 'internal: whether backends find a new tenant of this id by themselves';
 
--- A tenant that is new makes backends look whether it is their fleet's; one that comes back, read everything again.
+-- A tenant that is new makes backends look whether it is their fleet's. What comes back may be somebody's who has it alone:
+-- they read everything again.
 CREATE FUNCTION tenancy._tenant_added() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM tenancy._invalidate(tenancy._is_recent(NEW.id));
+    PERFORM tenancy._invalidate(NEW.level = 'tenant' AND tenancy._is_recent(NEW.id)
+        -- By ids: a plan that was made while the tree was small is kept while thousands of tenants come.
+        AND NOT EXISTS (SELECT FROM (SELECT NEW.id
+                                     UNION ALL SELECT c.id FROM tenancy.scopes c WHERE c.parent_id = NEW.id AND c.level = 'project') s
+                          JOIN tenancy.role_assignments a ON a.scope_id = s.id
+                          JOIN tenancy.scopes u ON u.id = a.user_id
+                         WHERE u.parent_id <> NEW.id));
     RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._tenant_added() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on tenants that become active';
+COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on scopes that become active';
 
 -- What can change somebody's cached answer, and whose.
 CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
-    WHEN (NEW.level = 'tenant' AND OLD.status <> 'active' AND NEW.status = 'active')
+    WHEN (NEW.level <> 'user' AND OLD.status <> 'active' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN ((OLD.status = 'active' AND NEW.status <> 'active')
@@ -415,7 +422,8 @@ DECLARE
     now_is record;
     broken text;
 BEGIN
-    PERFORM tenancy._authorize_change(scope, external_id IS NULL);
+    -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
+    PERFORM tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
     SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF jsonb_typeof(settings) <> 'object' THEN
@@ -451,7 +459,7 @@ REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, 
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
     'changes a scope''s slug, name, external id, settings; NULL leaves as it is. A new external id hands the scope the rows of protected tables that carry it. '
-    'Needs what set_status() needs; for a tenant''s slug, name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -464,7 +472,8 @@ BEGIN
     PERFORM tenancy._authorize('tenants:manage', tenant);
     PERFORM tenancy._authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
     PERFORM tenancy._authorize('tenants:manage', partner);
-    PERFORM pg_advisory_xact_lock('tenancy.scopes'::regclass::oid::bigint);
+    -- Not at an advisory lock, which anybody who runs SQL could hold.
+    PERFORM FROM tenancy.scopes s WHERE s.level = 'platform' FOR NO KEY UPDATE;
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM tenancy._no_such_scope(tenant);

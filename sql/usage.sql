@@ -489,11 +489,11 @@ COMMENT ON FUNCTION tenancy._retire_usage(integer) IS 'internal: drops months of
 
 -- Asking ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._cover(since timestamptz, until timestamptz, coarsest text)
+CREATE FUNCTION tenancy._cover(edges timestamptz[], coarsest text)
     RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_cover_wrapper';
-REVOKE ALL ON FUNCTION tenancy._cover(timestamptz, timestamptz, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._cover(timestamptz, timestamptz, text) IS 'internal: which rollups a span of time is read from';
+REVOKE ALL ON FUNCTION tenancy._cover(timestamptz[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._cover(timestamptz[], text) IS 'internal: which rollups are read for spans from each edge to the next';
 
 CREATE FUNCTION tenancy._authorize_usage(scope uuid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -531,10 +531,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'there would be more than 100000 buckets', HINT = 'Name since and until, or a longer bucket.';
     END IF;
     IF bucket = 'hour' THEN
-        -- Half a step at a time, since a zone's clock may be put back or forward by half an hour.
+        -- A quarter at a time, since a zone's clock may be put back by less than an hour: what follows then begins with that.
         RETURN (SELECT array_agg(DISTINCT e.edge ORDER BY e.edge)
-                  FROM (SELECT date_trunc('hour', g, zone) AS edge FROM generate_series(since, until + interval '1 hour', interval '30 minutes') g
-                        UNION SELECT date_trunc('hour', until + interval '1 hour', zone)) e);
+                  FROM (SELECT CASE WHEN date_trunc('hour', t.hour, zone) = t.hour THEN t.hour ELSE min(t.at) END AS edge
+                          FROM (SELECT g AS at, date_trunc('hour', g, zone) AS hour
+                                  FROM generate_series(date_bin('15 minutes', since, '2000-01-01 00:00:00+00'), until + interval '75 minutes', interval '15 minutes') g) t
+                         GROUP BY t.hour) e);
     END IF;
     RETURN (SELECT array_agg(g AT TIME ZONE zone ORDER BY g)
               FROM generate_series(date_trunc(bucket, since AT TIME ZONE zone), date_trunc(bucket, until AT TIME ZONE zone) + step, step) g);
@@ -604,18 +606,13 @@ BEGIN
         edges := ARRAY[coalesce(lowest, '1970-01-01 00:00:00+00'), coalesce(highest, '9999-01-01 00:00:00+00')];
     ELSE
         IF lowest IS NULL OR highest IS NULL THEN
-            EXECUTE format(
-                'SELECT coalesce($3, least(min(r.slot), t.low)), coalesce($4, greatest(max(r.slot) + interval ''1 day'', t.high))
-                   FROM tenancy.usage_daily r,
-                        (SELECT min(e.at) AS low, max(e.at) + interval ''1 second'' AS high
-                           FROM tenancy._usage_tails() t JOIN tenancy.usage_events e ON e.origin = t.origin AND e.xid >= t.rolled_to) t
-                  WHERE %s GROUP BY t.low, t.high', CASE WHEN metric IS NULL THEN 'true' ELSE 'r.metric_id = $2' END)
-               INTO lowest, highest USING scope, m.id, lowest, highest;
-            IF lowest IS NULL AND highest IS NULL THEN
-                SELECT coalesce(nullif(since, '-infinity'), min(e.at)), coalesce(nullif(until, 'infinity'), max(e.at) + interval '1 second')
-                  INTO lowest, highest
-                  FROM tenancy._usage_tails() t JOIN tenancy.usage_events e ON e.origin = t.origin AND e.xid >= t.rolled_to;
-            END IF;
+            EXECUTE format($query$
+                SELECT coalesce($3, least(d.low, t.low)), coalesce($4, greatest(d.high, t.high))
+                  FROM (SELECT min(r.slot) AS low, max(r.slot) + interval '1 day' AS high FROM tenancy.%1$I r WHERE %2$s) d,
+                       (SELECT min(r.at) AS low, max(r.at) + interval '1 microsecond' AS high
+                          FROM tenancy._usage_tails() t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to WHERE %2$s) t
+                $query$, CASE WHEN level IN ('project', 'user') THEN 'usage_quarterly' ELSE 'usage_daily' END, filter)
+               INTO lowest, highest USING scope::uuid, m.id, lowest, highest;
             IF lowest IS NULL OR highest IS NULL OR lowest >= highest THEN
                 RETURN;
             END IF;
@@ -626,48 +623,45 @@ BEGIN
     lowest := coalesce(nullif(since, '-infinity'), edges[1]);
     highest := coalesce(nullif(until, 'infinity'), edges[cardinality(edges)]);
 
-    PERFORM 1 FROM tenancy.usage_retired g
-      JOIN LATERAL (SELECT FROM generate_subscripts(edges, 1) n,
-                           tenancy._cover(greatest(edges[n], lowest), least(edges[n + 1], highest), 'day') c
-                     WHERE n < cardinality(edges) AND c.grain = 'event' AND c.lo < g.to_at AND c.hi > g.from_at) p ON true;
+    edges[1] := greatest(edges[1], lowest);
+    edges[cardinality(edges)] := least(edges[cardinality(edges)], highest);
+
+    PERFORM 1 FROM tenancy.usage_retired g JOIN tenancy._cover(edges, 'day') c ON c.grain = 'event' AND c.lo < g.to_at AND c.hi > g.from_at;
     IF FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'events of that time are gone',
             DETAIL = 'What is left of them is kept by quarters of an hour.', HINT = 'Begin and end the span at a quarter.';
     END IF;
 
     RETURN QUERY EXECUTE format($query$
-        WITH piece AS MATERIALIZED (
-            SELECT $3[n] AS start, c.grain, c.lo, c.hi
-              FROM generate_subscripts($3, 1) n, tenancy._cover(greatest($3[n], $4), least($3[n + 1], $5), $6) c
-             WHERE n < cardinality($3)),
+        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover($3, $4) c),
         tail AS MATERIALIZED (SELECT t.origin, t.rolled_to FROM tenancy._usage_tails() t),
         x AS (
             %1$s
-            SELECT p.start, %2$s AS key, r.events, r.quantity, r.most, r.cost, r.value
+            SELECT width_bucket(r.slot, $3) AS n, %2$s AS key, r.events, r.quantity, r.most, r.cost, r.value
               FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi
              WHERE p.grain = 'quarter' AND %3$s
             UNION ALL
             -- What is rolled up, where a quarter is cut.
-            SELECT p.start, %2$s, 1, r.quantity, r.quantity, r.cost, r.value
+            SELECT width_bucket(r.at, $3), %2$s, 1, r.quantity, r.quantity, r.cost, r.value
               FROM piece p JOIN tenancy.usage_events r ON r.at >= p.lo AND r.at < p.hi JOIN tail t ON t.origin = r.origin AND r.xid < t.rolled_to
              WHERE p.grain = 'event' AND %3$s
             UNION ALL
             -- And what is not.
-            SELECT $3[width_bucket(r.at, $3)], %2$s, 1, r.quantity, r.quantity, r.cost, r.value
+            SELECT width_bucket(r.at, $3), %2$s, 1, r.quantity, r.quantity, r.cost, r.value
               FROM tail t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to
-             WHERE r.at >= $4 AND r.at < $5 AND %3$s)
-        SELECT CASE WHEN $7 THEN greatest(x.start, $4) END, x.key, %4$s, trim_scale(sum(x.cost) * 0.000001), sum(x.events)::bigint
-          FROM x GROUP BY x.start, x.key ORDER BY x.start, x.key
+             WHERE r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %3$s)
+        SELECT CASE WHEN $5 THEN $3[x.n] END, x.key, %4$s, trim_scale(sum(x.cost) * 0.000001), sum(x.events)::bigint
+          FROM x GROUP BY x.n, x.key ORDER BY x.n, x.key
         $query$,
         CASE WHEN NOT fine THEN format($coarse$
-            SELECT p.start, %1$s AS key, r.events, r.quantity, r.most, r.cost, r.value
+            SELECT width_bucket(r.slot, $3) AS n, %1$s AS key, r.events, r.quantity, r.most, r.cost, r.value
               FROM piece p JOIN tenancy.usage_daily r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'day' AND %2$s
             UNION ALL
-            SELECT p.start, %1$s, r.events, r.quantity, r.most, r.cost, r.value
+            SELECT width_bucket(r.slot, $3), %1$s, r.events, r.quantity, r.most, r.cost, r.value
               FROM piece p JOIN tenancy.usage_hourly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'hour' AND %2$s
             UNION ALL$coarse$, by_key, filter) END,
         by_key, filter, total)
-        USING scope::uuid, m.id, edges, lowest, highest, CASE WHEN fine THEN 'quarter' ELSE 'day' END, bucket IS NOT NULL;
+        USING scope::uuid, m.id, edges, CASE WHEN fine THEN 'quarter' ELSE 'day' END, bucket IS NOT NULL;
     IF NOT FOUND AND bucket IS NULL AND "by" IS NULL THEN
         RETURN QUERY SELECT NULL::timestamptz, NULL::text, CASE WHEN m.aggregation <> 'max' THEN 0::numeric END, 0::numeric, 0::bigint;
     END IF;

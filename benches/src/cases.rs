@@ -10,19 +10,19 @@ use crate::plans::{Plan, explain};
 use crate::report::{Report, Wanted, grouped, milliseconds};
 use crate::setup::{Fleet, World};
 
-const TOP_10: &str = "SELECT id, amount FROM bench.items ORDER BY created_at DESC LIMIT 10";
+pub const TOP_10: &str = "SELECT id, amount FROM bench.items ORDER BY created_at DESC LIMIT 10";
 const TOP_10_HAND: &str = "SELECT id, amount FROM bench.items_hand WHERE tenant_id = $1 ORDER BY created_at DESC LIMIT 10";
-const TOP_10_SETTING: &str =
+pub const TOP_10_SETTING: &str =
     "SELECT id, amount FROM bench.items_hand ORDER BY created_at DESC LIMIT 10";
 const COUNT: &str = "SELECT count(*) FROM bench.items";
 const COUNT_HAND: &str = "SELECT count(*) FROM bench.items_hand WHERE tenant_id = $1";
 const COUNT_SETTING: &str = "SELECT count(*) FROM bench.items_hand";
-const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
+pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 
 /// Everything, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
-    let cases: [(&str, Case); 10] = [
+    let cases: [(&str, Case); 13] = [
         ("tenant", one_tenant),
         ("scan", sequential_scan),
         ("fleet", fleets),
@@ -32,7 +32,11 @@ pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fa
         ("login", crate::logins::logins),
         ("bulk", bulk_insert),
         ("cache", cache),
+        ("principal", crate::principals::transactions),
         ("audit", audit),
+        ("elevation", crate::elevation::statements),
+        // Last: it fills the tree.
+        ("management", crate::management::views),
     ];
     for (name, case) in cases {
         if config.wants(name) {
@@ -457,11 +461,16 @@ fn bulk_insert(config: &Config, world: &World, report: &mut Report) -> Result<()
     Ok(())
 }
 
-/// Row 10: what a principal with a large fleet costs a new backend, and one with one tenant.
+/// Row 10: what a principal costs a new backend: by number of tenants, as a partner's fleet and as
+/// single assignments.
 fn cache(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     for (who, key) in [
-        ("1 tenant", &world.tenants[5].key),
-        ("10,000 tenants", &world.fleet_10k.key),
+        ("1 tenant, its own", &world.tenants[5].key),
+        ("1 tenant, assigned", &world.picked_1.key),
+        ("100 tenants, a fleet", &world.fleet_100.key),
+        ("100 tenants, assigned", &world.picked_100.key),
+        ("10,000 tenants, a fleet", &world.fleet_10k.key),
+        ("10,000 tenants, assigned", &world.picked_10k.key),
     ] {
         let (mut first, mut again, mut bytes) = (Vec::new(), Vec::new(), 0);
         for _ in 0..config.rounds(9) {
@@ -486,11 +495,12 @@ fn cache(config: &Config, world: &World, report: &mut Report) -> Result<(), Faul
     Ok(())
 }
 
-/// Row 11: an entry in the audit log against a bare INSERT of the same row into a table of the same
-/// shape with the same indexes.
+/// Row 11: an application's entry in the audit log against a bare INSERT of the same row into a
+/// table of the same shape with the same indexes.
 fn audit(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
-    let mut clients = [config.administer(DATABASE)?, config.administer(DATABASE)?];
-    let [hand, ours] = &mut clients;
+    const BATCH: usize = 500;
+    let mut hand = config.administer(DATABASE)?;
+    let mut app = config.connect(APP)?;
     hand.batch_execute(
         "CREATE TABLE IF NOT EXISTS bench.audit_hand (LIKE tenancy.audit_log);
          CREATE UNIQUE INDEX ON bench.audit_hand (origin, xid, id);
@@ -499,55 +509,59 @@ fn audit(config: &Config, world: &World, report: &mut Report) -> Result<(), Faul
     )?;
     let insert = hand.prepare(
         "INSERT INTO bench.audit_hand (at, origin, xid, id, user_id, tenant_id, partner_id, action, target, role, login, client, details)
-         VALUES (clock_timestamp(), $1, pg_current_xact_id(), $2, NULL, NULL, NULL, $3, $4, $5, $5, '127.0.0.1', $6::text::jsonb)",
+         VALUES (clock_timestamp(), 1, pg_current_xact_id(), $1, $2, $2, $2, $3, $4, $5, $5, '127.0.0.1', $6::text::jsonb)",
     )?;
-    let audit = ours.prepare("SELECT tenancy.audit($1, $2, $3::text::jsonb)")?;
+    let tenant = &world.tenants[3];
+    app.batch_execute(&format!("SET tenancy.ticket = '{}'", tenant.ticket))?;
+    let audit = app.prepare("SELECT tenancy.audit($1, $2, $3::text::jsonb)")?;
     let details = "{\"amount\": 7, \"currency\": \"EUR\", \"lines\": [1, 2, 3]}";
-    // An entry that is the first of its month makes its partition.
-    ours.query(&audit, &[&"bench.entry", &"invoice 7", &details])?;
-    for (what, batch, inside) in [
-        ("an audit row, a transaction each", 500, false),
-        ("  500 in a transaction", 500, true),
+    // Any ids, each once: an id of version 7 has its time in front.
+    let mut made = 0_u128;
+    let mut new_id = || -> Result<Uuid, Fault> {
+        made += 1;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+        Ok(Uuid::from_u128(
+            (now.as_millis() << 80) | (7 << 76) | (2 << 62) | made,
+        ))
+    };
+    for (what, inside) in [
+        ("an audit row, a transaction each", false),
+        ("  500 in a transaction", true),
     ] {
+        let (begin, commit) = if inside {
+            ("BEGIN", "COMMIT")
+        } else {
+            ("", "")
+        };
         let times = in_turns(
-            config.rounds(61),
+            config.rounds(41),
             &mut [
-                &mut |round| {
-                    let begun = inside.then(|| hand.batch_execute("BEGIN")).transpose()?;
-                    let turn = timed(batch, |n| {
-                        let tenant = &world.tenants[(round * batch + n) % world.tenants.len()];
-                        // Any ids, each once: an id of version 7 has its time in front.
-                        let id = Uuid::from_u128(
-                            (std::time::SystemTime::now()
-                                .duration_since(std::time::UNIX_EPOCH)?
-                                .as_nanos()
-                                << 60)
-                                ^ tenant.id.as_u128(),
-                        );
-                        let row: [&(dyn postgres::types::ToSql + Sync); 6] = [
-                            &1_i64,
-                            &id,
-                            &"bench.entry",
-                            &"invoice 7",
-                            &"postgres",
-                            &details,
-                        ];
-                        Ok(hand.execute(&insert, &row)?.cast_signed())
+                &mut |_| {
+                    hand.batch_execute(begin)?;
+                    let turn = timed(BATCH, |_| {
+                        let written = hand.execute(
+                            &insert,
+                            &[
+                                &new_id()?,
+                                &tenant.id,
+                                &"bench.entry",
+                                &"invoice 7",
+                                &APP,
+                                &details,
+                            ],
+                        )?;
+                        Ok(written.cast_signed())
                     })?;
-                    if begun.is_some() {
-                        hand.batch_execute("COMMIT")?;
-                    }
+                    hand.batch_execute(commit)?;
                     Ok(turn)
                 },
                 &mut |_| {
-                    let begun = inside.then(|| ours.batch_execute("BEGIN")).transpose()?;
-                    let turn = timed(batch, |_| {
-                        let rows = ours.query(&audit, &[&"bench.entry", &"invoice 7", &details])?;
+                    app.batch_execute(begin)?;
+                    let turn = timed(BATCH, |_| {
+                        let rows = app.query(&audit, &[&"bench.entry", &"invoice 7", &details])?;
                         Ok(rows.len() as i64)
                     })?;
-                    if begun.is_some() {
-                        ours.batch_execute("COMMIT")?;
-                    }
+                    app.batch_execute(commit)?;
                     Ok(turn)
                 },
             ],
@@ -572,14 +586,14 @@ fn cached_bytes(app: &mut Client) -> Result<i64, Fault> {
 }
 
 /// Begins a transaction and takes a context.
-fn begin_as(client: &mut Client, authenticate: &Statement, key: &String) -> Result<(), Fault> {
+pub fn begin_as(client: &mut Client, authenticate: &Statement, key: &String) -> Result<(), Fault> {
     client.batch_execute("BEGIN")?;
     client.query(authenticate, &[key])?;
     Ok(())
 }
 
 /// The sum of the last column.
-fn run(
+pub fn run(
     client: &mut Client,
     query: &Statement,
     args: &[&(dyn postgres::types::ToSql + Sync)],
@@ -604,7 +618,7 @@ fn run_text(client: &mut Client, query: &str) -> Result<i64, Fault> {
     Ok(sum)
 }
 
-fn explain_as(
+pub fn explain_as(
     client: &mut Client,
     authenticate: &Statement,
     key: &String,
@@ -616,10 +630,10 @@ fn explain_as(
     Ok(plan)
 }
 
-fn literal(id: &Uuid) -> String {
+pub fn literal(id: &Uuid) -> String {
     format!("'{id}'")
 }
 
-fn pair(times: &[f64]) -> [f64; 2] {
+pub fn pair(times: &[f64]) -> [f64; 2] {
     [times[0], times[1]]
 }

@@ -3,9 +3,12 @@
 
 mod cases;
 mod config;
+mod elevation;
 mod logins;
+mod management;
 mod measure;
 mod plans;
+mod principals;
 mod report;
 mod setup;
 

@@ -36,6 +36,16 @@ pub struct World {
     pub fleet_1k: Fleet,
     /// 10,000 of them.
     pub fleet_10k: Fleet,
+    /// A partner's user with a role at one tenant of `items`.
+    pub picked_1: Fleet,
+    /// With a role at each of the tenants of `fleet_100`.
+    pub picked_100: Fleet,
+    /// With a role at each of the tenants of `fleet_10k`.
+    pub picked_10k: Fleet,
+    /// The key of the first tenant's admin.
+    pub tenant_admin: String,
+    /// The key of a super admin.
+    pub super_admin: String,
     /// The server, and what matters of how it is set.
     pub server: String,
 }
@@ -97,13 +107,27 @@ fn tree(admin: &mut Client) -> Result<(), Fault> {
              SELECT 'wide-' || n, 'wide', n, tenancy.create_partner('wide-' || n) FROM unnest(ARRAY[10000, 1000, 9000]) n;
          CREATE TABLE bench.tenants AS
              SELECT row_number() OVER (PARTITION BY p.kind ORDER BY p.slug, i) - 1 AS n, p.kind, p.slug AS partner,
-                    tenancy.create_tenant(p.slug || '-' || i, partner => p.id) AS id
+                    p.slug || '-' || i AS slug, tenancy.create_tenant(p.slug || '-' || i, partner => p.id) AS id
              FROM bench.partners p, generate_series(1, p.tenants) i;
          CREATE TABLE bench.users AS
              SELECT t.n, t.kind, t.id AS parent, tenancy.create_user(t.id, 'worker', kind => 'service') AS id
              FROM bench.tenants t WHERE t.kind = 'narrow'
              UNION ALL
-             SELECT NULL, p.slug, p.id, tenancy.create_user(p.id, 'operator', role => 'partner_admin') FROM bench.partners p;
+             SELECT NULL, p.slug, p.id, tenancy.create_user(p.id, 'operator', role => 'partner_admin') FROM bench.partners p
+             UNION ALL
+             SELECT NULL, 'picked-' || u.n, p.id, tenancy.create_user(p.id, 'picked-' || u.n)
+             FROM (VALUES ('narrow-2', 1), ('narrow-1', 100), ('wide-10000', 10000)) u (partner, n) JOIN bench.partners p ON p.slug = u.partner
+             UNION ALL
+             SELECT NULL, 'tenant_admin', t.id, tenancy.create_user(t.id, 'admin', role => 'tenant_admin')
+             FROM bench.tenants t WHERE t.kind = 'narrow' AND t.n = 0
+             UNION ALL
+             SELECT NULL, 'super_admin', p.id, tenancy.create_user(p.id, 'root', role => 'super_admin')
+             FROM tenancy.scopes p WHERE p.level = 'platform';
+         INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id)
+             SELECT u.id, r.id, t.id
+             FROM bench.users u JOIN bench.partners p ON p.id = u.parent JOIN bench.tenants t ON t.partner = p.slug
+             JOIN tenancy.role_definitions r ON r.built_in AND r.name = 'partner_user'
+             WHERE u.kind LIKE 'picked-%' AND (u.kind <> 'picked-1' OR t.slug = 'narrow-2-1');
          ALTER TABLE bench.users ADD key text, ADD ticket text;
          UPDATE bench.users SET key = tenancy.issue_api_key(id, 'bench'), ticket = tenancy.issue_ticket(id, '1 day');
          ALTER TABLE tenancy.scopes SET (autovacuum_enabled = off);
@@ -114,6 +138,7 @@ fn tree(admin: &mut Client) -> Result<(), Fault> {
         admin,
         &[
             "tenancy.scopes",
+            "tenancy.role_assignments",
             "tenancy.api_key_secrets",
             "tenancy.api_key_uses",
             "bench.tenants",
@@ -202,26 +227,54 @@ fn read(admin: &mut Client) -> Result<World, Fault> {
             ticket: row.get(2),
         })
         .collect();
-    let mut fleet = |partner: &str| -> Result<Fleet, Fault> {
+    let mut key = |kind: &str| -> Result<String, Fault> {
+        Ok(admin
+            .query_one("SELECT key FROM bench.users WHERE kind = $1", &[&kind])?
+            .get(0))
+    };
+    let (tenant_admin, super_admin) = (key("tenant_admin")?, key("super_admin")?);
+    let keys = [
+        "narrow-1",
+        "wide-1000",
+        "wide-10000",
+        "picked-1",
+        "picked-100",
+        "picked-10000",
+    ]
+    .map(key);
+    let [
+        fleet_100,
+        fleet_1k,
+        fleet_10k,
+        picked_1,
+        picked_100,
+        picked_10k,
+    ] = keys;
+    let mut fleet = |partner: &str, key: Result<String, Fault>| -> Result<Fleet, Fault> {
         Ok(Fleet {
             tenants: admin
                 .query(
-                    "SELECT id FROM bench.tenants WHERE partner = $1",
+                    "SELECT id FROM bench.tenants WHERE partner = $1 ORDER BY n",
                     &[&partner],
                 )?
                 .iter()
                 .map(|row| row.get(0))
                 .collect(),
-            key: admin
-                .query_one("SELECT key FROM bench.users WHERE kind = $1", &[&partner])?
-                .get(0),
+            key: key?,
         })
     };
     let (fleet_100, fleet_1k, fleet_10k) = (
-        fleet("narrow-1")?,
-        fleet("wide-1000")?,
-        fleet("wide-10000")?,
+        fleet("narrow-1", fleet_100)?,
+        fleet("wide-1000", fleet_1k)?,
+        fleet("wide-10000", fleet_10k)?,
     );
+    let (mut picked_1, picked_100, picked_10k) = (
+        fleet("narrow-2", picked_1)?,
+        fleet("narrow-1", picked_100)?,
+        fleet("wide-10000", picked_10k)?,
+    );
+    // The tenants are made in this order.
+    picked_1.tenants.truncate(1);
     let server = admin
         .query_one(
             "SELECT format('PostgreSQL %s, shared_buffers %s, fsync %s', split_part(current_setting('server_version'), ' ', 1),
@@ -234,6 +287,11 @@ fn read(admin: &mut Client) -> Result<World, Fault> {
         fleet_100,
         fleet_1k,
         fleet_10k,
+        picked_1,
+        picked_100,
+        picked_10k,
+        tenant_admin,
+        super_admin,
         server,
     })
 }

@@ -14,7 +14,7 @@ use super::{Access, from_pg, pg_uuid};
 use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{managed, role as db_role, spi};
+use crate::pg::{inval, managed, role as db_role, spi, xact};
 
 /// Who called.
 enum Caller {
@@ -25,7 +25,11 @@ enum Caller {
 }
 
 impl Caller {
+    /// As of now, and not as of the transaction's begin: whoever keeps one open keeps what it reads, and
+    /// no power over others.
     fn find() -> Result<Self, Error> {
+        inval::accept();
+        xact::new_generation();
         match current()? {
             Some(now) => match (now.who, now.access.clone()) {
                 (Who::User(_), Some(access)) => Ok(Self::Principal(now, access)),

@@ -2,7 +2,8 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `load` | a principal's assignments, and the tenants below them, read from the tree |
+//! | `load` | a principal's assignments, read from the tree |
+//! | `places` | the active scopes that grants name |
 //! | `reached` | the tenants and projects that one permission reaches, asked for once per permission |
 //! | `cache` | the backend's resolved principals |
 //! | `authority` | whether the caller of a management function may do that |
@@ -10,6 +11,7 @@
 mod authority;
 mod cache;
 mod load;
+mod places;
 mod reached;
 
 use std::cell::RefCell;
@@ -53,7 +55,7 @@ pub struct Access {
     valid_until: Option<i64>,
     /// Tenants with smaller ids were there when the fleets were read.
     known_up_to: Uuid,
-    places: load::Places,
+    places: places::Places,
     reached: RefCell<HashMap<String, Rc<Reached>>>,
 }
 

@@ -8,7 +8,7 @@ use tenancy_core::grants::Reach;
 use tenancy_core::tenants::{Tenant, TenantSet};
 use uuid::Uuid;
 
-use super::load::Places;
+use super::places::Places;
 
 /// The scopes whose rows a permission reaches.
 #[derive(Debug, Default)]

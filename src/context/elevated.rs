@@ -91,7 +91,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
          SELECT format('%I.%I', n.nspname, c.relname) \
          FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
          JOIN pg_class c ON c.oid = u.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         ORDER BY 1 LIMIT 50",
+         ORDER BY 1 LIMIT 20",
         &[tables.to_vec().into()],
         |rows| {
             rows.into_iter()

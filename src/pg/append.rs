@@ -108,9 +108,17 @@ pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
     }
 }
 
-/// Appends a row: the table's columns in order. Row security, triggers and constraints are not asked.
-/// `what` it is goes into the error where nothing can be written.
-pub fn append(table: pg_sys::Oid, what: &CStr, row: &[Value<'_>]) -> Result<(), Error> {
+/// An error where the transaction may not write; on a standby, too.
+pub fn check_writable(doing: &CStr) {
+    // SAFETY: inside a transaction; the text outlives the call.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(doing.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(doing.as_ptr());
+    }
+}
+
+/// Appends a row, where that is allowed: the table's columns in order. Row security, triggers and constraints are not asked.
+pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
     let (mut values, mut nulls) = (Vec::new(), Vec::new());
     for value in row {
         let datum = value.into_datum();
@@ -121,8 +129,6 @@ pub fn append(table: pg_sys::Oid, what: &CStr, row: &[Value<'_>]) -> Result<(), 
     // descriptor is used; there are as many values as columns, and their types are those that sql/
     // declares, in its order. Tables come from tenancy's own functions: a heap, with plain indexes.
     unsafe {
-        pg_sys::PreventCommandIfReadOnly(what.as_ptr());
-        pg_sys::PreventCommandIfParallelMode(what.as_ptr());
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         if (*(*relation).rd_att).natts as usize != values.len() {
             pg_sys::table_close(relation, pg_sys::NoLock as i32);

@@ -89,3 +89,9 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     };
     STALE.set(STALE.get().max(reached));
 }
+
+/// Hears of what has been committed by others up to now.
+pub fn accept() {
+    // SAFETY: inside a transaction; what comes in only sets flags and drops the server's cache entries.
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}

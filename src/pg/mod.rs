@@ -9,6 +9,7 @@
 //! | `inval` | invalidation messages between backends |
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `spi` | queries as the extension's owner, with a pinned search_path |
+//! | `relation` | what pg_class says of a relation |
 //! | `role` | who is calling |
 //! | `managed` | management functions: run as the owner, and know who called |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
@@ -40,6 +41,7 @@ pub mod managed;
 pub mod nodes;
 pub mod published;
 pub mod queue;
+pub mod relation;
 pub mod role;
 pub mod secret;
 pub mod session;

@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::cell::BackendCell;
-use super::{inval, role, xact};
+use super::{inval, relation, role, xact};
 use crate::error::Error;
 
 thread_local! {
@@ -154,7 +154,7 @@ fn owner() -> Result<pg_sys::Oid, Error> {
     let (all, fleets, owner) = unsafe {
         let all = pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace);
         let fleets = pg_sys::get_relname_relid(c"beacon_fleet".as_ptr(), namespace);
-        (all, fleets, relation_owner(all))
+        (all, fleets, relation::read(all, |class| class.relowner))
     };
     let owner = owner.ok_or(Error::NotInstalled)?;
     inval::watch(all, fleets);
@@ -171,24 +171,6 @@ pub fn schema() -> Option<pg_sys::Oid> {
         }
         let schema = pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true);
         (schema != pg_sys::Oid::INVALID).then_some(schema)
-    }
-}
-
-unsafe fn relation_owner(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: a look-up in the system cache; the tuple is released before returning.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as i32,
-            pg_sys::Datum::from(relation),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let header = (*tuple).t_data;
-        let form = header.cast::<u8>().add((*header).t_hoff.into());
-        let owner = (*form.cast::<pg_sys::FormData_pg_class>()).relowner;
-        pg_sys::ReleaseSysCache(tuple);
-        Some(owner)
     }
 }
 

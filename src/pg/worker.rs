@@ -67,8 +67,8 @@ pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
     for (name, value) in [
         // What it answers for is on disk, whatever the database's default.
         (c"synchronous_commit", c"on"),
-        // It must not be in the way, and must not wait for those who are.
-        (c"lock_timeout", c"3s"),
+        // It must not be in the way: it gives up before the server looks for deadlocks.
+        (c"lock_timeout", c"900ms"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
         (c"default_transaction_read_only", c"off"),

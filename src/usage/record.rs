@@ -18,7 +18,7 @@ use super::settings;
 use crate::access::{from_pg, pg_uuid};
 use crate::budget::{self, Asked, Event};
 use crate::error::Error;
-use crate::pg::append::{Json, Value, append, look_again, partition};
+use crate::pg::append::{Json, Value, append, check_writable, look_again, partition};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::{cluster, spi, time};
@@ -58,6 +58,7 @@ pub enum Recorded {
 /// Records an event in this transaction. Every quantity that is ever counted passes here: what must
 /// know of all of them is called at its end.
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
+    check_writable(c"recording use");
     let id = new_id();
     let told = Told::of(used)?;
     let cost = match used.cost {
@@ -84,7 +85,6 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     let xid = cluster::transaction();
     append(
         table,
-        c"recording use",
         &[
             Value::Instant(at),
             Value::Int8(cluster::identifier()),

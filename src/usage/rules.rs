@@ -2,7 +2,7 @@
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use tenancy_core::cover::{Grain, cover};
+use tenancy_core::cover::{Grain, cover_all};
 use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
 
 use crate::error::{Error, ErrorReport};
@@ -51,11 +51,10 @@ fn _check_metric(
     Ok(true)
 }
 
-/// The pieces that a span of time is read from.
+/// The pieces that spans of time are read from.
 #[pg_extern(sql = false)]
 fn _cover(
-    since: TimestampWithTimeZone,
-    until: TimestampWithTimeZone,
+    edges: Vec<TimestampWithTimeZone>,
     coarsest: &str,
 ) -> TableIterator<
     'static,
@@ -70,7 +69,8 @@ fn _cover(
     } else {
         Grain::Day
     };
-    let pieces = cover(since.into(), until.into(), coarsest);
+    let edges: Vec<i64> = edges.into_iter().map(i64::from).collect();
+    let pieces = cover_all(&edges, coarsest);
     TableIterator::new(pieces.into_iter().filter_map(|piece| {
         Some((
             piece.grain.as_str(),

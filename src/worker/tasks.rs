@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
+use super::request;
 use crate::audit::{self, logins, settings};
 use crate::error::Error;
 use crate::pg::worker as process;
@@ -172,6 +173,8 @@ impl Tasks {
             if process::stopping() {
                 return Ok(());
             }
+            // Nobody waits for all of it.
+            request::serve();
         }
     }
 }
@@ -223,6 +226,8 @@ fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<
         if spi::schema().is_none() {
             return Ok(None);
         }
+        // Whoever holds a lock must not keep those waiting who ask something else.
+        spi::write("SELECT set_config('lock_timeout', '200ms', true)", &[])?;
         f().map(Some)
     });
     match done {

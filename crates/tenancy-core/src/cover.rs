@@ -61,6 +61,25 @@ pub fn cover(from: i64, to: i64, coarsest: Grain) -> Vec<Piece> {
     pieces
 }
 
+/// The pieces of spans that follow each other, from each edge to the next; those that meet and are of
+/// one grain are one. A row of a piece belongs to one of the spans.
+#[must_use]
+pub fn cover_all(edges: &[i64], coarsest: Grain) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for span in edges.windows(2) {
+        let [from, to] = *span else { continue };
+        for piece in cover(from, to, coarsest) {
+            match pieces.last_mut() {
+                Some(last) if last.grain == piece.grain && last.to == piece.from => {
+                    last.to = piece.to;
+                }
+                _ => pieces.push(piece),
+            }
+        }
+    }
+    pieces
+}
+
 fn fill(from: i64, to: i64, grain: Grain, pieces: &mut Vec<Piece>) {
     if from >= to {
         return;
@@ -127,7 +146,43 @@ mod tests {
         assert_eq!(grains, [Event, Quarter, Hour, Day, Hour, Quarter]);
     }
 
+    #[test]
+    fn spans_that_meet_share_pieces() {
+        let hours: Vec<i64> = (0..100).map(|n| n * HOUR).collect();
+        assert_eq!(
+            cover_all(&hours, Grain::Day),
+            [Piece {
+                grain: Grain::Hour,
+                from: 0,
+                to: 99 * HOUR
+            }]
+        );
+        let days: Vec<i64> = (0..11).map(|n| n * DAY - HOUR / 2).collect();
+        assert_eq!(cover_all(&days, Grain::Day).len(), 21);
+        assert_eq!(cover_all(&[], Grain::Day), []);
+        assert_eq!(cover_all(&[1], Grain::Day), []);
+        assert_eq!(cover_all(&[HOUR, HOUR, HOUR], Grain::Day), []);
+    }
+
     proptest! {
+        #[test]
+        fn no_row_is_in_two_spans(mut edges in prop::collection::vec(0..20 * DAY, 2..20)) {
+            edges.sort_unstable();
+            let pieces = cover_all(&edges, Grain::Day);
+            let covered: i64 = pieces.iter().map(|piece| piece.to - piece.from).sum();
+            prop_assert_eq!(covered, edges[edges.len() - 1] - edges[0]);
+            for pair in pieces.windows(2) {
+                prop_assert!(pair[0].to == pair[1].from && pair[0].grain != pair[1].grain);
+            }
+            // An edge within a piece is one where a row of its grain begins.
+            for piece in &pieces {
+                for edge in edges.iter().filter(|edge| piece.from < **edge && **edge < piece.to) {
+                    let size = piece.grain.finer().map_or(1, |(_, size)| size);
+                    prop_assert_eq!(edge % size, 0);
+                }
+            }
+        }
+
         #[test]
         fn pieces_meet_and_are_aligned(
             from in any::<i64>(), len in prop_oneof![0..3 * DAY, 0..2 * QUARTER, 0..400 * DAY, 0..i64::MAX],

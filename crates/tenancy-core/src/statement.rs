@@ -1,7 +1,7 @@
 //! A statement as it may be kept on record: without the values in it.
 
-/// The most characters that are kept.
-const LONGEST: usize = 2000;
+/// The most bytes that are kept: what goes to the worker has little room.
+const LONGEST: usize = 1500;
 
 /// The text of a statement with every literal replaced by `?`, comments removed and white space made
 /// single. Identifiers and parameters stay. Whatever cannot be read to its end is cut off: rather too
@@ -16,8 +16,8 @@ pub fn without_literals(text: &str, standard_strings: bool) -> String {
     };
     while reader.step().is_some() {}
     let mut out = reader.out;
-    if let Some((cut, _)) = out.char_indices().nth(LONGEST) {
-        out.truncate(cut);
+    if out.len() > LONGEST {
+        out.truncate(out.floor_char_boundary(LONGEST));
         out.push('…');
     }
     out

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use super::raw;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
-use crate::pg::{fmgr, guc, session};
+use crate::pg::{fmgr, guc, relation, session};
 
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
@@ -85,8 +85,9 @@ impl Started {
     /// Whether one of them has row security.
     fn has_row_security(&self) -> bool {
         let mut found = false;
-        // SAFETY: each is a table's oid.
-        self.each_table(|table| found = found || unsafe { has_row_security(table) });
+        self.each_table(|table| {
+            found = found || relation::read(table, |class| class.relrowsecurity) == Some(true);
+        });
         found
     }
 
@@ -100,24 +101,6 @@ impl Started {
                 }
             });
         }
-    }
-}
-
-unsafe fn has_row_security(table: pg_sys::Oid) -> bool {
-    // SAFETY: a look-up in the system cache; the tuple is released before returning.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::RELOID as i32,
-            pg_sys::Datum::from(table),
-        );
-        if tuple.is_null() {
-            return false;
-        }
-        let header = (*tuple).t_data;
-        let form = header.cast::<u8>().add((*header).t_hoff.into());
-        let found = (*form.cast::<pg_sys::FormData_pg_class>()).relrowsecurity;
-        pg_sys::ReleaseSysCache(tuple);
-        found
     }
 }
 

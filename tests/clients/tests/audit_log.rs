@@ -363,3 +363,31 @@ fn the_worker_retires_old_months() {
         "NULL"
     );
 }
+
+#[test]
+fn an_application_adds_what_its_users_do() {
+    let world = World::bare();
+    let mut app = world.begin("alice");
+    let id = app.text("SELECT tenancy.audit('invoice.sent', 'invoice 7', '{\"amount\": 7}')");
+    app.run("COMMIT");
+    let row = format!(
+        "SELECT (SELECT slug FROM tenancy.scopes WHERE id = user_id) || ' ' || (SELECT slug FROM tenancy.scopes WHERE id = tenant_id)
+            || ' ' || (SELECT slug FROM tenancy.scopes WHERE id = partner_id) || ' ' || action || ' ' || target || ' ' || (details ->> 'amount')
+         FROM tenancy.audit_log WHERE id = '{id}' AND role = '{0}' AND login = '{0}'",
+        world.db.app
+    );
+    assert_eq!(
+        world.db.admin().text(&row),
+        "alice acme globex invoice.sent invoice 7 7"
+    );
+    // A role that has no audit:write.
+    let mut owner = world.db.owner();
+    owner.run("SELECT tenancy.define_role('acme', 'reader', '{data:read}'); SELECT tenancy.create_user('acme', 'rita', role => 'reader')");
+    let key = owner.text("SELECT tenancy.issue_api_key('acme/rita', 'k')");
+    world
+        .db
+        .app()
+        .begin(&key)
+        .fails("SELECT tenancy.audit('invoice.sent')")
+        .code("42501");
+}

@@ -290,3 +290,27 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn whoever_holds_a_lock_keeps_nobody_else_waiting() {
+    let db = Db::new();
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "ALTER DATABASE {} SET tenancy.audit_seal_interval = 1",
+        db.name
+    ));
+    admin.run("SELECT tenancy._record_now('first', '{}')");
+    let mut sealer = db.owner();
+    sealer.run("BEGIN; SELECT tenancy.seal_audit_log()");
+    let began = Instant::now();
+    for _ in 0..40 {
+        admin.run("SELECT tenancy._record_now('other', '{}'), pg_sleep(0.05)");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+    sealer.run("COMMIT");
+    assert_eq!(entries(&mut admin, "other"), 40);
+}

@@ -181,3 +181,31 @@ fn rows_of_another_tenant_and_no_rows() {
     let (theirs, nobodys) = (insert(&world.id("umbrella").to_string()), insert(NOBODY));
     assert_eq!(app.fails_inside(&theirs), app.fails_inside(&nobodys));
 }
+
+#[test]
+fn a_write_that_spans_tells_nothing_of_rows_that_are_not_seen() {
+    let world = World::new();
+    let theirs = world.db.admin().text(
+        "SELECT min(n.id) FROM app.notes n JOIN tenancy.tenants t ON t.id = n.tenant_id WHERE slug = 'soylent'",
+    );
+    // By the index, which finds the row before any policy is asked; and by reading all.
+    for scan in ["enable_seqscan", "enable_indexscan"] {
+        let mut ops = world.begin("ops");
+        ops.run(&format!(
+            "SET LOCAL {scan} = off; SET LOCAL enable_bitmapscan = off"
+        ));
+        for write in [
+            "UPDATE app.notes SET body = 'x' WHERE id = $",
+            "DELETE FROM app.notes WHERE id = $",
+            "SELECT body FROM app.notes WHERE id = $ FOR UPDATE",
+        ] {
+            let mut answer = |id: &str| {
+                ops.run("SAVEPOINT s");
+                let answer = ops.execute(&*write.replace('$', id), &[]);
+                ops.run("ROLLBACK TO s");
+                answer.map_err(|error| error.code().unwrap().code().to_owned())
+            };
+            assert_eq!(answer(&theirs), answer("-1"), "{scan}: {write}");
+        }
+    }
+}
