@@ -8,6 +8,7 @@ CREATE TABLE tenancy.budget_definitions (
     imposed    boolean NOT NULL,
     amount     bigint NOT NULL CHECK (amount >= 0),
     hard       boolean NOT NULL,
+    alert_at   numeric[] NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by uuid,
     CONSTRAINT budget_definitions_key UNIQUE NULLS NOT DISTINCT (scope_id, metric_id, period, imposed)
@@ -18,6 +19,7 @@ COMMENT ON TABLE tenancy.budget_definitions IS 'what scopes may use. For people:
 COMMENT ON COLUMN tenancy.budget_definitions.metric_id IS 'NULL: the cost of all metrics';
 COMMENT ON COLUMN tenancy.budget_definitions.imposed IS 'set by the scope above, which alone changes it; else the scope''s own. Both hold';
 COMMENT ON COLUMN tenancy.budget_definitions.amount IS 'in millionths';
+COMMENT ON COLUMN tenancy.budget_definitions.alert_at IS 'the parts of the amount whose use is told in budget_alerts: 0.8 for 80 %';
 COMMENT ON COLUMN tenancy.budget_definitions.created_by IS 'the user who set it; NULL: an administrator without a context';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_definitions', '');
 
@@ -61,6 +63,36 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._period(text, text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period of a time zone that an instant is in; all in microseconds since 1970';
 
+-- Reservations -----------------------------------------------------------------------------------------
+
+CREATE TABLE tenancy.reservations (
+    id          uuid PRIMARY KEY,
+    partner_id  uuid,
+    tenant_id   uuid,
+    project_id  uuid,
+    user_id     uuid,
+    metric_id   integer NOT NULL REFERENCES tenancy.metric_definitions (id),
+    quantity    bigint NOT NULL,
+    cost        bigint NOT NULL,
+    reserved_at timestamptz NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    state       text NOT NULL CHECK (state IN ('open', 'settled', 'cancelled', 'expired')),
+    ended_at    timestamptz,
+    used        bigint,
+    used_cost   bigint,
+    overrun     boolean NOT NULL DEFAULT false,
+    event_id    uuid
+);
+REVOKE ALL ON tenancy.reservations FROM PUBLIC;
+GRANT SELECT ON tenancy.reservations TO tenancy_admin, tenancy_auditor;
+CREATE INDEX reservations_open_idx ON tenancy.reservations (expires_at) WHERE state = 'open';
+CREATE INDEX reservations_ended_idx ON tenancy.reservations (ended_at) WHERE state <> 'open';
+COMMENT ON TABLE tenancy.reservations IS
+    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
+COMMENT ON COLUMN tenancy.reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.reservations', '');
+
 -- What rows say -----------------------------------------------------------------------------------------
 
 -- STABLE all the way down: what it sees was decided when it was called. Not what this transaction wrote: that counts when it commits.
@@ -82,7 +114,7 @@ BEGIN
            || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
     EXECUTE format($query$
-        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover($3, $4, $5) c),
+        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c),
         tail AS MATERIALIZED (SELECT t.origin, t.rolled_to FROM tenancy._usage_tails() t)
         SELECT trunc(coalesce(sum(x.n), 0))::text FROM (
             %1$s
@@ -99,7 +131,10 @@ BEGIN
             UNION ALL$coarse$, format(sums, 'r.events'), filter) END,
         format(sums, 'r.events'), format(sums, '1'), filter)
         INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END, tenancy._origin();
-    reserved := '0';
+    -- What this transaction did to reservations is taken off by the caller.
+    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.reservations r WHERE r.state = ''open'' AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
+                   CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
+        INTO reserved USING scope, metric, since, until;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._used_of(uuid, integer, bigint, bigint) FROM PUBLIC;
@@ -140,7 +175,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._budget_of(uuid, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._budget_of(uuid, text, text) IS 'internal: which budget a caller means, if it may set it';
 
-CREATE FUNCTION tenancy._set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean) RETURNS uuid
+CREATE FUNCTION tenancy._set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
@@ -153,24 +188,29 @@ BEGIN
     IF amount = 'NaN' OR amount < 0 OR amount > 9223372036854.775807 OR amount <> trunc(amount, 6) THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most';
     END IF;
-    INSERT INTO tenancy.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, created_by)
-    VALUES (scope, wanted.metric_id, _set_budget.period, wanted.imposed, (_set_budget.amount * 1000000)::bigint, _set_budget.hard, tenancy.user_id())
+    IF alert_at IS NULL OR cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
+            HINT = 'Such as {0.8, 1}: at 80 % and when all is used.';
+    END IF;
+    INSERT INTO tenancy.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by)
+    VALUES (scope, wanted.metric_id, _set_budget.period, wanted.imposed, (_set_budget.amount * 1000000)::bigint, _set_budget.hard, _set_budget.alert_at,
+            tenancy.user_id())
     ON CONFLICT ON CONSTRAINT budget_definitions_key DO UPDATE
-       SET amount = excluded.amount, hard = excluded.hard, created_by = excluded.created_by, created_at = excluded.created_at
+       SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, created_by = excluded.created_by, created_at = excluded.created_at
     RETURNING b.id INTO budget;
     PERFORM tenancy._audit('budget.set', scope, metric,
         jsonb_build_object('amount', amount, 'period', period, 'hard', hard, 'imposed', wanted.imposed));
     RETURN budget;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._set_budget(tenancy.regscope, text, numeric, text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._set_budget(tenancy.regscope, text, numeric, text, boolean) IS 'internal: see set_budget()';
-CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT true) RETURNS uuid
+REVOKE ALL ON FUNCTION tenancy._set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS 'internal: see set_budget()';
+CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT true, alert_at numeric[] DEFAULT '{}') RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean) IS
-    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. '
+REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
+    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, and by NOTIFY tenancy_budget, once a period. '
     'Who holds budgets:manage above the scope imposes a budget, which the scope itself cannot change; who holds it in the scope only sets the scope''s own beside it; both hold. It is in force for every consume() that begins after the commit; what was used or admitted before counts, and is never taken back. '
     'Errors: 22023 arguments; 42501 not held; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
@@ -205,7 +245,7 @@ COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
     'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
-    SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.imposed,
+    SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
            b.created_at, b.created_by
       FROM tenancy.budget_definitions b
       JOIN tenancy.scopes s ON s.id = b.scope_id
@@ -237,6 +277,30 @@ GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, te
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
     'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; resets_at NULL: never. '
     'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+
+CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes') RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
+REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval) IS
+    'keeps room for so much of a metric, and for its cost by the metric''s price, in every hard budget of the context, or is refused as consume() is; returns an id for settle() or cancel(). Committed, it outlives the connection and the server and counts as in flight until it is settled, cancelled or ttl (7 days at most) is over. '
+    'Errors: 22023 arguments, or a metric that is no sum or count; 53400 a budget has no room; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+
+CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'settle_wrapper';
+REVOKE ALL ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
+    'records what a reservation came to, as used when it was made, by whom it was made, and frees its room; returns the event''s id. quantity NULL: what was reserved; cost, attributes: as record_usage(). Any connection with a context of the same tenant may, once. '
+    'The work has happened: what is more than was reserved (all of it, if the time was over) is recorded even where a budget has no room, and then reservations.overrun and budget_alerts say so. '
+    'Errors: 22023 arguments; 42704 no such reservation; 55000 settled or cancelled before, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+
+CREATE FUNCTION tenancy.cancel(reservation uuid) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';
+REVOKE ALL ON FUNCTION tenancy.cancel(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.cancel(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.cancel(uuid) IS
+    'frees the room of a reservation without use. Any connection with a context of the same tenant may, once. Errors: 42704 no such reservation; 55000 it is not open any more, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 -- Showing ------------------------------------------------------------------------------------------------
 
@@ -300,3 +364,69 @@ REVOKE ALL ON FUNCTION tenancy.ledger_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.ledger_stats() TO tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.ledger_stats() IS
     'the ledger of the whole server since its start: how many entries it may have (tenancy.ledger_entries), how often one was there when it was asked for and how often not, how many were read from rows, and how many made room. For tenancy_admin, tenancy_auditor';
+
+-- Alerts -------------------------------------------------------------------------------------------------
+
+CREATE TABLE tenancy.budget_alerts (
+    id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind         text NOT NULL CHECK (kind IN ('threshold', 'overrun')),
+    scope_id     uuid NOT NULL,
+    metric_id    integer,
+    budget_id    uuid,
+    period_start timestamptz,
+    threshold    numeric,
+    amount       numeric,
+    used         numeric,
+    reservation  uuid,
+    CONSTRAINT budget_alerts_key UNIQUE (budget_id, period_start, threshold)
+);
+REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
+GRANT SELECT ON tenancy.budget_alerts TO tenancy_admin, tenancy_auditor;
+COMMENT ON TABLE tenancy.budget_alerts IS
+    'what budgets had to tell: thresholds that were reached, once each a period, and reservations that were settled above what fitted. For tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.budget_alerts.metric_id IS 'NULL: cost';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_alerts', '');
+
+CREATE FUNCTION tenancy._notify_alert() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_notify('tenancy_budget', jsonb_strip_nulls(jsonb_build_object('id', NEW.id, 'kind', NEW.kind, 'scope', NEW.scope_id,
+        'threshold', NEW.threshold, 'amount', NEW.amount, 'used', NEW.used, 'reservation', NEW.reservation))::text);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._notify_alert() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._notify_alert() IS 'internal: trigger that tells whoever listens to tenancy_budget';
+CREATE TRIGGER notify_alert AFTER INSERT ON tenancy.budget_alerts FOR EACH ROW
+    -- Not those of a restored dump.
+    WHEN (NEW.at > now() - interval '1 minute') EXECUTE FUNCTION tenancy._notify_alert();
+
+CREATE FUNCTION tenancy._raise_alerts() RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    INSERT INTO tenancy.budget_alerts (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
+    SELECT 'threshold', e.scope_id, nullif(e.metric_id, 0), b.id, e.period_start, a.part, trim_scale(b.amount / 1000000.0), e.used
+      FROM tenancy._ledger_entries() e
+      JOIN tenancy.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
+     CROSS JOIN LATERAL unnest(b.alert_at) a (part)
+     CROSS JOIN LATERAL tenancy._period(b.period, tenancy._time_zone(b.scope_id), (extract(epoch FROM e.period_start) * 1000000)::bigint) p
+     WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part AND to_timestamp(p.lo / 1000000) = e.period_start
+       AND e.period_end IS NOT DISTINCT FROM CASE WHEN b.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
+    ON CONFLICT ON CONSTRAINT budget_alerts_key DO NOTHING;
+END;
+REVOKE ALL ON FUNCTION tenancy._raise_alerts() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._raise_alerts() IS 'internal: writes down which thresholds of budgets were reached';
+CREATE FUNCTION tenancy._overrun() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO tenancy.budget_alerts (kind, scope_id, metric_id, amount, used, reservation)
+    VALUES ('overrun', coalesce(NEW.tenant_id, NEW.partner_id, '00000000-0000-7000-8000-000000000000'), NEW.metric_id,
+            trim_scale(NEW.quantity / 1000000.0), trim_scale(NEW.used / 1000000.0), NEW.id);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._overrun() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._overrun() IS 'internal: trigger on reservations that were settled above what fitted';
+CREATE TRIGGER overrun AFTER UPDATE ON tenancy.reservations FOR EACH ROW WHEN (NEW.overrun AND NOT OLD.overrun)
+    EXECUTE FUNCTION tenancy._overrun();

@@ -107,6 +107,12 @@ pub enum Error {
     /// Two-phase commit after recording use.
     #[error("cannot PREPARE a transaction that has recorded use")]
     UsePrepared,
+    /// Recording use where nothing can be written.
+    #[error("use cannot be recorded on a standby")]
+    OnStandby,
+    /// A reservation that was settled or cancelled, or has expired.
+    #[error("the reservation is {0}")]
+    ReservationOver(String),
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
@@ -232,6 +238,8 @@ impl Error {
             },
             Self::Exhausted(_) => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
             Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
+            Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UsePrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
         }
@@ -330,6 +338,10 @@ impl Error {
             Self::Exhausted(_) => {
                 "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another."
             }
+            Self::OnStandby => {
+                "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed."
+            }
+            Self::ReservationOver(_) => "A reservation is settled or cancelled once.",
             Self::LedgerFull => {
                 "Each budget with transactions in flight takes one; raise tenancy.ledger_entries, which takes a restart."
             }

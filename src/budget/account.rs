@@ -6,9 +6,11 @@ use uuid::Uuid;
 
 use super::book::{self, Budget};
 use super::load::load;
+use super::reservations;
 use crate::error::{Error, Exhausted};
 use crate::pg::append::look_again;
-use crate::pg::{ledger, queue, time};
+use crate::pg::{ledger, queue, time, worker as process};
+use crate::worker::{self, Request};
 
 /// Whether an event is asked for, or has happened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Asked {
     First,
     /// It is recorded.
     Not,
+    /// It is recorded, and in flight already.
+    Already,
 }
 
 /// What is counted of an event, and where.
@@ -62,9 +66,15 @@ impl Event {
 /// An event's part in the ledger. In the transaction that writes it, before it is written.
 pub fn recorded(event: &Event, asked: Asked) -> Result<(), Error> {
     let scopes = event.scopes();
-    if asked == Asked::First {
-        admit(event, &scopes)?;
+    if asked != Asked::Already {
+        admit(event, &scopes, asked)?;
     }
+    note(event, &scopes, |quantity| (quantity, 0));
+    Ok(())
+}
+
+/// Notes what of an event is used, and what is reserved, when this transaction commits.
+pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128)) {
     let database = queue::database();
     for scope in scopes {
         let parts = [
@@ -72,6 +82,7 @@ pub fn recorded(event: &Event, asked: Asked) -> Result<(), Error> {
             Some((0, event.cost)),
         ];
         for (metric, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
+            let (used, reserved) = part(quantity.into());
             ledger::note(&Recorded {
                 account: Account {
                     database,
@@ -79,15 +90,19 @@ pub fn recorded(event: &Event, asked: Asked) -> Result<(), Error> {
                     scope: *scope.as_bytes(),
                 },
                 slot: slot(event.at),
-                used: quantity.into(),
-                reserved: 0,
+                used,
+                reserved,
             });
         }
     }
-    Ok(())
 }
 
-fn admit(event: &Event, scopes: &[Uuid]) -> Result<(), Error> {
+/// Has what is asked for in flight, in every budget or in none.
+pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<(), Error> {
+    if process::recovering() {
+        return Err(Error::OnStandby);
+    }
+    let mut tidied = false;
     loop {
         // What was set before this call began holds in it.
         look_again();
@@ -102,7 +117,7 @@ fn admit(event: &Event, scopes: &[Uuid]) -> Result<(), Error> {
                 account: account(budget),
                 span: budget.span(event.at)?,
                 quantity,
-                limit: budget.hard.then_some(budget.amount),
+                limit: (budget.hard && asked_for == Asked::First).then_some(budget.amount),
             };
             let same = |(_, d): &&mut (&Budget, Demand)| {
                 d.account == demand.account && d.span == demand.span
@@ -128,7 +143,18 @@ fn admit(event: &Event, scopes: &[Uuid]) -> Result<(), Error> {
             Ok(()) => return Ok(()),
             Err(Blocked::Missing(n) | Blocked::Loading(n)) => {
                 let demand = demands.get(n).ok_or(Error::Internal("a demand"))?;
-                load(&demand.account, &demand.span)?;
+                match load(&demand.account, &demand.span) {
+                    // What has happened is recorded also where it cannot be followed.
+                    Err(Error::LedgerFull) if asked_for == Asked::Not => return Ok(()),
+                    loaded => loaded?,
+                }
+            }
+            // What has expired is in nobody's way.
+            Err(Blocked::Over(_, entry))
+                if entry.reserved > 0 && !tidied && reservations::any_expired()? =>
+            {
+                tidied = true;
+                worker::call(&Request::ExpireReservations)?;
             }
             Err(Blocked::Over(n, entry)) => {
                 let (budget, demand) = asked.get(n).ok_or(Error::Internal("a demand"))?;

@@ -6,14 +6,17 @@
 //! | `book` | the budgets of scopes, kept by each backend |
 //! | `account` | what an event means for the ledger: admission, and the note of what was recorded |
 //! | `load` | what rows say of an account |
-//! | `functions` | `consume()`, `check_budget()` |
+//! | `functions` | `check_budget()` |
+//! | `reservations` | `reserve()`, `settle()`, `cancel()`, and what becomes of those that expire |
 //! | `show` | the ledger, for SQL |
 
 mod account;
 mod book;
 mod functions;
 mod load;
+mod reservations;
 mod show;
 
 pub use account::{Asked, Event, recorded};
-pub use show::text;
+pub use reservations::expire;
+pub use show::{alert, text};

@@ -90,6 +90,11 @@ fn _forget_ledger() {
     ledger::forget(queue::database());
 }
 
+/// Writes down which budgets have come to a threshold, once each.
+pub fn alert() -> Result<(), Error> {
+    crate::pg::spi::write("SELECT tenancy._raise_alerts()", &[]).map(drop)
+}
+
 crate::triggers! {
     tenancy_budgets_changed, pg_finfo_tenancy_budgets_changed => statement changed;
 }

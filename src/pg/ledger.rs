@@ -46,7 +46,7 @@ static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
 #[derive(Default)]
 struct Mine {
     /// By the savepoint in which it was admitted.
-    held: Vec<(u32, Held)>,
+    held: HashMap<(u32, Account, Span), i128>,
     recorded: HashMap<(u32, Account, i64), (i128, i128)>,
 }
 
@@ -204,14 +204,10 @@ pub fn admit(demands: &[Demand]) -> Result<(), Blocked> {
     with(|ledger| ledger.admit(demands, now))?;
     let savepoint = xact::savepoint();
     MINE.with_borrow_mut(|mine| {
-        mine.held.extend(demands.iter().map(|demand| {
-            let held = Held {
-                account: demand.account,
-                span: demand.span,
-                quantity: demand.quantity,
-            };
-            (savepoint, held)
-        }));
+        for demand in demands {
+            let key = (savepoint, demand.account, demand.span);
+            *mine.held.entry(key).or_default() += i128::from(demand.quantity);
+        }
     });
     Ok(())
 }
@@ -263,10 +259,21 @@ pub fn load(
     };
     LOADING.set(Some((*account, *span, number)));
     let (used, reserved) = read(&release)?;
+    // The rows of reservations are seen as this transaction left them, and its changes come when it commits.
+    let reserved = reserved - own_reserved(account, span);
     with(|ledger| ledger.end_load(account, span, number, used, reserved));
     LOADING.set(None);
     wake();
     Ok(())
+}
+
+fn own_reserved(account: &Account, span: &Span) -> i128 {
+    MINE.with_borrow(|mine| {
+        let of = mine.recorded.iter();
+        of.filter(|((_, of, slot), _)| of == account && span.has(*slot))
+            .map(|(_, (_, reserved))| reserved)
+            .sum()
+    })
 }
 
 /// However a load ends, nobody goes on waiting for it.
@@ -317,7 +324,7 @@ fn finish(committed: bool) {
         return;
     }
     let mine = MINE.take();
-    let held: Vec<Held> = mine.held.iter().map(|(_, held)| *held).collect();
+    let held: Vec<Held> = mine.held.iter().map(held).collect();
     let recorded: Vec<Recorded> = mine.recorded.iter().map(summed).collect();
     let marked = MARKED.replace_with(false);
     if (held.is_empty() && recorded.is_empty()) && !marked {
@@ -325,6 +332,14 @@ fn finish(committed: bool) {
     }
     if with(|ledger| ledger.finish(committed, marked, &held, &recorded)) {
         wake();
+    }
+}
+
+fn held((key, quantity): (&(u32, Account, Span), &i128)) -> Held {
+    Held {
+        account: key.1,
+        span: key.2,
+        quantity: *quantity,
     }
 }
 
@@ -371,9 +386,9 @@ unsafe extern "C-unwind" fn savepoint_event(
     abandon();
     let gone: Vec<Held> = MINE.with_borrow_mut(|mine| {
         mine.recorded.retain(|(within, ..), _| *within < savepoint);
-        let gone = (mine.held.iter()).filter(|(within, _)| *within >= savepoint);
-        let gone = gone.map(|(_, held)| *held).collect();
-        mine.held.retain(|(within, _)| *within < savepoint);
+        let gone = (mine.held.iter()).filter(|((within, ..), _)| *within >= savepoint);
+        let gone = gone.map(held).collect();
+        mine.held.retain(|(within, ..), _| *within < savepoint);
         gone
     });
     if !gone.is_empty() {

@@ -25,6 +25,11 @@ pub fn now_unix_micros() -> i64 {
     to_unix_micros(now())
 }
 
+/// An instant of the Unix epoch, in microseconds since 2000.
+pub fn from_unix(micros: i64) -> i64 {
+    micros.saturating_sub(POSTGRES_EPOCH)
+}
+
 /// An instant of the Unix epoch as the server has it; nothing for one that it does not reach.
 pub fn from_unix_micros(micros: i64) -> Option<pgrx::datum::TimestampWithTimeZone> {
     micros.checked_sub(POSTGRES_EPOCH)?.try_into().ok()

@@ -6,10 +6,10 @@ use uuid::Uuid;
 
 use super::metrics;
 use super::place::{Names, Place};
-use super::record::{Recorded, Use, event, record};
+use super::record::{Recorded, Use, cost_of, event, record};
 use crate::budget::{Asked, Event};
 use crate::error::Error;
-use crate::pg::fmgr::{Answer, Call};
+use crate::pg::fmgr::{Answer, Call, JsonArgument};
 use crate::pg::time;
 
 crate::c_functions! {
@@ -120,6 +120,51 @@ pub fn wish(metric: Option<&str>, quantity: i64) -> Result<Event, Error> {
     let metric = metrics::find(name)?;
     let cost = metric.cost(quantity, |_| None)?;
     Ok(event(&place, &metric, quantity, cost, now))
+}
+
+/// How much a reservation came to.
+pub struct Settled<'a> {
+    /// Where it was made.
+    pub place: Place,
+    /// The metric's name.
+    pub metric: &'a str,
+    /// How much it was, in millionths.
+    pub quantity: i64,
+    /// What it cost; nothing: by the metric's price.
+    pub cost: Option<i64>,
+    /// What else is known of it.
+    pub attributes: Option<JsonArgument>,
+    /// When it was made, in microseconds since 2000.
+    pub at: i64,
+}
+
+/// Records what a reservation came to. `known` is told what that is before it is written.
+pub fn settled(
+    settled: Settled<'_>,
+    known: impl FnOnce(&Event) -> Result<(), Error>,
+) -> Result<Uuid, Error> {
+    let metric = metrics::find(settled.metric)?;
+    let mut used = Use {
+        place: settled.place,
+        metric: &metric,
+        quantity: settled.quantity,
+        cost: settled.cost,
+        attributes: settled.attributes,
+        key: None,
+        at: Some(settled.at),
+        asked: Asked::Already,
+    };
+    let cost = cost_of(&used)?;
+    used.cost = Some(cost);
+    known(&event(
+        &used.place,
+        &metric,
+        used.quantity,
+        cost,
+        settled.at,
+    ))?;
+    let (Recorded::Now(id) | Recorded::Before(id)) = record(&used)?;
+    Ok(id)
 }
 
 fn record_or_not(call: &Call) -> Result<Answer, Error> {

@@ -61,12 +61,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_writable(c"recording use");
     let id = new_id();
     let told = Told::of(used)?;
-    let cost = match used.cost {
-        Some(cost) => cost,
-        None => used
-            .metric
-            .cost(used.quantity, |name| told.dimension(name))?,
-    };
+    let cost = told.cost(used)?;
     let at = when(used.at)?;
     if let Some(key) = used.key
         && let Some(first) = claim(used, key, id)?
@@ -107,6 +102,11 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         worker::wrote();
     }
     Ok(Recorded::Now(id))
+}
+
+/// What it costs.
+pub fn cost_of(used: &Use<'_>) -> Result<i64, Error> {
+    Told::of(used)?.cost(used)
 }
 
 /// What budgets count of it. Greatest quantities and different values do not add up.
@@ -186,6 +186,13 @@ impl Told {
             dimensions_json,
             value,
         })
+    }
+
+    fn cost(&self, used: &Use<'_>) -> Result<i64, Error> {
+        match used.cost {
+            Some(cost) => Ok(cost),
+            None => used.metric.cost(used.quantity, |name| self.dimension(name)),
+        }
     }
 
     fn dimension(&self, name: &str) -> Option<&str> {

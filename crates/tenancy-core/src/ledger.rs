@@ -72,7 +72,7 @@ pub struct Held {
     /// The period.
     pub span: Span,
     /// How much.
-    pub quantity: i64,
+    pub quantity: i128,
 }
 
 /// What a transaction recorded, and adds to every entry of that time when it commits.
@@ -163,7 +163,7 @@ impl<'a> Ledger<'a> {
     /// What is in flight is not any more: its savepoint was rolled back.
     pub fn give_back(&mut self, held: &[Held]) {
         for held in held {
-            self.add_in_flight(&held.account, &held.span, -i128::from(held.quantity));
+            self.add_in_flight(&held.account, &held.span, -held.quantity);
         }
     }
 

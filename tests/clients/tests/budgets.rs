@@ -388,7 +388,6 @@ fn who_may_set_what() {
             .number("SELECT count(*) FROM tenancy.budgets"),
         0
     );
-    world.db.app().fails(set).code("55000");
     world
         .db
         .app()

@@ -154,7 +154,7 @@ impl World {
     fn in_flight(&self, account: &Account, span: &Span) -> i128 {
         let held = self.transactions.iter().flat_map(|t| &t.held);
         let of = held.filter(|(_, held)| held.account == *account && held.span == *span);
-        of.map(|(_, held)| i128::from(held.quantity)).sum()
+        of.map(|(_, held)| held.quantity).sum()
     }
 
     fn record(&mut self, who: usize, at: usize, quantity: i64, slot: i64) {
@@ -206,7 +206,7 @@ impl World {
                     let held = Held {
                         account: d.account,
                         span: d.span,
-                        quantity,
+                        quantity: quantity.into(),
                     };
                     self.transactions[who].held.push((depth, held));
                 }
