@@ -33,6 +33,7 @@ impl Said {
 
 /// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 fn check_budget(
     metric: Option<&str>,
     quantity: Option<AnyNumeric>,

@@ -31,6 +31,7 @@ pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
 
 /// This database's entries.
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 fn _ledger_entries() -> TableIterator<
     'static,
     (
