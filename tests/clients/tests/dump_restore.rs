@@ -67,6 +67,16 @@ fn full() -> World {
         .app()
         .begin(&Idp::new("dumped").token_in("zoe", &["staff"]))
         .run("COMMIT");
+    // Some of it rolled up, some not.
+    owner.run(
+        "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}', price => 0.5)",
+    );
+    let alice = world.id("alice");
+    owner.run(&format!(
+        "SELECT tenancy.record_usage_for('{alice}', 'tokens', n, attributes => '{{\"model\": \"big\"}}', at => now() - n * interval '1 day') FROM generate_series(1, 30) n;
+         SELECT tenancy.rollup();
+         SELECT tenancy.record_usage_for('{alice}', 'tokens', 1000, idempotency_key => 'once')"
+    ));
     world.fill("app.calls", "n, t.id, date '2026-01-30' + n::int");
     world.fill("app.legacy", "n, t.external_id::bigint");
     world
@@ -88,6 +98,7 @@ const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
 const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
+const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', \"by\" => 'model') u ORDER BY 1";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
 const AUDIT: &str = "SELECT tenancy._audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
 const WRONG: &str = "SELECT problem FROM tenancy.verify_audit_log()";
@@ -145,7 +156,7 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
 #[track_caller]
 fn same(before: &World, after: &World) {
     for sql in [
-        PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, AUDIT, POLICIES, GRANTS,
+        PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, USED, AUDIT, POLICIES, GRANTS,
     ] {
         let normal = |world: &World| -> Vec<String> {
             // Each database has roles of its own name.
@@ -196,6 +207,21 @@ fn same(before: &World, after: &World) {
         shared().issuer
     ));
     app.begin(&shared().token("zed")).run("COMMIT");
+    // Use goes on: a key that was used stays used, what was not rolled up will be, and nothing twice.
+    let mut admin = after.db.admin();
+    let total = "SELECT quantity::bigint FROM tenancy.usage('acme', 'tokens')";
+    assert_eq!(admin.number(total), 465 + 1000);
+    admin.run(&format!(
+        "SELECT tenancy.record_usage_for('{0}', 'tokens', 1000, idempotency_key => 'once'), tenancy.record_usage_for('{0}', 'tokens', 7, at => now() - interval '3 days')",
+        after.id("alice")
+    ));
+    assert_eq!(admin.number(total), 465 + 1000 + 7);
+    admin.run("SELECT tenancy.rollup()");
+    assert_eq!(admin.number(total), 465 + 1000 + 7);
+    assert_eq!(
+        admin.number("SELECT sum(events) FROM tenancy.usage_quarterly"),
+        32
+    );
     // Partitions are known to be parts: a new one is isolated too.
     let mut owner = after.db.owner();
     owner.run("CREATE TABLE app.calls_3 PARTITION OF app.calls FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); GRANT SELECT ON app.calls_1, app.calls_3 TO tenancy_app");
