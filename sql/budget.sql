@@ -1,9 +1,10 @@
 -- Budgets: what a scope may use of a metric, or cost, in a period; and the ledger, which keeps what they have left.
 
+-- No foreign keys: pg_restore in parallel does not know that they need other tables' rows first.
 CREATE TABLE tenancy.budget_definitions (
     id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
-    scope_id   uuid NOT NULL REFERENCES tenancy.scopes (id) ON DELETE CASCADE,
-    metric_id  integer REFERENCES tenancy.metric_definitions (id),
+    scope_id   uuid NOT NULL,
+    metric_id  integer,
     period     text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'year', 'total')),
     imposed    boolean NOT NULL,
     amount     bigint NOT NULL CHECK (amount >= 0),
@@ -14,7 +15,6 @@ CREATE TABLE tenancy.budget_definitions (
     CONSTRAINT budget_definitions_key UNIQUE NULLS NOT DISTINCT (scope_id, metric_id, period, imposed)
 );
 REVOKE ALL ON tenancy.budget_definitions FROM PUBLIC;
-CREATE INDEX budget_definitions_metric_idx ON tenancy.budget_definitions (metric_id);
 COMMENT ON TABLE tenancy.budget_definitions IS 'what scopes may use. For people: the view budgets';
 COMMENT ON COLUMN tenancy.budget_definitions.metric_id IS 'NULL: the cost of all metrics';
 COMMENT ON COLUMN tenancy.budget_definitions.imposed IS 'set by the scope above, which alone changes it; else the scope''s own. Both hold';
@@ -35,6 +35,17 @@ CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN (OLD.settings -> 'time_zone' IS DISTINCT FROM NEW.settings -> 'time_zone' OR OLD.path <> NEW.path)
     EXECUTE FUNCTION tenancy._budgets_changed();
 ALTER TABLE tenancy.scopes ENABLE ALWAYS TRIGGER budgets_changed;
+
+CREATE FUNCTION tenancy._drop_budgets() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM tenancy.budget_definitions b WHERE b.scope_id = OLD.id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._drop_budgets() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._drop_budgets() IS 'internal: trigger that drops the budgets of a scope that is dropped';
+CREATE TRIGGER drop_budgets AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy._drop_budgets();
 
 -- Periods --------------------------------------------------------------------------------------------
 
@@ -71,7 +82,7 @@ CREATE TABLE tenancy.reservations (
     tenant_id   uuid,
     project_id  uuid,
     user_id     uuid,
-    metric_id   integer NOT NULL REFERENCES tenancy.metric_definitions (id),
+    metric_id   integer NOT NULL,
     quantity    bigint NOT NULL,
     cost        bigint NOT NULL,
     reserved_at timestamptz NOT NULL,
