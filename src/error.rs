@@ -101,6 +101,21 @@ pub enum Error {
     /// A metric that was not defined.
     #[error("metric \"{0}\" does not exist")]
     NoSuchMetric(String),
+    /// A budget has no room.
+    #[error("the {}'s budget is exhausted", .0.level)]
+    Exhausted(Box<Exhausted>),
+    /// All of the ledger's entries are in use.
+    #[error("the ledger of tenancy is full")]
+    LedgerFull,
+    /// Two-phase commit after recording use.
+    #[error("cannot PREPARE a transaction that has recorded use")]
+    UsePrepared,
+    /// Recording use where nothing can be written.
+    #[error("use cannot be recorded on a standby")]
+    OnStandby,
+    /// A reservation that was settled or cancelled, or has expired.
+    #[error("the reservation is {0}")]
+    ReservationOver(String),
     /// An object that is not a scope is not there, or not visible.
     #[error("{0} does not exist")]
     NoSuch(&'static str),
@@ -125,6 +140,46 @@ pub enum Error {
     /// A state that should not be.
     #[error("tenancy: {0}")]
     Internal(&'static str),
+}
+
+/// Which budget has no room, and how much it has. In millionths.
+#[derive(Debug)]
+pub struct Exhausted {
+    /// The level of its scope.
+    pub level: String,
+    /// Its period.
+    pub period: String,
+    /// Whether it is of cost.
+    pub cost: bool,
+    /// What may be used.
+    pub limit: i128,
+    /// What committed transactions used.
+    pub used: i128,
+    /// What running ones and reservations hold.
+    pub in_flight: i128,
+    /// What was asked for.
+    pub asked: i128,
+    /// When it begins anew.
+    pub resets: Option<String>,
+}
+
+impl Exhausted {
+    fn detail(&self) -> String {
+        let number = crate::budget::text;
+        let left = (self.limit - self.used - self.in_flight).max(0);
+        let of = if self.cost { " of cost" } else { "" };
+        let begins = (self.resets.as_ref())
+            .map_or_else(String::new, |at| format!(" It begins anew at {at}."));
+        format!(
+            "Asked for {}{of}; of {} ({}), {} are used, {} in flight and {} left.{begins}",
+            number(self.asked),
+            number(self.limit),
+            self.period,
+            number(self.used),
+            number(self.in_flight),
+            number(left),
+        )
+    }
 }
 
 impl From<Refusal> for Error {
@@ -185,6 +240,11 @@ impl Error {
                 "55000" => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 _ => ERRCODE_INVALID_PARAMETER_VALUE,
             },
+            Self::Exhausted(_) => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
+            Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::UsePrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -192,6 +252,7 @@ impl Error {
     fn detail(&self) -> Option<String> {
         match self {
             Self::Refused(refusal) => refusal.detail(),
+            Self::Exhausted(exhausted) => Some(exhausted.detail()),
             Self::Inactive => Some(
                 "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
                  not ready, or has moved away."
@@ -281,6 +342,19 @@ impl Error {
                 "Another session may hold a lock on a table of tenancy's; else the server's log says more."
             }
             Self::BadArgument(_, hint) => hint,
+            Self::Exhausted(_) => {
+                "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another."
+            }
+            Self::OnStandby => {
+                "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed."
+            }
+            Self::ReservationOver(_) => "A reservation is settled or cancelled once.",
+            Self::LedgerFull => {
+                "Each budget with transactions in flight takes one; raise tenancy.ledger_entries, which takes a restart."
+            }
+            Self::UsePrepared => {
+                "What is in flight belongs to this session: record use in a transaction of its own."
+            }
             Self::NotPermitted(_)
             | Self::WorkerFailed(_)
             | Self::NoSuch(_)

@@ -9,6 +9,7 @@
 //! | `context` | who is asking: authenticate, assume, tickets, narrowing |
 //! | `audit` | the record of what happened |
 //! | `usage` | metering: events of use, and what they add up to |
+//! | `budget` | what may be used, and the ledger |
 //! | `worker` | each database's background worker |
 //! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
@@ -18,6 +19,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod budget;
 pub mod context;
 pub mod error;
 pub mod identity;
@@ -62,10 +64,11 @@ extension_sql_file!(
     requires = ["policy"]
 );
 extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
+extension_sql_file!("../sql/budget.sql", name = "budget", requires = ["usage"]);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain", "identity", "usage"],
+    requires = ["explain", "identity", "budget"],
     finalize
 );
 
@@ -78,6 +81,8 @@ pub extern "C-unwind" fn _PG_init() {
     audit::init();
     usage::init();
     worker::init();
+    // Before context: what comes first here is called last before a commit.
+    pg::ledger::init();
     context::init();
     policy::init();
 }

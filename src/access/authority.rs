@@ -224,6 +224,7 @@ fn require(grants: &Grants, text: &str, path: &[Uuid], acting: bool) -> Result<O
 
 fn timestamp(unix_micros: i64) -> TimestampWithTimeZone {
     crate::pg::time::from_unix_micros(unix_micros)
+        .unwrap_or_else(TimestampWithTimeZone::positive_infinity)
 }
 
 /// The topmost scopes in which the caller holds a permission, or anything if it is NULL. Administrators,

@@ -24,6 +24,8 @@ static BEACONS: BackendCell<(pg_sys::Oid, pg_sys::Oid)> =
 
 static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
+static BUDGETS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
+static BUDGETS_STALE: BackendCell<bool> = BackendCell::new(true);
 
 /// Registers the callback for the life of the backend.
 pub fn init() {
@@ -48,6 +50,16 @@ pub fn take_metrics() -> bool {
     METRICS_STALE.replace_with(false)
 }
 
+/// The table of budgets of this database.
+pub fn watch_budgets(table: pg_sys::Oid) {
+    BUDGETS.set(table);
+}
+
+/// Whether budgets became stale since the last call.
+pub fn take_budgets() -> bool {
+    BUDGETS_STALE.replace_with(false)
+}
+
 /// What became stale since the last call.
 pub fn take() -> Stale {
     STALE.replace_with(Stale::No)
@@ -63,6 +75,9 @@ pub fn send(beacon: pg_sys::Oid) {
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     if relation == pg_sys::Oid::INVALID || relation == METRICS.get() {
         METRICS_STALE.set(true);
+    }
+    if relation == pg_sys::Oid::INVALID || relation == BUDGETS.get() {
+        BUDGETS_STALE.set(true);
     }
     let (all, fleets) = BEACONS.get();
     let reached = if relation == pg_sys::Oid::INVALID || relation == all {

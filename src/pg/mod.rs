@@ -22,6 +22,7 @@
 //! | `client` | where the client is |
 //! | `cluster` | the cluster and the transaction |
 //! | `counts` | counters in shared memory |
+//! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `queue` | requests to the database's worker, in shared memory |
 //! | `trigger` | triggers in C |
 //! | `worker` | the background worker's process |
@@ -35,6 +36,7 @@ pub mod fmgr;
 pub mod guc;
 pub mod hooks;
 pub mod inval;
+pub mod ledger;
 pub mod managed;
 pub mod nodes;
 pub mod published;

@@ -89,6 +89,23 @@ pub fn read<R>(
     })
 }
 
+/// The same; `seen` is called once it is decided what is seen, before anything is read.
+pub fn read_then<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    seen: &dyn Fn(),
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| {
+        let _snapshot = Snapshot::push();
+        seen();
+        Spi::connect(|client| {
+            let kept = kept(client, query, args)?;
+            f(client.select(&*kept, None, args)?)
+        })
+    })
+}
+
 /// Writes as the owner.
 pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
     as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))

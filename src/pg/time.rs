@@ -2,7 +2,6 @@
 
 use pgrx::pg_sys;
 
-use pgrx::datum::TimestampWithTimeZone;
 use pgrx::datum::datetime_support::ToIsoString;
 
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
@@ -26,15 +25,19 @@ pub fn now_unix_micros() -> i64 {
     to_unix_micros(now())
 }
 
-/// An instant of the Unix epoch, in microseconds, as the server's; infinity if it has none.
-pub fn from_unix_micros(micros: i64) -> TimestampWithTimeZone {
-    let instant = micros.saturating_sub(POSTGRES_EPOCH);
-    TimestampWithTimeZone::try_from(instant)
-        .unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
+/// An instant of the Unix epoch, in microseconds since 2000.
+pub fn from_unix(micros: i64) -> i64 {
+    micros.saturating_sub(POSTGRES_EPOCH)
+}
+
+/// An instant of the Unix epoch as the server has it; nothing for one that it does not reach.
+pub fn from_unix_micros(micros: i64) -> Option<pgrx::datum::TimestampWithTimeZone> {
+    micros.checked_sub(POSTGRES_EPOCH)?.try_into().ok()
 }
 
 /// An instant as ISO 8601 in UTC, as jsonb shows it.
 pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
-    let stamp = TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH)?).ok()?;
+    let stamp =
+        pgrx::datum::TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH)?).ok()?;
     Some(stamp.to_iso_string())
 }

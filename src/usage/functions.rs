@@ -6,13 +6,16 @@ use uuid::Uuid;
 
 use super::metrics;
 use super::place::{Names, Place};
-use super::record::{Recorded, Use, record};
+use super::record::{Recorded, Use, cost_of, event, record};
+use crate::budget::{Asked, Event};
 use crate::error::Error;
-use crate::pg::fmgr::{Answer, Call};
+use crate::pg::fmgr::{Answer, Call, JsonArgument};
+use crate::pg::time;
 
 crate::c_functions! {
     tenancy_record_usage, pg_finfo_tenancy_record_usage => record_usage;
     tenancy_record_usage_for, pg_finfo_tenancy_record_usage_for => record_usage_for;
+    tenancy_consume, pg_finfo_tenancy_consume => consume;
     tenancy_record, pg_finfo_tenancy_record => record_or_not;
 }
 
@@ -28,7 +31,8 @@ struct Arguments {
     cost: usize,
     attributes: usize,
     key: usize,
-    at: usize,
+    at: Option<usize>,
+    asked: Asked,
 }
 
 impl Arguments {
@@ -39,7 +43,8 @@ impl Arguments {
             cost: first + 2,
             attributes: first + 3,
             key: first + 4,
-            at: first + 5,
+            at: Some(first + 5),
+            asked: Asked::Not,
         }
     }
 
@@ -70,7 +75,8 @@ impl Arguments {
             cost: cost.transpose()?,
             attributes: given(self.attributes).map(|n| call.json(n)),
             key: given(self.key).map(|n| call.text(n)),
-            at: given(self.at).map(|n| call.instant(n)),
+            at: self.at.and_then(given).map(|n| call.instant(n)),
+            asked: self.asked,
         })
     }
 }
@@ -84,6 +90,81 @@ fn record_usage(call: &Call) -> Result<Answer, Error> {
     let place = Place::of_context()?;
     let recorded = Arguments::from(0).record(call, place, None)?;
     Ok(id(call, &recorded))
+}
+
+fn consume(call: &Call) -> Result<Answer, Error> {
+    let place = Place::of_context()?;
+    let arguments = Arguments {
+        at: None,
+        asked: Asked::First,
+        ..Arguments::from(0)
+    };
+    Ok(id(call, &arguments.record(call, place, None)?))
+}
+
+/// What so much of a metric would be, or of cost, used now in the context.
+pub fn wish(metric: Option<&str>, quantity: i64) -> Result<Event, Error> {
+    let (place, now) = (Place::of_context()?, time::now());
+    let Some(name) = metric else {
+        return Ok(Event {
+            partner: place.partner,
+            tenant: place.tenant,
+            project: place.project,
+            user: place.user,
+            metric: None,
+            quantity: 0,
+            cost: quantity,
+            at: time::to_unix_micros(now),
+        });
+    };
+    let metric = metrics::find(name)?;
+    let cost = metric.cost(quantity, |_| None)?;
+    Ok(event(&place, &metric, quantity, cost, now))
+}
+
+/// How much a reservation came to.
+pub struct Settled<'a> {
+    /// Where it was made.
+    pub place: Place,
+    /// The metric's name.
+    pub metric: &'a str,
+    /// How much it was, in millionths.
+    pub quantity: i64,
+    /// What it cost; nothing: by the metric's price.
+    pub cost: Option<i64>,
+    /// What else is known of it.
+    pub attributes: Option<JsonArgument>,
+    /// When it was made, in microseconds since 2000.
+    pub at: i64,
+}
+
+/// Records what a reservation came to. `known` is told what that is before it is written.
+pub fn settled(
+    settled: Settled<'_>,
+    known: impl FnOnce(&Event) -> Result<(), Error>,
+) -> Result<Uuid, Error> {
+    let metric = metrics::find(settled.metric)?;
+    let mut used = Use {
+        place: settled.place,
+        metric: &metric,
+        quantity: settled.quantity,
+        cost: settled.cost,
+        attributes: settled.attributes,
+        key: None,
+        at: Some(settled.at),
+        asked: Asked::Already,
+    };
+    let cost = cost_of(&used)?;
+    used.cost = Some(cost);
+    known(&event(
+        &used.place,
+        &metric,
+        used.quantity,
+        cost,
+        settled.at,
+    ))?;
+    let (Recorded::Now(id) | Recorded::Before(id)) = record(&used)?;
+    Ok(id)
 }
 
 fn record_or_not(call: &Call) -> Result<Answer, Error> {
@@ -129,7 +210,8 @@ fn insert(call: &Call) -> Result<(), Error> {
         cost: 4,
         attributes: 5,
         key: 6,
-        at: 1,
+        at: Some(1),
+        asked: Asked::Not,
     };
     let one = tenancy_core::quantity::ONE;
     arguments.record(call, place, Some(one)).map(drop)

@@ -13,12 +13,13 @@
 
 mod functions;
 mod metrics;
-mod place;
+pub mod place;
 mod record;
 mod rollup;
 mod rules;
 pub mod settings;
 
+pub use functions::{Settled, settled, wish};
 pub use record::make_partition;
 pub use rollup::{forget_keys, retire, roll};
 

@@ -9,12 +9,14 @@ use tenancy_core::id::new_id;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
 };
+use tenancy_core::quantity::ONE;
 use uuid::Uuid;
 
 use super::metrics::Metric;
 use super::place::Place;
 use super::settings;
 use crate::access::{from_pg, pg_uuid};
+use crate::budget::{self, Asked, Event};
 use crate::error::Error;
 use crate::pg::append::{Json, Value, append, check_writable, hold, look_again, partition};
 use crate::pg::cell::BackendCell;
@@ -41,6 +43,8 @@ pub struct Use<'a> {
     pub key: Option<&'a [u8]>,
     /// When, in microseconds since 2000; nothing: now.
     pub at: Option<i64>,
+    /// Whether budgets must have room for it.
+    pub asked: Asked,
 }
 
 /// What became of it.
@@ -56,19 +60,18 @@ pub enum Recorded {
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_writable(c"recording use");
     let id = new_id();
-    let mut told = Told::of(used)?;
-    let cost = match used.cost {
-        Some(cost) => cost,
-        None => used
-            .metric
-            .cost(used.quantity, |name| told.dimension(name))?,
-    };
+    let told = Told::of(used)?;
+    let cost = told.cost(used)?;
     let at = when(used.at)?;
     if let Some(key) = used.key
         && let Some(first) = claim(used, key, id)?
     {
         return Ok(Recorded::Before(first));
     }
+    budget::recorded(
+        &event(&used.place, used.metric, used.quantity, cost, at),
+        used.asked,
+    )?;
     let table = match partition(&name(at)?) {
         Some(table) => table,
         None => make_now(at)?,
@@ -95,11 +98,35 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Int8(used.quantity),
             Value::Int8(cost),
             uuid(told.value),
-            told.dimensions()?,
+            told.dimensions(),
             told.attributes.map_or(Value::Null, Value::Json),
         ],
     )?;
     Ok(Recorded::Now(id))
+}
+
+/// What it costs.
+pub fn cost_of(used: &Use<'_>) -> Result<i64, Error> {
+    Told::of(used)?.cost(used)
+}
+
+/// What budgets count of it. Greatest quantities and different values do not add up.
+pub fn event(place: &Place, metric: &Metric, quantity: i64, cost: i64, at: i64) -> Event {
+    let (counted, quantity) = match metric.aggregation {
+        Aggregation::Sum => (Some(metric.id), quantity),
+        Aggregation::Count => (Some(metric.id), ONE),
+        Aggregation::Max | Aggregation::Distinct => (None, 0),
+    };
+    Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        metric: counted,
+        quantity,
+        cost,
+        at: time::to_unix_micros(at),
+    }
 }
 
 /// The transaction that wrote last, and where to.
@@ -109,6 +136,7 @@ static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid:
 struct Told {
     attributes: Option<Json>,
     dimensions: Map<String, JsonValue>,
+    dimensions_json: Option<Json>,
     value: Option<Uuid>,
 }
 
@@ -150,23 +178,31 @@ impl Told {
             })?),
             _ => None,
         };
+        let dimensions_json = match dimensions.is_empty() {
+            true => None,
+            false => Some(Json::new(JsonValue::Object(dimensions.clone()))?),
+        };
         Ok(Self {
             attributes,
             dimensions,
+            dimensions_json,
             value,
         })
+    }
+
+    fn cost(&self, used: &Use<'_>) -> Result<i64, Error> {
+        match used.cost {
+            Some(cost) => Ok(cost),
+            None => used.metric.cost(used.quantity, |name| self.dimension(name)),
+        }
     }
 
     fn dimension(&self, name: &str) -> Option<&str> {
         self.dimensions.get(name)?.as_str()
     }
 
-    fn dimensions(&mut self) -> Result<Value<'static>, Error> {
-        if self.dimensions.is_empty() {
-            return Ok(Value::Null);
-        }
-        let dimensions = std::mem::take(&mut self.dimensions);
-        Ok(Value::Json(Json::new(JsonValue::Object(dimensions))?))
+    fn dimensions(&self) -> Value<'static> {
+        self.dimensions_json.map_or(Value::Null, Value::Json)
     }
 }
 

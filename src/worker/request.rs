@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
 use crate::audit;
+use crate::budget;
 use crate::error::{Error, ErrorReport};
 use crate::pg::queue::{self, Outcome, Taken};
 use crate::pg::worker as process;
@@ -26,6 +27,8 @@ pub enum Request {
         /// When it ends, in seconds of the Unix epoch.
         expires_at: i64,
     },
+    /// Has reservations whose time is over count no more.
+    ExpireReservations,
     /// Makes the audit log's partition for an instant in microseconds of the Unix epoch.
     Partition(i64),
     /// Makes the partition for events of use of an instant, likewise.
@@ -113,6 +116,7 @@ fn execute(taken: &Taken) -> Result<Outcome, Error> {
         .map_err(|_| Error::Internal("a request cannot be read"))?;
     match request {
         Request::Audit(row) => audit::write_row(&row)?,
+        Request::ExpireReservations => budget::expire()?,
         Request::Partition(at) => audit::make_partition(at)?,
         Request::UsagePartition(at) => usage::make_partition(at)?,
         Request::ClaimJti {

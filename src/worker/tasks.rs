@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use super::request;
 use crate::audit::{self, logins, settings};
+use crate::budget;
 use crate::error::Error;
 use crate::pg::worker as process;
 use crate::pg::{queue, spi, time};
@@ -117,6 +118,7 @@ impl Tasks {
         if self.unrolled.is_some() && due(self.rolled, every) {
             self.rolled = Some(now);
             self.roll()?;
+            transaction(c"raise alerts of budgets", budget::alert)?;
         }
         Ok(())
     }
@@ -194,11 +196,16 @@ fn write_logins(all: bool) -> Result<(), Stop> {
 fn tidy() -> Result<(), Stop> {
     transaction(c"tidy up", || {
         let now = time::now_unix_micros();
+        budget::expire()?;
         audit::make_partition(now)?;
         audit::make_partition(now.saturating_add(AHEAD))?;
         usage::make_partition(now)?;
         usage::make_partition(now.saturating_add(AHEAD))?;
         usage::forget_keys()?;
+        spi::write(
+            "DELETE FROM tenancy.reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+            &[],
+        )?;
         spi::write(
             "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
             &[],

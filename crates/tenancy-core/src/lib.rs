@@ -21,6 +21,7 @@
 //! | [`credential`] | what a caller may present: an API key, a ticket or a JWT |
 //! | [`grants`] | what a principal's assignments add up to |
 //! | [`role`] | the roles that come with tenancy |
+//! | [`ledger`] | what is used and in flight, exact while entries come and go |
 //! | [`statement`] | a statement without the values in it |
 //! | [`jwt`] | what an identity provider says, and whether it is to be believed |
 //! | [`network`] | from where a scope's users may come |
@@ -34,6 +35,7 @@ mod excerpt;
 pub mod grants;
 pub mod id;
 pub mod jwt;
+pub mod ledger;
 pub mod mac;
 pub mod metric;
 pub mod network;

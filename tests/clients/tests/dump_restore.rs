@@ -77,6 +77,10 @@ fn full() -> World {
          SELECT tenancy.rollup();
          SELECT tenancy.record_usage_for('{alice}', 'tokens', 1000, idempotency_key => 'once')"
     ));
+    owner.run("SELECT tenancy.set_budget('acme', 'tokens', 10000, 'total', alert_at => '{0.5}'), tenancy.set_budget('globex', NULL, 10000)");
+    world
+        .begin("alice")
+        .run("SELECT tenancy.reserve('tokens', 100, '1 day'); COMMIT");
     world.fill("app.calls", "n, t.id, date '2026-01-30' + n::int");
     world.fill("app.legacy", "n, t.external_id::bigint");
     world
@@ -211,6 +215,10 @@ fn same(before: &World, after: &World) {
     let mut admin = after.db.admin();
     let total = "SELECT quantity::bigint FROM tenancy.usage('acme', 'tokens')";
     assert_eq!(admin.number(total), 465 + 1000);
+    let check =
+        "SELECT concat_ws(' ', amount, used, in_flight) FROM tenancy.check_budget('tokens')";
+    assert_eq!(app.begin(after.key("alice")).text(check), "10000 1465 100");
+    app.run("COMMIT");
     admin.run(&format!(
         "SELECT tenancy.record_usage_for('{0}', 'tokens', 1000, idempotency_key => 'once'), tenancy.record_usage_for('{0}', 'tokens', 7, at => now() - interval '3 days')",
         after.id("alice")

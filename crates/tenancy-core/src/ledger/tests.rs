@@ -1,0 +1,518 @@
+//! Random interleavings of transactions, loads and evictions against a naive model.
+
+use super::*;
+use proptest::prelude::*;
+
+const ACCOUNTS: usize = 4;
+const SPANS: [Span; 2] = [
+    Span {
+        start: 0,
+        end: 2 * GRID,
+    },
+    Span {
+        start: 0,
+        end: i64::MAX,
+    },
+];
+
+fn account(n: usize) -> Account {
+    Account {
+        database: 1,
+        metric: 1,
+        scope: [n as u8; 16],
+    }
+}
+
+/// One step of the scheduler: a transaction or a loader goes on, as far as it can.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Checks and records at some accounts.
+    Consume {
+        who: usize,
+        at: Vec<usize>,
+        quantity: i64,
+        slot: i64,
+    },
+    /// Records without asking.
+    Record {
+        who: usize,
+        at: usize,
+        quantity: i64,
+        slot: i64,
+    },
+    Savepoint {
+        who: usize,
+    },
+    RollBack {
+        who: usize,
+    },
+    /// To be committed, in three steps: marked, seen by others, finished.
+    Commit {
+        who: usize,
+    },
+    Abort {
+        who: usize,
+    },
+    Load {
+        who: usize,
+        at: usize,
+        span: usize,
+    },
+    FailLoad {
+        who: usize,
+    },
+    Limit {
+        at: usize,
+        span: usize,
+        limit: Option<i64>,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = || 0..5_usize;
+    let slot = || (0..4_i64).prop_map(|n| n * GRID);
+    prop_oneof![
+        6 => (who(), prop::collection::btree_set(0..ACCOUNTS, 1..=ACCOUNTS), 0..4_i64, slot())
+            .prop_map(|(who, at, quantity, slot)| Step::Consume { who, at: at.into_iter().collect(), quantity, slot }),
+        2 => (who(), 0..ACCOUNTS, 0..4_i64, slot())
+            .prop_map(|(who, at, quantity, slot)| Step::Record { who, at, quantity, slot }),
+        2 => who().prop_map(|who| Step::Savepoint { who }),
+        2 => who().prop_map(|who| Step::RollBack { who }),
+        9 => who().prop_map(|who| Step::Commit { who }),
+        1 => who().prop_map(|who| Step::Abort { who }),
+        9 => (0..2_usize, 0..ACCOUNTS, 0..2_usize).prop_map(|(who, at, span)| Step::Load { who, at, span }),
+        1 => (0..2_usize).prop_map(|who| Step::FailLoad { who }),
+        1 => (0..ACCOUNTS, 0..2_usize, prop::option::of(0..20_i64))
+            .prop_map(|(at, span, limit)| Step::Limit { at, span, limit }),
+    ]
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Open,
+    Marked,
+    Seen,
+}
+
+#[derive(Default)]
+struct Transaction {
+    phase: Phase,
+    depth: usize,
+    held: Vec<(usize, Held)>,
+    recorded: Vec<(usize, Recorded)>,
+}
+
+#[derive(Clone, Copy)]
+enum Loader {
+    Waiting(usize, usize),
+    /// The entry is made, and this is what the snapshot says.
+    Begun(usize, usize, u64, i128),
+}
+
+struct World {
+    head: Head,
+    buckets: Vec<u32>,
+    entries: Vec<Entry>,
+    transactions: Vec<Transaction>,
+    loaders: [Option<Loader>; 2],
+    /// What snapshots see.
+    seen: Vec<Recorded>,
+    /// What has finished too.
+    finished: Vec<Recorded>,
+    limits: [[Option<i64>; 2]; ACCOUNTS],
+    now: i64,
+}
+
+fn sum(rows: &[Recorded], account: &Account, span: &Span) -> i128 {
+    let of = rows
+        .iter()
+        .filter(|r| r.account == *account && span.has(r.slot));
+    of.map(|r| r.used).sum()
+}
+
+impl World {
+    fn new(size: usize) -> Self {
+        Self {
+            head: Head::new(),
+            buckets: vec![EMPTY_BUCKET; 3],
+            entries: vec![Entry::FREE; size],
+            transactions: (0..5).map(|_| Transaction::default()).collect(),
+            loaders: [None; 2],
+            seen: Vec::new(),
+            finished: Vec::new(),
+            limits: [[None; 2]; ACCOUNTS],
+            now: 0,
+        }
+    }
+
+    fn ledger(&mut self) -> Ledger<'_> {
+        Ledger::new(&mut self.head, &mut self.buckets, &mut self.entries)
+    }
+
+    /// What is in flight, as transactions know it.
+    fn in_flight(&self, account: &Account, span: &Span) -> i128 {
+        let held = self.transactions.iter().flat_map(|t| &t.held);
+        let of = held.filter(|(_, held)| held.account == *account && held.span == *span);
+        of.map(|(_, held)| held.quantity).sum()
+    }
+
+    fn record(&mut self, who: usize, at: usize, quantity: i64, slot: i64) {
+        let depth = self.transactions[who].depth;
+        self.transactions[who].recorded.push((
+            depth,
+            Recorded {
+                account: account(at),
+                slot,
+                used: quantity.into(),
+                reserved: 0,
+            },
+        ));
+    }
+
+    fn consume(
+        &mut self,
+        who: usize,
+        at: &[usize],
+        quantity: i64,
+        slot: i64,
+    ) -> Result<(), TestCaseError> {
+        let mut demands = Vec::new();
+        for &n in at {
+            for (s, span) in SPANS.iter().enumerate() {
+                if let Some(limit) = self.limits[n][s].filter(|_| span.has(slot)) {
+                    demands.push(Demand {
+                        account: account(n),
+                        span: *span,
+                        quantity,
+                        limit: Some(limit),
+                    });
+                }
+            }
+        }
+        let fits = demands.iter().all(|d| {
+            sum(&self.finished, &d.account, &d.span)
+                + self.in_flight(&d.account, &d.span)
+                + i128::from(quantity)
+                <= i128::from(d.limit.unwrap_or(i64::MAX))
+        });
+        self.now += 1;
+        let now = self.now;
+        match self.ledger().admit(&demands, now) {
+            Ok(()) => {
+                prop_assert!(fits, "admitted what does not fit");
+                let depth = self.transactions[who].depth;
+                for d in demands {
+                    let held = Held {
+                        account: d.account,
+                        span: d.span,
+                        quantity: quantity.into(),
+                    };
+                    self.transactions[who].held.push((depth, held));
+                }
+                for &n in at {
+                    self.record(who, n, quantity, slot);
+                }
+            }
+            Err(Blocked::Over(..)) => prop_assert!(!fits, "refused what fits"),
+            Err(Blocked::Missing(_) | Blocked::Loading(_)) => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, who: usize, committed: bool) {
+        let gone = std::mem::take(&mut self.transactions[who]);
+        let held: Vec<Held> = gone.held.iter().map(|(_, held)| *held).collect();
+        let recorded: Vec<Recorded> = gone.recorded.iter().map(|(_, r)| *r).collect();
+        self.ledger()
+            .finish(committed, gone.phase != Phase::Open, &held, &recorded);
+        if committed {
+            self.finished.extend(recorded);
+        }
+    }
+
+    fn commit(&mut self, who: usize) {
+        match self.transactions[who].phase {
+            Phase::Open => {
+                if self.ledger().mark() {
+                    self.transactions[who].phase = Phase::Marked;
+                }
+            }
+            Phase::Marked => {
+                let rows = self.transactions[who].recorded.iter().map(|(_, r)| *r);
+                self.seen.extend(rows);
+                self.transactions[who].phase = Phase::Seen;
+            }
+            Phase::Seen => self.finish(who, true),
+        }
+    }
+
+    fn load(&mut self, who: usize, at: usize, span: usize) {
+        match self.loaders[who] {
+            None => {
+                self.ledger().hold();
+                self.loaders[who] = Some(Loader::Waiting(at, span));
+            }
+            Some(Loader::Waiting(at, span)) => {
+                if !self.ledger().quiet() {
+                    return;
+                }
+                self.now += 1;
+                let now = self.now;
+                let begun = self.ledger().begin_load(&account(at), &SPANS[span], now);
+                self.loaders[who] = match begun {
+                    Load::Begun(number) => {
+                        let snapshot = sum(&self.seen, &account(at), &SPANS[span]);
+                        Some(Loader::Begun(at, span, number, snapshot))
+                    }
+                    Load::There | Load::Full => None,
+                };
+                self.ledger().release();
+            }
+            Some(Loader::Begun(at, span, number, snapshot)) => {
+                self.ledger()
+                    .end_load(&account(at), &SPANS[span], number, snapshot, 0);
+                self.loaders[who] = None;
+            }
+        }
+    }
+
+    fn fail_load(&mut self, who: usize) {
+        match self.loaders[who].take() {
+            None => {}
+            Some(Loader::Waiting(..)) => {
+                self.ledger().release();
+            }
+            Some(Loader::Begun(at, span, number, _)) => {
+                self.ledger().drop_load(&account(at), &SPANS[span], number);
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
+        let open = |world: &Self, who: usize| world.transactions[who].phase == Phase::Open;
+        match step {
+            Step::Consume {
+                who,
+                at,
+                quantity,
+                slot,
+            } if open(self, *who) => {
+                self.consume(*who, at, *quantity, *slot)?;
+            }
+            Step::Record {
+                who,
+                at,
+                quantity,
+                slot,
+            } if open(self, *who) => {
+                self.record(*who, *at, *quantity, *slot);
+            }
+            Step::Savepoint { who } if open(self, *who) => self.transactions[*who].depth += 1,
+            Step::RollBack { who } if open(self, *who) && self.transactions[*who].depth > 0 => {
+                let transaction = &mut self.transactions[*who];
+                let depth = transaction.depth;
+                let gone: Vec<Held> = (transaction.held.iter().filter(|(d, _)| *d >= depth))
+                    .map(|(_, held)| *held)
+                    .collect();
+                transaction.held.retain(|(d, _)| *d < depth);
+                transaction.recorded.retain(|(d, _)| *d < depth);
+                transaction.depth -= 1;
+                self.ledger().give_back(&gone);
+            }
+            Step::Commit { who } => self.commit(*who),
+            Step::Abort { who } if self.transactions[*who].phase != Phase::Seen => {
+                self.finish(*who, false);
+            }
+            Step::Load { who, at, span } => self.load(*who, *at, *span),
+            Step::FailLoad { who } => self.fail_load(*who),
+            Step::Limit { at, span, limit } => self.limits[*at][*span] = *limit,
+            _ => {}
+        }
+        self.check()
+    }
+
+    /// Every loaded entry is the truth, at every moment.
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for at in 0..ACCOUNTS {
+            for span in &SPANS {
+                let Some(entry) = self.ledger().look(&account(at), span) else {
+                    prop_assert_eq!(self.in_flight(&account(at), span), 0);
+                    continue;
+                };
+                prop_assert_eq!(entry.in_flight, self.in_flight(&account(at), span));
+                if entry.state == State::Loaded {
+                    prop_assert_eq!(entry.used, sum(&self.finished, &account(at), span));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody comes to an end.
+    fn settle(&mut self) -> Result<(), TestCaseError> {
+        for _ in 0..4 {
+            for who in 0..2 {
+                if self.loaders[who].is_some() {
+                    self.load(who, 0, 0);
+                }
+            }
+            for who in 0..self.transactions.len() {
+                self.commit(who);
+                self.check()?;
+            }
+        }
+        for who in 0..self.transactions.len() {
+            while self.transactions[who].phase != Phase::Open {
+                self.commit(who);
+            }
+            self.finish(who, false);
+        }
+        prop_assert_eq!((self.head.committing, self.head.holding), (0, 0));
+        self.check()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 500 }))]
+
+    #[test]
+    fn exact_in_every_interleaving(size in 1..8_usize, steps in prop::collection::vec(step(), 1..150)) {
+        let mut world = World::new(size);
+        for step in &steps {
+            world.step(step)?;
+        }
+        world.settle()?;
+        for (at, limits) in world.limits.into_iter().enumerate() {
+            for (n, span) in SPANS.iter().enumerate() {
+                // From here on all that is left is taken, by units, and not one more.
+                let Some(limit) = limits[n] else { continue };
+                while world.loaders[0].is_some() || world.ledger().look(&account(at), span).is_none() {
+                    world.load(0, at, n);
+                }
+                let left = i128::from(limit) - sum(&world.finished, &account(at), span);
+                let demand = [Demand { account: account(at), span: *span, quantity: 1, limit: Some(limit) }];
+                let mut taken = 0;
+                while world.ledger().admit(&demand, 0).is_ok() {
+                    taken += 1;
+                }
+                prop_assert_eq!(taken, left.max(0));
+                let held = Held { account: account(at), span: *span, quantity: 1 };
+                world.ledger().give_back(&vec![held; taken as usize]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hard_budget_is_never_exceeded(limit in 0..12_i64, size in 2..6_usize, steps in prop::collection::vec(step(), 1..200)) {
+        let mut world = World::new(size);
+        world.limits = [[Some(limit); 2]; ACCOUNTS];
+        for step in &steps {
+            match step {
+                Step::Limit { .. } | Step::Record { .. } => {}
+                step => world.step(step)?,
+            }
+            for at in 0..ACCOUNTS {
+                for span in &SPANS {
+                    prop_assert!(sum(&world.seen, &account(at), span) <= limit.into());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn all_levels_or_none() {
+    let mut world = World::new(8);
+    world.limits[0][1] = Some(10);
+    world.limits[1][1] = Some(3);
+    for at in [0, 1] {
+        for _ in 0..3 {
+            world.load(0, at, 1);
+        }
+    }
+    let demand = |at, quantity, limit| Demand {
+        account: account(at),
+        span: SPANS[1],
+        quantity,
+        limit: Some(limit),
+    };
+    let both = [demand(0, 4, 10), demand(1, 4, 3)];
+    assert!(
+        matches!(world.ledger().admit(&both, 1), Err(Blocked::Over(1, entry)) if entry.total() == 0)
+    );
+    assert_eq!(
+        world
+            .ledger()
+            .look(&account(0), &SPANS[1])
+            .map(|e| e.in_flight),
+        Some(0)
+    );
+    assert_eq!(
+        world
+            .ledger()
+            .admit(&[demand(0, 3, 10), demand(1, 3, 3)], 1),
+        Ok(())
+    );
+}
+
+#[test]
+fn what_is_in_flight_is_not_evicted() {
+    let mut world = World::new(1);
+    for _ in 0..3 {
+        world.load(0, 0, 1);
+    }
+    let demand = Demand {
+        account: account(0),
+        span: SPANS[1],
+        quantity: 1,
+        limit: None,
+    };
+    assert_eq!(world.ledger().admit(&[demand], 1), Ok(()));
+    assert_eq!(
+        world.ledger().begin_load(&account(1), &SPANS[1], 2),
+        Load::Full
+    );
+    world.ledger().give_back(&[Held {
+        account: account(0),
+        span: SPANS[1],
+        quantity: 1,
+    }]);
+    assert!(matches!(
+        world.ledger().begin_load(&account(1), &SPANS[1], 2),
+        Load::Begun(_)
+    ));
+    assert_eq!(world.head.evictions, 1);
+}
+
+#[test]
+fn sums_are_wider_than_quantities() {
+    let mut world = World::new(1);
+    for _ in 0..3 {
+        world.load(0, 0, 1);
+    }
+    let most = Recorded {
+        account: account(0),
+        slot: 0,
+        used: i64::MAX.into(),
+        reserved: 0,
+    };
+    world.ledger().finish(true, false, &[], &[most; 3]);
+    let demand = Demand {
+        account: account(0),
+        span: SPANS[1],
+        quantity: i64::MAX,
+        limit: Some(i64::MAX),
+    };
+    assert!(matches!(
+        world.ledger().admit(&[demand], 1),
+        Err(Blocked::Over(0, _))
+    ));
+}
+
+#[test]
+fn slots_are_on_the_grid() {
+    for (at, start) in [(0, 0), (GRID - 1, 0), (GRID, GRID), (-1, -GRID)] {
+        assert_eq!(slot(at), start);
+    }
+}

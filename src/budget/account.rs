@@ -1,0 +1,198 @@
+//! What an event means for the ledger: whether it is admitted, and what it adds when it commits.
+
+use tenancy_core::id::PLATFORM_ID;
+use tenancy_core::ledger::{Account, Blocked, Demand, Entry, Recorded, Span, slot};
+use uuid::Uuid;
+
+use super::book::{self, Budget};
+use super::load::load;
+use super::reservations;
+use crate::error::{Error, Exhausted};
+use crate::pg::append::look_again;
+use crate::pg::{ledger, queue, time, worker as process};
+use crate::worker::{self, Request};
+
+/// Whether an event is asked for, or has happened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// It is recorded if every budget has room for it.
+    First,
+    /// It is recorded.
+    Not,
+    /// It is recorded, and in flight already.
+    Already,
+}
+
+/// What is counted of an event, and where.
+#[derive(Clone, Copy)]
+pub struct Event {
+    /// The partner.
+    pub partner: Option<Uuid>,
+    /// The tenant.
+    pub tenant: Option<Uuid>,
+    /// The project.
+    pub project: Option<Uuid>,
+    /// The user.
+    pub user: Option<Uuid>,
+    /// Of what, unless its events do not add up.
+    pub metric: Option<i32>,
+    /// How much, in millionths.
+    pub quantity: i64,
+    /// What it costs, in millionths.
+    pub cost: i64,
+    /// When, in microseconds of the Unix epoch.
+    pub at: i64,
+}
+
+impl Event {
+    /// The scopes that it belongs to, from the platform down.
+    pub fn scopes(&self) -> Vec<Uuid> {
+        let below = [self.partner, self.tenant, self.project, self.user];
+        std::iter::once(PLATFORM_ID)
+            .chain(below.into_iter().flatten())
+            .collect()
+    }
+
+    /// How much of what a budget is for.
+    pub fn share(&self, budget: &Budget) -> Option<i64> {
+        match budget.metric {
+            0 => Some(self.cost),
+            metric if Some(metric) == self.metric => Some(self.quantity),
+            _ => None,
+        }
+    }
+}
+
+/// An event's part in the ledger. In the transaction that writes it, before it is written.
+pub fn recorded(event: &Event, asked: Asked) -> Result<(), Error> {
+    let scopes = event.scopes();
+    if asked != Asked::Already {
+        admit(event, &scopes, asked)?;
+    }
+    note(event, &scopes, |quantity| (quantity, 0));
+    Ok(())
+}
+
+/// Notes what of an event is used, and what is reserved, when this transaction commits.
+pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128)) {
+    let database = queue::database();
+    for scope in scopes {
+        let parts = [
+            event.metric.map(|metric| (metric, event.quantity)),
+            Some((0, event.cost)),
+        ];
+        for (metric, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
+            let (used, reserved) = part(quantity.into());
+            ledger::note(&Recorded {
+                account: Account {
+                    database,
+                    metric,
+                    scope: *scope.as_bytes(),
+                },
+                slot: slot(event.at),
+                used,
+                reserved,
+            });
+        }
+    }
+}
+
+/// Has what is asked for in flight, in every budget or in none.
+pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<(), Error> {
+    if process::recovering() {
+        return Err(Error::OnStandby);
+    }
+    let mut tidied = false;
+    loop {
+        // What was set before this call began holds in it.
+        look_again();
+        let book = book::of(scopes)?;
+        let mut asked: Vec<(&Budget, Demand)> = Vec::new();
+        for budget in book.iter().flat_map(|budgets| budgets.iter()) {
+            // Nothing always fits.
+            let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
+                continue;
+            };
+            let demand = Demand {
+                account: account(budget),
+                span: budget.span(event.at)?,
+                quantity,
+                limit: (budget.hard && asked_for == Asked::First).then_some(budget.amount),
+            };
+            let same = |(_, d): &&mut (&Budget, Demand)| {
+                d.account == demand.account && d.span == demand.span
+            };
+            match asked.iter_mut().find(same) {
+                // Two budgets for one thing: the lower one says.
+                Some((of, known)) => {
+                    if demand
+                        .limit
+                        .is_some_and(|l| known.limit.is_none_or(|k| l < k))
+                    {
+                        (*of, known.limit) = (budget, demand.limit);
+                    }
+                }
+                None => asked.push((budget, demand)),
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let demands: Vec<Demand> = asked.iter().map(|(_, demand)| *demand).collect();
+        match ledger::admit(&demands) {
+            Ok(()) => return Ok(()),
+            Err(Blocked::Missing(n) | Blocked::Loading(n)) => {
+                let demand = demands.get(n).ok_or(Error::Internal("a demand"))?;
+                match load(&demand.account, &demand.span) {
+                    // What has happened is recorded also where it cannot be followed.
+                    Err(Error::LedgerFull) if asked_for == Asked::Not => return Ok(()),
+                    loaded => loaded?,
+                }
+            }
+            // What has expired is in nobody's way.
+            Err(Blocked::Over(_, entry))
+                if entry.reserved > 0 && !tidied && reservations::any_expired()? =>
+            {
+                tidied = true;
+                worker::call(&Request::ExpireReservations)?;
+            }
+            Err(Blocked::Over(n, entry)) => {
+                let (budget, demand) = asked.get(n).ok_or(Error::Internal("a demand"))?;
+                return Err(Error::Exhausted(Box::new(exhausted(
+                    budget, demand, &entry,
+                ))));
+            }
+        }
+    }
+}
+
+/// The account of a budget.
+pub fn account(budget: &Budget) -> Account {
+    Account {
+        database: queue::database(),
+        metric: budget.metric,
+        scope: *budget.scope.as_bytes(),
+    }
+}
+
+fn exhausted(budget: &Budget, demand: &Demand, entry: &Entry) -> Exhausted {
+    Exhausted {
+        level: budget.level.clone(),
+        period: budget.period.clone(),
+        cost: budget.metric == 0,
+        limit: budget.amount.into(),
+        used: entry.used,
+        in_flight: entry.in_flight + entry.reserved,
+        asked: demand.quantity.into(),
+        resets: resets(&demand.span),
+    }
+}
+
+/// When a period ends, as ISO 8601; nothing for one that does not.
+pub fn resets(span: &Span) -> Option<String> {
+    /// The end of all: the year 9999.
+    const NEVER: i64 = 253_370_764_800_000_000;
+    (span.end < NEVER)
+        .then(|| time::iso_from_unix_micros(span.end))
+        .flatten()
+}

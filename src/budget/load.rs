@@ -1,0 +1,34 @@
+//! What committed rows say of an account, without what this transaction wrote itself: that counts when
+//! it commits.
+
+use tenancy_core::ledger::{Account, Span};
+
+use crate::error::Error;
+use crate::pg::{ledger, spi};
+
+/// Has the ledger know an account's period.
+pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
+    ledger::load(account, span, |seen| read(account, span, seen))
+}
+
+/// Use, and what is reserved. `seen` is called as soon as what is read is decided.
+pub fn read(account: &Account, span: &Span, seen: &dyn Fn()) -> Result<(i128, i128), Error> {
+    spi::read_then(
+        "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)",
+        &[
+            pgrx::Uuid::from_bytes(account.scope).into(),
+            account.metric.into(),
+            span.start.into(),
+            span.end.into(),
+        ],
+        seen,
+        |rows| {
+            let row = rows.first();
+            let number = |text: Option<String>| {
+                text.and_then(|text| text.parse().ok())
+                    .ok_or(Error::Internal("a sum of use"))
+            };
+            Ok((number(row.get(1)?)?, number(row.get(2)?)?))
+        },
+    )
+}

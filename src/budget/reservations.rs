@@ -1,0 +1,263 @@
+//! Reservations: room that is kept for work whose size is known afterwards. A row each, so they outlive
+//! connections and crashes; while they are open they count as in flight.
+
+use pgrx::datum::{DatumWithOid, Interval};
+use pgrx::prelude::*;
+use pgrx::spi::SpiHeapTupleData;
+use tenancy_core::id::new_id;
+use tenancy_core::quantity::{QuantityError, cost as cost_in, quantity as quantity_in};
+use uuid::Uuid;
+
+use super::account::{Asked, Event, admit, note};
+use crate::access::{from_pg, pg_uuid};
+use crate::error::{Error, ErrorReport};
+use crate::pg::append::Json;
+use crate::pg::fmgr::JsonArgument;
+use crate::pg::{spi, time};
+use crate::usage::place::Place;
+use crate::usage::{Settled, settled, wish};
+use crate::worker;
+
+const DAY: i64 = 24 * 3600 * 1_000_000;
+/// How long one may be open.
+const LONGEST: i64 = 7 * DAY;
+
+fn number(text: &AnyNumeric) -> Result<i64, Error> {
+    quantity_in(&text.to_string()).map_err(refused)
+}
+
+fn refused(fault: QuantityError) -> Error {
+    Error::bad(
+        fault,
+        "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
+    )
+}
+
+/// Keeps room in every budget, for a while.
+#[pg_extern(sql = false)]
+fn reserve(
+    metric: Option<&str>,
+    quantity: Option<AnyNumeric>,
+    ttl: Option<Interval>,
+) -> Result<pgrx::Uuid, ErrorReport> {
+    let metric = metric.ok_or(Error::Null("metric"))?;
+    let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
+    let ttl = ttl.ok_or(Error::Null("ttl"))?;
+    let ttl = i64::from(ttl.days())
+        .saturating_mul(DAY)
+        .saturating_add(ttl.micros())
+        .saturating_add(i64::from(ttl.months()).saturating_mul(LONGEST));
+    if ttl <= 0 || ttl > LONGEST {
+        Err(Error::bad(
+            "ttl must be more than nothing and 7 days at most",
+            "It is how long the work may take.",
+        ))?;
+    }
+    let event = wish(Some(metric), quantity)?;
+    let Some(metric) = event.metric else {
+        return Err(Error::bad(
+            "only what adds up can be reserved",
+            "Metrics that are a sum or a count.",
+        )
+        .into());
+    };
+    let scopes = event.scopes();
+    admit(&event, &scopes, Asked::First)?;
+    let id = pg_uuid(new_id());
+    let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
+    spi::write_kept(
+        "INSERT INTO tenancy.reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
+                 to_timestamp($10::double precision / 1000000), 'open')",
+        &[
+            id.into(),
+            some(event.partner),
+            some(event.tenant),
+            some(event.project),
+            some(event.user),
+            metric.into(),
+            event.quantity.into(),
+            event.cost.into(),
+            event.at.into(),
+            event.at.saturating_add(ttl).into(),
+        ],
+    )?;
+    note(&event, &scopes, |quantity| (0, quantity));
+    // It is there when the time is over.
+    worker::ensure();
+    Ok(id)
+}
+
+/// A reservation, locked.
+struct Reservation {
+    held: Event,
+    metric: String,
+    state: String,
+}
+
+/// Columns of a reservation `r`, as [`held`] reads them.
+const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
+     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name \
+     FROM tenancy.reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
+     WHERE r.id = $1 FOR UPDATE OF r";
+
+fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
+    let id =
+        |n: usize| -> Result<Option<Uuid>, Error> { Ok(row.get::<pgrx::Uuid>(n)?.map(from_pg)) };
+    Ok(Event {
+        partner: id(1)?,
+        tenant: id(2)?,
+        project: id(3)?,
+        user: id(4)?,
+        metric: row.get(5)?,
+        quantity: row.get(6)?.unwrap_or_default(),
+        cost: row.get(7)?.unwrap_or_default(),
+        at: row.get(8)?.unwrap_or_default(),
+    })
+}
+
+/// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
+fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
+    let here = Place::of_context()?;
+    let found = spi::write_returning(FIND, &[id.into()], |rows| {
+        let Some(row) = rows.into_iter().next() else {
+            return Ok(None);
+        };
+        Ok(Some(Reservation {
+            held: held(&row)?,
+            metric: row.get(10)?.unwrap_or_default(),
+            state: row.get(9)?.unwrap_or_default(),
+        }))
+    })?;
+    found
+        .filter(|found| place(&found.held).owner() == here.owner())
+        .ok_or(Error::NoSuch("the reservation"))
+}
+
+fn place(event: &Event) -> Place {
+    Place {
+        partner: event.partner,
+        tenant: event.tenant,
+        project: event.project,
+        user: event.user,
+    }
+}
+
+/// The work is done: what it used is recorded, whether it fits or not, and the room is free.
+#[pg_extern(sql = false)]
+fn settle(
+    reservation: Option<pgrx::Uuid>,
+    quantity: Option<AnyNumeric>,
+    cost: Option<AnyNumeric>,
+    attributes: Option<pgrx::JsonB>,
+) -> Result<pgrx::Uuid, ErrorReport> {
+    let id = reservation.ok_or(Error::Null("reservation"))?;
+    let found = find(id)?;
+    let open = found.state == "open";
+    if !open && found.state != "expired" {
+        return Err(Error::ReservationOver(found.state).into());
+    }
+    let held = found.held;
+    let quantity = match quantity {
+        Some(quantity) => number(&quantity)?,
+        None => held.quantity,
+    };
+    let cost = cost.map(|cost| cost_in(&cost.to_string()).map_err(refused));
+    let attributes = attributes.map(|json| argument(json.0)).transpose()?;
+    let (mut overrun, mut known) = (false, held);
+    let event = settled(
+        Settled {
+            place: place(&held),
+            metric: &found.metric,
+            quantity,
+            cost: cost.transpose()?,
+            attributes,
+            at: time::from_unix(held.at),
+        },
+        |event| {
+            known = *event;
+            let more = |is: i64, was: i64| if open { (is - was).max(0) } else { is };
+            let excess = Event {
+                quantity: more(event.quantity, held.quantity),
+                cost: more(event.cost, held.cost),
+                ..*event
+            };
+            let scopes = excess.scopes();
+            match admit(&excess, &scopes, Asked::First) {
+                Err(Error::Exhausted(_)) => {
+                    overrun = true;
+                    admit(&excess, &scopes, Asked::Not)
+                }
+                admitted => admitted,
+            }
+        },
+    )?;
+    spi::write_kept(
+        "UPDATE tenancy.reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+         WHERE r.id = $1",
+        &[
+            id.into(),
+            known.quantity.into(),
+            known.cost.into(),
+            overrun.into(),
+            pg_uuid(event).into(),
+        ],
+    )?;
+    if open {
+        note(&held, &held.scopes(), |quantity| (0, -quantity));
+    }
+    Ok(pg_uuid(event))
+}
+
+fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
+    Ok(JsonArgument {
+        bytes: json.to_string().len(),
+        is_object: json.is_object(),
+        json: Json::new(json)?,
+    })
+}
+
+/// There is no work: the room is free.
+#[pg_extern(sql = false)]
+fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
+    let id = reservation.ok_or(Error::Null("reservation"))?;
+    let found = find(id)?;
+    if found.state != "open" {
+        return Err(Error::ReservationOver(found.state).into());
+    }
+    spi::write_kept(
+        "UPDATE tenancy.reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
+        &[id.into()],
+    )?;
+    note(&found.held, &found.held.scopes(), |quantity| (0, -quantity));
+    Ok(())
+}
+
+/// Whether the time of one is over that still counts.
+pub fn any_expired() -> Result<bool, Error> {
+    spi::read(
+        "SELECT 1 FROM tenancy.reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
+        &[],
+        |rows| Ok(!rows.is_empty()),
+    )
+}
+
+/// Has those whose time is over count no more.
+pub fn expire() -> Result<(), Error> {
+    let gone = spi::write_returning(
+        "UPDATE tenancy.reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id IN (SELECT o.id FROM tenancy.reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
+         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
+                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint",
+        &[],
+        |rows| {
+            rows.into_iter()
+                .map(|row| held(&row))
+                .collect::<Result<Vec<_>, Error>>()
+        },
+    )?;
+    for held in gone {
+        note(&held, &held.scopes(), |quantity| (0, -quantity));
+    }
+    Ok(())
+}

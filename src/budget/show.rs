@@ -1,0 +1,107 @@
+//! The ledger as it is, for SQL to show.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use tenancy_core::ledger::{Span, State};
+
+use crate::error::Error;
+use crate::pg::{ledger, queue, time};
+
+/// Millionths as a decimal.
+pub fn decimal(millionths: i128) -> Option<AnyNumeric> {
+    AnyNumeric::try_from(text(millionths).as_str()).ok()
+}
+
+/// The same as a text, without zeros that say nothing.
+pub fn text(millionths: i128) -> String {
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, part) = (
+        millionths.unsigned_abs() / 1_000_000,
+        millionths.unsigned_abs() % 1_000_000,
+    );
+    let text = format!("{sign}{whole}.{part:06}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// When a period ends; nothing for one that does not.
+pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
+    super::account::resets(span)?;
+    time::from_unix_micros(span.end)
+}
+
+/// This database's entries.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
+fn _ledger_entries() -> TableIterator<
+    'static,
+    (
+        name!(scope_id, pgrx::Uuid),
+        name!(metric_id, i32),
+        name!(period_start, Option<TimestampWithTimeZone>),
+        name!(period_end, Option<TimestampWithTimeZone>),
+        name!(loaded, bool),
+        name!(used, Option<AnyNumeric>),
+        name!(in_flight, Option<AnyNumeric>),
+        name!(reserved, Option<AnyNumeric>),
+        name!(touched_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    let (entries, ..) = ledger::snapshot(queue::database());
+    TableIterator::new(entries.into_iter().map(|entry| {
+        (
+            pgrx::Uuid::from_bytes(entry.account.scope),
+            entry.account.metric,
+            time::from_unix_micros(entry.span.start),
+            end(&entry.span),
+            entry.state == State::Loaded,
+            decimal(entry.used),
+            decimal(entry.in_flight),
+            decimal(entry.reserved),
+            entry.touched.try_into().ok(),
+        )
+    }))
+}
+
+/// What the ledger knows of itself.
+#[pg_extern(sql = false)]
+fn _ledger_counts() -> TableIterator<
+    'static,
+    (
+        name!(capacity, i64),
+        name!(hits, i64),
+        name!(misses, i64),
+        name!(loads, i64),
+        name!(evictions, i64),
+    ),
+> {
+    let (_, capacity, head) = ledger::snapshot(0);
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::once((
+        capacity as i64,
+        number(head.hits),
+        number(head.misses),
+        number(head.loads),
+        number(head.evictions),
+    ))
+}
+
+/// Drops this database's entries; each is read again when it is needed.
+#[pg_extern(sql = false)]
+fn _forget_ledger() {
+    ledger::forget(queue::database());
+}
+
+/// Writes down which budgets have come to a threshold, once each.
+pub fn alert() -> Result<(), Error> {
+    crate::pg::spi::write("SELECT tenancy._raise_alerts()", &[]).map(drop)
+}
+
+crate::triggers! {
+    tenancy_budgets_changed, pg_finfo_tenancy_budgets_changed => statement changed;
+}
+
+/// Tells every backend that budgets have changed.
+fn changed() -> Result<(), Error> {
+    crate::pg::inval::send(crate::pg::spi::table(c"budget_definitions")?);
+    Ok(())
+}

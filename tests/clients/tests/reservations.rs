@@ -1,0 +1,331 @@
+//! Room that is kept: durable, settled once by anybody, and never lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::{Duration, Instant};
+
+use tenancy_client_tests::program::{Cluster, wait_for};
+use tenancy_client_tests::{Db, Session, World};
+
+fn world_in(db: Db) -> World {
+    let world = World::bare_in(db);
+    world.db.owner().run(
+        "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5, dimensions => '{model}', prices => '{\"model\": {\"large\": 2}}'),
+                tenancy.define_metric('peak', 'seats', 'max');
+         SELECT tenancy.set_budget('acme', 'tokens', 100, 'day'), tenancy.set_budget('globex', NULL, 1000, 'month')",
+    );
+    world
+}
+
+fn world() -> World {
+    world_in(Db::new())
+}
+
+/// used, in flight and reserved of acme's tokens, by the ledger and by rows.
+fn ledger(world: &World) -> (String, String) {
+    let mut admin = world.db.admin();
+    let says = admin.text("SELECT concat_ws(' ', used, in_flight, reserved) FROM tenancy.ledger WHERE level = 'tenant' AND metric = 'tokens'");
+    let rows = admin.text(
+        "SELECT concat_ws(' ', trim_scale(coalesce((SELECT sum(quantity) FROM tenancy.usage_events), 0) / 1000000.0), 0,
+                trim_scale(coalesce((SELECT sum(quantity) FROM tenancy.reservations WHERE state = 'open'), 0) / 1000000.0))",
+    );
+    (says, rows)
+}
+
+#[track_caller]
+fn agrees(world: &World, expected: &str) {
+    let (says, rows) = ledger(world);
+    assert_eq!(says, expected);
+    assert_eq!(rows, expected);
+}
+
+fn reserve(world: &World, quantity: &str) -> String {
+    let mut alice = world.begin("alice");
+    let id = alice.text(&format!("SELECT tenancy.reserve('tokens', {quantity})"));
+    alice.run("COMMIT");
+    id
+}
+
+#[test]
+fn kept_settled_and_cancelled() {
+    let world = world();
+    let id = reserve(&world, "60");
+    agrees(&world, "0 0 60");
+    world
+        .begin("alice")
+        .fails("SELECT tenancy.consume('tokens', 41)")
+        .code("53400");
+    world
+        .begin("alice")
+        .run("SELECT tenancy.consume('tokens', 40)")
+        .run("ROLLBACK");
+    // Another connection, for less than reserved; rolled back first.
+    let settle =
+        format!("SELECT tenancy.settle('{id}', 25, attributes => '{{\"model\": \"large\"}}')");
+    world.begin("alice").run(&settle).run("ROLLBACK");
+    agrees(&world, "0 0 60");
+    let mut alice = world.begin("alice");
+    alice.run(&format!("SAVEPOINT s; {settle}; ROLLBACK TO s"));
+    // Nothing is freed before it is committed.
+    alice
+        .run(&settle)
+        .fails("SELECT tenancy.consume('tokens', 41)")
+        .code("53400");
+    alice
+        .run("ROLLBACK")
+        .begin(world.key("alice"))
+        .run(&settle)
+        .run("COMMIT");
+    agrees(&world, "25 0 0");
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .text("SELECT sum(used)::text FROM tenancy.ledger WHERE metric IS NULL"),
+        "50"
+    );
+    world.begin("alice").fails(&settle).code("55000");
+    world
+        .begin("alice")
+        .fails(&format!("SELECT tenancy.cancel('{id}')"))
+        .code("55000");
+    // Others do not know of it.
+    let id = reserve(&world, "75");
+    for user in ["bob", "eve"] {
+        world
+            .begin(user)
+            .fails(&format!("SELECT tenancy.settle('{id}')"))
+            .code("42704");
+        world
+            .begin(user)
+            .fails(&format!("SELECT tenancy.cancel('{id}')"))
+            .code("42704");
+    }
+    world
+        .begin("alice")
+        .fails("SELECT tenancy.reserve('tokens', 0.000001)")
+        .code("53400");
+    world
+        .begin("alice")
+        .run(&format!("SELECT tenancy.cancel('{id}'); COMMIT"));
+    agrees(&world, "25 0 0");
+    // Made and ended in one transaction.
+    let mut alice = world.begin("alice");
+    let id = alice.text("SELECT tenancy.reserve('tokens', 10)");
+    alice.run(&format!("SELECT tenancy.settle('{id}', 5); COMMIT"));
+    agrees(&world, "30 0 0");
+    for (sql, code) in [
+        ("SELECT tenancy.reserve('tokens', 1, '0')", "22023"),
+        ("SELECT tenancy.reserve('tokens', 1, '8 days')", "22023"),
+        ("SELECT tenancy.reserve('tokens', 1, NULL)", "22023"),
+        ("SELECT tenancy.reserve('tokens', 'NaN')", "22023"),
+        ("SELECT tenancy.reserve('peak', 1)", "22023"),
+        ("SELECT tenancy.reserve('nothing', 1)", "42704"),
+        ("SELECT tenancy.settle(NULL)", "22023"),
+        ("SELECT tenancy.cancel(gen_random_uuid())", "42704"),
+        ("SELECT * FROM tenancy.reservations", "42501"),
+    ] {
+        world.begin("alice").fails(sql).code(code);
+    }
+}
+
+#[test]
+fn more_than_was_reserved_has_happened_all_the_same() {
+    let world = world();
+    let mut admin = world.db.admin();
+    admin.run("LISTEN tenancy_budget");
+    let (one, two) = (reserve(&world, "50"), reserve(&world, "20"));
+    // It fits.
+    world
+        .begin("alice")
+        .run(&format!("SELECT tenancy.settle('{one}', 80); COMMIT"));
+    agrees(&world, "80 0 20");
+    // It does not.
+    world
+        .begin("alice")
+        .run(&format!("SELECT tenancy.settle('{two}', 30); COMMIT"));
+    agrees(&world, "110 0 0");
+    assert_eq!(admin.texts("SELECT kind || ' ' || amount || ' ' || used || ' ' || reservation FROM tenancy.budget_alerts"), [format!("overrun 20 30 {two}")]);
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy.reservations WHERE overrun"),
+        1
+    );
+    world
+        .begin("alice")
+        .fails("SELECT tenancy.consume('tokens', 1)")
+        .code("53400");
+    let mut told = admin.notifications();
+    let told = postgres::fallible_iterator::FallibleIterator::next(
+        &mut told.timeout_iter(Duration::from_secs(5)),
+    )
+    .unwrap();
+    assert!(told.unwrap().payload().contains("overrun"));
+}
+
+#[test]
+fn expired_room_is_free_at_once_and_late_work_counts() {
+    let world = world();
+    let mut alice = world.begin("alice");
+    let id = alice.text("SELECT tenancy.reserve('tokens', 100, '1 second')");
+    alice.run("COMMIT").begin(world.key("alice"));
+    alice
+        .fails("SELECT tenancy.consume('tokens', 1)")
+        .code("53400");
+    std::thread::sleep(Duration::from_millis(1100));
+    // Not one refusal too many: whoever is about to be refused has them freed.
+    alice
+        .run("ROLLBACK")
+        .begin(world.key("alice"))
+        .run("SELECT tenancy.consume('tokens', 99); COMMIT");
+    agrees(&world, "99 0 0");
+    alice
+        .begin(world.key("alice"))
+        .fails(&format!("SELECT tenancy.cancel('{id}')"))
+        .code("55000");
+    alice
+        .run("ROLLBACK")
+        .begin(world.key("alice"))
+        .run(&format!("SELECT tenancy.settle('{id}', 2); COMMIT"));
+    agrees(&world, "101 0 0");
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM tenancy.reservations WHERE overrun"),
+        1
+    );
+}
+
+#[test]
+fn thresholds_are_told_once() {
+    let world = world();
+    let mut admin = world.db.admin();
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'day', alert_at => '{0.5, 0.9}')");
+    let count = "SELECT string_agg(threshold || ':' || used, ' ' ORDER BY threshold) FROM tenancy.budget_alerts";
+    for (quantity, expected) in [
+        (40, None),
+        (15, Some("0.5:55")),
+        (5, Some("0.5:55")),
+        (35, Some("0.5:55 0.9:95")),
+    ] {
+        world.begin("alice").run(&format!(
+            "SELECT tenancy.consume('tokens', {quantity}); COMMIT"
+        ));
+        let end = Instant::now() + Duration::from_secs(15);
+        loop {
+            let now: Option<String> = admin.query_one(count, &[]).unwrap().get(0);
+            if now.as_deref() == expected {
+                break;
+            }
+            assert!(Instant::now() < end, "{now:?} is not {expected:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+    for bad in ["NULL", "'{0}'", "'{NaN}'", "'{11}'", "'{NULL}'"] {
+        world
+            .db
+            .owner()
+            .fails(&format!(
+                "SELECT tenancy.set_budget('acme', 'tokens', 1, 'day', alert_at => {bad})"
+            ))
+            .code("22023");
+    }
+}
+
+#[test]
+fn reservations_race_settle_once_and_outlive_a_crash() {
+    let cluster = Cluster::start();
+    let world = world_in(Db::on(cluster.config()));
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.set_budget('acme', 'tokens', 1000, 'day')");
+    let ids: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|n| {
+                let world = &world;
+                scope.spawn(move || {
+                    let (mut session, mut ids) = (world.db.app(), Vec::new());
+                    for round in 0..30 {
+                        session.begin(world.key("alice"));
+                        let Ok(row) =
+                            session.query_one("SELECT tenancy.reserve('tokens', 7)::text", &[])
+                        else {
+                            session.run("ROLLBACK");
+                            continue;
+                        };
+                        if (round + n) % 5 == 0 {
+                            session.run("ROLLBACK");
+                        } else {
+                            session.run("COMMIT");
+                            ids.push(row.get(0));
+                        }
+                    }
+                    ids
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    // 142 times 7 is all there is room for.
+    assert_eq!(ids.len(), 142);
+    agrees(&world, "0 0 994");
+    cluster.kill();
+    drop(wait_for(&cluster.config(), "the server"));
+    world
+        .begin("alice")
+        .fails("SELECT tenancy.reserve('tokens', 7)")
+        .code("53400");
+    agrees(&world, "0 0 994");
+    // Everybody tries to end every one: each ends once.
+    let done: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8_usize)
+            .map(|n| {
+                let (world, ids) = (&world, &ids);
+                scope.spawn(move || {
+                    let mut session: Session = world.db.app();
+                    let mut done = 0;
+                    for k in 0..ids.len() {
+                        let id = &ids[(k + n * 7) % ids.len()];
+                        session.begin(world.key("alice"));
+                        let call = if k % 3 == 0 {
+                            format!("cancel('{id}')")
+                        } else {
+                            format!("settle('{id}', {})", k % 8)
+                        };
+                        match session.batch_execute(&format!("SELECT tenancy.{call}")) {
+                            Ok(()) => {
+                                session.run("COMMIT");
+                                done += 1;
+                            }
+                            Err(error) => {
+                                assert_eq!(
+                                    error.code().map(|c| c.code()),
+                                    Some("55000"),
+                                    "{error:?}"
+                                );
+                                session.run("ROLLBACK");
+                            }
+                        }
+                    }
+                    done
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .sum()
+    });
+    assert_eq!(done, 142);
+    let used = world
+        .db
+        .admin()
+        .text("SELECT trim_scale(sum(quantity) / 1000000.0)::text FROM tenancy.usage_events");
+    agrees(&world, &format!("{used} 0 0"));
+}
