@@ -20,7 +20,7 @@ mod rules;
 pub mod settings;
 
 pub use record::make_partition;
-pub use rollup::{forget_keys, retire, roll};
+pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings; while the server loads its libraries.
 pub fn init() {
