@@ -177,7 +177,7 @@ BEGIN
     EXECUTE format('COMMENT ON TABLE tenancy.%I IS %L', part, 'a month of tenancy.usage_events');
     -- What is not rolled up yet; and, since time goes on, a small one for spans of time.
     EXECUTE format('CREATE INDEX ON tenancy.%I (origin, xid)', part);
-    EXECUTE format('CREATE INDEX ON tenancy.%I USING brin (at) WITH (pages_per_range = 16, autosummarize = on)', part);
+    EXECUTE format('CREATE INDEX ON tenancy.%I USING brin (at) WITH (pages_per_range = 16)', part);
     EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.%I FOR EACH STATEMENT '
                    'EXECUTE FUNCTION tenancy._append_only_usage()', part);
     EXECUTE format('ALTER TABLE tenancy.%I ENABLE ALWAYS TRIGGER append_only', part);
@@ -187,6 +187,24 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy._make_usage_partition(date) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._make_usage_partition(date) IS 'internal: makes the partition of usage_events of a month, if it is not there';
+
+CREATE FUNCTION tenancy._summarize_usage() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
+DECLARE
+    found regclass;
+BEGIN
+    -- Late events of older months are autovacuum's.
+    FOR found IN SELECT to_regclass(format('tenancy.%I', 'usage_events_' || to_char(now() AT TIME ZONE 'UTC' - n * interval '1 month', 'YYYY_MM') || '_at_idx'))
+                   FROM generate_series(0, 1) n LOOP
+        PERFORM brin_summarize_new_values(found) WHERE found IS NOT NULL;
+    END LOOP;
+EXCEPTION WHEN lock_not_available THEN
+    -- Somebody vacuums it, which does the same.
+    NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._summarize_usage() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._summarize_usage() IS 'internal: keeps the index by time of new events small and exact';
 
 -- Unique whatever the month of the event.
 CREATE TABLE tenancy.usage_keys (
@@ -369,7 +387,7 @@ COMMENT ON FUNCTION tenancy._usage_tails() IS 'internal: the origins of events, 
 -- Whoever writes is not waited for: what a transaction wrote is rolled up once every transaction that began earlier is over
 -- too, and then nothing can come below the mark any more.
 CREATE FUNCTION tenancy._roll_usage(most integer) RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     here bigint := tenancy._origin();
     tail record;
@@ -547,7 +565,7 @@ COMMENT ON FUNCTION tenancy._bucket_edges(timestamptz, timestamptz, text, text) 
 
 CREATE FUNCTION tenancy._usage(scope tenancy.regscope, metric text, since timestamptz, until timestamptz, bucket text, "by" text)
     RETURNS TABLE (bucket_start timestamptz, key text, quantity numeric, cost numeric, events bigint)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     level text;
     zone text;

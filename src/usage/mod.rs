@@ -21,7 +21,7 @@ pub mod settings;
 
 pub use functions::{Settled, settled, wish};
 pub use record::make_partition;
-pub use rollup::{forget_keys, retire, roll};
+pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings; while the server loads its libraries.
 pub fn init() {

@@ -19,6 +19,11 @@ pub fn roll(most: i32) -> Result<(i64, u64), Error> {
     )
 }
 
+/// Keeps the index by time of new events small and exact.
+pub fn summarize() -> Result<(), Error> {
+    spi::write("SELECT tenancy._summarize_usage()", &[]).map(drop)
+}
+
 /// Drops idempotency keys that no longer hold.
 pub fn forget_keys() -> Result<(), Error> {
     spi::write(

@@ -212,6 +212,7 @@ fn tidy() -> Result<(), Stop> {
         )?;
         Ok(())
     })?;
+    transaction(c"summarize use", usage::summarize)?;
     if usage::settings::retention() > 0 {
         transaction(c"retire old months of use", usage::retire)?;
     }

@@ -139,7 +139,7 @@ fn nobody_writes_to_the_extensions_tables() {
                AND has_table_privilege('{role}', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')"
         );
         // But for batches of use, which trusted roles insert into a view.
-        let trusted = role == &db.gateway || role == &db.owner;
+        let trusted = role == db.gateway || role == db.owner;
         let expected: &[&str] = if trusted { &["recorded_usage"] } else { &[] };
         assert_eq!(db.admin().texts(&sql), expected, "{role}");
     }
