@@ -326,11 +326,11 @@ fn what_a_backend_held_is_given_back_when_it_ends() {
     world
         .db
         .owner()
-        .run("SELECT tenancy.set_budget('acme', 'tokens', 10, 'day')");
+        .run("SELECT tenancy.set_budget('acme', 'tokens', 10, 'total')");
     app.run("SELECT tenancy.consume('tokens', 3); COMMIT");
     assert_eq!(
         admin.number(
-            "SELECT used::bigint FROM tenancy.ledger WHERE metric = 'tokens' AND level = 'tenant'"
+            "SELECT used::bigint FROM tenancy.ledger WHERE metric = 'tokens' AND level = 'tenant' AND period_end IS NULL"
         ),
         9
     );
