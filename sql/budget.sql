@@ -289,6 +289,13 @@ COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
     'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; resets_at NULL: never. '
     'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
+CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_fits';
+REVOKE ALL ON FUNCTION tenancy.fits(text, numeric) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.fits(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.fits(text, numeric) IS
+    'check_budget().allowed and nothing else, for whoever asks often. Errors as check_budget(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+
 CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes') RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
 REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval) FROM PUBLIC;

@@ -1,9 +1,10 @@
-//! `check_budget()`: would it fit, and if not, where not. `consume()` is with `record_usage()`.
+//! `check_budget()` and `fits()`: would it be admitted, and if not, where not. `consume()` is with
+//! `record_usage()`.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use tenancy_core::ledger::{Entry, Span};
-use tenancy_core::quantity::QuantityError;
+use tenancy_core::quantity::{QuantityError, quantity};
 
 use super::account::account;
 use super::book::{self, Budget};
@@ -12,6 +13,7 @@ use super::show::decimal;
 use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::look_again;
+use crate::pg::fmgr::{Answer, Call};
 use crate::pg::{ledger, worker as process};
 use crate::usage;
 
@@ -29,6 +31,41 @@ impl Said {
     fn fits(&self, hard: bool) -> bool {
         !hard || self.asked <= self.left || self.asked == 0
     }
+}
+
+crate::c_functions! {
+    tenancy_fits, pg_finfo_tenancy_fits => fits;
+}
+
+fn refused(fault: QuantityError) -> Error {
+    Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.")
+}
+
+/// Whether so much more would be admitted now, and nothing else: for whoever asks often.
+fn fits(call: &Call) -> Result<Answer, Error> {
+    if call.is_null(1) {
+        return Err(Error::Null("quantity"));
+    }
+    let quantity = quantity(call.numeric(1)).map_err(refused)?;
+    let metric = match call.is_null(0) {
+        true => None,
+        false => Some(
+            std::str::from_utf8(call.text(0))
+                .map_err(|_| Error::Internal("a text that is not UTF-8"))?,
+        ),
+    };
+    let event = usage::wish(metric, quantity)?;
+    look_again();
+    for budgets in book::of(&event.scopes())? {
+        for budget in budgets.iter().filter(|budget| budget.hard) {
+            if let Some(asked) = event.share(budget)
+                && !ask(0, budget, asked.into(), event.at)?.fits(true)
+            {
+                return Ok(Answer::Bool(false));
+            }
+        }
+    }
+    Ok(Answer::Bool(true))
 }
 
 /// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
@@ -56,8 +93,7 @@ fn check_budget(
     ErrorReport,
 > {
     let quantity = quantity.ok_or(Error::Null("quantity"))?.to_string();
-    let refused = |fault: QuantityError| Error::bad(fault, "From 0 to about 9.2 · 10¹².");
-    let quantity = tenancy_core::quantity::quantity(&quantity).map_err(refused)?;
+    let quantity = self::quantity(&quantity).map_err(refused)?;
     let event = usage::wish(metric, quantity)?;
     look_again();
     let book = book::of(&event.scopes())?;

@@ -6,7 +6,7 @@
 //! | `book` | the budgets of scopes, kept by each backend |
 //! | `account` | what an event means for the ledger: admission, and the note of what was recorded |
 //! | `load` | what rows say of an account |
-//! | `functions` | `check_budget()` |
+//! | `functions` | `check_budget()`, `fits()` |
 //! | `reservations` | `reserve()`, `settle()`, `cancel()`, and what becomes of those that expire |
 //! | `show` | the ledger, for SQL |
 
