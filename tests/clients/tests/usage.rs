@@ -153,30 +153,20 @@ fn at_every_moment_it_is_what_the_events_say() {
 }
 
 #[test]
-fn a_transaction_that_is_prepared_is_waited_for() {
+fn a_transaction_that_recorded_use_is_not_prepared() {
     let world = metered(World::bare());
     let mut admin = world.db.admin();
+    admin.run("BEGIN");
     admin.run(&format!(
-        "BEGIN; SELECT tenancy.record_usage_for('{}', 'tokens', 3); PREPARE TRANSACTION '{}'",
-        world.id("alice"),
-        world.db.name
+        "SELECT tenancy.record_usage_for('{}', 'tokens', 3)",
+        world.id("alice")
     ));
-    for _ in 0..3 {
-        admin.run(&format!(
-            "SELECT tenancy.record_usage_for('{}', 'tokens', 4)",
-            world.id("alice")
-        ));
-        admin.run("SELECT tenancy.rollup()");
-        agree(&mut admin);
-    }
-    admin.run(&format!("COMMIT PREPARED '{}'", world.db.name));
+    admin
+        .fails(&format!("PREPARE TRANSACTION '{}'", world.db.name))
+        .code("0A000");
+    admin.run("ROLLBACK");
     agree(&mut admin);
-    roll_all(&mut admin);
-    agree(&mut admin);
-    assert_eq!(
-        admin.number("SELECT quantity::bigint FROM tenancy.usage('acme', 'tokens')"),
-        15
-    );
+    assert_eq!(admin.number("SELECT count(*) FROM tenancy.usage_events"), 0);
 }
 
 #[test]
