@@ -9,6 +9,10 @@ SELECT count(*) AS roles FROM (VALUES ('platform', 'role_p', '{data:read}'::text
 SELECT slug(tenancy.create_user('one', 'target')), slug(tenancy.create_user('one', 'keeper', role => 'role_keys')), slug(tenancy.create_user('one', 'padm', role => 'none')), slug(tenancy.create_user('mx', 'helper'));
 SELECT count(*) AS assignments FROM (VALUES ('one/padm', 'tenant_admin', 'one/red'), ('one/target', 'role_one', 'one'), ('mx/helper', 'partner_user', 'one')) v (u, r, s), tenancy.assign(u, r, s);
 SELECT count(*) AS keys FROM unnest('{platform/super,mx/padmin,one/tadmin,one/target,far/fara}'::text[]) u, tenancy.issue_api_key(u, 'matrix');
+SELECT count(*) AS providers FROM (VALUES ('platform', 'idp_p'), ('mx', 'idp_mx'), ('one', 'idp_one'), ('far', 'idp_far')) v (s, n),
+    tenancy.add_identity_provider(s, 'https://' || n || '.example', '{a}', secret => decode(repeat('ab', 32), 'hex')), tenancy.map_group('https://' || n || '.example', 'old', 'member', s);
+SELECT count(*) AS metrics FROM tenancy.define_metric('matrix', 'unit');
+SELECT count(*) AS budgets FROM (VALUES ('platform'), ('mx'), ('one'), ('far')) v (s), tenancy.set_budget(s, 'matrix', 10);
 \c - postgres
 CREATE TABLE matrix.calls (n int GENERATED ALWAYS AS IDENTITY, call text, at text, statement text);
 CREATE TABLE matrix.results (n int, i int, principal text, cell text);
@@ -61,6 +65,17 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('audit', 'own', $$tenancy.audit('note.read')$$),
     ('set_allowed_networks', 'platform,mx,one,far,one/red', $$tenancy.set_allowed_networks({}, '{0.0.0.0/0}')$$),
     ('add_identity_provider', 'platform,mx,one,two,far', $$tenancy.add_identity_provider({}, 'https://x.example', '{a}', secret => decode(repeat('ab', 32), 'hex'))$$),
+    ('set_identity_keys', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.set_identity_keys('https://{name}.example', secret => decode(repeat('cd', 32), 'hex'))$$),
+    ('set_identity_provider_enabled', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.set_identity_provider_enabled('https://{name}.example', false)$$),
+    ('drop_identity_provider', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.drop_identity_provider('https://{name}.example')$$),
+    ('map_group, member', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.map_group('https://{name}.example', 'new', 'member', {})$$),
+    ('map_group, tenant_admin', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.map_group('https://{name}.example', 'new', 'tenant_admin', {})$$),
+    ('unmap_group', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.unmap_group('https://{name}.example', 'old', 'member', {})$$),
+    ('explain_access', 'one/member', $$(SELECT count(*) FROM tenancy.explain_access('matrix.plain', {}))$$),
+    ('define_metric', 'platform', $$tenancy.define_metric('x', 'unit')$$),
+    ('set_budget', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_budget({}, 'matrix', 5)$$),
+    ('remove_budget', 'platform,mx,one,far', $$tenancy.remove_budget({}, 'matrix')$$),
+    ('usage', 'platform,mx,one,two,far,one/red,one/member', $$(SELECT count(*) FROM tenancy.usage({}, 'matrix'))$$),
     ('select_tenant', 'one,two,three,far,mx', $$tenancy.select_tenant({})$$),
     ('select_project', 'one/red,one/blue,one/green,two/red,far/red', $$tenancy.select_project({})$$),
     ('assume', 'one/member,self', $$tenancy.assume({})$$),
