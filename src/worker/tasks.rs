@@ -203,7 +203,7 @@ fn tidy() -> Result<(), Stop> {
         usage::make_partition(now.saturating_add(AHEAD))?;
         usage::forget_keys()?;
         spi::write(
-            "DELETE FROM tenancy.reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+            "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
             &[],
         )?;
         spi::write(
