@@ -65,10 +65,11 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
 extension_sql_file!("../sql/budget.sql", name = "budget", requires = ["usage"]);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["budget"]);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain", "identity", "budget"],
+    requires = ["explain", "identity", "report"],
     finalize
 );
 
