@@ -92,7 +92,8 @@ CREATE TABLE tenancy.reservations (
     used        bigint,
     used_cost   bigint,
     overrun     boolean NOT NULL DEFAULT false,
-    event_id    uuid
+    event_id    uuid,
+    drew        boolean NOT NULL DEFAULT false
 );
 REVOKE ALL ON tenancy.reservations FROM PUBLIC;
 GRANT SELECT ON tenancy.reservations TO tenancy_admin, tenancy_auditor;
@@ -102,6 +103,7 @@ COMMENT ON TABLE tenancy.reservations IS
     'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For tenancy_admin, tenancy_auditor';
 COMMENT ON COLUMN tenancy.reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
 COMMENT ON COLUMN tenancy.reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy.reservations.drew IS 'some of it came from credits';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.reservations', '');
 
 -- What rows say -----------------------------------------------------------------------------------------
@@ -229,20 +231,24 @@ CREATE FUNCTION tenancy._remove_budget(scope tenancy.regscope, metric text, peri
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
+    budget uuid;
     gone boolean;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
-    -- Who may impose removes what was imposed first, then the scope's own.
-    DELETE FROM tenancy.budget_definitions d
-     WHERE d.id = (SELECT b.id FROM tenancy.budget_definitions b
-                    WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period
-                      AND (wanted.imposed OR NOT b.imposed)
-                    ORDER BY b.imposed DESC LIMIT 1)
-    RETURNING d.imposed INTO gone;
-    IF gone IS NULL THEN
+    -- Who may impose removes what was imposed first, then the scope's own. Locked: nobody grants on it now.
+    SELECT b.id, b.imposed INTO budget, gone FROM tenancy.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period AND (wanted.imposed OR NOT b.imposed)
+     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+    IF budget IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';
     END IF;
+    PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL));
+    IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) THEN
+        RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = 'the budget has credits with something left',
+            HINT = 'tenancy.credits shows them; tenancy.revoke_credit() ends one.';
+    END IF;
+    DELETE FROM tenancy.budget_definitions b WHERE b.id = budget;
     PERFORM tenancy._audit('budget.removed', scope, metric, jsonb_build_object('period', period, 'imposed', gone));
 END
 $$;
@@ -253,7 +259,7 @@ CREATE FUNCTION tenancy.remove_budget(scope tenancy.regscope, metric text, perio
 REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
-    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove; 2BP01 it has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
@@ -362,7 +368,9 @@ BEGIN ATOMIC
            tenancy._budget_limit(e.scope_id, e.metric_id, e.period_start, e.period_end), e.loaded, e.touched_at
       FROM tenancy._ledger_entries() e
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
-      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id;
+      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id
+     -- Others are about credits, which the view credits shows.
+     WHERE e.metric_id >= 0;
 END;
 REVOKE ALL ON FUNCTION tenancy._ledger() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._ledger() TO tenancy_admin, tenancy_auditor;
