@@ -119,6 +119,8 @@ DECLARE
     fine boolean;
     filter text;
     sums text;
+    own xid8 := pg_current_xact_id_if_assigned();
+    tails text;
 BEGIN
     SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
     SELECT m.aggregation INTO kind FROM tenancy.metric_definitions m WHERE m.id = metric;
@@ -126,24 +128,29 @@ BEGIN
     filter := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', level || '_id') END
            || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
+    -- With constants, so that each goes by its index; around what this transaction wrote, which may be much.
+    SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
+                             'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, '1'), t.origin, p.lo, p.hi, filter), '')
+      INTO tails
+      FROM tenancy._usage_tails() t
+     CROSS JOIN LATERAL (SELECT t.origin = tenancy._origin() AND own IS NOT NULL) o (ours)
+     CROSS JOIN LATERAL (VALUES (t.rolled_to, CASE WHEN o.ours THEN own ELSE '18446744073709551615' END),
+                                (CASE WHEN o.ours THEN greatest(t.rolled_to, (own::text::numeric + 1)::text::xid8) END, '18446744073709551615')) p (lo, hi)
+     WHERE p.lo < p.hi;
     EXECUTE format($query$
-        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c),
-        tail AS MATERIALIZED (SELECT t.origin, t.rolled_to FROM tenancy._usage_tails() t)
+        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c)
         SELECT trunc(coalesce(sum(x.n), 0))::text FROM (
             %1$s
-            SELECT sum(%2$s) FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'quarter' AND %4$s
-            UNION ALL
-            SELECT sum(%3$s) FROM tail t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to
-             WHERE r.at >= $3 AND r.at < $4 AND %4$s
-               AND NOT (r.origin = $6 AND r.xid IS NOT DISTINCT FROM pg_current_xact_id_if_assigned())) x (n)
+            SELECT sum(%2$s) FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'quarter' AND %3$s
+            %4$s) x (n)
         $query$,
         CASE WHEN NOT fine THEN format($coarse$
             SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_daily r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'day' AND %2$s
             UNION ALL
             SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_hourly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'hour' AND %2$s
             UNION ALL$coarse$, format(sums, 'r.events'), filter) END,
-        format(sums, 'r.events'), format(sums, '1'), filter)
-        INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END, tenancy._origin();
+        format(sums, 'r.events'), filter, tails)
+        INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END;
     -- What this transaction did to reservations is taken off by the caller.
     EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.reservations r WHERE r.state = ''open'' AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
                    CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
@@ -431,14 +438,20 @@ CREATE TRIGGER notify_alert AFTER INSERT ON tenancy.budget_alerts FOR EACH ROW
 CREATE FUNCTION tenancy._raise_alerts() RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+    -- Most were told before: those first, and periods for what is left.
+    WITH reached AS MATERIALIZED (
+        SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.amount, a.part
+          FROM tenancy._ledger_entries() e
+          JOIN tenancy.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
+         CROSS JOIN LATERAL unnest(b.alert_at) a (part)
+         WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part
+           AND NOT EXISTS (SELECT FROM tenancy.budget_alerts t WHERE t.budget_id = b.id AND t.period_start = e.period_start AND t.threshold = a.part))
     INSERT INTO tenancy.budget_alerts (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
-    SELECT 'threshold', e.scope_id, nullif(e.metric_id, 0), b.id, e.period_start, a.part, trim_scale(b.amount / 1000000.0), e.used
-      FROM tenancy._ledger_entries() e
-      JOIN tenancy.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
-     CROSS JOIN LATERAL unnest(b.alert_at) a (part)
-     CROSS JOIN LATERAL tenancy._period(b.period, tenancy._time_zone(b.scope_id), (extract(epoch FROM e.period_start) * 1000000)::bigint) p
-     WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part AND to_timestamp(p.lo / 1000000) = e.period_start
-       AND e.period_end IS NOT DISTINCT FROM CASE WHEN b.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
+    SELECT 'threshold', r.scope_id, nullif(r.metric_id, 0), r.id, r.period_start, r.part, trim_scale(r.amount / 1000000.0), r.used
+      FROM reached r
+     CROSS JOIN LATERAL tenancy._period(r.period, tenancy._time_zone(r.scope_id), (extract(epoch FROM r.period_start) * 1000000)::bigint) p
+     WHERE to_timestamp(p.lo / 1000000) = r.period_start
+       AND r.period_end IS NOT DISTINCT FROM CASE WHEN r.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
     ON CONFLICT ON CONSTRAINT budget_alerts_key DO NOTHING;
 END;
 REVOKE ALL ON FUNCTION tenancy._raise_alerts() FROM PUBLIC;

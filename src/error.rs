@@ -293,7 +293,7 @@ impl Error {
                 "Begin another transaction; tenancy.elevate() begins another elevation."
             }
             Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
-            Self::Denied { .. } => {
+            Self::Denied { .. } | Self::NotPermitted(_) => {
                 "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
             }
             Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
@@ -363,8 +363,7 @@ impl Error {
             Self::UsePrepared => {
                 "What is in flight belongs to this session: record use in a transaction of its own."
             }
-            Self::NotPermitted(_)
-            | Self::WorkerFailed(_)
+            Self::WorkerFailed(_)
             | Self::NoSuch(_)
             | Self::Null(_)
             | Self::Spi(_)

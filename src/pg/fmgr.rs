@@ -144,6 +144,11 @@ impl Call {
         }
     }
 
+    /// Argument `n`, a text of which more than its bytes is asked for.
+    pub fn str(&self, n: usize) -> Result<&str, Error> {
+        std::str::from_utf8(self.text(n)).map_err(|_| Error::Internal("a text that is not UTF-8"))
+    }
+
     /// Argument `n`, a timestamptz, in microseconds since 2000.
     #[inline]
     pub fn instant(&self, n: usize) -> i64 {

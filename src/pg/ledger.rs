@@ -21,6 +21,9 @@ use crate::error::Error;
 
 static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(32_768);
 
+/// How many entries are copied at a time.
+const PIECE: usize = 4096;
+
 /// How long is slept at most before looking again.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -337,18 +340,30 @@ pub fn forget(database: u32) {
     with(|ledger| ledger.forget(database));
 }
 
-/// The entries of a database, how many there may be in all, and what the ledger knows of itself.
-pub fn snapshot(database: u32) -> (Vec<Entry>, usize, Head) {
+/// The entries of a database, each as it is when it is read.
+pub fn entries(database: u32) -> Vec<Entry> {
+    let mut found = Vec::new();
     let Some(memory) = MEMORY.get() else {
-        return (Vec::new(), 0, Head::new());
+        return found;
     };
-    let mut found = Vec::with_capacity(memory.count.min(1024));
-    let head = HEAD.share();
-    // SAFETY: as in `with`; shared, since nothing is written.
-    let entries = unsafe { std::slice::from_raw_parts(memory.entries, memory.count) };
     let of = |entry: &&Entry| entry.state != State::Free && entry.account.database == database;
-    found.extend(entries.iter().filter(of));
-    (found, memory.count, head.0)
+    // A piece at a time: nobody waits for all of it.
+    for first in (0..memory.count).step_by(PIECE) {
+        let _head = HEAD.share();
+        let count = PIECE.min(memory.count - first);
+        // SAFETY: as in `with`; shared, since nothing is written.
+        let entries = unsafe { std::slice::from_raw_parts(memory.entries.add(first), count) };
+        found.extend(entries.iter().filter(of));
+    }
+    found
+}
+
+/// How many entries there may be in all, and what the ledger knows of itself.
+pub fn counts() -> (usize, Head) {
+    (
+        MEMORY.get().map_or(0, |memory| memory.count),
+        HEAD.share().0,
+    )
 }
 
 fn finish(committed: bool) {

@@ -60,8 +60,7 @@ impl Arguments {
                 "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
             )
         };
-        let name = std::str::from_utf8(call.text(self.metric))
-            .map_err(|_| Error::Internal("a text that is not UTF-8"))?;
+        let name = call.str(self.metric)?;
         let much = match given(self.quantity) {
             Some(n) => quantity(call.numeric(n)).map_err(refused)?,
             None => otherwise.ok_or(Error::Null("quantity"))?,

@@ -20,7 +20,6 @@ mod rules;
 pub mod settings;
 
 pub use functions::{Settled, settled, wish};
-pub use record::make_partition;
 pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings; while the server loads its libraries.
