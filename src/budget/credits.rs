@@ -16,10 +16,15 @@ pub struct Draw {
     quantity: i64,
 }
 
-/// What a budget's credits have for a demand; nothing for a budget that never had any.
-pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<Cover> {
+/// What credits covered of a budget.
+pub fn covered(budget: &Budget) -> Account {
+    Account::covered(queue::database(), *budget.id.as_bytes())
+}
+
+/// What a budget's credits have for use at an instant, in order; nothing if it never had any.
+pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = Pot>> {
     let database = queue::database();
-    let pots = budget.credits.as_ref()?.iter().filter_map(|credit| {
+    let pots = budget.credits.as_ref()?.iter().filter_map(move |credit| {
         let (amount, since) = credit.at(at)?;
         Some(Pot {
             account: Account::drawn(database, *credit.id.as_bytes()),
@@ -28,12 +33,17 @@ pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<Cove
             taken: 0,
         })
     });
+    Some(pots)
+}
+
+/// What they have for a demand.
+pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<Cover> {
     Some(Cover {
         demand,
         limit: budget.amount,
         must,
-        drawn: Account::covered(database, *budget.id.as_bytes()),
-        pots: pots.collect(),
+        drawn: covered(budget),
+        pots: pots(budget, at)?.collect(),
     })
 }
 

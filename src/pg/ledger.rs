@@ -12,7 +12,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 use tenancy_core::ledger::{
     Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, Head, Held, Ledger, Load, Recorded, Span,
-    State, Weighed,
+    State, View,
 };
 
 use super::cell::BackendCell;
@@ -230,12 +230,6 @@ pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
     Ok(())
 }
 
-/// What a budget with credits would make of a demand now.
-pub fn weigh(demand: &Demand, cover: &mut Cover) -> Result<Weighed, Blocked> {
-    let now = time::now();
-    with(|ledger| ledger.weigh(demand, cover, now))
-}
-
 /// Notes what this transaction recorded: it is used when it commits.
 pub fn note(recorded: &Recorded) {
     ACTIVE.set(true);
@@ -247,9 +241,20 @@ pub fn note(recorded: &Recorded) {
     });
 }
 
-/// The entry, if it is loaded.
-pub fn look(account: &Account, span: &Span) -> Option<Entry> {
-    with(|ledger| ledger.look(account, span)).filter(|entry| entry.state == State::Loaded)
+/// Looks at the ledger, which stays as it is meanwhile: `f` asks nobody else.
+pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
+    let Some(memory) = MEMORY.get() else {
+        Error::NotPreloaded.raise();
+    };
+    let _shared = HEAD.share();
+    // SAFETY: as in `with`; shared, since nothing is written.
+    let (entries, buckets) = unsafe {
+        (
+            std::slice::from_raw_parts(memory.entries, memory.count),
+            std::slice::from_raw_parts(memory.buckets, memory.count),
+        )
+    };
+    f(&View::new(buckets, entries))
 }
 
 /// Sees to it that an entry is loaded. `read` is given what it calls once it has its snapshot, and

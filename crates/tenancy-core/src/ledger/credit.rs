@@ -54,6 +54,19 @@ impl Pot {
         let span = |start| Span { start, ..Span::ALL };
         self.since.map(|(start, most)| (span(start), most))
     }
+
+    /// What it has left, by what the entries come to that are asked for; less than nothing where it was
+    /// made smaller.
+    pub fn left<E>(
+        &self,
+        mut total: impl FnMut(&Account, &Span) -> Result<i128, E>,
+    ) -> Result<i128, E> {
+        let left = i128::from(self.amount) - total(&self.account, &Span::ALL)?;
+        match self.since() {
+            None => Ok(left),
+            Some((span, most)) => Ok(left.min(i128::from(most) - total(&self.account, &span)?)),
+        }
+    }
 }
 
 impl Cover {
@@ -88,7 +101,7 @@ pub fn give_back(draws: &mut [i64], unused: i64) {
 impl Ledger<'_> {
     /// How much of a demand a budget has no room for, and what of its credits that takes. Nothing is in
     /// flight by this.
-    pub fn weigh(
+    pub(super) fn weigh(
         &mut self,
         demand: &Demand,
         cover: &mut Cover,
@@ -103,7 +116,9 @@ impl Ledger<'_> {
             pot.taken = 0;
             // Those that are not needed need not be there.
             if missing > 0 {
-                let take = self.left(pot, now)?.clamp(0, missing);
+                let total =
+                    |account: &Account, span: &Span| Ok(self.known(account, span, now)?.total());
+                let take = pot.left(total)?.clamp(0, missing);
                 pot.taken = i64::try_from(take).unwrap_or(0);
                 (missing, taken) = (missing - take, taken + take);
             }
@@ -114,17 +129,6 @@ impl Ledger<'_> {
             taken,
             missing,
         })
-    }
-
-    /// What a credit has left; less than nothing where it was made smaller.
-    fn left(&mut self, pot: &Pot, now: i64) -> Result<i128, Blocked> {
-        let all = self.known(&pot.account, &Span::ALL, now)?;
-        let left = i128::from(pot.amount) - all.total();
-        let Some((span, most)) = pot.since() else {
-            return Ok(left);
-        };
-        let since = self.known(&pot.account, &span, now)?;
-        Ok(left.min(i128::from(most) - since.total()))
     }
 }
 
