@@ -286,10 +286,12 @@ COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
     'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight; else nothing is recorded. What is rolled back was not used. '
     'Errors: 53400 a budget has no room (DETAIL says which, how much it has and when it begins anew); 53000 the ledger is full; else as record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
-CREATE FUNCTION tenancy.check_budget(metric text, quantity numeric DEFAULT 1) RETURNS TABLE (
-    allowed boolean, level text, scope uuid, of_cost boolean, period text, amount numeric, used numeric, in_flight numeric, remaining numeric,
-    resets_at timestamptz)
-    LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', 'check_budget_wrapper';
+CREATE FUNCTION tenancy.check_budget(
+    metric text, quantity numeric DEFAULT 1,
+    OUT allowed boolean, OUT level text, OUT scope uuid, OUT of_cost boolean, OUT period text, OUT amount numeric, OUT used numeric,
+    OUT in_flight numeric, OUT remaining numeric, OUT resets_at timestamptz
+) RETURNS record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_check_budget';
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS

@@ -146,9 +146,9 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Exhausted {
     /// The level of its scope.
-    pub level: String,
+    pub level: &'static str,
     /// Its period.
-    pub period: String,
+    pub period: &'static str,
     /// Whether it is of cost.
     pub cost: bool,
     /// What may be used.

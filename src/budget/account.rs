@@ -1,5 +1,7 @@
 //! What an event means for the ledger: whether it is admitted, and what it adds when it commits.
 
+use std::ops::Deref;
+
 use tenancy_core::id::PLATFORM_ID;
 use tenancy_core::ledger::{Account, Blocked, Demand, Entry, Recorded, Span, slot};
 use uuid::Uuid;
@@ -44,13 +46,36 @@ pub struct Event {
     pub at: i64,
 }
 
+/// The scopes that an event belongs to, from the platform down.
+#[derive(Clone, Copy)]
+pub struct Scopes {
+    ids: [Uuid; 5],
+    count: usize,
+}
+
+impl Deref for Scopes {
+    type Target = [Uuid];
+
+    fn deref(&self) -> &[Uuid] {
+        self.ids.get(..self.count).unwrap_or_default()
+    }
+}
+
 impl Event {
     /// The scopes that it belongs to, from the platform down.
-    pub fn scopes(&self) -> Vec<Uuid> {
+    pub fn scopes(&self) -> Scopes {
         let below = [self.partner, self.tenant, self.project, self.user];
-        std::iter::once(PLATFORM_ID)
-            .chain(below.into_iter().flatten())
-            .collect()
+        let mut scopes = Scopes {
+            ids: [PLATFORM_ID; 5],
+            count: 1,
+        };
+        for id in below.into_iter().flatten() {
+            if let Some(place) = scopes.ids.get_mut(scopes.count) {
+                *place = id;
+                scopes.count += 1;
+            }
+        }
+        scopes
     }
 
     /// How much of what a budget is for.
@@ -108,7 +133,7 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<(), Err
         look_again();
         let book = book::of(scopes)?;
         let mut asked: Vec<(&Budget, Demand)> = Vec::new();
-        for budget in book.iter().flat_map(|budgets| budgets.iter()) {
+        for budget in book.iter() {
             // Nothing always fits.
             let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
                 continue;
@@ -177,22 +202,20 @@ pub fn account(budget: &Budget) -> Account {
 
 fn exhausted(budget: &Budget, demand: &Demand, entry: &Entry) -> Exhausted {
     Exhausted {
-        level: budget.level.clone(),
-        period: budget.period.clone(),
+        level: budget.level,
+        period: budget.period,
         cost: budget.metric == 0,
         limit: budget.amount.into(),
         used: entry.used,
         in_flight: entry.in_flight + entry.reserved,
         asked: demand.quantity.into(),
-        resets: resets(&demand.span),
+        resets: end(&demand.span).and_then(time::iso_from_unix_micros),
     }
 }
 
-/// When a period ends, as ISO 8601; nothing for one that does not.
-pub fn resets(span: &Span) -> Option<String> {
+/// When a period ends, in microseconds of the Unix epoch; nothing for one that does not.
+pub fn end(span: &Span) -> Option<i64> {
     /// The end of all: the year 9999.
     const NEVER: i64 = 253_370_764_800_000_000;
-    (span.end < NEVER)
-        .then(|| time::iso_from_unix_micros(span.end))
-        .flatten()
+    (span.end < NEVER).then_some(span.end)
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::ledger::Span;
+use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
@@ -17,7 +18,7 @@ pub struct Budget {
     /// Whose it is.
     pub scope: Uuid,
     /// The level of that scope.
-    pub level: String,
+    pub level: &'static str,
     /// Of what; 0 is cost.
     pub metric: i32,
     /// How much, in millionths.
@@ -25,7 +26,7 @@ pub struct Budget {
     /// Whether more is refused.
     pub hard: bool,
     /// hour, day, week, month, year or total.
-    pub period: String,
+    pub period: &'static str,
     zone: String,
     span: Cell<Option<Span>>,
 }
@@ -33,16 +34,12 @@ pub struct Budget {
 impl Budget {
     /// The period that an instant, in microseconds of the Unix epoch, is in.
     pub fn span(&self, at: i64) -> Result<Span, Error> {
-        if let Some(known) = self.span.get().filter(|span| span.has(at)) {
+        if let Some(known) = self.known(at) {
             return Ok(known);
         }
         let span = spi::read(
             "SELECT lo, hi FROM tenancy._period($1, $2, $3)",
-            &[
-                self.period.as_str().into(),
-                self.zone.as_str().into(),
-                at.into(),
-            ],
+            &[self.period.into(), self.zone.as_str().into(), at.into()],
             |rows| {
                 let row = rows.first();
                 match (row.get::<i64>(1)?, row.get::<i64>(2)?) {
@@ -54,45 +51,69 @@ impl Budget {
         self.span.set(Some(span));
         Ok(span)
     }
+
+    /// The same, if it is known without a query.
+    pub fn known(&self, at: i64) -> Option<Span> {
+        self.span.get().filter(|span| span.has(at))
+    }
 }
+
+const PERIODS: [&str; 6] = ["hour", "day", "week", "month", "year", "total"];
 
 /// How many scopes a backend remembers.
 const MOST: usize = 20_000;
 
-type Book = HashMap<Uuid, Rc<[Budget]>>;
+type Budgets = Rc<[Rc<Budget>]>;
+
+#[derive(Default)]
+struct Book {
+    of: HashMap<Uuid, Budgets>,
+    /// The scopes that were asked for last, and the budgets of all of them.
+    last: Option<(Vec<Uuid>, Budgets)>,
+}
 
 thread_local! {
     static BOOK: RefCell<Book> = RefCell::default();
 }
 
-/// The budgets of these scopes.
-pub fn of(scopes: &[Uuid]) -> Result<Vec<Rc<[Budget]>>, Error> {
+/// The budgets of these scopes, in their order.
+pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
     if inval::take_budgets() {
-        BOOK.with_borrow_mut(HashMap::clear);
+        BOOK.take();
         inval::watch_budgets(spi::table(c"budget_definitions")?);
     }
-    let known = |book: &Book| {
-        scopes
-            .iter()
-            .map(|scope| book.get(scope).cloned())
-            .collect::<Option<Vec<_>>>()
-    };
-    if let Some(known) = BOOK.with_borrow(known) {
-        return Ok(known);
-    }
-    let mut found = read(scopes)?;
-    let mut all = Vec::with_capacity(scopes.len());
-    BOOK.with_borrow_mut(|book| {
-        if book.len() > MOST {
-            book.clear();
-        }
-        for scope in scopes {
-            let budgets: Rc<[Budget]> = found.remove(scope).unwrap_or_default().into();
-            book.insert(*scope, budgets.clone());
-            all.push(budgets);
-        }
+    let last = BOOK.with_borrow(|book| {
+        let last = book.last.as_ref().filter(|(of, _)| of == scopes);
+        last.map(|(_, budgets)| budgets.clone())
     });
-    Ok(all)
+    if let Some(last) = last {
+        return Ok(last);
+    }
+    let all = |book: &Book| -> Option<Budgets> {
+        let each = scopes.iter().map(|scope| book.of.get(scope));
+        let each = each.collect::<Option<Vec<_>>>()?;
+        Some(each.into_iter().flat_map(|of| of.iter().cloned()).collect())
+    };
+    let known = match BOOK.with_borrow(all) {
+        Some(known) => known,
+        None => {
+            let mut found = read(scopes)?;
+            BOOK.with_borrow_mut(|book| {
+                if book.of.len() > MOST {
+                    book.of.clear();
+                }
+                for scope in scopes {
+                    let of = found.remove(scope).unwrap_or_default();
+                    book.of
+                        .insert(*scope, of.into_iter().map(Rc::new).collect());
+                }
+                all(book)
+            })
+            .unwrap_or_default()
+        }
+    };
+    BOOK.with_borrow_mut(|book| book.last = Some((scopes.to_vec(), known.clone())));
+    Ok(known)
 }
 
 fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
@@ -107,13 +128,20 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
             for row in rows {
                 let scope: Option<pgrx::Uuid> = row.get(1)?;
                 let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
+                let (level, period): (String, String) = (
+                    row.get(2)?.unwrap_or_default(),
+                    row.get(6)?.unwrap_or_default(),
+                );
                 found.entry(scope).or_default().push(Budget {
                     scope,
-                    level: row.get(2)?.unwrap_or_default(),
+                    level: level.parse().map(Level::as_str).unwrap_or_default(),
                     metric: row.get(3)?.unwrap_or_default(),
                     amount: row.get(4)?.unwrap_or_default(),
                     hard: row.get(5)?.unwrap_or(true),
-                    period: row.get(6)?.unwrap_or_default(),
+                    period: PERIODS
+                        .into_iter()
+                        .find(|known| *known == period)
+                        .unwrap_or_default(),
                     zone: row.get(7)?.unwrap_or_default(),
                     span: Cell::new(None),
                 });

@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 use tenancy_core::ledger::{
     Account, Blocked, Demand, EMPTY_BUCKET, Entry, Head, Held, Ledger, Load, Recorded, Span, State,
+    View,
 };
 
 use super::cell::BackendCell;
@@ -226,9 +227,20 @@ pub fn note(recorded: &Recorded) {
     });
 }
 
-/// The entry, if it is loaded.
-pub fn look(account: &Account, span: &Span) -> Option<Entry> {
-    with(|ledger| ledger.look(account, span)).filter(|entry| entry.state == State::Loaded)
+/// Looks at the ledger, which stays as it is meanwhile: `f` asks nobody else.
+pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
+    let Some(memory) = MEMORY.get() else {
+        Error::NotPreloaded.raise();
+    };
+    let _shared = HEAD.share();
+    // SAFETY: as in `with`; shared, since nothing is written.
+    let (entries, buckets) = unsafe {
+        (
+            std::slice::from_raw_parts(memory.entries, memory.count),
+            std::slice::from_raw_parts(memory.buckets, memory.count),
+        )
+    };
+    f(&View::new(buckets, entries))
 }
 
 /// Sees to it that an entry is loaded. `read` is given what it calls once it has its snapshot, and

@@ -110,6 +110,27 @@ pub enum Load {
     Full,
 }
 
+/// The ledger as it is, to look at only: many may at once.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    buckets: &'a [u32],
+    entries: &'a [Entry],
+}
+
+impl<'a> View<'a> {
+    /// Over the memory of a ledger.
+    #[must_use]
+    pub fn new(buckets: &'a [u32], entries: &'a [Entry]) -> Self {
+        Self { buckets, entries }
+    }
+
+    /// The entry of an account's period.
+    #[must_use]
+    pub fn look(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
+        self.entries.get(self.find(account, span)?)
+    }
+}
+
 /// The ledger over somebody's memory.
 pub struct Ledger<'a> {
     head: &'a mut Head,
@@ -264,7 +285,7 @@ impl<'a> Ledger<'a> {
     /// The entry of an account's period.
     #[must_use]
     pub fn look(&self, account: &Account, span: &Span) -> Option<Entry> {
-        self.entries.get(self.find(account, span)?).copied()
+        self.view().look(account, span).copied()
     }
 
     /// Drops what can be loaded again of a database: its rows were replaced.
