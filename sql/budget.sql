@@ -227,7 +227,7 @@ CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount n
 REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
-    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, and by NOTIFY tenancy_budget, once a period. '
+    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, once a period, and by NOTIFY tenancy_budget with the alert''s id. '
     'Who holds budgets:manage above the scope imposes a budget, which the scope itself cannot change; who holds it in the scope only sets the scope''s own beside it; both hold. It is in force for every consume() that begins after the commit; what was used or admitted before counts, and is never taken back. '
     'Errors: 22023 arguments; 42501 not held; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
@@ -440,8 +440,8 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_alert_log', '');
 CREATE FUNCTION tenancy._notify_alert() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_notify('tenancy_budget', jsonb_strip_nulls(jsonb_build_object('id', NEW.id, 'kind', NEW.kind, 'scope', NEW.scope_id,
-        'threshold', NEW.threshold, 'amount', NEW.amount, 'used', NEW.used, 'reservation', NEW.reservation))::text);
+    -- Anybody may LISTEN: who it is about and how much is for those who may read the row.
+    PERFORM pg_notify('tenancy_budget', NEW.id::text);
     RETURN NULL;
 END
 $$;
