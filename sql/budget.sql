@@ -92,7 +92,8 @@ CREATE TABLE tenancy.budget_reservations (
     used        bigint,
     used_cost   bigint,
     overrun     boolean NOT NULL DEFAULT false,
-    event_id    uuid
+    event_id    uuid,
+    drew        boolean NOT NULL DEFAULT false
 );
 REVOKE ALL ON tenancy.budget_reservations FROM PUBLIC;
 CREATE INDEX budget_reservations_open_idx ON tenancy.budget_reservations (expires_at) WHERE state = 'open';
@@ -101,6 +102,7 @@ COMMENT ON TABLE tenancy.budget_reservations IS
     'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For people: the view reservations';
 COMMENT ON COLUMN tenancy.budget_reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
 COMMENT ON COLUMN tenancy.budget_reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy.budget_reservations.drew IS 'some of it came from credits';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_reservations', '');
 
 -- What rows say -----------------------------------------------------------------------------------------
@@ -235,20 +237,24 @@ CREATE FUNCTION tenancy._remove_budget(scope tenancy.regscope, metric text, peri
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
+    budget uuid;
     gone boolean;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
-    -- Who may impose removes what was imposed first, then the scope's own.
-    DELETE FROM tenancy.budget_definitions d
-     WHERE d.id = (SELECT b.id FROM tenancy.budget_definitions b
-                    WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period
-                      AND (wanted.imposed OR NOT b.imposed)
-                    ORDER BY b.imposed DESC LIMIT 1)
-    RETURNING d.imposed INTO gone;
-    IF gone IS NULL THEN
+    -- Who may impose removes what was imposed first, then the scope's own. Locked: nobody grants on it now.
+    SELECT b.id, b.imposed INTO budget, gone FROM tenancy.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period AND (wanted.imposed OR NOT b.imposed)
+     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+    IF budget IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';
     END IF;
+    PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL));
+    IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) THEN
+        RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = 'the budget has credits with something left',
+            HINT = 'tenancy.credits shows them; tenancy.revoke_credit() ends one.';
+    END IF;
+    DELETE FROM tenancy.budget_definitions b WHERE b.id = budget;
     PERFORM tenancy._audit('budget.removed', scope, metric, jsonb_build_object('period', period, 'imposed', gone));
 END
 $$;
@@ -259,7 +265,7 @@ CREATE FUNCTION tenancy.remove_budget(scope tenancy.regscope, metric text, perio
 REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
-    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove; 2BP01 it has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
@@ -282,19 +288,19 @@ CREATE FUNCTION tenancy.consume(
 REVOKE ALL ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
-    'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight; else nothing is recorded. What is rolled back was not used. '
+    'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight, with its credits; else nothing is recorded. What is rolled back was not used. '
     'Errors: 53400 a budget has no room (DETAIL says which, how much it has and when it begins anew); 53000 the ledger is full; else as record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.check_budget(
     metric text, quantity numeric DEFAULT 1,
     OUT allowed boolean, OUT level text, OUT scope uuid, OUT of_cost boolean, OUT period text, OUT amount numeric, OUT used numeric,
-    OUT in_flight numeric, OUT remaining numeric, OUT resets_at timestamptz
+    OUT in_flight numeric, OUT remaining numeric, OUT credits numeric, OUT resets_at timestamptz
 ) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_check_budget';
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
-    'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; resets_at NULL: never. '
+    'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; remaining: with what its credits have left, which is credits; resets_at NULL: never. '
     'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
@@ -394,7 +400,9 @@ BEGIN ATOMIC
            tenancy._budget_limit(e.scope_id, e.metric_id, e.period_start, e.period_end), e.loaded, e.touched_at
       FROM tenancy._ledger_entries() e
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
-      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id;
+      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id
+     -- Others are about credits, which the view credits shows.
+     WHERE e.metric_id >= 0;
 END;
 REVOKE ALL ON FUNCTION tenancy._ledger() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._ledger() TO tenancy_admin, tenancy_auditor;

@@ -213,6 +213,7 @@ fn tidy() -> Result<(), Stop> {
         )?;
         Ok(())
     })?;
+    transaction(c"tidy up credits", budget::tidy)?;
     transaction(c"summarize use", usage::summarize)?;
     if usage::settings::retention() > 0 {
         transaction(c"retire old months of use", usage::retire)?;
