@@ -67,7 +67,7 @@ fn reserve(
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::write_kept(
-        "INSERT INTO tenancy.reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew) \
+        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
                  to_timestamp($10::double precision / 1000000), 'open', $11)",
         &[
@@ -103,7 +103,7 @@ struct Reservation {
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
      (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew \
-     FROM tenancy.reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
+     FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 FOR UPDATE OF r";
 
 fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
@@ -200,7 +200,7 @@ fn settle(
         },
     )?;
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+        "UPDATE tenancy.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
             id.into(),
@@ -236,7 +236,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         return Err(Error::ReservationOver(found.state).into());
     }
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
+        "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
     note(&found.held, &found.held.scopes(), |quantity| (0, -quantity));
@@ -249,7 +249,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
 /// Whether the time of one is over that still counts.
 pub fn any_expired() -> Result<bool, Error> {
     spi::read(
-        "SELECT 1 FROM tenancy.reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
+        "SELECT 1 FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
         &[],
         |rows| Ok(!rows.is_empty()),
     )
@@ -258,8 +258,8 @@ pub fn any_expired() -> Result<bool, Error> {
 /// Has those whose time is over count no more.
 pub fn expire() -> Result<(), Error> {
     let gone = spi::write_returning(
-        "UPDATE tenancy.reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id IN (SELECT o.id FROM tenancy.reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
+        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id IN (SELECT o.id FROM tenancy.budget_reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
                    (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
         &[],

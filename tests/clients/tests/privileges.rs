@@ -13,8 +13,8 @@ const APP: &str = "_worst_status access_cache add_identity_provider assign audit
     write_in_project";
 
 /// What it may read.
-const READABLE: &str = "api_keys assignments audit_log budgets credits identity_groups identity_providers metrics networks partners projects \
-    recorded_usage roles tenants users";
+const READABLE: &str = "api_keys assignments audit_log budget_alerts budgets credits identity_groups identity_providers metrics networks partners projects \
+    recorded_usage reservations roles tenants users";
 
 fn functions(db: &Db, condition: &str) -> Vec<String> {
     db.admin().texts(&format!(
@@ -121,6 +121,8 @@ fn nobody_but_the_owner_reads_secrets() {
             "identity_users",
             "claimed_tokens",
             "usage_keys",
+            "budget_reservations",
+            "budget_alert_log",
             "credit_draws",
         ] {
             let sql = format!(
