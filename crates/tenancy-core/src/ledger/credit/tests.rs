@@ -1,6 +1,8 @@
 //! Random interleavings of transactions that draw from credits, reservations, loads and evictions,
 //! against a naive model.
 
+#![allow(clippy::unwrap_used)]
+
 use super::super::{EMPTY_BUCKET, GRID, Head, Load, Recorded, State};
 use super::*;
 use proptest::prelude::*;
