@@ -46,49 +46,16 @@ CREATE POLICY audit_view ON tenancy.audit_log FOR SELECT USING (
     OR origin >= CASE WHEN '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('audit:view'))
                       THEN '-9223372036854775808'::bigint ELSE 9223372036854775807 END);
 
-CREATE FUNCTION tenancy._append_only() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = '42501',
-        MESSAGE = format('%s on %I.%I is refused: it is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
-        HINT = 'Old months go as a whole, by the setting tenancy.audit_retention.';
-END
-$$;
-REVOKE ALL ON FUNCTION tenancy._append_only() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._append_only() IS 'internal: trigger that refuses to change what was recorded';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit_log FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._append_only();
+    EXECUTE FUNCTION tenancy._append_only('tenancy.audit_retention');
 ALTER TABLE tenancy.audit_log ENABLE ALWAYS TRIGGER append_only;
 
--- Partitions ---------------------------------------------------------------------------------------
-
--- Made later, so no members of the extension: pg_dump takes them with their rows. Attached, so that nobody who writes waits.
 CREATE FUNCTION tenancy._make_audit_partition(month date) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    first_day date := date_trunc('month', month::timestamp)::date;
-    part text := 'audit_log_' || to_char(month, 'YYYY_MM');
-BEGIN
-    -- One at a time; writers go on.
-    LOCK TABLE tenancy.audit_log IN SHARE UPDATE EXCLUSIVE MODE;
-    IF to_regclass(format('tenancy.%I', part)) IS NOT NULL THEN
-        RETURN;
-    END IF;
-    EXECUTE format('CREATE TABLE tenancy.%I (LIKE tenancy.audit_log) USING heap', part);
-    EXECUTE format('REVOKE ALL ON tenancy.%I FROM PUBLIC', part);
-    -- Whatever default privileges grant: without a policy, nobody reads it but through the parent.
-    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ROW LEVEL SECURITY', part);
-    EXECUTE format('COMMENT ON TABLE tenancy.%I IS %L', part, 'a month of tenancy.audit_log');
-    EXECUTE format('CREATE UNIQUE INDEX ON tenancy.%I (origin, xid, id)', part);
-    EXECUTE format('CREATE INDEX ON tenancy.%I (tenant_id, at)', part);
-    EXECUTE format('CREATE INDEX ON tenancy.%I (partner_id, at)', part);
-    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.%I FOR EACH STATEMENT '
-                   'EXECUTE FUNCTION tenancy._append_only()', part);
-    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ALWAYS TRIGGER append_only', part);
-    EXECUTE format('ALTER TABLE tenancy.audit_log ATTACH PARTITION tenancy.%I FOR VALUES FROM (%L) TO (%L)', part,
-                   first_day::text || ' 00:00:00+00', (first_day + interval '1 month')::date::text || ' 00:00:00+00');
-END
-$$;
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT tenancy._make_month('audit_log', month, 'tenancy.audit_retention',
+        ARRAY['UNIQUE INDEX ON %s (origin, xid, id)', 'INDEX ON %s (tenant_id, at)', 'INDEX ON %s (partner_id, at)']);
+END;
 REVOKE ALL ON FUNCTION tenancy._make_audit_partition(date) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._make_audit_partition(date) IS 'internal: makes the audit log''s partition of a month, if it is not there';
 
@@ -138,7 +105,7 @@ COMMENT ON COLUMN tenancy.audit_seals.ids IS 'its entries, ordered by transactio
 COMMENT ON COLUMN tenancy.audit_seals.previous IS 'the hash of the seal before it; empty in the first';
 COMMENT ON COLUMN tenancy.audit_seals.hash IS 'SHA-256 over everything else in the row';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit_seals FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._append_only();
+    EXECUTE FUNCTION tenancy._append_only('tenancy.audit_retention');
 ALTER TABLE tenancy.audit_seals ENABLE ALWAYS TRIGGER append_only;
 SELECT pg_catalog.pg_extension_config_dump('tenancy.audit_seals', '');
 
@@ -155,7 +122,7 @@ GRANT SELECT ON tenancy.audit_retired TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.audit_retired IS
     'months of the audit log that were dropped because of tenancy.audit_retention: verify_audit_log() does not miss their entries. Append-only. For tenancy_admin, tenancy_auditor';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit_retired FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._append_only();
+    EXECUTE FUNCTION tenancy._append_only('tenancy.audit_retention');
 ALTER TABLE tenancy.audit_retired ENABLE ALWAYS TRIGGER append_only;
 SELECT pg_catalog.pg_extension_config_dump('tenancy.audit_retired', '');
 

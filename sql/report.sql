@@ -156,20 +156,31 @@ REVOKE ALL ON FUNCTION tenancy._name_of(uuid, text, text, uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._name_of(uuid, text, text, uuid[]) IS 'internal: a scope''s slug, if the caller may see the scope';
 
 -- The lowest: that one is met first. Hard before soft where both say the same.
-CREATE FUNCTION tenancy._budget_in(scope uuid, metric integer, wanted text, strict boolean, OUT amount numeric, OUT hard boolean, OUT period text)
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT trim_scale(b.amount * 0.000001), b.hard, b.period
+CREATE FUNCTION tenancy._budget_in(
+    scope uuid, metric integer, wanted text, strict boolean, at timestamptz, OUT amount numeric, OUT hard boolean, OUT period text, OUT credit numeric)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    periods text[] := '{hour,day,week,month,year,total}';
+    found uuid;
+BEGIN
+    SELECT b.id, trim_scale(b.amount * 0.000001), b.hard, b.period INTO found, amount, hard, period
       FROM tenancy.budget_definitions b
       JOIN tenancy.scopes s ON s.id = b.scope_id
-     CROSS JOIN LATERAL (SELECT abs(array_position('{hour,day,week,month,year,total}', b.period) - array_position('{hour,day,week,month,year,total}', wanted))) d (far)
-     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM metric AND (d.far = 0 OR NOT strict)
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM metric AND (b.period = wanted OR NOT strict)
        AND s.path && tenancy.scope_ids('budgets:view')
-     ORDER BY d.far, b.amount, NOT b.hard, b.period LIMIT 1;
-END;
-REVOKE ALL ON FUNCTION tenancy._budget_in(uuid, integer, text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._budget_in(uuid, integer, text, boolean) IS
-    'internal: a scope''s lowest budget of a metric (NULL: cost) and period that the caller may see; without one, unless strict, of the nearest other period; else NULLs';
+     ORDER BY abs(array_position(periods, b.period) - array_position(periods, wanted)), b.amount, NOT b.hard, b.period LIMIT 1;
+    IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = found) THEN
+        -- What was drawn in the period, and what is left to draw.
+        SELECT trim_scale(d.used::numeric * 0.000001 + coalesce((SELECT sum(c.remaining) FROM tenancy.credits c WHERE c.budget_id = found AND c.effective_at <= at), 0))
+          INTO credit
+          FROM tenancy._period(period, tenancy._time_zone(scope), (extract(epoch FROM at) * 1000000)::bigint) p
+         CROSS JOIN LATERAL tenancy._drawn_of(found, -1, p.lo, p.hi) d;
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._budget_in(uuid, integer, text, boolean, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._budget_in(uuid, integer, text, boolean, timestamptz) IS
+    'internal: a scope''s lowest budget of a metric (NULL: cost) and period that the caller may see, and the credit on top of it; without one, unless strict, of the nearest other period; else NULLs';
 
 -- Forecast ---------------------------------------------------------------------------------------------
 
@@ -181,7 +192,7 @@ DECLARE
     level text;
     span record;
     late numeric;
-    per_second numeric;
+    room numeric;
 BEGIN
     IF scope IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
@@ -198,15 +209,14 @@ BEGIN
     END IF;
     late := coalesce(late, 0);
     forecast := tenancy._expected(m.aggregation, used, late, span.since, span.until, span.lately, at);
-    SELECT b.amount INTO budget FROM tenancy._budget_in(scope, m.id, period, true) b;
+    SELECT b.amount, b.amount + coalesce(b.credit, 0) - used INTO budget, room FROM tenancy._budget_in(scope, m.id, period, true, at) b;
     IF forecast IS NOT NULL THEN
         period_start := span.since;
         period_end := span.until;
-        per_second := late / extract(epoch FROM at - span.lately);
-        IF used >= budget THEN
+        IF room <= 0 THEN
             exhausted_at := at;
-        ELSIF (budget - used) < per_second * extract(epoch FROM span.until - at) THEN
-            exhausted_at := at + make_interval(secs => ((budget - used) / per_second)::double precision);
+        ELSIF room * extract(epoch FROM at - span.lately) < late * extract(epoch FROM span.until - at) THEN
+            exhausted_at := at + make_interval(secs => (room * extract(epoch FROM at - span.lately) / late)::double precision);
         END IF;
     ELSIF period <> 'total' THEN
         period_start := span.since;
@@ -234,7 +244,7 @@ REVOKE ALL ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) FROM PUBLI
 GRANT EXECUTE ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) IS
     'what a scope and all below it will have used of a metric (NULL: cost) at the end of the current hour, day, week, month or year of its time zone: what is used, and for the rest of the period the rate of the last seven days (168 hours), '
-    'so that each day of the week counts once; of the time since the period''s begin where that is less. exhausted_at: when the lowest budget of that metric and period, hard or soft, is used up at that rate; now, if it is; NULL: not in this period, or no budget that the caller may see (budgets:view). '
+    'so that each day of the week counts once; of the time since the period''s begin where that is less. exhausted_at: when the lowest budget of that metric and period, hard or soft, with the credits on top of it, is used up at that rate; now, if it is; NULL: not in this period, or no budget that the caller may see (budgets:view). '
     'forecast and exhausted_at are NULL while less than a twentieth of the period is over, for the period total (which also has no begin and end), and for metrics that do not add up (max, distinct). What is reserved or in flight is not in it. Rounded: a forecast has no more to say. '
     'Needs and errors as usage(); 22023 no such period. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
 
@@ -294,19 +304,20 @@ COMMENT ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz,
 
 -- The tree ---------------------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._bar(used numeric, amount numeric, hard boolean, period text, wanted text) RETURNS text
+CREATE FUNCTION tenancy._bar(used numeric, amount numeric, credit numeric, hard boolean, period text, wanted text) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT CASE WHEN amount IS NOT NULL THEN
                rpad(repeat(CASE WHEN hard THEN '█' ELSE '▒' END, least(10, floor(p.part * 10))::integer), 10, '░')
                || CASE WHEN p.part >= 10 THEN ' >999' ELSE lpad(floor(p.part * 100)::text, 4) END || ' %'
                || CASE WHEN period <> wanted THEN CASE period WHEN 'total' THEN ' in total' ELSE ' of the ' || period END ELSE '' END
+               || CASE WHEN credit > 0 THEN ' with credits' ELSE '' END
                || CASE WHEN NOT hard THEN ' (soft)' ELSE '' END
                || CASE WHEN p.part > 1 THEN ' over' ELSE '' END END
-      FROM (SELECT CASE WHEN amount > 0 THEN coalesce(used, 0) / amount WHEN used > 0 THEN 100 ELSE 0 END) p (part);
+      FROM (SELECT CASE WHEN amount + coalesce(credit, 0) > 0 THEN coalesce(used, 0) / (amount + coalesce(credit, 0)) WHEN used > 0 THEN 100 ELSE 0 END) p (part);
 END;
-REVOKE ALL ON FUNCTION tenancy._bar(numeric, numeric, boolean, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._bar(numeric, numeric, boolean, text, text) IS 'internal: use against a budget, to look at';
+REVOKE ALL ON FUNCTION tenancy._bar(numeric, numeric, numeric, boolean, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._bar(numeric, numeric, numeric, boolean, text, text) IS 'internal: use against a budget, to look at';
 
 -- From the top down, all of a level at a time: what is not shown is not gone into.
 CREATE FUNCTION tenancy._tree_at(scope uuid, metric text, period text, depth integer, most integer, at timestamptz) RETURNS TABLE (
@@ -426,10 +437,10 @@ BEGIN
                                  -- In the budget's own period, in which something else was used.
                                  ELSE (SELECT u.used FROM tenancy._report_span(b.period, l.zone, at) s
                                         CROSS JOIN LATERAL tenancy._use_of(l.level, ARRAY[l.id], ARRAY[l.tenant], m.id, m.aggregation, s.since, s.until, NULL) u) END,
-                            b.amount, b.hard, b.period, _tree_at.period),
+                            b.amount, b.credit, b.hard, b.period, _tree_at.period),
                l.forecast
           FROM unnest(places, texts, ids, levels, zones, tenants, uses, forecasts) l (place, text, id, level, zone, tenant, used, forecast)
-          LEFT JOIN LATERAL tenancy._budget_in(l.id, m.id, _tree_at.period, false) b ON true
+          LEFT JOIN LATERAL tenancy._budget_in(l.id, m.id, _tree_at.period, false, at) b ON true
          ORDER BY l.place COLLATE "C";
 END
 $$;
@@ -454,5 +465,5 @@ GRANT EXECUTE ON FUNCTION tenancy.tree(tenancy.regscope, text, text, integer, in
 COMMENT ON FUNCTION tenancy.tree(tenancy.regscope, text, text, integer, integer) IS
     'the tree below a scope as people draw it, with what each scope and all below it used of a metric (NULL: cost) in the current period of its own time zone, against its budget. scope NULL: the topmost whose use the caller may see, one or several. '
     'depth: so many levels below it; most: so many partners, tenants, projects and users of each scope, those with most use; the others are one line with their sum. A scope that the caller may not see is shown by its id; a status is shown unless it is active (of the first line: the effective one). '
-    'budget: the lowest one of the metric and period, hard or soft, of those the caller may see (budgets:view); else one of the nearest other period, and the bar says of which. bar: the part of it that is used, ▒ for a soft one, over 100 % too; what is reserved or in flight is not in it. forecast: see forecast(). '
+    'budget: the lowest one of the metric and period, hard or soft, of those the caller may see (budgets:view); else one of the nearest other period, and the bar says of which. bar: the part of it, and of the credits on top of it, that is used, ▒ for a soft one, over 100 % too; what is reserved or in flight is not in it. forecast: see forecast(). '
     'A tenant''s projects and users both divide its use: they do not add up to more. Needs and errors as usage(); 22023 arguments. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';

@@ -145,46 +145,17 @@ COMMENT ON COLUMN tenancy.usage_events.value IS 'of a distinct metric: the hash 
 COMMENT ON COLUMN tenancy.usage_events.dimensions IS 'the values of the metric''s dimensions, as texts';
 COMMENT ON COLUMN tenancy.usage_events.attributes IS 'all that was said of it';
 
-CREATE FUNCTION tenancy._append_only_usage() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = '42501',
-        MESSAGE = format('%s on %I.%I is refused: it is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
-        HINT = 'Old months go as a whole, by the setting tenancy.usage_retention.';
-END
-$$;
-REVOKE ALL ON FUNCTION tenancy._append_only_usage() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._append_only_usage() IS 'internal: trigger that refuses to change what was recorded';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.usage_events FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._append_only_usage();
+    EXECUTE FUNCTION tenancy._append_only('tenancy.usage_retention');
 ALTER TABLE tenancy.usage_events ENABLE ALWAYS TRIGGER append_only;
 
--- Made later, so no members of the extension: pg_dump takes them with their rows. Attached, so that nobody who writes waits.
 CREATE FUNCTION tenancy._make_usage_partition(month date) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    first_day date := date_trunc('month', month::timestamp)::date;
-    part text := 'usage_events_' || to_char(month, 'YYYY_MM');
-BEGIN
-    LOCK TABLE tenancy.usage_events IN SHARE UPDATE EXCLUSIVE MODE;
-    IF to_regclass(format('tenancy.%I', part)) IS NOT NULL THEN
-        RETURN;
-    END IF;
-    EXECUTE format('CREATE TABLE tenancy.%I (LIKE tenancy.usage_events) USING heap', part);
-    EXECUTE format('REVOKE ALL ON tenancy.%I FROM PUBLIC', part);
-    -- Whatever default privileges grant: without a policy, nobody but the owner reads it.
-    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ROW LEVEL SECURITY', part);
-    EXECUTE format('COMMENT ON TABLE tenancy.%I IS %L', part, 'a month of tenancy.usage_events');
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
     -- What is not rolled up yet; and, since time goes on, a small one for spans of time.
-    EXECUTE format('CREATE INDEX ON tenancy.%I (origin, xid)', part);
-    EXECUTE format('CREATE INDEX ON tenancy.%I USING brin (at) WITH (pages_per_range = 16)', part);
-    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.%I FOR EACH STATEMENT '
-                   'EXECUTE FUNCTION tenancy._append_only_usage()', part);
-    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ALWAYS TRIGGER append_only', part);
-    EXECUTE format('ALTER TABLE tenancy.usage_events ATTACH PARTITION tenancy.%I FOR VALUES FROM (%L) TO (%L)', part,
-                   first_day::text || ' 00:00:00+00', (first_day + interval '1 month')::date::text || ' 00:00:00+00');
-END
-$$;
+    SELECT tenancy._make_month('usage_events', month, 'tenancy.usage_retention',
+        ARRAY['INDEX ON %s (origin, xid)', 'INDEX ON %s USING brin (at) WITH (pages_per_range = 16)']);
+END;
 REVOKE ALL ON FUNCTION tenancy._make_usage_partition(date) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._make_usage_partition(date) IS 'internal: makes the partition of usage_events of a month, if it is not there';
 

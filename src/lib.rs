@@ -10,6 +10,7 @@
 //! | `audit` | the record of what happened |
 //! | `usage` | metering: events of use, and what they add up to |
 //! | `budget` | what may be used, and the ledger |
+//! | `months` | tables that only grow, a partition for each month |
 //! | `worker` | each database's background worker |
 //! | `identity` | identity providers, their tokens, allowed networks |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
@@ -23,6 +24,7 @@ pub mod budget;
 pub mod context;
 pub mod error;
 pub mod identity;
+pub mod months;
 pub mod pg;
 pub mod policy;
 pub mod tree;
@@ -41,7 +43,8 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/tree.sql", name = "tree", requires = ["authority"]);
 extension_sql_file!("../sql/access.sql", name = "access", requires = ["tree"]);
-extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["access"]);
+extension_sql_file!("../sql/months.sql", name = "months", requires = ["access"]);
+extension_sql_file!("../sql/audit.sql", name = "audit", requires = ["months"]);
 extension_sql_file!("../sql/context.sql", name = "context", requires = ["audit"]);
 extension_sql_file!(
     "../sql/identity.sql",
@@ -65,7 +68,12 @@ extension_sql_file!(
 );
 extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
 extension_sql_file!("../sql/budget.sql", name = "budget", requires = ["usage"]);
-extension_sql_file!("../sql/report.sql", name = "report", requires = ["budget"]);
+extension_sql_file!(
+    "../sql/credits.sql",
+    name = "credits",
+    requires = ["budget"]
+);
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["credits"]);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",

@@ -266,11 +266,7 @@ pub fn roots(permission: Option<&str>) -> Result<Vec<Uuid>, Error> {
     let Some((now, access)) =
         current()?.and_then(|now| now.access.clone().map(|access| (now, access)))
     else {
-        let role = managed::caller();
-        let reads_all = [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
-            .into_iter()
-            .any(|name| db_role::has(role, name));
-        return Ok(if reads_all {
+        return Ok(if db_role::reads_all(managed::caller()) {
             vec![tenancy_core::id::PLATFORM_ID]
         } else {
             Vec::new()

@@ -15,8 +15,6 @@ use super::places::Places;
 pub struct Reached {
     /// In terms of grants.
     pub reach: Reach,
-    /// Every row there is.
-    pub everything: bool,
     /// Tenants reached as a whole.
     pub tenants: Rc<TenantSet>,
     /// Those, and tenants reached by some of their projects.
@@ -25,7 +23,6 @@ pub struct Reached {
     pub partial: Rc<TenantSet>,
     /// Those projects.
     pub projects: Rc<TenantSet>,
-    partial_tenants: Vec<Tenant>,
     /// The scopes above, whose shared rows can be read.
     above: Vec<Tenant>,
     visible: OnceCell<Rc<TenantSet>>,
@@ -53,10 +50,8 @@ impl Reached {
         } else {
             Rc::new(TenantSet::new(whole))
         };
-        let everything = reach.everything;
         Self {
             reach,
-            everything,
             projects: Rc::new(TenantSet::new(projects)),
             ..Self::of(tenants, partial, above)
         }
@@ -70,8 +65,7 @@ impl Reached {
                 Rc::new(tenants.with(&partial))
             },
             tenants,
-            partial: Rc::new(TenantSet::new(partial.clone())),
-            partial_tenants: partial,
+            partial: Rc::new(TenantSet::new(partial)),
             above,
             ..Self::default()
         }
@@ -87,7 +81,7 @@ impl Reached {
                 Vec::new()
             }
         };
-        let whole = only(self.everything || self.tenants.contains_id(id));
+        let whole = only(self.reach.everything || self.tenants.contains_id(id));
         let partial = only(whole.is_empty() && self.partial.contains_id(id));
         let above = if whole.is_empty() && partial.is_empty() {
             Vec::new()
@@ -108,22 +102,18 @@ impl Reached {
 
     /// The tenants reached as a whole, and the scopes above all that are reached.
     pub fn visible(&self) -> &Rc<TenantSet> {
-        self.visible.get_or_init(|| self.with_above(&[]))
+        let with_above = || Rc::new(self.tenants.with(&self.above));
+        self.visible.get_or_init(with_above)
     }
 
     /// Those, and the tenants reached by some of their projects.
     pub fn visible_entered(&self) -> &Rc<TenantSet> {
-        self.visible_entered
-            .get_or_init(|| self.with_above(&self.partial_tenants))
-    }
-
-    fn with_above(&self, more: &[Tenant]) -> Rc<TenantSet> {
-        let all = self.above.iter().chain(more).cloned().collect::<Vec<_>>();
-        Rc::new(self.tenants.with(&all))
+        let with_above = || Rc::new(self.entered.with(&self.above));
+        self.visible_entered.get_or_init(with_above)
     }
 
     /// Whether it reaches no row.
     pub fn is_empty(&self) -> bool {
-        !self.everything && self.entered.is_empty()
+        !self.reach.everything && self.entered.is_empty()
     }
 }

@@ -26,7 +26,7 @@ fn audit(call: &Call) -> Result<Answer, Error> {
         None if !role::has_role(c"tenancy_admin") => return Err(Error::MissingContext),
         _ => {}
     }
-    let action = text(call, 0)?;
+    let action = call.str(0)?;
     check_action(action).map_err(|fault| {
         Error::bad(
             fault,
@@ -36,7 +36,7 @@ fn audit(call: &Call) -> Result<Answer, Error> {
     let target = if call.is_null(1) {
         None
     } else {
-        let target = text(call, 1)?;
+        let target = call.str(1)?;
         check_target(target).map_err(|fault| Error::bad(fault, "Such as an id, or a name."))?;
         Some(target)
     };
@@ -50,8 +50,4 @@ fn audit(call: &Call) -> Result<Answer, Error> {
     let actor = Actor::of(context.as_deref());
     let id = entry::write(action, &actor, target, details.json)?;
     Ok(call.uuid_answer(*id.as_bytes()))
-}
-
-fn text(call: &Call, n: usize) -> Result<&str, Error> {
-    std::str::from_utf8(call.text(n)).map_err(|_| Error::Internal("a text that is not UTF-8"))
 }

@@ -1,10 +1,8 @@
 //! An entry: who acts, on what, and the row that it becomes.
 
-use std::ffi::CString;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use tenancy_core::audit::month_of;
 use tenancy_core::id::new_id;
 use uuid::Uuid;
 
@@ -12,10 +10,10 @@ use crate::access::pg_uuid;
 use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::Error;
-use crate::pg::append::{Json, Value, append, check_writable, look_again, partition};
-use crate::pg::worker as process;
+use crate::months::Monthly;
+use crate::pg::append::{Json, Value, append, check_writable};
 use crate::pg::{client, cluster, role, spi, time};
-use crate::worker::{self, Request};
+use crate::worker;
 
 /// Who acts, from where.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -35,9 +33,13 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whoever acts now, in the context's tenant and partner.
-    pub fn now() -> Result<Self, Error> {
-        Ok(Self::of(current()?.as_deref()))
+    /// Whoever acts now, in the tenant and partner of a scope; nothing: in the context's.
+    pub fn about(scope: Option<Uuid>) -> Result<Self, Error> {
+        let actor = Self::of(current()?.as_deref());
+        match scope {
+            Some(scope) => actor.on(scope),
+            None => Ok(actor),
+        }
     }
 
     /// Whoever acts now in a context.
@@ -85,20 +87,16 @@ struct Row {
     details: serde_json::Value,
 }
 
-/// An entry as the worker takes it: see [`Request::Audit`].
+/// An entry as the worker takes it.
 pub fn row(
     action: &str,
     scope: Option<Uuid>,
     target: Option<&str>,
     details: serde_json::Value,
 ) -> Result<serde_json::Value, Error> {
-    let mut actor = Actor::now()?;
-    if let Some(scope) = scope {
-        actor = actor.on(scope)?;
-    }
     serde_json::to_value(Row {
         action: action.to_owned(),
-        actor,
+        actor: Actor::about(scope)?,
         target: target.map(str::to_owned),
         details,
     })
@@ -127,10 +125,7 @@ pub fn write(
     check_writable(c"an entry in the audit log");
     let id = new_id();
     let at = time::now();
-    let table = match partition(&name(time::to_unix_micros(at))?) {
-        Some(table) => table,
-        None => make_now(time::to_unix_micros(at))?,
-    };
+    let table = Monthly::AuditLog.partition(time::to_unix_micros(at))?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     append(
         table,
@@ -152,30 +147,4 @@ pub fn write(
     )?;
     worker::wrote();
     Ok(id)
-}
-
-fn name(at: i64) -> Result<CString, Error> {
-    let (year, month) = month_of(at);
-    CString::new(format!("audit_log_{year:04}_{month:02}"))
-        .map_err(|_| Error::Internal("a partition's name"))
-}
-
-/// The first entry of a month, unless the worker came before it. The worker makes the partition in a
-/// transaction of its own, or else every other first writer would wait for this one's end.
-#[cold]
-fn make_now(at: i64) -> Result<pgrx::pg_sys::Oid, Error> {
-    if process::here() || worker::call(&Request::Partition(at)).is_err() {
-        make_partition(at)?;
-    }
-    look_again();
-    partition(&name(at)?).ok_or(Error::Internal("the audit log has no partition"))
-}
-
-/// Makes the partition of an instant's month, in microseconds of the Unix epoch, unless it is there.
-pub fn make_partition(at: i64) -> Result<(), Error> {
-    spi::write(
-        "SELECT tenancy._make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)",
-        &[at.into()],
-    )
-    .map(drop)
 }

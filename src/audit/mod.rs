@@ -15,7 +15,7 @@ pub mod logins;
 mod own;
 pub mod settings;
 
-pub use entry::{make_partition, row, write_row};
+pub use entry::{row, write_row};
 pub use own::{record, record_now};
 
 /// Takes the shared memory and defines the settings; while the server loads its libraries.

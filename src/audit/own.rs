@@ -23,11 +23,13 @@ pub fn record(
     if cluster::creating_extension() {
         return Ok(());
     }
-    let mut actor = Actor::now()?;
-    if let Some(scope) = scope {
-        actor = actor.on(scope)?;
-    }
-    entry::write(&own(action), &actor, target, Json::new(details)?).map(drop)
+    entry::write(
+        &own(action),
+        &Actor::about(scope)?,
+        target,
+        Json::new(details)?,
+    )
+    .map(drop)
 }
 
 /// Records it at once, for good, whatever becomes of this transaction, which may be read-only.

@@ -128,7 +128,9 @@ impl Current {
             return true;
         };
         match &self.tenant {
-            Some(tenant) => reached.everything || reached.entered.contains_id(tenant.id.as_bytes()),
+            Some(tenant) => {
+                reached.reach.everything || reached.entered.contains_id(tenant.id.as_bytes())
+            }
             None => access.holds_at_home(permission),
         }
     }

@@ -45,6 +45,13 @@ pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
     named(name).is_some_and(|named| unsafe { pg_sys::has_privs_of_role(role, named) })
 }
 
+/// True when a role sees the whole tree without a context.
+pub fn reads_all(role: pg_sys::Oid) -> bool {
+    [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
+        .into_iter()
+        .any(|name| has(role, name))
+}
+
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
 /// function is running.
 pub fn outer_has_role(name: &CStr) -> bool {

@@ -19,8 +19,7 @@ mod rollup;
 mod rules;
 pub mod settings;
 
-pub use functions::{Settled, settled, wish};
-pub use record::make_partition;
+pub use functions::{Settled, quantity_of, settled, wish};
 pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings; while the server loads its libraries.

@@ -1,10 +1,7 @@
 //! An event, and the one way in for all of them.
 
-use std::ffi::CString;
-
 use pgrx::pg_sys;
 use serde_json::{Map, Value as JsonValue};
-use tenancy_core::audit::month_of;
 use tenancy_core::id::new_id;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
@@ -18,11 +15,12 @@ use super::settings;
 use crate::access::{from_pg, pg_uuid};
 use crate::budget::{self, Asked, Event};
 use crate::error::Error;
-use crate::pg::append::{Json, Value, append, check_writable, hold, look_again, partition};
+use crate::months::Monthly;
+use crate::pg::append::{Json, Value, append, check_writable, hold};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::{cluster, spi, time};
-use crate::worker::{self, Request};
+use crate::worker;
 
 /// How far ahead of the clock an event may be: clocks differ.
 const AHEAD: i64 = 3600 * 1_000_000;
@@ -55,13 +53,13 @@ pub enum Recorded {
     Before(Uuid),
 }
 
-/// Records an event in this transaction. Every quantity that is ever counted passes here: what must
-/// know of all of them is called at its end.
+/// Records an event in this transaction. Every quantity that is ever counted passes here.
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_writable(c"recording use");
     let id = new_id();
-    let told = Told::of(used)?;
+    let mut told = Told::of(used)?;
     let cost = told.cost(used)?;
+    let dimensions = told.take_dimensions()?;
     let at = when(used.at)?;
     if let Some(key) = used.key
         && let Some(first) = claim(used, key, id)?
@@ -72,10 +70,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         &event(&used.place, used.metric, used.quantity, cost, at),
         used.asked,
     )?;
-    let table = match partition(&name(at)?) {
-        Some(table) => table,
-        None => make_now(at)?,
-    };
+    let table = Monthly::UsageEvents.partition(time::to_unix_micros(at))?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
     // Once a transaction is enough: the worker waits for its end.
@@ -98,7 +93,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Int8(used.quantity),
             Value::Int8(cost),
             uuid(told.value),
-            told.dimensions(),
+            dimensions,
             told.attributes.map_or(Value::Null, Value::Json),
         ],
     )?;
@@ -136,7 +131,6 @@ static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid:
 struct Told {
     attributes: Option<Json>,
     dimensions: Map<String, JsonValue>,
-    dimensions_json: Option<Json>,
     value: Option<Uuid>,
 }
 
@@ -178,14 +172,9 @@ impl Told {
             })?),
             _ => None,
         };
-        let dimensions_json = match dimensions.is_empty() {
-            true => None,
-            false => Some(Json::new(JsonValue::Object(dimensions.clone()))?),
-        };
         Ok(Self {
             attributes,
             dimensions,
-            dimensions_json,
             value,
         })
     }
@@ -201,8 +190,12 @@ impl Told {
         self.dimensions.get(name)?.as_str()
     }
 
-    fn dimensions(&self) -> Value<'static> {
-        self.dimensions_json.map_or(Value::Null, Value::Json)
+    /// For the row; a price is found before.
+    fn take_dimensions(&mut self) -> Result<Value<'static>, Error> {
+        match std::mem::take(&mut self.dimensions) {
+            none if none.is_empty() => Ok(Value::Null),
+            some => Json::new(JsonValue::Object(some)).map(Value::Json),
+        }
     }
 }
 
@@ -262,31 +255,4 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
             return Ok(Some(from_pg(first)));
         }
     }
-}
-
-fn name(at: i64) -> Result<CString, Error> {
-    let (year, month) = month_of(time::to_unix_micros(at));
-    CString::new(format!("usage_events_{year:04}_{month:02}"))
-        .map_err(|_| Error::Internal("a partition's name"))
-}
-
-/// The first event of a month, unless the worker came before it. The worker makes the partition in a
-/// transaction of its own, or else every other first writer would wait for this one's end.
-#[cold]
-fn make_now(at: i64) -> Result<pg_sys::Oid, Error> {
-    let unix = time::to_unix_micros(at);
-    if worker::call(&Request::UsagePartition(unix)).is_err() {
-        make_partition(unix)?;
-    }
-    look_again();
-    partition(&name(at)?).ok_or(Error::Internal("events of use have no partition"))
-}
-
-/// Makes the partition of an instant's month, in microseconds of the Unix epoch, unless it is there.
-pub fn make_partition(at: i64) -> Result<(), Error> {
-    spi::write(
-        "SELECT tenancy._make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)",
-        &[at.into()],
-    )
-    .map(drop)
 }

@@ -8,10 +8,10 @@ use crate::access::{from_pg, pg_uuid};
 use crate::audit;
 use crate::budget;
 use crate::error::{Error, ErrorReport};
+use crate::months::Monthly;
 use crate::pg::queue::{self, Outcome, Taken};
 use crate::pg::worker as process;
 use crate::pg::{spi, time};
-use crate::usage;
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,10 +29,8 @@ pub enum Request {
     },
     /// Has reservations whose time is over count no more.
     ExpireReservations,
-    /// Makes the audit log's partition for an instant in microseconds of the Unix epoch.
-    Partition(i64),
-    /// Makes the partition for events of use of an instant, likewise.
-    UsagePartition(i64),
+    /// Makes a table's partition for an instant in microseconds of the Unix epoch.
+    Partition(Monthly, i64),
 }
 
 /// An answer.
@@ -117,8 +115,7 @@ fn execute(taken: &Taken) -> Result<Outcome, Error> {
     match request {
         Request::Audit(row) => audit::write_row(&row)?,
         Request::ExpireReservations => budget::expire()?,
-        Request::Partition(at) => audit::make_partition(at)?,
-        Request::UsagePartition(at) => usage::make_partition(at)?,
+        Request::Partition(table, at) => table.make(at)?,
         Request::ClaimJti {
             provider,
             jti_hash,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 
 use super::request;
-use crate::audit::{self, logins, settings};
+use crate::audit::{logins, settings};
 use crate::budget;
 use crate::error::Error;
+use crate::months::Monthly;
 use crate::pg::worker as process;
 use crate::pg::{queue, spi, time};
 use crate::usage;
@@ -197,10 +198,10 @@ fn tidy() -> Result<(), Stop> {
     transaction(c"tidy up", || {
         let now = time::now_unix_micros();
         budget::expire()?;
-        audit::make_partition(now)?;
-        audit::make_partition(now.saturating_add(AHEAD))?;
-        usage::make_partition(now)?;
-        usage::make_partition(now.saturating_add(AHEAD))?;
+        for table in [Monthly::AuditLog, Monthly::UsageEvents] {
+            table.make(now)?;
+            table.make(now.saturating_add(AHEAD))?;
+        }
         usage::forget_keys()?;
         spi::write(
             "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
@@ -212,6 +213,7 @@ fn tidy() -> Result<(), Stop> {
         )?;
         Ok(())
     })?;
+    transaction(c"tidy up credits", budget::tidy)?;
     transaction(c"summarize use", usage::summarize)?;
     if usage::settings::retention() > 0 {
         transaction(c"retire old months of use", usage::retire)?;

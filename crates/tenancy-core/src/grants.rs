@@ -85,12 +85,6 @@ impl Grants {
         &self.grants
     }
 
-    /// Whether the holder is elevated.
-    #[must_use]
-    pub fn elevated(&self) -> bool {
-        self.holder == Holder::Elevated
-    }
-
     fn counting<'a>(&'a self, wanted: &'a Permission) -> impl Iterator<Item = &'a Grant> {
         let counts = self.holder != Holder::Platform || wanted.is_management();
         let grants = self.grants.iter().filter(move |_| counts);

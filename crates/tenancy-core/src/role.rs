@@ -130,11 +130,5 @@ pub fn default_for(parent: Level, service: bool) -> Option<&'static str> {
     }
 }
 
-/// Whether a role may be assigned at a scope of this level.
-#[must_use]
-pub fn assignable_at(level: Level) -> bool {
-    level != Level::User
-}
-
 #[cfg(test)]
 mod tests;

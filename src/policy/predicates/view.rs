@@ -131,7 +131,7 @@ fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<
     match question {
         Question::Writable if now.tenant.is_none() => Err(Error::NotOneTenant(now.span())),
         Question::Tenants | Question::Writable => Ok(tenants_view(now, &reached, in_projects)),
-        _ if reached.everything => Ok(View::Everything),
+        _ if reached.reach.everything => Ok(View::Everything),
         Question::Visible if in_projects => Ok(set_of(reached.visible_entered())),
         Question::Visible => Ok(set_of(reached.visible())),
         Question::Projects | Question::WritableProjects => projects_view(question, now, &reached),
@@ -139,7 +139,7 @@ fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<
 }
 
 fn tenants_view(now: &Current, reached: &Reached, in_projects: bool) -> View {
-    if reached.everything {
+    if reached.reach.everything {
         return View::Everything;
     }
     let set = if in_projects {

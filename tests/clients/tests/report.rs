@@ -235,6 +235,52 @@ fn what_one_may_not_see_is_not_there() {
     );
 }
 
+/// What is drawn from credits is used as well, and what is left of them is room.
+#[test]
+fn credits_are_room() {
+    let world = world();
+    let mut ops = world.begin("ops");
+    ops.run("SELECT tenancy.grant_credit('acme', 'tokens', 50); COMMIT");
+    let acme = "'acme', 'tokens', depth => 0";
+    draws(
+        &mut world.begin("carl"),
+        acme,
+        &["acme 90 100 ██████░░░░  60 % with credits"],
+    );
+    let mut carl = world.begin("carl");
+    carl.run("SELECT tenancy.consume('tokens', 30); COMMIT");
+    draws(
+        &mut world.begin("carl"),
+        acme,
+        &["acme 120 100 ████████░░  80 % with credits"],
+    );
+    carl.begin(world.key("carl"))
+        .run("SELECT tenancy.consume('tokens', 30); COMMIT");
+    draws(
+        &mut world.begin("carl"),
+        acme,
+        &["acme 150 100 ██████████ 100 % with credits"],
+    );
+    // Who may not see budgets sees no credits.
+    draws(&mut world.begin("zoe"), acme, &["acme 150"]);
+    // What is left of a credit that is revoked is no room.
+    ops.begin(world.key("ops"))
+        .run("SELECT tenancy.grant_credit('acme', 'tokens', 850, note => 'by mistake'); COMMIT");
+    draws(
+        &mut world.begin("carl"),
+        acme,
+        &["acme 150 100 █░░░░░░░░░  15 % with credits"],
+    );
+    ops.begin(world.key("ops")).run(
+        "SELECT tenancy.revoke_credit(id) FROM tenancy.credits WHERE note IS NOT NULL; COMMIT",
+    );
+    draws(
+        &mut world.begin("carl"),
+        acme,
+        &["acme 150 100 ██████████ 100 % with credits"],
+    );
+}
+
 /// Used, budget and the end of it, as whoever asks may know them.
 #[test]
 fn a_forecast_shows_the_budgets_that_one_may_see() {

@@ -87,6 +87,16 @@ INSERT INTO tenancy.recorded_usage (metric, quantity, user_id, at) SELECT 'words
 SET timezone = 'UTC';
 SELECT say('oslo/kari', 'day', '2025-05-20 12:00 Europe/Berlin', 'Europe/Berlin');
 SELECT tenancy.remove_budget('oslo/kari', 'words', 'day');
+-- A credit of 50 puts it off by three hours, another until the day is over.
+SELECT tenancy.set_budget('oslo/kari', 'words', 300, 'day') IS NOT NULL AS set;
+SELECT tenancy.grant_credit('oslo/kari', 'words', 50, 'day', effective_at => '2025-05-01') IS NOT NULL AS granted;
+SELECT say('oslo/kari', 'day', '2025-05-20 12:00 Europe/Berlin', 'Europe/Berlin');
+SELECT tree, used, budget, bar FROM tenancy._tree_at('oslo/kari'::tenancy.regscope, 'words', 'day', 0, 1, '2025-05-20 12:00 Europe/Berlin');
+SELECT tenancy.grant_credit('oslo/kari', 'words', 50, 'day', effective_at => '2025-05-01') IS NOT NULL AS granted,
+       tenancy.grant_credit('oslo/kari', 'words', 1000, 'day', effective_at => '2025-06-01') IS NOT NULL AS later;
+SELECT say('oslo/kari', 'day', '2025-05-20 12:00 Europe/Berlin', 'Europe/Berlin');
+SELECT count(tenancy.revoke_credit(id)) FROM tenancy.credits WHERE scope = 'kari';
+SELECT tenancy.remove_budget('oslo/kari', 'words', 'day');
 -- Days of 23 and 25 hours: half of the day's hours are over, not half of its clock.
 \c - gw_r
 INSERT INTO tenancy.recorded_usage (metric, quantity, user_id, at)

@@ -1,0 +1,45 @@
+-- Tables that only grow, a partition for each month: the audit log and the events of use.
+
+CREATE FUNCTION tenancy._append_only() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '42501',
+        MESSAGE = format('%s on %I.%I is refused: it is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
+        HINT = format('Old months go as a whole, by the setting %s.', TG_ARGV[0]);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._append_only() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._append_only() IS 'internal: trigger that refuses to change what was recorded; its argument is the setting by which old months go';
+
+-- Made later, so no members of the extension: pg_dump takes them with their rows. Attached, so that nobody who writes waits.
+CREATE FUNCTION tenancy._make_month(parent name, month date, retention text, indexes text[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    first_day date := date_trunc('month', month::timestamp)::date;
+    part text := parent || '_' || to_char(month, 'YYYY_MM');
+    kind text;
+BEGIN
+    -- One at a time; writers go on.
+    EXECUTE format('LOCK TABLE tenancy.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('tenancy.%I', part)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('CREATE TABLE tenancy.%I (LIKE tenancy.%I) USING heap', part, parent);
+    EXECUTE format('REVOKE ALL ON tenancy.%I FROM PUBLIC', part);
+    -- Whatever default privileges grant: without a policy, nobody reads it but through the parent.
+    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ROW LEVEL SECURITY', part);
+    EXECUTE format('COMMENT ON TABLE tenancy.%I IS %L', part, 'a month of tenancy.' || parent);
+    FOREACH kind IN ARRAY indexes LOOP
+        EXECUTE 'CREATE ' || format(kind, format('tenancy.%I', part));
+    END LOOP;
+    EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.%I FOR EACH STATEMENT '
+                   'EXECUTE FUNCTION tenancy._append_only(%L)', part, retention);
+    EXECUTE format('ALTER TABLE tenancy.%I ENABLE ALWAYS TRIGGER append_only', part);
+    EXECUTE format('ALTER TABLE tenancy.%I ATTACH PARTITION tenancy.%I FOR VALUES FROM (%L) TO (%L)', parent, part,
+                   first_day::text || ' 00:00:00+00', (first_day + interval '1 month')::date::text || ' 00:00:00+00');
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._make_month(name, date, text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._make_month(name, date, text, text[]) IS
+    'internal: makes the partition of a month, if it is not there. indexes: what follows CREATE, with %s for its name; retention: the setting by which old months go';
+
