@@ -15,7 +15,7 @@ use crate::pg::append::Json;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::{spi, time};
 use crate::usage::place::Place;
-use crate::usage::{Settled, settled, wish};
+use crate::usage::{Settled, check_recordable, settled, wish};
 use crate::worker;
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -53,6 +53,7 @@ fn reserve(
             "It is how long the work may take.",
         ))?;
     }
+    check_recordable()?;
     let event = wish(Some(metric), quantity)?;
     let Some(metric) = event.metric else {
         return Err(Error::bad(
@@ -118,6 +119,7 @@ fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
 
 /// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
+    check_recordable()?;
     let here = Place::of_context()?;
     let found = spi::write_returning(FIND, &[id.into()], |rows| {
         let Some(row) = rows.into_iter().next() else {
