@@ -149,8 +149,9 @@ BEGIN
             UNION ALL$coarse$, format(sums, 'r.events'), filter) END,
         format(sums, 'r.events'), filter, tails)
         INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END;
-    -- What this transaction did to reservations is taken off by the caller.
-    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.reservations r WHERE r.state = ''open'' AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
+    -- What this transaction did to reservations is taken off by the caller. On a standby nobody takes off what has expired.
+    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.reservations r WHERE r.state = ''open'' AND '
+                   '(r.expires_at > clock_timestamp() OR NOT pg_is_in_recovery()) AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
                    CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
         INTO reserved USING scope, metric, since, until;
 END

@@ -9,6 +9,7 @@ use tenancy_core::quantity::{QuantityError, quantity};
 use super::account::account;
 use super::book::{self, Budget};
 use super::load;
+use super::reservations::any_expired;
 use super::show::decimal;
 use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
@@ -16,6 +17,7 @@ use crate::pg::append::look_again;
 use crate::pg::fmgr::{Answer, Call};
 use crate::pg::{ledger, worker as process};
 use crate::usage;
+use crate::worker::{self, Request};
 
 /// What a budget says of a wish.
 struct Said {
@@ -135,6 +137,16 @@ fn check_budget(
 }
 
 fn ask(n: usize, budget: &Budget, asked: i128, at: i64) -> Result<Said, Error> {
+    let said = look(n, budget, asked, at)?;
+    // What has expired is in nobody's way. On a standby it was left out.
+    if !said.fits(budget.hard) && !process::recovering() && any_expired()? {
+        worker::call(&Request::ExpireReservations)?;
+        return look(n, budget, asked, at);
+    }
+    Ok(said)
+}
+
+fn look(n: usize, budget: &Budget, asked: i128, at: i64) -> Result<Said, Error> {
     let (account, span) = (account(budget), budget.span(at)?);
     let said = |used: i128, in_flight: i128, known: bool| Said {
         budget: n,
