@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::ledger::Span;
+use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
@@ -14,10 +15,12 @@ use crate::pg::{inval, spi};
 /// A budget.
 #[derive(Debug)]
 pub struct Budget {
+    /// Its id.
+    pub id: Uuid,
     /// Whose it is.
     pub scope: Uuid,
     /// The level of that scope.
-    pub level: String,
+    pub level: &'static str,
     /// Of what; 0 is cost.
     pub metric: i32,
     /// How much, in millionths.
@@ -25,7 +28,9 @@ pub struct Budget {
     /// Whether more is refused.
     pub hard: bool,
     /// hour, day, week, month, year or total.
-    pub period: String,
+    pub period: &'static str,
+    /// What it has on top, in the order in which that is drawn from; nothing if it never had any.
+    pub credits: Option<Vec<Credit>>,
     zone: String,
     span: Cell<Option<Span>>,
 }
@@ -33,16 +38,12 @@ pub struct Budget {
 impl Budget {
     /// The period that an instant, in microseconds of the Unix epoch, is in.
     pub fn span(&self, at: i64) -> Result<Span, Error> {
-        if let Some(known) = self.span.get().filter(|span| span.has(at)) {
+        if let Some(known) = self.known(at) {
             return Ok(known);
         }
         let span = spi::read(
             "SELECT lo, hi FROM tenancy._period($1, $2, $3)",
-            &[
-                self.period.as_str().into(),
-                self.zone.as_str().into(),
-                at.into(),
-            ],
+            &[self.period.into(), self.zone.as_str().into(), at.into()],
             |rows| {
                 let row = rows.first();
                 match (row.get::<i64>(1)?, row.get::<i64>(2)?) {
@@ -54,51 +55,104 @@ impl Budget {
         self.span.set(Some(span));
         Ok(span)
     }
+
+    /// The same, if it is known without a query.
+    pub fn known(&self, at: i64) -> Option<Span> {
+        self.span.get().filter(|span| span.has(at))
+    }
 }
+
+/// A credit that may have something left. Quantities in millionths, instants in microseconds of the Unix
+/// epoch.
+#[derive(Debug)]
+pub struct Credit {
+    /// Its id.
+    pub id: Uuid,
+    /// How much it is.
+    pub amount: i64,
+    effective_at: i64,
+    expires_at: Option<i64>,
+    /// When the period ends in which it became effective, and how much of it goes on.
+    rolls: Option<(i64, i64)>,
+}
+
+impl Credit {
+    /// What may be drawn at an instant: all in all, and since when no more than how much.
+    pub fn at(&self, at: i64) -> Option<(i64, Option<(i64, i64)>)> {
+        if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
+            return None;
+        }
+        match self.rolls.filter(|(end, _)| *end <= at) {
+            Some((_, 0)) => None,
+            since => Some((self.amount, since)),
+        }
+    }
+}
+
+const PERIODS: [&str; 6] = ["hour", "day", "week", "month", "year", "total"];
 
 /// How many scopes a backend remembers.
 const MOST: usize = 20_000;
 
-type Book = HashMap<Uuid, Rc<[Budget]>>;
+type Budgets = Rc<[Rc<Budget>]>;
+
+#[derive(Default)]
+struct Book {
+    of: HashMap<Uuid, Budgets>,
+    /// The scopes that were asked for last, and the budgets of all of them.
+    last: Option<(Vec<Uuid>, Budgets)>,
+}
 
 thread_local! {
     static BOOK: RefCell<Book> = RefCell::default();
 }
 
-/// The budgets of these scopes.
-pub fn of(scopes: &[Uuid]) -> Result<Vec<Rc<[Budget]>>, Error> {
+/// The budgets of these scopes, in their order.
+pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
     if inval::take_budgets() {
-        BOOK.with_borrow_mut(HashMap::clear);
+        BOOK.take();
         inval::watch_budgets(spi::table(c"budget_definitions")?);
     }
-    let known = |book: &Book| {
-        scopes
-            .iter()
-            .map(|scope| book.get(scope).cloned())
-            .collect::<Option<Vec<_>>>()
-    };
-    if let Some(known) = BOOK.with_borrow(known) {
-        return Ok(known);
-    }
-    let mut found = read(scopes)?;
-    let mut all = Vec::with_capacity(scopes.len());
-    BOOK.with_borrow_mut(|book| {
-        if book.len() > MOST {
-            book.clear();
-        }
-        for scope in scopes {
-            let budgets: Rc<[Budget]> = found.remove(scope).unwrap_or_default().into();
-            book.insert(*scope, budgets.clone());
-            all.push(budgets);
-        }
+    let last = BOOK.with_borrow(|book| {
+        let last = book.last.as_ref().filter(|(of, _)| of == scopes);
+        last.map(|(_, budgets)| budgets.clone())
     });
-    Ok(all)
+    if let Some(last) = last {
+        return Ok(last);
+    }
+    let all = |book: &Book| -> Option<Budgets> {
+        let each = scopes.iter().map(|scope| book.of.get(scope));
+        let each = each.collect::<Option<Vec<_>>>()?;
+        Some(each.into_iter().flat_map(|of| of.iter().cloned()).collect())
+    };
+    let known = match BOOK.with_borrow(all) {
+        Some(known) => known,
+        None => {
+            let mut found = read(scopes)?;
+            BOOK.with_borrow_mut(|book| {
+                if book.of.len() > MOST {
+                    book.of.clear();
+                }
+                for scope in scopes {
+                    let of = found.remove(scope).unwrap_or_default();
+                    book.of
+                        .insert(*scope, of.into_iter().map(Rc::new).collect());
+                }
+                all(book)
+            })
+            .unwrap_or_default()
+        }
+    };
+    BOOK.with_borrow_mut(|book| book.last = Some((scopes.to_vec(), known.clone())));
+    Ok(known)
 }
 
 fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
-    spi::read(
-        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id) \
+    let mut with_credits = Vec::new();
+    let mut found = spi::read(
+        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id), \
+                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id) \
          FROM tenancy.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
         &[ids.into()],
@@ -107,15 +161,68 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
             for row in rows {
                 let scope: Option<pgrx::Uuid> = row.get(1)?;
                 let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
+                let id: Option<pgrx::Uuid> = row.get(8)?;
+                let id = id.ok_or(Error::Internal("a budget without an id"))?;
+                let credited = row.get(9)?.unwrap_or(false);
+                if credited {
+                    with_credits.push(id);
+                }
+                let (level, period): (String, String) = (
+                    row.get(2)?.unwrap_or_default(),
+                    row.get(6)?.unwrap_or_default(),
+                );
                 found.entry(scope).or_default().push(Budget {
+                    id: from_pg(id),
                     scope,
-                    level: row.get(2)?.unwrap_or_default(),
+                    level: level.parse().map(Level::as_str).unwrap_or_default(),
                     metric: row.get(3)?.unwrap_or_default(),
                     amount: row.get(4)?.unwrap_or_default(),
                     hard: row.get(5)?.unwrap_or(true),
-                    period: row.get(6)?.unwrap_or_default(),
+                    credits: credited.then(Vec::new),
+                    period: PERIODS
+                        .into_iter()
+                        .find(|known| *known == period)
+                        .unwrap_or_default(),
                     zone: row.get(7)?.unwrap_or_default(),
                     span: Cell::new(None),
+                });
+            }
+            Ok(found)
+        },
+    )?;
+    if !with_credits.is_empty() {
+        let mut credits = read_credits(with_credits)?;
+        for budget in found.values_mut().flatten() {
+            budget.credits =
+                (budget.credits.take()).map(|none| credits.remove(&budget.id).unwrap_or(none));
+        }
+    }
+    Ok(found)
+}
+
+/// Those that are not closed, by their budgets, in order.
+fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, Error> {
+    spi::read(
+        "SELECT g.budget_id, g.id, g.amount, (extract(epoch FROM g.effective_at) * 1000000)::bigint, \
+                (extract(epoch FROM g.expires_at) * 1000000)::bigint, (extract(epoch FROM g.rolls_at) * 1000000)::bigint, g.rollover \
+         FROM tenancy.credit_grants g WHERE g.budget_id = ANY ($1) AND g.closed_at IS NULL \
+         ORDER BY g.priority, g.expires_at NULLS LAST, g.id",
+        &[budgets.into()],
+        |rows| {
+            let mut found: HashMap<Uuid, Vec<Credit>> = HashMap::new();
+            for row in rows {
+                let id = |n: usize| -> Result<Uuid, Error> {
+                    let id: Option<pgrx::Uuid> = row.get(n)?;
+                    id.map(from_pg)
+                        .ok_or(Error::Internal("a credit without an id"))
+                };
+                let rolls_at: Option<i64> = row.get(6)?;
+                found.entry(id(1)?).or_default().push(Credit {
+                    id: id(2)?,
+                    amount: row.get(3)?.unwrap_or_default(),
+                    effective_at: row.get(4)?.unwrap_or_default(),
+                    expires_at: row.get(5)?,
+                    rolls: rolls_at.zip(row.get(7)?),
                 });
             }
             Ok(found)

@@ -1,54 +1,142 @@
 //! `check_budget()` and `fits()`: would it be admitted, and if not, where not. `consume()` is with
-//! `record_usage()`.
+//! `record_usage()`. Asked before all that costs something, so nothing is allocated but the answer.
 
-use pgrx::datum::TimestampWithTimeZone;
-use pgrx::prelude::*;
-use tenancy_core::ledger::{Entry, Span};
-use tenancy_core::quantity::{QuantityError, quantity};
+use std::rc::Rc;
 
-use super::account::account;
+use tenancy_core::ledger::{Account, Span};
+use tenancy_core::quantity::QuantityError;
+
+use super::account::{Event, account, end};
 use super::book::{self, Budget};
-use super::load;
 use super::reservations::any_expired;
-use super::show::decimal;
-use crate::access::pg_uuid;
-use crate::error::{Error, ErrorReport};
+use super::{credits, load};
+use crate::error::Error;
 use crate::pg::append::look_again;
 use crate::pg::fmgr::{Answer, Call};
-use crate::pg::{ledger, worker as process};
+use crate::pg::row::{Field, Shape, Type};
+use crate::pg::{ledger, time, worker as process};
 use crate::usage;
 use crate::worker::{self, Request};
 
+crate::c_functions! {
+    tenancy_fits, pg_finfo_tenancy_fits => fits;
+    tenancy_check_budget, pg_finfo_tenancy_check_budget => check_budget;
+}
+
 /// What a budget says of a wish.
-struct Said {
-    budget: usize,
+struct Said<'a> {
+    budget: &'a Budget,
     span: Span,
     used: i128,
     in_flight: Option<i128>,
+    /// What credits have.
+    credits: i128,
+    /// With that.
     left: i128,
     asked: i128,
 }
 
-impl Said {
-    fn fits(&self, hard: bool) -> bool {
-        !hard || self.asked <= self.left || self.asked == 0
+/// What an entry comes to: use, what reservations hold, and what is in flight, where somebody knows.
+type Sums = (i128, i128, Option<i128>);
+
+impl<'a> Said<'a> {
+    /// By what entries come to.
+    fn new<E>(
+        budget: &'a Budget,
+        (span, at): (Span, i64),
+        mut sums: impl FnMut(&Account, &Span) -> Result<Sums, E>,
+    ) -> Result<Self, E> {
+        let (used, reserved, in_flight) = sums(&account(budget), &span)?;
+        let mut said = Self {
+            budget,
+            span,
+            used,
+            in_flight: in_flight.map(|running| running + reserved),
+            credits: 0,
+            left: i128::from(budget.amount) - used - reserved - in_flight.unwrap_or_default(),
+            asked: 0,
+        };
+        if let Some(pots) = credits::pots(budget, at) {
+            let mut total = |account: &Account, span: &Span| {
+                let (used, reserved, in_flight) = sums(account, span)?;
+                Ok(used + reserved + in_flight.unwrap_or_default())
+            };
+            said.left += total(&credits::covered(budget), &span)?;
+            for pot in pots {
+                said.credits += pot.left(&mut total)?.max(0);
+            }
+            said.left = said.left.max(0) + said.credits;
+        }
+        Ok(said)
     }
-}
 
-crate::c_functions! {
-    tenancy_fits, pg_finfo_tenancy_fits => fits;
-}
+    fn fits(&self) -> bool {
+        !self.budget.hard || self.asked <= self.left || self.asked == 0
+    }
 
-fn refused(fault: QuantityError) -> Error {
-    Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.")
+    /// The least of these is the one to tell of.
+    fn rank(&self) -> (bool, bool, i128) {
+        (self.fits(), !self.budget.hard, self.left - self.asked)
+    }
 }
 
 /// Whether so much more would be admitted now, and nothing else: for whoever asks often.
 fn fits(call: &Call) -> Result<Answer, Error> {
+    let event = wish(call)?;
+    let budgets = book::of(&event.scopes())?;
+    let worst = worst(&event, &budgets, |budget| budget.hard)?;
+    Ok(Answer::Bool(worst.is_none_or(|said| said.fits())))
+}
+
+/// The columns of check_budget().
+static ANSWER: Shape<11> = Shape::new([
+    (c"allowed", Type::Bool),
+    (c"level", Type::Text),
+    (c"scope", Type::Uuid),
+    (c"of_cost", Type::Bool),
+    (c"period", Type::Text),
+    (c"amount", Type::Numeric),
+    (c"used", Type::Numeric),
+    (c"in_flight", Type::Numeric),
+    (c"remaining", Type::Numeric),
+    (c"credits", Type::Numeric),
+    (c"resets_at", Type::Instant),
+]);
+
+/// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
+fn check_budget(call: &Call) -> Result<Answer, Error> {
+    let event = wish(call)?;
+    let budgets = book::of(&event.scopes())?;
+    let Some(said) = worst(&event, &budgets, |_| true)? else {
+        let mut without = [Field::Null; 11];
+        without[0] = Field::Bool(true);
+        return ANSWER.answer(&without);
+    };
+    let budget = said.budget;
+    let resets = end(&said.span).map(time::from_unix);
+    ANSWER.answer(&[
+        Field::Bool(said.fits()),
+        Field::word(budget.level),
+        Field::Uuid(*budget.scope.as_bytes()),
+        Field::Bool(budget.metric == 0),
+        Field::word(budget.period),
+        Field::millionths(budget.amount.into()),
+        Field::millionths(said.used),
+        said.in_flight.map_or(Field::Null, Field::millionths),
+        Field::millionths(said.left.max(0)),
+        Field::millionths(said.credits),
+        resets.map_or(Field::Null, Field::Instant),
+    ])
+}
+
+/// What is asked for. What was set before this call began holds in it.
+fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
     }
-    let quantity = quantity(call.numeric(1)).map_err(refused)?;
+    let refused =
+        |fault: QuantityError| Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.");
+    let quantity = usage::quantity_of(call, 1).map_err(refused)?;
     let metric = match call.is_null(0) {
         true => None,
         false => Some(
@@ -58,114 +146,87 @@ fn fits(call: &Call) -> Result<Answer, Error> {
     };
     let event = usage::wish(metric, quantity)?;
     look_again();
-    for budgets in book::of(&event.scopes())? {
-        for budget in budgets.iter().filter(|budget| budget.hard) {
-            if let Some(asked) = event.share(budget)
-                && !ask(0, budget, asked.into(), event.at)?.fits(true)
-            {
-                return Ok(Answer::Bool(false));
-            }
-        }
-    }
-    Ok(Answer::Bool(true))
+    Ok(event)
 }
 
-/// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
-#[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
-fn check_budget(
-    metric: Option<&str>,
-    quantity: Option<AnyNumeric>,
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(allowed, bool),
-            name!(level, Option<String>),
-            name!(scope, Option<pgrx::Uuid>),
-            name!(of_cost, Option<bool>),
-            name!(period, Option<String>),
-            name!(amount, Option<AnyNumeric>),
-            name!(used, Option<AnyNumeric>),
-            name!(in_flight, Option<AnyNumeric>),
-            name!(remaining, Option<AnyNumeric>),
-            name!(resets_at, Option<TimestampWithTimeZone>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let quantity = quantity.ok_or(Error::Null("quantity"))?.to_string();
-    let quantity = self::quantity(&quantity).map_err(refused)?;
-    let event = usage::wish(metric, quantity)?;
-    look_again();
-    let book = book::of(&event.scopes())?;
-    let budgets: Vec<&Budget> = book.iter().flat_map(|budgets| budgets.iter()).collect();
-    let mut worst: Option<Said> = None;
-    for (n, budget) in budgets.iter().enumerate() {
+/// Which budget has no room for an event, or the least left.
+fn worst<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<Said<'a>>, Error> {
+    let found = at_once(event, budgets, &wanted)?;
+    let refused = found.as_ref().is_some_and(|said| !said.fits());
+    // What has expired is in nobody's way; on a standby it was left out.
+    if refused && !process::recovering() && any_expired()? {
+        worker::call(&Request::ExpireReservations)?;
+        return at_once(event, budgets, &wanted);
+    }
+    Ok(found)
+}
+
+/// The same, as all of them are at one moment.
+fn at_once<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<Said<'a>>, Error> {
+    // Nobody tells the ledger of a standby what the primary commits.
+    if process::recovering() {
+        return weigh(event, budgets, wanted, |budget| {
+            let span = budget.span(event.at)?;
+            Said::new(budget, (span, event.at), |account, span| {
+                let (used, reserved) = load::read(account, span, &|| {})?;
+                Ok((used, reserved, None))
+            })
+        });
+    }
+    loop {
+        let found = ledger::view(|ledger| {
+            weigh(event, budgets, &wanted, |budget| {
+                let span = budget.known(event.at).ok_or(Unknown::Period(budget))?;
+                Said::new(budget, (span, event.at), |account, span| {
+                    let entry = ledger.loaded(account, span);
+                    let entry = entry.ok_or(Unknown::Entry(*account, *span))?;
+                    Ok((entry.used, entry.reserved, Some(entry.in_flight)))
+                })
+            })
+        });
+        match found {
+            Ok(worst) => return Ok(worst),
+            Err(Unknown::Period(budget)) => drop(budget.span(event.at)?),
+            Err(Unknown::Entry(account, span)) => load::load(&account, &span)?,
+        }
+    }
+}
+
+/// What must be found out first.
+enum Unknown<'a> {
+    Period(&'a Budget),
+    Entry(Account, Span),
+}
+
+fn weigh<'a, E>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+    ask: impl Fn(&'a Budget) -> Result<Said<'a>, E>,
+) -> Result<Option<Said<'a>>, E> {
+    let mut worst: Option<Said<'_>> = None;
+    for budget in budgets.iter().filter(|budget| wanted(budget)) {
         let Some(asked) = event.share(budget) else {
             continue;
         };
-        let said = ask(n, budget, asked.into(), event.at)?;
-        let rank = |said: &Said| {
-            let hard = budgets.get(said.budget).is_some_and(|budget| budget.hard);
-            (said.fits(hard), !hard, said.left - said.asked)
+        let said = Said {
+            asked: asked.into(),
+            ..ask(budget)?
         };
-        if worst.as_ref().is_none_or(|worst| rank(&said) < rank(worst)) {
+        if worst
+            .as_ref()
+            .is_none_or(|worst| said.rank() < worst.rank())
+        {
             worst = Some(said);
         }
     }
-    let Some((said, budget)) = worst
-        .and_then(|said| Some((budgets.get(said.budget)?, said)))
-        .map(|(budget, said)| (said, *budget))
-    else {
-        return Ok(TableIterator::once((
-            true, None, None, None, None, None, None, None, None, None,
-        )));
-    };
-    Ok(TableIterator::once((
-        said.fits(budget.hard),
-        Some(budget.level.clone()),
-        Some(pg_uuid(budget.scope)),
-        Some(budget.metric == 0),
-        Some(budget.period.clone()),
-        decimal(budget.amount.into()),
-        decimal(said.used),
-        said.in_flight.and_then(decimal),
-        decimal(said.left.max(0)),
-        super::show::end(&said.span),
-    )))
-}
-
-fn ask(n: usize, budget: &Budget, asked: i128, at: i64) -> Result<Said, Error> {
-    let said = look(n, budget, asked, at)?;
-    // What has expired is in nobody's way. On a standby it was left out.
-    if !said.fits(budget.hard) && !process::recovering() && any_expired()? {
-        worker::call(&Request::ExpireReservations)?;
-        return look(n, budget, asked, at);
-    }
-    Ok(said)
-}
-
-fn look(n: usize, budget: &Budget, asked: i128, at: i64) -> Result<Said, Error> {
-    let (account, span) = (account(budget), budget.span(at)?);
-    let said = |used: i128, in_flight: i128, known: bool| Said {
-        budget: n,
-        span,
-        used,
-        in_flight: known.then_some(in_flight),
-        left: i128::from(budget.amount) - used - in_flight,
-        asked,
-    };
-    // Nobody tells the ledger of a standby what the primary commits.
-    if process::recovering() {
-        let (used, reserved) = load::read(&account, &span, &|| {})?;
-        return Ok(said(used, reserved, false));
-    }
-    let entry: Entry = loop {
-        match ledger::look(&account, &span) {
-            Some(entry) => break entry,
-            None => load::load(&account, &span)?,
-        }
-    };
-    Ok(said(entry.used, entry.in_flight + entry.reserved, true))
+    Ok(worst)
 }

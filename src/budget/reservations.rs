@@ -9,6 +9,7 @@ use tenancy_core::quantity::{QuantityError, cost as cost_in, quantity as quantit
 use uuid::Uuid;
 
 use super::account::{Asked, Event, admit, note};
+use super::credits;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::Json;
@@ -63,13 +64,13 @@ fn reserve(
         .into());
     };
     let scopes = event.scopes();
-    admit(&event, &scopes, Asked::First)?;
+    let draws = admit(&event, &scopes, Asked::First)?;
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::write_kept(
-        "INSERT INTO tenancy.reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state) \
+        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
-                 to_timestamp($10::double precision / 1000000), 'open')",
+                 to_timestamp($10::double precision / 1000000), 'open', $11)",
         &[
             id.into(),
             some(event.partner),
@@ -81,8 +82,10 @@ fn reserve(
             event.cost.into(),
             event.at.into(),
             event.at.saturating_add(ttl).into(),
+            (!draws.is_empty()).into(),
         ],
     )?;
+    credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
     // It is there when the time is over.
     worker::ensure();
@@ -94,12 +97,14 @@ struct Reservation {
     held: Event,
     metric: String,
     state: String,
+    /// Whether it drew from credits.
+    drew: bool,
 }
 
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name \
-     FROM tenancy.reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
+     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew \
+     FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 FOR UPDATE OF r";
 
 fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
@@ -129,6 +134,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             held: held(&row)?,
             metric: row.get(10)?.unwrap_or_default(),
             state: row.get(9)?.unwrap_or_default(),
+            drew: row.get(11)?.unwrap_or(false),
         }))
     })?;
     found
@@ -185,17 +191,18 @@ fn settle(
                 ..*event
             };
             let scopes = excess.scopes();
-            match admit(&excess, &scopes, Asked::First) {
+            let draws = match admit(&excess, &scopes, Asked::First) {
                 Err(Error::Exhausted(_)) => {
                     overrun = true;
                     admit(&excess, &scopes, Asked::Not)
                 }
                 admitted => admitted,
-            }
+            };
+            credits::write(&draws?, event.at, None)
         },
     )?;
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+        "UPDATE tenancy.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
             id.into(),
@@ -207,6 +214,9 @@ fn settle(
     )?;
     if open {
         note(&held, &held.scopes(), |quantity| (0, -quantity));
+        if found.drew {
+            credits::settle(id, &held, &known)?;
+        }
     }
     Ok(pg_uuid(event))
 }
@@ -228,17 +238,20 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         return Err(Error::ReservationOver(found.state).into());
     }
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
+        "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
     note(&found.held, &found.held.scopes(), |quantity| (0, -quantity));
+    if found.drew {
+        credits::free(id, found.held.at)?;
+    }
     Ok(())
 }
 
 /// Whether the time of one is over that still counts.
 pub fn any_expired() -> Result<bool, Error> {
     spi::read(
-        "SELECT 1 FROM tenancy.reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
+        "SELECT 1 FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
         &[],
         |rows| Ok(!rows.is_empty()),
     )
@@ -247,19 +260,22 @@ pub fn any_expired() -> Result<bool, Error> {
 /// Has those whose time is over count no more.
 pub fn expire() -> Result<(), Error> {
     let gone = spi::write_returning(
-        "UPDATE tenancy.reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id IN (SELECT o.id FROM tenancy.reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
+        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id IN (SELECT o.id FROM tenancy.budget_reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint",
+                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
         &[],
         |rows| {
             rows.into_iter()
-                .map(|row| held(&row))
+                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
-    for held in gone {
+    for (held, drew) in gone {
         note(&held, &held.scopes(), |quantity| (0, -quantity));
+        if let Some(id) = drew {
+            credits::free(id, held.at)?;
+        }
     }
     Ok(())
 }

@@ -25,8 +25,7 @@ pub fn text(millionths: i128) -> String {
 
 /// When a period ends; nothing for one that does not.
 pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
-    super::account::resets(span)?;
-    time::from_unix_micros(span.end)
+    time::from_unix_micros(super::account::end(span)?)
 }
 
 /// This database's entries.

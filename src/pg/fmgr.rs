@@ -29,7 +29,7 @@ pub enum Answer {
 
 /// The address of a value that lives as long as the query.
 #[derive(Clone, Copy)]
-pub struct Kept(pg_sys::Datum);
+pub struct Kept(pub(super) pg_sys::Datum);
 
 /// What a call site may see, found out once per generation.
 #[derive(Clone, Copy)]
@@ -135,12 +135,21 @@ impl Call {
     /// Argument `n`, a text; unpacked only if it is compressed or stored out of line.
     #[inline]
     pub fn text(&self, n: usize) -> &[u8] {
-        // SAFETY: a text datum is a varlena; the packed form returned here is plain, short or long,
-        // and lives as long as the call.
+        self.packed(n)
+    }
+
+    /// The bytes of argument `n`, a varlena.
+    #[inline]
+    fn packed(&self, n: usize) -> &[u8] {
+        // SAFETY: a varlena is plain, short or long, or else the server makes it so; it lives as long as
+        // the call.
         unsafe {
-            let text = pg_sys::pg_detoast_datum_packed(self.arg(n).value.cast_mut_ptr());
-            let len = pgrx::varsize_any_exhdr(text);
-            std::slice::from_raw_parts(pgrx::vardata_any(text).cast::<u8>(), len)
+            let mut datum = self.arg(n).value.cast_mut_ptr::<pg_sys::varlena>();
+            if pgrx::varatt_is_1b_e(datum) || pgrx::varatt_is_4b_c(datum) {
+                datum = pg_sys::pg_detoast_datum_packed(datum);
+            }
+            let len = pgrx::varsize_any_exhdr(datum);
+            std::slice::from_raw_parts(pgrx::vardata_any(datum).cast::<u8>(), len)
         }
     }
 
@@ -153,6 +162,12 @@ impl Call {
     #[inline]
     pub fn instant(&self, n: usize) -> i64 {
         self.int8(n)
+    }
+
+    /// Argument `n`, a numeric, as the server stores it.
+    #[inline]
+    pub fn stored_numeric(&self, n: usize) -> &[u8] {
+        self.packed(n)
     }
 
     /// Argument `n`, a numeric, as the server writes it.

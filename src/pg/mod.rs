@@ -13,6 +13,7 @@
 //! | `role` | who is calling |
 //! | `managed` | management functions: run as the owner, and know who called |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
+//! | `row` | the row that a function answers with |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
 //! | `hooks` | on utility statements and queries: what a policy cannot see |
@@ -43,6 +44,7 @@ pub mod published;
 pub mod queue;
 pub mod relation;
 pub mod role;
+pub mod row;
 pub mod secret;
 pub mod session;
 pub mod spi;

@@ -1,6 +1,7 @@
 //! `record_usage()` and its kin, and INSERT into `recorded_usage`. Called often, so arguments are read
 //! where they lie.
 
+use tenancy_core::decimal;
 use tenancy_core::quantity::{QuantityError, cost, quantity};
 use uuid::Uuid;
 
@@ -62,7 +63,7 @@ impl Arguments {
         };
         let name = call.str(self.metric)?;
         let much = match given(self.quantity) {
-            Some(n) => quantity(call.numeric(n)).map_err(refused)?,
+            Some(n) => quantity_of(call, n).map_err(refused)?,
             None => otherwise.ok_or(Error::Null("quantity"))?,
         };
         let cost = given(self.cost).map(|n| cost(call.numeric(n)).map_err(refused));
@@ -77,6 +78,14 @@ impl Arguments {
             at: self.at.and_then(given).map(|n| call.instant(n)),
             asked: self.asked,
         })
+    }
+}
+
+/// A quantity in millionths. What is wrong with one, and what is stored unusually, is told by its text.
+pub fn quantity_of(call: &Call, n: usize) -> Result<i64, QuantityError> {
+    match decimal::millionths(call.stored_numeric(n)) {
+        Some(quantity) => Ok(quantity),
+        None => quantity(call.numeric(n)),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`permission`] | what a permission is and which one covers which |
 //! | [`audit`] | what an entry of the audit log may say |
 //! | [`quantity`] | numbers in fixed point: quantities, costs, prices |
+//! | [`decimal`] | the same as the server stores them |
 //! | [`metric`] | what may be metered, and how it adds up |
 //! | [`cover`] | which rollups a span of time is made of |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
@@ -31,6 +32,7 @@
 pub mod audit;
 pub mod cover;
 pub mod credential;
+pub mod decimal;
 mod excerpt;
 pub mod grants;
 pub mod id;

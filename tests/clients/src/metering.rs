@@ -17,7 +17,7 @@ const LEDGER: &str = "
           WHERE (l.level = 'platform' OR l.scope_id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))
             AND (m.id IS NULL OR e.metric_id = m.id) AND e.at >= l.period_start AND (l.period_end IS NULL OR e.at < l.period_end)),
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END), 0) / 1000000.0
-           FROM tenancy.reservations r
+           FROM tenancy.budget_reservations r
           WHERE r.state = 'open' AND (l.level = 'platform' OR l.scope_id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id))
             AND (m.id IS NULL OR r.metric_id = m.id) AND r.reserved_at >= l.period_start AND (l.period_end IS NULL OR r.reserved_at < l.period_end))) t (used, open)
      WHERE NOT l.loaded OR l.used <> t.used OR l.in_flight <> 0 OR l.reserved <> t.open";
@@ -57,10 +57,10 @@ const OVER: &str = "
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost ELSE e.quantity END), 0) FROM tenancy.usage_events e
           WHERE (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id)) AND (m.id IS NULL OR e.metric_id = m.id)
             AND e.at >= to_timestamp(p.lo / 1000000) AND e.at < to_timestamp(p.hi / 1000000)),
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END) FILTER (WHERE r.state = 'open'), 0) FROM tenancy.reservations r
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END) FILTER (WHERE r.state = 'open'), 0) FROM tenancy.budget_reservations r
           WHERE (s.level = 'platform' OR s.id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) AND (m.id IS NULL OR r.metric_id = m.id)
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000)),
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.used_cost - r.cost ELSE r.used - r.quantity END) FILTER (WHERE r.overrun), 0) FROM tenancy.reservations r
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.used_cost - r.cost ELSE r.used - r.quantity END) FILTER (WHERE r.overrun), 0) FROM tenancy.budget_reservations r
           WHERE (s.level = 'platform' OR s.id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) AND (m.id IS NULL OR r.metric_id = m.id)
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000))) t (used, open, overrun)
      WHERE b.hard AND t.used + t.open > b.amount + t.overrun";

@@ -607,3 +607,116 @@ fn periods_begin_anew() {
         .fails("SELECT tenancy.consume('tokens', 1)")
         .code("53400");
 }
+
+#[test]
+fn check_budget_answers_as_the_server_would_write_it() {
+    let world = world();
+    let mut owner = world.db.owner();
+    let mut session = world.db.app();
+    let key = world.key("alice");
+    // Of another backend's making, and as numbers come: with zeros, as large as they get, beyond 64 bits.
+    for amount in [
+        "0",
+        "0.000001",
+        "0.0001",
+        "0.5",
+        "12.500000",
+        "9999",
+        "10000",
+        "10000.0001",
+        "123456789.01",
+        "9223372036854.775807",
+    ] {
+        owner.run(&format!(
+            "SELECT tenancy.set_budget('acme', 'tokens', {amount}, 'total')"
+        ));
+        session.begin(key);
+        assert_eq!(
+            session.text(&format!(
+                "SELECT concat_ws(' ', numeric_send(amount) = numeric_send(trim_scale({amount}::numeric)), amount, pg_typeof(amount),
+                        numeric_send(remaining) = numeric_send(amount), numeric_send(used) = numeric_send(0), level, of_cost, period, resets_at)
+                   FROM tenancy.check_budget('tokens', 0)"
+            )),
+            format!("t {} numeric t t tenant f total", owner.text(&format!("SELECT trim_scale({amount}::numeric)")))
+        );
+        // Whatever a quantity looks like: what fits, fits to the last millionth.
+        let fits = |quantity: &str| {
+            format!(
+                "SELECT concat_ws(' ', tenancy.fits('tokens', {quantity}), (tenancy.check_budget('tokens', {quantity})).allowed)"
+            )
+        };
+        assert_eq!(
+            session.text(&fits(&format!("{amount}::numeric(30,10)"))),
+            "t t"
+        );
+        if amount != "9223372036854.775807" {
+            assert_eq!(session.text(&fits(&format!("{amount} + 0.000001"))), "f f");
+        }
+        session.run("COMMIT");
+    }
+    for _ in 0..2 {
+        session
+            .begin(key)
+            .run("SELECT tenancy.record_usage('tokens', 9223372036854.775807)")
+            .run("COMMIT");
+    }
+    assert_eq!(
+        session.begin(key).text(
+            "SELECT concat_ws(' ', allowed, used, remaining) FROM tenancy.check_budget('tokens', 1)"
+        ),
+        "f 18446744073709.551614 0"
+    );
+    // One record in PL/pgSQL, and each column of it.
+    session.run(
+        "DO $$ DECLARE r record; BEGIN
+             FOR n IN 1..3 LOOP
+                 r := tenancy.check_budget('tokens', n);
+                 ASSERT NOT r.allowed AND r.used = 18446744073709.551614 AND r.period = 'total' AND r.in_flight = 0 AND r.resets_at IS NULL;
+                 ASSERT (tenancy.check_budget('tokens', n)).scope = r.scope;
+             END LOOP;
+         END $$",
+    );
+    session.run("COMMIT");
+    // A period that ends; nothing to tell where there is no budget.
+    owner.run("SELECT tenancy.remove_budget('acme', 'tokens', 'total'), tenancy.set_budget('acme/alice', NULL, 7, 'day')");
+    assert_eq!(
+        session.begin(key).text(
+            "SELECT concat_ws(' ', level, of_cost, resets_at = date_trunc('day', now() AT TIME ZONE 'UTC' + interval '1 day') AT TIME ZONE 'UTC')
+               FROM tenancy.check_budget(NULL, 1)"
+        ),
+        "user t t"
+    );
+    session.run("COMMIT");
+    assert_eq!(
+        session.begin(world.key("bob")).text(
+            "SELECT concat_ws(' ', allowed, level IS NULL, num_nulls(level, scope, of_cost, period, amount, used, in_flight, remaining, resets_at))
+               FROM tenancy.check_budget('tokens')"
+        ),
+        "t t 9"
+    );
+}
+
+#[test]
+fn a_connection_that_serves_several_knows_whose_budget_it_is() {
+    let world = world();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.set_budget('acme/alice', 'tokens', 10), tenancy.set_budget('umbrella/bob', 'tokens', 20), tenancy.set_budget('soylent', 'tokens', 30)",
+    );
+    let mut session = world.db.app();
+    let mut amount = |user: &str| {
+        session.run("ROLLBACK").begin(world.key(user));
+        session.text("SELECT amount FROM tenancy.check_budget('tokens')")
+    };
+    for _ in 0..2 {
+        assert_eq!(amount("alice"), "10");
+        assert_eq!(amount("bob"), "20");
+        assert_eq!(amount("eve"), "30");
+    }
+    // One that is asked for again and again sees it change at once.
+    assert_eq!(amount("eve"), "30");
+    owner.run("SELECT tenancy.set_budget('soylent', 'tokens', 31)");
+    assert_eq!(amount("eve"), "31");
+    owner.run("SELECT tenancy.set_budget('soylent/eve', 'tokens', 1)");
+    assert_eq!(amount("eve"), "1");
+}

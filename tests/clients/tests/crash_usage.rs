@@ -203,7 +203,7 @@ impl<'a> Traffic<'a> {
         let there: HashSet<i64> = rows.iter().map(|n| n.parse().unwrap()).collect();
         assert_eq!(there.len(), rows.len(), "an event is there twice");
         let reservations: Vec<(String, String, bool)> = (admin
-            .simple_query("SELECT id, state, event_id FROM tenancy.reservations")
+            .simple_query("SELECT id, state, event_id FROM tenancy.budget_reservations")
             .unwrap()
             .iter())
         .filter_map(|message| match message {
@@ -246,7 +246,7 @@ impl<'a> Traffic<'a> {
         for (id, state, event) in reservations {
             assert_eq!(state == "settled", event, "{id} is {state}");
         }
-        assert_eq!(admin.number("SELECT count(*) FROM tenancy.reservations r WHERE r.event_id IS NOT NULL AND NOT EXISTS (SELECT FROM tenancy.usage_events e WHERE e.id = r.event_id)"), 0);
+        assert_eq!(admin.number("SELECT count(*) FROM tenancy.budget_reservations r WHERE r.event_id IS NOT NULL AND NOT EXISTS (SELECT FROM tenancy.usage_events e WHERE e.id = r.event_id)"), 0);
         there.len().try_into().unwrap()
     }
 }
@@ -387,7 +387,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         ("pat", ""),
     ] {
         let of = format!(
-            "SELECT id FROM tenancy.reservations r WHERE r.state = 'open' AND r.tenant_id IS NOT DISTINCT FROM (SELECT id FROM tenancy.scopes WHERE slug = '{key}' AND level = 'tenant')"
+            "SELECT id FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.tenant_id IS NOT DISTINCT FROM (SELECT id FROM tenancy.scopes WHERE slug = '{key}' AND level = 'tenant')"
         );
         for id in admin.texts(&of) {
             world
@@ -397,7 +397,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         }
     }
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.reservations WHERE state = 'open'"),
+        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
         0,
         "after {ended}"
     );

@@ -154,7 +154,7 @@ fn cancel_all(world: &World, users: &[&str]) {
     let mut admin = world.db.admin();
     for user in users {
         let sql = format!(
-            "SELECT r.id FROM tenancy.reservations r JOIN tenancy.scopes u ON u.slug = '{user}' AND u.parent_id = r.tenant_id WHERE r.state = 'open'"
+            "SELECT r.id FROM tenancy.budget_reservations r JOIN tenancy.scopes u ON u.slug = '{user}' AND u.parent_id = r.tenant_id WHERE r.state = 'open'"
         );
         for id in admin.texts(&sql) {
             world
@@ -163,7 +163,7 @@ fn cancel_all(world: &World, users: &[&str]) {
         }
     }
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.reservations WHERE state = 'open'"),
+        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
         0
     );
 }
@@ -211,7 +211,7 @@ fn to_the_last_unit(more: bool) {
     let used = |admin: &mut Session, scope: &str| {
         admin.text(&format!("SELECT trim_scale(used) FROM tenancy.ledger WHERE scope = '{scope}' AND metric = 'tokens'"))
     };
-    let overruns = admin.number("SELECT count(*) FROM tenancy.reservations WHERE overrun");
+    let overruns = admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE overrun");
     assert_eq!(overruns > 0, more, "settled above what fitted");
     if more {
         return;

@@ -258,7 +258,7 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
     app.run("ROLLBACK");
     // Its budgets go on exactly.
     for id in there
-        .texts("SELECT id FROM tenancy.reservations WHERE state = 'open' AND expires_at > now()")
+        .texts("SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND expires_at > now()")
     {
         if id != to_keep {
             panic!("{id} is open, and nobody left it so");
@@ -271,7 +271,7 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
     use_up(|| db(&world.db.app), &keys, "tokens", "1");
     assert_eq!(
         there.text(&format!(
-            "SELECT state FROM tenancy.reservations WHERE id = '{to_expire}'"
+            "SELECT state FROM tenancy.budget_reservations WHERE id = '{to_expire}'"
         )),
         "expired"
     );

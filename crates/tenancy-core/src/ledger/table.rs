@@ -1,7 +1,7 @@
 //! The ledger's entries: a hash table with chains, in memory of a fixed size. All entries of an account
 //! are in one chain, whatever their periods.
 
-use super::{Account, Ledger, Span};
+use super::{Account, Ledger, Span, View};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
@@ -113,7 +113,7 @@ impl Head {
 /// A bucket without entries.
 pub const EMPTY_BUCKET: u32 = NONE;
 
-impl Ledger<'_> {
+impl View<'_> {
     fn bucket(&self, account: &Account) -> usize {
         let (high, low) = account.scope.split_at(8);
         let word = |half: &[u8]| half.iter().fold(0, |all, b| (all << 8) | u64::from(*b));
@@ -141,13 +141,29 @@ impl Ledger<'_> {
         }
         None
     }
+}
+
+impl Ledger<'_> {
+    pub(super) fn view(&self) -> View<'_> {
+        View::new(self.buckets, self.entries)
+    }
+
+    /// The first of the chain that an account's entries are in.
+    pub(super) fn first(&self, account: &Account) -> usize {
+        self.view().first(account)
+    }
+
+    /// Where an account's period is.
+    pub(super) fn find(&self, account: &Account, span: &Span) -> Option<usize> {
+        self.view().find(account, span)
+    }
 
     /// Puts in an entry that is not there; false when all are in use.
     pub(super) fn insert(&mut self, entry: Entry) -> bool {
         let Some(at) = self.room() else {
             return false;
         };
-        let bucket = self.bucket(&entry.account);
+        let bucket = self.view().bucket(&entry.account);
         if let (Some(place), Some(first)) = (self.entries.get_mut(at), self.buckets.get_mut(bucket))
         {
             *place = Entry {
@@ -164,7 +180,7 @@ impl Ledger<'_> {
         let Some(gone) = self.entries.get(at).copied() else {
             return;
         };
-        let bucket = self.bucket(&gone.account);
+        let bucket = self.view().bucket(&gone.account);
         let first = self.first(&gone.account);
         if first == at {
             if let Some(first) = self.buckets.get_mut(bucket) {
