@@ -1,10 +1,10 @@
 # What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
 #
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
-# TRACE=…      a file of LLM requests for the demo
+# TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench lint fmt build install package clean
+.PHONY: help demo demo-stop test bench replay lint fmt build install package clean
 export PG_CONFIG KINDS TRACE
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo-stop  stop and remove the demo server'
 	@echo 'make test       every test; KINDS="core regress" for some of them'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'
+	@echo 'make replay     a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
 	@echo 'make install    into the server of PG_CONFIG=/path/to/pg_config'
 	@echo 'make package    a .deb, in target/deb'
 	@echo 'make lint fmt build clean'
@@ -28,6 +29,8 @@ test:
 	@scripts/test
 bench:
 	@scripts/bench
+replay:
+	@scripts/replay $(REPLAY)
 lint:
 	@KINDS=lint scripts/test
 fmt:

@@ -7,6 +7,12 @@ REVOKE ALL ON FUNCTION tenancy._authorize(text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize(text, uuid) IS
     'internal: 42704 unless the caller of a management function may know of the scope, 42501 unless it holds the permission there';
 
+CREATE FUNCTION tenancy._authorize_reading(permission text, scope uuid) RETURNS void
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_reading_wrapper';
+REVOKE ALL ON FUNCTION tenancy._authorize_reading(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_reading(text, uuid) IS
+    'internal: as _authorize(), for what only reads: without a context also for tenancy_auditor';
+
 CREATE FUNCTION tenancy._authorize_permissions(permissions text[], scope uuid) RETURNS void
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_permissions_wrapper';
 REVOKE ALL ON FUNCTION tenancy._authorize_permissions(text[], uuid) FROM PUBLIC;

@@ -76,7 +76,7 @@ COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period
 
 -- Reservations -----------------------------------------------------------------------------------------
 
-CREATE TABLE tenancy.reservations (
+CREATE TABLE tenancy.budget_reservations (
     id          uuid PRIMARY KEY,
     partner_id  uuid,
     tenant_id   uuid,
@@ -92,17 +92,18 @@ CREATE TABLE tenancy.reservations (
     used        bigint,
     used_cost   bigint,
     overrun     boolean NOT NULL DEFAULT false,
-    event_id    uuid
+    event_id    uuid,
+    drew        boolean NOT NULL DEFAULT false
 );
-REVOKE ALL ON tenancy.reservations FROM PUBLIC;
-GRANT SELECT ON tenancy.reservations TO tenancy_admin, tenancy_auditor;
-CREATE INDEX reservations_open_idx ON tenancy.reservations (expires_at) WHERE state = 'open';
-CREATE INDEX reservations_ended_idx ON tenancy.reservations (ended_at) WHERE state <> 'open';
-COMMENT ON TABLE tenancy.reservations IS
-    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
-COMMENT ON COLUMN tenancy.reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
-SELECT pg_catalog.pg_extension_config_dump('tenancy.reservations', '');
+REVOKE ALL ON tenancy.budget_reservations FROM PUBLIC;
+CREATE INDEX budget_reservations_open_idx ON tenancy.budget_reservations (expires_at) WHERE state = 'open';
+CREATE INDEX budget_reservations_ended_idx ON tenancy.budget_reservations (ended_at) WHERE state <> 'open';
+COMMENT ON TABLE tenancy.budget_reservations IS
+    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For people: the view reservations';
+COMMENT ON COLUMN tenancy.budget_reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
+COMMENT ON COLUMN tenancy.budget_reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy.budget_reservations.drew IS 'some of it came from credits';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_reservations', '');
 
 -- What rows say -----------------------------------------------------------------------------------------
 
@@ -117,6 +118,8 @@ DECLARE
     fine boolean;
     filter text;
     sums text;
+    own xid8 := pg_current_xact_id_if_assigned();
+    tails text;
 BEGIN
     SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
     SELECT m.aggregation INTO kind FROM tenancy.metric_definitions m WHERE m.id = metric;
@@ -124,26 +127,32 @@ BEGIN
     filter := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', level || '_id') END
            || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
+    -- With constants, so that each goes by its index; around what this transaction wrote, which may be much.
+    SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
+                             'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, '1'), t.origin, p.lo, p.hi, filter), '')
+      INTO tails
+      FROM tenancy._usage_tails() t
+     CROSS JOIN LATERAL (SELECT t.origin = tenancy._origin() AND own IS NOT NULL) o (ours)
+     CROSS JOIN LATERAL (VALUES (t.rolled_to, CASE WHEN o.ours THEN own ELSE '18446744073709551615' END),
+                                (CASE WHEN o.ours THEN greatest(t.rolled_to, (own::text::numeric + 1)::text::xid8) END, '18446744073709551615')) p (lo, hi)
+     WHERE p.lo < p.hi;
     EXECUTE format($query$
-        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c),
-        tail AS MATERIALIZED (SELECT t.origin, t.rolled_to FROM tenancy._usage_tails() t)
+        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c)
         SELECT trunc(coalesce(sum(x.n), 0))::text FROM (
             %1$s
-            SELECT sum(%2$s) FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'quarter' AND %4$s
-            UNION ALL
-            SELECT sum(%3$s) FROM tail t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to
-             WHERE r.at >= $3 AND r.at < $4 AND %4$s
-               AND NOT (r.origin = $6 AND r.xid IS NOT DISTINCT FROM pg_current_xact_id_if_assigned())) x (n)
+            SELECT sum(%2$s) FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'quarter' AND %3$s
+            %4$s) x (n)
         $query$,
         CASE WHEN NOT fine THEN format($coarse$
             SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_daily r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'day' AND %2$s
             UNION ALL
             SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_hourly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'hour' AND %2$s
             UNION ALL$coarse$, format(sums, 'r.events'), filter) END,
-        format(sums, 'r.events'), format(sums, '1'), filter)
-        INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END, tenancy._origin();
-    -- What this transaction did to reservations is taken off by the caller.
-    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.reservations r WHERE r.state = ''open'' AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
+        format(sums, 'r.events'), filter, tails)
+        INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END;
+    -- What this transaction did to reservations is taken off by the caller. On a standby nobody takes off what has expired.
+    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.budget_reservations r WHERE r.state = ''open'' AND '
+                   '(r.expires_at > clock_timestamp() OR NOT pg_is_in_recovery()) AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
                    CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
         INTO reserved USING scope, metric, since, until;
 END
@@ -221,7 +230,7 @@ CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount n
 REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
-    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, and by NOTIFY tenancy_budget, once a period. '
+    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, once a period, and by NOTIFY tenancy_budget with the alert''s id. '
     'Who holds budgets:manage above the scope imposes a budget, which the scope itself cannot change; who holds it in the scope only sets the scope''s own beside it; both hold. It is in force for every consume() that begins after the commit; what was used or admitted before counts, and is never taken back. '
     'Errors: 22023 arguments; 42501 not held; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
@@ -229,20 +238,24 @@ CREATE FUNCTION tenancy._remove_budget(scope tenancy.regscope, metric text, peri
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
+    budget uuid;
     gone boolean;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
-    -- Who may impose removes what was imposed first, then the scope's own.
-    DELETE FROM tenancy.budget_definitions d
-     WHERE d.id = (SELECT b.id FROM tenancy.budget_definitions b
-                    WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period
-                      AND (wanted.imposed OR NOT b.imposed)
-                    ORDER BY b.imposed DESC LIMIT 1)
-    RETURNING d.imposed INTO gone;
-    IF gone IS NULL THEN
+    -- Who may impose removes what was imposed first, then the scope's own. Locked: nobody grants on it now.
+    SELECT b.id, b.imposed INTO budget, gone FROM tenancy.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period AND (wanted.imposed OR NOT b.imposed)
+     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+    IF budget IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';
     END IF;
+    PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL), '0');
+    IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) THEN
+        RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = 'the budget has credits with something left',
+            HINT = 'tenancy.credits shows them; tenancy.revoke_credit() ends one.';
+    END IF;
+    DELETE FROM tenancy.budget_definitions b WHERE b.id = budget;
     PERFORM tenancy._audit('budget.removed', scope, metric, jsonb_build_object('period', period, 'imposed', gone));
 END
 $$;
@@ -253,7 +266,7 @@ CREATE FUNCTION tenancy.remove_budget(scope tenancy.regscope, metric text, perio
 REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
-    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove; 2BP01 it has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
@@ -276,19 +289,19 @@ CREATE FUNCTION tenancy.consume(
 REVOKE ALL ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
-    'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight; else nothing is recorded. What is rolled back was not used. '
+    'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight, with its credits; else nothing is recorded. What is rolled back was not used. '
     'Errors: 53400 a budget has no room (DETAIL says which, how much it has and when it begins anew); 53000 the ledger is full; else as record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.check_budget(
     metric text, quantity numeric DEFAULT 1,
     OUT allowed boolean, OUT level text, OUT scope uuid, OUT of_cost boolean, OUT period text, OUT amount numeric, OUT used numeric,
-    OUT in_flight numeric, OUT remaining numeric, OUT resets_at timestamptz
+    OUT in_flight numeric, OUT remaining numeric, OUT credits numeric, OUT resets_at timestamptz
 ) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_check_budget';
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
-    'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; resets_at NULL: never. '
+    'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; remaining: with what its credits have left, which is credits; resets_at NULL: never. '
     'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
@@ -323,6 +336,30 @@ COMMENT ON FUNCTION tenancy.cancel(uuid) IS
     'frees the room of a reservation without use. Any connection with a context of the same tenant may, once. Errors: 42704 no such reservation; 55000 it is not open any more, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 -- Showing ------------------------------------------------------------------------------------------------
+
+CREATE VIEW tenancy.reservations WITH (security_barrier) AS
+    SELECT r.id, m.name AS metric, trim_scale(r.quantity * 0.000001) AS quantity, trim_scale(r.cost * 0.000001) AS cost, r.state,
+           r.reserved_at, r.expires_at, r.ended_at, trim_scale(r.used * 0.000001) AS used, trim_scale(r.used_cost * 0.000001) AS used_cost,
+           r.overrun, r.event_id, r.partner_id, r.tenant_id, t.slug AS tenant, r.project_id, r.user_id
+      FROM tenancy.budget_reservations r
+      JOIN tenancy.metric_definitions m ON m.id = r.metric_id
+      LEFT JOIN tenancy.scopes t ON t.id = r.tenant_id
+     WHERE r.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+        OR r.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+        OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+        OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_partner'))
+        OR '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('accounting:view_partner'))
+        OR r.user_id = tenancy.user_id() AND (r.tenant_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                              OR r.project_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                              OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_own')));
+REVOKE ALL ON tenancy.reservations FROM PUBLIC;
+GRANT SELECT ON tenancy.reservations TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.reservations IS
+    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Each reader sees its part, as of recorded_usage. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.reservations.state IS 'open counts in its budgets as in flight; settled, cancelled; expired: nobody settled it in time';
+COMMENT ON COLUMN tenancy.reservations.used IS 'what it was settled for; NULL: not yet';
+COMMENT ON COLUMN tenancy.reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy.reservations.event_id IS 'the event in recorded_usage that it was settled by';
 
 CREATE FUNCTION tenancy._ledger_entries() RETURNS TABLE (
     scope_id uuid, metric_id integer, period_start timestamptz, period_end timestamptz, loaded boolean, used numeric, in_flight numeric,
@@ -364,7 +401,9 @@ BEGIN ATOMIC
            tenancy._budget_limit(e.scope_id, e.metric_id, e.period_start, e.period_end), e.loaded, e.touched_at
       FROM tenancy._ledger_entries() e
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
-      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id;
+      LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id
+     -- Others are about credits, which the view credits shows.
+     WHERE e.metric_id >= 0;
 END;
 REVOKE ALL ON FUNCTION tenancy._ledger() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._ledger() TO tenancy_admin, tenancy_auditor;
@@ -387,7 +426,7 @@ COMMENT ON FUNCTION tenancy.ledger_stats() IS
 
 -- Alerts -------------------------------------------------------------------------------------------------
 
-CREATE TABLE tenancy.budget_alerts (
+CREATE TABLE tenancy.budget_alert_log (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind         text NOT NULL CHECK (kind IN ('threshold', 'overrun')),
@@ -399,48 +438,53 @@ CREATE TABLE tenancy.budget_alerts (
     amount       numeric,
     used         numeric,
     reservation  uuid,
-    CONSTRAINT budget_alerts_key UNIQUE (budget_id, period_start, threshold)
+    CONSTRAINT budget_alert_log_key UNIQUE (budget_id, period_start, threshold)
 );
-REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
-GRANT SELECT ON tenancy.budget_alerts TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.budget_alerts IS
-    'what budgets had to tell: thresholds that were reached, once each a period, and reservations that were settled above what fitted. For tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.budget_alerts.metric_id IS 'NULL: cost';
-SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_alerts', '');
+REVOKE ALL ON tenancy.budget_alert_log FROM PUBLIC;
+COMMENT ON TABLE tenancy.budget_alert_log IS
+    'what budgets had to tell. For people: the view budget_alerts';
+COMMENT ON COLUMN tenancy.budget_alert_log.metric_id IS 'NULL: cost';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_alert_log', '');
 
 CREATE FUNCTION tenancy._notify_alert() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM pg_notify('tenancy_budget', jsonb_strip_nulls(jsonb_build_object('id', NEW.id, 'kind', NEW.kind, 'scope', NEW.scope_id,
-        'threshold', NEW.threshold, 'amount', NEW.amount, 'used', NEW.used, 'reservation', NEW.reservation))::text);
+    -- Anybody may LISTEN: who it is about and how much is for those who may read the row.
+    PERFORM pg_notify('tenancy_budget', NEW.id::text);
     RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._notify_alert() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._notify_alert() IS 'internal: trigger that tells whoever listens to tenancy_budget';
-CREATE TRIGGER notify_alert AFTER INSERT ON tenancy.budget_alerts FOR EACH ROW
+CREATE TRIGGER notify_alert AFTER INSERT ON tenancy.budget_alert_log FOR EACH ROW
     -- Not those of a restored dump.
     WHEN (NEW.at > now() - interval '1 minute') EXECUTE FUNCTION tenancy._notify_alert();
 
 CREATE FUNCTION tenancy._raise_alerts() RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    INSERT INTO tenancy.budget_alerts (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
-    SELECT 'threshold', e.scope_id, nullif(e.metric_id, 0), b.id, e.period_start, a.part, trim_scale(b.amount / 1000000.0), e.used
-      FROM tenancy._ledger_entries() e
-      JOIN tenancy.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
-     CROSS JOIN LATERAL unnest(b.alert_at) a (part)
-     CROSS JOIN LATERAL tenancy._period(b.period, tenancy._time_zone(b.scope_id), (extract(epoch FROM e.period_start) * 1000000)::bigint) p
-     WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part AND to_timestamp(p.lo / 1000000) = e.period_start
-       AND e.period_end IS NOT DISTINCT FROM CASE WHEN b.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
-    ON CONFLICT ON CONSTRAINT budget_alerts_key DO NOTHING;
+    -- Most were told before: those first, and periods for what is left.
+    WITH reached AS MATERIALIZED (
+        SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.amount, a.part
+          FROM tenancy._ledger_entries() e
+          JOIN tenancy.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
+         CROSS JOIN LATERAL unnest(b.alert_at) a (part)
+         WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part
+           AND NOT EXISTS (SELECT FROM tenancy.budget_alert_log t WHERE t.budget_id = b.id AND t.period_start = e.period_start AND t.threshold = a.part))
+    INSERT INTO tenancy.budget_alert_log (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
+    SELECT 'threshold', r.scope_id, nullif(r.metric_id, 0), r.id, r.period_start, r.part, trim_scale(r.amount / 1000000.0), r.used
+      FROM reached r
+     CROSS JOIN LATERAL tenancy._period(r.period, tenancy._time_zone(r.scope_id), (extract(epoch FROM r.period_start) * 1000000)::bigint) p
+     WHERE to_timestamp(p.lo / 1000000) = r.period_start
+       AND r.period_end IS NOT DISTINCT FROM CASE WHEN r.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
+    ON CONFLICT ON CONSTRAINT budget_alert_log_key DO NOTHING;
 END;
 REVOKE ALL ON FUNCTION tenancy._raise_alerts() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._raise_alerts() IS 'internal: writes down which thresholds of budgets were reached';
 CREATE FUNCTION tenancy._overrun() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO tenancy.budget_alerts (kind, scope_id, metric_id, amount, used, reservation)
+    INSERT INTO tenancy.budget_alert_log (kind, scope_id, metric_id, amount, used, reservation)
     VALUES ('overrun', coalesce(NEW.tenant_id, NEW.partner_id, '00000000-0000-7000-8000-000000000000'), NEW.metric_id,
             trim_scale(NEW.quantity / 1000000.0), trim_scale(NEW.used / 1000000.0), NEW.id);
     RETURN NULL;
@@ -448,5 +492,24 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy._overrun() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._overrun() IS 'internal: trigger on reservations that were settled above what fitted';
-CREATE TRIGGER overrun AFTER UPDATE ON tenancy.reservations FOR EACH ROW WHEN (NEW.overrun AND NOT OLD.overrun)
+CREATE TRIGGER overrun AFTER UPDATE ON tenancy.budget_reservations FOR EACH ROW WHEN (NEW.overrun AND NOT OLD.overrun)
     EXECUTE FUNCTION tenancy._overrun();
+
+CREATE VIEW tenancy.budget_alerts WITH (security_barrier) AS
+    SELECT a.id, a.at, a.kind, a.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, a.period_start, a.threshold, a.amount, a.used,
+           a.budget_id, a.reservation
+      FROM tenancy.budget_alert_log a
+      JOIN tenancy.scopes s ON s.id = a.scope_id
+      LEFT JOIN tenancy.metric_definitions m ON m.id = a.metric_id
+      LEFT JOIN tenancy.budget_definitions b ON b.id = a.budget_id
+     WHERE s.path && tenancy.scope_ids('budgets:view');
+REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
+GRANT SELECT ON tenancy.budget_alerts TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.budget_alerts IS
+    'what budgets had to tell: thresholds that were reached, once each a period, and reservations that were settled above what fitted. Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.budget_alerts.kind IS
+    'threshold: a part of a budget is used; overrun: a reservation came to more than fitted, told once, at the reservation''s tenant (else its partner, else the platform) whichever budget had no room';
+COMMENT ON COLUMN tenancy.budget_alerts.metric IS 'NULL: cost';
+COMMENT ON COLUMN tenancy.budget_alerts.period IS 'the budget''s; NULL: an overrun, or the budget is gone';
+COMMENT ON COLUMN tenancy.budget_alerts.amount IS 'of a threshold the budget; of an overrun what was reserved';
+COMMENT ON COLUMN tenancy.budget_alerts.used IS 'of a threshold all that was used then; of an overrun what the reservation came to';

@@ -16,6 +16,28 @@ CREATE FUNCTION tenancy._check_status(status text) RETURNS boolean
 REVOKE ALL ON FUNCTION tenancy._check_status(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._check_status(text) IS 'internal: true, or 22023';
 
+CREATE FUNCTION tenancy._is_time_zone(name text) RETURNS boolean
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_is_time_zone_wrapper';
+REVOKE ALL ON FUNCTION tenancy._is_time_zone(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._is_time_zone(text) IS 'internal: whether the server knows a time zone of that name';
+
+-- Where settings are set, and not by a trigger: a dump is restored as it is, also where a zone goes by another name now.
+CREATE FUNCTION tenancy._check_settings(settings jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF settings IS NULL OR jsonb_typeof(settings) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
+            HINT = 'Such as {"plan": "pro"}.';
+    END IF;
+    IF settings ? 'time_zone' AND (jsonb_typeof(settings -> 'time_zone') <> 'string' OR NOT tenancy._is_time_zone(settings ->> 'time_zone')) THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not a time zone', left((settings -> 'time_zone')::text, 80)),
+            HINT = 'A name such as "Europe/Berlin", as in pg_timezone_names. Without the key time_zone, that of the nearest scope above counts.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._check_settings(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_settings(jsonb) IS 'internal: nothing, or 22023 with what is wrong';
+
 CREATE FUNCTION tenancy._may_hold(parent text, child text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_may_hold_wrapper';
 REVOKE ALL ON FUNCTION tenancy._may_hold(text, text) FROM PUBLIC;
@@ -197,10 +219,7 @@ BEGIN
     IF parent IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the parent of a %s must not be null', level);
     END IF;
-    IF settings IS NULL OR jsonb_typeof(settings) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
-            HINT = 'Such as {"plan": "pro"}.';
-    END IF;
+    PERFORM tenancy._check_settings(settings);
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -465,9 +484,8 @@ BEGIN
         PERFORM tenancy._authorize_external_id(external_id);
     END IF;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
-    IF jsonb_typeof(settings) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
-            HINT = 'Such as {"plan": "pro"}.';
+    IF settings IS NOT NULL THEN
+        PERFORM tenancy._check_settings(settings);
     END IF;
     UPDATE tenancy.scopes s
        SET slug = coalesce(_update_scope.slug, s.slug),
@@ -497,7 +515,7 @@ CREATE FUNCTION tenancy.update_scope(
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
-    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. A new external id hands the scope the rows of protected tables that carry it. '
+    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be one that the server knows. A new external id hands the scope the rows of protected tables that carry it. '
     'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void

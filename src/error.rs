@@ -6,6 +6,7 @@
 use pgrx::prelude::*;
 use pgrx::spi;
 use tenancy_core::policy::Refusal;
+use tenancy_core::quantity::QuantityError;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
@@ -157,6 +158,10 @@ pub struct Exhausted {
     pub used: i128,
     /// What running ones and reservations hold.
     pub in_flight: i128,
+    /// What credits covered of that.
+    pub drawn: i128,
+    /// What credits have left.
+    pub credits: i128,
     /// What was asked for.
     pub asked: i128,
     /// When it begins anew.
@@ -166,18 +171,22 @@ pub struct Exhausted {
 impl Exhausted {
     fn detail(&self) -> String {
         let number = crate::budget::text;
-        let left = (self.limit - self.used - self.in_flight).max(0);
+        let room = (self.limit + self.drawn - self.used - self.in_flight).max(0);
+        let on_top = match self.drawn + self.credits {
+            0 => String::new(),
+            credits => format!(" and {} in credits", number(credits)),
+        };
         let of = if self.cost { " of cost" } else { "" };
         let begins = (self.resets.as_ref())
             .map_or_else(String::new, |at| format!(" It begins anew at {at}."));
         format!(
-            "Asked for {}{of}; of {} ({}), {} are used, {} in flight and {} left.{begins}",
+            "Asked for {}{of}; of {} ({}){on_top}, {} are used, {} in flight and {} left.{begins}",
             number(self.asked),
             number(self.limit),
             self.period,
             number(self.used),
             number(self.in_flight),
-            number(left),
+            number(room + self.credits),
         )
     }
 }
@@ -185,6 +194,15 @@ impl Exhausted {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<QuantityError> for Error {
+    fn from(fault: QuantityError) -> Self {
+        Self::bad(
+            fault,
+            "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
+        )
     }
 }
 

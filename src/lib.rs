@@ -69,9 +69,14 @@ extension_sql_file!(
 extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
 extension_sql_file!("../sql/budget.sql", name = "budget", requires = ["usage"]);
 extension_sql_file!(
+    "../sql/credits.sql",
+    name = "credits",
+    requires = ["budget"]
+);
+extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain", "identity", "budget"],
+    requires = ["explain", "identity", "credits"],
     finalize
 );
 

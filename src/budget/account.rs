@@ -3,10 +3,11 @@
 use std::ops::Deref;
 
 use tenancy_core::id::PLATFORM_ID;
-use tenancy_core::ledger::{Account, Blocked, Demand, Entry, Recorded, Span, slot};
+use tenancy_core::ledger::{Account, Blocked, Cover, Demand, Recorded, Span, slot};
 use uuid::Uuid;
 
 use super::book::{self, Budget};
+use super::credits::{self, Draw};
 use super::load::load;
 use super::reservations;
 use crate::error::{Error, Exhausted};
@@ -80,7 +81,12 @@ impl Event {
 
     /// How much of what a budget is for.
     pub fn share(&self, budget: &Budget) -> Option<i64> {
-        match budget.metric {
+        self.share_of(budget.metric)
+    }
+
+    /// How much of a metric; 0 is cost.
+    pub fn share_of(&self, metric: i32) -> Option<i64> {
+        match metric {
             0 => Some(self.cost),
             metric if Some(metric) == self.metric => Some(self.quantity),
             _ => None,
@@ -92,7 +98,8 @@ impl Event {
 pub fn recorded(event: &Event, asked: Asked) -> Result<(), Error> {
     let scopes = event.scopes();
     if asked != Asked::Already {
-        admit(event, &scopes, asked)?;
+        let draws = admit(event, &scopes, asked)?;
+        credits::write(&draws, event.at, None)?;
     }
     note(event, &scopes, |quantity| (quantity, 0));
     Ok(())
@@ -122,8 +129,58 @@ pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128))
     }
 }
 
-/// Has what is asked for in flight, in every budget or in none.
-pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<(), Error> {
+/// What is asked of the ledger at once.
+#[derive(Default)]
+struct Wish<'a> {
+    demands: Vec<Demand>,
+    /// For each demand, whose limit it has.
+    of: Vec<&'a Budget>,
+    covers: Vec<Cover>,
+    covered: Vec<&'a Budget>,
+}
+
+impl<'a> Wish<'a> {
+    fn add(&mut self, event: &Event, budget: &'a Budget, asked_for: Asked) -> Result<(), Error> {
+        // Nothing always fits.
+        let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
+            return Ok(());
+        };
+        let demand = Demand {
+            account: account(budget),
+            span: budget.span(event.at)?,
+            quantity,
+            limit: None,
+        };
+        let same = |d: &Demand| d.account == demand.account && d.span == demand.span;
+        let n = match self.demands.iter().position(same) {
+            Some(n) => n,
+            None => {
+                self.demands.push(demand);
+                self.of.push(budget);
+                self.demands.len() - 1
+            }
+        };
+        let must = budget.hard && asked_for == Asked::First;
+        if let Some(cover) = credits::cover(budget, n, must, event.at) {
+            self.covers.push(cover);
+            self.covered.push(budget);
+        } else if must
+            && let (Some(known), Some(of)) = (self.demands.get_mut(n), self.of.get_mut(n))
+            // Two budgets for one thing: the lower one says.
+            && known.limit.is_none_or(|limit| budget.amount < limit)
+        {
+            (known.limit, *of) = (Some(budget.amount), budget);
+        }
+        Ok(())
+    }
+
+    fn draws(&self) -> Vec<Draw> {
+        self.covers.iter().flat_map(credits::drawn).collect()
+    }
+}
+
+/// Has what is asked for in flight, in every budget or in none. Returns what credits are to cover of it.
+pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Draw>, Error> {
     if process::recovering() {
         return Err(Error::OnStandby);
     }
@@ -132,63 +189,65 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<(), Err
         // What was set before this call began holds in it.
         look_again();
         let book = book::of(scopes)?;
-        let mut asked: Vec<(&Budget, Demand)> = Vec::new();
+        let mut wish = Wish::default();
         for budget in book.iter() {
-            // Nothing always fits.
-            let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
-                continue;
-            };
-            let demand = Demand {
-                account: account(budget),
-                span: budget.span(event.at)?,
-                quantity,
-                limit: (budget.hard && asked_for == Asked::First).then_some(budget.amount),
-            };
-            let same = |(_, d): &&mut (&Budget, Demand)| {
-                d.account == demand.account && d.span == demand.span
-            };
-            match asked.iter_mut().find(same) {
-                // Two budgets for one thing: the lower one says.
-                Some((of, known)) => {
-                    if demand
-                        .limit
-                        .is_some_and(|l| known.limit.is_none_or(|k| l < k))
-                    {
-                        (*of, known.limit) = (budget, demand.limit);
-                    }
-                }
-                None => asked.push((budget, demand)),
-            }
+            wish.add(event, budget, asked_for)?;
         }
-        if asked.is_empty() {
-            return Ok(());
+        if wish.demands.is_empty() {
+            return Ok(Vec::new());
         }
-        let demands: Vec<Demand> = asked.iter().map(|(_, demand)| *demand).collect();
-        match ledger::admit(&demands) {
-            Ok(()) => return Ok(()),
-            Err(Blocked::Missing(n) | Blocked::Loading(n)) => {
-                let demand = demands.get(n).ok_or(Error::Internal("a demand"))?;
-                match load(&demand.account, &demand.span) {
-                    // What has happened is recorded also where it cannot be followed.
-                    Err(Error::LedgerFull) if asked_for == Asked::Not => return Ok(()),
-                    loaded => loaded?,
-                }
+        let blocked = match ledger::admit(&wish.demands, &mut wish.covers) {
+            Ok(()) => return Ok(wish.draws()),
+            Err(blocked) => blocked,
+        };
+        if let Blocked::Missing(account, span) | Blocked::Loading(account, span) = blocked {
+            match load(&account, &span) {
+                // What has happened is recorded also where it cannot be followed.
+                Err(Error::LedgerFull) if asked_for == Asked::Not => return Ok(Vec::new()),
+                loaded => loaded?,
             }
-            // What has expired is in nobody's way.
-            Err(Blocked::Over(_, entry))
-                if entry.reserved > 0 && !tidied && reservations::any_expired()? =>
-            {
-                tidied = true;
-                worker::call(&Request::ExpireReservations)?;
-            }
-            Err(Blocked::Over(n, entry)) => {
-                let (budget, demand) = asked.get(n).ok_or(Error::Internal("a demand"))?;
-                return Err(Error::Exhausted(Box::new(exhausted(
-                    budget, demand, &entry,
-                ))));
-            }
+            continue;
         }
+        // What has expired is in nobody's way.
+        let reserved = !matches!(blocked, Blocked::Over(_, entry) if entry.reserved <= 0);
+        if !tidied && reserved && reservations::any_expired()? {
+            tidied = true;
+            worker::call(&Request::ExpireReservations)?;
+            continue;
+        }
+        return Err(refused(&wish, &blocked));
     }
+}
+
+fn refused(wish: &Wish<'_>, blocked: &Blocked) -> Error {
+    let found = match blocked {
+        Blocked::Over(n, entry) => wish
+            .of
+            .get(*n)
+            .zip(wish.demands.get(*n))
+            .map(|(of, demand)| (of, demand, entry, 0, 0)),
+        Blocked::Short(n, weighed) => wish.covered.get(*n).and_then(|of| {
+            let demand = wish.demands.get(wish.covers.get(*n)?.demand)?;
+            let drawn = weighed.drawn.total();
+            Some((of, demand, &weighed.entry, drawn, weighed.taken))
+        }),
+        Blocked::Missing(..) | Blocked::Loading(..) => None,
+    };
+    let Some((budget, demand, entry, drawn, left)) = found else {
+        return Error::Internal("a refusal without a demand");
+    };
+    Error::Exhausted(Box::new(Exhausted {
+        level: budget.level,
+        period: budget.period,
+        cost: budget.metric == 0,
+        limit: budget.amount.into(),
+        used: entry.used,
+        in_flight: entry.in_flight + entry.reserved,
+        drawn,
+        credits: left,
+        asked: demand.quantity.into(),
+        resets: end(&demand.span).and_then(time::iso_from_unix_micros),
+    }))
 }
 
 /// The account of a budget.
@@ -197,19 +256,6 @@ pub fn account(budget: &Budget) -> Account {
         database: queue::database(),
         metric: budget.metric,
         scope: *budget.scope.as_bytes(),
-    }
-}
-
-fn exhausted(budget: &Budget, demand: &Demand, entry: &Entry) -> Exhausted {
-    Exhausted {
-        level: budget.level,
-        period: budget.period,
-        cost: budget.metric == 0,
-        limit: budget.amount.into(),
-        used: entry.used,
-        in_flight: entry.in_flight + entry.reserved,
-        asked: demand.quantity.into(),
-        resets: end(&demand.span).and_then(time::iso_from_unix_micros),
     }
 }
 

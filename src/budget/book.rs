@@ -15,6 +15,8 @@ use crate::pg::{inval, spi};
 /// A budget.
 #[derive(Debug)]
 pub struct Budget {
+    /// Its id.
+    pub id: Uuid,
     /// Whose it is.
     pub scope: Uuid,
     /// The level of that scope.
@@ -27,6 +29,8 @@ pub struct Budget {
     pub hard: bool,
     /// hour, day, week, month, year or total.
     pub period: &'static str,
+    /// What it has on top, in the order in which that is drawn from; nothing if it never had any.
+    pub credits: Option<Vec<Credit>>,
     zone: String,
     span: Cell<Option<Span>>,
 }
@@ -55,6 +59,33 @@ impl Budget {
     /// The same, if it is known without a query.
     pub fn known(&self, at: i64) -> Option<Span> {
         self.span.get().filter(|span| span.has(at))
+    }
+}
+
+/// A credit that may have something left. Quantities in millionths, instants in microseconds of the Unix
+/// epoch.
+#[derive(Debug)]
+pub struct Credit {
+    /// Its id.
+    pub id: Uuid,
+    /// How much it is.
+    pub amount: i64,
+    effective_at: i64,
+    expires_at: Option<i64>,
+    /// When the period ends in which it became effective, and how much of it goes on.
+    rolls: Option<(i64, i64)>,
+}
+
+impl Credit {
+    /// What may be drawn at an instant: all in all, and since when no more than how much.
+    pub fn at(&self, at: i64) -> Option<(i64, Option<(i64, i64)>)> {
+        if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
+            return None;
+        }
+        match self.rolls.filter(|(end, _)| *end <= at) {
+            Some((_, 0)) => None,
+            since => Some((self.amount, since)),
+        }
     }
 }
 
@@ -118,8 +149,10 @@ pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
 
 fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
-    spi::read(
-        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id) \
+    let mut with_credits = Vec::new();
+    let mut found = spi::read(
+        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id), \
+                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id) \
          FROM tenancy.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
         &[ids.into()],
@@ -128,22 +161,68 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
             for row in rows {
                 let scope: Option<pgrx::Uuid> = row.get(1)?;
                 let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
+                let id: Option<pgrx::Uuid> = row.get(8)?;
+                let id = id.ok_or(Error::Internal("a budget without an id"))?;
+                let credited = row.get(9)?.unwrap_or(false);
+                if credited {
+                    with_credits.push(id);
+                }
                 let (level, period): (String, String) = (
                     row.get(2)?.unwrap_or_default(),
                     row.get(6)?.unwrap_or_default(),
                 );
                 found.entry(scope).or_default().push(Budget {
+                    id: from_pg(id),
                     scope,
                     level: level.parse().map(Level::as_str).unwrap_or_default(),
                     metric: row.get(3)?.unwrap_or_default(),
                     amount: row.get(4)?.unwrap_or_default(),
                     hard: row.get(5)?.unwrap_or(true),
+                    credits: credited.then(Vec::new),
                     period: PERIODS
                         .into_iter()
                         .find(|known| *known == period)
                         .unwrap_or_default(),
                     zone: row.get(7)?.unwrap_or_default(),
                     span: Cell::new(None),
+                });
+            }
+            Ok(found)
+        },
+    )?;
+    if !with_credits.is_empty() {
+        let mut credits = read_credits(with_credits)?;
+        for budget in found.values_mut().flatten() {
+            budget.credits =
+                (budget.credits.take()).map(|none| credits.remove(&budget.id).unwrap_or(none));
+        }
+    }
+    Ok(found)
+}
+
+/// Those that are not closed, by their budgets, in order.
+fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, Error> {
+    spi::read(
+        "SELECT g.budget_id, g.id, g.amount, (extract(epoch FROM g.effective_at) * 1000000)::bigint, \
+                (extract(epoch FROM g.expires_at) * 1000000)::bigint, (extract(epoch FROM g.rolls_at) * 1000000)::bigint, g.rollover \
+         FROM tenancy.credit_grants g WHERE g.budget_id = ANY ($1) AND g.closed_at IS NULL \
+         ORDER BY g.priority, g.expires_at NULLS LAST, g.id",
+        &[budgets.into()],
+        |rows| {
+            let mut found: HashMap<Uuid, Vec<Credit>> = HashMap::new();
+            for row in rows {
+                let id = |n: usize| -> Result<Uuid, Error> {
+                    let id: Option<pgrx::Uuid> = row.get(n)?;
+                    id.map(from_pg)
+                        .ok_or(Error::Internal("a credit without an id"))
+                };
+                let rolls_at: Option<i64> = row.get(6)?;
+                found.entry(id(1)?).or_default().push(Credit {
+                    id: id(2)?,
+                    amount: row.get(3)?.unwrap_or_default(),
+                    effective_at: row.get(4)?.unwrap_or_default(),
+                    expires_at: row.get(5)?,
+                    rolls: rolls_at.zip(row.get(7)?),
                 });
             }
             Ok(found)

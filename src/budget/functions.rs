@@ -3,18 +3,19 @@
 
 use std::rc::Rc;
 
-use tenancy_core::ledger::{Span, State};
-use tenancy_core::quantity::QuantityError;
+use tenancy_core::ledger::{Account, Span};
 
 use super::account::{Event, account, end};
 use super::book::{self, Budget};
-use super::load;
+use super::reservations::any_expired;
+use super::{credits, load};
 use crate::error::Error;
 use crate::pg::append::look_again;
 use crate::pg::fmgr::{Answer, Call};
 use crate::pg::row::{Field, Shape, Type};
 use crate::pg::{ledger, time, worker as process};
 use crate::usage;
+use crate::worker::{self, Request};
 
 crate::c_functions! {
     tenancy_fits, pg_finfo_tenancy_fits => fits;
@@ -27,21 +28,45 @@ struct Said<'a> {
     span: Span,
     used: i128,
     in_flight: Option<i128>,
+    /// What credits have.
+    credits: i128,
+    /// With that.
     left: i128,
     asked: i128,
 }
 
+/// What an entry comes to: use, what reservations hold, and what is in flight, where somebody knows.
+type Sums = (i128, i128, Option<i128>);
+
 impl<'a> Said<'a> {
-    /// `in_flight`: nothing where nobody knows.
-    fn new(budget: &'a Budget, span: Span, used: i128, in_flight: Option<i128>) -> Self {
-        Self {
+    /// By what entries come to.
+    fn new<E>(
+        budget: &'a Budget,
+        (span, at): (Span, i64),
+        mut sums: impl FnMut(&Account, &Span) -> Result<Sums, E>,
+    ) -> Result<Self, E> {
+        let (used, reserved, in_flight) = sums(&account(budget), &span)?;
+        let mut said = Self {
             budget,
             span,
             used,
-            in_flight,
-            left: i128::from(budget.amount) - used - in_flight.unwrap_or_default(),
+            in_flight: in_flight.map(|running| running + reserved),
+            credits: 0,
+            left: i128::from(budget.amount) - used - reserved - in_flight.unwrap_or_default(),
             asked: 0,
+        };
+        if let Some(pots) = credits::pots(budget, at) {
+            let mut total = |account: &Account, span: &Span| {
+                let (used, reserved, in_flight) = sums(account, span)?;
+                Ok(used + reserved + in_flight.unwrap_or_default())
+            };
+            said.left += total(&credits::covered(budget), &span)?;
+            for pot in pots {
+                said.credits += pot.left(&mut total)?.max(0);
+            }
+            said.left = said.left.max(0) + said.credits;
         }
+        Ok(said)
     }
 
     fn fits(&self) -> bool {
@@ -63,7 +88,7 @@ fn fits(call: &Call) -> Result<Answer, Error> {
 }
 
 /// The columns of check_budget().
-static ANSWER: Shape<10> = Shape::new([
+static ANSWER: Shape<11> = Shape::new([
     (c"allowed", Type::Bool),
     (c"level", Type::Text),
     (c"scope", Type::Uuid),
@@ -73,6 +98,7 @@ static ANSWER: Shape<10> = Shape::new([
     (c"used", Type::Numeric),
     (c"in_flight", Type::Numeric),
     (c"remaining", Type::Numeric),
+    (c"credits", Type::Numeric),
     (c"resets_at", Type::Instant),
 ]);
 
@@ -81,7 +107,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
     let event = wish(call)?;
     let budgets = book::of(&event.scopes())?;
     let Some(said) = worst(&event, &budgets, |_| true)? else {
-        let mut without = [Field::Null; 10];
+        let mut without = [Field::Null; 11];
         without[0] = Field::Bool(true);
         return ANSWER.answer(&without);
     };
@@ -97,6 +123,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         Field::millionths(said.used),
         said.in_flight.map_or(Field::Null, Field::millionths),
         Field::millionths(said.left.max(0)),
+        Field::millionths(said.credits),
         resets.map_or(Field::Null, Field::Instant),
     ])
 }
@@ -106,23 +133,34 @@ fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
     }
-    let refused =
-        |fault: QuantityError| Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.");
-    let quantity = usage::quantity_of(call, 1).map_err(refused)?;
+    let quantity = usage::quantity_of(call, 1)?;
     let metric = match call.is_null(0) {
         true => None,
-        false => Some(
-            std::str::from_utf8(call.text(0))
-                .map_err(|_| Error::Internal("a text that is not UTF-8"))?,
-        ),
+        false => Some(call.str(0)?),
     };
     let event = usage::wish(metric, quantity)?;
     look_again();
     Ok(event)
 }
 
-/// Which budget has no room for an event, or the least left, as all of them are at one moment.
+/// Which budget has no room for an event, or the least left.
 fn worst<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<Said<'a>>, Error> {
+    let found = at_once(event, budgets, &wanted)?;
+    let refused = found.as_ref().is_some_and(|said| !said.fits());
+    // What has expired is in nobody's way; on a standby it was left out.
+    if refused && !process::recovering() && any_expired()? {
+        worker::call(&Request::ExpireReservations)?;
+        return at_once(event, budgets, &wanted);
+    }
+    Ok(found)
+}
+
+/// The same, as all of them are at one moment.
+fn at_once<'a>(
     event: &Event,
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,
@@ -131,34 +169,35 @@ fn worst<'a>(
     if process::recovering() {
         return weigh(event, budgets, wanted, |budget| {
             let span = budget.span(event.at)?;
-            let (used, reserved) = load::read(&account(budget), &span, &|| {})?;
-            let said = Said::new(budget, span, used, None);
-            Ok(Said {
-                left: said.left - reserved,
-                ..said
+            Said::new(budget, (span, event.at), |account, span| {
+                let (used, reserved) = load::read(account, span, &|| {})?;
+                Ok((used, reserved, None))
             })
         });
     }
     loop {
         let found = ledger::view(|ledger| {
             weigh(event, budgets, &wanted, |budget| {
-                let span = budget.known(event.at).ok_or(budget)?;
-                let entry = ledger.look(&account(budget), &span);
-                let entry = entry.filter(|entry| entry.state == State::Loaded);
-                let entry = entry.ok_or(budget)?;
-                let in_flight = entry.in_flight + entry.reserved;
-                Ok(Said::new(budget, span, entry.used, Some(in_flight)))
+                let span = budget.known(event.at).ok_or(Unknown::Period(budget))?;
+                Said::new(budget, (span, event.at), |account, span| {
+                    let entry = ledger.loaded(account, span);
+                    let entry = entry.ok_or(Unknown::Entry(*account, *span))?;
+                    Ok((entry.used, entry.reserved, Some(entry.in_flight)))
+                })
             })
         });
-        let missing: &Budget = match found {
+        match found {
             Ok(worst) => return Ok(worst),
-            Err(missing) => missing,
-        };
-        match missing.known(event.at) {
-            Some(span) => load::load(&account(missing), &span)?,
-            None => drop(missing.span(event.at)?),
+            Err(Unknown::Period(budget)) => drop(budget.span(event.at)?),
+            Err(Unknown::Entry(account, span)) => load::load(&account, &span)?,
         }
     }
+}
+
+/// What must be found out first.
+enum Unknown<'a> {
+    Period(&'a Budget),
+    Entry(Account, Span),
 }
 
 fn weigh<'a, E>(

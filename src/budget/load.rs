@@ -1,5 +1,5 @@
-//! What committed rows say of an account, without what this transaction wrote itself: that counts when
-//! it commits.
+//! What committed rows say of an account, without what this transaction used itself: that counts when
+//! it commits. Reservations, and what was drawn from credits, are read as this transaction left them.
 
 use tenancy_core::ledger::{Account, Span};
 
@@ -13,8 +13,12 @@ pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
 
 /// Use, and what is reserved. `seen` is called as soon as what is read is decided.
 pub fn read(account: &Account, span: &Span, seen: &dyn Fn()) -> Result<(i128, i128), Error> {
+    let query = match account.is_credit() {
+        true => "SELECT used, reserved FROM tenancy._drawn_of($1, $2, $3, $4)",
+        false => "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)",
+    };
     spi::read_then(
-        "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)",
+        query,
         &[
             pgrx::Uuid::from_bytes(account.scope).into(),
             account.metric.into(),

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `book` | the budgets of scopes, kept by each backend |
 //! | `account` | what an event means for the ledger: admission, and the note of what was recorded |
+//! | `credits` | what is drawn from credits on top of budgets |
 //! | `load` | what rows say of an account |
 //! | `functions` | `check_budget()`, `fits()` |
 //! | `reservations` | `reserve()`, `settle()`, `cancel()`, and what becomes of those that expire |
@@ -12,11 +13,13 @@
 
 mod account;
 mod book;
+mod credits;
 mod functions;
 mod load;
 mod reservations;
 mod show;
 
 pub use account::{Asked, Event, recorded};
+pub use credits::tidy;
 pub use reservations::expire;
 pub use show::{alert, text};

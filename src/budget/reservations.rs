@@ -5,17 +5,18 @@ use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::new_id;
-use tenancy_core::quantity::{QuantityError, cost as cost_in, quantity as quantity_in};
+use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
 use super::account::{Asked, Event, admit, note};
+use super::credits;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::Json;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::{spi, time};
 use crate::usage::place::Place;
-use crate::usage::{Settled, settled, wish};
+use crate::usage::{Settled, check_recordable, settled, wish};
 use crate::worker;
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
@@ -23,14 +24,7 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 const LONGEST: i64 = 7 * DAY;
 
 fn number(text: &AnyNumeric) -> Result<i64, Error> {
-    quantity_in(&text.to_string()).map_err(refused)
-}
-
-fn refused(fault: QuantityError) -> Error {
-    Error::bad(
-        fault,
-        "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
-    )
+    Ok(quantity_in(&text.to_string())?)
 }
 
 /// Keeps room in every budget, for a while.
@@ -53,6 +47,7 @@ fn reserve(
             "It is how long the work may take.",
         ))?;
     }
+    check_recordable()?;
     let event = wish(Some(metric), quantity)?;
     let Some(metric) = event.metric else {
         return Err(Error::bad(
@@ -62,13 +57,13 @@ fn reserve(
         .into());
     };
     let scopes = event.scopes();
-    admit(&event, &scopes, Asked::First)?;
+    let draws = admit(&event, &scopes, Asked::First)?;
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::write_kept(
-        "INSERT INTO tenancy.reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state) \
+        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
-                 to_timestamp($10::double precision / 1000000), 'open')",
+                 to_timestamp($10::double precision / 1000000), 'open', $11)",
         &[
             id.into(),
             some(event.partner),
@@ -80,8 +75,10 @@ fn reserve(
             event.cost.into(),
             event.at.into(),
             event.at.saturating_add(ttl).into(),
+            (!draws.is_empty()).into(),
         ],
     )?;
+    credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
     // It is there when the time is over.
     worker::ensure();
@@ -93,12 +90,14 @@ struct Reservation {
     held: Event,
     metric: String,
     state: String,
+    /// Whether it drew from credits.
+    drew: bool,
 }
 
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name \
-     FROM tenancy.reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
+     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew \
+     FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 FOR UPDATE OF r";
 
 fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
@@ -118,6 +117,7 @@ fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
 
 /// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
+    check_recordable()?;
     let here = Place::of_context()?;
     let found = spi::write_returning(FIND, &[id.into()], |rows| {
         let Some(row) = rows.into_iter().next() else {
@@ -127,6 +127,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             held: held(&row)?,
             metric: row.get(10)?.unwrap_or_default(),
             state: row.get(9)?.unwrap_or_default(),
+            drew: row.get(11)?.unwrap_or(false),
         }))
     })?;
     found
@@ -162,7 +163,7 @@ fn settle(
         Some(quantity) => number(&quantity)?,
         None => held.quantity,
     };
-    let cost = cost.map(|cost| cost_in(&cost.to_string()).map_err(refused));
+    let cost = cost.map(|cost| cost_in(&cost.to_string()));
     let attributes = attributes.map(|json| argument(json.0)).transpose()?;
     let (mut overrun, mut known) = (false, held);
     let event = settled(
@@ -170,7 +171,7 @@ fn settle(
             place: place(&held),
             metric: &found.metric,
             quantity,
-            cost: cost.transpose()?,
+            cost: cost.transpose().map_err(Error::from)?,
             attributes,
             at: time::from_unix(held.at),
         },
@@ -183,17 +184,18 @@ fn settle(
                 ..*event
             };
             let scopes = excess.scopes();
-            match admit(&excess, &scopes, Asked::First) {
+            let draws = match admit(&excess, &scopes, Asked::First) {
                 Err(Error::Exhausted(_)) => {
                     overrun = true;
                     admit(&excess, &scopes, Asked::Not)
                 }
                 admitted => admitted,
-            }
+            };
+            credits::write(&draws?, event.at, None)
         },
     )?;
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+        "UPDATE tenancy.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
             id.into(),
@@ -205,6 +207,9 @@ fn settle(
     )?;
     if open {
         note(&held, &held.scopes(), |quantity| (0, -quantity));
+        if found.drew {
+            credits::settle(id, &held, &known)?;
+        }
     }
     Ok(pg_uuid(event))
 }
@@ -226,17 +231,20 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         return Err(Error::ReservationOver(found.state).into());
     }
     spi::write_kept(
-        "UPDATE tenancy.reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
+        "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
     note(&found.held, &found.held.scopes(), |quantity| (0, -quantity));
+    if found.drew {
+        credits::free(id, found.held.at)?;
+    }
     Ok(())
 }
 
 /// Whether the time of one is over that still counts.
 pub fn any_expired() -> Result<bool, Error> {
     spi::read(
-        "SELECT 1 FROM tenancy.reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
+        "SELECT 1 FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
         &[],
         |rows| Ok(!rows.is_empty()),
     )
@@ -245,19 +253,22 @@ pub fn any_expired() -> Result<bool, Error> {
 /// Has those whose time is over count no more.
 pub fn expire() -> Result<(), Error> {
     let gone = spi::write_returning(
-        "UPDATE tenancy.reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id IN (SELECT o.id FROM tenancy.reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
+        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id IN (SELECT o.id FROM tenancy.budget_reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint",
+                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
         &[],
         |rows| {
             rows.into_iter()
-                .map(|row| held(&row))
+                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
-    for held in gone {
+    for (held, drew) in gone {
         note(&held, &held.scopes(), |quantity| (0, -quantity));
+        if let Some(id) = drew {
+            credits::free(id, held.at)?;
+        }
     }
     Ok(())
 }

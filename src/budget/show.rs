@@ -45,8 +45,7 @@ fn _ledger_entries() -> TableIterator<
         name!(touched_at, Option<TimestampWithTimeZone>),
     ),
 > {
-    let (entries, ..) = ledger::snapshot(queue::database());
-    TableIterator::new(entries.into_iter().map(|entry| {
+    TableIterator::new(ledger::entries(queue::database()).into_iter().map(|entry| {
         (
             pgrx::Uuid::from_bytes(entry.account.scope),
             entry.account.metric,
@@ -73,7 +72,7 @@ fn _ledger_counts() -> TableIterator<
         name!(evictions, i64),
     ),
 > {
-    let (_, capacity, head) = ledger::snapshot(0);
+    let (capacity, head) = ledger::counts();
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     TableIterator::once((
         capacity as i64,

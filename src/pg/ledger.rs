@@ -11,8 +11,8 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 use tenancy_core::ledger::{
-    Account, Blocked, Demand, EMPTY_BUCKET, Entry, Head, Held, Ledger, Load, Recorded, Span, State,
-    View,
+    Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, Head, Held, Ledger, Load, Recorded, Span,
+    State, View,
 };
 
 use super::cell::BackendCell;
@@ -20,6 +20,9 @@ use super::{time, xact};
 use crate::error::Error;
 
 static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(32_768);
+
+/// How many entries are copied at a time.
+const PIECE: usize = 4096;
 
 /// How long is slept at most before looking again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -196,18 +199,32 @@ fn wake() {
     }
 }
 
-/// Takes all demands, until the transaction ends or its savepoint is rolled back; or none.
-pub fn admit(demands: &[Demand]) -> Result<(), Blocked> {
+/// Takes all demands with what covers them, until the transaction ends or its savepoint is rolled back;
+/// or none.
+pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
     let now = time::now();
     ACTIVE.set(true);
     // Room first: between the lock and the note there is nothing that can fail.
-    MINE.with_borrow_mut(|mine| mine.held.reserve(demands.len()));
-    with(|ledger| ledger.admit(demands, now))?;
+    let pots: usize = covers.iter().map(|cover| 1 + 2 * cover.pots.len()).sum();
+    MINE.with_borrow_mut(|mine| mine.held.reserve(demands.len() + pots));
+    with(|ledger| ledger.admit(demands, covers, now))?;
     let savepoint = xact::savepoint();
     MINE.with_borrow_mut(|mine| {
+        let mut hold = |held: Held| {
+            let key = (savepoint, held.account, held.span);
+            *mine.held.entry(key).or_default() += held.quantity;
+        };
         for demand in demands {
-            let key = (savepoint, demand.account, demand.span);
-            *mine.held.entry(key).or_default() += i128::from(demand.quantity);
+            hold(Held {
+                account: demand.account,
+                span: demand.span,
+                quantity: demand.quantity.into(),
+            });
+        }
+        for cover in covers.iter() {
+            if let Some(demand) = demands.get(cover.demand) {
+                cover.held(demand.span).for_each(&mut hold);
+            }
         }
     });
     Ok(())
@@ -271,20 +288,32 @@ pub fn load(
     };
     LOADING.set(Some((*account, *span, number)));
     let (used, reserved) = read(&release)?;
-    // The rows of reservations are seen as this transaction left them, and its changes come when it commits.
-    let reserved = reserved - own_reserved(account, span);
-    with(|ledger| ledger.end_load(account, span, number, used, reserved));
+    // Rows that do not say whose they are, are seen as this transaction left them, and its changes come
+    // when it commits: those of reservations, and all that was drawn from credits.
+    let (own_used, own_reserved) = own(account, span);
+    let own_used = if account.is_credit() { own_used } else { 0 };
+    with(|ledger| {
+        ledger.end_load(
+            account,
+            span,
+            number,
+            used - own_used,
+            reserved - own_reserved,
+        );
+    });
     LOADING.set(None);
     wake();
     Ok(())
 }
 
-fn own_reserved(account: &Account, span: &Span) -> i128 {
+/// What this transaction noted of an entry.
+fn own(account: &Account, span: &Span) -> (i128, i128) {
     MINE.with_borrow(|mine| {
         let of = mine.recorded.iter();
         of.filter(|((_, of, slot), _)| of == account && span.has(*slot))
-            .map(|(_, (_, reserved))| reserved)
-            .sum()
+            .fold((0, 0), |(used, reserved), (_, noted)| {
+                (used + noted.0, reserved + noted.1)
+            })
     })
 }
 
@@ -316,18 +345,30 @@ pub fn forget(database: u32) {
     with(|ledger| ledger.forget(database));
 }
 
-/// The entries of a database, how many there may be in all, and what the ledger knows of itself.
-pub fn snapshot(database: u32) -> (Vec<Entry>, usize, Head) {
+/// The entries of a database, each as it is when it is read.
+pub fn entries(database: u32) -> Vec<Entry> {
+    let mut found = Vec::new();
     let Some(memory) = MEMORY.get() else {
-        return (Vec::new(), 0, Head::new());
+        return found;
     };
-    let mut found = Vec::with_capacity(memory.count.min(1024));
-    let head = HEAD.share();
-    // SAFETY: as in `with`; shared, since nothing is written.
-    let entries = unsafe { std::slice::from_raw_parts(memory.entries, memory.count) };
     let of = |entry: &&Entry| entry.state != State::Free && entry.account.database == database;
-    found.extend(entries.iter().filter(of));
-    (found, memory.count, head.0)
+    // A piece at a time: nobody waits for all of it.
+    for first in (0..memory.count).step_by(PIECE) {
+        let _head = HEAD.share();
+        let count = PIECE.min(memory.count - first);
+        // SAFETY: as in `with`; shared, since nothing is written.
+        let entries = unsafe { std::slice::from_raw_parts(memory.entries.add(first), count) };
+        found.extend(entries.iter().filter(of));
+    }
+    found
+}
+
+/// How many entries there may be in all, and what the ledger knows of itself.
+pub fn counts() -> (usize, Head) {
+    (
+        MEMORY.get().map_or(0, |memory| memory.count),
+        HEAD.share().0,
+    )
 }
 
 fn finish(committed: bool) {

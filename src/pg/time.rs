@@ -1,5 +1,7 @@
 //! The server's clock.
 
+use std::ffi::CString;
+
 use pgrx::pg_sys;
 
 use pgrx::datum::datetime_support::ToIsoString;
@@ -40,4 +42,16 @@ pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
     let stamp =
         pgrx::datum::TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH)?).ok()?;
     Some(stamp.to_iso_string())
+}
+
+/// Whether the server knows a time zone of this name: one of tzdata's, or a rule as POSIX writes it.
+pub fn is_zone(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: the name ends with a NUL byte; what is returned is the server's, for as long as the process lives.
+    unsafe {
+        let zone = pg_sys::pg_tzset(name.as_ptr());
+        !zone.is_null() && pg_sys::pg_tz_acceptable(zone)
+    }
 }

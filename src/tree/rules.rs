@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
-use crate::pg::spi;
+use crate::pg::{spi, time};
 
 /// A new id, of version 7.
 #[pg_extern(sql = false)]
@@ -50,6 +50,12 @@ fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
         .parse::<Status>()
         .map_err(|fault| Error::bad(fault, "Only what is active may work."))?;
     Ok(true)
+}
+
+/// Whether the server knows a time zone of this name.
+#[pg_extern(sql = false)]
+fn _is_time_zone(name: &str) -> bool {
+    time::is_zone(name)
 }
 
 /// Whether a scope of one level may hold one of another.

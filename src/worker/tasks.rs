@@ -204,7 +204,7 @@ fn tidy() -> Result<(), Stop> {
         }
         usage::forget_keys()?;
         spi::write(
-            "DELETE FROM tenancy.reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+            "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
             &[],
         )?;
         spi::write(
@@ -213,6 +213,7 @@ fn tidy() -> Result<(), Stop> {
         )?;
         Ok(())
     })?;
+    transaction(c"tidy up credits", budget::tidy)?;
     transaction(c"summarize use", usage::summarize)?;
     if usage::settings::retention() > 0 {
         transaction(c"retire old months of use", usage::retire)?;

@@ -10,8 +10,10 @@
 //! snapshot. So a transaction that finished before is in the snapshot and never met the entry, and one
 //! that finishes later is not in the snapshot and adds itself to the entry, loaded or loading.
 
+mod credit;
 mod table;
 
+pub use credit::{Cover, Pot, Weighed, give_back};
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
 /// The grid that periods begin and end on, in microseconds: every time zone is off by whole quarters.
@@ -22,10 +24,38 @@ pub const GRID: i64 = 900_000_000;
 pub struct Account {
     /// The database.
     pub database: u32,
-    /// The metric; 0 is the cost of all of them.
+    /// The metric; 0 is the cost of all of them, and less is about [credits](Account::covered).
     pub metric: i32,
     /// The scope.
     pub scope: [u8; 16],
+}
+
+impl Account {
+    /// What credits covered of a budget.
+    #[must_use]
+    pub fn covered(database: u32, budget: [u8; 16]) -> Self {
+        Self {
+            database,
+            metric: -1,
+            scope: budget,
+        }
+    }
+
+    /// What was drawn from a credit.
+    #[must_use]
+    pub fn drawn(database: u32, credit: [u8; 16]) -> Self {
+        Self {
+            database,
+            metric: -2,
+            scope: credit,
+        }
+    }
+
+    /// Whether it is about credits.
+    #[must_use]
+    pub fn is_credit(&self) -> bool {
+        self.metric < 0
+    }
 }
 
 /// A period, in microseconds of the Unix epoch; its end is not in it.
@@ -38,6 +68,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// Everything.
+    pub const ALL: Self = Self {
+        start: 0,
+        end: i64::MAX,
+    };
+
     /// Whether an instant is in it.
     #[must_use]
     pub fn has(&self, at: i64) -> bool {
@@ -91,12 +127,14 @@ pub struct Recorded {
 /// Why demands are not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// The entry of this demand must be loaded.
-    Missing(usize),
+    /// This entry must be loaded.
+    Missing(Account, Span),
     /// Somebody is loading it.
-    Loading(usize),
-    /// It would exceed its limit.
+    Loading(Account, Span),
+    /// A demand would exceed its limit.
     Over(usize, Entry),
+    /// A cover does not reach.
+    Short(usize, Weighed),
 }
 
 /// What becomes of a wish to load an entry.
@@ -129,6 +167,13 @@ impl<'a> View<'a> {
     pub fn look(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
         self.entries.get(self.find(account, span)?)
     }
+
+    /// The same, if it is loaded.
+    #[must_use]
+    pub fn loaded(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
+        let entry = self.look(account, span)?;
+        (entry.state == State::Loaded).then_some(entry)
+    }
 }
 
 /// The ledger over somebody's memory.
@@ -148,35 +193,47 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Takes all of the demands, or none. No two are for the same entry. An entry that is not there
-    /// blocks before one that is full, so that a refusal is always everybody's.
-    pub fn admit(&mut self, demands: &[Demand], now: i64) -> Result<(), Blocked> {
+    /// Takes all of the demands with what covers them, or none. No two demands are for the same entry,
+    /// and no two covers for one budget. An entry that is not there blocks before one that is full, so
+    /// that a refusal is always everybody's.
+    pub fn admit(
+        &mut self,
+        demands: &[Demand],
+        covers: &mut [Cover],
+        now: i64,
+    ) -> Result<(), Blocked> {
         let mut over = None;
         for (n, demand) in demands.iter().enumerate() {
-            let Some(at) = self.find(&demand.account, &demand.span) else {
-                self.head.misses += 1;
-                return Err(Blocked::Missing(n));
-            };
-            let Some(entry) = self.entries.get_mut(at) else {
-                return Err(Blocked::Missing(n));
-            };
-            if let State::Loading(_) = entry.state {
-                return Err(Blocked::Loading(n));
-            }
-            entry.touched = now;
+            let entry = self.known(&demand.account, &demand.span, now)?;
             let fits = demand
                 .limit
                 .is_none_or(|limit| entry.total() + i128::from(demand.quantity) <= limit.into());
             if !fits && over.is_none() {
-                over = Some(Blocked::Over(n, *entry));
+                over = Some(Blocked::Over(n, entry));
             }
         }
-        self.head.hits += demands.len() as u64;
+        for (n, cover) in covers.iter_mut().enumerate() {
+            let Some(demand) = demands.get(cover.demand) else {
+                continue;
+            };
+            let weighed = self.weigh(demand, cover, now)?;
+            if cover.must && weighed.missing > 0 && over.is_none() {
+                over = Some(Blocked::Short(n, weighed));
+            }
+        }
+        self.head.hits += (demands.len() + covers.len()) as u64;
         if let Some(over) = over {
             return Err(over);
         }
         for demand in demands {
             self.add_in_flight(&demand.account, &demand.span, demand.quantity.into());
+        }
+        for cover in covers.iter() {
+            if let Some(demand) = demands.get(cover.demand) {
+                for held in cover.held(demand.span) {
+                    self.add_in_flight(&held.account, &held.span, held.quantity);
+                }
+            }
         }
         Ok(())
     }
@@ -296,6 +353,20 @@ impl<'a> Ledger<'a> {
                 self.remove(at);
             }
         }
+    }
+
+    /// The entry, which is asked for now; it must be loaded.
+    fn known(&mut self, account: &Account, span: &Span, now: i64) -> Result<Entry, Blocked> {
+        let at = self.find(account, span);
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            self.head.misses += 1;
+            return Err(Blocked::Missing(*account, *span));
+        };
+        if let State::Loading(_) = entry.state {
+            return Err(Blocked::Loading(*account, *span));
+        }
+        entry.touched = now;
+        Ok(*entry)
     }
 
     fn loading(&mut self, account: &Account, span: &Span, number: u64) -> Option<&mut Entry> {

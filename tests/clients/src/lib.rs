@@ -6,6 +6,7 @@
 
 pub mod bad_input;
 pub mod idp;
+pub mod metering;
 pub mod program;
 pub mod scratch;
 pub mod session;

@@ -86,6 +86,14 @@ fn full() -> World {
     world
         .begin("alice")
         .run("SELECT tenancy.reserve('tokens', 100, '1 day'); COMMIT");
+    // Something drawn from credits, some of it reserved.
+    owner.run(
+        "SELECT tenancy.set_budget('umbrella', 'tokens', 10, 'total'), tenancy.grant_credit('umbrella', 'tokens', 3, 'total', note => 'a'),
+                tenancy.grant_credit('umbrella', 'tokens', 6, 'total', 60, now() + interval '1 year', note => 'b')",
+    );
+    world
+        .begin("bob")
+        .run("SELECT tenancy.consume('tokens', 14), tenancy.reserve('tokens', 2, '1 day'); COMMIT");
     world.fill("app.calls", "n, t.id, date '2026-01-30' + n::int");
     world.fill("app.legacy", "n, t.external_id::bigint");
     world
@@ -108,6 +116,7 @@ const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
 const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', \"by\" => 'model') u ORDER BY 1";
+const CREDITS: &str = "SELECT to_jsonb(c)::text FROM tenancy.credits c ORDER BY note";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
 const AUDIT: &str = "SELECT tenancy._audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
 const WRONG: &str = "SELECT problem FROM tenancy.verify_audit_log()";
@@ -166,6 +175,7 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
 fn same(before: &World, after: &World) {
     for sql in [
         PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, USED, AUDIT, POLICIES, GRANTS,
+        CREDITS,
     ] {
         let normal = |world: &World| -> Vec<String> {
             // Each database has roles of its own name.
@@ -218,6 +228,13 @@ fn same(before: &World, after: &World) {
     app.begin(&shared().token("zed")).run("COMMIT");
     // Use goes on: a key that was used stays used, what was not rolled up will be, and nothing twice.
     let mut admin = after.db.admin();
+    let left = "SELECT concat_ws(' ', used, in_flight, remaining, credits) FROM tenancy.check_budget('tokens')";
+    app.begin(after.key("bob"));
+    assert_eq!(app.text(left), "14 2 3 3");
+    app.run("SELECT tenancy.consume('tokens', 3)")
+        .fails("SELECT tenancy.consume('tokens', 0.000001)")
+        .code("53400");
+    app.run("ROLLBACK");
     let total = "SELECT quantity::bigint FROM tenancy.usage('acme', 'tokens')";
     assert_eq!(admin.number(total), 465 + 1000);
     let check =
@@ -233,7 +250,7 @@ fn same(before: &World, after: &World) {
     assert_eq!(admin.number(total), 465 + 1000 + 7);
     assert_eq!(
         admin.number("SELECT sum(events) FROM tenancy.usage_quarterly"),
-        32
+        33
     );
     // Partitions are known to be parts: a new one is isolated too.
     let mut owner = after.db.owner();

@@ -26,7 +26,7 @@ fn ledger(world: &World) -> (String, String) {
     let says = admin.text("SELECT concat_ws(' ', used, in_flight, reserved) FROM tenancy.ledger WHERE level = 'tenant' AND metric = 'tokens'");
     let rows = admin.text(
         "SELECT concat_ws(' ', trim_scale(coalesce((SELECT sum(quantity) FROM tenancy.usage_events), 0) / 1000000.0), 0,
-                trim_scale(coalesce((SELECT sum(quantity) FROM tenancy.reservations WHERE state = 'open'), 0) / 1000000.0))",
+                coalesce((SELECT sum(quantity) FROM tenancy.reservations WHERE state = 'open'), 0))",
     );
     (says, rows)
 }
@@ -39,9 +39,13 @@ fn agrees(world: &World, expected: &str) {
 }
 
 fn reserve(world: &World, quantity: &str) -> String {
-    let mut alice = world.begin("alice");
-    let id = alice.text(&format!("SELECT tenancy.reserve('tokens', {quantity})"));
-    alice.run("COMMIT");
+    reserve_as(world, "alice", quantity)
+}
+
+fn reserve_as(world: &World, user: &str, quantity: &str) -> String {
+    let mut session = world.begin(user);
+    let id = session.text(&format!("SELECT tenancy.reserve('tokens', {quantity})"));
+    session.run("COMMIT");
     id
 }
 
@@ -122,7 +126,8 @@ fn kept_settled_and_cancelled() {
         ("SELECT tenancy.reserve('nothing', 1)", "42704"),
         ("SELECT tenancy.settle(NULL)", "22023"),
         ("SELECT tenancy.cancel(gen_random_uuid())", "42704"),
-        ("SELECT * FROM tenancy.reservations", "42501"),
+        ("SELECT * FROM tenancy.budget_reservations", "42501"),
+        ("SELECT * FROM tenancy.budget_alert_log", "42501"),
     ] {
         world.begin("alice").fails(sql).code(code);
     }
@@ -153,12 +158,15 @@ fn more_than_was_reserved_has_happened_all_the_same() {
         .begin("alice")
         .fails("SELECT tenancy.consume('tokens', 1)")
         .code("53400");
+    // Whoever listens learns no more than that: anybody can.
+    let id = admin.text("SELECT id::text FROM tenancy.budget_alerts");
     let mut told = admin.notifications();
     let told = postgres::fallible_iterator::FallibleIterator::next(
         &mut told.timeout_iter(Duration::from_secs(5)),
     )
+    .unwrap()
     .unwrap();
-    assert!(told.unwrap().payload().contains("overrun"));
+    assert_eq!(told.payload(), id);
 }
 
 #[test]
@@ -203,7 +211,8 @@ fn thresholds_are_told_once() {
         .db
         .owner()
         .run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'day', alert_at => '{0.5, 0.9}')");
-    let count = "SELECT string_agg(threshold || ':' || used, ' ' ORDER BY threshold) FROM tenancy.budget_alerts";
+    let count = "SELECT string_agg(threshold || ':' || used, ' ' ORDER BY threshold) FROM tenancy.budget_alerts \
+                 WHERE scope = 'acme' AND metric = 'tokens' AND period = 'day' AND amount = 100";
     for (quantity, expected) in [
         (40, None),
         (15, Some("0.5:55")),
@@ -231,6 +240,89 @@ fn thresholds_are_told_once() {
                 "SELECT tenancy.set_budget('acme', 'tokens', 1, 'day', alert_at => {bad})"
             ))
             .code("22023");
+    }
+}
+
+#[test]
+fn everybody_sees_its_part_of_reservations_and_alerts() {
+    let mut world = world();
+    let carl = world.db.owner().text(
+        "SELECT tenancy.issue_api_key(tenancy.create_user('acme', 'carl', role => 'tenant_admin'), 'test')",
+    );
+    world.keys.insert("carl", carl);
+    world.learn();
+    let settled = |user: &str, reserved: &str, used: i32| {
+        let mut session = world.begin(user);
+        let id = session.text(&format!("SELECT tenancy.reserve('tokens', {reserved})"));
+        session.run(&format!("SELECT tenancy.settle('{id}', {used}); COMMIT"));
+    };
+    settled("alice", "60.5", 90);
+    settled("carl", "5", 20);
+    let (open, other) = (
+        reserve_as(&world, "eve", "3"),
+        reserve_as(&world, "bob", "4"),
+    );
+    world
+        .begin("bob")
+        .run(&format!("SELECT tenancy.cancel('{other}'); COMMIT"));
+    let (alice, carl, eve, bob) = (
+        "tokens 60.5 30.25 settled 90 45 f acme t",
+        "tokens 5 2.5 settled 20 10 t acme t",
+        "tokens 3 1.5 open f soylent f",
+        "tokens 4 2 cancelled f umbrella f",
+    );
+    let told = "overrun tenant acme tokens 5 20";
+    let sees = |session: &mut Session, reservations: &[&str], alerts: &[&str]| {
+        assert_eq!(
+            session.texts(
+                "SELECT concat_ws(' ', metric, quantity, cost, state, used, used_cost, overrun, tenant, event_id IS NOT NULL)
+                   FROM tenancy.reservations ORDER BY quantity DESC"
+            ),
+            reservations
+        );
+        assert_eq!(
+            session.texts("SELECT concat_ws(' ', kind, level, scope, metric, period, amount, used) FROM tenancy.budget_alerts"),
+            alerts
+        );
+    };
+    sees(&mut world.begin("alice"), &[alice], &[]);
+    sees(&mut world.begin("carl"), &[alice, carl], &[told]);
+    sees(&mut world.begin("ops"), &[alice, carl, bob], &[told]);
+    sees(&mut world.begin("boss"), &[eve], &[]);
+    sees(&mut world.begin("eve"), &[eve], &[]);
+    sees(&mut world.begin("pat"), &[], &[]);
+    sees(&mut world.db.app(), &[], &[]);
+    let all = [alice, carl, bob, eve];
+    sees(&mut world.db.gateway(), &all, &[told]);
+    sees(&mut world.db.owner(), &all, &[told]);
+    let grant = format!("GRANT tenancy_auditor TO {}", world.db.stranger);
+    world.db.admin().run(&grant);
+    let mut auditor = world.db.stranger();
+    sees(&mut auditor, &all, &[told]);
+    // What was used, too; and nothing that changes anything.
+    assert_eq!(
+        auditor
+            .text("SELECT concat_ws(' ', quantity, cost) FROM tenancy.usage('globex', 'tokens')"),
+        "110 55"
+    );
+    auditor
+        .fails("SELECT tenancy.usage(gen_random_uuid(), 'tokens')")
+        .code("42704");
+    for denied in [
+        format!("SELECT tenancy.settle('{open}')"),
+        "SELECT tenancy.set_budget('acme', 'tokens', 1)".to_owned(),
+        "SELECT tenancy.rollup()".to_owned(),
+    ] {
+        auditor.fails(&denied).code("42501");
+    }
+    // Others still need a context for it.
+    for mut session in [world.db.gateway(), world.db.app()] {
+        session
+            .fails(&format!(
+                "SELECT tenancy.usage('{}', 'tokens')",
+                world.id("globex")
+            ))
+            .code("55000");
     }
 }
 

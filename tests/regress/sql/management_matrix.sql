@@ -75,6 +75,7 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('define_metric', 'platform', $$tenancy.define_metric('x', 'unit')$$),
     ('set_budget', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_budget({}, 'matrix', 5)$$),
     ('remove_budget', 'platform,mx,one,far', $$tenancy.remove_budget({}, 'matrix')$$),
+    ('grant_credit', 'platform,mx,one,two,far', $$tenancy.grant_credit({}, 'matrix', 5)$$),
     ('usage', 'platform,mx,one,two,far,one/red,one/member', $$(SELECT count(*) FROM tenancy.usage({}, 'matrix'))$$),
     ('select_tenant', 'one,two,three,far,mx', $$tenancy.select_tenant({})$$),
     ('select_project', 'one/red,one/blue,one/green,two/red,far/red', $$tenancy.select_project({})$$),

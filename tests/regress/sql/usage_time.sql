@@ -7,7 +7,19 @@ SET ROLE adm_r;
 SELECT tenancy.define_metric('clock', 'ticks');
 SELECT slug(tenancy.create_tenant('berlin', settings => '{"time_zone": "Europe/Berlin"}')), slug(tenancy.create_tenant('kolkata', settings => '{"time_zone": "Asia/Kolkata"}')),
        slug(tenancy.create_tenant('howe', settings => '{"time_zone": "Australia/Lord_Howe"}')), slug(tenancy.create_tenant('monrovia', settings => '{"time_zone": "Africa/Monrovia"}'));
+-- No zone that the server does not know.
 SELECT slug(tenancy.create_tenant('nowhere', settings => '{"time_zone": "Mars/Olympus"}'));
+\echo :SQLSTATE
+SELECT slug(tenancy.create_tenant('nowhere', settings => '{"time_zone": null}'));
+SELECT slug(tenancy.create_tenant('nowhere', settings => '{"time_zone": "Asia/Kolkata"}'));
+SELECT tenancy.update_scope('nowhere', settings => '{"time_zone": "nonsense"}');
+\echo :SQLSTATE
+SELECT tenancy.update_scope('nowhere', settings => '{"time_zone": 5}');
+SELECT tenancy.update_scope('nowhere', settings => '{"time_zone": ""}');
+SELECT tenancy.update_scope('nowhere', settings => '{"time_zone": "UTC\u0001"}');
+SELECT tenancy.update_scope('nowhere', settings => '[]');
+\echo :SQLSTATE
+SELECT settings FROM tenancy.tenants WHERE slug = 'nowhere';
 -- An event every ten minutes around both changes of the clock, and some at the very edges.
 \c - gw_r
 INSERT INTO tenancy.recorded_usage (metric, tenant_id, at)
@@ -53,8 +65,11 @@ SELECT bucket_start AT TIME ZONE 'Australia/Lord_Howe' AS day, events FROM tenan
 SELECT bucket_start AT TIME ZONE 'UTC' AS hour, events FROM tenancy.usage('howe', 'clock', '2025-04-05 13:00+00', '2025-04-05 17:00+00', 'hour');
 SELECT bucket_start AT TIME ZONE 'Asia/Kolkata' AS day, events FROM tenancy.usage('kolkata', 'clock', '2025-03-29 00:00 Asia/Kolkata', '2025-04-01 00:00 Asia/Kolkata', 'day');
 SELECT bucket_start AT TIME ZONE 'Africa/Monrovia' AS day, events FROM tenancy.usage('monrovia', 'clock', bucket => 'day');
+-- One that an upgrade of the server's zones took away, or a dump brought from elsewhere: UTC.
+SELECT tenancy._time_zone('nowhere'::tenancy.regscope);
+UPDATE tenancy.scopes SET settings = '{"time_zone": "Mars/Olympus"}' WHERE slug = 'nowhere';
+SELECT tenancy._time_zone('nowhere'::tenancy.regscope);
 SELECT * FROM tenancy.usage('nowhere', 'clock', bucket => 'day');
-\echo :SQLSTATE
 SELECT * FROM tenancy.usage('berlin', 'clock', '1900-01-01', '2100-01-01', 'hour');
 \echo :SQLSTATE
 SELECT * FROM tenancy.usage('solo', 'clock', bucket => 'day');

@@ -198,7 +198,7 @@ impl World {
         });
         self.now += 1;
         let now = self.now;
-        match self.ledger().admit(&demands, now) {
+        match self.ledger().admit(&demands, &mut [], now) {
             Ok(()) => {
                 prop_assert!(fits, "admitted what does not fit");
                 let depth = self.transactions[who].depth;
@@ -215,7 +215,8 @@ impl World {
                 }
             }
             Err(Blocked::Over(..)) => prop_assert!(!fits, "refused what fits"),
-            Err(Blocked::Missing(_) | Blocked::Loading(_)) => {}
+            Err(Blocked::Missing(..) | Blocked::Loading(..)) => {}
+            Err(blocked) => prop_assert!(false, "{blocked:?}"),
         }
         Ok(())
     }
@@ -393,7 +394,7 @@ proptest! {
                 let left = i128::from(limit) - sum(&world.finished, &account(at), span);
                 let demand = [Demand { account: account(at), span: *span, quantity: 1, limit: Some(limit) }];
                 let mut taken = 0;
-                while world.ledger().admit(&demand, 0).is_ok() {
+                while world.ledger().admit(&demand, &mut [], 0).is_ok() {
                     taken += 1;
                 }
                 prop_assert_eq!(taken, left.max(0));
@@ -439,7 +440,7 @@ fn all_levels_or_none() {
     };
     let both = [demand(0, 4, 10), demand(1, 4, 3)];
     assert!(
-        matches!(world.ledger().admit(&both, 1), Err(Blocked::Over(1, entry)) if entry.total() == 0)
+        matches!(world.ledger().admit(&both, &mut [], 1), Err(Blocked::Over(1, entry)) if entry.total() == 0)
     );
     assert_eq!(
         world
@@ -451,7 +452,7 @@ fn all_levels_or_none() {
     assert_eq!(
         world
             .ledger()
-            .admit(&[demand(0, 3, 10), demand(1, 3, 3)], 1),
+            .admit(&[demand(0, 3, 10), demand(1, 3, 3)], &mut [], 1),
         Ok(())
     );
 }
@@ -468,7 +469,7 @@ fn what_is_in_flight_is_not_evicted() {
         quantity: 1,
         limit: None,
     };
-    assert_eq!(world.ledger().admit(&[demand], 1), Ok(()));
+    assert_eq!(world.ledger().admit(&[demand], &mut [], 1), Ok(()));
     assert_eq!(
         world.ledger().begin_load(&account(1), &SPANS[1], 2),
         Load::Full
@@ -505,7 +506,7 @@ fn sums_are_wider_than_quantities() {
         limit: Some(i64::MAX),
     };
     assert!(matches!(
-        world.ledger().admit(&[demand], 1),
+        world.ledger().admit(&[demand], &mut [], 1),
         Err(Blocked::Over(0, _))
     ));
 }

@@ -1,0 +1,91 @@
+//! Replays a trace of LLM requests through `reserve()` and `settle()`: many connections, in the roles that applications
+//! have, spread over partners, tenants, projects and users. Then every level is counted in several ways, and all of
+//! them must agree with each other and with the file.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `options` | what is asked for, and where the server is |
+//! | `trace` | the file |
+//! | `world` | the tree that it is spread over, and its budgets |
+//! | `drive` | the requests, in time, over many connections |
+//! | `again` | what was refused, asked for again when all is quiet |
+//! | `check` | every level, by `usage()`, events, ledger and our own count |
+//! | `show` | the tree, printed |
+
+mod again;
+mod check;
+mod drive;
+mod options;
+mod show;
+mod trace;
+mod world;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use options::Options;
+use world::World;
+
+/// Whatever stops a run.
+type Fault = Box<dyn Error + Send + Sync>;
+
+/// What is counted of a request: itself, its context tokens, its generated tokens.
+type Counts = [i64; 3];
+
+/// The metrics for that.
+const METRICS: [&str; 3] = ["requests", "context_tokens", "generated_tokens"];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(fault) => {
+            eprintln!("replay: {}", describe(fault.as_ref()));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Replays; false when something does not add up.
+fn run() -> Result<bool, Fault> {
+    let Some(options) = Options::read()? else {
+        return Ok(true);
+    };
+    let requests = trace::read(&options.file)?;
+    let world = World::build(&options, &requests)?;
+    let mut done = drive::all(&options, &world, &requests)?;
+    println!("{}", show::rate(&options, &requests, &done));
+    let mut wrong = Vec::new();
+    if options.budget.is_some() {
+        let refused = done.refused.len();
+        let late = again::all(&options, &world, &requests, &mut done, &mut wrong)?;
+        println!("{}", show::refusals(&requests, &done, refused, late));
+    }
+    let said = check::all(&options, &world, &requests, &done, &mut wrong)?;
+    println!("{}", show::tree(&world, &said));
+    if !options.keep {
+        World::remove(&options)?;
+    }
+    println!("{}", show::verdict(&options, &requests, &done, &wrong));
+    Ok(wrong.is_empty())
+}
+
+/// The sum of counts.
+fn sum(of: impl Iterator<Item = Counts>) -> Counts {
+    of.fold([0; 3], |sum, one| std::array::from_fn(|n| sum[n] + one[n]))
+}
+
+/// The server's own words, where there are some.
+fn describe(fault: &(dyn Error + 'static)) -> String {
+    let server = fault
+        .downcast_ref::<postgres::Error>()
+        .and_then(postgres::Error::as_db_error);
+    match server {
+        Some(error) => {
+            let more = [error.detail(), error.hint()];
+            let more: String = more.iter().flatten().map(|t| format!(" ({t})")).collect();
+            format!("{}: {}{more}", error.code().code(), error.message())
+        }
+        None => fault.to_string(),
+    }
+}
