@@ -257,9 +257,9 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
         .code("55000");
     app.run("ROLLBACK");
     // Its budgets go on exactly.
-    for id in there
-        .texts("SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND expires_at > now()")
-    {
+    for id in there.texts(
+        "SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND expires_at > now()",
+    ) {
         if id != to_keep {
             panic!("{id} is open, and nobody left it so");
         }
