@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 /// Everything, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
-    let cases: [(&str, Case); 13] = [
+    let cases: [(&str, Case); 19] = [
         ("tenant", one_tenant),
         ("scan", sequential_scan),
         ("fleet", fleets),
@@ -35,6 +35,12 @@ pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fa
         ("principal", crate::principals::transactions),
         ("audit", audit),
         ("elevation", crate::elevation::statements),
+        ("rollup", crate::usage::rollup),
+        ("usage", crate::usage::month_of_use),
+        ("budget", crate::budgets::asking),
+        ("budget crowd", crate::budgets::crowds),
+        ("budget memory", crate::budgets::memory),
+        ("budget scopes", crate::scale::scopes),
         // Last: it fills the tree.
         ("management", crate::management::views),
     ];

@@ -22,6 +22,10 @@ pub struct Config {
     pub rows: i64,
     /// Rows of the bulk insert.
     pub bulk_rows: i64,
+    /// Events of the month that usage() is asked about.
+    pub events: i64,
+    /// Scopes that have a budget, at most.
+    pub scopes: i64,
     /// A factor on the number of rounds.
     pub rounds: f64,
     /// Print the plans.
@@ -43,6 +47,8 @@ impl Config {
         let mut config = Self {
             rows: number("BENCH_ROWS", 1_000_000)?,
             bulk_rows: number("BENCH_BULK_ROWS", 200_000)?,
+            events: number("BENCH_EVENTS", 1_000_000)?,
+            scopes: number("BENCH_SCOPES", 100_000)?,
             rounds: number("BENCH_ROUNDS", 1.0)?,
             plans: false,
             strict: false,
@@ -62,7 +68,8 @@ impl Config {
                 }
             }
         }
-        if config.rows < 20_000 || config.bulk_rows < 1 || config.rounds <= 0.0 {
+        if config.rows < 20_000 || config.bulk_rows < 1 || config.events < 1 || config.rounds <= 0.0
+        {
             return Err("BENCH_ROWS must be 20000 or more, the others more than 0".into());
         }
         Ok(config)

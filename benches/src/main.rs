@@ -1,16 +1,21 @@
 //! What tenancy costs: every measurement has a hand-written side and a tenancy side, run in turns in
 //! the same process on tables with the same rows in the same order. One table of ratios at the end.
 
+mod budgets;
 mod cases;
 mod config;
+mod crowd;
 mod elevation;
 mod logins;
 mod management;
 mod measure;
+mod metering;
 mod plans;
 mod principals;
 mod report;
+mod scale;
 mod setup;
+mod usage;
 
 use std::error::Error;
 use std::process::ExitCode;

@@ -60,7 +60,9 @@ pub fn build(config: &Config) -> Result<World, Fault> {
     server.batch_execute(&format!("CREATE DATABASE {DATABASE}"))?;
     server.batch_execute(&format!(
         "ALTER DATABASE {DATABASE} SET max_parallel_workers_per_gather = 0;
-         ALTER DATABASE {DATABASE} SET jit = off"
+         ALTER DATABASE {DATABASE} SET jit = off;
+         -- What the worker does is measured by itself.
+         ALTER DATABASE {DATABASE} SET tenancy.usage_rollup_interval = '1h'"
     ))?;
 
     let mut admin = config.administer(DATABASE)?;

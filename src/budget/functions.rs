@@ -4,10 +4,10 @@
 use std::rc::Rc;
 
 use tenancy_core::ledger::{Account, Span};
-use tenancy_core::quantity::QuantityError;
 
 use super::account::{Event, account, end};
 use super::book::{self, Budget};
+use super::reservations::any_expired;
 use super::{credits, load};
 use crate::error::Error;
 use crate::pg::append::look_again;
@@ -15,6 +15,7 @@ use crate::pg::fmgr::{Answer, Call};
 use crate::pg::row::{Field, Shape, Type};
 use crate::pg::{ledger, time, worker as process};
 use crate::usage;
+use crate::worker::{self, Request};
 
 crate::c_functions! {
     tenancy_fits, pg_finfo_tenancy_fits => fits;
@@ -132,23 +133,34 @@ fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
     }
-    let refused =
-        |fault: QuantityError| Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.");
-    let quantity = usage::quantity_of(call, 1).map_err(refused)?;
+    let quantity = usage::quantity_of(call, 1)?;
     let metric = match call.is_null(0) {
         true => None,
-        false => Some(
-            std::str::from_utf8(call.text(0))
-                .map_err(|_| Error::Internal("a text that is not UTF-8"))?,
-        ),
+        false => Some(call.str(0)?),
     };
     let event = usage::wish(metric, quantity)?;
     look_again();
     Ok(event)
 }
 
-/// Which budget has no room for an event, or the least left, as all of them are at one moment.
+/// Which budget has no room for an event, or the least left.
 fn worst<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<Said<'a>>, Error> {
+    let found = at_once(event, budgets, &wanted)?;
+    let refused = found.as_ref().is_some_and(|said| !said.fits());
+    // What has expired is in nobody's way; on a standby it was left out.
+    if refused && !process::recovering() && any_expired()? {
+        worker::call(&Request::ExpireReservations)?;
+        return at_once(event, budgets, &wanted);
+    }
+    Ok(found)
+}
+
+/// The same, as all of them are at one moment.
+fn at_once<'a>(
     event: &Event,
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,

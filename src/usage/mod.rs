@@ -20,6 +20,7 @@ mod rules;
 pub mod settings;
 
 pub use functions::{Settled, quantity_of, settled, wish};
+pub use record::check_recordable;
 pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings; while the server loads its libraries.

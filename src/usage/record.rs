@@ -19,7 +19,7 @@ use crate::months::Monthly;
 use crate::pg::append::{Json, Value, append, check_writable, hold};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
-use crate::pg::{cluster, spi, time};
+use crate::pg::{cluster, spi, time, worker as process};
 use crate::worker;
 
 /// How far ahead of the clock an event may be: clocks differ.
@@ -55,12 +55,16 @@ pub enum Recorded {
 
 /// Records an event in this transaction. Every quantity that is ever counted passes here.
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
-    check_writable(c"recording use");
+    check_recordable()?;
     let id = new_id();
     let mut told = Told::of(used)?;
     let cost = told.cost(used)?;
     let dimensions = told.take_dimensions()?;
-    let at = when(used.at)?;
+    // When a reservation was made was looked at when it was made: that work has happened, whatever the clock says now.
+    let at = match (used.asked, used.at) {
+        (Asked::Already, Some(at)) => at,
+        (_, at) => when(at)?,
+    };
     if let Some(key) = used.key
         && let Some(first) = claim(used, key, id)?
     {
@@ -98,6 +102,16 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         ],
     )?;
     Ok(Recorded::Now(id))
+}
+
+/// An error where use cannot be recorded: on a standby, which says what can be done there, and wherever
+/// else this transaction may not write.
+pub fn check_recordable() -> Result<(), Error> {
+    if process::recovering() {
+        return Err(Error::OnStandby);
+    }
+    check_writable(c"recording use");
+    Ok(())
 }
 
 /// What it costs.

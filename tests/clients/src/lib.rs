@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod bad_input;
+pub mod clock;
 pub mod idp;
+pub mod metering;
 pub mod program;
 pub mod scratch;
 pub mod session;

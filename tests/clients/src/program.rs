@@ -99,17 +99,20 @@ pub fn wait_for(config: &Config, what: &str) -> Session {
 pub struct Cluster {
     scratch: Scratch,
     port: u16,
+    settings: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     postmaster: Mutex<Option<Child>>,
 }
 
 impl Cluster {
     /// Makes and starts one.
     pub fn start() -> Self {
-        let cluster = Self {
-            scratch: Scratch::new("server"),
-            port: free_port(),
-            postmaster: Mutex::default(),
-        };
+        Self::start_with(&[], &[])
+    }
+
+    /// Makes and starts one with settings, as `name=value`, and with variables of the environment.
+    pub fn start_with(settings: &[&str], environment: &[(&str, &Path)]) -> Self {
+        let cluster = Self::new(settings, environment);
         succeed(
             command(server_program("initdb"))
                 .arg("-D")
@@ -128,6 +131,54 @@ impl Cluster {
         );
         cluster.up();
         cluster
+    }
+
+    fn new(settings: &[&str], environment: &[(&str, &Path)]) -> Self {
+        Self {
+            scratch: Scratch::new("server"),
+            port: free_port(),
+            settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
+            environment: (environment.iter())
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            postmaster: Mutex::default(),
+        }
+    }
+
+    /// Makes and starts a standby of this one, which must have been started with settings that allow it. It streams, and
+    /// is called `standby`.
+    pub fn standby(&self) -> Self {
+        let standby = Self::new(
+            &[
+                "wal_level=replica",
+                "max_wal_senders=4",
+                "cluster_name=standby",
+                "hot_standby_feedback=on",
+            ],
+            &[],
+        );
+        let port = self.port.to_string();
+        succeed(
+            command(server_program("pg_basebackup"))
+                .args([
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    &port,
+                    "-U",
+                    "postgres",
+                    "-R",
+                    "-X",
+                    "stream",
+                    "-c",
+                    "fast",
+                    "--no-sync",
+                    "-D",
+                ])
+                .arg(standby.data()),
+        );
+        standby.up();
+        standby
     }
 
     fn data(&self) -> PathBuf {
@@ -170,6 +221,9 @@ impl Cluster {
                     "-c",
                     "max_wal_senders=0",
                 ])
+                // The last one of a name holds.
+                .args(self.settings.iter().flat_map(|setting| ["-c", setting]))
+                .envs(self.environment.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null())
                 .stdout(log.try_clone().unwrap())
                 .stderr(log)
@@ -210,10 +264,20 @@ impl Cluster {
         self.end("-INT");
     }
 
+    /// Kills the postmaster, and with it everything.
+    pub fn crash(&self) {
+        self.end("-KILL");
+    }
+
+    /// Has all of it end at once, without a checkpoint.
+    pub fn end_at_once(&self) {
+        self.end("-QUIT");
+    }
+
     /// Kills the postmaster, and with it everything; and starts it again.
     #[track_caller]
     pub fn kill(&self) {
-        self.end("-KILL");
+        self.crash();
         self.up();
     }
 

@@ -312,6 +312,18 @@ fn what_is_left_rolls_over() {
     );
     forget(&world);
     refused(&world, "0.000001");
+    // A cap that is used up leaves nothing to keep the credit for, once nothing comes late.
+    credit(9, "e capped", ", rollover => 1");
+    consume(&world, "1");
+    let mut admin = world.db.admin();
+    let open = "SELECT count(*) FROM tenancy.credits WHERE note = 'e capped' AND closed_at IS NULL";
+    admin.run("SELECT tenancy._tidy_credits()");
+    assert_eq!(admin.number(open), 1);
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.remove_budget('acme', 'tokens', 'hour')");
+    assert_eq!(admin.number(open), 0);
 }
 
 #[test]

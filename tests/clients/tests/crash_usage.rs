@@ -1,0 +1,412 @@
+//! Everybody consumes, records, reserves and settles, and everything is killed: what was acknowledged is there, what was
+//! not is there as a whole or not at all, and the ledger that comes up again is what the rows say.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::SimpleQueryMessage;
+use tenancy_client_tests::metering::{
+    Dice, Stop, all_agrees, usage_agrees, use_up, within_budgets,
+};
+use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::{Db, Failure, Session, World};
+
+/// Budgets of five levels that the traffic fills up, and of what nobody asks for. So many entries has the ledger then:
+/// some budgets share one.
+const BUDGETS: &str = "
+    SELECT tenancy.set_budget('platform', 'tokens', 2400, 'total'), tenancy.set_budget('globex', 'tokens', 1500, 'year'), tenancy.set_budget('globex', NULL, 700, 'total'),
+           tenancy.set_budget('acme', 'tokens', 900, 'total'), tenancy.set_budget('acme/red', 'tokens', 300, 'total'), tenancy.set_budget('acme/alice', 'tokens', 500, 'year'),
+           tenancy.set_budget('umbrella/bob', 'tokens', 450, 'total'), tenancy.set_budget('soylent', 'tokens', 800, 'total'), tenancy.set_budget('hooli', NULL, 390.5, 'year'),
+           tenancy.set_budget('platform', 'notes', 1000000, 'year'), tenancy.set_budget('acme', 'notes', 1000000, 'total'),
+           tenancy.set_budget('platform', 'calls', 1000000, 'total'), tenancy.set_budget('soylent/eve', 'calls', 1000000, 'year')";
+const ENTRIES: i64 = 13;
+/// What makes all of them load: everybody asks.
+const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5), tenancy.define_metric('notes', 'notes'), tenancy.define_metric('calls', 'calls', 'count')";
+
+/// What writers know.
+#[derive(Default)]
+struct Known {
+    /// Events whose commit was acknowledged.
+    sure: HashSet<i64>,
+    /// Those whose commit was not answered.
+    unsure: HashSet<i64>,
+    /// Reservations: acknowledged and, as far as one knows, open.
+    open: HashSet<String>,
+    /// Reservations that somebody may have ended.
+    ending: HashSet<String>,
+    /// Reservations that were ended, acknowledged.
+    ended: HashSet<String>,
+}
+
+struct Traffic<'a> {
+    world: &'a World,
+    until: AtomicBool,
+    next: AtomicI64,
+    known: Mutex<Known>,
+}
+
+impl<'a> Traffic<'a> {
+    fn of(world: &'a World) -> Self {
+        Self {
+            world,
+            until: AtomicBool::new(false),
+            next: AtomicI64::new(1),
+            known: Mutex::default(),
+        }
+    }
+
+    fn know<R>(&self, f: impl FnOnce(&mut Known) -> R) -> R {
+        f(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Connects and works, again and again.
+    fn write(&self, user: &str, enter: &str, seed: u64) {
+        let mut dice = Dice(seed);
+        // Reservations that this writer is to end.
+        let mut held: Vec<String> = Vec::new();
+        while !self.until.load(Ordering::Relaxed) {
+            let Ok(mut session) = Session::try_connect(&self.world.db.config(&self.world.db.app))
+            else {
+                thread::sleep(Duration::from_millis(20));
+                continue;
+            };
+            let mut there = true;
+            while there && !self.until.load(Ordering::Relaxed) {
+                there = self.once(&mut session, user, enter, &mut dice, &mut held);
+            }
+        }
+    }
+
+    /// A transaction. False when the connection is gone.
+    fn once(
+        &self,
+        session: &mut Session,
+        user: &str,
+        enter: &str,
+        dice: &mut Dice,
+        held: &mut Vec<String>,
+    ) -> bool {
+        let mut sql = format!(
+            "BEGIN; SELECT tenancy.authenticate('{}'){enter}",
+            self.world.key(user)
+        );
+        let (mut events, mut ends, mut reserves) = (Vec::new(), Vec::new(), false);
+        let mut event = || {
+            let n = self.next.fetch_add(1, Ordering::Relaxed);
+            events.push(n);
+            format!("{{\"n\": {n}}}")
+        };
+        let aborted = dice.roll(8) == 0;
+        for _ in 0..=dice.roll(3) {
+            match dice.roll(10) {
+                0..=2 => {
+                    sql += &format!(
+                        "; SELECT tenancy.consume('tokens', {}, attributes => '{}')",
+                        1 + dice.roll(3),
+                        event()
+                    )
+                }
+                3 => {
+                    sql += &format!(
+                        "; SELECT tenancy.record_usage('notes', {}.5, attributes => '{}')",
+                        dice.roll(9),
+                        event()
+                    )
+                }
+                4 => {
+                    sql += &format!(
+                        "; SELECT tenancy.record_usage('calls', 7, attributes => '{}', at => now() - interval '{} minutes')",
+                        event(),
+                        dice.roll(90)
+                    )
+                }
+                5 => {
+                    sql += "; SAVEPOINT s; SELECT tenancy.consume('tokens', 2, attributes => '{\"n\": -1}'); ROLLBACK TO s"
+                }
+                6 => {
+                    sql += "; DO $$ BEGIN PERFORM tenancy.consume('tokens', 1, attributes => '{\"n\": -2}'); RAISE 'no'; EXCEPTION WHEN raise_exception THEN NULL; END $$"
+                }
+                7 if !reserves => {
+                    reserves = true;
+                    // Some nobody comes back for.
+                    let ttl = if dice.roll(6) == 0 {
+                        "1 second"
+                    } else {
+                        "1 hour"
+                    };
+                    sql += &format!(
+                        "; SELECT 'reserved ' || tenancy.reserve('tokens', {}, '{ttl}') || ' {ttl}'",
+                        2 + dice.roll(5)
+                    );
+                }
+                _ => {
+                    if let Some(id) = held.pop() {
+                        sql += &match dice.roll(3) {
+                            0 => format!("; SELECT tenancy.cancel('{id}')"),
+                            n => format!(
+                                "; SELECT tenancy.settle('{id}', {n}, attributes => '{}')",
+                                event()
+                            ),
+                        };
+                        ends.push(id);
+                    }
+                }
+            }
+        }
+        self.know(|known| known.ending.extend(ends.iter().cloned()));
+        sql += if aborted { "; ROLLBACK" } else { "; COMMIT" };
+        match session.simple_query(&sql) {
+            Ok(_) if aborted => held.extend(ends),
+            Ok(rows) => {
+                let reserved = rows.iter().find_map(|row| match row {
+                    SimpleQueryMessage::Row(row) => {
+                        row.get(0)?.strip_prefix("reserved ")?.split_once(' ')
+                    }
+                    _ => None,
+                });
+                self.know(|known| {
+                    known.sure.extend(events);
+                    for id in &ends {
+                        known.open.remove(id);
+                    }
+                    known.ended.extend(ends);
+                    if let Some((id, "1 hour")) = reserved {
+                        known.open.insert(id.to_owned());
+                        held.push(id.to_owned());
+                    }
+                });
+            }
+            Err(error) => match Failure::from(&error).code.as_str() {
+                // Refused, all of it.
+                "53400" => {
+                    held.extend(ends);
+                    return session.batch_execute("ROLLBACK").is_ok();
+                }
+                // It ended in between, or was not let in; nobody knows what became of the commit.
+                "" | "57P01" | "57P02" | "57P03" | "08006" | "53300" => {
+                    self.know(|known| known.unsure.extend(events));
+                    return false;
+                }
+                _ => panic!("{sql}\n{:?}", Failure::from(&error)),
+            },
+        }
+        true
+    }
+
+    /// What is there is what was acknowledged, and some of what was not.
+    #[track_caller]
+    fn nothing_is_lost(&self, admin: &mut Session) -> i64 {
+        let rows = admin.texts("SELECT attributes ->> 'n' FROM tenancy.usage_events");
+        let there: HashSet<i64> = rows.iter().map(|n| n.parse().unwrap()).collect();
+        assert_eq!(there.len(), rows.len(), "an event is there twice");
+        let reservations: Vec<(String, String, bool)> = (admin
+            .simple_query("SELECT id, state, event_id FROM tenancy.budget_reservations")
+            .unwrap()
+            .iter())
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some((
+                row.get(0)?.to_owned(),
+                row.get(1)?.to_owned(),
+                row.get(2).is_some(),
+            )),
+            _ => None,
+        })
+        .collect();
+        let in_state = |of: &HashSet<String>, wanted: &[&str]| {
+            let found = reservations
+                .iter()
+                .filter(|(id, state, _)| of.contains(id) && wanted.contains(&state.as_str()));
+            found.count() == of.len()
+        };
+        self.know(|known| {
+            let lost: Vec<_> = known.sure.difference(&there).collect();
+            assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+            let strange: Vec<_> = there
+                .iter()
+                .filter(|n| !known.sure.contains(n) && !known.unsure.contains(n))
+                .collect();
+            assert!(strange.is_empty(), "nobody committed these: {strange:?}");
+            let quiet: HashSet<String> = known.open.difference(&known.ending).cloned().collect();
+            assert!(
+                in_state(&quiet, &["open"]),
+                "a reservation that nobody ended is not open"
+            );
+            assert!(
+                in_state(&known.ended, &["settled", "cancelled"]),
+                "a reservation is open again"
+            );
+            assert!(
+                in_state(&known.open, &["open", "settled", "cancelled"]),
+                "a reservation is lost"
+            );
+        });
+        for (id, state, event) in reservations {
+            assert_eq!(state == "settled", event, "{id} is {state}");
+        }
+        assert_eq!(admin.number("SELECT count(*) FROM tenancy.budget_reservations r WHERE r.event_id IS NOT NULL AND NOT EXISTS (SELECT FROM tenancy.usage_events e WHERE e.id = r.event_id)"), 0);
+        there.len().try_into().unwrap()
+    }
+}
+
+fn metered(db: Db) -> World {
+    let mut world = World::bare_in(db);
+    let mut owner = world.db.owner();
+    owner.run(METRICS);
+    owner.run("SELECT tenancy.create_project('acme', 'red')");
+    owner.run(BUDGETS);
+    world.db.admin().run(&format!(
+        "ALTER DATABASE {} SET tenancy.usage_rollup_interval = 1",
+        world.db.name
+    ));
+    world.learn();
+    world
+}
+
+/// Who writes, and where.
+const WRITERS: [(&str, &str); 10] = [
+    ("alice", ""),
+    ("alice", "; SELECT tenancy.select_project('acme/red')"),
+    ("alice", "; SELECT tenancy.select_project('acme/red')"),
+    ("bob", ""),
+    ("bob", ""),
+    ("eve", ""),
+    ("eve", ""),
+    ("eve", ""),
+    ("ops", "; SELECT tenancy.select_tenant('umbrella')"),
+    ("pat", ""),
+];
+
+/// The superuser's connection to the world's database, as soon as there is one.
+fn admin_of(world: &World, cluster: &Cluster) -> Session {
+    drop(wait_for(&cluster.config(), "the server"));
+    wait_for(&world.db.config("postgres"), "the database")
+}
+
+/// Waits until no writer's backend is left: a backend that is alone may still be at its commit.
+fn wait_alone(admin: &mut Session, world: &World) {
+    let end = Instant::now() + Duration::from_secs(30);
+    let others = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename IN ('{}', '{}')",
+        world.db.app, world.db.owner
+    );
+    while admin.number(&others) > 0 {
+        assert!(Instant::now() < end, "a backend did not end");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Everybody touches what it has budgets for, so that the ledger loads it from rows.
+fn touch(world: &World) {
+    for (user, enter) in WRITERS {
+        let mut session = world.begin(user);
+        session.run(&format!("SELECT 1{enter}"));
+        for metric in ["tokens", "notes", "calls"] {
+            session.run(&format!("SELECT * FROM tenancy.check_budget('{metric}')"));
+        }
+    }
+}
+
+#[test]
+fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
+    let cluster = Cluster::start();
+    let world = metered(Db::on(cluster.config()));
+    let traffic = Traffic::of(&world);
+    let some = |what: &str| {
+        format!(
+            "SELECT coalesce((SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND {what} ORDER BY random() LIMIT 1), 0)",
+            world.db.name
+        )
+    };
+    for (round, kind) in [
+        "backend", "server", "worker", "at once", "backend", "server",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        traffic.until.store(false, Ordering::Relaxed);
+        thread::scope(|scope| {
+            let stop = Stop(&traffic.until);
+            for (n, (user, enter)) in WRITERS.into_iter().enumerate() {
+                let traffic = &traffic;
+                scope.spawn(move || traffic.write(user, enter, (round * 100 + n) as u64));
+            }
+            // By hand, besides the worker.
+            scope.spawn(|| {
+                while !traffic.until.load(Ordering::Relaxed) {
+                    if let Ok(mut owner) = Session::try_connect(&world.db.config(&world.db.owner)) {
+                        while owner.batch_execute("SELECT tenancy.rollup()").is_ok()
+                            && !traffic.until.load(Ordering::Relaxed)
+                        {
+                            thread::sleep(Duration::from_millis(30));
+                        }
+                    }
+                    thread::sleep(Duration::from_millis(30));
+                }
+            });
+            thread::sleep(Duration::from_millis(900));
+            let pid =
+                |what: &str| i32::try_from(admin_of(&world, &cluster).number(&some(what))).unwrap();
+            match kind {
+                "backend" => kill9(pid(&format!("usename = '{}'", world.db.app))),
+                "worker" => Some(pid("backend_type = 'tenancy worker'"))
+                    .filter(|pid| *pid > 0)
+                    .into_iter()
+                    .for_each(kill9),
+                "at once" => {
+                    cluster.end_at_once();
+                    cluster.up();
+                }
+                _ => cluster.kill(),
+            }
+            // They come back while it recovers, and go on.
+            thread::sleep(Duration::from_millis(500));
+            drop(stop);
+        });
+        let mut admin = admin_of(&world, &cluster);
+        wait_alone(&mut admin, &world);
+        touch(&world);
+        let there = traffic.nothing_is_lost(&mut admin);
+        assert!(there > 50, "only {there} events after {kind}");
+        within_budgets(&mut admin);
+        all_agrees(&mut admin, ENTRIES);
+        // The same once more from rows alone.
+        admin.run("SELECT tenancy._forget_ledger()");
+        touch(&world);
+        all_agrees(&mut admin, ENTRIES);
+    }
+    // All is quiet: what is kept for nobody is freed, and what fits is admitted, to the last unit.
+    let mut admin = world.db.admin();
+    let mut ended = 0;
+    for (user, key) in [
+        ("alice", "acme"),
+        ("bob", "umbrella"),
+        ("eve", "soylent"),
+        ("pat", ""),
+    ] {
+        let of = format!(
+            "SELECT id FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.tenant_id IS NOT DISTINCT FROM (SELECT id FROM tenancy.scopes WHERE slug = '{key}' AND level = 'tenant')"
+        );
+        for id in admin.texts(&of) {
+            world
+                .begin(user)
+                .run(&format!("SELECT tenancy.cancel('{id}'); COMMIT"));
+            ended += 1;
+        }
+    }
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
+        0,
+        "after {ended}"
+    );
+    let keys: Vec<&str> = ["alice", "bob", "eve", "pat"]
+        .map(|user| world.key(user))
+        .to_vec();
+    use_up(|| world.db.app(), &keys, "tokens", "1");
+    within_budgets(&mut admin);
+    all_agrees(&mut admin, ENTRIES - 2);
+    usage_agrees(&mut admin);
+}
