@@ -366,13 +366,13 @@ fn expired_is_gone_but_for_what_happened_before() {
     grant(
         &world,
         5,
-        "note => 'a', expires_at => clock_timestamp() + interval '2 seconds'",
+        "note => 'a', expires_at => clock_timestamp() + interval '4 seconds'",
     );
     has(&world, 15);
     consume(&world, "11");
     agrees(&world, "a: 1 0 4");
     let before = world.db.admin().text("SELECT clock_timestamp()");
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(4));
     refused(&world, "0.000001");
     agrees(&world, "a: 1 0 0");
     world.begin("alice").run(&format!(
