@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod bad_input;
+pub mod clock;
 pub mod idp;
 pub mod metering;
 pub mod program;

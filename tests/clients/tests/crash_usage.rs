@@ -74,9 +74,10 @@ impl<'a> Traffic<'a> {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             };
-            while !self.until.load(Ordering::Relaxed)
-                && self.once(&mut session, user, enter, &mut dice, &mut held)
-            {}
+            let mut there = true;
+            while there && !self.until.load(Ordering::Relaxed) {
+                there = self.once(&mut session, user, enter, &mut dice, &mut held);
+            }
         }
     }
 

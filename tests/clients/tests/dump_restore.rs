@@ -6,6 +6,7 @@ use std::process::Command;
 
 use postgres::Config;
 use tenancy_client_tests::idp::{AUDIENCE, Idp, Signer, refused};
+use tenancy_client_tests::metering::all_agrees;
 use tenancy_client_tests::program::{Cluster, server_program, succeed};
 use tenancy_client_tests::scratch::Scratch;
 use tenancy_client_tests::{Db, World};
@@ -252,6 +253,21 @@ fn same(before: &World, after: &World) {
         admin.number("SELECT sum(events) FROM tenancy.usage_quarterly"),
         33
     );
+    // What was open is settled here, once; and the ledger, as it was and read again, is what the rows say.
+    let id = admin.text(&format!(
+        "SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND user_id = '{}'",
+        after.id("alice")
+    ));
+    let settle = format!("SELECT tenancy.settle('{id}', 40)");
+    app.begin(after.key("alice")).run(&settle).run("COMMIT");
+    app.begin(after.key("alice")).fails(&settle).code("55000");
+    app.run("ROLLBACK");
+    for again in ["SELECT", "SELECT tenancy._forget_ledger()"] {
+        admin.run(again);
+        assert_eq!(app.begin(after.key("alice")).text(check), "10000 1512 0");
+        app.run("COMMIT");
+        all_agrees(&mut admin, 2);
+    }
     // Partitions are known to be parts: a new one is isolated too.
     let mut owner = after.db.owner();
     owner.run("CREATE TABLE app.calls_3 PARTITION OF app.calls FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); GRANT SELECT ON app.calls_1, app.calls_3 TO tenancy_app");
