@@ -70,13 +70,15 @@ pub fn build(config: &Config) -> Result<World, Fault> {
         "CREATE EXTENSION tenancy; GRANT tenancy_app TO {APP}; CREATE SCHEMA bench"
     ))?;
     step("the tree: 21,000 tenants", || tree(&mut admin))?;
-    for (table, tenants) in [("items", "narrow"), ("wide", "wide")] {
-        step(
-            &format!("{table}: two copies of {} rows", config.rows),
-            || pair(&mut admin, table, tenants, config.rows),
-        )?;
+    if !config.many {
+        for (table, tenants) in [("items", "narrow"), ("wide", "wide")] {
+            step(
+                &format!("{table}: two copies of {} rows", config.rows),
+                || pair(&mut admin, table, tenants, config.rows),
+            )?;
+        }
+        bulk_tables(&mut admin)?;
     }
-    bulk_tables(&mut admin)?;
     let world = read(&mut admin)?;
     admin.batch_execute("DROP TABLE bench.users; CHECKPOINT")?;
     Ok(world)
