@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use tenancy_client_tests::metering::{
-    Dice, Stop, all_agrees, usage_agrees, use_up, within_budgets,
+    Dice, Stop, all_agrees, ledger_agrees, usage_agrees, use_up, within_budgets,
 };
 use tenancy_client_tests::program::Cluster;
 use tenancy_client_tests::{Db, Failure, Session, World};
@@ -313,4 +313,44 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
     assert!(admin.number("SELECT evictions FROM tenancy.ledger_stats()") > 2000);
     all_agrees(&mut admin, 30);
     usage_agrees(&mut admin);
+}
+
+#[test]
+fn what_a_transaction_did_itself_is_counted_once() {
+    let world = World::bare();
+    let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
+    owner.run("SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5)");
+    let check = "SELECT concat_ws(' ', used, in_flight) FROM tenancy.check_budget('tokens')";
+    let mut alice = world.db.app();
+    for end in ["ROLLBACK", "COMMIT"] {
+        // The budget is there, and its entry is read from rows, after this transaction reserved.
+        alice.begin(world.key("alice"));
+        let id = alice.text("SELECT tenancy.reserve('tokens', 10)");
+        owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'total'), tenancy.set_budget('globex', NULL, 100, 'total')");
+        assert_eq!(alice.text(check), "0 0");
+        alice.run(end);
+        ledger_agrees(&mut admin, 1);
+        assert_eq!(
+            alice.begin(world.key("alice")).text(check),
+            if end == "COMMIT" { "0 10" } else { "0 0" }
+        );
+        alice.run("COMMIT");
+        if end == "COMMIT" {
+            // After it settled, and in a savepoint that is rolled back.
+            alice
+                .begin(world.key("alice"))
+                .run(&format!("SAVEPOINT s; SELECT tenancy.cancel('{id}')"));
+            admin.run("SELECT tenancy._forget_ledger()");
+            assert_eq!(alice.text(check), "0 10");
+            alice.run(&format!("ROLLBACK TO s; SELECT tenancy.settle('{id}', 4)"));
+            admin.run("SELECT tenancy._forget_ledger()");
+            assert_eq!(alice.text(check), "0 10");
+            alice.run("COMMIT");
+            ledger_agrees(&mut admin, 1);
+            assert_eq!(alice.begin(world.key("alice")).text(check), "4 0");
+            alice.run("COMMIT");
+        }
+        owner.run("SELECT tenancy.remove_budget('acme', 'tokens', 'total'), tenancy.remove_budget('globex', NULL, 'total')");
+        admin.run("SELECT tenancy._forget_ledger()");
+    }
 }
