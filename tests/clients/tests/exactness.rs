@@ -274,7 +274,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
             }
         });
         let stop = Stop(&until);
-        // Three at a time at the same users, a step apart: one commits while another loads.
+        // Three at a time at the same users, a step apart, and some take their time: one commits while another loads.
         let racers: Vec<_> = (0..9_usize)
             .map(|n| {
                 let (world, keys) = (&world, &keys);
@@ -283,7 +283,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
                     for round in 0..18 * keys.len() {
                         let key = &keys[(round / 3 + n / 3 * 40) % keys.len()];
                         let level = if dice.roll(3) == 0 { "REPEATABLE READ" } else { "READ COMMITTED" };
-                        let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT tenancy.authenticate('{key}'); SELECT tenancy.consume('tokens', 1); {}", if dice.roll(6) == 0 { "ROLLBACK" } else { "COMMIT" });
+                        let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT tenancy.authenticate('{key}'); SELECT tenancy.consume('tokens', 1), pg_sleep({}); {}", dice.roll(4).saturating_sub(2) as f64 * 0.004, if dice.roll(6) == 0 { "ROLLBACK" } else { "COMMIT" });
                         let rolled_back = sql.ends_with("ROLLBACK");
                         match session.batch_execute(&sql) {
                             Ok(()) => admitted += i64::from(!rolled_back),
