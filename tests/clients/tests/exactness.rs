@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use tenancy_client_tests::metering::{
-    Dice, Stop, all_agrees, usage_agrees, use_up, within_budgets,
+    Dice, Stop, all_agrees, ledger_agrees, usage_agrees, use_up, within_budgets,
 };
 use tenancy_client_tests::program::Cluster;
 use tenancy_client_tests::{Db, Failure, Session, World};
@@ -274,7 +274,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
             }
         });
         let stop = Stop(&until);
-        // Three at a time at the same users, a step apart: one commits while another loads.
+        // Three at a time at the same users, a step apart, and some take their time: one commits while another loads.
         let racers: Vec<_> = (0..9_usize)
             .map(|n| {
                 let (world, keys) = (&world, &keys);
@@ -283,7 +283,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
                     for round in 0..18 * keys.len() {
                         let key = &keys[(round / 3 + n / 3 * 40) % keys.len()];
                         let level = if dice.roll(3) == 0 { "REPEATABLE READ" } else { "READ COMMITTED" };
-                        let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT tenancy.authenticate('{key}'); SELECT tenancy.consume('tokens', 1); {}", if dice.roll(6) == 0 { "ROLLBACK" } else { "COMMIT" });
+                        let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT tenancy.authenticate('{key}'); SELECT tenancy.consume('tokens', 1), pg_sleep({}); {}", dice.roll(4).saturating_sub(2) as f64 * 0.004, if dice.roll(6) == 0 { "ROLLBACK" } else { "COMMIT" });
                         let rolled_back = sql.ends_with("ROLLBACK");
                         match session.batch_execute(&sql) {
                             Ok(()) => admitted += i64::from(!rolled_back),
@@ -313,4 +313,44 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
     assert!(admin.number("SELECT evictions FROM tenancy.ledger_stats()") > 2000);
     all_agrees(&mut admin, 30);
     usage_agrees(&mut admin);
+}
+
+#[test]
+fn what_a_transaction_did_itself_is_counted_once() {
+    let world = World::bare();
+    let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
+    owner.run("SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5)");
+    let check = "SELECT concat_ws(' ', used, in_flight) FROM tenancy.check_budget('tokens')";
+    let mut alice = world.db.app();
+    for end in ["ROLLBACK", "COMMIT"] {
+        // The budget is there, and its entry is read from rows, after this transaction reserved.
+        alice.begin(world.key("alice"));
+        let id = alice.text("SELECT tenancy.reserve('tokens', 10)");
+        owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'total'), tenancy.set_budget('globex', NULL, 100, 'total')");
+        assert_eq!(alice.text(check), "0 0");
+        alice.run(end);
+        ledger_agrees(&mut admin, 1);
+        assert_eq!(
+            alice.begin(world.key("alice")).text(check),
+            if end == "COMMIT" { "0 10" } else { "0 0" }
+        );
+        alice.run("COMMIT");
+        if end == "COMMIT" {
+            // After it settled, and in a savepoint that is rolled back.
+            alice
+                .begin(world.key("alice"))
+                .run(&format!("SAVEPOINT s; SELECT tenancy.cancel('{id}')"));
+            admin.run("SELECT tenancy._forget_ledger()");
+            assert_eq!(alice.text(check), "0 10");
+            alice.run(&format!("ROLLBACK TO s; SELECT tenancy.settle('{id}', 4)"));
+            admin.run("SELECT tenancy._forget_ledger()");
+            assert_eq!(alice.text(check), "0 10");
+            alice.run("COMMIT");
+            ledger_agrees(&mut admin, 1);
+            assert_eq!(alice.begin(world.key("alice")).text(check), "4 0");
+            alice.run("COMMIT");
+        }
+        owner.run("SELECT tenancy.remove_budget('acme', 'tokens', 'total'), tenancy.remove_budget('globex', NULL, 'total')");
+        admin.run("SELECT tenancy._forget_ledger()");
+    }
 }
