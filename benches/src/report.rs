@@ -215,6 +215,7 @@ impl Report {
 /// With the digits that matter.
 pub fn milliseconds(ms: f64) -> String {
     match ms {
+        ms if ms < 0.01 => format!("{:.2} µs", ms * 1e3),
         ms if ms < 1.0 => format!("{ms:.4} ms"),
         ms if ms < 100.0 => format!("{ms:.2} ms"),
         ms => format!("{ms:.0} ms"),
