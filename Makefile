@@ -11,7 +11,7 @@ unexport PG_CONFIG
 endif
 
 help:
-	@echo 'make demo       a tour: installs what is missing, builds, starts a throwaway server, shows isolation at work'
+	@echo 'make demo       a tour: installs what is missing, builds, starts a throwaway server, shows isolation and budgets at work'
 	@echo 'make demo-stop  stop and remove the demo server'
 	@echo 'make test       every test; KINDS="core regress" for some of them'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'

@@ -12,9 +12,9 @@ shown() {
     sql=$(cat)
     say "$CYAN$(sed "1s/^/$1=> /; 2,\$s/^/${1//?/ }   /" <<<"$sql" | indent)$PLAIN"
     RC=0
-    OUT=$(psql -U "$1" -P footer=off -v SHOW_CONTEXT=never -v "acme=$ACME_KEY" -v "umbrella=$UMBRELLA_KEY" \
+    OUT=$(psql -U "$1" -P footer=off -v SHOW_CONTEXT=never -v "VERBOSITY=${VERBOSITY:-default}" -v "acme=$ACME_KEY" -v "umbrella=$UMBRELLA_KEY" \
         -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -v "zoe=$ZOE_KEY" -v "root=$ROOT_KEY" -f - 2>&1 <<<"$sql") || RC=$?
-    OUT=$(sed 's/^psql:<stdin>:[0-9]*: //; /^$/d; s/^psql: error: connection to server.*FATAL:/FATAL:/' <<<"$OUT")
+    OUT=$(sed 's/^psql:<stdin>:[0-9]*: //; /^$/d; /^LOCATION: /d; s/^\(DETAIL: .*\.\) It begins/\1\n         It begins/; s/^psql: error: connection to server.*FATAL:/FATAL:/' <<<"$OUT")
     say "$DIM$(indent <<<"$OUT")$PLAIN"
 }
 works() { shown "$1"; ((RC == 0)) || die "that should have worked"; }
@@ -175,6 +175,102 @@ expect "$(quiet "SELECT count(*) FROM app.messages JOIN app.accounts USING (tena
 works postgres <<'SQL'
 SELECT tenancy.set_status('globex/umbrella', 'active');
 SQL
+
+part "Use is metered where it happens" \
+    "Five minutes of the calls to a language model, each with its model, which has a price."
+works demo_admin <<'SQL'
+SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}',
+    prices => '{"model": {"small": 0.0000006, "large": 0.000005}}') AS metric;
+SQL
+works postgres <<'SQL'
+INSERT INTO tenancy.recorded_usage (metric, quantity, attributes, tenant_id, user_id)
+SELECT 'tokens', context_tokens + generated_tokens,
+    jsonb_build_object('model',
+        CASE WHEN generated_tokens < 200 THEN 'small' ELSE 'large' END),
+    tenant_id, u.id
+FROM app.api_calls LEFT JOIN tenancy.users u ON u.parent_id = tenant_id
+WHERE at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls);
+SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage('tokens');
+SELECT name, quantity, share, cost FROM tenancy.top_usage('tokens', by => 'model');
+SQL
+slice=$(quiet "SELECT sum(context_tokens + generated_tokens), count(*) FROM app.api_calls
+    WHERE at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls)")
+[[ $slice == "$(quiet "SELECT sum(quantity), sum(events) FROM tenancy.usage('platform', 'tokens', by => 'tenant')")" ]] ||
+    die "what is metered is not what was called"
+expect '^ *large |'
+
+used() { quiet "SELECT ceil(sum(quantity) / 10000) * 10000 FROM tenancy.usage('$1', 'tokens')"; }
+globex=$(($(used globex) + 50000)) acme=$(($(used globex/acme) + 10000))
+part "Budgets at every level" \
+    "The platform caps the partner, the partner its tenant, and a soft one for Alice only shows."
+works demo_admin <<SQL
+SELECT tenancy.set_budget('globex', 'tokens', $globex) AS budget;
+SQL
+works demo_app <<SQL
+BEGIN;
+SELECT tenancy.authenticate(:'globex') AS user_id;
+SELECT tenancy.set_budget('acme', 'tokens', $acme) AS budget,
+    tenancy.set_budget('acme/alice', 'tokens', 900000, hard => false) AS soft_one;
+COMMIT;
+SQL
+
+part "A call whose size is known afterwards reserves first" \
+    "Durable as soon as it is committed; another connection may settle it, once."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT tenancy.reserve('tokens', 6000, '10 minutes') AS reservation \gset
+COMMIT;
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT level, used, in_flight, remaining FROM tenancy.check_budget('tokens', 0);
+SELECT tenancy.settle(:'reservation', 1480, attributes => '{"model": "large"}');
+COMMIT;
+SELECT tenancy.authenticate(:'acme', session => true) AS user_id;
+SELECT quantity AS reserved, state, used, used_cost FROM tenancy.reservations;
+SQL
+expect '^ *6000 | settled | *1480 |'
+
+part "What does not fit is refused, and nothing of it recorded" \
+    "Acme has less than 20,000 tokens left; its partner has more."
+VERBOSITY=verbose
+refused demo_app 'ERROR:  53400: ' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT tenancy.consume('tokens', 40000, attributes => '{"model": "large"}');
+SQL
+expect 'tenant'
+say "    Umbrella has no budget of its own: there it is the partner's."
+refused demo_app 'ERROR:  53400: ' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'umbrella') AS user_id;
+SELECT tenancy.consume('tokens', 70000, attributes => '{"model": "small"}');
+SQL
+expect 'partner'
+VERBOSITY=default
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'umbrella') AS user_id;
+SELECT w AS wish, allowed, level, used, remaining, resets_at::date
+FROM unnest('{70000, 30000}'::numeric[]) w, tenancy.check_budget('tokens', w);
+SELECT tenancy.consume('tokens', 30000, attributes => '{"model": "small"}') AS event;
+COMMIT;
+SQL
+expect '70000 | f  *| partner'
+expect '30000 | t  *| partner'
+
+part "The partner sees it all at once" "Each line is the sum of what was recorded below it; the bar is the part of the budget."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'globex') AS user_id;
+SELECT * FROM tenancy.tree(metric => 'tokens');
+COMMIT;
+SQL
+# Acme's settled 1,480 and umbrella's 30,000 are in it, and nothing that was refused.
+metered=$(quiet "SELECT sum(context_tokens + generated_tokens) + 1480 + 30000 FROM app.api_calls JOIN app.accounts USING (tenant_id)
+    WHERE name <> 'Soylent' AND at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls)")
+expect "^ globex .*| *$metered | *$globex | █"
+expect '│  └─ alice .*▒.*(soft)'
 
 part "The planner sees a plain equality" \
     "So the index that leads with tenant_id is used, in order, and the estimates come from statistics."

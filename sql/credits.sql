@@ -96,27 +96,32 @@ END;
 REVOKE ALL ON FUNCTION tenancy._over(tenancy.credit_grants, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._over(tenancy.credit_grants, timestamptz) IS 'internal: whether the time of a credit is over';
 
-CREATE FUNCTION tenancy._close_credits(candidates uuid[]) RETURNS void
+-- What a reservation holds may be given back, and use may be recorded late: so much grace.
+CREATE FUNCTION tenancy._close_credits(candidates uuid[], grace interval) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     spent uuid[];
 BEGIN
-    -- Reservations may give back what they drew, and use may be recorded late.
-    SELECT array_agg(g.id) INTO spent FROM tenancy.credit_grants g
+    SELECT array_agg(g.id) INTO spent
+      FROM tenancy.credit_grants g
+     CROSS JOIN LATERAL (
+        SELECT coalesce(sum(d.quantity), 0), coalesce(sum(d.quantity) FILTER (WHERE d.at >= g.rolls_at), 0)
+          FROM tenancy.credit_draws d WHERE d.credit_id = g.id AND d.reservation IS NULL) d (used, since)
      WHERE g.id = ANY (candidates) AND g.closed_at IS NULL
-       AND (g.amount <= (SELECT sum(d.quantity) FROM tenancy.credit_draws d WHERE d.credit_id = g.id AND d.reservation IS NULL)
-            OR tenancy._over(g, now() - make_interval(days => current_setting('tenancy.usage_late')::integer + 8)));
+       AND (d.used >= g.amount OR d.since >= g.rollover AND g.rolls_at <= now() - grace OR tenancy._over(g, now() - grace));
     -- Not without need: every backend reads its budgets again.
     IF spent IS NOT NULL THEN
         UPDATE tenancy.credit_grants g SET closed_at = now() WHERE g.id = ANY (spent) AND g.closed_at IS NULL;
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._close_credits(uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._close_credits(uuid[]) IS 'internal: closes those of these credits that can have nothing left';
+REVOKE ALL ON FUNCTION tenancy._close_credits(uuid[], interval) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._close_credits(uuid[], interval) IS 'internal: closes those of these credits that can have nothing left';
 
 CREATE FUNCTION tenancy._tidy_credits() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    grace interval := make_interval(days => current_setting('tenancy.usage_late')::integer + 8);
 BEGIN
     -- In one statement, so that whoever adds up sees the one or the other. Periods begin on quarters.
     WITH gone AS (
@@ -128,7 +133,8 @@ BEGIN
     PERFORM tenancy._close_credits(ARRAY(
         SELECT g.id FROM tenancy.credit_grants g
           LEFT JOIN tenancy._ledger_entries() e ON e.metric_id = -2 AND e.scope_id = g.id AND e.loaded
-         WHERE g.closed_at IS NULL AND (e.used * 1000000 >= g.amount OR tenancy._over(g, now() - interval '8 days'))));
+         WHERE g.closed_at IS NULL AND (e.used * 1000000 >= CASE e.period_start WHEN g.rolls_at THEN g.rollover ELSE g.amount END
+                                        OR tenancy._over(g, now() - grace))), grace);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._tidy_credits() FROM PUBLIC;
@@ -181,7 +187,7 @@ BEGIN
             HINT = 'tenancy.budgets shows those there are; credits on one that is imposed are granted by whom it was imposed.';
     END IF;
     IF (SELECT count(*) FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) >= 100 THEN
-        PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL));
+        PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL), '0');
         IF (SELECT count(*) FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) >= 100 THEN
             RAISE EXCEPTION USING ERRCODE = '54000', MESSAGE = 'the budget has 100 credits that have something left',
                 HINT = 'Grant fewer and larger ones; tenancy.revoke_credit() ends one.';
@@ -223,7 +229,7 @@ BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'id must not be null';
     END IF;
-    SELECT g.* INTO credit FROM tenancy.credit_grants g WHERE g.id = _revoke_credit.id FOR UPDATE;
+    SELECT g.* INTO credit FROM tenancy.credit_grants g WHERE g.id = _revoke_credit.id;
     SELECT b.imposed, m.name AS metric, b.period INTO budget
       FROM tenancy.budget_definitions b LEFT JOIN tenancy.metric_definitions m ON m.id = b.metric_id WHERE b.id = credit.budget_id;
     -- Also where there is no such credit, for the same answer without a context.

@@ -6,6 +6,7 @@
 use pgrx::prelude::*;
 use pgrx::spi;
 use tenancy_core::policy::Refusal;
+use tenancy_core::quantity::QuantityError;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
@@ -193,6 +194,15 @@ impl Exhausted {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<QuantityError> for Error {
+    fn from(fault: QuantityError) -> Self {
+        Self::bad(
+            fault,
+            "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
+        )
     }
 }
 

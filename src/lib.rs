@@ -73,10 +73,11 @@ extension_sql_file!(
     name = "credits",
     requires = ["budget"]
 );
+extension_sql_file!("../sql/report.sql", name = "report", requires = ["credits"]);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
-    requires = ["explain", "identity", "credits"],
+    requires = ["explain", "identity", "report"],
     finalize
 );
 

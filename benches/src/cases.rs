@@ -19,31 +19,48 @@ const COUNT_HAND: &str = "SELECT count(*) FROM bench.items_hand WHERE tenant_id 
 const COUNT_SETTING: &str = "SELECT count(*) FROM bench.items_hand";
 pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 
-/// Everything, in the order of the table.
+type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
+
+/// With one client, or with a few.
+const FEW: [(&str, Case); 18] = [
+    ("tenant", one_tenant),
+    ("scan", sequential_scan),
+    ("fleet", fleets),
+    ("transaction", transaction),
+    ("mixed", mixed),
+    ("ticket", ticket),
+    ("login", crate::logins::logins),
+    ("bulk", bulk_insert),
+    ("cache", cache),
+    ("principal", crate::principals::transactions),
+    ("audit", audit),
+    ("elevation", crate::elevation::statements),
+    ("budget", crate::budgets::asking),
+    ("budget memory", crate::budgets::memory),
+    ("rollup", crate::usage::rollup),
+    ("usage", crate::usage::month_of_use),
+    // Last: they fill the tree.
+    ("budget scopes", crate::scale::scopes),
+    ("management", crate::management::views),
+];
+
+/// With as many as there are.
+const MANY: [(&str, Case); 1] = [("budget crowd", crate::budgets::crowds)];
+
+fn wanted(config: &Config) -> impl Iterator<Item = Case> {
+    let cases: &[(&str, Case)] = if config.many { &MANY } else { &FEW };
+    let wanted = cases.iter().filter(|(name, _)| config.wants(name));
+    wanted.map(|(_, case)| *case)
+}
+
+/// Whether there is anything to do.
+pub fn any(config: &Config) -> bool {
+    wanted(config).next().is_some()
+}
+
+/// Everything that is wanted, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
-    type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
-    let cases: [(&str, Case); 13] = [
-        ("tenant", one_tenant),
-        ("scan", sequential_scan),
-        ("fleet", fleets),
-        ("transaction", transaction),
-        ("mixed", mixed),
-        ("ticket", ticket),
-        ("login", crate::logins::logins),
-        ("bulk", bulk_insert),
-        ("cache", cache),
-        ("principal", crate::principals::transactions),
-        ("audit", audit),
-        ("elevation", crate::elevation::statements),
-        // Last: it fills the tree.
-        ("management", crate::management::views),
-    ];
-    for (name, case) in cases {
-        if config.wants(name) {
-            case(config, world, report)?;
-        }
-    }
-    Ok(())
+    wanted(config).try_for_each(|case| case(config, world, report))
 }
 
 /// Row 1 and 2: by index, for one tenant, in a transaction that has its context.

@@ -22,6 +22,10 @@ pub struct Config {
     pub rows: i64,
     /// Rows of the bulk insert.
     pub bulk_rows: i64,
+    /// Events of the month that usage() is asked about.
+    pub events: i64,
+    /// Scopes that have a budget, at most.
+    pub scopes: i64,
     /// A factor on the number of rounds.
     pub rounds: f64,
     /// Print the plans.
@@ -30,6 +34,8 @@ pub struct Config {
     pub strict: bool,
     /// Leave the database where it is, to look around.
     pub keep: bool,
+    /// Only what many clients do at once, else only what few do.
+    pub many: bool,
     /// Only measurements whose name has this word.
     pub only: Option<String>,
     host: String,
@@ -43,10 +49,13 @@ impl Config {
         let mut config = Self {
             rows: number("BENCH_ROWS", 1_000_000)?,
             bulk_rows: number("BENCH_BULK_ROWS", 200_000)?,
+            events: number("BENCH_EVENTS", 1_000_000)?,
+            scopes: number("BENCH_SCOPES", 10_000)?,
             rounds: number("BENCH_ROUNDS", 1.0)?,
             plans: false,
             strict: false,
             keep: false,
+            many: false,
             only: env::var("BENCH_ONLY").ok(),
             host: env::var("PGHOST").map_err(|_| "PGHOST is not set")?,
             port: number("PGPORT", 5432)?,
@@ -56,14 +65,23 @@ impl Config {
             match word.as_str() {
                 "--plans" => config.plans = true,
                 "--keep" => config.keep = true,
+                "--many" => config.many = true,
                 "--strict" => config.strict = true,
                 other => {
                     return Err(format!("unknown option {other}: see benches/run --help").into());
                 }
             }
         }
-        if config.rows < 20_000 || config.bulk_rows < 1 || config.rounds <= 0.0 {
-            return Err("BENCH_ROWS must be 20000 or more, the others more than 0".into());
+        if config.rows < 20_000
+            || config.bulk_rows < 1
+            || config.events < 1
+            || config.scopes < 1_000
+            || config.rounds <= 0.0
+        {
+            return Err(
+                "BENCH_ROWS must be 20000 or more, BENCH_SCOPES 1000, the others more than 0"
+                    .into(),
+            );
         }
         Ok(config)
     }

@@ -1,16 +1,21 @@
 //! What tenancy costs: every measurement has a hand-written side and a tenancy side, run in turns in
 //! the same process on tables with the same rows in the same order. One table of ratios at the end.
 
+mod budgets;
 mod cases;
 mod config;
+mod crowd;
 mod elevation;
 mod logins;
 mod management;
 mod measure;
+mod metering;
 mod plans;
 mod principals;
 mod report;
+mod scale;
 mod setup;
+mod usage;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -35,6 +40,9 @@ fn main() -> ExitCode {
 /// Runs everything; false when a target was missed and that is to be an error.
 fn run() -> Result<bool, Fault> {
     let config = Config::read()?;
+    if !cases::any(&config) {
+        return Ok(true);
+    }
     let began = std::time::Instant::now();
     let world = setup::build(&config)?;
     let mut report = Report::new(&config, &world);

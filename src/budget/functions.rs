@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use tenancy_core::ledger::{Account, Span};
-use tenancy_core::quantity::QuantityError;
 
 use super::account::{Event, account, end};
 use super::book::{self, Budget};
@@ -134,15 +133,10 @@ fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
     }
-    let refused =
-        |fault: QuantityError| Error::bad(fault, "From 0 to about 9.2 · 10¹², to the millionth.");
-    let quantity = usage::quantity_of(call, 1).map_err(refused)?;
+    let quantity = usage::quantity_of(call, 1)?;
     let metric = match call.is_null(0) {
         true => None,
-        false => Some(
-            std::str::from_utf8(call.text(0))
-                .map_err(|_| Error::Internal("a text that is not UTF-8"))?,
-        ),
+        false => Some(call.str(0)?),
     };
     let event = usage::wish(metric, quantity)?;
     look_again();

@@ -5,7 +5,7 @@ use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::new_id;
-use tenancy_core::quantity::{QuantityError, cost as cost_in, quantity as quantity_in};
+use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
 use super::account::{Asked, Event, admit, note};
@@ -24,14 +24,7 @@ const DAY: i64 = 24 * 3600 * 1_000_000;
 const LONGEST: i64 = 7 * DAY;
 
 fn number(text: &AnyNumeric) -> Result<i64, Error> {
-    quantity_in(&text.to_string()).map_err(refused)
-}
-
-fn refused(fault: QuantityError) -> Error {
-    Error::bad(
-        fault,
-        "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
-    )
+    Ok(quantity_in(&text.to_string())?)
 }
 
 /// Keeps room in every budget, for a while.
@@ -170,7 +163,7 @@ fn settle(
         Some(quantity) => number(&quantity)?,
         None => held.quantity,
     };
-    let cost = cost.map(|cost| cost_in(&cost.to_string()).map_err(refused));
+    let cost = cost.map(|cost| cost_in(&cost.to_string()));
     let attributes = attributes.map(|json| argument(json.0)).transpose()?;
     let (mut overrun, mut known) = (false, held);
     let event = settled(
@@ -178,7 +171,7 @@ fn settle(
             place: place(&held),
             metric: &found.metric,
             quantity,
-            cost: cost.transpose()?,
+            cost: cost.transpose().map_err(Error::from)?,
             attributes,
             at: time::from_unix(held.at),
         },

@@ -52,6 +52,64 @@ impl Json {
             .map(|json| json.0)
             .ok_or(Error::Internal("a jsonb that is no JSON"))
     }
+
+    /// What an object has under a key; the rest of it is not looked at.
+    pub fn field(self, key: &str) -> Result<Option<serde_json::Value>, Error> {
+        // SAFETY: the datum is an unpacked jsonb that lives as long as the call; what is found is the
+        // server's, allocated in the current context, and of the kind that its tag says.
+        let found = unsafe {
+            let json: *mut pg_sys::Jsonb = self.0.cast_mut_ptr();
+            let found = pg_sys::getKeyJsonValueFromContainer(
+                &raw mut (*json).root,
+                key.as_ptr().cast(),
+                key.len() as i32,
+                std::ptr::null_mut(),
+            );
+            let Some(found) = found.as_ref() else {
+                return Ok(None);
+            };
+            match found.type_ {
+                pg_sys::jbvType::jbvNull => Some(serde_json::Value::Null),
+                pg_sys::jbvType::jbvBool => Some(serde_json::Value::Bool(found.val.boolean)),
+                pg_sys::jbvType::jbvString => {
+                    let text = found.val.string;
+                    let length = usize::try_from(text.len).unwrap_or(0);
+                    let bytes = std::slice::from_raw_parts(text.val.cast::<u8>(), length);
+                    let text = std::str::from_utf8(bytes)
+                        .map_err(|_| Error::Internal("a text that is not UTF-8"))?;
+                    Some(serde_json::Value::String(text.to_owned()))
+                }
+                _ => None,
+            }
+        };
+        match found {
+            Some(found) => Ok(Some(found)),
+            // A number, or what is not scalar: as the server writes it.
+            None => Ok(self.value()?.get(key).cloned()),
+        }
+    }
+
+    /// An object of texts.
+    pub fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+        let mut state = std::ptr::null_mut();
+        // SAFETY: the server's own way to make one: the texts are copied when it is made of the value,
+        // before this returns.
+        unsafe {
+            pg_sys::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, std::ptr::null_mut());
+            for (key, text) in pairs {
+                for (what, text) in [(WJB_KEY, key), (WJB_VALUE, text)] {
+                    let mut value: pg_sys::JsonbValue = std::mem::zeroed();
+                    value.type_ = pg_sys::jbvType::jbvString;
+                    value.val.string.len = text.len() as i32;
+                    value.val.string.val = text.as_ptr().cast_mut().cast();
+                    pg_sys::pushJsonbValue(&mut state, what, &mut value);
+                }
+            }
+            let object = pg_sys::pushJsonbValue(&mut state, WJB_END_OBJECT, std::ptr::null_mut());
+            Self(pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(object)))
+        }
+    }
 }
 
 impl Value<'_> {

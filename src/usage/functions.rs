@@ -2,7 +2,7 @@
 //! where they lie.
 
 use tenancy_core::decimal;
-use tenancy_core::quantity::{QuantityError, cost, quantity};
+use tenancy_core::quantity::{cost, quantity};
 use uuid::Uuid;
 
 use super::metrics;
@@ -55,18 +55,12 @@ impl Arguments {
             return Err(Error::Null("metric"));
         }
         let given = |n: usize| (!call.is_null(n)).then_some(n);
-        let refused = |fault: QuantityError| {
-            Error::bad(
-                fault,
-                "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
-            )
-        };
         let name = call.str(self.metric)?;
         let much = match given(self.quantity) {
-            Some(n) => quantity_of(call, n).map_err(refused)?,
+            Some(n) => quantity_of(call, n)?,
             None => otherwise.ok_or(Error::Null("quantity"))?,
         };
-        let cost = given(self.cost).map(|n| cost(call.numeric(n)).map_err(refused));
+        let cost = given(self.cost).map(|n| cost(call.numeric(n)));
         let metric = metrics::find(name)?;
         record(&Use {
             place,
@@ -82,10 +76,10 @@ impl Arguments {
 }
 
 /// A quantity in millionths. What is wrong with one, and what is stored unusually, is told by its text.
-pub fn quantity_of(call: &Call, n: usize) -> Result<i64, QuantityError> {
+pub fn quantity_of(call: &Call, n: usize) -> Result<i64, Error> {
     match decimal::millionths(call.stored_numeric(n)) {
         Some(quantity) => Ok(quantity),
-        None => quantity(call.numeric(n)),
+        None => Ok(quantity(call.numeric(n))?),
     }
 }
 

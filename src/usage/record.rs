@@ -1,7 +1,6 @@
 //! An event, and the one way in for all of them.
 
 use pgrx::pg_sys;
-use serde_json::{Map, Value as JsonValue};
 use tenancy_core::id::new_id;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
@@ -57,9 +56,8 @@ pub enum Recorded {
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_recordable()?;
     let id = new_id();
-    let mut told = Told::of(used)?;
+    let told = Told::of(used)?;
     let cost = told.cost(used)?;
-    let dimensions = told.take_dimensions()?;
     // When a reservation was made was looked at when it was made: that work has happened, whatever the clock says now.
     let at = match (used.asked, used.at) {
         (Asked::Already, Some(at)) if !crate::pg::ledger::mutant(10) => at,
@@ -97,7 +95,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Int8(used.quantity),
             Value::Int8(cost),
             uuid(told.value),
-            dimensions,
+            told.dimensions(),
             told.attributes.map_or(Value::Null, Value::Json),
         ],
     )?;
@@ -144,7 +142,7 @@ static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid:
 /// What the attributes say.
 struct Told {
     attributes: Option<Json>,
-    dimensions: Map<String, JsonValue>,
+    dimensions: Vec<(String, String)>,
     value: Option<Uuid>,
 }
 
@@ -163,18 +161,19 @@ impl Told {
             given => given.as_ref().map(|given| given.json),
         };
         let metric = used.metric;
-        let reads = !metric.dimensions.is_empty() || metric.distinct_of.is_some();
-        let read = attributes.filter(|_| reads).map(Json::value).transpose()?;
-        let say = |name: &str| dimension_value(name, read.as_ref().and_then(|all| all.get(name)));
-        let mut dimensions = Map::new();
+        let say = |name: &str| {
+            let told = attributes.map(|all| all.field(name)).transpose()?;
+            dimension_value(name, told.flatten().as_ref()).map_err(refused)
+        };
+        let mut dimensions = Vec::new();
         for name in &metric.dimensions {
-            if let Some(text) = say(name).map_err(refused)? {
-                dimensions.insert(name.clone(), JsonValue::String(text));
+            if let Some(text) = say(name)? {
+                dimensions.push((name.clone(), text));
             }
         }
         let value = match (metric.aggregation, &metric.distinct_of) {
             (Aggregation::Distinct, Some(of)) => {
-                let text = say(of).map_err(refused)?;
+                let text = say(of)?;
                 let text = text.ok_or_else(|| refused(MetricError::NoValue(of.clone())))?;
                 Some(hash(text.as_bytes()))
             }
@@ -201,15 +200,19 @@ impl Told {
     }
 
     fn dimension(&self, name: &str) -> Option<&str> {
-        self.dimensions.get(name)?.as_str()
+        let told = self.dimensions.iter().find(|(of, _)| of == name);
+        told.map(|(_, text)| text.as_str())
     }
 
-    /// For the row; a price is found before.
-    fn take_dimensions(&mut self) -> Result<Value<'static>, Error> {
-        match std::mem::take(&mut self.dimensions) {
-            none if none.is_empty() => Ok(Value::Null),
-            some => Json::new(JsonValue::Object(some)).map(Value::Json),
+    /// For the row.
+    fn dimensions(&self) -> Value<'static> {
+        if self.dimensions.is_empty() {
+            return Value::Null;
         }
+        let pairs = self.dimensions.iter();
+        Value::Json(Json::object(
+            pairs.map(|(name, text)| (name.as_str(), text.as_str())),
+        ))
     }
 }
 

@@ -312,6 +312,52 @@ fn what_is_left_rolls_over() {
     );
     forget(&world);
     refused(&world, "0.000001");
+    // A cap that is used up leaves nothing to keep the credit for, once nothing comes late.
+    credit(9, "e capped", ", rollover => 1");
+    consume(&world, "1");
+    let mut admin = world.db.admin();
+    let open = "SELECT count(*) FROM tenancy.credits WHERE note = 'e capped' AND closed_at IS NULL";
+    admin.run("SELECT tenancy._tidy_credits()");
+    assert_eq!(admin.number(open), 1);
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.remove_budget('acme', 'tokens', 'hour')");
+    assert_eq!(admin.number(open), 0);
+}
+
+#[test]
+fn what_a_reservation_holds_of_the_last_period_is_not_of_this_one() {
+    let world = world();
+    world.db.owner().run(
+        "SELECT tenancy.set_budget('acme', 'tokens', 100, 'day'), tenancy.set_budget('acme', 'tokens', 0, 'hour')",
+    );
+    let turn = turn(&world);
+    grant(
+        &world,
+        10,
+        &format!(
+            "period => 'hour', note => 'a', rollover => 5, effective_at => timestamptz '{turn}' - interval '30 minutes'"
+        ),
+    );
+    let id = reserve(&world, "5", "1 hour");
+    refused(&world, "0.000001");
+    // As if it had been made before the hour was over: of the other 5, all may go on.
+    world.db.admin().run(&format!(
+        "UPDATE tenancy.credit_draws SET at = timestamptz '{turn}' - interval '1 minute';
+         UPDATE tenancy.budget_reservations SET reserved_at = timestamptz '{turn}' - interval '1 minute'"
+    ));
+    forget(&world);
+    agrees(&world, "a: 0 5 5");
+    has(&world, 5);
+    consume(&world, "4");
+    has(&world, 1);
+    // What it gives back was not to go on.
+    world
+        .begin("alice")
+        .run(&format!("SELECT tenancy.settle('{id}', 2); COMMIT"));
+    agrees(&world, "a: 6 0 1");
+    has(&world, 1);
 }
 
 #[test]
@@ -320,13 +366,13 @@ fn expired_is_gone_but_for_what_happened_before() {
     grant(
         &world,
         5,
-        "note => 'a', expires_at => clock_timestamp() + interval '2 seconds'",
+        "note => 'a', expires_at => clock_timestamp() + interval '4 seconds'",
     );
     has(&world, 15);
     consume(&world, "11");
     agrees(&world, "a: 1 0 4");
     let before = world.db.admin().text("SELECT clock_timestamp()");
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(4));
     refused(&world, "0.000001");
     agrees(&world, "a: 1 0 0");
     world.begin("alice").run(&format!(

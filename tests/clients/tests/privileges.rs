@@ -5,11 +5,11 @@ use tenancy_client_tests::Db;
 
 /// What the untrusted role may call.
 const APP: &str = "_worst_status access_cache add_identity_provider assign audit authenticate can can_see can_write cancel check_budget consume context create_partner \
-    create_project create_tenant create_user define_metric define_role drop_identity_provider drop_role elevate end_elevation fits grant_credit has_permission \
+    create_project create_tenant create_user define_metric define_role drop_identity_provider drop_role elevate end_elevation fits forecast grant_credit has_permission \
     in_project issue_api_key map_group move_tenant new_id owns partner_id project_id record_usage record_usage_many regscope_in regscope_out release remove_budget reserve revoke_api_key revoke_credit \
     scope_ids see_in_project select_project select_tenant set_allowed_networks set_budget set_identity_keys set_identity_provider_enabled \
     set_status settle tenant_id tenant_ids tenant_key_bigint tenant_key_integer tenant_key_text tenant_keys_bigint tenant_keys_integer \
-    tenant_keys_text unassign unmap_group update_scope usage user_id visible_ids visible_keys_bigint visible_keys_integer visible_keys_text \
+    tenant_keys_text top_usage tree unassign unmap_group update_scope usage user_id visible_ids visible_keys_bigint visible_keys_integer visible_keys_text \
     write_in_project";
 
 /// What it may read.

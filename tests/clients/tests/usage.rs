@@ -472,3 +472,50 @@ fn whoever_is_killed_nothing_is_lost_or_counted_twice() {
         );
     }
 }
+
+#[test]
+fn dimensions_are_texts_whatever_they_came_as() {
+    let world = World::bare();
+    world.db.owner().run(
+        "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model,region,tier,none}', prices => '{\"model\": {\"small \\\"é\\\"\": 2}}')",
+    );
+    let mut alice = world.db.app();
+    let mut admin = world.db.admin();
+    for (attributes, dimensions, cost) in [
+        (
+            r#"{"model": "small \"é\"", "region": true, "tier": 1.50, "other": {"deep": [1, "model"]}}"#,
+            r#"{"tier": "1.5", "model": "small \"é\"", "region": "true"}"#,
+            2,
+        ),
+        (r#"{"tier": 7, "none": null}"#, r#"{"tier": "7"}"#, 0),
+        (r#"{"other": "x"}"#, "", 0),
+        ("{}", "", 0),
+    ] {
+        alice.begin(world.key("alice"));
+        let id = alice.text(&format!(
+            "SELECT tenancy.record_usage('tokens', attributes => $a${attributes}$a$)"
+        ));
+        alice.run("COMMIT");
+        assert_eq!(
+            admin.text(&format!(
+                "SELECT concat(dimensions, ' ', cost / 1000000, ' ', attributes = $a${attributes}$a$::jsonb) FROM tenancy.usage_events WHERE id = '{id}'"
+            )),
+            format!("{dimensions} {cost} t")
+        );
+    }
+    for wrong in [r#"{"model": []}"#, r#"{"tier": {"x": 1}}"#, "[]"] {
+        alice
+            .begin(world.key("alice"))
+            .fails(&format!(
+                "SELECT tenancy.record_usage('tokens', attributes => '{wrong}')"
+            ))
+            .code("22023");
+        alice.run("ROLLBACK");
+    }
+    assert_eq!(
+        alice
+            .begin(world.key("alice"))
+            .text("SELECT count(*)::text FROM tenancy.recorded_usage"),
+        "4"
+    );
+}
