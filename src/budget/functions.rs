@@ -152,7 +152,7 @@ fn worst<'a>(
     let found = at_once(event, budgets, &wanted)?;
     let refused = found.as_ref().is_some_and(|said| !said.fits());
     // What has expired is in nobody's way; on a standby it was left out.
-    if refused && !crate::pg::ledger::mutant(8) && !process::recovering() && any_expired()? {
+    if refused && !process::recovering() && any_expired()? {
         worker::call(&Request::ExpireReservations)?;
         return at_once(event, budgets, &wanted);
     }

@@ -287,9 +287,6 @@ pub fn load(
         Load::Full => return Err(Error::LedgerFull),
     };
     LOADING.set(Some((*account, *span, number)));
-    if mutant(2) {
-        release();
-    }
     let (used, reserved) = read(&release)?;
     // Rows that do not say whose they are, are seen as this transaction left them, and its changes come
     // when it commits: those of reservations, and all that was drawn from credits.
@@ -301,11 +298,7 @@ pub fn load(
             span,
             number,
             used - own_used,
-            if mutant(3) {
-                reserved
-            } else {
-                reserved - own_reserved
-            },
+            reserved - own_reserved,
         );
     });
     LOADING.set(None);
@@ -417,7 +410,7 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_PRE_COMMIT
-            if !mutant(1) && ACTIVE.get() && MINE.with_borrow(|mine| !mine.recorded.is_empty()) =>
+            if ACTIVE.get() && MINE.with_borrow(|mine| !mine.recorded.is_empty()) =>
         {
             wait(|ledger| ledger.mark().then(|| MARKED.set(true)));
         }
@@ -427,7 +420,7 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
             Error::UsePrepared.raise();
         }
         XACT_EVENT_COMMIT => finish(true),
-        XACT_EVENT_ABORT => finish(mutant(6)),
+        XACT_EVENT_ABORT => finish(false),
         XACT_EVENT_PREPARE => finish(false),
         _ => {}
     }
@@ -445,26 +438,13 @@ unsafe extern "C-unwind" fn savepoint_event(
     }
     abandon();
     let gone: Vec<Held> = MINE.with_borrow_mut(|mine| {
-        if !mutant(5) {
-            mine.recorded.retain(|(within, ..), _| *within < savepoint);
-        }
+        mine.recorded.retain(|(within, ..), _| *within < savepoint);
         let gone = (mine.held.iter()).filter(|((within, ..), _)| *within >= savepoint);
         let gone = gone.map(held).collect();
         mine.held.retain(|(within, ..), _| *within < savepoint);
         gone
     });
-    if !gone.is_empty() && !mutant(4) {
+    if !gone.is_empty() {
         with(|ledger| ledger.give_back(&gone));
     }
-}
-
-/// temporary
-pub fn mutant(n: u8) -> bool {
-    static WHICH: std::sync::OnceLock<u8> = std::sync::OnceLock::new();
-    *WHICH.get_or_init(|| {
-        std::env::var("MUTANT")
-            .ok()
-            .and_then(|t| t.parse().ok())
-            .unwrap_or(0)
-    }) == n
 }

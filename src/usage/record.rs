@@ -60,7 +60,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     let cost = told.cost(used)?;
     // When a reservation was made was looked at when it was made: that work has happened, whatever the clock says now.
     let at = match (used.asked, used.at) {
-        (Asked::Already, Some(at)) if !crate::pg::ledger::mutant(10) => at,
+        (Asked::Already, Some(at)) => at,
         (_, at) => when(at)?,
     };
     if let Some(key) = used.key
@@ -105,7 +105,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
 /// An error where use cannot be recorded: on a standby, which says what can be done there, and wherever
 /// else this transaction may not write.
 pub fn check_recordable() -> Result<(), Error> {
-    if process::recovering() && !crate::pg::ledger::mutant(9) {
+    if process::recovering() {
         return Err(Error::OnStandby);
     }
     check_writable(c"recording use");

@@ -114,16 +114,19 @@ pub fn all_agrees(admin: &mut Session, entries: i64) {
     ledger_agrees(admin, entries);
 }
 
-/// Has everybody use up what fits, so much at a time. Each is refused in the end, by a budget that has nothing left.
+/// Has everybody use up what fits, at last so much at a time. Each is refused in the end, by a budget that has nothing left.
 #[track_caller]
 pub fn use_up(connect: impl Fn() -> Session, keys: &[&str], metric: &str, quantity: &str) {
     for key in keys {
         let mut session = connect();
-        let consume = format!("SELECT tenancy.consume('{metric}', {quantity})");
-        while session.begin(key).batch_execute(&consume).is_ok() {
-            session.run("COMMIT");
+        for part in [64, 8, 1] {
+            let consume = format!("SELECT tenancy.consume('{metric}', {quantity} * {part})");
+            while session.begin(key).batch_execute(&consume).is_ok() {
+                session.run("COMMIT");
+            }
+            session.run("ROLLBACK");
         }
-        session.run("ROLLBACK").begin(key);
+        session.begin(key);
         let says = session.text(&format!(
             "SELECT concat_ws(' ', allowed, amount > 0, remaining, in_flight) FROM tenancy.check_budget('{metric}', {quantity})"
         ));

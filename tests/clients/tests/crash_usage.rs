@@ -15,16 +15,34 @@ use tenancy_client_tests::metering::{
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Failure, Session, World};
 
-/// Budgets of five levels that the traffic fills up, and of what nobody asks for. So many entries has the ledger then:
-/// some budgets share one.
-const BUDGETS: &str = "
-    SELECT tenancy.set_budget('platform', 'tokens', 2400, 'total'), tenancy.set_budget('globex', 'tokens', 1500, 'year'), tenancy.set_budget('globex', NULL, 700, 'total'),
-           tenancy.set_budget('acme', 'tokens', 900, 'total'), tenancy.set_budget('acme/red', 'tokens', 300, 'total'), tenancy.set_budget('acme/alice', 'tokens', 500, 'year'),
-           tenancy.set_budget('umbrella/bob', 'tokens', 450, 'total'), tenancy.set_budget('soylent', 'tokens', 800, 'total'), tenancy.set_budget('hooli', NULL, 390.5, 'year'),
-           tenancy.set_budget('platform', 'notes', 1000000, 'year'), tenancy.set_budget('acme', 'notes', 1000000, 'total'),
-           tenancy.set_budget('platform', 'calls', 1000000, 'total'), tenancy.set_budget('soylent/eve', 'calls', 1000000, 'year')";
+/// Budgets of five levels that the traffic fills up, so often as much; and of what nobody asks for. Some share an entry.
+fn budgets(times: usize) -> String {
+    let of = |scope: &str, metric: &str, amount: f64, period: &str| {
+        format!(
+            "SELECT tenancy.set_budget('{scope}', {metric}, {}, '{period}');",
+            amount * times as f64
+        )
+    };
+    [
+        of("platform", "'tokens'", 2400.0, "total"),
+        of("globex", "'tokens'", 1500.0, "year"),
+        of("globex", "NULL", 700.0, "total"),
+        of("acme", "'tokens'", 900.0, "total"),
+        of("acme/red", "'tokens'", 300.0, "total"),
+        of("acme/alice", "'tokens'", 500.0, "year"),
+        of("umbrella/bob", "'tokens'", 450.0, "total"),
+        of("soylent", "'tokens'", 800.0, "total"),
+        of("hooli", "NULL", 390.5, "year"),
+        of("platform", "'notes'", 1e6, "year"),
+        of("acme", "'notes'", 1e6, "total"),
+        of("platform", "'calls'", 1e6, "total"),
+        of("soylent/eve", "'calls'", 1e6, "year"),
+    ]
+    .concat()
+}
+
+/// How many entries the ledger has then.
 const ENTRIES: i64 = 13;
-/// What makes all of them load: everybody asks.
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5), tenancy.define_metric('notes', 'notes'), tenancy.define_metric('calls', 'calls', 'count')";
 
 /// What writers know.
@@ -257,7 +275,7 @@ fn metered(db: Db) -> World {
     let mut owner = world.db.owner();
     owner.run(METRICS);
     owner.run("SELECT tenancy.create_project('acme', 'red')");
-    owner.run(BUDGETS);
+    owner.run(&budgets(1));
     world.db.admin().run(&format!(
         "ALTER DATABASE {} SET tenancy.usage_rollup_interval = 1",
         world.db.name
@@ -328,6 +346,8 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
     .enumerate()
     {
         traffic.until.store(false, Ordering::Relaxed);
+        // Raised while there is traffic to come, and full at the end.
+        world.db.owner().run(&budgets(1 + round.min(2)));
         thread::scope(|scope| {
             let stop = Stop(&traffic.until);
             for (n, (user, enter)) in WRITERS.into_iter().enumerate() {

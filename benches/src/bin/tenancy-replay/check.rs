@@ -185,7 +185,8 @@ fn over(
     said: &Said,
     wrong: &mut Vec<String>,
 ) -> Result<(), Fault> {
-    let sql = "SELECT count(*) FROM tenancy.reservations WHERE state <> 'settled' OR overrun";
+    let sql =
+        "SELECT count(*) FROM tenancy.budget_reservations WHERE state <> 'settled' OR overrun";
     let odd: i64 = admin.query_one(sql, &[])?.get(0);
     if odd > 0 && options.estimate.is_none() {
         wrong.push(format!(
