@@ -74,6 +74,24 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._period(text, text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period of a time zone that an instant is in; all in microseconds since 1970';
 
+-- Whoever moves the clock moves the periods, and with a new one what is left begins anew.
+CREATE FUNCTION tenancy._authorize_time_zone(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM tenancy.budget_definitions b
+       JOIN tenancy.scopes s ON s.id = b.scope_id
+       JOIN tenancy.scopes p ON p.id = s.parent_id
+      WHERE b.imposed AND b.period <> 'total' AND scope = ANY (s.path) AND NOT p.path && tenancy.scope_ids('budgets:manage');
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'the time zone is that of a budget that was imposed from above',
+            DETAIL = 'Its periods would begin at other times.', HINT = 'Whoever may set that budget may change the time zone.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._authorize_time_zone(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_time_zone(uuid) IS
+    'internal: 42501 unless the caller may set all imposed budgets whose periods a scope''s time zone decides';
+
 -- Reservations -----------------------------------------------------------------------------------------
 
 CREATE TABLE tenancy.budget_reservations (

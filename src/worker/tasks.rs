@@ -195,9 +195,12 @@ fn write_logins(all: bool) -> Result<(), Stop> {
 }
 
 fn tidy() -> Result<(), Stop> {
+    // A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
+    while transaction(c"expire reservations", budget::expire)? && !process::stopping() {
+        request::serve();
+    }
     transaction(c"tidy up", || {
         let now = time::now_unix_micros();
-        budget::expire()?;
         for table in [Monthly::AuditLog, Monthly::UsageEvents] {
             table.make(now)?;
             table.make(now.saturating_add(AHEAD))?;
