@@ -70,7 +70,8 @@ CREATE TRIGGER drop_credits AFTER DELETE ON tenancy.budget_definitions FOR EACH 
 
 -- STABLE: what it sees was decided when it was called. What this transaction wrote is taken off by the caller.
 CREATE FUNCTION tenancy._drawn_of(account uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    SET jit = off SET enable_indexscan = on SET enable_bitmapscan = on AS $$
 DECLARE
     since timestamptz := to_timestamp(lo / 1000000);
     until timestamptz := to_timestamp(hi / 1000000);

@@ -69,11 +69,26 @@ extension_sql_file!(
 extension_sql_file!("../sql/usage.sql", name = "usage", requires = ["context"]);
 extension_sql_file!("../sql/budget.sql", name = "budget", requires = ["usage"]);
 extension_sql_file!(
-    "../sql/credits.sql",
-    name = "credits",
+    "../sql/reservations.sql",
+    name = "reservations",
     requires = ["budget"]
 );
-extension_sql_file!("../sql/report.sql", name = "report", requires = ["credits"]);
+extension_sql_file!("../sql/ledger.sql", name = "ledger", requires = ["budget"]);
+extension_sql_file!(
+    "../sql/alerts.sql",
+    name = "alerts",
+    requires = ["reservations", "ledger"]
+);
+extension_sql_file!(
+    "../sql/credits.sql",
+    name = "credits",
+    requires = ["ledger"]
+);
+extension_sql_file!(
+    "../sql/report.sql",
+    name = "report",
+    requires = ["alerts", "credits"]
+);
 extension_sql_file!(
     "../sql/finalize.sql",
     name = "finalize",
