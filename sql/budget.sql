@@ -74,6 +74,24 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._period(text, text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period of a time zone that an instant is in; all in microseconds since 1970';
 
+-- Whoever moves the clock moves the periods, and with a new one what is left begins anew.
+CREATE FUNCTION tenancy._authorize_time_zone(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM tenancy.budget_definitions b
+       JOIN tenancy.scopes s ON s.id = b.scope_id
+       JOIN tenancy.scopes p ON p.id = s.parent_id
+      WHERE b.imposed AND b.period <> 'total' AND scope = ANY (s.path) AND NOT p.path && tenancy.scope_ids('budgets:manage');
+    IF FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'the time zone is that of a budget that was imposed from above',
+            DETAIL = 'Its periods would begin at other times.', HINT = 'Whoever may set that budget may change the time zone.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._authorize_time_zone(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._authorize_time_zone(uuid) IS
+    'internal: 42501 unless the caller may set all imposed budgets whose periods a scope''s time zone decides';
+
 -- Reservations -----------------------------------------------------------------------------------------
 
 CREATE TABLE tenancy.budget_reservations (
@@ -97,6 +115,10 @@ CREATE TABLE tenancy.budget_reservations (
 );
 REVOKE ALL ON tenancy.budget_reservations FROM PUBLIC;
 CREATE INDEX budget_reservations_open_idx ON tenancy.budget_reservations (expires_at) WHERE state = 'open';
+-- For what scopes have open, which the ledger asks for whenever it loads.
+CREATE INDEX budget_reservations_partner_idx ON tenancy.budget_reservations (partner_id) WHERE state = 'open';
+CREATE INDEX budget_reservations_tenant_idx ON tenancy.budget_reservations (tenant_id) WHERE state = 'open';
+CREATE INDEX budget_reservations_user_idx ON tenancy.budget_reservations (user_id) WHERE state = 'open';
 CREATE INDEX budget_reservations_ended_idx ON tenancy.budget_reservations (ended_at) WHERE state <> 'open';
 COMMENT ON TABLE tenancy.budget_reservations IS
     'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For people: the view reservations';
@@ -109,25 +131,36 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_reservations', '');
 
 -- STABLE all the way down: what it sees was decided when it was called. Not what this transaction wrote: that counts when it commits.
 CREATE FUNCTION tenancy._used_of(scope uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
     level text;
+    tenant uuid;
     kind text;
     since timestamptz := to_timestamp(lo / 1000000);
     until timestamptz := to_timestamp(hi / 1000000);
-    fine boolean;
     filter text;
+    any_metric text;
     sums text;
     own xid8 := pg_current_xact_id_if_assigned();
+    rolled text;
     tails text;
 BEGIN
-    SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
+    SELECT s.level, s.path[3] INTO level, tenant FROM tenancy.scopes s WHERE s.id = scope;
     SELECT m.aggregation INTO kind FROM tenancy.metric_definitions m WHERE m.id = metric;
-    fine := level IN ('project', 'user');
+    -- A project's by its tenant, and cost by all metrics: indexes lead to both.
     filter := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', level || '_id') END
+           || CASE level WHEN 'project' THEN format(' AND r.tenant_id = %L', tenant) ELSE '' END
            || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
-    -- With constants, so that each goes by its index; around what this transaction wrote, which may be much.
+    any_metric := CASE metric WHEN 0 THEN tenancy._of_all_metrics() ELSE '' END;
+    -- With constants, so that each goes by its index.
+    SELECT coalesce(string_agg(format('SELECT sum(%s) FROM tenancy.%I r WHERE r.slot >= to_timestamp(%s) AND r.slot < to_timestamp(%s) AND %s%s',
+                                      format(sums, 'r.events'), g.name, extract(epoch FROM c.lo)::bigint, extract(epoch FROM c.hi)::bigint, filter, any_metric),
+                               ' UNION ALL '), 'SELECT 0::numeric')
+      INTO rolled
+      FROM tenancy._cover(ARRAY[since, until], CASE WHEN level IN ('project', 'user') THEN 'quarter' ELSE 'day' END) c
+      JOIN (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name) ON g.grain = c.grain;
+    -- The rest too; around what this transaction wrote, which may be much.
     SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
                              'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, '1'), t.origin, p.lo, p.hi, filter), '')
       INTO tails
@@ -136,20 +169,7 @@ BEGIN
      CROSS JOIN LATERAL (VALUES (t.rolled_to, CASE WHEN o.ours THEN own ELSE '18446744073709551615' END),
                                 (CASE WHEN o.ours THEN greatest(t.rolled_to, (own::text::numeric + 1)::text::xid8) END, '18446744073709551615')) p (lo, hi)
      WHERE p.lo < p.hi;
-    EXECUTE format($query$
-        WITH piece AS MATERIALIZED (SELECT c.grain, c.lo, c.hi FROM tenancy._cover(ARRAY[$3, $4], $5) c)
-        SELECT trunc(coalesce(sum(x.n), 0))::text FROM (
-            %1$s
-            SELECT sum(%2$s) FROM piece p JOIN tenancy.usage_quarterly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'quarter' AND %3$s
-            %4$s) x (n)
-        $query$,
-        CASE WHEN NOT fine THEN format($coarse$
-            SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_daily r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'day' AND %2$s
-            UNION ALL
-            SELECT sum(%1$s) FROM piece p JOIN tenancy.usage_hourly r ON r.slot >= p.lo AND r.slot < p.hi WHERE p.grain = 'hour' AND %2$s
-            UNION ALL$coarse$, format(sums, 'r.events'), filter) END,
-        format(sums, 'r.events'), filter, tails)
-        INTO used USING scope, metric, since, until, CASE WHEN fine THEN 'quarter' ELSE 'day' END;
+    EXECUTE format('SELECT trunc(coalesce(sum(x.n), 0))::text FROM (%s%s) x (n)', rolled, tails) INTO used USING scope, metric, since, until;
     -- What this transaction did to reservations is taken off by the caller. On a standby nobody takes off what has expired.
     EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy.budget_reservations r WHERE r.state = ''open'' AND '
                    '(r.expires_at > clock_timestamp() OR NOT pg_is_in_recovery()) AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',

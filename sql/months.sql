@@ -19,6 +19,10 @@ DECLARE
     part text := parent || '_' || to_char(month, 'YYYY_MM');
     kind text;
 BEGIN
+    -- Asked every minute: without a lock, which a long ANALYZE would hold.
+    IF to_regclass(format('tenancy.%I', part)) IS NOT NULL THEN
+        RETURN;
+    END IF;
     -- One at a time; writers go on.
     EXECUTE format('LOCK TABLE tenancy.%I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(format('tenancy.%I', part)) IS NOT NULL THEN

@@ -60,7 +60,7 @@ DECLARE
     key text := CASE level WHEN 'platform' THEN '''00000000-0000-7000-8000-000000000000''::uuid' ELSE format('r.%I', level || '_id') END;
     filter text := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = ANY ($1)', level || '_id') END
                 || CASE level WHEN 'project' THEN ' AND r.tenant_id = ANY ($2)' ELSE '' END
-                || CASE WHEN metric IS NULL THEN '' ELSE ' AND r.metric_id = $3' END;
+                || CASE WHEN metric IS NULL THEN tenancy._of_all_metrics() ELSE ' AND r.metric_id = $3' END;
     total text := CASE WHEN metric IS NULL THEN 'trim_scale(sum(x.cost)%s * 0.000001)'
                        WHEN kind = 'sum' THEN 'trim_scale(sum(x.quantity)%s * 0.000001)'
                        WHEN kind = 'max' THEN 'trim_scale(max(x.most)%s * 0.000001)'

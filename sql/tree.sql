@@ -476,6 +476,7 @@ CREATE FUNCTION tenancy._update_scope(
 DECLARE
     now_is record;
     broken text;
+    zone text := tenancy._time_zone(scope);
 BEGIN
     -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
     PERFORM tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
@@ -493,6 +494,9 @@ BEGIN
            external_id = coalesce(_update_scope.external_id, s.external_id),
            settings = coalesce(_update_scope.settings, s.settings)
      WHERE s.id = _update_scope.scope;
+    IF tenancy._time_zone(scope) <> zone THEN
+        PERFORM tenancy._authorize_time_zone(scope);
+    END IF;
     PERFORM tenancy._audit('scope.updated', scope, NULL, jsonb_strip_nulls(jsonb_build_object(
         'slug', slug, 'name', name, 'external_id', external_id, 'settings', settings)));
 EXCEPTION WHEN unique_violation THEN
@@ -515,8 +519,8 @@ CREATE FUNCTION tenancy.update_scope(
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
-    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be one that the server knows. A new external id hands the scope the rows of protected tables that carry it. '
-    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be one that the server knows; where a budget with a period was imposed from above, who may set that changes it. A new external id hands the scope the rows of protected tables that carry it. '
+    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -25,6 +25,9 @@ pub enum Error {
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
+    /// A tenant's user, who holds nothing in it.
+    #[error("the user has no role in its tenant")]
+    NoRole,
     /// A project was asked for where the context has several.
     #[error("the context spans {0} projects, and one is needed here")]
     NotOneProject(usize),
@@ -219,6 +222,7 @@ impl Error {
             | Self::NotInstalled
             | Self::MissingContext
             | Self::NotOneTenant(_)
+            | Self::NoRole
             | Self::NotOneProject(_)
             | Self::NotRecorded
             | Self::ElevationEnded
@@ -295,6 +299,7 @@ impl Error {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
                  again: its plan was made for one tenant and has been discarded."
             }
+            Self::NoRole => "Its use is its tenant's: tenancy.assign() gives it a role there.",
             Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
             Self::NotRecorded => {
                 "Take the context in a statement before: only what starts in an elevated context is recorded."

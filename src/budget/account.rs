@@ -13,7 +13,7 @@ use super::reservations;
 use crate::error::{Error, Exhausted};
 use crate::pg::append::look_again;
 use crate::pg::{ledger, queue, time, worker as process};
-use crate::worker::{self, Request};
+use crate::worker::{self, Reply, Request};
 
 /// Whether an event is asked for, or has happened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,6 +174,15 @@ impl<'a> Wish<'a> {
         Ok(())
     }
 
+    /// The budget that has no room.
+    fn refuses(&self, blocked: &Blocked) -> Option<&'a Budget> {
+        match blocked {
+            Blocked::Over(n, _) => self.of.get(*n).copied(),
+            Blocked::Short(n, _) => self.covered.get(*n).copied(),
+            Blocked::Missing(..) | Blocked::Loading(..) => None,
+        }
+    }
+
     fn draws(&self) -> Vec<Draw> {
         self.covers.iter().flat_map(credits::drawn).collect()
     }
@@ -184,7 +193,7 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Dra
     if process::recovering() {
         return Err(Error::OnStandby);
     }
-    let mut tidied = false;
+    let mut tidy = false;
     loop {
         // What was set before this call began holds in it.
         look_again();
@@ -210,9 +219,12 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Dra
         }
         // What has expired is in nobody's way.
         let reserved = !matches!(blocked, Blocked::Over(_, entry) if entry.reserved <= 0);
-        if !tidied && reserved && reservations::any_expired()? {
-            tidied = true;
-            worker::call(&Request::ExpireReservations)?;
+        if !tidy
+            && reserved
+            && let Some(budget) = wish.refuses(&blocked)
+            && reservations::any_expired(budget.scope)?
+        {
+            tidy = worker::call(&Request::ExpireReservations)? != Reply::Done;
             continue;
         }
         return Err(refused(&wish, &blocked));

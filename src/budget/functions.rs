@@ -15,7 +15,7 @@ use crate::pg::fmgr::{Answer, Call};
 use crate::pg::row::{Field, Shape, Type};
 use crate::pg::{ledger, time, worker as process};
 use crate::usage;
-use crate::worker::{self, Request};
+use crate::worker::{self, Reply, Request};
 
 crate::c_functions! {
     tenancy_fits, pg_finfo_tenancy_fits => fits;
@@ -149,14 +149,18 @@ fn worst<'a>(
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,
 ) -> Result<Option<Said<'a>>, Error> {
-    let found = at_once(event, budgets, &wanted)?;
-    let refused = found.as_ref().is_some_and(|said| !said.fits());
-    // What has expired is in nobody's way; on a standby it was left out.
-    if refused && !process::recovering() && any_expired()? {
-        worker::call(&Request::ExpireReservations)?;
-        return at_once(event, budgets, &wanted);
+    let mut tidy = false;
+    loop {
+        let found = at_once(event, budgets, &wanted)?;
+        // What has expired is in nobody's way; on a standby it was left out.
+        let refused = found.as_ref().filter(|said| !said.fits());
+        match refused {
+            Some(said) if !tidy && !process::recovering() && any_expired(said.budget.scope)? => {
+                tidy = worker::call(&Request::ExpireReservations)? != Reply::Done;
+            }
+            _ => return Ok(found),
+        }
     }
-    Ok(found)
 }
 
 /// The same, as all of them are at one moment.

@@ -4,7 +4,7 @@
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
-use tenancy_core::id::new_id;
+use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
@@ -22,6 +22,8 @@ use crate::worker;
 const DAY: i64 = 24 * 3600 * 1_000_000;
 /// How long one may be open.
 const LONGEST: i64 = 7 * DAY;
+/// How many expire in one transaction: whoever else needs the worker waits for it.
+const AT_ONCE: i64 = 5_000;
 
 fn number(text: &AnyNumeric) -> Result<i64, Error> {
     Ok(quantity_in(&text.to_string())?)
@@ -98,7 +100,7 @@ struct Reservation {
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
      (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew \
      FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
-     WHERE r.id = $1 FOR UPDATE OF r";
+     WHERE r.id = $1 AND coalesce(r.tenant_id, r.partner_id, $3) = $2 FOR UPDATE OF r";
 
 fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
     let id =
@@ -119,7 +121,10 @@ fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
     check_recordable()?;
     let here = Place::of_context()?;
-    let found = spi::write_returning(FIND, &[id.into()], |rows| {
+    // Others' are not even waited for.
+    let owner = pg_uuid(here.owner());
+    let args = &[id.into(), owner.into(), pg_uuid(PLATFORM_ID).into()];
+    let found = spi::write_returning(FIND, args, |rows| {
         let Some(row) = rows.into_iter().next() else {
             return Ok(None);
         };
@@ -130,9 +135,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             drew: row.get(11)?.unwrap_or(false),
         }))
     })?;
-    found
-        .filter(|found| place(&found.held).owner() == here.owner())
-        .ok_or(Error::NoSuch("the reservation"))
+    found.ok_or(Error::NoSuch("the reservation"))
 }
 
 fn place(event: &Event) -> Place {
@@ -241,34 +244,45 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// Whether the time of one is over that still counts.
-pub fn any_expired() -> Result<bool, Error> {
+/// Whether the time of one is over that still counts in a scope. What is over elsewhere is in nobody's
+/// way here, whatever its tenant does with it.
+pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
     spi::read(
-        "SELECT 1 FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.expires_at <= clock_timestamp() LIMIT 1",
-        &[],
+        "SELECT 1 FROM tenancy.budget_reservations r \
+         WHERE r.state = 'open' AND r.expires_at <= to_timestamp($1::double precision / 1000000) \
+           AND ($2 = $3 OR $2 IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) LIMIT 1",
+        &[
+            time::now_unix_micros().into(),
+            pg_uuid(scope).into(),
+            pg_uuid(PLATFORM_ID).into(),
+        ],
         |rows| Ok(!rows.is_empty()),
     )
 }
 
-/// Has those whose time is over count no more.
-pub fn expire() -> Result<(), Error> {
+/// Has those whose time is over count no more, so many of them; false if there was none that nobody
+/// is just settling.
+pub fn expire() -> Result<bool, Error> {
     let gone = spi::write_returning(
         "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id IN (SELECT o.id FROM tenancy.budget_reservations o WHERE o.state = 'open' AND o.expires_at <= clock_timestamp() FOR UPDATE SKIP LOCKED) \
+         WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy.budget_reservations o \
+                                  WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
+                                  ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
                    (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
-        &[],
+        &[time::now_unix_micros().into(), AT_ONCE.into()],
         |rows| {
             rows.into_iter()
                 .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
+    let any = !gone.is_empty();
     for (held, drew) in gone {
         note(&held, &held.scopes(), |quantity| (0, -quantity));
         if let Some(id) = drew {
             credits::free(id, held.at)?;
         }
     }
-    Ok(())
+    Ok(any)
 }

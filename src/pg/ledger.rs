@@ -11,8 +11,8 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 use tenancy_core::ledger::{
-    Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, Head, Held, Ledger, Load, Recorded, Span,
-    State, View,
+    Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, GRID, Head, Held, Ledger, Load, Recorded,
+    Span, State, View, slot,
 };
 
 use super::cell::BackendCell;
@@ -46,16 +46,96 @@ struct Memory {
 
 static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
 
-/// What this transaction has in the ledger.
+/// What this transaction has in the ledger, by the savepoint that is open and in which it came.
 #[derive(Default)]
 struct Mine {
-    /// By the savepoint in which it was admitted.
-    held: HashMap<(u32, Account, Span), i128>,
-    recorded: HashMap<(u32, Account, i64), (i128, i128)>,
+    savepoint: u32,
+    held: HashMap<(Account, Span), i128>,
+    recorded: HashMap<(Account, i64), (i128, i128)>,
+}
+
+impl Mine {
+    fn hold(&mut self, held: Held) {
+        *self.held.entry((held.account, held.span)).or_default() += held.quantity;
+    }
+
+    fn note(&mut self, recorded: &Recorded) {
+        let key = (recorded.account, recorded.slot);
+        let sum = self.recorded.entry(key).or_default();
+        sum.0 += recorded.used;
+        sum.1 += recorded.reserved;
+    }
+
+    fn held(&self) -> impl Iterator<Item = Held> {
+        self.held.iter().map(|(key, quantity)| Held {
+            account: key.0,
+            span: key.1,
+            quantity: *quantity,
+        })
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = Recorded> {
+        self.recorded.iter().map(|(key, sum)| Recorded {
+            account: key.0,
+            slot: key.1,
+            used: sum.0,
+            reserved: sum.1,
+        })
+    }
+
+    /// What was noted of an account in a period. A batch loads many: by the slots of the period, if they
+    /// are fewer than all that was noted.
+    fn of(&self, account: &Account, span: &Span) -> (i128, i128) {
+        let add = |sum: (i128, i128), noted: &(i128, i128)| (sum.0 + noted.0, sum.1 + noted.1);
+        let slots = (span.end / GRID).saturating_sub(span.start / GRID);
+        if usize::try_from(slots).is_ok_and(|slots| slots < self.recorded.len()) {
+            let slots = (0..=slots).map(|n| slot(span.start).saturating_add(n * GRID));
+            return slots
+                .filter(|slot| span.has(*slot))
+                .filter_map(|slot| self.recorded.get(&(*account, slot)))
+                .fold((0, 0), add);
+        }
+        let of = self.recorded.iter();
+        of.filter(|((of, slot), _)| of == account && span.has(*slot))
+            .fold((0, 0), |sum, (_, noted)| add(sum, noted))
+    }
+
+    /// A savepoint was released: what it had is its parent's. The smaller part moves.
+    fn take_in(&mut self, mut inner: Self) {
+        if inner.held.len() > self.held.len() {
+            std::mem::swap(&mut inner.held, &mut self.held);
+        }
+        if inner.recorded.len() > self.recorded.len() {
+            std::mem::swap(&mut inner.recorded, &mut self.recorded);
+        }
+        inner.held().for_each(|held| self.hold(held));
+        inner.recorded().for_each(|recorded| self.note(&recorded));
+    }
 }
 
 thread_local! {
-    static MINE: RefCell<Mine> = RefCell::default();
+    /// The innermost savepoint last. A batch may open a hundred thousand, one after the other: what is
+    /// kept grows with what they used, not with how many they were.
+    static MINE: RefCell<Vec<Mine>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What came since the innermost savepoint.
+fn mine<R>(f: impl FnOnce(&mut Mine) -> R) -> R {
+    let savepoint = xact::savepoint();
+    MINE.with_borrow_mut(|all| {
+        if all.last().is_none_or(|last| last.savepoint != savepoint) {
+            all.push(Mine {
+                savepoint,
+                ..Mine::default()
+            });
+        }
+        let last = all.len() - 1;
+        f(&mut all[last])
+    })
+}
+
+fn any_recorded() -> bool {
+    MINE.with_borrow(|all| all.iter().any(|mine| !mine.recorded.is_empty()))
 }
 
 static ACTIVE: BackendCell<bool> = BackendCell::new(false);
@@ -206,16 +286,11 @@ pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
     ACTIVE.set(true);
     // Room first: between the lock and the note there is nothing that can fail.
     let pots: usize = covers.iter().map(|cover| 1 + 2 * cover.pots.len()).sum();
-    MINE.with_borrow_mut(|mine| mine.held.reserve(demands.len() + pots));
+    mine(|mine| mine.held.reserve(demands.len() + pots));
     with(|ledger| ledger.admit(demands, covers, now))?;
-    let savepoint = xact::savepoint();
-    MINE.with_borrow_mut(|mine| {
-        let mut hold = |held: Held| {
-            let key = (savepoint, held.account, held.span);
-            *mine.held.entry(key).or_default() += held.quantity;
-        };
+    mine(|mine| {
         for demand in demands {
-            hold(Held {
+            mine.hold(Held {
                 account: demand.account,
                 span: demand.span,
                 quantity: demand.quantity.into(),
@@ -223,7 +298,7 @@ pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
         }
         for cover in covers.iter() {
             if let Some(demand) = demands.get(cover.demand) {
-                cover.held(demand.span).for_each(&mut hold);
+                cover.held(demand.span).for_each(|held| mine.hold(held));
             }
         }
     });
@@ -233,12 +308,7 @@ pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
 /// Notes what this transaction recorded: it is used when it commits.
 pub fn note(recorded: &Recorded) {
     ACTIVE.set(true);
-    let key = (xact::savepoint(), recorded.account, recorded.slot);
-    MINE.with_borrow_mut(|mine| {
-        let sum = mine.recorded.entry(key).or_default();
-        sum.0 += recorded.used;
-        sum.1 += recorded.reserved;
-    });
+    mine(|mine| mine.note(recorded));
 }
 
 /// Looks at the ledger, which stays as it is meanwhile: `f` asks nobody else.
@@ -308,12 +378,11 @@ pub fn load(
 
 /// What this transaction noted of an entry.
 fn own(account: &Account, span: &Span) -> (i128, i128) {
-    MINE.with_borrow(|mine| {
-        let of = mine.recorded.iter();
-        of.filter(|((_, of, slot), _)| of == account && span.has(*slot))
-            .fold((0, 0), |(used, reserved), (_, noted)| {
-                (used + noted.0, reserved + noted.1)
-            })
+    MINE.with_borrow(|all| {
+        all.iter().fold((0, 0), |sum, mine| {
+            let of = mine.of(account, span);
+            (sum.0 + of.0, sum.1 + of.1)
+        })
     })
 }
 
@@ -376,9 +445,15 @@ fn finish(committed: bool) {
     if !ACTIVE.replace_with(false) {
         return;
     }
-    let mine = MINE.take();
-    let held: Vec<Held> = mine.held.iter().map(held).collect();
-    let recorded: Vec<Recorded> = mine.recorded.iter().map(summed).collect();
+    let mut all = MINE.take();
+    while all.len() > 1 {
+        if let (Some(inner), Some(outer)) = (all.pop(), all.last_mut()) {
+            outer.take_in(inner);
+        }
+    }
+    let mine = all.pop().unwrap_or_default();
+    let held: Vec<Held> = mine.held().collect();
+    let recorded: Vec<Recorded> = mine.recorded().collect();
     let marked = MARKED.replace_with(false);
     if (held.is_empty() && recorded.is_empty()) && !marked {
         return;
@@ -388,35 +463,14 @@ fn finish(committed: bool) {
     }
 }
 
-fn held((key, quantity): (&(u32, Account, Span), &i128)) -> Held {
-    Held {
-        account: key.1,
-        span: key.2,
-        quantity: *quantity,
-    }
-}
-
-fn summed((key, sum): (&(u32, Account, i64), &(i128, i128))) -> Recorded {
-    Recorded {
-        account: key.1,
-        slot: key.2,
-        used: sum.0,
-        reserved: sum.1,
-    }
-}
-
 #[pg_guard]
 unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT
-            if ACTIVE.get() && MINE.with_borrow(|mine| !mine.recorded.is_empty()) =>
-        {
+        XACT_EVENT_PRE_COMMIT if ACTIVE.get() && any_recorded() => {
             wait(|ledger| ledger.mark().then(|| MARKED.set(true)));
         }
-        XACT_EVENT_PRE_PREPARE
-            if ACTIVE.get() && MINE.with_borrow(|mine| !mine.recorded.is_empty()) =>
-        {
+        XACT_EVENT_PRE_PREPARE if ACTIVE.get() && any_recorded() => {
             Error::UsePrepared.raise();
         }
         XACT_EVENT_COMMIT => finish(true),
@@ -430,21 +484,41 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
 unsafe extern "C-unwind" fn savepoint_event(
     event: pg_sys::SubXactEvent::Type,
     savepoint: pg_sys::SubTransactionId,
-    _parent: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
     _arg: *mut c_void,
 ) {
-    if event != pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB || !ACTIVE.get() {
+    use pg_sys::SubXactEvent::*;
+    if !ACTIVE.get() {
         return;
     }
-    abandon();
-    let gone: Vec<Held> = MINE.with_borrow_mut(|mine| {
-        mine.recorded.retain(|(within, ..), _| *within < savepoint);
-        let gone = (mine.held.iter()).filter(|((within, ..), _)| *within >= savepoint);
-        let gone = gone.map(held).collect();
-        mine.held.retain(|(within, ..), _| *within < savepoint);
-        gone
-    });
-    if !gone.is_empty() {
-        with(|ledger| ledger.give_back(&gone));
+    match event {
+        SUBXACT_EVENT_COMMIT_SUB => MINE.with_borrow_mut(|all| released(all, savepoint, parent)),
+        SUBXACT_EVENT_ABORT_SUB => {
+            abandon();
+            let gone = MINE.with_borrow_mut(|all| rolled_back(all, savepoint));
+            if !gone.is_empty() {
+                with(|ledger| ledger.give_back(&gone));
+            }
+        }
+        _ => {}
     }
+}
+
+fn released(all: &mut Vec<Mine>, savepoint: u32, parent: u32) {
+    let Some(mut inner) = all.pop_if(|last| last.savepoint == savepoint) else {
+        return;
+    };
+    match all.last_mut().filter(|last| last.savepoint == parent) {
+        Some(outer) => outer.take_in(inner),
+        None => {
+            inner.savepoint = parent;
+            all.push(inner);
+        }
+    }
+}
+
+/// What was admitted since a savepoint, or in one after it.
+fn rolled_back(all: &mut Vec<Mine>, savepoint: u32) -> Vec<Held> {
+    let from = all.partition_point(|mine| mine.savepoint < savepoint);
+    all.split_off(from).iter().flat_map(Mine::held).collect()
 }

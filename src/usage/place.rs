@@ -42,11 +42,15 @@ impl Place {
             if access.fleet || now.count() != Some(0) {
                 return Err(Error::NotOneTenant(now.span()));
             }
-            return Ok(Self {
-                partner: access.partner,
+            let own = Self::named(Names {
                 user: Some(user),
-                ..Self::default()
-            });
+                ..Names::default()
+            })?;
+            // Without a role in its tenant it would use past the tenant's budgets, on the partner's.
+            return match own.tenant {
+                None => Ok(own),
+                Some(_) => Err(Error::NoRole),
+            };
         };
         let partner = match access.partner {
             Some(partner) => partner,

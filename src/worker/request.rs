@@ -27,7 +27,7 @@ pub enum Request {
         /// When it ends, in seconds of the Unix epoch.
         expires_at: i64,
     },
-    /// Has reservations whose time is over count no more.
+    /// Has the next reservations whose time is over count no more; done before: there is none.
     ExpireReservations,
     /// Makes a table's partition for an instant in microseconds of the Unix epoch.
     Partition(Monthly, i64),
@@ -114,7 +114,11 @@ fn execute(taken: &Taken) -> Result<Outcome, Error> {
         .map_err(|_| Error::Internal("a request cannot be read"))?;
     match request {
         Request::Audit(row) => audit::write_row(&row)?,
-        Request::ExpireReservations => budget::expire()?,
+        Request::ExpireReservations => {
+            if !budget::expire()? {
+                return Ok(Outcome::Duplicate);
+            }
+        }
         Request::Partition(table, at) => table.make(at)?,
         Request::ClaimJti {
             provider,

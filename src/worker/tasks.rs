@@ -1,4 +1,5 @@
-//! What the worker does by itself. A task that fails says so once and is tried again a while later.
+//! What the worker does by itself. A task that fails says so, is tried again a while later, and is in no
+//! other's way.
 
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
@@ -36,14 +37,48 @@ pub enum State {
     Gone,
 }
 
-/// When which task ran.
-pub struct Tasks {
-    sealed: Option<Instant>,
-    tidied: Option<Instant>,
+/// When a task ran.
+#[derive(Default)]
+struct Turn {
+    ran: Option<Instant>,
+    /// It failed.
     rests_until: Option<Instant>,
+}
+
+impl Turn {
+    /// Whether it is its turn, which it has then.
+    fn take(&mut self, now: Instant, every: Duration) -> bool {
+        let due = match self.rests_until {
+            Some(until) => until <= now,
+            None => self.ran.is_none_or(|at| now - at >= every),
+        };
+        if due {
+            self.ran = Some(now);
+            self.rests_until = None;
+        }
+        due
+    }
+
+    /// What failed is told, and others go on.
+    fn ended(&mut self, done: Result<(), Stop>) -> Result<(), Stop> {
+        if let Err(Stop::Failed(why)) = done {
+            self.rests_until = Some(Instant::now() + REST);
+            warn(&why);
+            return Ok(());
+        }
+        done
+    }
+}
+
+/// When which task ran.
+#[derive(Default)]
+pub struct Tasks {
+    tidied: Turn,
+    logins: Turn,
+    sealed: Turn,
     /// Entries of transactions before this one may not be sealed yet.
     unsealed: Option<u64>,
-    rolled: Option<Instant>,
+    rolled: Turn,
     /// Events of transactions before this one may not be rolled up yet.
     unrolled: Option<u64>,
 }
@@ -57,36 +92,24 @@ enum Stop {
 impl Tasks {
     /// Nothing ran yet.
     pub fn new() -> Self {
-        Self {
-            sealed: None,
-            tidied: None,
-            rests_until: None,
-            unsealed: None,
-            rolled: None,
-            unrolled: None,
-        }
+        Self::default()
     }
 
     /// Runs what is due.
     pub fn run(&mut self) -> State {
         self.look();
-        let now = Instant::now();
-        if self.rests_until.is_some_and(|until| until > now) {
-            return State::Pending;
-        }
-        self.rests_until = None;
-        match self.run_due(now) {
-            Ok(()) if self.unsealed.is_some() || self.unrolled.is_some() || logins::pending() => {
-                State::Pending
-            }
+        match self.run_due(Instant::now()) {
+            Err(_) => State::Gone,
+            Ok(()) if self.waits() || logins::pending() => State::Pending,
             Ok(()) => State::Idle,
-            Err(Stop::Gone) => State::Gone,
-            Err(Stop::Failed(why)) => {
-                self.rests_until = Some(now + REST);
-                warn(&why);
-                State::Pending
-            }
         }
+    }
+
+    fn waits(&self) -> bool {
+        let turns = [&self.tidied, &self.logins, &self.sealed, &self.rolled];
+        self.unsealed.is_some()
+            || self.unrolled.is_some()
+            || turns.iter().any(|turn| turn.rests_until.is_some())
     }
 
     /// The last that is done before the worker ends.
@@ -103,23 +126,25 @@ impl Tasks {
     }
 
     fn run_due(&mut self, now: Instant) -> Result<(), Stop> {
-        let due = |last: Option<Instant>, every| last.is_none_or(|at| now - at >= every);
-        if due(self.tidied, TIDY) {
-            self.tidied = Some(now);
-            tidy()?;
+        if self.tidied.take(now, TIDY) {
+            self.tidied.ended(tidy())?;
         }
-        write_logins(false)?;
+        if self.logins.take(now, Duration::ZERO) {
+            self.logins.ended(write_logins(false))?;
+        }
         self.look();
         let every = Duration::from_secs(settings::seal_interval());
-        if self.unsealed.is_some() && due(self.sealed, every) {
-            self.sealed = Some(now);
-            self.seal()?;
+        if self.unsealed.is_some() && self.sealed.take(now, every) {
+            let done = self.seal();
+            self.sealed.ended(done)?;
         }
         let every = Duration::from_secs(usage::settings::rollup_interval());
-        if self.unrolled.is_some() && due(self.rolled, every) {
-            self.rolled = Some(now);
-            self.roll()?;
-            transaction(c"raise alerts of budgets", budget::alert)?;
+        if self.unrolled.is_some() && self.rolled.take(now, every) {
+            let done = [
+                self.roll(),
+                transaction(c"raise alerts of budgets", budget::alert),
+            ];
+            self.rolled.ended(done.into_iter().collect())?;
         }
         Ok(())
     }
@@ -145,6 +170,8 @@ impl Tasks {
             if process::stopping() {
                 return Ok(());
             }
+            // Nobody waits for all of it.
+            request::serve();
         }
     }
 
@@ -194,40 +221,67 @@ fn write_logins(all: bool) -> Result<(), Stop> {
     done
 }
 
+/// Each for itself: a table that somebody has locked keeps the others from nothing.
 fn tidy() -> Result<(), Stop> {
-    transaction(c"tidy up", || {
-        let now = time::now_unix_micros();
-        budget::expire()?;
-        for table in [Monthly::AuditLog, Monthly::UsageEvents] {
-            table.make(now)?;
-            table.make(now.saturating_add(AHEAD))?;
-        }
-        usage::forget_keys()?;
-        spi::write(
-            "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
-            &[],
-        )?;
-        spi::write(
-            "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
-            &[],
-        )?;
-        Ok(())
-    })?;
-    transaction(c"tidy up credits", budget::tidy)?;
-    transaction(c"summarize use", usage::summarize)?;
-    if usage::settings::retention() > 0 {
-        transaction(c"retire old months of use", usage::retire)?;
+    let done = [
+        expire(),
+        transaction(c"make the months' partitions", make_months),
+        transaction(c"forget old keys of use", usage::forget_keys),
+        transaction(c"tidy up", || {
+            spi::write(
+                "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+                &[],
+            )?;
+            spi::write(
+                "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
+                &[],
+            )
+            .map(drop)
+        }),
+        transaction(c"tidy up credits", budget::tidy),
+        transaction(c"summarize use", usage::summarize),
+        retire(
+            usage::settings::retention(),
+            c"retire old months of use",
+            usage::retire,
+        ),
+        retire(
+            settings::retention(),
+            c"retire old months of the audit log",
+            || {
+                spi::write(
+                    "SELECT tenancy._retire_audit_log($1)",
+                    &[settings::retention().into()],
+                )
+                .map(drop)
+            },
+        ),
+    ];
+    done.into_iter().collect()
+}
+
+/// A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
+fn expire() -> Result<(), Stop> {
+    while transaction(c"expire reservations", budget::expire)? && !process::stopping() {
+        request::serve();
     }
-    if settings::retention() == 0 {
-        return Ok(());
+    Ok(())
+}
+
+fn make_months() -> Result<(), Error> {
+    let now = time::now_unix_micros();
+    for table in [Monthly::AuditLog, Monthly::UsageEvents] {
+        table.make(now)?;
+        table.make(now.saturating_add(AHEAD))?;
     }
-    transaction(c"retire old months of the audit log", || {
-        spi::write(
-            "SELECT tenancy._retire_audit_log($1)",
-            &[settings::retention().into()],
-        )
-        .map(drop)
-    })
+    Ok(())
+}
+
+fn retire(days: i32, doing: &CStr, f: impl FnOnce() -> Result<(), Error>) -> Result<(), Stop> {
+    match days {
+        0 => Ok(()),
+        _ => transaction(doing, f),
+    }
 }
 
 /// A transaction where the extension is installed.
@@ -243,7 +297,7 @@ fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<
     match done {
         Ok(Some(result)) => Ok(result),
         Ok(None) => Err(Stop::Gone),
-        Err(why) => Err(Stop::Failed(why)),
+        Err(why) => Err(Stop::Failed(format!("{}: {why}", doing.to_string_lossy()))),
     }
 }
 

@@ -1,0 +1,128 @@
+//! What a tenant tries against budgets that others set, and against others' room.
+
+use std::time::Duration;
+
+use tenancy_client_tests::World;
+
+fn world() -> World {
+    let world = World::bare();
+    world.db.owner().run(
+        "SELECT tenancy.define_metric('tokens', 'tokens'), tenancy.assign('acme/alice', 'tenant_admin', 'acme'),
+                tenancy.create_project('acme', 'apollo'), tenancy.create_user('acme', 'mia', role => 'manager')",
+    );
+    world
+}
+
+/// Another time zone for a scope.
+fn zone(scope: &str, zone: &str) -> String {
+    format!(
+        "SELECT tenancy.update_scope('{scope}', settings => '{{\"plan\": \"pro\", \"time_zone\": \"{zone}\"}}')"
+    )
+}
+
+#[test]
+fn a_new_day_does_not_begin_by_another_time_zone() {
+    let world = world();
+    let mut owner = world.db.owner();
+    let mut alice = world.db.app();
+    // Its own budgets are its own.
+    alice.begin(world.key("alice")).run(&zone("acme", "Asia/Tokyo")).run(
+        "SELECT tenancy.set_budget('acme', 'tokens', 10, 'day'), tenancy.set_budget('acme/apollo', 'tokens', 10, 'hour')",
+    );
+    alice.run(&zone("acme", "Asia/Kolkata")).run("COMMIT");
+    // For all time there is nothing that begins anew.
+    owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'total')");
+    alice
+        .begin(world.key("alice"))
+        .run(&zone("acme", "Asia/Tokyo"))
+        .run("COMMIT");
+
+    owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'day')");
+    alice.begin(world.key("alice")).run("SAVEPOINT s");
+    for other in [
+        zone("acme", "Pacific/Kiritimati"),
+        // Back to what is above.
+        "SELECT tenancy.update_scope('acme', settings => '{}')".into(),
+    ] {
+        alice.fails(&other).code("42501").hints("time zone");
+        alice.run("ROLLBACK TO s");
+    }
+    // The same by another setting, and zones below, which decide over nothing but the tenant's own.
+    alice
+        .run(&zone("acme", "Asia/Tokyo"))
+        .run(&zone("acme/apollo", "Asia/Kolkata"))
+        .run("COMMIT");
+    // Who runs projects and sets no budgets.
+    let mia = owner.text("SELECT tenancy.issue_api_key('acme/mia', 'k')");
+    world
+        .db
+        .app()
+        .begin(&mia)
+        .fails(&zone("acme/apollo", "Asia/Tokyo"))
+        .code("42501");
+    // Who imposed it; and who administers.
+    world
+        .begin("ops")
+        .run(&zone("acme", "Europe/Berlin"))
+        .run("COMMIT");
+    owner.run(&zone("acme", "Asia/Tokyo"));
+}
+
+#[test]
+fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
+    let world = world();
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.set_budget('globex', 'tokens', 12001, 'total')");
+    let mut bob = world.begin("bob");
+    bob.run("SELECT tenancy.reserve('tokens', 1, '1 second') FROM generate_series(1, 12000)");
+    let late = bob.text("SELECT tenancy.reserve('tokens', 1, '1 second')");
+    bob.run("COMMIT");
+    std::thread::sleep(Duration::from_millis(1100));
+    // One of them is just being settled: it stays, and nobody waits for it.
+    bob.begin(world.key("bob"))
+        .run(&format!("SELECT tenancy.settle('{late}', 1)"));
+    let mut alice = world.begin("alice");
+    alice
+        .fails("SET LOCAL statement_timeout = '20s'; SELECT tenancy.consume('tokens', 12001)")
+        .code("53400");
+    alice
+        .run("ROLLBACK")
+        .begin(world.key("alice"))
+        .run("SELECT tenancy.consume('tokens', 12000 - 1); COMMIT");
+    alice.begin(world.key("alice"));
+    assert_eq!(
+        alice.text("SELECT tenancy.fits('tokens', 2)"),
+        "f",
+        "one is used, one is late"
+    );
+    bob.run("ROLLBACK");
+    alice
+        .run("SELECT tenancy.consume('tokens', 2)")
+        .run("COMMIT");
+}
+
+#[test]
+fn somebody_elses_reservation_is_not_waited_for() {
+    let world = world();
+    let mut alice = world.begin("alice");
+    let id = alice.text("SELECT tenancy.reserve('tokens', 5)");
+    alice
+        .run("COMMIT")
+        .begin(world.key("alice"))
+        .run(&format!("SELECT tenancy.settle('{id}')"));
+    for user in ["bob", "eve", "ops", "pat"] {
+        let mut session = world.begin(user);
+        session.run("SET LOCAL lock_timeout = '200ms'");
+        for call in ["settle", "cancel"] {
+            session.run("SAVEPOINT s");
+            let known = session.fails(&format!("SELECT tenancy.{call}('{id}')"));
+            session.run("ROLLBACK TO s");
+            let unknown = session.fails(&format!("SELECT tenancy.{call}(gen_random_uuid())"));
+            session.run("ROLLBACK TO s");
+            assert_eq!((known.code, known.message), (unknown.code, unknown.message));
+        }
+    }
+    alice.run("COMMIT");
+}
