@@ -22,6 +22,12 @@ const INSERT: &str = "INSERT INTO bench.events_hand (at, origin, xid, id, metric
      VALUES (clock_timestamp(), 1, pg_current_xact_id(), $1, 1, $2, $3, $4, $5, $6, $7::text::jsonb, $8::text::jsonb)";
 const UPSERT: &str = "SELECT bench.consume_upsert($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
 const LOCKED: &str = "SELECT bench.consume_locked($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
+/// The same counters, for a client that sends each statement by itself.
+const COUNT: &str = "INSERT INTO bench.counters AS c (scope, metric, period, used, amount, place)
+     VALUES ($1, 1, date_trunc('month', now()), $4, 1000000000000000000, 0), ($2, 1, date_trunc('month', now()), $4, 1000000000000000000, 1),
+            ($3, 1, date_trunc('month', now()), $4, 1000000000000000000, 2),
+            ('00000000-0000-7000-8000-000000000000', 1, date_trunc('month', now()), $4, 1000000000000000000, 3)
+     ON CONFLICT ON CONSTRAINT counters_pkey DO UPDATE SET used = c.used + excluded.used WHERE c.used + excluded.used <= c.amount";
 const RECORD: &str =
     "SELECT tenancy.record_usage('tokens', $1::bigint, attributes => $2::text::jsonb)";
 const CONSUME: &str = "SELECT tenancy.consume('tokens', $1::bigint, attributes => $2::text::jsonb)";
@@ -30,7 +36,7 @@ const CONSUME: &str = "SELECT tenancy.consume('tokens', $1::bigint, attributes =
 pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     let mut admin = prepare(config, world)?;
     let places = places(&mut admin, world, 100)?;
-    let mut done = [0; 5];
+    let mut done = [0; 6];
     let before = written(&mut admin)?;
     for clients in [1, 8, 32] {
         admin.batch_execute("CHECKPOINT")?;
@@ -38,6 +44,7 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
             Crowd::new(clients, |n| by_hand(config, INSERT, places[n], true))?,
             Crowd::new(clients, |n| by_hand(config, UPSERT, places[n], false))?,
             Crowd::new(clients, |n| by_hand(config, LOCKED, places[n], false))?,
+            Crowd::new(clients, |n| by_statements(config, places[n]))?,
             Crowd::new(clients, |n| metered(config, world, RECORD, n))?,
             Crowd::new(clients, |n| metered(config, world, CONSUME, n))?,
         ];
@@ -52,21 +59,17 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
         for (sum, side) in done.iter_mut().zip(&sides) {
             *sum += side.done;
         }
-        let [insert, upsert, locked, record, consume] = times[..] else {
-            return Err("five sides".into());
+        let [insert, upsert, locked, statements, record, consume] = times[..] else {
+            return Err("six sides".into());
         };
         let with = format!("{clients} client{}", if clients == 1 { "" } else { "s" });
         let at_32 = |wanted| {
-            if clients == 32 {
-                wanted
-            } else {
-                Wanted::Stated
-            }
+            if clients == 32 { wanted } else { Wanted::Speed }
         };
         report.compare(
             &format!("record_usage(), {with}; hand: a bare INSERT"),
             [insert, record],
-            Wanted::Stated,
+            Wanted::Speed,
             None,
         );
         report.compare(
@@ -88,6 +91,12 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
             at_32(Wanted::Faster(10.0)),
             None,
         );
+        report.compare(
+            "  hand: the client sends BEGIN, ON CONFLICT, INSERT, COMMIT",
+            [statements, consume],
+            Wanted::Speed,
+            None,
+        );
         let tps = |ms: f64| format!("{:.0}", 1e3 / ms);
         report.state(
             &format!("transactions a second with {with}"),
@@ -97,14 +106,15 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
                 format!("consume {}", tps(consume)),
                 format!("counters by ON CONFLICT {}", tps(upsert)),
                 format!("by FOR UPDATE {}", tps(locked)),
+                format!("by statements of the client's {}", tps(statements)),
             ],
         );
     }
     let after = written(&mut admin)?;
     let expected = [
-        done[3] + done[4],
-        done[0] + done[1] + done[2],
-        (done[1] + done[2]) * QUANTITY.unsigned_abs(),
+        done[4] + done[5],
+        done[0] + done[1] + done[2] + done[3],
+        (done[1] + done[2] + done[3]) * QUANTITY.unsigned_abs(),
     ];
     for (n, expected) in expected.into_iter().enumerate() {
         if (after[n] - before[n]).unsigned_abs() != expected {
@@ -173,6 +183,39 @@ fn by_hand(config: &Config, query: &str, place: Place, bare: bool) -> Result<Wor
     }))
 }
 
+/// A client that keeps counters with a transaction of its own statements.
+fn by_statements(config: &Config, place: Place) -> Result<Work, Fault> {
+    let mut client = config.connect(HAND)?;
+    let (count, insert) = (client.prepare(COUNT)?, client.prepare(INSERT)?);
+    Ok(Box::new(move || {
+        let Place {
+            partner,
+            tenant,
+            user,
+        } = place;
+        let mut transaction = client.transaction()?;
+        let taken = transaction.execute(&count, &[&user, &tenant, &partner, &QUANTITY])?;
+        if taken < 4 {
+            return Err("a budget is exhausted".into());
+        }
+        transaction.execute(
+            &insert,
+            &[
+                &Uuid::now_v7(),
+                &partner,
+                &tenant,
+                &user,
+                &(QUANTITY * 1_000_000),
+                &(QUANTITY * PRICE),
+                &ATTRIBUTES,
+                &DIMENSIONS,
+            ],
+        )?;
+        transaction.commit()?;
+        Ok(())
+    }))
+}
+
 /// A client whose connection says who it is.
 fn metered(config: &Config, world: &World, query: &str, n: usize) -> Result<Work, Fault> {
     let mut client = config.connect(APP)?;
@@ -221,7 +264,7 @@ pub fn asking(config: &Config, world: &World, report: &mut Report) -> Result<(),
         (
             "  SELECT * FROM check_budget(): a query, too",
             "SELECT * INTO r FROM tenancy.check_budget('tokens', 1); IF NOT r.allowed THEN no := no + 1; END IF",
-            Wanted::Stated,
+            Wanted::Speed,
         ),
     ] {
         let times = in_turns(

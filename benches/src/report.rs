@@ -17,6 +17,8 @@ pub enum Wanted {
     Faster(f64),
     /// No target: it is stated.
     Stated,
+    /// The same, as how many times as fast tenancy is.
+    Speed,
 }
 
 struct Row {
@@ -91,6 +93,7 @@ impl Report {
                 hand / tenancy >= least,
             ),
             Wanted::Stated => (tenancy / hand, "stated".to_owned(), true),
+            Wanted::Speed => (hand / tenancy, "stated, as speed".to_owned(), true),
         };
         let same = plans
             .as_ref()
@@ -107,7 +110,7 @@ impl Report {
                 Some(false) => "differs",
             },
             verdict: match (wanted, ok) {
-                (Wanted::Stated, _) => "",
+                (Wanted::Stated | Wanted::Speed, _) => "",
                 (_, true) => "ok",
                 (_, false) => "MISSED",
             },

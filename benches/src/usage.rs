@@ -131,7 +131,7 @@ pub fn rollup(config: &Config, world: &World, report: &mut Report) -> Result<(),
         report.compare(
             "  hand: into the quarters only",
             [one, ours],
-            Wanted::Stated,
+            Wanted::Speed,
             None,
         );
         let a_second = |ms: f64| grouped((1e3 / ms) as i64);
@@ -271,7 +271,7 @@ pub fn month_of_use(config: &Config, world: &World, report: &mut Report) -> Resu
             if config.events >= 10_000_000 {
                 Wanted::Faster(100.0)
             } else {
-                Wanted::Stated
+                Wanted::Speed
             },
             config.plans.then_some(plans),
         );
