@@ -206,7 +206,7 @@ GRANT EXECUTE ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, te
 COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) IS
     'records use by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a millionth; cost: rounded to a millionth, NULL: by the metric''s price; attributes: an object, its dimensions texts, numbers or booleans; '
     'idempotency_key: a second event of the metric in the tenant with the same key counts nothing and returns the first one''s id; at: NULL is now, one hour ahead at most and tenancy.usage_late back. A partner''s or the platform''s own user that has no tenant records for its partner or the platform. '
-    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, one with several tenants, or a tenant''s user that has no role in it. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.record_usage_for(
     "user" tenancy.regscope, metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL,

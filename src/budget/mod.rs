@@ -22,4 +22,4 @@ mod show;
 pub use account::{Asked, Event, recorded};
 pub use credits::tidy;
 pub use reservations::expire;
-pub use show::{alert, text};
+pub use show::{alert, text, thrashing};

@@ -83,6 +83,15 @@ fn _ledger_counts() -> TableIterator<
     ))
 }
 
+/// What to tell whoever runs the server, if since the last time a tenth of all entries had to make room.
+pub fn thrashing(seen: &mut Option<u64>) -> Option<String> {
+    let (capacity, head) = ledger::counts();
+    let gone = head.evictions.saturating_sub(seen.replace(head.evictions)?);
+    (gone > capacity as u64 / 10).then(|| {
+        format!("{gone} counters of budgets made room for others, and are read again; there is room for {capacity}")
+    })
+}
+
 /// Drops this database's entries; each is read again when it is needed.
 #[pg_extern(sql = false)]
 fn _forget_ledger() {

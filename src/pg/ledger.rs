@@ -19,7 +19,7 @@ use super::cell::BackendCell;
 use super::{time, xact};
 use crate::error::Error;
 
-static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(32_768);
+static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(131_072);
 
 /// How many entries are copied at a time.
 const PIECE: usize = 4096;

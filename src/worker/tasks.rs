@@ -74,6 +74,8 @@ impl Turn {
 #[derive(Default)]
 pub struct Tasks {
     tidied: Turn,
+    /// How many counters had made room until then.
+    evicted: Option<u64>,
     logins: Turn,
     sealed: Turn,
     /// Entries of transactions before this one may not be sealed yet.
@@ -128,6 +130,14 @@ impl Tasks {
     fn run_due(&mut self, now: Instant) -> Result<(), Stop> {
         if self.tidied.take(now, TIDY) {
             self.tidied.ended(tidy())?;
+            if let Some(why) = budget::thrashing(&mut self.evicted) {
+                ereport!(
+                    WARNING,
+                    PgSqlErrorCode::ERRCODE_WARNING,
+                    format!("tenancy worker: {why}"),
+                    "Raise tenancy.ledger_entries, which takes a restart."
+                );
+            }
         }
         if self.logins.take(now, Duration::ZERO) {
             self.logins.ended(write_logins(false))?;
