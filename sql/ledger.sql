@@ -33,12 +33,14 @@ COMMENT ON FUNCTION tenancy._budget_limit(uuid, integer, timestamptz, timestampt
 
 CREATE FUNCTION tenancy._ledger() RETURNS TABLE (
     scope_id uuid, level text, scope text, metric text, period_start timestamptz, period_end timestamptz, used numeric, in_flight numeric,
-    reserved numeric, "limit" numeric, loaded boolean, touched_at timestamptz)
+    reserved numeric, "limit" numeric, loaded boolean, touched_at timestamptz, hit_rate numeric, evictions bigint)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT e.scope_id, s.level, s.slug, m.name, e.period_start, e.period_end, e.used, e.in_flight, e.reserved,
-           tenancy._budget_limit(e.scope_id, e.metric_id, e.period_start, e.period_end), e.loaded, e.touched_at
+           tenancy._budget_limit(e.scope_id, e.metric_id, e.period_start, e.period_end), e.loaded, e.touched_at,
+           round(100.0 * c.hits / nullif(c.hits + c.misses, 0), 1), c.evictions
       FROM tenancy._ledger_entries() e
+     CROSS JOIN tenancy._ledger_counts() c
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
       LEFT JOIN tenancy.metric_definitions m ON m.id = e.metric_id
      -- Others are about credits, which the view credits shows.
@@ -51,7 +53,7 @@ CREATE VIEW tenancy.ledger AS SELECT * FROM tenancy._ledger();
 REVOKE ALL ON tenancy.ledger FROM PUBLIC;
 GRANT SELECT ON tenancy.ledger TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.ledger IS
-    'the ledger''s entries of this database as they are now, loaded when a budget of theirs was first asked for. metric NULL is cost; in_flight: admitted in running transactions; limit: the lowest hard budget, NULL: none. For tenancy_admin, tenancy_auditor';
+    'the ledger''s entries of this database as they are now, loaded when a budget of theirs was first asked for. metric NULL is cost; in_flight: admitted in running transactions; limit: the lowest hard budget, NULL: none; hit_rate: of 100 times that some entry was asked for, how often it was there, and evictions: how many made room, both of the whole ledger since the server''s start (more in ledger_stats()). For tenancy_admin, tenancy_auditor';
 
 CREATE FUNCTION tenancy.ledger_stats() RETURNS TABLE (capacity bigint, hits bigint, misses bigint, loads bigint, evictions bigint)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

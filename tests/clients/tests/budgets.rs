@@ -213,6 +213,10 @@ fn budgets_come_and_go_while_use_is_recorded() {
     assert_eq!(admin.texts(WRONG), Vec::<String>::new());
     assert!(done.load(Ordering::Relaxed) > 500);
     assert!(admin.number("SELECT evictions FROM tenancy.ledger_stats()") > 100);
+    assert!(
+        admin.number("SELECT max(evictions) FROM tenancy.ledger WHERE hit_rate BETWEEN 0 AND 100")
+            > 100
+    );
     assert!(admin.number("SELECT count(*) FROM tenancy.ledger WHERE used > 0") > 30);
     // A batch as a trusted role counts as well.
     world
