@@ -99,6 +99,10 @@ fn more(admin: &mut Client, from: i64, to: i64) -> Result<f64, Fault> {
                JOIN (SELECT id, path, row_number() OVER (ORDER BY slug) - 1 AS n FROM tenancy.scopes
                       WHERE level = 'tenant' AND slug LIKE 'narrow-2-%') t ON t.n = p.n % 100
               WHERE p.n >= {from};
+         INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id)
+             SELECT s.id, r.id, s.parent_id FROM bench.people p JOIN tenancy.scopes s ON s.id = p.id
+               JOIN tenancy.role_definitions r ON r.built_in AND r.name = 'member'
+              WHERE p.n >= {from};
          INSERT INTO tenancy.budget_definitions (scope_id, metric_id, period, imposed, amount, hard)
              SELECT p.id, 1, 'month', true, 1000000000000000000, true FROM bench.people p WHERE p.n >= {from}"
     ))?;
