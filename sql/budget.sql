@@ -74,6 +74,18 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._period(text, text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period of a time zone that an instant is in; all in microseconds since 1970';
 
+CREATE FUNCTION tenancy._check_period(period text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'year', 'total') THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a period', left(period, 80)),
+            HINT = 'One of hour, day, week, month, year, total.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._check_period(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_period(text) IS 'internal: nothing, or 22023';
+
 -- Whoever moves the clock moves the periods, and with a new one what is left begins anew.
 CREATE FUNCTION tenancy._authorize_time_zone(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -101,7 +113,6 @@ CREATE FUNCTION tenancy._used_of(scope uuid, metric integer, lo bigint, hi bigin
     SET enable_indexscan = on SET enable_bitmapscan = on AS $$
 DECLARE
     level text;
-    tenant uuid;
     kind text;
     since timestamptz := to_timestamp(lo / 1000000);
     until timestamptz := to_timestamp(hi / 1000000);
@@ -112,12 +123,9 @@ DECLARE
     rolled text;
     tails text;
 BEGIN
-    SELECT s.level, s.path[3] INTO level, tenant FROM tenancy.scopes s WHERE s.id = scope;
+    SELECT s.level, tenancy._of_scope(s) INTO level, filter FROM tenancy.scopes s WHERE s.id = scope;
     SELECT m.aggregation INTO kind FROM tenancy.metric_definitions m WHERE m.id = metric;
-    -- A project's by its tenant, and cost by all metrics: indexes lead to both.
-    filter := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', level || '_id') END
-           || CASE level WHEN 'project' THEN format(' AND r.tenant_id = %L', tenant) ELSE '' END
-           || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
+    filter := filter || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
     any_metric := CASE metric WHEN 0 THEN tenancy._of_all_metrics() ELSE '' END;
     -- With constants, so that each goes by its index.
@@ -150,37 +158,46 @@ COMMENT ON FUNCTION tenancy._used_of(uuid, integer, bigint, bigint) IS
 
 -- Setting ------------------------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._budget_of(scope uuid, metric text, period text, OUT metric_id integer, OUT above uuid, OUT level text, OUT imposed boolean)
+CREATE FUNCTION tenancy._budget_of(scope uuid, metric text, period text, OUT metric_id integer, OUT imposed boolean)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    kind text;
+    wanted tenancy.metric_definitions;
+    above uuid;
 BEGIN
     IF scope IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
     END IF;
     PERFORM tenancy._authorize('budgets:manage', scope);
-    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'year', 'total') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a period', left(period, 80)),
-            HINT = 'One of hour, day, week, month, year, total.';
-    END IF;
+    PERFORM tenancy._check_period(period);
     IF metric IS NOT NULL THEN
-        SELECT m.id, m.aggregation INTO metric_id, kind FROM tenancy.metric_definitions m WHERE m.name = metric;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', left(metric, 80)),
-                HINT = 'tenancy.metrics shows those there are.';
-        END IF;
-        IF kind NOT IN ('sum', 'count') THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is a %s, which has no budget', metric, kind),
+        wanted := tenancy._metric_named(metric);
+        IF wanted.aggregation NOT IN ('sum', 'count') THEN
+            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is a %s, which has no budget', metric, wanted.aggregation),
                 HINT = 'Budgets are for metrics that add up, sum and count, and for cost (metric NULL).';
         END IF;
+        metric_id := wanted.id;
     END IF;
-    SELECT s.parent_id, s.level INTO above, level FROM tenancy.scopes s WHERE s.id = scope;
+    SELECT s.parent_id INTO above FROM tenancy.scopes s WHERE s.id = scope;
     -- Whoever may set budgets above imposes; the scope itself only binds itself.
     imposed := above IS NULL OR EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = above AND p.path && tenancy.scope_ids('budgets:manage'));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._budget_of(uuid, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._budget_of(uuid, text, text) IS 'internal: which budget a caller means, if it may set it';
+
+-- Who may impose changes what was imposed first, then the scope's own.
+CREATE FUNCTION tenancy._lock_budget(scope uuid, metric_id integer, period text, may_impose boolean, OUT id uuid, OUT imposed boolean)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT b.id, b.imposed INTO id, imposed FROM tenancy.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM _lock_budget.metric_id AND b.period = _lock_budget.period
+       AND (may_impose OR NOT b.imposed)
+     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._lock_budget(uuid, integer, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._lock_budget(uuid, integer, text, boolean) IS
+    'internal: the budget that a caller means, locked, by what _budget_of() says; NULLs if there is none';
 
 CREATE FUNCTION tenancy._set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -229,10 +246,8 @@ DECLARE
     gone boolean;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
-    -- Who may impose removes what was imposed first, then the scope's own. Locked: nobody grants on it now.
-    SELECT b.id, b.imposed INTO budget, gone FROM tenancy.budget_definitions b
-     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _remove_budget.period AND (wanted.imposed OR NOT b.imposed)
-     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+    -- Locked: nobody grants on it now.
+    SELECT b.id, b.imposed INTO budget, gone FROM tenancy._lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';

@@ -179,10 +179,8 @@ BEGIN
     IF length(note) > 500 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'note must have 500 characters at most';
     END IF;
-    -- Locked: one grant at a time, and the budget stays. Who may impose grants on what was imposed first, then on the scope's own.
-    SELECT b.id, b.imposed INTO budget FROM tenancy.budget_definitions b
-     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _grant_credit.period AND (wanted.imposed OR NOT b.imposed)
-     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+    -- Locked: one grant at a time, and the budget stays.
+    SELECT b.id, b.imposed INTO budget FROM tenancy._lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget.id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; credits on one that is imposed are granted by whom it was imposed.';

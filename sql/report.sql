@@ -2,18 +2,6 @@
 
 -- Periods as reports need them ---------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._check_period(period text) RETURNS void
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'year', 'total') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a period', left(period, 80)),
-            HINT = 'One of hour, day, week, month, year, total.';
-    END IF;
-END
-$$;
-REVOKE ALL ON FUNCTION tenancy._check_period(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._check_period(text) IS 'internal: nothing, or 22023';
-
 -- Seven days, since one day of the week is not like another; less where the period has not lasted as long.
 CREATE FUNCTION tenancy._report_span(period text, zone text, at timestamptz, OUT since timestamptz, OUT until timestamptz, OUT lately timestamptz)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -103,12 +91,7 @@ BEGIN
         found.aggregation := 'sum';
         RETURN found;
     END IF;
-    SELECT d.* INTO found FROM tenancy.metric_definitions d WHERE d.name = metric;
-    IF found.id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', left(metric, 80)),
-            HINT = 'tenancy.metrics shows those there are.';
-    END IF;
-    RETURN found;
+    RETURN tenancy._metric_named(metric);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._report_metric(text) FROM PUBLIC;

@@ -46,6 +46,22 @@ GRANT SELECT ON tenancy.metrics TO tenancy_app, tenancy_gateway, tenancy_admin, 
 COMMENT ON VIEW tenancy.metrics IS
     'what may be counted, with its price; everybody with a context sees all of it, without one tenancy_gateway, tenancy_admin and tenancy_auditor. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
 
+CREATE FUNCTION tenancy._metric_named(name text) RETURNS tenancy.metric_definitions
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found tenancy.metric_definitions;
+BEGIN
+    SELECT m.* INTO found FROM tenancy.metric_definitions m WHERE m.name = _metric_named.name;
+    IF found.id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', left(name, 80)),
+            HINT = 'tenancy.metrics shows those there are.';
+    END IF;
+    RETURN found;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._metric_named(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._metric_named(text) IS 'internal: a metric; or 42704';
+
 CREATE FUNCTION tenancy._define_metric(
     name text, unit text, aggregation text, dimensions text[], price numeric, prices jsonb, distinct_of text, description text) RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -488,6 +504,16 @@ CREATE FUNCTION tenancy._cover(edges timestamptz[], coarsest text)
 REVOKE ALL ON FUNCTION tenancy._cover(timestamptz[], text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._cover(timestamptz[], text) IS 'internal: which rollups are read for spans from each edge to the next';
 
+-- A project's by its tenant: indexes lead there.
+CREATE FUNCTION tenancy._of_scope(scope tenancy.scopes) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT CASE scope.level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', scope.level || '_id') END
+           || CASE scope.level WHEN 'project' THEN format(' AND r.tenant_id = %L', scope.path[3]) ELSE '' END;
+END;
+REVOKE ALL ON FUNCTION tenancy._of_scope(tenancy.scopes) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._of_scope(tenancy.scopes) IS 'internal: the condition that a row r of use is of a scope, $1';
+
 -- A condition that leaves nothing out, by which indexes that begin with the metric lead to a time.
 CREATE FUNCTION tenancy._of_all_metrics() RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -575,11 +601,7 @@ BEGIN
     END IF;
     level := tenancy._authorize_usage(scope);
     IF metric IS NOT NULL THEN
-        SELECT d.* INTO m FROM tenancy.metric_definitions d WHERE d.name = metric;
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', left(metric, 80)),
-                HINT = 'tenancy.metrics shows those there are.';
-        END IF;
+        m := tenancy._metric_named(metric);
     END IF;
     IF bucket NOT IN ('hour', 'day', 'week', 'month') THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a bucket', left(bucket, 80)), HINT = 'One of hour, day, week, month.';
@@ -594,8 +616,7 @@ BEGIN
     zone := tenancy._time_zone(scope);
 
     fine := level IN ('project', 'user') OR "by" IS NOT NULL AND "by" NOT IN ('partner', 'tenant');
-    filter := CASE level WHEN 'platform' THEN 'true' ELSE format('r.%I = $1', level || '_id') END
-           || CASE level WHEN 'project' THEN format(' AND r.tenant_id = %L', (SELECT s.path[3] FROM tenancy.scopes s WHERE s.id = scope)) ELSE '' END
+    filter := (SELECT tenancy._of_scope(s) FROM tenancy.scopes s WHERE s.id = scope)
            || CASE WHEN metric IS NULL THEN tenancy._of_all_metrics() ELSE ' AND r.metric_id = $2' END;
     by_key := CASE WHEN "by" IS NULL THEN 'NULL::text'
                    WHEN "by" IN ('partner', 'tenant', 'project', 'user') THEN format('r.%I::text', "by" || '_id')
