@@ -151,6 +151,43 @@ impl Dice {
     }
 }
 
+/// Some units of a transaction, each in a savepoint, some of them taken back. How many are in it, and how many were refused.
+#[track_caller]
+pub fn units(
+    session: &mut Session,
+    dice: &mut Dice,
+    call: impl Fn(&mut Dice, u64) -> String,
+) -> (u64, u64) {
+    let (mut done, mut refused) = (0, 0);
+    for _ in 0..=dice.roll(3) {
+        let quantity = 1 + dice.roll(3);
+        session.run("SAVEPOINT s");
+        let call = call(dice, quantity);
+        match session.batch_execute(&format!("SELECT tenancy.{call}")) {
+            Ok(()) if dice.roll(4) == 0 => {
+                session.run("ROLLBACK TO s");
+            }
+            Ok(()) => done += 1,
+            Err(error) => {
+                let code = error.code().map(|code| code.code().to_owned());
+                assert_eq!(code.as_deref(), Some("53400"), "{error:?}");
+                session.run("ROLLBACK TO s");
+                refused += 1;
+            }
+        }
+    }
+    (done, refused)
+}
+
+/// Most transactions commit.
+pub fn end(session: &mut Session, dice: &mut Dice) {
+    session.run(if dice.roll(5) == 0 {
+        "ROLLBACK"
+    } else {
+        "COMMIT"
+    });
+}
+
 /// Says stop when dropped, also by a panic: whoever works until then ends.
 pub struct Stop<'a>(pub &'a AtomicBool);
 

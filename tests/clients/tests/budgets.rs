@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tenancy_client_tests::metering::{Dice, end, units};
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
@@ -27,46 +28,15 @@ fn world_in(db: Db) -> World {
     world
 }
 
-/// A cheap source of chance.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// What an application does: transactions of some units, some of them taken back. True when all was refused.
 fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
     session.begin(key);
-    let (mut done, mut refused) = (0, 0);
-    for _ in 0..=dice.roll(3) {
-        let quantity = 1 + dice.roll(3);
-        session.run("SAVEPOINT s");
-        match session.batch_execute(&format!("SELECT tenancy.consume('tokens', {quantity})")) {
-            Ok(()) if dice.roll(4) == 0 => {
-                session.run("ROLLBACK TO s");
-            }
-            Ok(()) => done += 1,
-            Err(error) => {
-                let code = error.code().map(|code| code.code().to_owned());
-                assert_eq!(code.as_deref(), Some("53400"), "{error:?}");
-                session.run("ROLLBACK TO s");
-                refused += 1;
-            }
-        }
-    }
+    let (done, refused) = units(session, dice, |_, quantity| {
+        format!("consume('tokens', {quantity})")
+    });
     // What an exception block takes back is given back too.
     session.run("DO $$ BEGIN PERFORM tenancy.consume('tokens', 1); RAISE EXCEPTION 'no'; EXCEPTION WHEN OTHERS THEN NULL; END $$");
-    session.run(if dice.roll(5) == 0 {
-        "ROLLBACK"
-    } else {
-        "COMMIT"
-    });
+    end(session, dice);
     done == 0 && refused > 0
 }
 

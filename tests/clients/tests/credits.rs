@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tenancy_client_tests::metering::{Dice, end, units};
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
@@ -755,54 +756,20 @@ fn what_cannot_be_granted() {
     );
 }
 
-/// A cheap source of chance.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
-
 /// Uses at once and by reservations, of which some are settled by whoever comes, for less or more than
 /// they were (never above what fits), and takes some of it back. True when all was refused.
 fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
     session.begin(key);
-    let (mut done, mut refused) = (0, 0);
-    for _ in 0..=dice.roll(3) {
-        let quantity = 1 + dice.roll(3);
-        session.run("SAVEPOINT s");
-        let call = match dice.roll(5) {
-            0 => format!("reserve('tokens', {quantity})"),
-            1 => format!(
-                "settle(tenancy.reserve('tokens', {quantity}), {})",
-                dice.roll(quantity + 1)
-            ),
-            2 => "cancel(tenancy.reserve('tokens', 3))".to_owned(),
-            _ => format!("consume('tokens', {quantity})"),
-        };
-        match session.batch_execute(&format!("SELECT tenancy.{call}")) {
-            Ok(()) if dice.roll(4) == 0 => {
-                session.run("ROLLBACK TO s");
-            }
-            Ok(()) => done += 1,
-            Err(error) => {
-                let code = error.code().map(|code| code.code().to_owned());
-                assert_eq!(code.as_deref(), Some("53400"), "{error:?}");
-                session.run("ROLLBACK TO s");
-                refused += 1;
-            }
-        }
-    }
-    session.run(if dice.roll(5) == 0 {
-        "ROLLBACK"
-    } else {
-        "COMMIT"
+    let (done, refused) = units(session, dice, |dice, quantity| match dice.roll(5) {
+        0 => format!("reserve('tokens', {quantity})"),
+        1 => format!(
+            "settle(tenancy.reserve('tokens', {quantity}), {})",
+            dice.roll(quantity + 1)
+        ),
+        2 => "cancel(tenancy.reserve('tokens', 3))".to_owned(),
+        _ => format!("consume('tokens', {quantity})"),
     });
+    end(session, dice);
     done == 0 && refused > 0
 }
 
