@@ -71,7 +71,6 @@ CREATE TABLE tenancy.scopes (
 );
 REVOKE ALL ON tenancy.scopes FROM PUBLIC;
 GRANT SELECT ON tenancy.scopes TO tenancy_admin, tenancy_gateway, tenancy_auditor;
-GRANT REFERENCES (id) ON tenancy.scopes TO tenancy_admin;
 
 CREATE UNIQUE INDEX scopes_platform_key ON tenancy.scopes (level) WHERE level = 'platform';
 -- Rows of protected tables may name their scope by this: two scopes with one key would share rows.
@@ -84,7 +83,7 @@ CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
 CREATE INDEX scopes_path_idx ON tenancy.scopes USING gin (path);
 CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
-COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications reference scopes(id)';
+COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications keep their ids, without foreign keys';
 COMMENT ON COLUMN tenancy.scopes.path IS 'the ids from the platform down to this scope';
 COMMENT ON COLUMN tenancy.scopes.status IS 'its own status; what counts is the worst on the path, see effective_status()';
 COMMENT ON COLUMN tenancy.scopes.external_id IS

@@ -115,11 +115,11 @@ SELECT jsonb_build_object(
                 JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
                 JOIN columns k ON k.attrelid = x.indrelid AND k.attname = $2 AND k.attnum = x.indkey[0]
                 WHERE x.indrelid = m.oid AND x.indisvalid AND x.indpred IS NULL), '[]'),
-            'scope_key', (
-                SELECT min(f.conname::text)
+            'scope_keys', coalesce((
+                SELECT jsonb_agg(f.conname ORDER BY f.conname)
                 FROM pg_constraint f
-                JOIN columns k ON k.attrelid = f.conrelid AND k.attname = $2 AND f.conkey = ARRAY[k.attnum]
-                WHERE f.contype = 'f' AND f.conrelid = m.oid AND f.confrelid = to_regclass('tenancy.scopes')),
+                WHERE f.contype = 'f' AND f.conrelid = m.oid AND f.conparentid = 0
+                  AND f.confrelid = to_regclass('tenancy.scopes')), '[]'),
             'excess', coalesce((
                 SELECT jsonb_agg(to_jsonb(e) ORDER BY e.grantee, e.privilege)
                 FROM (
@@ -161,7 +161,6 @@ SELECT jsonb_build_object(
         FROM pg_proc f
         WHERE f.pronamespace = to_regnamespace('tenancy') AND f.prokind = 'f'
           AND has_function_privilege('tenancy_app', f.oid, 'EXECUTE') AND NOT has_function_privilege(c.relowner, f.oid, 'EXECUTE')), '[]'),
-    'references_scopes', coalesce(has_column_privilege(c.relowner, to_regclass('tenancy.scopes'), 'id', 'REFERENCES'), false),
     'strangers', coalesce((
         SELECT jsonb_agg(DISTINCT g.rolname)
         FROM aclexplode(c.relacl) a JOIN pg_roles g ON g.oid = a.grantee

@@ -200,17 +200,17 @@ fn unprotect_restores_what_was_there() {
 #[test]
 fn a_protection_that_fails_half_way_leaves_nothing() {
     let world = world();
-    let before = world.db.admin().text(STATE);
     let mut owner = world.db.owner();
-    // A tenant that does not exist breaks the foreign key, after other steps were done.
-    world
-        .db
-        .admin()
-        .run("INSERT INTO app.plain VALUES (1, '0190aaaa-0000-7000-8000-00000000dead')");
+    // A key that is too long for an index breaks it, after other steps were done.
+    owner.run(
+        "CREATE TABLE app.long (tenant_id text);
+         INSERT INTO app.long SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) n",
+    );
+    let before = world.db.admin().text(STATE);
     owner.run("BEGIN; SAVEPOINT s");
     owner
-        .fails("SELECT tenancy.protect('app.plain')")
-        .code("23503");
+        .fails("SELECT tenancy.protect('app.long')")
+        .code("54000");
     owner.run("ROLLBACK TO s; COMMIT");
     assert_eq!(world.db.admin().text(STATE), before);
 }

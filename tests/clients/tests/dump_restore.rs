@@ -160,16 +160,12 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
         );
         return;
     }
-    // In parallel section by section: pg_dump does not know that foreign keys on an extension's table
-    // need its rows.
-    for section in ["pre-data", "data", "post-data"] {
-        let section = format!("--section={section}");
-        succeed(
-            client("pg_restore", target)
-                .args(["--exit-on-error", "--jobs=4", &section, "-d", database])
-                .arg(file),
-        );
-    }
+    // In parallel: no table waits for the rows of tenancy's.
+    succeed(
+        client("pg_restore", target)
+            .args(["--exit-on-error", "--jobs=4", "-d", database])
+            .arg(file),
+    );
 }
 
 #[track_caller]

@@ -104,10 +104,6 @@ CREATE TABLE no.accounts (account bigint);
 INSERT INTO no.accounts VALUES (NULL);
 SELECT * FROM tenancy.protect('no.accounts', 'account', backfill => 'solo');
 \echo :SQLSTATE
--- a tenant id that is no scope's
-CREATE TABLE no.orphans AS SELECT '00000000-0000-7000-8000-0000000000ff'::uuid AS tenant_id;
-SELECT * FROM tenancy.protect('no.orphans');
-\echo :SQLSTATE
 
 -- Somebody else's table; the rights of tenancy_admin.
 SELECT * FROM tenancy.protect('no.of_postgres');

@@ -110,7 +110,7 @@ SELECT item FROM shop.orders ORDER BY item;
 INSERT INTO shop.orders (tenant_id, item) VALUES (:'beta', 'forged');
 ROLLBACK;
 
--- A tenant that does not exist cannot have rows, whoever writes them.
+-- No foreign key: what maintenance() writes to a tenant that does not exist, nobody sees.
 \c - owner_r
 BEGIN;
 SELECT tenancy.maintenance('forged tenant');

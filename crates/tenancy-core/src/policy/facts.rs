@@ -74,8 +74,6 @@ pub struct TableFacts {
     /// Functions of the extension that `tenancy_app` may execute and the owner may not.
     #[serde(default)]
     pub lacking_execute: Vec<Function>,
-    /// Whether the owner may put a foreign key on `tenancy.scopes(id)`.
-    pub references_scopes: bool,
     /// Roles with rights on the table that may not execute the predicates.
     #[serde(default)]
     pub strangers: Vec<String>,
@@ -170,9 +168,9 @@ pub struct Member {
     /// Valid, non-partial btree indexes led by the tenant column.
     #[serde(default)]
     pub indexes: Vec<String>,
-    /// A foreign key of the tenant column to `tenancy.scopes`.
+    /// Its own foreign keys to `tenancy.scopes`, whatever the column.
     #[serde(default)]
-    pub scope_key: Option<String>,
+    pub scope_keys: Vec<String>,
     /// Who else than the owner holds TRUNCATE, REFERENCES or TRIGGER.
     #[serde(default)]
     pub excess: Vec<Grant>,

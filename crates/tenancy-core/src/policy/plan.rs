@@ -26,7 +26,6 @@ pub fn plan(facts: &TableFacts, options: &Options) -> Result<Plan, Refusal> {
     b.tenant_column(options)?;
     b.other_defaults();
     b.extension_grants();
-    b.scope_keys();
     b.indexes(options);
     for i in 0..facts.members.len() {
         b.isolate(i, true);

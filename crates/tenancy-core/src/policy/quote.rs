@@ -277,9 +277,9 @@ mod tests {
 
         #[test]
         fn object_names_fit(t in "\\PC{1,63}", c in "\\PC{1,63}") {
-            let name = object_name(&t, &c, "tenancy_fkey");
+            let name = object_name(&t, &c, "tenancy_idx");
             prop_assert!(name.len() <= 63);
-            prop_assert!(name.ends_with("_tenancy_fkey"));
+            prop_assert!(name.ends_with("_tenancy_idx"));
         }
 
         #[test]
@@ -306,8 +306,8 @@ mod tests {
     #[test]
     fn object_name_is_short_where_it_can_be() {
         assert_eq!(
-            object_name("messages", "tenant_id", "tenancy_fkey"),
-            "messages_tenant_id_tenancy_fkey"
+            object_name("messages", "tenant_id", "tenancy_idx"),
+            "messages_tenant_id_tenancy_idx"
         );
     }
 }

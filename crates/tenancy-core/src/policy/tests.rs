@@ -28,7 +28,7 @@ fn table() -> Value {
         "owner": "Boss", "owner_bypasses": false, "owner_superuser": false, "invoker_owns": true, "filtered": false,
         "tenant": column("tenant_id", "uuid"),
         "members": [member("notes")],
-        "app_schema_usage": false, "schema_grantable": true, "references_scopes": false,
+        "app_schema_usage": false, "schema_grantable": true,
         "lacking_execute": [
             {"name": "can", "signature": "tenancy.can(text,uuid)", "leakproof": true},
             {"name": "authenticate", "signature": "tenancy.authenticate(text)", "leakproof": false}
@@ -106,8 +106,6 @@ fn an_ordinary_table() {
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET NOT NULL",
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT tenancy.tenant_id()",
             "do GRANT EXECUTE ON FUNCTION tenancy.can(text,uuid) TO \"Boss\"",
-            "do GRANT REFERENCES (id) ON tenancy.scopes TO \"Boss\"",
-            "do ALTER TABLE app.notes ADD CONSTRAINT notes_tenant_id_tenancy_fkey FOREIGN KEY (tenant_id) REFERENCES tenancy.scopes (id)",
             "do CREATE INDEX notes_tenant_id_tenancy_idx ON app.notes (tenant_id)",
             "do ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
             "do ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
@@ -124,6 +122,37 @@ fn an_ordinary_table() {
         plan.steps
             .iter()
             .all(|s| (s.actor == Actor::Extension) == s.statement.contains("TO \"Boss\""))
+    );
+}
+
+/// Finding F2: whatever the key's type, nobody gets a foreign key to tenancy's table, nor the right to make one.
+#[test]
+fn no_foreign_key_to_scopes_and_no_right_to_make_one() {
+    for type_name in ["uuid", "bigint", "integer", "text", "character varying"] {
+        let value = with(partitioned(), &[("/tenant/type", json!(type_name))]);
+        for step in planned(&value, json!({})).steps {
+            assert!(!step.statement.contains("FOREIGN KEY"), "{type_name}");
+            assert!(!step.statement.contains("tenancy.scopes"), "{type_name}");
+        }
+    }
+}
+
+#[test]
+fn foreign_keys_to_scopes_that_are_there_are_advised_away() {
+    let value = with(
+        table(),
+        &[("/members/0/scope_keys", json!(["notes_tenant_fkey", "by"]))],
+    );
+    let found: Vec<String> = lines(&planned(&value, json!({})))
+        .into_iter()
+        .filter(|l| l.starts_with("advice"))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "advice ALTER TABLE app.notes DROP CONSTRAINT notes_tenant_fkey",
+            "advice ALTER TABLE app.notes DROP CONSTRAINT by",
+        ]
     );
 }
 
@@ -164,7 +193,6 @@ fn undo_restores_in_reverse() {
             "do REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes FROM tenancy_app",
             "do REVOKE USAGE ON SCHEMA app FROM tenancy_app",
             "do DROP INDEX IF EXISTS app.notes_tenant_id_tenancy_idx",
-            "do ALTER TABLE app.notes DROP CONSTRAINT IF EXISTS notes_tenant_id_tenancy_fkey",
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT '50%'::text",
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id DROP NOT NULL",
         ]
@@ -202,7 +230,6 @@ fn protected() -> Value {
                 "/members/0/tenant",
                 json!({"not_null": true, "default": "tenancy.tenant_id()"}),
             ),
-            ("/members/0/scope_key", json!("fk")),
             ("/members/0/indexes", json!(["idx"])),
             (
                 "/members/0/policies",
@@ -218,7 +245,6 @@ fn protected() -> Value {
                 json!(["SELECT", "INSERT", "UPDATE", "DELETE"]),
             ),
             ("/app_schema_usage", json!(true)),
-            ("/references_scopes", json!(true)),
             ("/lacking_execute", json!([])),
             (
                 "/registered",
@@ -361,11 +387,6 @@ fn keys_of_the_application() {
         assert!(done(&plan).contains(
             &format!("ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT {default}").as_str()
         ));
-        assert!(
-            !done(&plan)
-                .iter()
-                .any(|s| s.contains("FOREIGN KEY") || s.contains("REFERENCES"))
-        );
         assert_eq!(
             refused(&with_scope(Value::Null), backfill.clone()).sqlstate(),
             "22023"
@@ -473,13 +494,6 @@ fn partitions_are_isolated_too() {
             .count();
         assert_eq!(policies, 4, "{part}");
     }
-    assert_eq!(
-        done(&plan)
-            .iter()
-            .filter(|s| s.contains("FOREIGN KEY"))
-            .count(),
-        1
-    );
     assert_eq!(
         done(&plan).iter().filter(|s| s.contains("INDEX")).count(),
         1

@@ -59,10 +59,9 @@ impl UndoItem {
             "app" | "sequence" | "schema" => 2,
             "regrant" => 3,
             "index" => 4,
-            "fk" => 5,
-            "default" => 6,
-            "notnull" => 7,
-            _ => 8,
+            "default" => 5,
+            "notnull" => 6,
+            _ => 7,
         }
     }
 }

@@ -32,6 +32,21 @@ impl<'a> Builder<'a> {
                 );
             }
         }
+        for (member, key) in facts
+            .members
+            .iter()
+            .flat_map(|m| m.scope_keys.iter().map(move |k| (m, k)))
+        {
+            self.push(
+                StepKind::Advice,
+                format!(
+                    "ALTER TABLE {} DROP CONSTRAINT {}",
+                    member.relation,
+                    quote_ident(key)
+                ),
+                "rows go to tenants of the context, which exist: the foreign key locks tenancy.scopes, costs each insert, and stops schema tools",
+            );
+        }
         for view in &facts.views {
             let name = &view.relation;
             if view.kind == "m" {

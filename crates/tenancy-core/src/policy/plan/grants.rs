@@ -3,7 +3,7 @@
 use super::super::facts::Grant;
 use super::super::quote::{quote_ident, quote_idents};
 use super::super::undo::{UndoItem, escape};
-use super::super::{Actor, KeyType, Step, StepKind, statements};
+use super::super::{Actor, Step, StepKind, statements};
 use super::Builder;
 
 impl<'a> Builder<'a> {
@@ -21,28 +21,16 @@ impl<'a> Builder<'a> {
             .filter(|f| f.leakproof || used.contains(&f.name.as_str()))
             .map(|f| f.signature.as_str())
             .collect();
-        let mut grant = |statement, note: &str| {
+        if !signatures.is_empty() {
             self.steps.push(Step {
                 kind: StepKind::Do,
-                statement,
-                note: note.to_owned(),
-                actor: Actor::Extension,
-            });
-        };
-        if !signatures.is_empty() {
-            grant(
-                format!(
+                statement: format!(
                     "GRANT EXECUTE ON FUNCTION {} TO {owner}",
                     signatures.join(", ")
                 ),
-                "the owner is under the policies too",
-            );
-        }
-        if self.key == KeyType::Uuid && !self.facts.references_scopes {
-            grant(
-                format!("GRANT REFERENCES (id) ON tenancy.scopes TO {owner}"),
-                "for the foreign key",
-            );
+                note: "the owner is under the policies too".to_owned(),
+                actor: Actor::Extension,
+            });
         }
     }
 

@@ -1,55 +1,12 @@
-//! The steps for foreign keys and indexes.
+//! The steps for indexes.
 
 use super::super::facts::{Member, Relation};
 use super::super::quote::{object_name, quote_ident};
 use super::super::undo::{UndoItem, escape};
-use super::super::{KeyType, Options, StepKind};
+use super::super::{Options, StepKind};
 use super::Builder;
 
 impl<'a> Builder<'a> {
-    pub(super) fn scope_keys(&mut self) {
-        let column = quote_ident(&self.protection.tenant_column);
-        if self.key != KeyType::Uuid {
-            self.push(
-                StepKind::Skip,
-                "",
-                format!("no foreign key: {column} holds the application's own key, not the id of a scope"),
-            );
-            return;
-        }
-        let standing = self.standing();
-        if standing.iter().any(|(_, m)| m.scope_key.is_none()) {
-            self.lift_force();
-        }
-        for (i, member) in standing {
-            let name = quote_ident(member.scope_key.as_deref().unwrap_or(&object_name(
-                &member.relation.name,
-                &self.protection.tenant_column,
-                "tenancy_fkey",
-            )));
-            if member.scope_key.is_none() {
-                self.undo(
-                    i,
-                    UndoItem::new(
-                        format!("fk:{name}"),
-                        format!(
-                            "ALTER TABLE %1$s DROP CONSTRAINT IF EXISTS {}",
-                            escape(&name)
-                        ),
-                    ),
-                );
-            }
-            self.ensure(
-                member.scope_key.is_some(),
-                format!(
-                    "ALTER TABLE {} ADD CONSTRAINT {name} FOREIGN KEY ({column}) REFERENCES tenancy.scopes (id)",
-                    member.relation
-                ),
-                "a tenant that exists",
-            );
-        }
-    }
-
     pub(super) fn indexes(&mut self, options: &Options) {
         let column = quote_ident(&self.protection.tenant_column);
         let mut taken: Vec<Relation> = self.facts.taken.clone();
