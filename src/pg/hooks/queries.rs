@@ -1,7 +1,12 @@
-//! Queries that row security applies to, as they start; and those that were noted then, by the memory
-//! that they run in, until they end.
+//! Queries that row security applies to, as they start, and those that were noted then, until they end.
+//!
+//! A call site asks whether the query that it is evaluated in was noted. Two things tell: the memory of
+//! the query, which a cursor keeps while it is not running; and what this backend is in the middle of,
+//! since a query also evaluates in memory that is not its own. It does when it rechecks a row that
+//! another transaction changed, and when it leaves out partitions before it has started.
 
 use std::cell::RefCell;
+use std::ffi::c_char;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -11,19 +16,35 @@ use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
 use crate::pg::{fmgr, guc, relation, xact};
 
+static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
+static PREVIOUS_RUN: BackendCell<pg_sys::ExecutorRun_hook_type> = BackendCell::new(None);
+static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
 static ON_START: BackendCell<Option<OnStart>> = BackendCell::new(None);
 
 /// Whether to note a query.
 pub type OnStart = fn(&Started) -> bool;
 
+/// What this backend does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    /// It plans a query, or explains one without running it.
+    Plans,
+    /// It runs a query that was not noted.
+    Runs,
+    /// It runs a query that was noted.
+    RunsNoted,
+}
+
 thread_local! {
     /// The memory of noted queries, which is compared and never followed, and the savepoint of each.
     static NOTED: RefCell<Vec<(pg_sys::MemoryContext, u32)>> = const { RefCell::new(Vec::new()) };
+    /// What this backend is in the middle of, the innermost last, and the savepoint in which each began.
+    static DOING: RefCell<Vec<(Doing, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A query that has just started.
+/// A query that is about to start.
 pub struct Started(*mut pg_sys::QueryDesc);
 
 /// Installs the hooks. `on_start` is told of queries that row security applies to, and says whether to
@@ -32,8 +53,14 @@ pub fn init(on_start: OnStart) {
     ON_START.set(Some(on_start));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {
+        PREVIOUS_PLANNER.set(pg_sys::planner_hook);
+        pg_sys::planner_hook = Some(planner);
         PREVIOUS_START.set(pg_sys::ExecutorStart_hook);
         pg_sys::ExecutorStart_hook = Some(executor_start);
+        PREVIOUS_RUN.set(pg_sys::ExecutorRun_hook);
+        pg_sys::ExecutorRun_hook = Some(executor_run);
+        PREVIOUS_FINISH.set(pg_sys::ExecutorFinish_hook);
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
         PREVIOUS_END.set(pg_sys::ExecutorEnd_hook);
         pg_sys::ExecutorEnd_hook = Some(executor_end);
     }
@@ -42,25 +69,50 @@ pub fn init(on_start: OnStart) {
 /// Whether the query that the calling function is evaluated in was noted.
 pub fn is_noted() -> bool {
     let memory = fmgr::asking();
-    NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory))
+    doing() == Some(Doing::RunsNoted)
+        || NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory))
+}
+
+/// Whether the calling function is evaluated for a plan, and not for a row.
+pub fn is_planning() -> bool {
+    doing() == Some(Doing::Plans)
 }
 
 /// A transaction ended, or a savepoint was undone: a query of it may be gone without having ended, and
 /// its memory another's. Those that began before the savepoint go on.
 pub fn forget(savepoint: u32) {
     NOTED.with_borrow_mut(|noted| noted.retain(|(_, began)| *began < savepoint));
+    DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
+}
+
+fn doing() -> Option<Doing> {
+    DOING.with_borrow(|doing| doing.last().map(|(doing, _)| *doing))
+}
+
+/// Begins something; returns the depth to which `leave` goes back. After an error `forget` does.
+fn enter(what: Doing) -> usize {
+    DOING.with_borrow_mut(|doing| {
+        doing.push((what, xact::savepoint()));
+        doing.len() - 1
+    })
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn leave(depth: usize) {
+    DOING.with_borrow_mut(|doing| doing.truncate(depth));
 }
 
 impl Started {
     /// Its text, only its own of several statements that the client sent together.
     pub fn text(&self) -> String {
-        // SAFETY: the query has just started; its text, if any, is a C string that outlives it.
+        // SAFETY: the query is about to start; its text, if any, is a C string that outlives it.
         unsafe {
             let (query, plan) = (&*self.0, &*(*self.0).plannedstmt);
             if query.sourceText.is_null() {
                 return String::new();
             }
-            let all = std::ffi::CStr::from_ptr(query.sourceText).to_string_lossy();
+            // Positions are in bytes, of whatever encoding.
+            let all = std::ffi::CStr::from_ptr(query.sourceText).to_bytes();
             let start = usize::try_from(plan.stmt_location).unwrap_or(0);
             let length = usize::try_from(plan.stmt_len).unwrap_or(0);
             let end = if length == 0 {
@@ -68,7 +120,7 @@ impl Started {
             } else {
                 start + length
             };
-            all.get(start..end).unwrap_or(&all).to_owned()
+            String::from_utf8_lossy(all.get(start..end).unwrap_or(all)).into_owned()
         }
     }
 
@@ -105,36 +157,64 @@ impl Started {
     }
 }
 
-/// Not guarded: an error of the server must pass as it is, with its constraint and its context. So
-/// nothing here has a destructor while the server's function runs.
-unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
+// The hooks are not guarded: an error of the server must pass as it is, with its constraint and its
+// context. So nothing in them has a destructor while the server's function runs.
+
+unsafe extern "C-unwind" fn planner(
+    parse: *mut pg_sys::Query,
+    text: *const c_char,
+    options: i32,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
     // SAFETY: passed on to the hook that was there before, or to the server's own function.
     unsafe {
-        before();
+        let depth = begin_plan();
+        #[allow(ffi_unwind_calls)] // errors pass by
+        let plan = match PREVIOUS_PLANNER.get() {
+            Some(previous) => previous(parse, text, options, params),
+            None => raw::standard_planner(parse, text, options, params),
+        };
+        leave(depth);
+        plan
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn begin_plan() -> usize {
+    enter(Doing::Plans)
+}
+
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: i32) {
+    // SAFETY: as above.
+    unsafe {
+        let depth = before(query, flags);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_START.get() {
             Some(previous) => previous(query, flags),
             None => raw::standard_ExecutorStart(query, flags),
         }
-        if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 == 0 {
-            started(query);
-        }
+        started(query, depth);
     }
 }
 
+/// Decides before the query starts: to start, it evaluates what tells which partitions to leave out.
 #[pg_guard]
-unsafe extern "C-unwind" fn before() {
+unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
     super::leftovers::check_query();
+    if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
+        return enter(Doing::Plans);
+    }
+    let has_context = guc::token().is_some() || guc::has_ticket();
+    let noted = has_context
+        && ON_START
+            .get()
+            .is_some_and(|on_start| Started(query).has_row_security() && on_start(&Started(query)));
+    enter(if noted { Doing::RunsNoted } else { Doing::Runs })
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc) {
-    let has_context = guc::token().is_some() || guc::has_ticket();
-    if has_context
-        && let Some(on_start) = ON_START.get()
-        && Started(query).has_row_security()
-        && on_start(&Started(query))
-    {
+unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize) {
+    if doing() == Some(Doing::RunsNoted) {
         // SAFETY: a query that has started has a state.
         let memory = unsafe {
             stay_in_this_process(query);
@@ -142,6 +222,47 @@ unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc) {
         };
         NOTED.with_borrow_mut(|noted| noted.push((memory, xact::savepoint())));
     }
+    DOING.with_borrow_mut(|doing| doing.truncate(depth));
+}
+
+unsafe extern "C-unwind" fn executor_run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+    count: u64,
+    execute_once: bool,
+) {
+    // SAFETY: as above.
+    unsafe {
+        let depth = resume(query);
+        #[allow(ffi_unwind_calls)] // errors pass by
+        match PREVIOUS_RUN.get() {
+            Some(previous) => previous(query, direction, count, execute_once),
+            None => raw::standard_ExecutorRun(query, direction, count, execute_once),
+        }
+        leave(depth);
+    }
+}
+
+unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
+    // SAFETY: as above.
+    unsafe {
+        let depth = resume(query);
+        #[allow(ffi_unwind_calls)] // errors pass by
+        match PREVIOUS_FINISH.get() {
+            Some(previous) => previous(query),
+            None => raw::standard_ExecutorFinish(query),
+        }
+        leave(depth);
+    }
+}
+
+/// A query that has started goes on.
+#[pg_guard]
+unsafe extern "C-unwind" fn resume(query: *mut pg_sys::QueryDesc) -> usize {
+    // SAFETY: a query that has started has a state until it ends.
+    let memory = unsafe { (*(*query).estate).es_query_cxt };
+    let noted = NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory));
+    enter(if noted { Doing::RunsNoted } else { Doing::Runs })
 }
 
 /// Keeps a query that is noted here, where that is known: a worker would have to be believed that its

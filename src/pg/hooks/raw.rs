@@ -6,7 +6,20 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 
 unsafe extern "C" {
+    pub fn standard_planner(
+        parse: *mut pg_sys::Query,
+        text: *const c_char,
+        options: i32,
+        params: pg_sys::ParamListInfo,
+    ) -> *mut pg_sys::PlannedStmt;
     pub fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: i32);
+    pub fn standard_ExecutorRun(
+        query: *mut pg_sys::QueryDesc,
+        direction: pg_sys::ScanDirection::Type,
+        count: u64,
+        execute_once: bool,
+    );
+    pub fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
     pub fn standard_ExecutorEnd(query: *mut pg_sys::QueryDesc);
     pub fn standard_ProcessUtility(
         statement: *mut pg_sys::PlannedStmt,
