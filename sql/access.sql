@@ -387,18 +387,15 @@ DECLARE
     made record;
 BEGIN
     PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
-    IF reason IS NULL OR btrim(reason) = '' OR length(reason) > 300 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'reason must be a text of 1 to 300 characters',
-            HINT = 'Say why tenants'' rows are needed: a ticket''s number and a few words.';
-    END IF;
+    reason := tenancy._checked_reason(reason);
     IF ttl IS NULL OR ttl NOT BETWEEN interval '1 second' AND interval '1 day' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'ttl must be between 1 second and 1 day',
             HINT = 'As short as the work takes: it can be asked for again.';
     END IF;
-    INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, btrim(reason), clock_timestamp() + ttl)
+    INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, reason, clock_timestamp() + ttl)
     RETURNING id, expires_at INTO made;
     PERFORM tenancy._audit('elevation.began', NULL, NULL,
-        jsonb_build_object('elevation', made.id, 'reason', btrim(reason), 'expires_at', made.expires_at));
+        jsonb_build_object('elevation', made.id, 'reason', reason, 'expires_at', made.expires_at));
     RETURN made.expires_at;
 END
 $$;

@@ -73,6 +73,12 @@ REVOKE ALL ON FUNCTION tenancy._record_now(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._record_now(text, jsonb) IS
     'internal: an entry that the worker writes and commits before this returns: it stays whatever becomes of the caller''s transaction';
 
+CREATE FUNCTION tenancy._checked_reason(reason text) RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_checked_reason_wrapper';
+REVOKE ALL ON FUNCTION tenancy._checked_reason(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._checked_reason(text) IS
+    'internal: a reason without white space around it. Errors: 22023 not one line of 1 to 300 printable characters';
+
 CREATE FUNCTION tenancy.audit(action text, target text DEFAULT NULL, details jsonb DEFAULT '{}') RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_audit';
 REVOKE ALL ON FUNCTION tenancy.audit(text, text, jsonb) FROM PUBLIC;

@@ -66,7 +66,7 @@ CREATE TABLE tenancy.maintenance_log (
 );
 REVOKE ALL ON tenancy.maintenance_log FROM PUBLIC;
 GRANT SELECT ON tenancy.maintenance_log TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why. The server log has a line too, also when the transaction was rolled back';
+COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why: written before it was a power, and there also when the transaction was rolled back. The audit log and the server log have it too';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.maintenance_log', '');
 
 CREATE TRIGGER access_changed AFTER UPDATE OR DELETE OR TRUNCATE ON tenancy.api_key_secrets FOR EACH STATEMENT
@@ -102,8 +102,9 @@ CREATE FUNCTION tenancy.maintenance(reason text) RETURNS void
 REVOKE ALL ON FUNCTION tenancy.maintenance(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.maintenance(text) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.maintenance(text) IS
-    'gives this transaction all rows of protected tables, as far as grants allow, and records role, time and reason in maintenance_log and the server log. Not from inside a SECURITY DEFINER function, whose caller would keep it. '
-    'Errors: 22023 no reason; 42501 the transaction has a principal. For tenancy_admin';
+    'gives this transaction all rows of protected tables, as far as grants allow. First the background worker records role, time and reason in maintenance_log and audit_log for good, also if the transaction is rolled back; the server log has a line. '
+    'Not from inside a SECURITY DEFINER function, whose caller would keep it. '
+    'Errors: 22023 reason is not one line of 1 to 300 printable characters; 42501 the transaction has a principal; 55000 no worker can record it (a superuser''s call is then recorded in its own transaction). For tenancy_admin';
 
 -- Narrowing and leaving -----------------------------------------------------------------------
 

@@ -94,9 +94,19 @@ pub fn row(
     target: Option<&str>,
     details: serde_json::Value,
 ) -> Result<serde_json::Value, Error> {
+    row_by(Actor::about(scope)?, action, target, details)
+}
+
+/// The same by whom is known.
+pub fn row_by(
+    actor: Actor,
+    action: &str,
+    target: Option<&str>,
+    details: serde_json::Value,
+) -> Result<serde_json::Value, Error> {
     serde_json::to_value(Row {
         action: action.to_owned(),
-        actor: Actor::about(scope)?,
+        actor,
         target: target.map(str::to_owned),
         details,
     })

@@ -1,5 +1,10 @@
-//! Logins. Counted in shared memory, so that none of them costs a write; the worker writes an entry
-//! for each user, credential and address, with how often and when.
+//! Logins. Kept in shared memory, so that none of them costs a write, and what becomes of the client's
+//! transaction changes nothing. The worker writes an entry for each user, credential and address, with
+//! how often and when; or, with `each`, one for each login.
+//!
+//! A success is never without a name. Where it can be neither counted nor kept for the worker, the worker
+//! is asked at once. Failures have places of their own, and few: who fails with a user or a key that
+//! exists is named, all else is told by where it comes from, and what has no place is a number.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,8 +19,9 @@ use super::settings::{self, Logins};
 use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
 use crate::pg::append::Json;
+use crate::pg::capped::{self, Tier};
 use crate::pg::counts::{self, Count, Key, Went};
-use crate::pg::{client, cluster, queue, role, spi, time};
+use crate::pg::{client, cluster, events, queue, role, spi, time};
 use crate::worker;
 
 /// By what somebody logs in.
@@ -64,7 +70,10 @@ struct Event {
     user: Uuid,
     credential: Uuid,
     client: Option<IpAddr>,
+    /// Who and what is lost.
     others: bool,
+    /// An entry of its own, which says when and not how often.
+    each: bool,
 }
 
 /// Somebody logged in.
@@ -79,15 +88,47 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> 
         Some(Proof::Provider(id)) => (Kind::Jwt, Some(*id)),
         None => (Kind::Assumed, None),
     };
-    if wanted == Logins::Each {
-        if cluster::read_only() {
-            return Ok(());
+    let event = event(false, kind, Some(user), credential, vouched);
+    let kept = || match wanted {
+        Logins::Each => {
+            queued(&Event {
+                each: true,
+                ..event
+            }) || counted(&event)
         }
-        let details = json!({"credential": kind.name(), "key": credential});
-        return own::record("login", Some(user), None, details);
+        _ => counted(&event) || queued(&event),
+    };
+    let details = || json!({"credential": kind.name(), "key": credential});
+    let asked = || own::record_now("login", Some(user), None, details()).is_ok();
+    // Again: the worker may just have gone, to make room for another database's, after it wrote.
+    if !(kept() || asked() || kept() || asked()) {
+        // No worker: how often is kept in any case, and who if the transaction is.
+        let others = Event {
+            others: true,
+            ..Event::default()
+        };
+        counts::add(&Count::once(others.key()), true);
+        if !cluster::read_only() {
+            own::record("login", Some(user), None, details())?;
+        }
     }
-    count(&event(false, kind, Some(user), credential, vouched));
     Ok(())
+}
+
+fn counted(event: &Event) -> bool {
+    let went = counts::add(&Count::once(event.key()), false);
+    if went == Went::New {
+        worker::ensure();
+    }
+    went != Went::Nowhere
+}
+
+fn queued(event: &Event) -> bool {
+    let went = events::add(&Count::once(event.key()), queue::database());
+    if went == Went::New {
+        worker::nudge();
+    }
+    went != Went::Nowhere
 }
 
 /// Somebody tried to, with a credential, or else (`None`) by assuming a user; `vouched` is where the
@@ -104,14 +145,43 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     if !refused || settings::logins() == Logins::Off {
         return;
     }
+    // Whom nobody knows has no name.
+    let user = user.filter(|_| !matches!(why, Error::NoSuchUser(_)));
     let (kind, credential) = match text.map(Credential::parse) {
         None => (Kind::Assumed, None),
-        Some(Ok(Credential::ApiKey(key))) => (Kind::ApiKey, Some(key.id)),
+        Some(Ok(Credential::ApiKey(key))) => (Kind::ApiKey, known_key(key.id)),
         Some(Ok(Credential::Ticket(_))) => (Kind::Ticket, None),
         Some(Ok(Credential::Jwt(_))) => (Kind::Jwt, None),
         Some(_) => (Kind::Unknown, None),
     };
-    count(&event(true, kind, user, credential, vouched));
+    let event = event(true, kind, user, credential, vouched);
+    let named = user.or(credential).is_some();
+    let others = Event {
+        failed: true,
+        others: true,
+        client: event.client,
+        ..Event::default()
+    };
+    let rest = Event {
+        client: None,
+        ..others
+    };
+    let tiers = [
+        (event, if named { Tier::Named } else { Tier::Origin }),
+        (others, Tier::Origin),
+        (rest, Tier::Rest),
+    ];
+    let mut went = tiers
+        .iter()
+        .map(|(event, tier)| capped::add(&Count::once(event.key()), *tier));
+    if went.find(|went| *went != Went::Nowhere) == Some(Went::New) {
+        worker::ensure();
+    }
+}
+
+/// A key's id, if there is or was such a key. The same work if there was not.
+fn known_key(key: Uuid) -> Option<Uuid> {
+    owner_of(key).ok().flatten().map(|_| key)
 }
 
 fn event(
@@ -130,22 +200,7 @@ fn event(
         credential: credential.unwrap_or_default(),
         client: vouched.or_else(client::address),
         others: false,
-    }
-}
-
-fn count(event: &Event) {
-    let mut went = counts::count(&event.key(), false);
-    if went == Went::Nowhere {
-        // Who and what is lost, how many is not.
-        let others = Event {
-            failed: event.failed,
-            others: true,
-            ..Event::default()
-        };
-        went = counts::count(&others.key(), true);
-    }
-    if went == Went::New {
-        worker::ensure();
+        each: false,
     }
 }
 
@@ -160,6 +215,7 @@ impl Event {
         };
         let flags = u64::from(self.failed)
             | u64::from(self.others) << 1
+            | u64::from(self.each) << 2
             | u64::from(self.kind) << 8
             | family << 16;
         [
@@ -174,12 +230,22 @@ impl Event {
         ]
     }
 
+    fn tier(&self) -> Tier {
+        let named = !self.user.is_nil() || !self.credential.is_nil();
+        match (named, self.others, self.client) {
+            (true, ..) => Tier::Named,
+            (false, true, None) => Tier::Rest,
+            (false, ..) => Tier::Origin,
+        }
+    }
+
     fn of(key: &Key) -> Self {
         let flags = key[0] as u32;
         let address = u128::from(key[6]) << 64 | u128::from(key[7]);
         Self {
             failed: flags & 1 != 0,
             others: flags & 2 != 0,
+            each: flags & 4 != 0,
             kind: (flags >> 8) as u8,
             role: (key[1] >> 32) as u32,
             login: key[1] as u32,
@@ -196,32 +262,70 @@ impl Event {
 
 // The worker's part ---------------------------------------------------------------------------------
 
-/// Whether this database has counted logins.
+/// Whether this database has logins to write.
 pub fn pending() -> bool {
-    counts::used(queue::database()).0 > 0
+    let database = queue::database();
+    counts::used(database).0 > 0 || capped::pending(database) || queue_pending()
+}
+
+/// Whether this database has logins to write at once.
+pub fn queue_pending() -> bool {
+    events::pending(queue::database())
+}
+
+/// Takes out those that are to be written at once.
+pub fn take_queued() -> Vec<Count> {
+    events::take(queue::database())
 }
 
 /// Takes out what is to be written now: failures, and successes of which the first is an interval ago;
-/// all if the table fills, or at the end.
+/// all successes if their table fills; all that there is at the end.
 pub fn take_due(all: bool) -> Vec<Count> {
-    let (mine, taken) = counts::used(queue::database());
-    if mine == 0 {
-        return Vec::new();
+    let database = queue::database();
+    let mut due = capped::take(database, all);
+    let (mine, taken) = counts::used(database);
+    if mine > 0 {
+        let all = all || counts::crowded(taken);
+        let now = time::now();
+        let since = now.saturating_sub(settings::login_interval());
+        // Also when the clock was set back.
+        due.extend(counts::take(database, |count| {
+            all || count.first <= since || count.first > now
+        }));
     }
-    let all = all || counts::crowded(taken);
-    let since = time::now().saturating_sub(settings::login_interval());
-    counts::take(queue::database(), |count| {
-        all || count.first <= since || Event::of(&count.key).failed
-    })
+    due
 }
 
-/// Puts back what could not be written.
-pub fn put_back(taken: &[Count]) {
+/// Puts back what could not be written; returns what finds no place.
+#[must_use]
+pub fn put_back(taken: Vec<Count>) -> Vec<Count> {
+    let mut homeless = taken;
+    homeless.retain(|count| {
+        let event = Event::of(&count.key);
+        let went = match event.failed {
+            true => capped::add(count, event.tier()),
+            false if event.each => events::add(count, queue::database()),
+            false => counts::add(count, event.others),
+        };
+        went == Went::Nowhere
+    });
+    homeless
+}
+
+/// How often is kept of what can be written nowhere; who is lost.
+pub fn lose(taken: &[Count]) {
     for count in taken {
-        let others = Event::of(&count.key).others;
-        if counts::add(count, others) == Went::Nowhere {
-            counts::add(count, true);
-        }
+        let failed = Event::of(&count.key).failed;
+        let others = Event {
+            failed,
+            others: true,
+            ..Event::default()
+        };
+        let key = others.key();
+        match failed {
+            true => capped::add(&Count { key, ..*count }, Tier::Rest),
+            false => counts::add(&Count { key, ..*count }, true),
+        };
     }
 }
 
@@ -254,11 +358,12 @@ fn write_one(count: &Count) -> Result<(), Error> {
         .find(|kind| **kind as u8 == event.kind)
         .copied()
         .unwrap_or(Kind::Unknown);
-    let mut details = json!({
-        "count": count.count,
-        "first": time::iso_from_unix_micros(time::to_unix_micros(count.first)),
-        "last": time::iso_from_unix_micros(time::to_unix_micros(count.last)),
-    });
+    let iso = |at| time::iso_from_unix_micros(time::to_unix_micros(at));
+    let mut details = if event.each {
+        json!({ "at": iso(count.first) })
+    } else {
+        json!({ "count": count.count, "first": iso(count.first), "last": iso(count.last) })
+    };
     if event.others {
         details["others"] = true.into();
     } else {

@@ -2,7 +2,7 @@
 
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::audit::OWN;
+use tenancy_core::audit::{OWN, check_reason};
 use uuid::Uuid;
 
 use super::entry::{self, Actor};
@@ -43,7 +43,8 @@ pub fn record_now(
     worker::call(&Request::Audit(row)).map(drop)
 }
 
-fn own(action: &str) -> String {
+/// The name of an action of tenancy's own.
+pub fn own(action: &str) -> String {
     format!("{OWN}{action}")
 }
 
@@ -66,6 +67,22 @@ fn _record_now(action: Option<&str>, details: Option<pgrx::JsonB>) -> Result<(),
     let action = action.ok_or(Error::Null("action"))?;
     let details = details.map_or_else(|| json!({}), |details| details.0);
     Ok(record_now(action, None, None, details)?)
+}
+
+/// A reason without white space around it, or an error.
+#[pg_extern(sql = false)]
+fn _checked_reason(reason: Option<&str>) -> Result<&str, ErrorReport> {
+    Ok(checked_reason(reason)?)
+}
+
+/// The reason for a power over tenants' rows, without white space around it.
+pub fn checked_reason(reason: Option<&str>) -> Result<&str, Error> {
+    check_reason(reason.ok_or(Error::Null("reason"))?).map_err(|fault| {
+        Error::bad(
+            fault,
+            "Say why tenants' rows are needed: a ticket's number and a few words.",
+        )
+    })
 }
 
 /// The cluster's system identifier.

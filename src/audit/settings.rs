@@ -14,7 +14,7 @@ pub enum Logins {
     /// All, counted: an entry for each user, credential and address in an interval.
     #[name = c"aggregate"]
     Aggregate,
-    /// Each that succeeds by itself; those that fail are counted.
+    /// Each that succeeds in an entry of its own; those that fail are counted.
     #[name = c"each"]
     Each,
 }
@@ -29,7 +29,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"tenancy.audit_logins",
         c"Which logins the audit log gets: off, failures, aggregate or each.",
-        c"aggregate writes nothing while somebody logs in.",
+        c"Nothing is written while somebody logs in: the worker writes the entries.",
         &LOGINS,
         GucContext::Suset,
         GucFlags::default(),

@@ -4,7 +4,8 @@
 
 use pgrx::prelude::*;
 use serde_json::json;
-use tenancy_core::statement::without_literals;
+use tenancy_core::audit::parts;
+use tenancy_core::statement::Redacted;
 
 use super::principal::Who;
 use super::{Current, current};
@@ -64,25 +65,33 @@ impl Drop for Recording {
     }
 }
 
-/// Puts a query on record, if it names a protected table.
+/// Puts a query on record, if it names a protected table: in several entries if one does not hold all
+/// of their names.
 fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<bool, Error> {
-    let tables = protected_names(&query.tables())?;
-    if tables.is_empty() {
-        return Ok(false);
+    let parts = parts(protected_names(&query.tables())?);
+    let statement = Redacted::of(&query.text(), guc::standard_strings());
+    let mut details = json!({
+        "elevation": elevation.id.to_string(),
+        "reason": elevation.reason,
+        "statement": statement.text,
+    });
+    if let Some(cut) = statement.cut {
+        details["statement_length"] = cut.length.into();
+        details["statement_sha256"] = cut.sha256.into();
     }
-    let statement = without_literals(&query.text(), guc::standard_strings());
-    audit::record_now(
-        "elevation.statement",
-        now.tenant.as_ref().map(|tenant| tenant.id),
-        None,
-        json!({
-            "elevation": elevation.id.to_string(),
-            "reason": elevation.reason,
-            "statement": statement,
-            "tables": tables,
-        }),
-    )?;
-    Ok(true)
+    for (n, tables) in parts.iter().enumerate() {
+        details["tables"] = json!(tables);
+        if parts.len() > 1 {
+            details["part"] = json!(format!("{} of {}", n + 1, parts.len()));
+        }
+        audit::record_now(
+            "elevation.statement",
+            now.tenant.as_ref().map(|tenant| tenant.id),
+            None,
+            details.clone(),
+        )?;
+    }
+    Ok(!parts.is_empty())
 }
 
 /// The names of those of the tables that are protected, or parts of one that is.
@@ -94,7 +103,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
          SELECT format('%I.%I', n.nspname, c.relname) \
          FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
          JOIN pg_class c ON c.oid = u.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         ORDER BY 1 LIMIT 20",
+         ORDER BY 1",
         &[tables.to_vec().into()],
         |rows| {
             rows.into_iter()

@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 
 use pgrx::prelude::*;
-use serde_json::json;
 use tenancy_core::credential::Credential;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 
@@ -15,7 +14,7 @@ use crate::access::{from_pg, pg_uuid};
 use crate::audit::{self, logins};
 use crate::error::{Error, ErrorReport};
 use crate::identity;
-use crate::pg::{guc, role, secret, spi};
+use crate::pg::{guc, role, secret};
 
 /// Takes the context that a credential proves, for this transaction or the session.
 #[pg_extern(sql = false)]
@@ -93,22 +92,27 @@ fn assume(
     Ok(bound)
 }
 
-/// Gives this transaction all rows of protected tables, and records who, when and why.
+/// Gives this transaction all rows of protected tables, once it is on record who, when and why.
 #[pg_extern(sql = false)]
 fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
-    let reason = reason.ok_or(Error::Null("reason"))?.trim();
-    if reason.is_empty() {
-        Err(Error::bad(
-            "reason must not be empty",
-            "Say why all tenants' rows are needed.",
-        ))?;
-    }
+    let reason = audit::checked_reason(reason)?;
     if !secret::preloaded() {
         Err(Error::NotPreloaded)?;
     }
     if !role::outer_has_role(c"tenancy_admin") {
         Err(Error::MaintenanceForOthers)?;
     }
+    leftovers::check(Who::Maintenance)?;
+    audit::maintenance::record(reason)?;
+    // Role names may have any character, and this is one line.
+    ereport!(
+        LOG,
+        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        format!(
+            "tenancy: maintenance by role \"{}\": {reason}",
+            role::name(role::outer()).escape_debug()
+        )
+    );
     take(&Token {
         kind: Kind::Maintenance,
         lifetime: Lifetime::Transaction,
@@ -120,20 +124,6 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
         expires_at: None,
         client: None,
     })?;
-    // The row goes with the transaction; the log line stays if it is rolled back.
-    ereport!(
-        LOG,
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!(
-            "tenancy: maintenance by role \"{}\": {reason}",
-            role::current_name()
-        )
-    );
-    spi::write(
-        "INSERT INTO tenancy.maintenance_log (role, login, reason) VALUES ($1, session_user, $2)",
-        &[role::current_name().into(), reason.to_owned().into()],
-    )?;
-    audit::record("maintenance", None, None, json!({ "reason": reason }))?;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Counters in shared memory, each under a key of a fixed size: what happens too often to be written
-//! down one by one. One short lock, no allocation; when there is no room, the caller counts under a
-//! coarser key, for which some is kept.
+//! down one by one. One short lock, no allocation; when there is no room, the caller finds another way,
+//! and at last counts under a coarser key, for which some is kept.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
@@ -42,7 +45,12 @@ unsafe impl pgrx::PGRXSharedMemory for Shared {}
 // SAFETY: the name is used for this lock only.
 static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_counts") };
 
-const FREE: Count = Count {
+/// SipHash under a random key, made when the server starts and inherited by every backend: nobody can
+/// tell which keys share their places.
+static HASHER: OnceLock<RandomState> = OnceLock::new();
+
+/// A free place.
+pub const FREE: Count = Count {
     key: [0; WORDS],
     count: 0,
     first: 0,
@@ -51,6 +59,7 @@ const FREE: Count = Count {
 
 /// Takes the shared memory; while the server loads its libraries.
 pub fn init() {
+    HASHER.get_or_init(RandomState::new);
     pg_shmem_init!(
         SHARED = Shared {
             fine: [FREE; FINE],
@@ -70,24 +79,41 @@ pub enum Went {
     Nowhere,
 }
 
-/// Counts once, now.
-pub fn count(key: &Key, coarse: bool) -> Went {
-    // SAFETY: reads the clock.
-    let now = unsafe { pg_sys::GetCurrentTimestamp() };
-    add(
-        &Count {
-            key: *key,
+impl Count {
+    /// Once, now.
+    pub fn once(key: Key) -> Self {
+        // SAFETY: reads the clock.
+        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        Self {
+            key,
             count: 1,
             first: now,
             last: now,
-        },
-        coarse,
-    )
+        }
+    }
+
+    /// Adds another one of the same key.
+    pub fn add(&mut self, other: &Self) {
+        self.first = if self.count == 0 {
+            other.first
+        } else {
+            self.first.min(other.first)
+        };
+        self.last = self.last.max(other.last);
+        self.count += other.count;
+    }
+
+    /// Whether a database counts it.
+    pub fn of(&self, database: u32) -> bool {
+        self.key[0] >> 32 == u64::from(database)
+    }
 }
 
-/// Adds a count, as of a counter that was taken out and could not be written down.
+/// Adds a count: a new one, or one that was taken out and could not be written down.
 pub fn add(count: &Count, coarse: bool) -> Went {
-    let start = hash(&count.key) as usize % FINE;
+    let start = HASHER
+        .get()
+        .map_or(0, |hasher| hasher.hash_one(count.key) as usize % FINE);
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
     if coarse {
@@ -104,9 +130,7 @@ fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Wen
         if place.count == 0 {
             free.get_or_insert(place);
         } else if place.key == count.key {
-            place.count += count.count;
-            place.first = place.first.min(count.first);
-            place.last = place.last.max(count.last);
+            place.add(count);
             return Went::Known;
         }
     }
@@ -119,20 +143,13 @@ fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Wen
     }
 }
 
-fn hash(key: &Key) -> u64 {
-    key.iter().fold(0x9e37_79b9_7f4a_7c15, |hash, word| {
-        let mixed = (hash ^ word).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        mixed ^ (mixed >> 32)
-    })
-}
-
 /// How many counters a database has, and how many places are taken in all.
 pub fn used(database: u32) -> (usize, usize) {
     let shared = SHARED.share();
     let all = || shared.fine.iter().chain(&shared.coarse);
     let taken = |c: &&Count| c.count != 0;
     (
-        all().filter(taken).filter(|c| of(c, database)).count(),
+        all().filter(taken).filter(|c| c.of(database)).count(),
         all().filter(taken).count(),
     )
 }
@@ -148,13 +165,9 @@ pub fn take(database: u32, due: impl Fn(&Count) -> bool) -> Vec<Count> {
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
     for place in shared.fine.iter_mut().chain(shared.coarse.iter_mut()) {
-        if place.count != 0 && of(place, database) && due(place) {
+        if place.count != 0 && place.of(database) && due(place) {
             found.push(std::mem::replace(place, FREE));
         }
     }
     found
-}
-
-fn of(count: &Count, database: u32) -> bool {
-    count.key[0] >> 32 == u64::from(database)
 }

@@ -23,16 +23,20 @@
 //! | `client` | where the client is |
 //! | `cluster` | the cluster and the transaction |
 //! | `counts` | counters in shared memory |
+//! | `capped` | counters in shared memory that come to few rows |
+//! | `events` | what the worker writes one by one, in shared memory |
 //! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `queue` | requests to the database's worker, in shared memory |
 //! | `trigger` | triggers in C |
 //! | `worker` | the background worker's process |
 
 pub mod append;
+pub mod capped;
 pub mod cell;
 pub mod client;
 pub mod cluster;
 pub mod counts;
+pub mod events;
 pub mod fmgr;
 pub mod guc;
 pub mod hooks;

@@ -313,6 +313,13 @@ pub fn process() -> Option<i32> {
     (worker.process != 0).then_some(worker.process)
 }
 
+/// Wakes this database's worker.
+pub fn nudge() {
+    if let Some(process) = process() {
+        wake(process);
+    }
+}
+
 // The worker's side ---------------------------------------------------------------------------------
 
 /// A request that the worker took.

@@ -41,6 +41,12 @@ pub fn ensure() {
     start(false, false);
 }
 
+/// There is something to write at once, for which nobody waits.
+pub fn nudge() {
+    ensure();
+    queue::nudge();
+}
+
 /// Something was written that is to be sealed or rolled up.
 pub fn wrote() {
     start(true, false);
@@ -103,7 +109,7 @@ fn run() {
         if process::stopping() {
             break;
         }
-        let served = request::serve();
+        let served = request::serve() | tasks.write_queued();
         let due = looked.is_none_or(|at| at.elapsed() >= TICK);
         if due {
             looked = Some(Instant::now());

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
-use crate::audit;
+use crate::audit::{self, maintenance, maintenance::Maintenance};
 use crate::budget;
 use crate::error::{Error, ErrorReport};
 use crate::months::Monthly;
@@ -18,6 +18,8 @@ use crate::pg::{spi, time};
 pub enum Request {
     /// Writes an entry of the audit log, as `audit::row` makes it.
     Audit(serde_json::Value),
+    /// Writes both rows of a call of `maintenance()`.
+    Maintenance(Box<Maintenance>),
     /// Notes that a token was used, unless it was.
     ClaimJti {
         /// Whose token.
@@ -114,6 +116,7 @@ fn execute(taken: &Taken) -> Result<Outcome, Error> {
         .map_err(|_| Error::Internal("a request cannot be read"))?;
     match request {
         Request::Audit(row) => audit::write_row(&row)?,
+        Request::Maintenance(call) => maintenance::write(&call)?,
         Request::ExpireReservations => {
             if !budget::expire()? {
                 return Ok(Outcome::Duplicate);

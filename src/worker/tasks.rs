@@ -11,6 +11,7 @@ use crate::audit::{logins, settings};
 use crate::budget;
 use crate::error::Error;
 use crate::months::Monthly;
+use crate::pg::counts::Count;
 use crate::pg::worker as process;
 use crate::pg::{queue, spi, time};
 use crate::usage;
@@ -21,6 +22,8 @@ const ROLL: i32 = 100_000;
 const SEAL: i32 = 10_000;
 /// How often there is tidying up.
 const TIDY: Duration = Duration::from_secs(60);
+/// How many logins that cannot be written keep their names.
+const UNWRITTEN: usize = 100_000;
 /// How long a task that failed rests.
 const REST: Duration = Duration::from_secs(30);
 /// How long before it begins a month gets its partition.
@@ -77,6 +80,9 @@ pub struct Tasks {
     /// How many counters had made room until then.
     evicted: Option<u64>,
     logins: Turn,
+    queued: Turn,
+    /// Logins that could not be written, and have no place in shared memory any more.
+    unwritten: Vec<Count>,
     sealed: Turn,
     /// Entries of transactions before this one may not be sealed yet.
     unsealed: Option<u64>,
@@ -108,20 +114,60 @@ impl Tasks {
     }
 
     fn waits(&self) -> bool {
-        let turns = [&self.tidied, &self.logins, &self.sealed, &self.rolled];
+        let turns = [
+            &self.tidied,
+            &self.logins,
+            &self.queued,
+            &self.sealed,
+            &self.rolled,
+        ];
         self.unsealed.is_some()
+            || !self.unwritten.is_empty()
             || self.unrolled.is_some()
             || turns.iter().any(|turn| turn.rests_until.is_some())
     }
 
+    /// Writes logins that wait for an entry of their own; false when there were none, or it failed.
+    pub fn write_queued(&mut self) -> bool {
+        if !logins::queue_pending() || !self.queued.take(Instant::now(), Duration::ZERO) {
+            return false;
+        }
+        let done = self.write(logins::take_queued());
+        let written = done.is_ok();
+        // Where the extension is gone, `run` finds out.
+        let _ = self.queued.ended(done);
+        written
+    }
+
+    /// Writes logins, with those that could not be written before.
+    fn write(&mut self, taken: Vec<Count>) -> Result<(), Stop> {
+        let mut all = std::mem::take(&mut self.unwritten);
+        all.extend(taken);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let done = transaction(c"write logins", || logins::write(&all));
+        if done.is_err() {
+            self.unwritten = logins::put_back(all);
+            if self.unwritten.len() > UNWRITTEN {
+                logins::lose(&self.unwritten.split_off(UNWRITTEN));
+            }
+        }
+        done
+    }
+
     /// The last that is done before the worker ends.
     pub fn finish(&mut self) {
-        let done = write_logins(true).and_then(|()| {
-            self.unsealed = Some(process::next_xid());
-            self.seal()?;
-            self.unrolled = Some(process::next_xid());
-            self.roll()
-        });
+        let done = self
+            .write(logins::take_queued())
+            .and_then(|()| self.write(logins::take_due(true)))
+            .and_then(|()| {
+                self.unsealed = Some(process::next_xid());
+                self.seal()?;
+                self.unrolled = Some(process::next_xid());
+                self.roll()
+            });
+        logins::lose(&std::mem::take(&mut self.unwritten));
         if let Err(Stop::Failed(why)) = done {
             warn(&why);
         }
@@ -140,7 +186,8 @@ impl Tasks {
             }
         }
         if self.logins.take(now, Duration::ZERO) {
-            self.logins.ended(write_logins(false))?;
+            let done = self.write(logins::take_due(false));
+            self.logins.ended(done)?;
         }
         self.look();
         let every = Duration::from_secs(settings::seal_interval());
@@ -217,18 +264,6 @@ impl Tasks {
             request::serve();
         }
     }
-}
-
-fn write_logins(all: bool) -> Result<(), Stop> {
-    let taken = logins::take_due(all);
-    if taken.is_empty() {
-        return Ok(());
-    }
-    let done = transaction(c"write logins", || logins::write(&taken));
-    if done.is_err() {
-        logins::put_back(&taken);
-    }
-    done
 }
 
 /// Each for itself: a table that somebody has locked keeps the others from nothing.

@@ -25,6 +25,9 @@ pub enum EntryError {
     /// An empty, long or unprintable target.
     #[error("target must have 1 to {TARGET_MAX} characters and no control characters")]
     Target,
+    /// An empty, long or unprintable reason.
+    #[error("reason must be one line of 1 to {REASON_MAX} printable characters")]
+    Reason,
 }
 
 /// Whether an application may use an action: words of `a-z 0-9 _`, joined by dots, as in `invoice.sent`.
@@ -55,6 +58,71 @@ pub fn check_target(target: &str) -> Result<(), EntryError> {
         && target.chars().count() <= TARGET_MAX
         && !target.chars().any(char::is_control);
     if ok { Ok(()) } else { Err(EntryError::Target) }
+}
+
+/// The longest reason, in characters.
+pub const REASON_MAX: usize = 300;
+
+/// The reason for an elevation or for maintenance, without white space around it. It goes into lines of
+/// the server's log too: so no character that ends a line or reorders it.
+pub fn check_reason(reason: &str) -> Result<&str, EntryError> {
+    let turns = |c| matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
+    // Most bytes that so many characters have, and some white space.
+    if reason.len() > REASON_MAX * 8 {
+        return Err(EntryError::Reason);
+    }
+    let reason = reason.trim();
+    let ok = !reason.is_empty()
+        && reason.chars().count() <= REASON_MAX
+        && !reason.chars().any(|c| c.is_control() || turns(c));
+    if ok {
+        Ok(reason)
+    } else {
+        Err(EntryError::Reason)
+    }
+}
+
+/// The longest beginning of a text that takes at most so many bytes in JSON.
+pub fn fitting(text: &str, most: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|(_, c)| {
+        bytes += json_bytes(*c);
+        bytes > most
+    });
+    match end {
+        Some((at, _)) => text.get(..at).unwrap_or_default(),
+        None => text,
+    }
+}
+
+fn json_bytes(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if c.is_control() => 6,
+        c => c.len_utf8(),
+    }
+}
+
+/// The most bytes of names, as JSON has them, that one entry lists.
+pub const NAMES_MAX: usize = 3000;
+
+/// The lists of names for one entry each, so that every name is in one.
+pub fn parts(names: Vec<String>) -> Vec<Vec<String>> {
+    let mut parts = Vec::new();
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for name in names {
+        let more = name.chars().map(json_bytes).sum::<usize>() + 3;
+        if bytes + more > NAMES_MAX && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += more;
+        part.push(name);
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
 }
 
 /// The year and month in UTC of an instant in microseconds of the Unix epoch.
@@ -117,6 +185,28 @@ mod tests {
     }
 
     #[test]
+    fn reasons_are_one_short_line() {
+        assert_eq!(check_reason("  ticket 7: é  "), Ok("ticket 7: é"));
+        let longest = "é".repeat(REASON_MAX);
+        assert_eq!(check_reason(&longest), Ok(longest.as_str()));
+        for reason in [
+            "",
+            " \n\t",
+            "a\nLOG:  tenancy: b",
+            "a\rb",
+            "a\x1b[2Kb",
+            "a\u{85}b",
+            "a\u{2028}b",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            &"é".repeat(REASON_MAX + 1),
+            &" ".repeat(100_000),
+        ] {
+            assert_eq!(check_reason(reason), Err(EntryError::Reason), "{reason:?}");
+        }
+    }
+
+    #[test]
     fn months_at_their_edges() {
         let day = |days: i64| days * MICROS_PER_DAY;
         assert_eq!(month_of(0), (1970, 1));
@@ -131,6 +221,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_name_is_in_a_part_that_fits(names in prop::collection::vec(".{1,130}", 0..100)) {
+            let parts = parts(names.clone());
+            for part in &parts {
+                prop_assert!(!part.is_empty());
+                prop_assert!(serde_json::to_string(part).unwrap_or_default().len() <= NAMES_MAX + 2);
+            }
+            prop_assert_eq!(parts.concat(), names);
+        }
+
+        #[test]
+        fn what_fits_is_the_beginning(text in ".{0,80}", most in 0_usize..200) {
+            let kept = fitting(&text, most);
+            prop_assert!(text.starts_with(kept));
+            prop_assert!(serde_json::to_string(kept).unwrap_or_default().len() <= most + 2);
+        }
+
         #[test]
         fn months_follow_each_other(days in -700_000_i64..700_000) {
             let (year, month) = month_of(days * MICROS_PER_DAY);

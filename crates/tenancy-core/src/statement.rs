@@ -1,26 +1,64 @@
 //! A statement as it may be kept on record: without the values in it.
 
-/// The most bytes that are kept: what goes to the worker has little room.
+use sha2::{Digest, Sha256};
+
+use crate::audit::fitting;
+
+/// The most bytes that are kept, as JSON has them: what goes to the worker has little room.
 const LONGEST: usize = 1500;
 
-/// The text of a statement with every literal replaced by `?`, comments removed and white space made
-/// single. Identifiers and parameters stay. Whatever cannot be read to its end is cut off: rather too
-/// little on record than somebody's data. `standard_strings` is the server's setting
-/// `standard_conforming_strings`.
-#[must_use]
-pub fn without_literals(text: &str, standard_strings: bool) -> String {
+/// A statement without the values in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redacted {
+    /// Its text, cut after 1,500 bytes and then with an ellipsis.
+    pub text: String,
+    /// What was cut.
+    pub cut: Option<Cut>,
+}
+
+/// What tells which text was cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The bytes of the whole text, values replaced.
+    pub length: usize,
+    /// SHA-256 over the same in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl Redacted {
+    /// Replaces every literal of a statement by `?`, removes comments and makes white space single.
+    /// Identifiers and parameters stay. What cannot be read to its end is cut off: rather too little on
+    /// record than somebody's data. `standard_strings` is the server's setting
+    /// `standard_conforming_strings`.
+    #[must_use]
+    pub fn of(text: &str, standard_strings: bool) -> Self {
+        let whole = without_literals(text, standard_strings);
+        let kept = fitting(&whole, LONGEST);
+        if kept.len() == whole.len() {
+            return Self {
+                text: whole,
+                cut: None,
+            };
+        }
+        let digest = Sha256::digest(&whole);
+        Self {
+            text: format!("{kept}…"),
+            cut: Some(Cut {
+                length: whole.len(),
+                sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            }),
+        }
+    }
+}
+
+fn without_literals(text: &str, standard_strings: bool) -> String {
     let mut reader = Reader {
         rest: text,
         standard_strings,
         out: String::new(),
     };
     while reader.step().is_some() {}
-    let mut out = reader.out;
-    if out.len() > LONGEST {
-        out.truncate(out.floor_char_boundary(LONGEST));
-        out.push('…');
-    }
-    out
+    reader.out
 }
 
 struct Reader<'a> {
@@ -34,8 +72,8 @@ impl Reader<'_> {
     fn step(&mut self) -> Option<()> {
         let first = self.rest.chars().next()?;
         match first {
-            c if c.is_whitespace() => {
-                self.rest = self.rest.trim_start();
+            c if is_space(c) => {
+                self.rest = self.rest.trim_start_matches(is_space);
                 self.space();
             }
             '-' if self.rest.starts_with("--") => {
@@ -176,6 +214,11 @@ impl Reader<'_> {
     }
 }
 
+/// What the server takes for white space: other spaces are letters to it.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
+}
+
 fn is_word(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
@@ -185,7 +228,7 @@ fn continued(text: &str) -> Option<usize> {
     let mut rest = text;
     let mut lines = false;
     loop {
-        let next = rest.trim_start();
+        let next = rest.trim_start_matches(is_space);
         let skipped = rest.len() - next.len();
         lines |= rest.get(..skipped)?.contains(['\n', '\r']);
         rest = next;

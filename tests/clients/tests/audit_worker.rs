@@ -281,6 +281,23 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
         .fails("SELECT tenancy._record_now('x', '{}')")
         .code("55000")
         .hints("max_worker_processes");
+    // What is recorded before it is a power is none without a record.
+    let mut owner = db.owner();
+    owner.run("BEGIN");
+    owner
+        .fails_inside("SELECT tenancy.maintenance('x')")
+        .code("55000")
+        .hints("max_worker_processes");
+    assert_eq!(
+        owner.text("SELECT coalesce(tenancy.context()::text, 'none')"),
+        "none"
+    );
+    owner.run("ROLLBACK");
+    // A superuser reads all without asking, and restores databases.
+    admin.run("SELECT tenancy.maintenance('a superuser')");
+    let log = "SELECT string_agg(reason, ',') FROM tenancy.maintenance_log";
+    assert_eq!(admin.text(log), "a superuser");
+    assert_eq!(entries(&mut admin, "maintenance"), 1);
     // The first writer makes the partition by itself.
     admin.run("SELECT tenancy._audit('y', NULL, NULL, '{}')");
     assert_eq!(entries(&mut admin, "y"), 1);

@@ -32,7 +32,7 @@ ROLLBACK TO s;
 SELECT count(*) FROM maint.notes;
 ROLLBACK;
 
--- Recorded, by whom and why; what was rolled back only in the server's log.
+-- Recorded, by whom and why, also what was rolled back.
 SELECT role, login, reason, pid = pg_backend_pid() AS this_one, at <= now() AS past FROM tenancy.maintenance_log
 WHERE reason IN ('load the rows', 'look', 'look again') ORDER BY id;
 DELETE FROM tenancy.maintenance_log;

@@ -81,9 +81,57 @@ fn dollars_may_have_a_tag_with_digits() {
 #[test]
 fn long_ones_are_cut() {
     for (word, length) in [("a", LONGEST), ("ü", LONGEST - 1)] {
-        let long = plain(&format!("SELECT {}", word.repeat(5000)));
-        assert_eq!(long.strip_suffix('…').unwrap().len(), length);
+        let long = Redacted::of(&format!("SELECT {}", word.repeat(5000)), true);
+        assert_eq!(long.text.strip_suffix('…').unwrap().len(), length);
+        assert_eq!(long.cut.unwrap().length, 7 + 5000 * word.len());
     }
+    assert_eq!(Redacted::of("SELECT 1", true).cut, None);
+}
+
+#[test]
+fn what_was_cut_can_be_told() {
+    let of = |last: &str| {
+        let text = format!(
+            "SELECT {} FROM {last} WHERE id = 'secret'",
+            "a".repeat(2000)
+        );
+        let redacted = Redacted::of(&text, true);
+        assert!(!redacted.text.contains("FROM"));
+        let plain = text.replace("'secret'", "?");
+        let cut = redacted.cut.unwrap();
+        assert_eq!(cut.length, plain.len());
+        let digest: String = Sha256::digest(&plain)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(cut.sha256, digest);
+        digest
+    };
+    assert_ne!(of("app.notes"), of("app.secrets"));
+}
+
+/// JSON writes a control character in six bytes.
+#[test]
+fn names_of_control_characters_are_cut_sooner() {
+    let long = Redacted::of(&format!("SELECT \"{}\"", "\u{1}".repeat(1000)), true);
+    assert!(serde_json::to_string(&long.text).unwrap().len() <= LONGEST + 5);
+    assert_eq!(long.cut.unwrap().length, 1009);
+}
+
+/// To the server they are letters: `\u{a0}e` is a type here, and its string has no escapes.
+#[test]
+fn spaces_of_other_scripts_are_letters() {
+    for letter in ['\u{a0}', '\u{85}', '\u{2003}', '\u{3000}'] {
+        assert_eq!(
+            plain(&format!("SELECT {letter}e'a\\', 'secret'")),
+            format!("SELECT {letter}e?, ?")
+        );
+    }
+    assert_eq!(
+        plain("SELECT E'a'\u{a0}\n'\\', 'secret'"),
+        "SELECT ?\u{a0} ?, ?"
+    );
+    assert_eq!(plain("SELECT\x0c1,\x0b2"), "SELECT ?, ?");
 }
 
 proptest! {

@@ -1,0 +1,74 @@
+//! What the worker writes down one by one, in shared memory until it has: the caller does not wait for
+//! it, and what becomes of its transaction changes nothing. A fixed number; when there is no room, the
+//! caller finds another way.
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::pg_shmem_init;
+use pgrx::prelude::*;
+
+use super::counts::{Count, FREE, Went};
+
+const EVENTS: usize = 1024;
+
+struct Shared {
+    events: [Count; EVENTS],
+    used: usize,
+}
+
+// SAFETY: plain memory without pointers, reached under the lock.
+unsafe impl pgrx::PGRXSharedMemory for Shared {}
+
+// SAFETY: the name is used for this lock only.
+static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_events") };
+
+/// Takes the shared memory; while the server loads its libraries.
+pub fn init() {
+    pg_shmem_init!(
+        SHARED = Shared {
+            events: [FREE; EVENTS],
+            used: 0,
+        }
+    );
+}
+
+/// Adds an event. `New` where its database had none before.
+pub fn add(event: &Count, database: u32) -> Went {
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    let (before, after) = shared.events.split_at_mut(shared.used);
+    let Some(free) = after.first_mut() else {
+        return Went::Nowhere;
+    };
+    *free = *event;
+    shared.used += 1;
+    match before.iter().rev().any(|event| event.of(database)) {
+        true => Went::Known,
+        false => Went::New,
+    }
+}
+
+/// Whether a database has any.
+pub fn pending(database: u32) -> bool {
+    let shared = SHARED.share();
+    let mut used = shared.events.iter().take(shared.used);
+    used.any(|event| event.of(database))
+}
+
+/// Takes out a database's events, the oldest first.
+pub fn take(database: u32) -> Vec<Count> {
+    let mut found = Vec::new();
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    let mut kept = 0;
+    for at in 0..shared.used {
+        let event = shared.events[at];
+        if event.of(database) {
+            found.push(event);
+        } else {
+            shared.events[kept] = event;
+            kept += 1;
+        }
+    }
+    shared.used = kept;
+    found
+}
