@@ -7,10 +7,12 @@ CREATE TABLE tenancy.role_definitions (
     permissions text[] NOT NULL,
     description text,
     built_in    boolean NOT NULL DEFAULT false,
+    expires_at  timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT role_definitions_name_key UNIQUE (scope_id, name)
 );
 REVOKE ALL ON tenancy.role_definitions FROM PUBLIC;
+COMMENT ON COLUMN tenancy.role_definitions.expires_at IS 'until when it gives anything: when its definer held that for a while; NULL for good';
 COMMENT ON TABLE tenancy.role_definitions IS 'roles: permissions by name, defined at a scope for it and all below. For people: the view roles';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.role_definitions', 'WHERE NOT built_in');
 
@@ -173,6 +175,8 @@ DECLARE
     level text;
     before record;
     role uuid;
+    held timestamptz;
+    more boolean;
 BEGIN
     PERFORM tenancy._authorize('roles:manage', scope);
     PERFORM tenancy._check_role_name(name);
@@ -188,20 +192,30 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s has no roles of its own', level),
             HINT = 'Roles are defined at the platform, a partner or a tenant, for it and all below.';
     END IF;
-    SELECT r.id, r.permissions INTO before FROM tenancy.role_definitions r
+    -- What it gives ends with what it is given with. One that nobody has may end by itself.
+    held := least(tenancy._held_until(permissions, scope), tenancy._held_until('{roles:manage}', scope));
+    SELECT r.id, r.permissions, r.expires_at INTO before FROM tenancy.role_definitions r
      WHERE r.scope_id = scope AND r.name = _define_role.name FOR UPDATE;
     IF FOUND THEN
         -- Who changes a role takes from all who have it.
         PERFORM tenancy._authorize_permissions(before.permissions, scope);
+        more := EXISTS (SELECT FROM unnest(permissions) p WHERE NOT tenancy._covers(before.permissions, p));
+        IF NOT more THEN
+            held := CASE WHEN held IS NOT NULL THEN before.expires_at END;
+        ELSIF EXISTS (SELECT FROM tenancy.role_assignments a WHERE a.role_id = before.id)
+              OR EXISTS (SELECT FROM tenancy.identity_group_registry g WHERE g.role_id = before.id) THEN
+            PERFORM tenancy._require_lasting('what users who have the role would get', held);
+        END IF;
         UPDATE tenancy.role_definitions r
-           SET permissions = _define_role.permissions, description = coalesce(_define_role.description, r.description)
+           SET permissions = _define_role.permissions, description = coalesce(_define_role.description, r.description), expires_at = held
          WHERE r.id = before.id;
         role := before.id;
     ELSE
-        INSERT INTO tenancy.role_definitions (scope_id, name, permissions, description)
-        VALUES (scope, name, permissions, description) RETURNING id INTO role;
+        INSERT INTO tenancy.role_definitions (scope_id, name, permissions, description, expires_at)
+        VALUES (scope, name, permissions, description, held) RETURNING id INTO role;
     END IF;
-    PERFORM tenancy._audit('role.defined', scope, name, jsonb_build_object('permissions', permissions, 'before', before.permissions));
+    PERFORM tenancy._audit('role.defined', scope, name, jsonb_build_object('permissions', permissions, 'before', before.permissions)
+        || CASE WHEN held IS NULL THEN '{}' ELSE jsonb_build_object('expires_at', held) END);
     RETURN role;
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('role name "%s" is taken', name),
@@ -216,7 +230,7 @@ REVOKE ALL ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text)
 GRANT EXECUTE ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text) IS
     'defines a role at the platform, a partner or a tenant, for it and all below, or gives one other permissions; returns its id. Permissions are resource:action, with * for either. '
-    'Needs roles:manage there, and every permission of the role, old and new. Errors: 22023 bad name or permission; 42501 not held; 42704 no such scope; 42710 a built-in role''s name; 23514 a project or user. '
+    'Needs roles:manage there, and every permission of the role, old and new. Of a caller who holds these for a while, the role gives them no longer, and a role that users have gets no more. Errors: 22023 bad name or permission; 42501 not held; 42704 no such scope; 42710 a built-in role''s name; 23514 a project or user. '
     'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._drop_role(scope tenancy.regscope, name text) RETURNS void
@@ -297,18 +311,12 @@ CREATE FUNCTION tenancy._assign("user" tenancy.regscope, role text, scope tenanc
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_role uuid;
-    until timestamptz;
+    held timestamptz;
 BEGIN
-    IF expires_at IS NOT NULL AND (NOT isfinite(expires_at) OR expires_at <= now()) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'expires_at must be a time in the future',
-            HINT = 'Leave it out for an assignment that does not expire.';
-    END IF;
+    PERFORM tenancy._check_expiry(expires_at);
     found_role := tenancy._assignable("user", role, scope);
-    SELECT tenancy._held_until(r.permissions, scope) INTO until FROM tenancy.role_definitions r WHERE r.id = found_role;
-    IF until IS NOT NULL AND (expires_at IS NULL OR expires_at > until) THEN
-        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'a role is not given for longer than it is held',
-            HINT = format('You hold what it gives there until %s: pass an earlier expires_at.', until);
-    END IF;
+    SELECT tenancy._held_until(r.permissions || '{roles:manage}', scope) INTO held FROM tenancy.role_definitions r WHERE r.id = found_role;
+    PERFORM tenancy._require_lasting('the assignment', held, expires_at);
     INSERT INTO tenancy.role_assignments AS a (user_id, role_id, scope_id, expires_at, created_by)
     VALUES ("user", found_role, scope, _assign.expires_at, tenancy.user_id())
     ON CONFLICT (user_id, role_id, scope_id, source) DO UPDATE SET expires_at = EXCLUDED.expires_at
@@ -354,7 +362,7 @@ COMMENT ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) I
 -- Views ---------------------------------------------------------------------------------------------
 
 CREATE VIEW tenancy.roles WITH (security_barrier) AS
-    SELECT r.id, r.name, s.slug AS scope, s.level AS scope_level, r.permissions, r.description, r.built_in, r.created_at
+    SELECT r.id, r.name, s.slug AS scope, s.level AS scope_level, r.permissions, r.description, r.built_in, r.created_at, r.expires_at
       FROM tenancy.role_definitions r JOIN tenancy.scopes s ON s.id = r.scope_id
      WHERE s.path && tenancy.scope_ids('roles:view')
         OR (r.built_in AND cardinality(tenancy.scope_ids()) > 0)
@@ -384,15 +392,16 @@ CREATE FUNCTION tenancy._elevate(reason text, ttl interval) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     who uuid := tenancy._require_principal();
+    seconds double precision := tenancy._seconds(ttl);
     made record;
 BEGIN
     PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
     reason := tenancy._checked_reason(reason);
-    IF ttl IS NULL OR ttl NOT BETWEEN interval '1 second' AND interval '1 day' THEN
+    IF seconds IS NULL OR seconds NOT BETWEEN 1 AND 86400 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'ttl must be between 1 second and 1 day',
             HINT = 'As short as the work takes: it can be asked for again.';
     END IF;
-    INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, reason, clock_timestamp() + ttl)
+    INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, reason, clock_timestamp() + make_interval(secs => seconds))
     RETURNING id, expires_at INTO made;
     PERFORM tenancy._audit('elevation.began', NULL, NULL,
         jsonb_build_object('elevation', made.id, 'reason', reason, 'expires_at', made.expires_at));

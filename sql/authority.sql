@@ -22,7 +22,23 @@ COMMENT ON FUNCTION tenancy._authorize_permissions(text[], uuid) IS
 CREATE FUNCTION tenancy._held_until(permissions text[], scope uuid) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_held_until_wrapper';
 REVOKE ALL ON FUNCTION tenancy._held_until(text[], uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._held_until(text[], uuid) IS 'internal: until when the caller could hand out all of these in the scope; NULL for ever';
+COMMENT ON FUNCTION tenancy._held_until(text[], uuid) IS 'internal: until when the caller holds all of these in the scope, to hand them out; NULL for ever; 42501 unless it does';
+
+CREATE FUNCTION tenancy._require_lasting(what text, held timestamptz, ends timestamptz DEFAULT NULL) RETURNS void
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_require_lasting_wrapper';
+REVOKE ALL ON FUNCTION tenancy._require_lasting(text, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._require_lasting(text, timestamptz, timestamptz) IS
+    'internal: 42501 if what is given until ends (NULL: for good) would outlast what it is given with, which is held until held (NULL: for good). Every function that gives power asks it';
+
+CREATE FUNCTION tenancy._check_expiry(expires_at timestamptz) RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_expiry_wrapper';
+REVOKE ALL ON FUNCTION tenancy._check_expiry(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._check_expiry(timestamptz) IS 'internal: true, also for NULL, or 22023 unless it is a time in the future';
+
+CREATE FUNCTION tenancy._seconds(span interval) RETURNS double precision
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_seconds_wrapper';
+REVOKE ALL ON FUNCTION tenancy._seconds(interval) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._seconds(interval) IS 'internal: what an interval comes to; NaN where it has months, which come to more or less by the day that they are added to';
 
 CREATE FUNCTION tenancy._authorize_over("user" uuid, acting boolean) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_over_wrapper';
@@ -30,11 +46,11 @@ REVOKE ALL ON FUNCTION tenancy._authorize_over(uuid, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_over(uuid, boolean) IS
     'internal: 42501 unless the caller holds all that the user was assigned, where it was; acting: as it is to be used, at the platform only while elevated. Until when, NULL for ever';
 
-CREATE FUNCTION tenancy._authorize_acting(permissions text[], scope uuid) RETURNS void
+CREATE FUNCTION tenancy._authorize_acting(permissions text[], scope uuid) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_acting_wrapper';
 REVOKE ALL ON FUNCTION tenancy._authorize_acting(text[], uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_acting(text[], uuid) IS
-    'internal: 42501 unless the caller holds all of these in the scope as they are to be used, at the platform only while elevated';
+    'internal: 42501 unless the caller holds all of these in the scope as they are to be used, at the platform only while elevated. Until when, NULL for ever';
 
 CREATE FUNCTION tenancy.scope_ids(permission text DEFAULT NULL) RETURNS uuid[]
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'scope_ids_wrapper';

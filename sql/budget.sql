@@ -216,6 +216,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
             HINT = 'Such as {0.8, 1}: at 80 % and when all is used.';
     END IF;
+    -- A larger one, or one that only shows, gives.
+    IF EXISTS (SELECT FROM tenancy.budget_definitions b
+                WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = _set_budget.period AND b.imposed = wanted.imposed
+                  AND ((_set_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT _set_budget.hard))) THEN
+        PERFORM tenancy._require_lasting('the larger budget', tenancy._held_until('{budgets:manage}', scope));
+    END IF;
     INSERT INTO tenancy.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by)
     VALUES (scope, wanted.metric_id, _set_budget.period, wanted.imposed, (_set_budget.amount * 1000000)::bigint, _set_budget.hard, _set_budget.alert_at,
             tenancy.user_id())
@@ -252,6 +258,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
             HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';
     END IF;
+    PERFORM tenancy._require_lasting('what the budget no longer holds back', tenancy._held_until('{budgets:manage}', scope));
     PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL), '0');
     IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) THEN
         RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = 'the budget has credits with something left',

@@ -141,7 +141,7 @@ COMMENT ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) IS 'internal:
 CREATE FUNCTION tenancy._issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    until timestamptz;
+    held timestamptz;
 BEGIN
     IF "user" IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
@@ -152,10 +152,10 @@ BEGIN
         PERFORM tenancy._no_such_user("user");
     END;
     -- Whoever has the key is that user.
-    until := tenancy._authorize_over("user", true);
-    IF until IS NOT NULL AND "user"::uuid IS DISTINCT FROM tenancy.user_id() AND (expires_at IS NULL OR expires_at > until) THEN
-        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'the key would outlast what you hold',
-            HINT = format('You hold what the user was assigned until %s: pass an earlier expires_at.', until);
+    held := least(tenancy._authorize_over("user", true), tenancy._held_until('{keys:manage}', "user"));
+    -- One's own has never more than oneself.
+    IF "user"::uuid IS DISTINCT FROM tenancy.user_id() THEN
+        PERFORM tenancy._require_lasting('the key', held, expires_at);
     END IF;
     RETURN tenancy._make_api_key("user", name, expires_at);
 END
@@ -211,7 +211,7 @@ COMMENT ON FUNCTION tenancy._issue_ticket(uuid, double precision, uuid) IS 'inte
 
 CREATE FUNCTION tenancy.issue_ticket("user" tenancy.regscope, ttl interval DEFAULT '5 minutes', tenant tenancy.regscope DEFAULT NULL) RETURNS text
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN tenancy._issue_ticket("user", extract(epoch FROM ttl)::double precision, tenant);
+    RETURN tenancy._issue_ticket("user", tenancy._seconds(ttl), tenant);
 REVOKE ALL ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) TO tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) IS
@@ -225,7 +225,7 @@ COMMENT ON FUNCTION tenancy._rotate_signing_key(double precision) IS 'internal: 
 
 CREATE FUNCTION tenancy.rotate_signing_key(grace interval DEFAULT '1 day') RETURNS uuid
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    RETURN tenancy._rotate_signing_key(extract(epoch FROM grace)::double precision);
+    RETURN tenancy._rotate_signing_key(tenancy._seconds(grace));
 REVOKE ALL ON FUNCTION tenancy.rotate_signing_key(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.rotate_signing_key(interval) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.rotate_signing_key(interval) IS

@@ -173,9 +173,10 @@ BEGIN
     IF since NOT BETWEEN '1970-01-02 00:00:00+00' AND '9000-01-01 00:00:00+00' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'effective_at must be after 1970 and before 9000';
     END IF;
-    IF expires_at <= greatest(since, now()) OR expires_at > '9000-01-01 00:00:00+00' THEN
+    IF expires_at <= greatest(since, clock_timestamp()) OR expires_at > '9000-01-01 00:00:00+00' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'expires_at must be after effective_at, in the future and before 9000', HINT = 'NULL: never.';
     END IF;
+    PERFORM tenancy._require_lasting('the credit', tenancy._held_until('{budgets:manage}', scope), expires_at);
     IF length(note) > 500 THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'note must have 500 characters at most';
     END IF;

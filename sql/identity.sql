@@ -261,17 +261,22 @@ COMMENT ON FUNCTION tenancy._provider_of(text) IS 'internal: the provider that t
 -- Whoever can sign for a provider is every user below its scope, and so must hold what they were assigned.
 CREATE FUNCTION tenancy._authorize_signing(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held timestamptz;
+    of_roles timestamptz;
 BEGIN
     PERFORM tenancy._authorize('identity:manage', scope);
     -- Also users that are yet to come.
-    PERFORM tenancy._authorize_acting('{data:read}', scope);
-    PERFORM tenancy._authorize_role(given.role_id, scope)
-       FROM (SELECT DISTINCT a.role_id FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
-              WHERE _authorize_signing.scope = ANY (u.path)) given;
+    held := least(tenancy._held_until('{identity:manage}', scope), tenancy._authorize_acting('{data:read}', scope));
+    SELECT min(tenancy._held_until(r.permissions, _authorize_signing.scope)) INTO of_roles
+      FROM (SELECT DISTINCT a.role_id FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
+             WHERE _authorize_signing.scope = ANY (u.path)) given
+      JOIN tenancy.role_definitions r ON r.id = given.role_id;
+    PERFORM tenancy._require_lasting('the provider', least(held, of_roles));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._authorize_signing(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there every role that users below it have';
+COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there, without an end, every role that users below it have';
 
 CREATE FUNCTION tenancy._add_identity_provider(
     scope tenancy.regscope, issuer text, audiences text[], keys jsonb, secret bytea, user_claim text, tenant_claim text,
@@ -280,7 +285,7 @@ CREATE FUNCTION tenancy._add_identity_provider(
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     place text;
-    seconds double precision := extract(epoch FROM leeway);
+    seconds double precision := tenancy._seconds(leeway);
     new_provider uuid := tenancy.new_id();
 BEGIN
     PERFORM tenancy._authorize_signing(scope);
@@ -352,6 +357,9 @@ BEGIN
     IF enabled IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'enabled must not be null';
     END IF;
+    IF enabled THEN
+        PERFORM tenancy._authorize_signing(provider.scope_id);
+    END IF;
     UPDATE tenancy.identity_provider_registry p SET enabled = _set_identity_provider_enabled.enabled WHERE p.id = provider.id;
     PERFORM tenancy._audit(CASE WHEN enabled THEN 'identity.enabled' ELSE 'identity.disabled' END, provider.scope_id, issuer, NULL);
 END
@@ -377,6 +385,7 @@ DECLARE
     provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
     place uuid := coalesce(scope::uuid, provider.scope_id);
     given uuid;
+    held timestamptz;
 BEGIN
     IF "group" IS NULL OR "group" = '' THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'group must not be empty';
@@ -391,6 +400,8 @@ BEGIN
     given := tenancy._find_role(role, place);
     -- Where the user's tenant is what counts, the mapping reaches every tenant of the provider's.
     PERFORM tenancy._authorize_role(given, place);
+    SELECT tenancy._held_until(r.permissions, place) INTO held FROM tenancy.role_definitions r WHERE r.id = given;
+    PERFORM tenancy._require_lasting('the mapping', least(held, tenancy._held_until('{identity:manage}', provider.scope_id)));
     INSERT INTO tenancy.identity_group_registry (provider_id, group_name, role_id, scope_id)
     VALUES (provider.id, "group", given, scope)
         ON CONFLICT DO NOTHING;
@@ -432,8 +443,16 @@ COMMENT ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope) IS 
 
 CREATE FUNCTION tenancy._set_allowed_networks(scope tenancy.regscope, networks inet[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before inet[];
 BEGIN
     PERFORM tenancy._authorize('tenants:update', scope);
+    SELECT n.networks INTO before FROM tenancy.allowed_networks n WHERE n.scope_id = scope;
+    -- Fewer networks only take away.
+    IF before IS NOT NULL
+       AND (networks IS NULL OR EXISTS (SELECT FROM unnest(networks) more WHERE NOT coalesce(more <<= ANY (before), false))) THEN
+        PERFORM tenancy._require_lasting('the wider networks', tenancy._held_until('{tenants:update}', scope));
+    END IF;
     IF networks IS NULL THEN
         DELETE FROM tenancy.allowed_networks n WHERE n.scope_id = scope;
         PERFORM tenancy._audit('networks.set', scope, NULL, jsonb_build_object('networks', NULL));
@@ -493,18 +512,18 @@ COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[]
     'has authenticate() believe the JWTs of an issuer, and returns its id. scope: platform, partner or tenant; it names users below that only: of a tenant, that tenant''s; with tenant_claim, '
     'those of the tenant whose external id (else slug) the claim has; without one, the scope''s own. keys: its JWKS (RS256, ES256, EdDSA), or secret: at least 32 bytes for HS256. '
     'Claims are named exactly, or by a JSON pointer such as /realm_access/roles. create_users: a first login makes the user; single_use: each token (jti) is good for one login. '
-    'A user belongs to the provider that it first came by. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have. Pass the secret as a parameter: statements are logged. '
+    'A user belongs to the provider that it first came by. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have, without an end: not while elevated. Pass the secret as a parameter: statements are logged. '
     'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 issuer taken; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
 COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea) IS
     'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). '
     'Errors: 22023 bad keys; 42704 no such provider; 42501 not held. Needs what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean) IS
-    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next transaction. Errors: 22023 NULL; 42704 no such provider. Needs identity:manage in its scope';
+    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next transaction. Errors: 22023 NULL; 42704 no such provider; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.drop_identity_provider(text) IS
     'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. Errors: 42704 no such provider. Needs identity:manage in its scope';
 COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope) IS
     'gives whoever has the group in the provider''s tokens (*: everybody) a role in a scope below the provider''s, from the next login on; scope NULL: in the user''s own tenant (or other parent). A role outside of what a user belongs to is not given. '
-    'Errors: 22023 no group; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
+    'Errors: 22023 no group; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself, or only for a while; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope) IS
     'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. Errors: 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS

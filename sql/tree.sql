@@ -364,7 +364,7 @@ BEGIN
         PERFORM tenancy._authorize_role(found_role, parent);
         -- No longer than the caller holds it.
         INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id, created_by, expires_at)
-        SELECT new_user, r.id, parent, tenancy.user_id(), tenancy._held_until(r.permissions, parent)
+        SELECT new_user, r.id, parent, tenancy.user_id(), tenancy._held_until(r.permissions || '{users:manage}', parent)
           FROM tenancy.role_definitions r WHERE r.id = found_role;
         PERFORM tenancy._audit('role.assigned', parent, role, jsonb_build_object('user', new_user));
     END IF;
@@ -407,34 +407,43 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._no_such_user(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._no_such_user(uuid) IS 'internal: raises 42704';
 
-CREATE FUNCTION tenancy._authorize_change(scope uuid, light boolean DEFAULT false) RETURNS void
+CREATE FUNCTION tenancy._authorize_change(scope uuid, light boolean DEFAULT false) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     level text;
+    needed text;
+    held timestamptz;
 BEGIN
     SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
-    PERFORM tenancy._authorize(CASE level
+    needed := CASE level
         WHEN 'partner' THEN 'partners:manage'
         WHEN 'tenant' THEN CASE WHEN light THEN 'tenants:update' ELSE 'tenants:manage' END
         WHEN 'project' THEN 'projects:manage'
         WHEN 'user' THEN 'users:manage'
-        ELSE 'platform:manage' END, scope);
+        ELSE 'platform:manage' END;
+    PERFORM tenancy._authorize(needed, scope);
+    held := tenancy._held_until(ARRAY[needed], scope);
     IF level = 'user' THEN
-        PERFORM tenancy._authorize_over(scope, false);
+        held := least(held, tenancy._authorize_over(scope, false));
     END IF;
+    RETURN held;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._authorize_change(uuid, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._authorize_change(uuid, boolean) IS 'internal: 42501 unless the caller may change a scope; light: its name and settings';
+COMMENT ON FUNCTION tenancy._authorize_change(uuid, boolean) IS 'internal: 42501 unless the caller may change a scope; light: its name and settings. Until when it may, NULL for ever';
 
 CREATE FUNCTION tenancy._set_status(scope tenancy.regscope, status text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     before text;
+    held timestamptz;
 BEGIN
     PERFORM tenancy._check_status(status);
-    PERFORM tenancy._authorize_change(scope);
+    held := tenancy._authorize_change(scope);
     SELECT s.status INTO before FROM tenancy.scopes s WHERE s.id = _set_status.scope FOR NO KEY UPDATE;
+    IF status = 'active' AND before <> 'active' THEN
+        PERFORM tenancy._require_lasting('access', held);
+    END IF;
     UPDATE tenancy.scopes s SET status = _set_status.status WHERE s.id = _set_status.scope;
     PERFORM tenancy._audit('scope.status', scope, NULL, jsonb_build_object('before', before, 'after', status));
 END
@@ -476,16 +485,21 @@ DECLARE
     now_is record;
     broken text;
     zone text := tenancy._time_zone(scope);
+    held timestamptz;
 BEGIN
     -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
-    PERFORM tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
-    SELECT s.level, s.slug INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
+    held := tenancy._authorize_change(scope, external_id IS NULL AND slug IS NULL);
+    SELECT s.level, s.slug, s.external_id, s.settings INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
     IF now_is.level IN ('platform', 'partner', 'tenant') THEN
         PERFORM tenancy._authorize_external_id(external_id);
     END IF;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF settings IS NOT NULL THEN
         PERFORM tenancy._check_settings(settings);
+    END IF;
+    -- Logins find users and tenants by them, rows are found by them, and an application reads what it grants in settings.
+    IF slug <> now_is.slug OR (external_id IS NOT NULL AND external_id IS DISTINCT FROM now_is.external_id) OR settings <> now_is.settings THEN
+        PERFORM tenancy._require_lasting('the change', held);
     END IF;
     UPDATE tenancy.scopes s
        SET slug = coalesce(_update_scope.slug, s.slug),
@@ -532,6 +546,7 @@ BEGIN
     PERFORM tenancy._authorize('tenants:manage', tenant);
     PERFORM tenancy._authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
     PERFORM tenancy._authorize('tenants:manage', partner);
+    PERFORM tenancy._require_lasting('the move', least(tenancy._held_until('{tenants:manage}', tenant), tenancy._held_until('{tenants:manage}', partner)));
     -- Not at an advisory lock, which anybody who runs SQL could hold.
     PERFORM FROM tenancy.scopes s WHERE s.level = 'platform' FOR NO KEY UPDATE;
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;

@@ -610,6 +610,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('use cannot be shown by "%s"', left("by", 80)),
             HINT = 'One of partner, tenant, project, user, or a dimension of the metric.';
     END IF;
+    IF (isfinite(since) AND since NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00')
+       OR (isfinite(until) AND until NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00') THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'since and until must be in the years 1 to 9999', HINT = 'infinity and -infinity are all there is.';
+    END IF;
     IF since >= until THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'since must be before until', HINT = 'until is not part of the span.';
     END IF;

@@ -39,6 +39,16 @@ pub enum Error {
         /// The scope's slug.
         scope: String,
     },
+    /// What is given would be there when what it is given with has ended.
+    #[error("{what} would outlast what you hold")]
+    Outlasts {
+        /// What is given.
+        what: String,
+        /// Until when the caller holds what it gives.
+        until: String,
+        /// Whether it can be given for a while.
+        ends: bool,
+    },
     /// Maintenance met an expression that asks for certain tenants.
     #[error("the context spans all tenants")]
     AllTenants,
@@ -241,6 +251,7 @@ impl Error {
             | Self::MaintenanceForOthers
             | Self::NotOnProtected(_)
             | Self::Denied { .. }
+            | Self::Outlasts { .. }
             | Self::NotPermitted(_)
             | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
@@ -274,6 +285,7 @@ impl Error {
     fn detail(&self) -> Option<String> {
         match self {
             Self::Refused(refusal) => refusal.detail(),
+            Self::Outlasts { until, .. } => Some(format!("You hold what gives it until {until}.")),
             Self::Exhausted(exhausted) => Some(exhausted.detail()),
             Self::Inactive => Some(
                 "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
@@ -287,6 +299,10 @@ impl Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Refused(refusal) => return refusal.hint(),
+            Self::Outlasts { ends: true, .. } => "Let it end by then.",
+            Self::Outlasts { ends: false, .. } => {
+                "A caller who holds it without an end, or an administrator, can give it."
+            }
             Self::NotPreloaded => {
                 "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server."
             }

@@ -3,8 +3,9 @@
 
 use std::rc::Rc;
 
+use pgrx::datum::datetime_support::ToIsoString;
 use pgrx::prelude::*;
-use tenancy_core::grants::Grants;
+use tenancy_core::grants::{Grants, Held, Purpose};
 use tenancy_core::permission::Permission;
 use tenancy_core::role;
 use tenancy_core::tree::Level;
@@ -160,23 +161,42 @@ fn _authorize_permissions(
     Ok(())
 }
 
-/// Until when the caller could hand out all of these permissions in a scope; NULL for ever.
+/// Until when the caller holds all of these permissions in a scope, to hand them out; NULL for ever. An
+/// error unless it does.
 #[pg_extern(sql = false)]
 fn _held_until(
     permissions: Vec<Option<String>>,
     scope: pgrx::Uuid,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    Ok(held_in(permissions, scope, Purpose::Grant)?)
+}
+
+/// The same, as they are to be used: what reaches tenants' rows counts for a user of the platform only
+/// while elevated.
+#[pg_extern(sql = false)]
+fn _authorize_acting(
+    permissions: Vec<Option<String>>,
+    scope: pgrx::Uuid,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    Ok(held_in(permissions, scope, Purpose::Act)?)
+}
+
+fn held_in(
+    permissions: Vec<Option<String>>,
+    scope: pgrx::Uuid,
+    purpose: Purpose,
+) -> Result<Option<TimestampWithTimeZone>, Error> {
     let caller = Caller::find()?;
     let found = visible(&caller, from_pg(scope))?;
     let Caller::Principal(_, access) = &caller else {
         return Ok(None);
     };
-    let mut until: Option<i64> = None;
+    let mut until = Held::Always;
     for text in permissions.into_iter().flatten() {
-        let end = access.grants.could_grant_until(&parse(&text)?, &found.path);
-        until = [until, end].into_iter().flatten().min();
+        let held = require(&access.grants, &text, &found.path, purpose, &found.slug)?;
+        until = until.min(held);
     }
-    Ok(until.map(timestamp))
+    Ok(end(until).map(timestamp))
 }
 
 /// An error unless the caller holds all that a user was assigned, where it was: whoever acts upon a user
@@ -187,66 +207,109 @@ fn _authorize_over(
     user: pgrx::Uuid,
     acting: bool,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
-    let Caller::Principal(_, access) = Caller::find()? else {
-        return Ok(None);
-    };
-    let until = spi::read(
+    Ok(match Caller::find()? {
+        Caller::Administrator => None,
+        Caller::Principal(_, access) => {
+            end(held_over(&access, from_pg(user), acting)?).map(timestamp)
+        }
+    })
+}
+
+/// How long a principal holds all that a user was assigned; an error unless it does.
+pub fn held_over(access: &Access, user: Uuid, acting: bool) -> Result<Held, Error> {
+    spi::read(
         "SELECT s.path, r.permissions, cardinality(u.path) > 2 \
          FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
          JOIN tenancy.scopes u ON u.id = a.user_id WHERE a.user_id = $1",
-        &[user.into()],
+        &[pg_uuid(user).into()],
         |rows| {
-            let mut until: Option<i64> = None;
+            let mut until = Held::Always;
             for row in rows {
                 let path: Vec<pgrx::Uuid> = row.get(1)?.unwrap_or_default();
                 let path: Vec<Uuid> = path.into_iter().map(from_pg).collect();
                 let permissions: Vec<String> = row.get(2)?.unwrap_or_default();
                 // A user of the platform is elevated or not by itself.
-                let below = row.get(3)? == Some(true);
+                let purpose = match row.get(3)? {
+                    Some(true) if acting => Purpose::Act,
+                    _ => Purpose::Grant,
+                };
                 for text in permissions {
-                    let end = require(&access.grants, &text, &path, acting && below)?;
-                    until = [until, end].into_iter().flatten().min();
+                    let place = "a scope of that user";
+                    until = until.min(require(&access.grants, &text, &path, purpose, place)?);
                 }
             }
             Ok(until)
         },
-    )?;
-    Ok(until.map(timestamp))
+    )
 }
 
-/// An error unless the caller holds all of these permissions in a scope as they are to be used.
-#[pg_extern(sql = false)]
-fn _authorize_acting(
-    permissions: Vec<Option<String>>,
-    scope: pgrx::Uuid,
-) -> Result<(), ErrorReport> {
-    let caller = Caller::find()?;
-    let found = visible(&caller, from_pg(scope))?;
-    if let Caller::Principal(_, access) = &caller {
-        for text in permissions.into_iter().flatten() {
-            require(&access.grants, &text, &found.path, true)?;
-        }
-    }
-    Ok(())
-}
-
-/// Until when a permission is held, if it is.
-fn require(grants: &Grants, text: &str, path: &[Uuid], acting: bool) -> Result<Option<i64>, Error> {
-    let wanted = parse(text)?;
-    let held = if acting {
-        grants.hold(&wanted, path)
-    } else {
-        grants.could_grant(&wanted, path)
-    };
-    if !held {
-        return Err(Error::Denied {
+/// How long a permission is held; an error unless it is.
+fn require(
+    grants: &Grants,
+    text: &str,
+    path: &[Uuid],
+    purpose: Purpose,
+    place: &str,
+) -> Result<Held, Error> {
+    match grants.held(&parse(text)?, path, purpose) {
+        Held::No => Err(Error::Denied {
             permission: text.to_owned(),
-            scope: "a scope of that user".to_owned(),
-        });
+            scope: place.to_owned(),
+        }),
+        held => Ok(held),
     }
-    Ok(grants.could_grant_until(&wanted, path))
+}
+
+fn end(held: Held) -> Option<i64> {
+    match held {
+        Held::Until(end) => Some(end),
+        Held::Always | Held::No => None,
+    }
+}
+
+/// An error if what is given (until `ends`, NULL: for good) would outlast what it is given with, which
+/// is held until `held` (NULL: for good). The one rule of all functions that give power.
+#[pg_extern(sql = false)]
+fn _require_lasting(
+    what: &str,
+    held: Option<TimestampWithTimeZone>,
+    ends: Option<TimestampWithTimeZone>,
+) -> Result<(), ErrorReport> {
+    Ok(match held {
+        Some(held) if ends.is_none_or(|ends| ends > held) => {
+            Err(outlasts(what, held, ends.is_some()))
+        }
+        _ => Ok(()),
+    }?)
+}
+
+fn outlasts(what: &str, held: TimestampWithTimeZone, ends: bool) -> Error {
+    Error::Outlasts {
+        what: what.to_owned(),
+        until: held.to_iso_string(),
+        ends,
+    }
+}
+
+/// An error unless a ticket for another user ends no later than what the context holds. A trusted role
+/// without a context gives its own word.
+pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<(), Error> {
+    let Some(now) = current()? else {
+        return Ok(());
+    };
+    match (now.who, &now.access) {
+        (Who::User(own), Some(access)) if own != user => {
+            match end(held_over(access, user, true)?) {
+                Some(held) if expires_at > held => {
+                    Err(outlasts("the ticket", timestamp(held), true))
+                }
+                _ => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
 }
 
 fn timestamp(unix_micros: i64) -> TimestampWithTimeZone {

@@ -52,7 +52,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         }
     }
     let holder = match &elevation {
-        Some(_) => Holder::Elevated,
+        Some(elevation) => Holder::Elevated(elevation.expires_at),
         None if home.path.len() == 1 => Holder::Platform,
         None => Holder::Below,
     };
@@ -106,7 +106,7 @@ fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Grant>, Error> {
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
     spi::read(
         "SELECT s.level, s.path, r.permissions, \
-                (pg_catalog.date_part('epoch', a.expires_at) * 1000000)::bigint \
+                (pg_catalog.date_part('epoch', least(a.expires_at, r.expires_at)) * 1000000)::bigint \
          FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \

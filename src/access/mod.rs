@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::pg::spi;
 
-pub use authority::roots;
+pub use authority::{require_ticket, roots};
 pub use cache::{forget, resolve, totals};
 pub use load::read_tenant;
 pub use reached::Reached;

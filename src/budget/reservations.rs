@@ -39,10 +39,7 @@ fn reserve(
     let metric = metric.ok_or(Error::Null("metric"))?;
     let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
     let ttl = ttl.ok_or(Error::Null("ttl"))?;
-    let ttl = i64::from(ttl.days())
-        .saturating_mul(DAY)
-        .saturating_add(ttl.micros())
-        .saturating_add(i64::from(ttl.months()).saturating_mul(LONGEST));
+    let ttl = time::span(&ttl).unwrap_or(0);
     if ttl <= 0 || ttl > LONGEST {
         Err(Error::bad(
             "ttl must be more than nothing and 7 days at most",

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::principal::Proven;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{secret, spi, xact};
+use crate::pg::{secret, spi, time, xact};
 
 /// Where the cache is emptied and begun again.
 const MOST_KEYS: usize = 100_000;
@@ -139,13 +139,8 @@ fn _make_api_key(
     let name = name.ok_or(Error::Null("name"))?;
     tenancy_core::slug::check_name(name)
         .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
-    if let Some(end) = expires_at
-        && (!end.is_finite() || end <= pgrx::datum::datetime_support::now())
-    {
-        Err(Error::bad(
-            "expires_at must be a time in the future",
-            "Leave it out for a key that does not expire.",
-        ))?;
+    if let Some(end) = expires_at {
+        time::check_expiry(end)?;
     }
     crate::tree::require_user(from_pg(user))?;
     let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;

@@ -158,20 +158,22 @@ fn _issue_ticket(
     {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
+    // Real time, not the transaction's start: that may be long ago.
+    let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
+    let expires_at = now.saturating_add(seconds as i64);
+    access::require_ticket(user, expires_at.saturating_mul(1_000_000))?;
     let key = signing_keys()?
         .into_iter()
         .find(|key| key.retires_at.is_none())
         .ok_or(Error::Internal(
             "no signing key: call tenancy.rotate_signing_key()",
         ))?;
-    // Real time, not the transaction's start: that may be long ago.
-    let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
     let ticket = Ticket {
         key_id: key.id,
         user,
         tenant,
         fleet: access.fleet,
-        expires_at: now.saturating_add(seconds as i64),
+        expires_at,
     };
     Ok(ticket.sign(&key.key))
 }

@@ -47,8 +47,28 @@ pub enum Holder {
     Below,
     /// A user of the platform, who reaches rows only while elevated.
     Platform,
-    /// One who is.
-    Elevated,
+    /// One who is, until then, in microseconds of the Unix epoch.
+    Elevated(i64),
+}
+
+/// How long a permission is held in a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Held {
+    /// Not at all.
+    No,
+    /// Until then, in microseconds of the Unix epoch.
+    Until(i64),
+    /// Without an end.
+    Always,
+}
+
+/// What a permission is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To hand it out, which is no reading: elevated or not.
+    Grant,
+    /// To act with it: on an application's rows a user of the platform holds it only while elevated.
+    Act,
 }
 
 /// A principal's grants.
@@ -102,21 +122,22 @@ impl Grants {
     /// elevated or not, since handing out is no reading.
     #[must_use]
     pub fn could_grant(&self, wanted: &Permission, path: &[Uuid]) -> bool {
-        self.grants
-            .iter()
-            .any(|grant| grant.covers(wanted) && path.contains(&grant.scope()))
+        self.held(wanted, path, Purpose::Grant) != Held::No
     }
 
-    /// Until when it could: the latest end of what covers it, in microseconds of the Unix epoch. `None`
-    /// for ever, or where it could not.
+    /// How long a permission is held in the scope with this path: as long as the longest of the
+    /// assignments that give it, and no longer than the elevation where only that makes it count.
     #[must_use]
-    pub fn could_grant_until(&self, wanted: &Permission, path: &[Uuid]) -> Option<i64> {
-        let covering = self
-            .grants
-            .iter()
-            .filter(|grant| grant.covers(wanted) && path.contains(&grant.scope()));
-        let ends: Option<Vec<i64>> = covering.map(|grant| grant.expires_at).collect();
-        ends?.into_iter().max()
+    pub fn held(&self, wanted: &Permission, path: &[Uuid], purpose: Purpose) -> Held {
+        let elevation = match (purpose, self.holder) {
+            (Purpose::Act, Holder::Platform) if !wanted.is_management() => return Held::No,
+            (Purpose::Act, Holder::Elevated(end)) if !wanted.is_management() => Held::Until(end),
+            _ => Held::Always,
+        };
+        let giving = self.grants.iter();
+        let giving = giving.filter(|grant| grant.covers(wanted) && path.contains(&grant.scope()));
+        let longest = giving.map(|grant| grant.expires_at.map_or(Held::Always, Held::Until));
+        longest.max().unwrap_or(Held::No).min(elevation)
     }
 
     /// Whether anything at all is held in the scope with this path.

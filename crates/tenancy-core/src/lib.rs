@@ -23,6 +23,7 @@
 //! | [`grants`] | what a principal's assignments add up to |
 //! | [`role`] | the roles that come with tenancy |
 //! | [`ledger`] | what is used and in flight, exact while entries come and go |
+//! | [`span`] | what an interval comes to |
 //! | [`statement`] | a statement without the values in it |
 //! | [`jwt`] | what an identity provider says, and whether it is to be believed |
 //! | [`network`] | from where a scope's users may come |
@@ -46,6 +47,7 @@ pub mod policy;
 pub mod quantity;
 pub mod role;
 pub mod slug;
+pub mod span;
 pub mod statement;
 pub mod tenants;
 pub mod ticket;

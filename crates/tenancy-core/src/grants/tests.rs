@@ -66,7 +66,7 @@ proptest! {
     #[test]
     fn holding_is_what_the_naive_reference_says(
         grants in prop::collection::vec(grant(), 0..6),
-        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated][..]),
+        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
         (_, path) in prop::sample::select(scopes()),
     ) {
@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn reach_and_roots_name_the_scopes_in_which_it_is_held(
         grants in prop::collection::vec(grant(), 0..6),
-        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated][..]),
+        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
     ) {
         let permission = Permission::parse(wanted).unwrap();
@@ -118,12 +118,12 @@ fn a_user_of_the_platform_reaches_rows_only_while_elevated() {
     assert!(!calm.hold(&read, &tenant) && calm.hold(&manage, &tenant));
     assert!(calm.could_grant(&read, &tenant) && calm.see(&tenant));
     assert!(!calm.reach(&read).everything);
-    let elevated = Grants::new(vec![grant("*:*")], Holder::Elevated);
+    let elevated = Grants::new(vec![grant("*:*")], Holder::Elevated(9));
     assert!(elevated.hold(&read, &tenant) && elevated.reach(&read).everything);
 }
 
 #[test]
-fn nobody_hands_out_for_longer_than_it_is_held() {
+fn a_permission_is_held_as_long_as_the_longest_assignment_that_gives_it() {
     let grant = |scope: u128, text: &str, expires_at| Grant {
         level: Level::Partner,
         path: vec![id(1), id(scope)],
@@ -132,33 +132,81 @@ fn nobody_hands_out_for_longer_than_it_is_held() {
     };
     let read = Permission::parse("data:read").unwrap();
     let path = [id(1), id(2), id(20)];
-    let until = |grants| Grants::new(grants, Holder::Below).could_grant_until(&read, &path);
-    assert_eq!(
-        until(vec![
-            grant(2, "data:*", Some(5)),
-            grant(2, "data:read", Some(7))
-        ]),
-        Some(7)
+    for (grants, held) in [
+        (
+            vec![grant(2, "data:*", Some(5)), grant(2, "data:read", Some(7))],
+            Held::Until(7),
+        ),
+        (
+            vec![grant(2, "data:*", Some(5)), grant(2, "data:read", None)],
+            Held::Always,
+        ),
+        (
+            vec![grant(2, "data:*", Some(5)), grant(3, "data:read", None)],
+            Held::Until(5),
+        ),
+        (
+            vec![grant(2, "users:*", None), grant(2, "data:read", Some(7))],
+            Held::Until(7),
+        ),
+        (vec![grant(3, "*:*", None)], Held::No),
+        (Vec::new(), Held::No),
+    ] {
+        let grants = Grants::new(grants, Holder::Below);
+        assert_eq!(grants.held(&read, &path, Purpose::Grant), held);
+        assert_eq!(grants.held(&read, &path, Purpose::Act), held);
+    }
+}
+
+#[test]
+fn acting_on_rows_ends_with_the_elevation_and_handing_out_does_not() {
+    let all = |expires_at| Grant {
+        level: Level::Platform,
+        path: vec![id(1)],
+        permissions: vec![Permission::parse("*:*").unwrap()],
+        expires_at,
+    };
+    let (read, manage) = (
+        Permission::parse("data:read").unwrap(),
+        Permission::parse("tenants:manage").unwrap(),
     );
+    let any = Permission::parse("*:*").unwrap();
+    let path = [id(1), id(2), id(20)];
+    let elevated = |expires_at| Grants::new(vec![all(expires_at)], Holder::Elevated(9));
+    for wanted in [&read, &any] {
+        assert_eq!(
+            elevated(None).held(wanted, &path, Purpose::Act),
+            Held::Until(9)
+        );
+        assert_eq!(
+            elevated(Some(5)).held(wanted, &path, Purpose::Act),
+            Held::Until(5)
+        );
+        assert_eq!(
+            elevated(None).held(wanted, &path, Purpose::Grant),
+            Held::Always
+        );
+    }
     assert_eq!(
-        until(vec![
-            grant(2, "data:*", Some(5)),
-            grant(2, "data:read", None)
-        ]),
-        None
+        elevated(None).held(&manage, &path, Purpose::Act),
+        Held::Always
     );
-    assert_eq!(
-        until(vec![
-            grant(2, "data:*", Some(5)),
-            grant(3, "data:read", None)
-        ]),
-        Some(5)
-    );
-    assert_eq!(
-        until(vec![
-            grant(2, "users:*", None),
-            grant(2, "data:read", Some(7))
-        ]),
-        Some(7)
-    );
+    let calm = Grants::new(vec![all(None)], Holder::Platform);
+    assert_eq!(calm.held(&read, &path, Purpose::Act), Held::No);
+    assert_eq!(calm.held(&manage, &path, Purpose::Act), Held::Always);
+}
+
+proptest! {
+    #[test]
+    fn it_is_held_to_act_whenever_holding_says_so(
+        grants in prop::collection::vec(grant(), 0..6),
+        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
+        wanted in prop::sample::select(&PERMISSIONS[..]),
+        (_, path) in prop::sample::select(scopes()),
+    ) {
+        let wanted = Permission::parse(wanted).unwrap();
+        let grants = Grants::new(grants, holder);
+        let held = grants.held(&wanted, &path, Purpose::Act);
+        prop_assert_eq!(held != Held::No, grants.hold(&wanted, &path));
+    }
 }

@@ -1,0 +1,42 @@
+//! Spans of time as people write them: what an interval comes to.
+
+const DAY: i64 = 24 * 3600 * 1_000_000;
+
+/// What an interval of months, days and microseconds comes to, in microseconds. A day has 24 hours.
+///
+/// An interval with months comes to more or less by the day that it is added to, so that one that compares as a day
+/// may be three days, or end before it begins: `None`. So is one that does not fit.
+#[must_use]
+pub fn micros(months: i32, days: i32, micros: i64) -> Option<i64> {
+    if months != 0 {
+        return None;
+    }
+    i64::from(days).checked_mul(DAY)?.checked_add(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_and_microseconds_add_up() {
+        assert_eq!(micros(0, 0, 1), Some(1));
+        assert_eq!(micros(0, 1, -3_600_000_000), Some(23 * 3_600_000_000));
+        assert_eq!(micros(0, -1, 1), Some(1 - DAY));
+    }
+
+    #[test]
+    fn months_come_to_nothing_certain() {
+        assert_eq!(micros(1, -31, 0), None);
+        assert_eq!(micros(-1, 31, 0), None);
+        assert_eq!(micros(1, -29, 0), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_none() {
+        assert_eq!(micros(0, i32::MAX, i64::MAX), None);
+        assert_eq!(micros(0, i32::MIN, i64::MIN), None);
+        assert_eq!(micros(0, i32::MAX, 0), None);
+        assert_eq!(micros(0, 1, i64::MAX), None);
+    }
+}

@@ -1,0 +1,430 @@
+//! What is held for a while ends with what gave it: roles, assignments, keys, tickets, providers, mappings, networks, budgets. And spans of
+//! time are checked by what they come to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+
+use tenancy_client_tests::idp::{Idp, Signer, key_set};
+use tenancy_client_tests::{Failure, Session, World};
+
+/// The world with a partner_admin of globex for a day (temp), a super admin of the platform for a day (ted), one without an end who is elevated
+/// (sue), and what they will try to change.
+fn world() -> (World, Idp) {
+    let mut world = World::new();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.create_user('globex', 'temp'), tenancy.create_user('platform', 'ted'), tenancy.create_user('platform', 'sue', role => 'super_admin');
+         SELECT tenancy.assign('globex/temp', 'partner_admin', 'globex', clock_timestamp() + interval '1 day'),
+                tenancy.assign('platform/ted', 'super_admin', 'platform', clock_timestamp() + interval '1 day');
+         SELECT tenancy.create_tenant('asleep', partner => 'globex', status => 'suspended'), tenancy.create_user('acme', 'carl', status => 'suspended');
+         SELECT tenancy.define_role('acme', 'crew', '{users:view}'), tenancy.assign('acme/alice', 'crew', 'acme'), tenancy.define_role('acme', 'spare', '{users:view}');
+         SELECT tenancy.set_allowed_networks('umbrella', '{10.0.0.0/8}');
+         SELECT tenancy.define_metric('tokens', 'token'), tenancy.set_budget('acme', 'tokens', 100);",
+    );
+    let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
+    for user in ["temp", "ted", "sue"] {
+        let key = owner.text(&format!(
+            "SELECT tenancy.issue_api_key(id, 'test') FROM tenancy.users WHERE slug = '{user}'"
+        ));
+        world.keys.insert(user, key);
+    }
+    world.learn();
+    world
+        .begin("sue")
+        .run("SELECT tenancy.elevate('ticket 7', '1 hour'); COMMIT");
+    (world, idp)
+}
+
+fn outlasts(failure: Failure) {
+    let failure = failure.code("42501").says("would outlast what you hold");
+    assert!(failure.detail.unwrap().contains("until 2"), "until when");
+    assert!(failure.hint.is_some());
+}
+
+/// What gives for good, as a partner_admin of globex may.
+fn for_good(world: &World, idp: &Idp) -> Vec<String> {
+    let keys = key_set(&[&Signer::ed("mine", 66)]);
+    let issuer = &idp.issuer;
+    let id = |slug: &str| world.id(slug).to_string();
+    vec![
+        "SELECT tenancy.define_role('acme', 'crew', '{users:view,data:read}')".to_owned(),
+        "SELECT tenancy.assign('acme/alice', 'member', 'acme')".to_owned(),
+        "SELECT tenancy.assign('acme/alice', 'member', 'acme', clock_timestamp() + interval '2 days')".to_owned(),
+        "SELECT tenancy.issue_api_key('acme/alice', 'k')".to_owned(),
+        "SELECT tenancy.issue_api_key('acme/alice', 'k', clock_timestamp() + interval '2 days')".to_owned(),
+        // Nobody's user yet: what keys:manage gives ends too.
+        "SELECT tenancy.issue_api_key('acme/carl', 'k')".to_owned(),
+        Idp::new("new").adding("acme", ""),
+        format!("SELECT tenancy.set_identity_keys('{issuer}', '{keys}')"),
+        format!("SELECT tenancy.set_identity_keys('{issuer}', secret => 'an example secret of enough bytes')"),
+        format!("SELECT tenancy.set_identity_provider_enabled('{issuer}', true)"),
+        format!("SELECT tenancy.map_group('{issuer}', '*', 'member')"),
+        format!("SELECT tenancy.map_group('{issuer}', '*', 'member', 'acme')"),
+        "SELECT tenancy.set_status('asleep', 'active')".to_owned(),
+        "SELECT tenancy.set_status('acme/carl', 'active')".to_owned(),
+        "SELECT tenancy.update_scope('acme', external_id => '4711')".to_owned(),
+        "SELECT tenancy.update_scope('acme', slug => 'acne')".to_owned(),
+        "SELECT tenancy.update_scope('acme', settings => '{\"plan\": \"pro\"}')".to_owned(),
+        format!("SELECT tenancy.update_scope('{}'::uuid, external_id => 'my subject')", id("alice")),
+        "SELECT tenancy.set_allowed_networks('umbrella', NULL)".to_owned(),
+        "SELECT tenancy.set_allowed_networks('umbrella', '{10.0.0.0/8,192.0.2.0/24}')".to_owned(),
+        "SELECT tenancy.set_allowed_networks('umbrella', '{0.0.0.0/0}')".to_owned(),
+        "SELECT tenancy.set_budget('acme', 'tokens', 101)".to_owned(),
+        "SELECT tenancy.set_budget('acme', 'tokens', 100, hard => false)".to_owned(),
+        "SELECT tenancy.remove_budget('acme', 'tokens')".to_owned(),
+        "SELECT tenancy.grant_credit('acme', 'tokens', 5)".to_owned(),
+        "SELECT tenancy.grant_credit('acme', 'tokens', 5, expires_at => clock_timestamp() + interval '2 days')".to_owned(),
+    ]
+}
+
+/// What takes, or gives for a while.
+const FOR_A_WHILE: [&str; 22] = [
+    "SELECT tenancy.define_role('acme', 'crew', '{users:view}', 'the same')",
+    "SELECT tenancy.define_role('acme', 'crew', '{}')",
+    "SELECT tenancy.define_role('acme', 'fresh', '{data:read}')",
+    "SELECT tenancy.define_role('acme', 'spare', '{users:view,data:read}')",
+    "SELECT tenancy.drop_role('acme', 'crew')",
+    "SELECT tenancy.assign('acme/alice', 'member', 'acme', clock_timestamp() + interval '1 hour')",
+    "SELECT tenancy.unassign('acme/alice', 'crew', 'acme')",
+    "SELECT tenancy.issue_api_key('acme/alice', 'k', clock_timestamp() + interval '1 hour')",
+    "SELECT tenancy.create_user('acme', 'dora')",
+    "SELECT tenancy.create_tenant('fresh', partner => 'globex')",
+    "SELECT tenancy.create_project('acme', 'web')",
+    "SELECT tenancy.set_status('acme', 'suspended')",
+    "SELECT tenancy.set_status('acme/alice', 'suspended')",
+    "SELECT tenancy.update_scope('acme', name => 'Acme')",
+    "SELECT tenancy.update_scope('acme', slug => 'acme', settings => '{}')",
+    "SELECT tenancy.set_allowed_networks('umbrella', '{10.1.0.0/16}')",
+    "SELECT tenancy.set_allowed_networks('acme', '{10.1.0.0/16}')",
+    "SELECT tenancy.set_budget('acme', 'tokens', 99)",
+    "SELECT tenancy.set_budget('umbrella', 'tokens', 99)",
+    "SELECT tenancy.grant_credit('acme', 'tokens', 5, expires_at => clock_timestamp() + interval '1 hour')",
+    "SELECT tenancy.set_identity_provider_enabled('https://acme.example/', false)",
+    "SELECT tenancy.drop_identity_provider('https://acme.example/')",
+];
+
+fn works(session: &mut Session, who: &str, call: &str) {
+    session.run("SAVEPOINT tried");
+    if let Err(error) = session.batch_execute(call) {
+        panic!("{who}: {call}: {:?}", Failure::from(&error));
+    }
+    session.run("ROLLBACK TO tried; RELEASE tried");
+}
+
+// F22, F23: found by a role, a provider and a mapping.
+#[test]
+fn who_holds_for_a_while_gives_nothing_for_good() {
+    let (world, idp) = world();
+    for call in for_good(&world, &idp) {
+        works(&mut world.begin("ops"), "ops", &call);
+        for user in ["temp", "ted"] {
+            let mut session = world.begin(user);
+            // What a super admin does to a tenant's users and providers it does while elevated.
+            let acting =
+                user == "ted" && (call.contains("issue_api_key") || call.contains("identity"));
+            if acting {
+                session.fails_inside(&call).code("42501");
+            } else {
+                outlasts(session.fails_inside(&call));
+            }
+        }
+    }
+    let mut ted = world.begin("ted");
+    outlasts(ted.fails_inside("SELECT tenancy.move_tenant('acme', 'hooli')"));
+    for call in FOR_A_WHILE {
+        let call = call.replace("https://acme.example/", &idp.issuer);
+        works(&mut world.begin("temp"), "temp", &call);
+    }
+}
+
+// F22: and what it gave for a while is over with it.
+#[test]
+fn what_was_given_for_a_while_is_over_with_the_giver() {
+    let (world, _) = world();
+    let mut temp = world.begin("temp");
+    temp.run("SELECT tenancy.define_role('acme', 'fresh', '{data:read,users:manage}'), tenancy.create_user('acme', 'dora', role => 'fresh')");
+    temp.run("COMMIT");
+    let key = world
+        .db
+        .owner()
+        .text("SELECT tenancy.issue_api_key(id, 'test') FROM tenancy.users WHERE slug = 'dora'");
+    let held = "SELECT tenancy.has_permission('users:manage')";
+    assert_eq!(world.db.app().begin(&key).text(held), "t");
+    // One who holds it for good assigns the role: what the role gives ends all the same.
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.assign('acme/dora', 'fresh', 'acme')");
+    assert_eq!(world.db.app().begin(&key).text(held), "t");
+    world.db.admin().run(
+        "UPDATE tenancy.role_definitions SET expires_at = clock_timestamp() - interval '1 second' WHERE name = 'fresh'",
+    );
+    assert_eq!(world.db.app().begin(&key).text(held), "f");
+    // Until it is defined again by one who does.
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.define_role('acme', 'fresh', '{data:read,users:manage}')");
+    assert_eq!(world.db.app().begin(&key).text(held), "t");
+}
+
+// F24
+#[test]
+fn what_an_elevation_gives_ends_with_it() {
+    let (world, idp) = world();
+    let mut sue = world.begin("sue");
+    let keys = key_set(&[&Signer::ed("mine", 66)]);
+    for call in [
+        "SELECT tenancy.issue_api_key('acme/alice', 'mine')".to_owned(),
+        "SELECT tenancy.issue_api_key('acme/alice', 'mine', clock_timestamp() + interval '2 hours')".to_owned(),
+        Idp::new("new").adding("acme", ""),
+        format!("SELECT tenancy.set_identity_keys('{}', '{keys}')", idp.issuer),
+        format!("SELECT tenancy.set_identity_provider_enabled('{}', true)", idp.issuer),
+    ] {
+        outlasts(sue.fails_inside(&call));
+    }
+    sue.run("SELECT tenancy.issue_api_key('acme/alice', 'mine', clock_timestamp() + interval '30 minutes')");
+    // What she holds without being elevated has no end.
+    for call in [
+        "SELECT tenancy.issue_api_key('platform/ted', 'k')",
+        "SELECT tenancy.assign('acme/alice', 'tenant_admin', 'acme')",
+        "SELECT tenancy.define_role('acme', 'crew', '{users:view,data:read}')",
+        "SELECT tenancy.move_tenant('acme', 'hooli')",
+    ] {
+        works(&mut sue, "sue", call);
+    }
+    sue.run("COMMIT");
+    // A trusted role that has taken her context has her power, and no more.
+    let mut gateway = world.db.gateway();
+    gateway.run("BEGIN; SELECT tenancy.assume('platform/sue')");
+    outlasts(gateway.fails_inside("SELECT tenancy.issue_ticket('acme/alice', '2 hours')"));
+    gateway.run("SELECT tenancy.issue_ticket('acme/alice', '5 minutes')");
+    gateway.run("SELECT tenancy.issue_ticket('platform/sue', '2 days')");
+    gateway.run("COMMIT; SELECT tenancy.issue_ticket('acme/alice', '2 days')");
+    let mut temp = world.db.gateway();
+    temp.run("BEGIN; SELECT tenancy.assume('globex/temp')");
+    outlasts(temp.fails_inside("SELECT tenancy.issue_ticket('acme/alice', '2 days')"));
+}
+
+const BOUNDED: &str = "assign create_user define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
+    add_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks";
+/// They take away, read, record, or are asked again at each use (an elevation ends with the right to it); a new scope has no power.
+const GIVES_NOTHING: &str = "create_partner create_tenant create_project drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
+    unmap_group revoke_credit record_usage_many define_metric forecast tree top_usage usage";
+
+#[test]
+fn every_management_function_gives_nothing_or_is_bounded() {
+    let world = World::bare();
+    let found: BTreeSet<String> = world
+        .db
+        .admin()
+        .texts("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace AND prosrc = 'managed_wrapper'")
+        .into_iter()
+        .collect();
+    let list = |names: &str| {
+        names
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect::<BTreeSet<String>>()
+    };
+    let known: BTreeSet<String> = list(BOUNDED).union(&list(GIVES_NOTHING)).cloned().collect();
+    assert_eq!(
+        found, known,
+        "decide whether what a new function gives outlasts its caller"
+    );
+    // Those that are bounded ask.
+    let asking = world.db.admin().texts(
+        "SELECT substr(proname, 2) FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace AND (prosrc LIKE '%_require_lasting(%' OR prosrc LIKE '%_authorize_signing(%')",
+    );
+    let asking: BTreeSet<String> = asking.into_iter().collect();
+    for name in list(BOUNDED) {
+        assert!(
+            asking.contains(&name) || name == "create_user",
+            "{name} does not ask"
+        );
+    }
+}
+
+/// Calls with an argument that is a span or a time, as who calls them; `$` is the argument.
+const SPANS: [(&str, &str, &str); 5] = [
+    ("elevate.ttl", "sue", "tenancy.elevate('x', $)"),
+    (
+        "issue_ticket.ttl",
+        "",
+        "tenancy.issue_ticket('acme/alice', $)",
+    ),
+    (
+        "rotate_signing_key.grace",
+        "",
+        "tenancy.rotate_signing_key($)",
+    ),
+    ("reserve.ttl", "alice", "tenancy.reserve('tokens', 1, $)"),
+    (
+        "add_identity_provider.leeway",
+        "",
+        "tenancy.add_identity_provider('acme', 'https://x.example/', '{x}', secret => 'an example secret of enough bytes', leeway => $)",
+    ),
+];
+const BAD_SPANS: [&str; 17] = [
+    "NULL",
+    "'-1 day'",
+    "'-1 microsecond'",
+    "'1 month'",
+    "'-1 month'",
+    "'1 month -31 days'",
+    "'1 month -30 days'",
+    // Compares as a second, a minute, a day; comes to more or to less by the month.
+    "'1 month -30 days +1 second'",
+    "'1 month -30 days +1 minute'",
+    "'1 month -29 days'",
+    "'-1 month +31 days'",
+    "'1 year -365 days +1 minute'",
+    "'1 day -24 hours -1 microsecond'",
+    "'8 days'",
+    "'178000000 years'",
+    "'-178000000 years'",
+    "'2147483647 days'",
+];
+/// As above; whether NULL is good, and whether the past is.
+const TIMES: [(&str, &str, &str, bool, bool); 9] = [
+    (
+        "issue_api_key.expires_at",
+        "",
+        "tenancy.issue_api_key('acme/alice', 'k', $)",
+        true,
+        false,
+    ),
+    (
+        "assign.expires_at",
+        "",
+        "tenancy.assign('acme/alice', 'member', 'acme', $)",
+        true,
+        false,
+    ),
+    (
+        "grant_credit.expires_at",
+        "",
+        "tenancy.grant_credit('acme', 'tokens', 1, expires_at => $)",
+        true,
+        false,
+    ),
+    (
+        "grant_credit.effective_at",
+        "",
+        "tenancy.grant_credit('acme', 'tokens', 1, effective_at => $)",
+        true,
+        true,
+    ),
+    (
+        "record_usage.at",
+        "alice",
+        "tenancy.record_usage('tokens', 1, at => $)",
+        true,
+        true,
+    ),
+    (
+        "record_usage_for.at",
+        "gateway",
+        "tenancy.record_usage_for('acme/alice', 'tokens', 1, at => $)",
+        true,
+        true,
+    ),
+    (
+        "usage.since",
+        "",
+        "(SELECT count(*) FROM tenancy.usage('acme', 'tokens', $, NULL, 'hour'))",
+        true,
+        true,
+    ),
+    (
+        "usage.until",
+        "",
+        "(SELECT count(*) FROM tenancy.usage('acme', 'tokens', NULL, $, 'hour'))",
+        true,
+        true,
+    ),
+    (
+        "verify_audit_log.since",
+        "",
+        "(SELECT count(*) FROM tenancy.verify_audit_log($))",
+        true,
+        true,
+    ),
+];
+const BAD_TIMES: [(&str, &str); 6] = [
+    ("now() - interval '1 second'", "past"),
+    ("clock_timestamp() - interval '1 microsecond'", "past"),
+    ("'4713-01-01 BC'", "far"),
+    ("'294276-12-31 23:59:59.999999'", "far"),
+    ("'infinity'", "open"),
+    ("'-infinity'", "open"),
+];
+
+#[test]
+fn spans_and_times_are_checked_by_what_they_come_to() {
+    let (world, _) = world();
+    let session = |who: &str| match who {
+        "" => {
+            let mut owner = world.db.owner();
+            owner.run("BEGIN");
+            owner
+        }
+        "gateway" => {
+            let mut gateway = world.db.gateway();
+            gateway.run("BEGIN");
+            gateway
+        }
+        user => world.begin(user),
+    };
+    let found: BTreeSet<String> = world
+        .db
+        .admin()
+        .texts(
+            "SELECT proname || '.' || a.name FROM pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) a (name, type)
+              WHERE pronamespace = 'tenancy'::regnamespace AND proname !~ '^_' AND a.type IN ('interval'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)",
+        )
+        .into_iter()
+        .collect();
+    let named = SPANS.iter().map(|s| s.0).chain(TIMES.iter().map(|t| t.0));
+    let mut known: BTreeSet<String> = named.map(str::to_owned).collect();
+    // They hand them on to usage().
+    known.extend(["top_usage.since", "top_usage.until"].map(str::to_owned));
+    assert_eq!(found, known, "a span or a time that is not tried");
+    for (name, who, call) in SPANS {
+        let mut session = session(who);
+        for bad in BAD_SPANS {
+            let failure = session.fails_inside(&format!("SELECT {}", call.replace('$', bad)));
+            assert_eq!(failure.code, "22023", "{name} {bad}: {failure:?}");
+        }
+        let good = if name.ends_with("leeway") {
+            "'1 day -23:59:00'"
+        } else {
+            "'1 day -1 hour'"
+        };
+        works(
+            &mut session,
+            who,
+            &format!("SELECT {}", call.replace('$', good)),
+        );
+    }
+    for (name, who, call, null, past) in TIMES {
+        let mut session = session(who);
+        for (bad, kind) in BAD_TIMES {
+            let call = format!("SELECT {}", call.replace('$', bad));
+            let reads = name.starts_with("usage.") || name.starts_with("verify");
+            if (kind == "past" && past) || (kind == "open" && reads) || name.starts_with("verify") {
+                works(&mut session, who, &call);
+            } else {
+                let failure = session.fails_inside(&call);
+                assert_eq!(failure.code, "22023", "{name} {bad}: {failure:?}");
+            }
+        }
+        if null {
+            works(
+                &mut session,
+                who,
+                &format!("SELECT {}", call.replace('$', "NULL")),
+            );
+        }
+    }
+}
