@@ -11,14 +11,42 @@ BEGIN
 END
 $$;
 
+-- tenancy's own objects belong to this role, and tenancy's own queries run as it: it reads and writes tenancy's tables and nothing else.
+-- A role of this name that more could be done with, or that somebody could act as, would be a way to all of them.
+DO $$
+DECLARE
+    fault text;
+BEGIN
+    SELECT CASE
+               WHEN r.rolsuper THEN 'It is a superuser.'
+               WHEN r.rolcanlogin THEN 'It may log in.'
+               WHEN r.rolbypassrls THEN 'It bypasses row security.'
+               WHEN r.rolcreaterole OR r.rolcreatedb OR r.rolreplication THEN 'It may create roles or databases, or replicate.'
+               WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.roleid = r.oid) THEN 'It has members.'
+               WHEN EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid) THEN 'It is a member of another role.'
+           END INTO fault
+      FROM pg_catalog.pg_roles r WHERE r.rolname = 'tenancy_owner';
+    IF NOT FOUND THEN
+        CREATE ROLE tenancy_owner NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+        COMMENT ON ROLE tenancy_owner IS 'tenancy: owns its tables and functions, and is what they run as. Has no members';
+    ELSIF fault IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '42501',
+            MESSAGE = 'role "tenancy_owner" exists and is not fit to own tenancy''s objects',
+            DETAIL = fault,
+            HINT = 'Take that from it with ALTER ROLE or REVOKE, or rename it, and run CREATE EXTENSION tenancy again.';
+    END IF;
+END
+$$;
+
 -- A schema that somebody else made first could hold functions of theirs under our names.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
-               WHERE n.nspname = 'tenancy' AND NOT r.rolsuper) THEN
+               WHERE n.nspname = 'tenancy' AND NOT r.rolsuper AND r.rolname <> 'tenancy_owner') THEN
         RAISE EXCEPTION USING
             ERRCODE = '42501',
-            MESSAGE = 'schema "tenancy" exists and does not belong to a superuser',
+            MESSAGE = 'schema "tenancy" exists and does not belong to a superuser or to tenancy_owner',
             HINT = 'Look at what it holds, drop it, and run CREATE EXTENSION tenancy again.';
     END IF;
 END

@@ -12,8 +12,9 @@ REVOKE ALL ON FUNCTION tenancy._append_only() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._append_only() IS 'internal: trigger that refuses to change what was recorded; its argument is the setting by which old months go';
 
 -- Made later, so no members of the extension: pg_dump takes them with their rows. Attached, so that nobody who writes waits.
+-- In the database's own tablespace: tenancy_owner may not create in one that a session names.
 CREATE FUNCTION tenancy._make_month(parent name, month date, retention text, indexes text[]) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET default_tablespace = '' AS $$
 DECLARE
     first_day date := date_trunc('month', month::timestamp)::date;
     part text := parent || '_' || to_char(month, 'YYYY_MM');

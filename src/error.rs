@@ -19,6 +19,9 @@ pub enum Error {
     /// This database has no tenancy.
     #[error("the extension tenancy is not installed in this database")]
     NotInstalled,
+    /// tenancy's objects belong to a superuser, whose power its queries would have.
+    #[error("the objects of tenancy belong to a superuser")]
+    OwnerSuperuser,
     /// A protected table was touched without a context.
     #[error("a tenancy context is required")]
     MissingContext,
@@ -230,6 +233,7 @@ impl Error {
         match self {
             Self::NotPreloaded
             | Self::NotInstalled
+            | Self::OwnerSuperuser
             | Self::MissingContext
             | Self::NotOneTenant(_)
             | Self::NoRole
@@ -307,6 +311,9 @@ impl Error {
                 "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server."
             }
             Self::NotInstalled => "Run CREATE EXTENSION tenancy.",
+            Self::OwnerSuperuser => {
+                "Give them back to tenancy_owner, and take SUPERUSER from that role if it has it."
+            }
             Self::MissingContext => {
                 "Call tenancy.authenticate(credential) in this transaction (or with session => true). \
                  For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason)."

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::access::pg_uuid;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::{session, spi};
+use crate::pg::{client, session, spi};
 
 /// Where the cache is emptied and begun again.
 const MOST_USERS: usize = 10_000;
@@ -46,7 +46,7 @@ pub fn check(user: Uuid, vouched: Option<IpAddr>) -> Result<(), Error> {
     }
     let client = match vouched {
         Some(vouched) => Some(vouched),
-        None => connected_from()?,
+        None => connected_from(),
     };
     let inside = |networks: &Vec<Network>| {
         client.is_some_and(|client| networks.iter().any(|network| network.contains(client)))
@@ -105,23 +105,16 @@ fn of_user(user: Uuid) -> Result<Rc<Rules>, Error> {
 
 /// The address that this connection came from; none for a Unix socket. A parallel worker asks for its
 /// leader's.
-fn connected_from() -> Result<Option<IpAddr>, Error> {
+fn connected_from() -> Option<IpAddr> {
     if let Some(address) = CONNECTED_FROM.get() {
-        return Ok(address);
+        return address;
     }
-    let backend = session::parallel_leader().unwrap_or_else(session::backend);
-    let address = spi::read(
-        "SELECT host(client_addr) FROM pg_catalog.pg_stat_get_activity($1)",
-        &[backend.into()],
-        |rows| {
-            let Some(row) = rows.into_iter().next() else {
-                return Ok(None);
-            };
-            Ok(row.get::<String>(1)?.and_then(|text| parse(&text)))
-        },
-    )?;
+    let address = match session::parallel_leader() {
+        Some(leader) => client::address_of(leader),
+        None => client::address(),
+    };
     CONNECTED_FROM.set(Some(address));
-    Ok(address)
+    address
 }
 
 /// The address of an `inet`'s text, which may have a netmask.

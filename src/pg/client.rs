@@ -18,6 +18,33 @@ pub fn address() -> Option<IpAddr> {
     found
 }
 
+/// The address of another process's client. Read where the server keeps it: the view of it shows no
+/// other role's to the role that tenancy's queries run as.
+pub fn address_of(process: i32) -> Option<IpAddr> {
+    // SAFETY: the entries are numbered from 1, and live until the transaction ends. A socket address is
+    // of the kind that its family says.
+    unsafe {
+        (1..=pg_sys::pgstat_fetch_stat_numbackends()).find_map(|n| {
+            let entry = &(*pg_sys::pgstat_fetch_stat_local_beentry(n)).backendStatus;
+            if entry.st_procpid != process {
+                return None;
+            }
+            let address = (&raw const entry.st_clientaddr.addr).cast::<libc::sockaddr>();
+            match i32::from((*address).sa_family) {
+                libc::AF_INET => {
+                    let v4 = &*address.cast::<libc::sockaddr_in>();
+                    Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))))
+                }
+                libc::AF_INET6 => {
+                    let v6 = &*address.cast::<libc::sockaddr_in6>();
+                    Some(IpAddr::V6(Ipv6Addr::from(v6.sin6_addr.s6_addr)))
+                }
+                _ => None,
+            }
+        })
+    }
+}
+
 fn read() -> Option<IpAddr> {
     // SAFETY: the server's function of this name takes no arguments. An inet is a varlena of a family
     // (IPv4 is AF_INET), the bits of the mask and the address.

@@ -7,8 +7,9 @@
 //! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
 //! | `xact` | transaction and savepoint ends |
 //! | `inval` | invalidation messages between backends |
+//! | `key_lookup` | a key in a table that is not tenancy's, without its owner's code |
 //! | `session` | what a backend carries from one transaction into the next |
-//! | `spi` | queries as the extension's owner, with a pinned search_path |
+//! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
 //! | `relation` | what pg_class says of a relation |
 //! | `role` | who is calling |
 //! | `managed` | management functions: run as the owner, and know who called |
@@ -41,6 +42,7 @@ pub mod fmgr;
 pub mod guc;
 pub mod hooks;
 pub mod inval;
+pub mod key_lookup;
 pub mod ledger;
 pub mod managed;
 pub mod nodes;

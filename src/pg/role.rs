@@ -34,15 +34,20 @@ pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::superuser_arg(role) }
 }
 
+/// The role that owns tenancy's objects.
+pub const OWNER: &CStr = c"tenancy_owner";
+
 /// True when the current role holds the rights of the named role (superusers hold all).
 pub fn has_role(name: &CStr) -> bool {
     has(current(), name)
 }
 
-/// True when a role holds the rights of the named role (superusers hold all).
+/// True when a role holds the rights of the named role of tenancy's (superusers hold all, and so does
+/// the role that tenancy's own queries run as).
 pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     named(name).is_some_and(|named| unsafe { pg_sys::has_privs_of_role(role, named) })
+        || named(OWNER) == Some(role)
 }
 
 /// True when a role sees the whole tree without a context.

@@ -1,5 +1,6 @@
-//! Queries that tenancy runs for itself: as the extension's owner, with a pinned search_path, so that
-//! neither the caller's rights nor the caller's schemas decide what they see.
+//! Queries that tenancy runs for itself: as `tenancy_owner`, with a pinned search_path, so that
+//! neither the caller's rights nor the caller's schemas decide what they see. That role owns tenancy's
+//! own objects and can do nothing else: what it runs must not touch an object that is not tenancy's.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,12 +21,12 @@ thread_local! {
 
 static OWNER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
 
-/// Forgets who owns the extension; looked up again at the next call.
+/// Forgets who owns tenancy's objects; looked up again at the next call.
 pub fn forget_owner() {
     OWNER.set(None);
 }
 
-/// Runs `f` as the extension's owner with search_path = pg_catalog, pg_temp. Role and path return
+/// Runs `f` as the owner of tenancy's objects with search_path = pg_catalog, pg_temp. Role and path return
 /// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
 pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     as_role(owner()?, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
@@ -144,7 +145,7 @@ fn kept(
     Ok(plan)
 }
 
-/// The role that owns the extension, and by the way the beacons to watch.
+/// The role that owns tenancy's objects, and by the way the beacons to watch.
 fn owner() -> Result<pg_sys::Oid, Error> {
     if let Some(owner) = OWNER.get() {
         return Ok(owner);
@@ -157,6 +158,10 @@ fn owner() -> Result<pg_sys::Oid, Error> {
         (all, fleets, relation::read(all, |class| class.relowner))
     };
     let owner = owner.ok_or(Error::NotInstalled)?;
+    // What tenancy runs for itself never has a superuser's power, whatever was made of its objects.
+    if role::is_superuser_role(owner) {
+        return Err(Error::OwnerSuperuser);
+    }
     inval::watch(all, fleets);
     OWNER.set(Some(owner));
     Ok(owner)

@@ -10,7 +10,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::queue;
+use super::{queue, spi};
 use crate::error::Error;
 
 static RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
@@ -167,7 +167,12 @@ pub fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Res
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        let result = f().map_err(|error| error.to_string())?;
+        // The process is the bootstrap superuser's, since tenancy_owner may not log in; its work is not.
+        let result = match spi::schema() {
+            Some(_) => spi::as_owner(f),
+            None => f(),
+        }
+        .map_err(|error| error.to_string())?;
         // SAFETY: ends what was begun above.
         unsafe {
             pg_sys::PopActiveSnapshot();

@@ -6,9 +6,11 @@
 //! | `planner` | what the planner is told about them |
 //! | `protect` | protect() and unprotect() |
 //! | `catalog` | what the catalogs say about a table; running what was planned |
+//! | `keyed` | rows of a key that no scope has yet |
 //! | `registry` | the record of what is protected |
 
 mod catalog;
+mod keyed;
 mod planner;
 mod predicates;
 mod protect;

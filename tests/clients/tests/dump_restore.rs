@@ -140,7 +140,7 @@ fn restored(world: &World, cluster: &Cluster, format: &str) -> World {
     let db = Db::without_extension_like(cluster.config(), &world.db);
     let target = cluster.config();
     // The roles belong to the cluster, as with every dump.
-    db.admin().run("DO $$ DECLARE r text; BEGIN FOREACH r IN ARRAY '{tenancy_admin,tenancy_gateway,tenancy_app,tenancy_auditor}'::text[] LOOP
+    db.admin().run("DO $$ DECLARE r text; BEGIN FOREACH r IN ARRAY '{tenancy_owner,tenancy_admin,tenancy_gateway,tenancy_app,tenancy_auditor}'::text[] LOOP
         IF to_regrole(r) IS NULL THEN EXECUTE 'CREATE ROLE ' || r; END IF; END LOOP; END $$");
     restore(&target, &db.name, &file, format);
     db.grant_roles(&mut db.admin());

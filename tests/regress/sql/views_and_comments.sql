@@ -32,7 +32,7 @@ FROM pg_roles r WHERE rolname LIKE 'tenancy\_%' ORDER BY 1;
 -- Who may do what: the functions for people (internal ones start with _), and the relations.
 SELECT p.proname AS function, bool_or(g.rolname = 'tenancy_app') AS app, bool_or(g.rolname = 'tenancy_gateway') AS gateway,
        bool_or(g.rolname = 'tenancy_admin') AS admin, bool_or(g.rolname = 'tenancy_auditor') AS auditor
-FROM pg_proc p LEFT JOIN LATERAL aclexplode(p.proacl) a ON true LEFT JOIN pg_roles g ON g.oid = a.grantee
+FROM pg_proc p LEFT JOIN LATERAL aclexplode(p.proacl) a ON a.grantee <> p.proowner LEFT JOIN pg_roles g ON g.oid = a.grantee
 WHERE pronamespace = 'tenancy'::regnamespace AND proname NOT LIKE 'regscope\_%' GROUP BY 1 HAVING bool_or(g.rolname LIKE 'tenancy\_%') ORDER BY 1;
 SELECT c.relname AS relation, string_agg(DISTINCT g.rolname || ' ' || a.privilege_type, ', ' ORDER BY g.rolname || ' ' || a.privilege_type) AS granted
 FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) a ON a.grantee <> c.relowner LEFT JOIN pg_roles g ON g.oid = a.grantee
