@@ -32,8 +32,15 @@ impl Redacted {
     /// `standard_conforming_strings`.
     #[must_use]
     pub fn of(text: &str, standard_strings: bool) -> Self {
-        let whole = without_literals(text, standard_strings);
-        let kept = fitting(&whole, LONGEST);
+        let (mut whole, read) = without_literals(text, standard_strings);
+        let (other, other_read) = without_literals(text, !standard_strings);
+        // It was parsed in one way or the other: the setting may have changed since.
+        if !read && other_read {
+            whole = other.clone();
+        }
+        let sure = !(read && other_read) || whole == other;
+        let known = if sure { &whole } else { common(&whole, &other) };
+        let kept = fitting(known, LONGEST);
         if kept.len() == whole.len() {
             return Self {
                 text: whole,
@@ -51,14 +58,22 @@ impl Redacted {
     }
 }
 
-fn without_literals(text: &str, standard_strings: bool) -> String {
+/// What both texts begin with.
+fn common<'a>(one: &'a str, other: &str) -> &'a str {
+    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
+    let length = same.map(|(c, _)| c.len_utf8()).sum();
+    one.get(..length).unwrap_or_default()
+}
+
+/// The text, and whether it was read to its end.
+fn without_literals(text: &str, standard_strings: bool) -> (String, bool) {
     let mut reader = Reader {
         rest: text,
         standard_strings,
         out: String::new(),
     };
     while reader.step().is_some() {}
-    reader.out
+    (reader.out, reader.rest.is_empty())
 }
 
 struct Reader<'a> {
@@ -77,8 +92,8 @@ impl Reader<'_> {
                 self.space();
             }
             '-' if self.rest.starts_with("--") => {
-                let end = self.rest.find(['\n', '\r'])?;
-                self.skip(end)?;
+                let end = self.rest.find(['\n', '\r']);
+                self.skip(end.unwrap_or(self.rest.len()))?;
                 self.space();
             }
             '/' if self.rest.starts_with("/*") => {

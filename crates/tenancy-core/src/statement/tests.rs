@@ -4,7 +4,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn plain(text: &str) -> String {
-    without_literals(text, true)
+    read(text, true)
+}
+
+fn read(text: &str, standard_strings: bool) -> String {
+    without_literals(text, standard_strings).0
 }
 
 #[test]
@@ -52,11 +56,8 @@ fn what_does_not_end_is_cut() {
 #[test]
 fn backslashes_escape_where_the_setting_says_so() {
     let text = "SELECT 'a\\' OR b = 'secret'";
-    assert_eq!(without_literals(text, true), "SELECT ? OR b = ?");
-    assert_eq!(
-        without_literals("SELECT 'a\\' secret', c", false),
-        "SELECT ?, c"
-    );
+    assert_eq!(read(text, true), "SELECT ? OR b = ?");
+    assert_eq!(read("SELECT 'a\\' secret', c", false), "SELECT ?, c");
 }
 
 #[test]
@@ -134,6 +135,26 @@ fn spaces_of_other_scripts_are_letters() {
     assert_eq!(plain("SELECT\x0c1,\x0b2"), "SELECT ?, ?");
 }
 
+/// It was prepared with the one setting, and runs with the other.
+#[test]
+fn a_setting_that_changed_since_hides_nothing_and_shows_no_value() {
+    for (text, kept) in [
+        ("SELECT 'a\\'b' FROM secrets", "SELECT ? FROM secrets"),
+        ("SELECT 'a\\' FROM secrets", "SELECT ? FROM secrets"),
+    ] {
+        for setting in [true, false] {
+            let redacted = Redacted::of(text, setting);
+            assert_eq!((redacted.text.as_str(), redacted.cut), (kept, None));
+        }
+    }
+    // It can be read in both ways: what is a value in one of them is not kept.
+    for setting in [true, false] {
+        let redacted = Redacted::of("SELECT 1, 'a\\', secret, \\'b', c", setting);
+        assert_eq!(redacted.text, "SELECT ?, ?, …");
+        assert!(redacted.cut.is_some());
+    }
+}
+
 proptest! {
     #[test]
     fn no_value_survives(value in "[a-z0-9 $]{0,12}secret[a-z0-9 $]{0,12}") {
@@ -147,6 +168,6 @@ proptest! {
 
     #[test]
     fn never_panics(text in ".{0,60}", standard: bool) {
-        let _ = without_literals(&text, standard);
+        let _ = Redacted::of(&text, standard);
     }
 }
