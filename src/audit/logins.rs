@@ -20,8 +20,9 @@ use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
 use crate::pg::append::Json;
 use crate::pg::capped::{self, Tier};
+use crate::pg::cell::BackendCell;
 use crate::pg::counts::{self, Count, Key, Went};
-use crate::pg::{client, cluster, events, queue, role, spi, time};
+use crate::pg::{client, cluster, events, queue, role, session, spi, time, xact};
 use crate::worker;
 
 /// By what somebody logs in.
@@ -89,30 +90,61 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> 
         None => (Kind::Assumed, None),
     };
     let event = event(false, kind, Some(user), credential, vouched);
-    let kept = || match wanted {
-        Logins::Each => {
-            queued(&Event {
-                each: true,
-                ..event
-            }) || counted(&event)
-        }
-        _ => counted(&event) || queued(&event),
-    };
+    let kept = || keep(&event, wanted);
     let details = || json!({"credential": kind.name(), "key": credential});
     let asked = || own::record_now("login", Some(user), None, details()).is_ok();
     // Again: the worker may just have gone, to make room for another database's, after it wrote.
     if !(kept() || asked() || kept() || asked()) {
         // No worker: how often is kept in any case, and who if the transaction is.
-        let others = Event {
-            others: true,
-            ..Event::default()
-        };
-        counts::add(&Count::once(others.key()), true);
+        lost();
         if !cluster::read_only() {
             own::record("login", Some(user), None, details())?;
         }
     }
     Ok(())
+}
+
+/// The last transaction in which a ticket of the setting was taken, and whose it was.
+static BY_TICKET: BackendCell<Option<(i64, u128)>> = BackendCell::new(None);
+
+/// A user came by the setting tenancy.ticket, which is verified in each transaction anew: that is a
+/// login for each. It cannot wait here for the worker.
+pub fn came_by_ticket(user: Uuid) {
+    let wanted = settings::logins();
+    let here = Some((xact::transaction_started(), user.as_u128()));
+    if matches!(wanted, Logins::Off | Logins::Failures)
+        || session::parallel_leader().is_some()
+        || BY_TICKET.replace_with(here) == here
+    {
+        return;
+    }
+    let event = event(false, Kind::Ticket, Some(user), None, None);
+    if !keep(&event, wanted) {
+        lost();
+    }
+}
+
+/// Counts a success, or has the worker write it; false where there is no room for either.
+fn keep(event: &Event, wanted: Logins) -> bool {
+    match wanted {
+        Logins::Each => {
+            let each = Event {
+                each: true,
+                ..*event
+            };
+            queued(&each) || counted(event)
+        }
+        _ => counted(event) || queued(event),
+    }
+}
+
+/// Counts a success without a name.
+fn lost() {
+    let others = Event {
+        others: true,
+        ..Event::default()
+    };
+    counts::add(&Count::once(others.key()), true);
 }
 
 fn counted(event: &Event) -> bool {

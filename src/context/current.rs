@@ -13,6 +13,7 @@ use super::plans::{self, Form};
 use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
 use crate::access::{self, Access, Elevation, Reached};
+use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
 use crate::pg::{guc, inval, published, spi, xact};
@@ -166,6 +167,13 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
     let current = resolve()?.map(Rc::new);
     published::clear();
     STATE.set((xact::generation(), current.clone()));
+    if let Some(Who::User(user)) = current
+        .as_ref()
+        .filter(|now| now.by_ticket)
+        .map(|now| now.who)
+    {
+        logins::came_by_ticket(user);
+    }
     Ok(current)
 }
 
@@ -193,7 +201,9 @@ fn resolve() -> Result<Option<Current>, Error> {
         }
         // Clearing the setting must not widen what select_tenant() narrowed.
         (None, Some(_)) if leftovers::is_narrowed() => return Err(Error::Widened),
-        (None, Some(ticket)) => from_ticket(ticket)?,
+        (None, Some(ticket)) => {
+            from_ticket(ticket).inspect_err(|why| logins::failed(Some(ticket), None, None, why))?
+        }
         (None, None) => return Ok(None),
     };
     leftovers::enter(found.who, found.stay())?;

@@ -13,39 +13,61 @@ use crate::access::Elevation;
 use crate::audit;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
-use crate::pg::hooks::queries::{self, Started};
+use crate::pg::hooks::queries::{self, Mark, OnQuery, Started};
 use crate::pg::{guc, spi, time, xact};
 
 /// Recording: what it reads by itself is on no record.
 static RECORDING: BackendCell<bool> = BackendCell::new(false);
 
-/// An error if a context is elevated and the statement that asks is not on record: it began before.
+/// What the hooks ask.
+pub const ON_QUERY: OnQuery = OnQuery {
+    start: note_query,
+    resume: require_time,
+};
+
+/// An error if a context is elevated and the statement that asks is not on record: it began before, or
+/// in another tenant.
 pub fn require_record(now: &Current) -> Result<(), Error> {
-    if now.elevation().is_none() || queries::is_noted() {
-        return Ok(());
+    match now.elevation() {
+        Some(elevation) if !queries::is_noted(mark(now, elevation)) => Err(Error::NotRecorded),
+        _ => Ok(()),
     }
-    Err(Error::NotRecorded)
+}
+
+/// What a statement is on record with.
+fn mark(now: &Current, elevation: &Elevation) -> Mark {
+    let tenant = now.tenant.as_ref().map(|tenant| tenant.id.as_u128());
+    elevation.id.as_u128() ^ tenant.unwrap_or(0)
+}
+
+/// An error if the elevation is over, also in a transaction that was elevated when it began, and in a
+/// statement on record: a cursor can be read from for long.
+fn require_time() -> Result<(), Error> {
+    match current()?.as_ref().and_then(|now| now.elevation()) {
+        Some(elevation) if elevation.expires_at <= time::now_unix_micros() => {
+            Err(Error::ElevationEnded)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A query starts that row security applies to: an elevated one is put on record. So is one that a
 /// function runs in a parallel worker.
-pub fn note_query(query: &Started) -> bool {
+fn note_query(query: &Started) -> Option<Mark> {
     if RECORDING.get() || xact::in_referential_check() {
-        return false;
+        return None;
     }
-    let noted = || -> Result<bool, Error> {
+    let noted = || -> Result<Option<Mark>, Error> {
         let Some(now) = current()? else {
-            return Ok(false);
+            return Ok(None);
         };
         let Some(elevation) = now.elevation() else {
-            return Ok(false);
+            return Ok(None);
         };
-        // Also in a transaction that was elevated when it began.
-        if elevation.expires_at <= time::now_unix_micros() {
-            return Err(Error::ElevationEnded);
-        }
+        require_time()?;
         let _recording = Recording::begin();
-        record(query, &now, elevation)
+        let recorded = record(query, &now, elevation)?;
+        Ok(recorded.then(|| mark(&now, elevation)))
     };
     noted().unwrap_or_else(|error| error.raise())
 }

@@ -20,7 +20,7 @@ mod registry;
 pub fn init() {
     crate::pg::hooks::init(crate::pg::hooks::On {
         statement: crate::context::before_statement,
-        query: crate::context::elevated::note_query,
+        query: crate::context::elevated::ON_QUERY,
         child: protect::protect_children,
         protected: |table| Ok(registry::above(table)?.is_some()),
         rename: registry::rename_column,

@@ -37,8 +37,8 @@ pub struct On {
     pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
     /// A statement is about to run, where something may have been left in the session.
     pub statement: fn() -> Result<(), Error>,
-    /// A query starts that row security applies to; whether to note it.
-    pub query: fn(&queries::Started) -> bool,
+    /// Queries that row security applies to.
+    pub query: queries::OnQuery,
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A table's column was renamed.

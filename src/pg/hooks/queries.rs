@@ -12,6 +12,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::raw;
+use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
 use crate::pg::{fmgr, guc, relation, xact};
@@ -21,36 +22,50 @@ static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCel
 static PREVIOUS_RUN: BackendCell<pg_sys::ExecutorRun_hook_type> = BackendCell::new(None);
 static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
-static ON_START: BackendCell<Option<OnStart>> = BackendCell::new(None);
+static ON: BackendCell<Option<OnQuery>> = BackendCell::new(None);
 
-/// Whether to note a query.
-pub type OnStart = fn(&Started) -> bool;
+/// What a query is noted with: an opaque value of whoever notes it.
+pub type Mark = u128;
+
+/// Whom the hooks ask.
+#[derive(Clone, Copy)]
+pub struct OnQuery {
+    /// A query starts that row security applies to; a mark to note it.
+    pub start: fn(&Started) -> Option<Mark>,
+    /// A query that was noted goes on: an error if it may not any more.
+    pub resume: fn() -> Result<(), Error>,
+}
 
 /// What this backend does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doing {
     /// It plans a query, or explains one without running it.
     Plans,
-    /// It runs a query that was not noted.
-    Runs,
-    /// It runs a query that was noted.
-    RunsNoted,
+    /// It runs a query, which may have been noted.
+    Runs(Option<Mark>),
 }
 
 thread_local! {
     /// The memory of noted queries, which is compared and never followed, and the savepoint of each.
-    static NOTED: RefCell<Vec<(pg_sys::MemoryContext, u32)>> = const { RefCell::new(Vec::new()) };
+    static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
     /// What this backend is in the middle of, the innermost last, and the savepoint in which each began.
     static DOING: RefCell<Vec<(Doing, u32)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A noted query.
+#[derive(Clone, Copy)]
+struct Noted {
+    memory: pg_sys::MemoryContext,
+    mark: Mark,
+    savepoint: u32,
 }
 
 /// A query that is about to start.
 pub struct Started(*mut pg_sys::QueryDesc);
 
-/// Installs the hooks. `on_start` is told of queries that row security applies to, and says whether to
-/// note them; also in parallel workers, where functions run queries of their own.
-pub fn init(on_start: OnStart) {
-    ON_START.set(Some(on_start));
+/// Installs the hooks; also in parallel workers, where functions run queries of their own.
+pub fn init(on: OnQuery) {
+    ON.set(Some(on));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {
         PREVIOUS_PLANNER.set(pg_sys::planner_hook);
@@ -66,11 +81,19 @@ pub fn init(on_start: OnStart) {
     }
 }
 
-/// Whether the query that the calling function is evaluated in was noted.
-pub fn is_noted() -> bool {
-    let memory = fmgr::asking();
-    doing() == Some(Doing::RunsNoted)
-        || NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory))
+/// Whether the query that the calling function is evaluated in was noted with this mark.
+pub fn is_noted(mark: Mark) -> bool {
+    doing() == Some(Doing::Runs(Some(mark))) || marked(fmgr::asking()) == Some(mark)
+}
+
+/// The mark of the noted query that runs in this memory.
+fn marked(memory: pg_sys::MemoryContext) -> Option<Mark> {
+    NOTED.with_borrow(|noted| {
+        let mut noted = noted.iter();
+        noted
+            .find(|noted| noted.memory == memory)
+            .map(|noted| noted.mark)
+    })
 }
 
 /// Whether the calling function is evaluated for a plan, and not for a row.
@@ -81,7 +104,7 @@ pub fn is_planning() -> bool {
 /// A transaction ended, or a savepoint was undone: a query of it may be gone without having ended, and
 /// its memory another's. Those that began before the savepoint go on.
 pub fn forget(savepoint: u32) {
-    NOTED.with_borrow_mut(|noted| noted.retain(|(_, began)| *began < savepoint));
+    NOTED.with_borrow_mut(|noted| noted.retain(|noted| noted.savepoint < savepoint));
     DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
 }
 
@@ -205,22 +228,26 @@ unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) ->
         return enter(Doing::Plans);
     }
     let has_context = guc::token().is_some() || guc::has_ticket();
-    let noted = has_context
-        && ON_START
-            .get()
-            .is_some_and(|on_start| Started(query).has_row_security() && on_start(&Started(query)));
-    enter(if noted { Doing::RunsNoted } else { Doing::Runs })
+    let query = Started(query);
+    let on = ON.get().filter(|_| has_context && query.has_row_security());
+    enter(Doing::Runs(on.and_then(|on| (on.start)(&query))))
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize) {
-    if doing() == Some(Doing::RunsNoted) {
+    if let Some(Doing::Runs(Some(mark))) = doing() {
         // SAFETY: a query that has started has a state.
         let memory = unsafe {
             stay_in_this_process(query);
             (*(*query).estate).es_query_cxt
         };
-        NOTED.with_borrow_mut(|noted| noted.push((memory, xact::savepoint())));
+        NOTED.with_borrow_mut(|noted| {
+            noted.push(Noted {
+                memory,
+                mark,
+                savepoint: xact::savepoint(),
+            });
+        });
     }
     DOING.with_borrow_mut(|doing| doing.truncate(depth));
 }
@@ -233,7 +260,7 @@ unsafe extern "C-unwind" fn executor_run(
 ) {
     // SAFETY: as above.
     unsafe {
-        let depth = resume(query);
+        let depth = run(query);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_RUN.get() {
             Some(previous) => previous(query, direction, count, execute_once),
@@ -246,7 +273,7 @@ unsafe extern "C-unwind" fn executor_run(
 unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: as above.
     unsafe {
-        let depth = resume(query);
+        let depth = finish(query);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_FINISH.get() {
             Some(previous) => previous(query),
@@ -256,13 +283,26 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// A query that has started goes on.
+/// A query that has started goes on, the first time or after others, as a cursor does.
 #[pg_guard]
-unsafe extern "C-unwind" fn resume(query: *mut pg_sys::QueryDesc) -> usize {
+unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: a query that has started has a state until it ends.
-    let memory = unsafe { (*(*query).estate).es_query_cxt };
-    let noted = NOTED.with_borrow(|noted| noted.iter().any(|(known, _)| *known == memory));
-    enter(if noted { Doing::RunsNoted } else { Doing::Runs })
+    let mark = marked(unsafe { (*(*query).estate).es_query_cxt });
+    if mark.is_some()
+        && let Some(on) = ON.get()
+        && let Err(error) = (on.resume)()
+    {
+        error.raise();
+    }
+    enter(Doing::Runs(mark))
+}
+
+/// What is left of a query is done, which is not much: it may end what it began.
+#[pg_guard]
+unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
+    // SAFETY: as above.
+    let mark = marked(unsafe { (*(*query).estate).es_query_cxt });
+    enter(Doing::Runs(mark))
 }
 
 /// Keeps a query that is noted here, where that is known: a worker would have to be believed that its
@@ -301,10 +341,10 @@ unsafe extern "C-unwind" fn ended(query: *mut pg_sys::QueryDesc) {
         if !noted.is_empty() {
             // SAFETY: a query that ends has a state until then.
             let memory = unsafe { (*(*query).estate).es_query_cxt };
-            if noted.iter().any(|(known, _)| *known == memory) {
+            if noted.iter().any(|noted| noted.memory == memory) {
                 // SAFETY: the state has the plan that the query was started with.
                 unsafe { (*query).plannedstmt = (*(*query).estate).es_plannedstmt };
-                noted.retain(|(other, _)| *other != memory);
+                noted.retain(|noted| noted.memory != memory);
             }
         }
     });

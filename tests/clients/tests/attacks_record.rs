@@ -99,15 +99,17 @@ fn every_table_is_on_record_whatever_the_planner_leaves_out() {
 #[test]
 fn whatever_reaches_a_table_names_it() {
     let world = elevated();
-    world.db.owner().run(
+    world.db.owner().run(&format!(
         "CREATE TABLE app.parts (tenant_id uuid NOT NULL, body text) PARTITION BY LIST (tenant_id);
-         CREATE TABLE app.part PARTITION OF app.parts DEFAULT;
+         CREATE TABLE app.part PARTITION OF app.parts FOR VALUES IN ('{}');
+         CREATE TABLE app.others PARTITION OF app.parts DEFAULT;
          SELECT count(*) FROM tenancy.protect('app.parts');
          CREATE VIEW app.over AS SELECT count(*) AS n FROM app.notes;
          CREATE FUNCTION app.counted() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM app.notes';
          CREATE FUNCTION app.folded() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT count(*) FROM app.notes';
          GRANT SELECT ON app.over TO tenancy_app",
-    );
+        world.id("acme")
+    ));
     world.fill("app.parts", "t.id, 'x'");
     world.db.admin().run(&format!(
         "GRANT TEMPORARY ON DATABASE {} TO tenancy_app",
@@ -177,6 +179,47 @@ fn a_statement_that_a_client_sent_with_others_is_cut_out_in_bytes() {
         world.db.admin().texts("SELECT details ->> 'statement' FROM tenancy.audit_log WHERE action = 'tenancy.elevation.statement'"),
         [" SELECT body AS mine FROM app.notes"].map(str::trim_start)
     );
+}
+
+/// The entry says which tenant: a statement is not on record in one and reads another's rows.
+#[test]
+fn a_statement_reads_the_tenant_that_it_is_on_record_in() {
+    let world = elevated();
+    let mut pat = world.begin("pat");
+    pat.run(&format!(
+        "CREATE FUNCTION pg_temp.go() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM tenancy.select_tenant(''{}''); RETURN true; END'",
+        world.id("soylent")
+    ));
+    pat.run("SELECT tenancy.select_tenant('acme')");
+    for sql in [
+        "SELECT count(*) FROM (SELECT pg_temp.go() OFFSET 0) g, app.notes",
+        "SELECT body FROM app.notes WHERE pg_temp.go()",
+        "DECLARE c CURSOR FOR SELECT body FROM app.notes; SELECT pg_temp.go(); FETCH ALL FROM c",
+    ] {
+        pat.run("SAVEPOINT s");
+        let read = pat.simple_query(sql);
+        pat.run("ROLLBACK TO s");
+        let rows = read.map_or(String::new(), |messages| format!("{messages:?}"));
+        assert!(!rows.contains("soylent"), "{sql}: {rows}");
+    }
+}
+
+#[test]
+fn a_cursor_does_not_outlast_the_elevation() {
+    let world = elevated();
+    let mut pat = world.begin("pat");
+    pat.run("DECLARE c CURSOR FOR SELECT body FROM app.notes");
+    assert_eq!(pat.texts("FETCH 2 FROM c").len(), 2);
+    pat.run("COMMIT");
+    world
+        .db
+        .admin()
+        .run("UPDATE tenancy.elevations SET expires_at = clock_timestamp() + interval '1 second'");
+    pat.begin(world.key("pat"));
+    pat.run("DECLARE c CURSOR FOR SELECT body FROM app.notes; FETCH 2 FROM c; SELECT pg_sleep(1)");
+    pat.fails("FETCH 2 FROM c")
+        .code("55000")
+        .says("elevation has ended");
 }
 
 // F28: what runs is not left without rows -----------------------------------------------------------
@@ -368,6 +411,33 @@ fn each_login_is_on_record_whatever_becomes_of_its_transaction() {
         "SELECT coalesce(sum(coalesce((details ->> 'count')::bigint, 1)), 0) || ' ' || count(*) FILTER (WHERE user_id IS NULL) FROM tenancy.audit_log WHERE action = 'tenancy.login'",
         "5006 0",
     );
+}
+
+/// A ticket can come in the startup packet, and no function is called.
+#[test]
+fn who_comes_by_a_ticket_in_the_setting_logs_in_too() {
+    let world = World::new();
+    let ticket = world.ticket("bob", "1 hour");
+    let mut app = world
+        .db
+        .app_with(&format!("-c tenancy.ticket={ticket}"))
+        .unwrap();
+    assert_eq!(app.number("SELECT count(*) FROM app.notes"), 5);
+    app.run("BEGIN READ ONLY; SELECT count(*) FROM app.notes; SAVEPOINT s; SET LOCAL work_mem = '1MB'; SELECT count(*) FROM app.notes; ROLLBACK");
+    let mut wrong = world.db.app();
+    wrong.run(&format!(
+        "SET tenancy.ticket = '{}'",
+        ticket.replace("bob", "x").chars().rev().collect::<String>()
+    ));
+    wrong.fails("SELECT count(*) FROM app.notes").code("42501");
+    flush(&world);
+    let mut admin = world.db.admin();
+    until(
+        &mut admin,
+        "SELECT count(*) || ' ' || min(details ->> 'credential') || ' ' || sum((details ->> 'count')::bigint) || ' ' || bool_and(user_id = (SELECT id FROM tenancy.scopes WHERE slug = 'bob')) FROM tenancy.audit_log WHERE action = 'tenancy.login'",
+        "1 ticket 2 true",
+    );
+    until(&mut admin, FAILED_ROWS, "1");
 }
 
 /// An attacker counts on there being no place for it.
