@@ -76,7 +76,7 @@ CREATE VIEW tenancy.budget_alerts WITH (security_barrier) AS
       JOIN tenancy.scopes s ON s.id = a.scope_id
       LEFT JOIN tenancy.metric_definitions m ON m.id = a.metric_id
       LEFT JOIN tenancy.budget_definitions b ON b.id = a.budget_id
-     WHERE s.path && tenancy.scope_ids('budgets:view');
+     WHERE s.path && tenancy.scope_ids('budgets:view') AND tenancy._barrier();
 REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
 GRANT SELECT ON tenancy.budget_alerts TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.budget_alerts IS

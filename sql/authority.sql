@@ -60,6 +60,13 @@ COMMENT ON FUNCTION tenancy.scope_ids(text) IS
     'the topmost scopes in which the context holds the permission (NULL: anything), and with them all below; empty without a context, except for '
     'tenancy_admin, tenancy_gateway and tenancy_auditor, who see the platform. Errors: 22023 no permission. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
 
+CREATE FUNCTION tenancy._barrier() RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', '_barrier_wrapper';
+REVOKE ALL ON FUNCTION tenancy._barrier() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy._barrier() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy._barrier() IS
+    'internal: true; the end of the conditions of a view of tenancy, which come before those of whoever reads it';
+
 CREATE FUNCTION tenancy.has_permission(permission text, scope tenancy.regscope DEFAULT NULL) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'has_permission_wrapper';
 REVOKE ALL ON FUNCTION tenancy.has_permission(text, tenancy.regscope) FROM PUBLIC;

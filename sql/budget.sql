@@ -283,7 +283,7 @@ CREATE VIEW tenancy.budgets WITH (security_barrier) AS
       FROM tenancy.budget_definitions b
       JOIN tenancy.scopes s ON s.id = b.scope_id
       LEFT JOIN tenancy.metric_definitions m ON m.id = b.metric_id
-     WHERE s.path && tenancy.scope_ids('budgets:view');
+     WHERE s.path && tenancy.scope_ids('budgets:view') AND tenancy._barrier();
 REVOKE ALL ON tenancy.budgets FROM PUBLIC;
 GRANT SELECT ON tenancy.budgets TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.budgets IS

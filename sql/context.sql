@@ -241,7 +241,7 @@ CREATE VIEW tenancy.api_keys WITH (security_barrier) AS
       JOIN tenancy.scopes u ON u.id = k.user_id
       JOIN tenancy.scopes p ON p.id = u.parent_id
       LEFT JOIN tenancy.api_key_uses l ON l.key_id = k.id
-     WHERE u.path && tenancy.scope_ids('keys:view') OR u.id = tenancy.user_id();
+     WHERE (u.path && tenancy.scope_ids('keys:view') OR u.id = tenancy.user_id()) AND tenancy._barrier();
 REVOKE ALL ON tenancy.api_keys FROM PUBLIC;
 GRANT SELECT ON tenancy.api_keys TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.api_keys IS 'API keys without their hashes; label is the start of the key''s text, last_used_at is right to ten minutes. Each reader sees its part: with a context its own and those of keys:view';

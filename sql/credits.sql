@@ -272,7 +272,7 @@ CREATE VIEW tenancy.credits WITH (security_barrier) AS
         SELECT coalesce(sum(c.quantity) FILTER (WHERE c.reservation IS NULL), 0), coalesce(sum(c.quantity) FILTER (WHERE c.reservation IS NOT NULL), 0),
                coalesce(sum(c.quantity) FILTER (WHERE c.at >= g.rolls_at), 0)
           FROM tenancy.credit_draws c WHERE c.credit_id = g.id) d (used, reserved, since)
-     WHERE s.path && tenancy.scope_ids('budgets:view');
+     WHERE s.path && tenancy.scope_ids('budgets:view') AND tenancy._barrier();
 REVOKE ALL ON tenancy.credits FROM PUBLIC;
 GRANT SELECT ON tenancy.credits TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.credits IS

@@ -539,7 +539,7 @@ CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS
            p.create_users, p.single_use, p.enabled, p.created_at,
            (SELECT count(*) FROM tenancy.identity_users u WHERE u.provider_id = p.id) AS users
       FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
-     WHERE s.path && tenancy.scope_ids('identity:view');
+     WHERE s.path && tenancy.scope_ids('identity:view') AND tenancy._barrier();
 CREATE VIEW tenancy.identity_groups WITH (security_barrier) AS
     SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at
       FROM tenancy.identity_group_registry g
@@ -547,11 +547,11 @@ CREATE VIEW tenancy.identity_groups WITH (security_barrier) AS
       JOIN tenancy.scopes s ON s.id = p.scope_id
       JOIN tenancy.role_definitions r ON r.id = g.role_id
       LEFT JOIN tenancy.scopes t ON t.id = g.scope_id
-     WHERE s.path && tenancy.scope_ids('identity:view');
+     WHERE s.path && tenancy.scope_ids('identity:view') AND tenancy._barrier();
 CREATE VIEW tenancy.networks WITH (security_barrier) AS
     SELECT n.scope_id, s.level, s.slug AS scope, n.networks
       FROM tenancy.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id
-     WHERE s.path && tenancy.scope_ids('tenants:view');
+     WHERE s.path && tenancy.scope_ids('tenants:view') AND tenancy._barrier();
 REVOKE ALL ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks FROM PUBLIC;
 GRANT SELECT ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks
     TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;

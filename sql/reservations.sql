@@ -64,14 +64,15 @@ CREATE VIEW tenancy.reservations WITH (security_barrier) AS
       FROM tenancy.budget_reservations r
       JOIN tenancy.metric_definitions m ON m.id = r.metric_id
       LEFT JOIN tenancy.scopes t ON t.id = r.tenant_id
-     WHERE r.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR r.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_partner'))
-        OR '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('accounting:view_partner'))
-        OR r.user_id = tenancy.user_id() AND (r.tenant_id = ANY (tenancy.scope_ids('accounting:view_own'))
-                                              OR r.project_id = ANY (tenancy.scope_ids('accounting:view_own'))
-                                              OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_own')));
+     WHERE (r.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR r.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_partner'))
+         OR '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('accounting:view_partner'))
+         OR r.user_id = tenancy.user_id() AND (r.tenant_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                               OR r.project_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                               OR r.partner_id = ANY (tenancy.scope_ids('accounting:view_own'))))
+       AND tenancy._barrier();
 REVOKE ALL ON tenancy.reservations FROM PUBLIC;
 GRANT SELECT ON tenancy.reservations TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.reservations IS

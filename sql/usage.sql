@@ -40,7 +40,7 @@ ALTER TABLE tenancy.metric_definitions ENABLE ALWAYS TRIGGER metrics_changed;
 CREATE VIEW tenancy.metrics WITH (security_barrier) AS
     SELECT m.name, m.unit, m.aggregation, m.dimensions, m.distinct_of, m.price, m.prices, m.description, m.created_at
       FROM tenancy.metric_definitions m
-     WHERE cardinality(tenancy.scope_ids()) > 0;
+     WHERE cardinality(tenancy.scope_ids()) > 0 AND tenancy._barrier();
 REVOKE ALL ON tenancy.metrics FROM PUBLIC;
 GRANT SELECT ON tenancy.metrics TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.metrics IS
@@ -267,14 +267,15 @@ CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
     SELECT e.id, e.at, m.name AS metric, trim_scale(e.quantity * 0.000001) AS quantity, trim_scale(e.cost * 0.000001) AS cost, e.attributes,
            NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id
       FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id
-     WHERE e.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR e.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
-        OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_partner'))
-        OR '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('accounting:view_partner'))
-        OR e.user_id = tenancy.user_id() AND (e.tenant_id = ANY (tenancy.scope_ids('accounting:view_own'))
-                                              OR e.project_id = ANY (tenancy.scope_ids('accounting:view_own'))
-                                              OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_own')));
+     WHERE (e.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR e.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
+         OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_partner'))
+         OR '00000000-0000-7000-8000-000000000000'::uuid = ANY (tenancy.scope_ids('accounting:view_partner'))
+         OR e.user_id = tenancy.user_id() AND (e.tenant_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                               OR e.project_id = ANY (tenancy.scope_ids('accounting:view_own'))
+                                               OR e.partner_id = ANY (tenancy.scope_ids('accounting:view_own'))))
+       AND tenancy._barrier();
 REVOKE ALL ON tenancy.recorded_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.recorded_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 GRANT INSERT ON tenancy.recorded_usage TO tenancy_gateway, tenancy_admin;

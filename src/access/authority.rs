@@ -317,6 +317,12 @@ fn timestamp(unix_micros: i64) -> TimestampWithTimeZone {
         .unwrap_or_else(TimestampWithTimeZone::positive_infinity)
 }
 
+/// Ends the conditions of a view of tenancy: see `pg::planner::views`.
+#[pg_extern(sql = false)]
+const fn _barrier() -> bool {
+    true
+}
+
 /// The topmost scopes in which the caller holds a permission, or anything if it is NULL. Administrators,
 /// auditors and the gateway without a context: the platform.
 #[pg_extern(sql = false)]

@@ -15,6 +15,7 @@
 //! | `managed` | management functions: run as the owner, and know who called |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `row` | the row that a function answers with |
+//! | `planner` | tenancy's conditions before all others |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
 //! | `hooks` | on utility statements and queries: what a policy cannot see |
@@ -46,6 +47,7 @@ pub mod key_lookup;
 pub mod ledger;
 pub mod managed;
 pub mod nodes;
+pub mod planner;
 pub mod published;
 pub mod queue;
 pub mod relation;

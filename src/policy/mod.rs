@@ -18,6 +18,7 @@ mod registry;
 
 /// Called once, when the library is loaded.
 pub fn init() {
+    crate::pg::planner::init();
     crate::pg::hooks::init(crate::pg::hooks::On {
         statement: crate::context::before_statement,
         query: crate::context::elevated::ON_QUERY,

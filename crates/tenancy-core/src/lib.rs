@@ -15,6 +15,7 @@
 //! | [`decimal`] | the same as the server stores them |
 //! | [`metric`] | what may be metered, and how it adds up |
 //! | [`cover`] | which rollups a span of time is made of |
+//! | [`conditions`] | what of an expression shows whether it was evaluated |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
@@ -31,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod conditions;
 pub mod cover;
 pub mod credential;
 pub mod decimal;

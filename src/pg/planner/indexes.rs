@@ -1,0 +1,200 @@
+//! What an index scan evaluates before the filter.
+//!
+//! - Of a bitmap's lossy page, of an operator that is lossy, and of a row that was changed meanwhile, the server
+//!   evaluates the index's conditions once more, on the row: also the predicate of a partial index, and whatever the
+//!   row is compared with. If that shows more than its result, the recheck begins with the policies.
+//! - Bitmaps are combined one after the other, until the combination is empty. An index's conditions may show
+//!   that they were evaluated; at most one such bitmap is combined with others, and it is the first. What the
+//!   others would have found is left to the filter.
+//! - An order by distance is computed again for each row where the operator is lossy. If that calls code of
+//!   somebody's, the index is not used for it.
+
+use pgrx::pg_sys;
+
+use super::expression::Reader;
+use super::nodes::{case, constant, copy, elements, list};
+
+/// The paths of one protected table.
+struct Paths<'a> {
+    reader: Reader,
+    policies: &'a [*mut pg_sys::RestrictInfo],
+    /// Whether rows are locked, and looked at again when they were changed meanwhile.
+    locks: bool,
+}
+
+/// Changes the paths of a protected table.
+///
+/// # Safety
+/// `rel` is a table of the query, whose paths are made and not chosen from yet.
+pub unsafe fn harden(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    policies: &[*mut pg_sys::RestrictInfo],
+) {
+    // SAFETY: the lists hold paths of the relation; each has the tag of its kind.
+    unsafe {
+        let select = (*(*root).parse).commandType == pg_sys::CmdType::CMD_SELECT;
+        let paths = Paths {
+            reader: Reader::new(root),
+            policies,
+            locks: !select || !(*root).rowMarks.is_null(),
+        };
+        let keep = paths.harden_all((*rel).pathlist);
+        let keep_partial = paths.harden_all((*rel).partial_pathlist);
+        if let Some(keep) = keep_partial {
+            (*rel).partial_pathlist = keep;
+        }
+        if let Some(keep) = keep {
+            (*rel).pathlist = keep;
+            let sequential = pg_sys::create_seqscan_path(root, rel, (*rel).lateral_relids, 0);
+            pg_sys::add_path(rel, sequential);
+        }
+    }
+}
+
+impl Paths<'_> {
+    /// Returns the paths that are left, if one is not.
+    unsafe fn harden_all(&self, all: *mut pg_sys::List) -> Option<*mut pg_sys::List> {
+        use pg_sys::NodeTag::*;
+        let mut dropped = false;
+        // SAFETY: a list of paths, each with the tag of its kind.
+        unsafe {
+            for path in elements::<pg_sys::Path>(all) {
+                match (*path).type_ {
+                    T_IndexPath => {
+                        let path = path.cast::<pg_sys::IndexPath>();
+                        dropped = dropped || self.order_calls(path);
+                        if self.locks || (*(*path).indexinfo).relam != pg_sys::BTREE_AM_OID {
+                            self.guard(path);
+                        }
+                    }
+                    T_BitmapHeapPath => {
+                        self.bitmap((*path.cast::<pg_sys::BitmapHeapPath>()).bitmapqual);
+                    }
+                    _ => {}
+                }
+            }
+            dropped.then(|| {
+                list(
+                    elements::<pg_sys::Path>(all).filter(|path| {
+                        (**path).type_ != T_IndexPath || !self.order_calls(path.cast())
+                    }),
+                )
+            })
+        }
+    }
+
+    /// Whether a bitmap's index conditions may show that they were evaluated.
+    unsafe fn shows(&self, path: *mut pg_sys::Path) -> bool {
+        use pg_sys::NodeTag::*;
+        // SAFETY: a bitmap's path has the tag of its kind.
+        unsafe {
+            match (*path).type_ {
+                T_IndexPath => self
+                    .conditions(path.cast())
+                    .any(|condition| self.reader.read(condition).shows.anything()),
+                T_BitmapAndPath => elements((*path.cast::<pg_sys::BitmapAndPath>()).bitmapquals)
+                    .any(|arm| self.shows(arm)),
+                T_BitmapOrPath => elements((*path.cast::<pg_sys::BitmapOrPath>()).bitmapquals)
+                    .any(|arm| self.shows(arm)),
+                _ => true,
+            }
+        }
+    }
+
+    unsafe fn bitmap(&self, path: *mut pg_sys::Path) {
+        use pg_sys::NodeTag::*;
+        // SAFETY: as above.
+        unsafe {
+            match (*path).type_ {
+                T_IndexPath => self.guard(path.cast()),
+                T_BitmapOrPath => {
+                    for arm in elements((*path.cast::<pg_sys::BitmapOrPath>()).bitmapquals) {
+                        self.bitmap(arm);
+                    }
+                }
+                T_BitmapAndPath => {
+                    let path = path.cast::<pg_sys::BitmapAndPath>();
+                    let arms = elements::<pg_sys::Path>((*path).bitmapquals);
+                    let (showing, others): (Vec<_>, Vec<_>) =
+                        arms.partition(|arm| self.shows(*arm));
+                    if !showing.is_empty() {
+                        (*path).bitmapquals = list(showing.into_iter().take(1).chain(others));
+                    }
+                    for arm in elements((*path).bitmapquals) {
+                        self.bitmap(arm);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What an index is searched by, without the policies.
+    unsafe fn conditions(
+        &self,
+        path: *mut pg_sys::IndexPath,
+    ) -> impl Iterator<Item = *mut pg_sys::Node> {
+        // SAFETY: an index path's conditions are a list of IndexClause.
+        unsafe {
+            elements::<pg_sys::IndexClause>((*path).indexclauses)
+                .map(|clause| (*clause).rinfo)
+                .filter(|condition| !self.policies.contains(condition))
+                .map(|condition| (*condition).clause.cast())
+        }
+    }
+
+    /// Lets a recheck begin with the policies, if it shows more than its result. The index is searched as
+    /// before: this condition is for the recheck alone.
+    unsafe fn guard(&self, path: *mut pg_sys::IndexPath) {
+        // SAFETY: an index path has its index, whose predicate is a list of expressions. The new nodes are
+        // made in the planner's memory.
+        unsafe {
+            let index = (*path).indexinfo;
+            let again = |node| self.reader.read(node).shows.again();
+            if !again((*index).indpred.cast()) && !self.conditions(path).any(again) {
+                return;
+            }
+            // A path may be a part of several.
+            let mut clauses = elements::<pg_sys::IndexClause>((*path).indexclauses);
+            if clauses
+                .next()
+                .is_some_and(|first| (*first).indexquals.is_null())
+            {
+                return;
+            }
+            // Without those that the index's predicate implies, which may hold columns that the index has not.
+            let policies: Vec<_> = elements::<pg_sys::RestrictInfo>((*index).indrestrictinfo)
+                .filter(|condition| self.policies.contains(condition))
+                .collect();
+            let Some(first) = policies.first() else {
+                return;
+            };
+            let all = list(policies.iter().map(|condition| copy((**condition).clause)));
+            let size = size_of::<pg_sys::RestrictInfo>();
+            let guard = pg_sys::palloc(size).cast::<pg_sys::RestrictInfo>();
+            guard.copy_from_nonoverlapping(*first, 1);
+            (*guard).clause = case(all, constant(true), constant(false));
+            (*guard).orclause = std::ptr::null_mut();
+            (*guard).parent_ec = std::ptr::null_mut();
+            let clause =
+                pg_sys::palloc0(size_of::<pg_sys::IndexClause>()).cast::<pg_sys::IndexClause>();
+            (*clause).type_ = pg_sys::NodeTag::T_IndexClause;
+            (*clause).rinfo = guard;
+            (*clause).lossy = true;
+            (*path).indexclauses = list([clause].into_iter().chain(elements((*path).indexclauses)));
+        }
+    }
+
+    /// Whether an order by distance calls code of somebody's.
+    unsafe fn order_calls(&self, path: *mut pg_sys::IndexPath) -> bool {
+        // SAFETY: a list of expressions.
+        unsafe {
+            elements::<pg_sys::OpExpr>((*path).indexorderbys).any(|distance| {
+                let args = elements::<pg_sys::Node>((*distance).args);
+                args.into_iter()
+                    .any(|arg| self.reader.read(arg).shows.calls)
+            })
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! tenancy's conditions come first: what the planner is told so that no condition of a caller's is evaluated
+//! on a row, or because of a row, that the caller cannot see.
+//!
+//! PostgreSQL lets a condition go before a policy if no leaky function gets a column of the row. That is not
+//! enough: a subquery is computed when it is first needed, and whether it fails then tells that a row has passed
+//! the conditions before it. So a rule is kept that knows nothing of what conditions are made of:
+//!
+//! | where an expression meets a row | file | why tenancy's conditions come first there |
+//! | --- | --- | --- |
+//! | a scan's filter, also of parts, of joins' inner sides, in a recheck of a row that was changed meanwhile | `policies` | the conditions of the table's policies sort before everything else |
+//! | a recheck of what an index found: lossy pages, lossy operators | `indexes` | a recheck that shows more than its result begins with the policies |
+//! | a bitmap, which is made only if the one before is not empty | `indexes` | of the bitmaps that are combined only the first may show that it was made |
+//! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` the view's own |
+//! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
+//!
+//! Everything else that a plan evaluates gets rows that have passed a scan's filter (joins, sorts, aggregates), or
+//! is evaluated whatever the rows are: an index scan's keys when it begins, a one-time filter.
+//!
+//! What counts as a policy: the planner gives each condition of row security a level below those of the
+//! statement. Equalities that it derives may take such a level with a side that is the caller's; these are policies
+//! only if all that they hold of the row is a column (see `policies`).
+//!
+//! Searching indexes by a caller's condition before the policy is another matter: nothing here forbids it for
+//! conditions that show nothing.
+
+mod conflicts;
+mod expression;
+mod indexes;
+mod nodes;
+mod policies;
+mod views;
+
+use std::ffi::{c_char, c_int};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::cell::BackendCell;
+
+static PREVIOUS_PATHS: BackendCell<pg_sys::set_rel_pathlist_hook_type> = BackendCell::new(None);
+static PREVIOUS_INFO: BackendCell<pg_sys::get_relation_info_hook_type> = BackendCell::new(None);
+static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
+
+/// Builds with assertions can do without, to show that the tests would notice.
+#[cfg(debug_assertions)]
+static HARDENING: pgrx::guc::GucSetting<bool> = pgrx::guc::GucSetting::<bool>::new(true);
+
+#[cfg(debug_assertions)]
+fn is_on() -> bool {
+    HARDENING.get()
+}
+
+#[cfg(not(debug_assertions))]
+const fn is_on() -> bool {
+    true
+}
+
+/// Installs the hooks.
+pub fn init() {
+    #[cfg(debug_assertions)]
+    pgrx::guc::GucRegistry::define_bool_guc(
+        c"tenancy.debug_planner_hardening",
+        c"Evaluates tenancy's conditions before all others.",
+        c"Only in builds with assertions, for tests of the tests.",
+        &HARDENING,
+        pgrx::guc::GucContext::Suset,
+        pgrx::guc::GucFlags::default(),
+    );
+    // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
+    unsafe {
+        PREVIOUS_PATHS.set(pg_sys::set_rel_pathlist_hook);
+        pg_sys::set_rel_pathlist_hook = Some(paths_made);
+        PREVIOUS_INFO.set(pg_sys::get_relation_info_hook);
+        pg_sys::get_relation_info_hook = Some(relation_read);
+        PREVIOUS_PLANNER.set(pg_sys::planner_hook);
+        pg_sys::planner_hook = Some(plan);
+    }
+}
+
+/// Whether the database has a schema of the extension's name: cheaper to ask than for the extension, and
+/// nothing is wrong with putting policies first without it.
+fn is_here() -> bool {
+    // SAFETY: a look-up in the system cache inside a transaction.
+    unsafe { pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true) != pg_sys::Oid::INVALID }
+}
+
+/// The paths of a table, a part of one or a subquery are made, and none is chosen yet.
+#[pg_guard]
+unsafe extern "C-unwind" fn paths_made(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+    index: pg_sys::Index,
+    entry: *mut pg_sys::RangeTblEntry,
+) {
+    if let Some(previous) = PREVIOUS_PATHS.get() {
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        // SAFETY: passed on to the hook that was there before.
+        unsafe {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(root, rel, index, entry));
+        }
+    }
+    // SAFETY: the planner passes its state, valid for the call.
+    unsafe {
+        if (*root).qual_security_level == 0
+            || (*rel).baserestrictinfo.is_null()
+            || !is_on()
+            || !is_here()
+        {
+            return;
+        }
+        let policies = policies::put_first(root, rel);
+        if !policies.is_empty() && (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
+            indexes::harden(root, rel, &policies);
+        }
+    }
+}
+
+/// A table of a query is looked at, before the query's conditions are distributed to tables.
+#[pg_guard]
+unsafe extern "C-unwind" fn relation_read(
+    root: *mut pg_sys::PlannerInfo,
+    relation: pg_sys::Oid,
+    parent: bool,
+    rel: *mut pg_sys::RelOptInfo,
+) {
+    if let Some(previous) = PREVIOUS_INFO.get() {
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        // SAFETY: passed on to the hook that was there before.
+        unsafe {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                previous(root, relation, parent, rel);
+            });
+        }
+    }
+    // SAFETY: the planner passes its state, valid for the call.
+    unsafe { views::own_conditions_first(root, is_on()) };
+}
+
+/// Not guarded: an error of the server must pass as it is, with its constraint and its context. So
+/// nothing here has a destructor while the server's function runs.
+unsafe extern "C-unwind" fn plan(
+    query: *mut pg_sys::Query,
+    text: *const c_char,
+    options: c_int,
+    params: pg_sys::ParamListInfo,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the server passes a query that is the planner's to change; the arguments are passed on as they
+    // came, to the hook that was there before or to the server's own function.
+    unsafe {
+        if (*query).hasRowSecurity {
+            look_at_conflicts(query);
+        }
+        #[allow(ffi_unwind_calls)] // errors pass by
+        match PREVIOUS_PLANNER.get() {
+            Some(previous) => previous(query, text, options, params),
+            None => raw::standard_planner(query, text, options, params),
+        }
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn look_at_conflicts(query: *mut pg_sys::Query) {
+    if is_on() {
+        // SAFETY: a query, the planner's to change.
+        unsafe { conflicts::policies_first(query) };
+    }
+}
+
+/// Called as C calls it: see `hooks::raw`.
+mod raw {
+    use super::{c_char, c_int, pg_sys};
+
+    unsafe extern "C" {
+        pub fn standard_planner(
+            query: *mut pg_sys::Query,
+            text: *const c_char,
+            options: c_int,
+            params: pg_sys::ParamListInfo,
+        ) -> *mut pg_sys::PlannedStmt;
+    }
+}

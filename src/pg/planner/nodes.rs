@@ -1,0 +1,70 @@
+//! Lists and expressions of the planner.
+
+use pgrx::pg_sys;
+
+/// The elements of a list of pointers, which may be NULL.
+///
+/// # Safety
+/// `list` is NULL or a list of pointers to `T`, which stays as it is while they are read.
+pub unsafe fn elements<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
+    let length = if list.is_null() {
+        0
+    } else {
+        // SAFETY: the list is there.
+        unsafe { (*list).length as usize }
+    };
+    // SAFETY: a list of pointers has `length` elements.
+    (0..length).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
+}
+
+/// A new list.
+pub fn list<T>(items: impl IntoIterator<Item = *mut T>) -> *mut pg_sys::List {
+    let mut list = std::ptr::null_mut();
+    for item in items {
+        // SAFETY: appends to a list of pointers, or makes one of NULL.
+        list = unsafe { pg_sys::lappend(list, item.cast()) };
+    }
+    list
+}
+
+/// A copy.
+///
+/// # Safety
+/// `node` is a node.
+pub unsafe fn copy<T>(node: *mut T) -> *mut T {
+    // SAFETY: copies what is a node.
+    unsafe { pg_sys::copyObjectImpl(node.cast()).cast() }
+}
+
+/// `CASE WHEN all of the conditions THEN … ELSE … END`: the one expression whose parts the server evaluates in
+/// this order and only as far as needed. The planner takes no part of it out, and derives nothing from it.
+///
+/// # Safety
+/// The conditions are boolean expressions, and there is one; so are the others.
+pub unsafe fn case(
+    conditions: *mut pg_sys::List,
+    then: *mut pg_sys::Expr,
+    otherwise: *mut pg_sys::Expr,
+) -> *mut pg_sys::Expr {
+    // SAFETY: new nodes in the planner's memory, with all fields set or zero.
+    unsafe {
+        let when = pg_sys::palloc0(size_of::<pg_sys::CaseWhen>()).cast::<pg_sys::CaseWhen>();
+        (*when).xpr.type_ = pg_sys::NodeTag::T_CaseWhen;
+        (*when).expr = pg_sys::make_ands_explicit(conditions);
+        (*when).result = then;
+        (*when).location = -1;
+        let case = pg_sys::palloc0(size_of::<pg_sys::CaseExpr>()).cast::<pg_sys::CaseExpr>();
+        (*case).xpr.type_ = pg_sys::NodeTag::T_CaseExpr;
+        (*case).casetype = pg_sys::BOOLOID;
+        (*case).args = list([when]);
+        (*case).defresult = otherwise;
+        (*case).location = -1;
+        case.cast()
+    }
+}
+
+/// `true` or `false`.
+pub fn constant(value: bool) -> *mut pg_sys::Expr {
+    // SAFETY: makes a new node.
+    unsafe { pg_sys::makeBoolConst(value, false).cast() }
+}
