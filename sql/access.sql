@@ -356,7 +356,7 @@ CREATE FUNCTION tenancy.unassign("user" tenancy.regscope, role text, scope tenan
 REVOKE ALL ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) IS
-    'takes a role in a scope from a user: felt at the user''s next transaction, also on open connections. Needs what assign() needs. Errors: 42704 no such user, role, scope or assignment; 42501 not held. '
+    'takes a role in a scope from a user: felt at the user''s next statement, also in open transactions. Needs what assign() needs. Errors: 42704 no such user, role, scope or assignment; 42501 not held. '
     'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 -- Views ---------------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ CREATE FUNCTION tenancy.revoke_api_key(id uuid) RETURNS void
 REVOKE ALL ON FUNCTION tenancy.revoke_api_key(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.revoke_api_key(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.revoke_api_key(uuid) IS
-    'revokes an API key: no transaction that begins after the commit can authenticate with it. Again is no error. Needs keys:manage at the key''s user. '
+    'revokes an API key: nothing that begins after the commit can authenticate with it, and what it authenticated ends at its next statement. Again is no error. Needs keys:manage at the key''s user. '
     'Errors: 42704 no such key; 42501 not held; 22023 NULL. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._issue_ticket("user" uuid, seconds double precision, tenant uuid) RETURNS text

@@ -245,13 +245,15 @@ BEGIN
     END IF;
     SELECT p.* INTO provider
       FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
-     WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view')
-       FOR UPDATE OF p;
+     WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view');
+    IF FOUND THEN
+        PERFORM tenancy._authorize('identity:manage', provider.scope_id);
+        SELECT p.* INTO provider FROM tenancy.identity_provider_registry p WHERE p.id = provider.id FOR UPDATE;
+    END IF;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('identity provider "%s" does not exist', left(issuer, 80)),
             HINT = 'The view tenancy.identity_providers has those that you may see.';
     END IF;
-    PERFORM tenancy._authorize('identity:manage', provider.scope_id);
     RETURN provider;
 END
 $$;
@@ -469,7 +471,7 @@ BEGIN
         RAISE NOTICE USING
             MESSAGE = CASE WHEN inet_client_addr() IS NULL THEN 'this connection has no address, and is in none of these networks'
                            ELSE format('your own address, %s, is in none of these networks', host(inet_client_addr())) END,
-            HINT = 'Users of this scope are refused from where you are, from their next transaction on.';
+            HINT = 'Users of this scope are refused from where you are, from their next statement on.';
     END IF;
 END
 $$;
@@ -518,7 +520,7 @@ COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea) IS
     'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). '
     'Errors: 22023 bad keys; 42704 no such provider; 42501 not held. Needs what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean) IS
-    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next transaction. Errors: 22023 NULL; 42704 no such provider; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
+    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next statement. Errors: 22023 NULL; 42704 no such provider; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.drop_identity_provider(text) IS
     'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. Errors: 42704 no such provider. Needs identity:manage in its scope';
 COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope) IS
@@ -527,7 +529,7 @@ COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope) IS
 COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope) IS
     'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. Errors: 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS
-    'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next transaction. What counts is the address of the connection, or the one that assume() vouches for; '
+    'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next statement. What counts is the address of the connection, or the one that assume() vouches for; '
     'a Unix socket has none and is in no network. Errors: 22023 no network; 42704 no such scope. Needs tenants:update in the scope';
 
 CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS

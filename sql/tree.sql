@@ -455,7 +455,7 @@ REVOKE ALL ON FUNCTION tenancy.set_status(tenancy.regscope, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_status(tenancy.regscope, text) IS
     'sets a scope''s status: provisioning, active, suspended, archived or deleted. Only active may work, and the worst status on the path counts: '
-    'sessions of everybody below feel it at their next transaction. Needs partners:, tenants:, projects: or users:manage, as the scope is. Errors: 22023 no such status; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'sessions of everybody below feel it at their next statement. Needs partners:, tenants:, projects: or users:manage, as the scope is. Errors: 22023 no such status; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy.effective_status(scope tenancy.regscope) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -580,7 +580,7 @@ CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.reg
 REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
-    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it, and its users their roles in it, at the next transaction. '
+    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it, and its users their roles in it, at the next statement. '
     'Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 -- Views for people.

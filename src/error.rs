@@ -127,6 +127,9 @@ pub enum Error {
     /// Two-phase commit after recording use.
     #[error("cannot PREPARE a transaction that has recorded use")]
     UsePrepared,
+    /// Two-phase commit after managing: nobody could end what is prepared.
+    #[error("cannot PREPARE a transaction that has called a management function")]
+    ManagedPrepared,
     /// Recording use where nothing can be written.
     #[error("use cannot be recorded on a standby")]
     OnStandby,
@@ -281,7 +284,7 @@ impl Error {
             Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
             Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::UsePrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::UsePrepared | Self::ManagedPrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
             Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -397,6 +400,9 @@ impl Error {
             Self::ReservationOver(_) => "A reservation is settled or cancelled once.",
             Self::LedgerFull => {
                 "Each budget with transactions in flight takes one; raise tenancy.ledger_entries, which takes a restart."
+            }
+            Self::ManagedPrepared => {
+                "Its locks would hold up who manages its caller, without a session to end: COMMIT it."
             }
             Self::UsePrepared => {
                 "What is in flight belongs to this session: record use in a transaction of its own."

@@ -108,5 +108,6 @@ pub extern "C-unwind" fn _PG_init() {
     // Before context: what comes first here is called last before a commit.
     pg::ledger::init();
     context::init();
+    pg::managed::init(access::standing);
     policy::init();
 }

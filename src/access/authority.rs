@@ -52,6 +52,21 @@ impl Caller {
     }
 }
 
+/// Where the caller of a management function stands; nothing if it may not manage.
+pub fn standing() -> Option<managed::Standing> {
+    match current() {
+        Ok(Some(now)) => Some(match (now.who, &now.access) {
+            (Who::User(_), Some(access)) => managed::Standing::User(access.home().to_vec()),
+            _ => managed::Standing::Administrator,
+        }),
+        Ok(None) if db_role::has(managed::caller(), c"tenancy_admin") => {
+            Some(managed::Standing::Administrator)
+        }
+        // Whoever is asked next says what is wrong.
+        Ok(None) | Err(_) => None,
+    }
+}
+
 /// A scope that somebody names.
 struct Named {
     path: Vec<Uuid>,
@@ -73,6 +88,11 @@ fn named(scope: Uuid) -> Result<Option<Named>, Error> {
             }))
         },
     )
+}
+
+/// The path of a scope; empty where there is none.
+pub fn path(scope: Uuid) -> Result<Vec<Uuid>, Error> {
+    Ok(named(scope)?.map(|found| found.path).unwrap_or_default())
 }
 
 /// Whether a scope is within what the context was narrowed to.

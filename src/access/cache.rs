@@ -29,7 +29,7 @@ thread_local! {
 pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
     let known =
         RESOLVED.with_borrow(|(known, _)| known.get(&user).map(|k| (k.access.clone(), k.complete)));
-    let now = xact::transaction_started_unix();
+    let now = xact::transaction_started_unix().max(xact::statement_started_unix());
     match known.filter(|(access, _)| access.holds_at(now)) {
         Some((access, true)) => Ok(access),
         Some((access, false)) if access.is_complete()? => {

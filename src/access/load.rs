@@ -18,7 +18,7 @@ use crate::pg::{spi, xact};
 
 /// Reads a user's access.
 pub fn load(user: Uuid) -> Result<Access, Error> {
-    let now = xact::transaction_started_unix();
+    let now = xact::transaction_started_unix().max(xact::statement_started_unix());
     let home = home(user)?;
     let mut scopes = Scopes::default();
     scopes.read(home.path.iter().copied())?;
@@ -26,28 +26,27 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         return Err(Error::Inactive);
     }
     let mut valid_until: Option<i64> = None;
-    let mut until =
-        |end: i64| valid_until = Some(valid_until.map_or(end, |sooner| sooner.min(end)));
     let mut grants = Vec::new();
     for grant in assignments(user, &home.path)? {
         if let Some(end) = grant.expires_at {
             if end <= now {
                 continue;
             }
-            until(end);
+            valid_until = sooner(valid_until, end);
         }
         grants.push(grant);
     }
+    let assigned_until = valid_until;
     scopes.read(grants.iter().flat_map(|grant| grant.path.iter().copied()))?;
     let mut elevation = None;
     if may_elevate(&grants) {
         for found in elevations(user)? {
             if found.begun {
-                until(found.elevation.expires_at);
+                valid_until = sooner(valid_until, found.elevation.expires_at);
                 elevation = Some(found.elevation);
             } else {
                 // In force from the next transaction on.
-                until(0);
+                valid_until = sooner(valid_until, 0);
             }
         }
     }
@@ -69,10 +68,15 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         elevation,
         tenants,
         valid_until,
+        assigned_until,
         known_up_to: tenancy_core::id::first_at(recent_since()),
         places,
         reached: RefCell::default(),
     })
+}
+
+fn sooner(known: Option<i64>, end: i64) -> Option<i64> {
+    Some(known.map_or(end, |known| known.min(end)))
 }
 
 struct Home {

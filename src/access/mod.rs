@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::pg::spi;
 
-pub use authority::{require_ticket, roots};
+pub use authority::{path, require_ticket, roots, standing};
 pub use cache::{forget, resolve, totals};
 pub use load::read_tenant;
 pub use reached::Reached;
@@ -53,6 +53,8 @@ pub struct Access {
     /// From when on it must be read again, in microseconds of the Unix epoch: an assignment or an
     /// elevation ends, or begins.
     valid_until: Option<i64>,
+    /// When the first of the assignments ends.
+    assigned_until: Option<i64>,
     /// Tenants with smaller ids were there when the fleets were read.
     known_up_to: Uuid,
     places: places::Places,
@@ -146,6 +148,17 @@ impl Access {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// The path of the scope that the user belongs to.
+    pub fn home(&self) -> &[Uuid] {
+        &self.home
+    }
+
+    /// When something ends that counts until then also in the transaction that is open. An elevation
+    /// is asked by the clock.
+    pub fn ends_in_transaction(&self) -> Option<i64> {
+        self.assigned_until
     }
 
     /// Whether it still holds for a transaction that began at this time.

@@ -16,7 +16,7 @@ use crate::access::{self, Access, Elevation, Reached};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
-use crate::pg::{guc, inval, published, spi, xact};
+use crate::pg::{guc, inval, managed, published, spi, xact};
 
 /// A resolved context.
 #[derive(Debug)]
@@ -166,6 +166,8 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
     }
     let current = resolve()?.map(Rc::new);
     published::clear();
+    let access = current.as_ref().and_then(|current| current.access.as_ref());
+    inval::hold_until(access.and_then(|access| access.ends_in_transaction()));
     STATE.set((xact::generation(), current.clone()));
     if let Some(Who::User(user)) = current
         .as_ref()
@@ -177,6 +179,21 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
     Ok(current)
 }
 
+/// A statement begins, or a cursor goes on: what has changed since counts for it. An error when a cursor's
+/// context no longer holds; a statement that needs none must be able to end one, or to take another.
+pub fn ask_again(goes_on: bool) -> Result<(), Error> {
+    if leftovers::is_busy() || managed::is_running() {
+        return Ok(());
+    }
+    if inval::asks_again() {
+        xact::new_generation();
+    }
+    if goes_on {
+        current()?;
+    }
+    Ok(())
+}
+
 /// The context in force; an error when there is none.
 pub fn required() -> Result<Rc<Current>, Error> {
     current()?.ok_or(Error::MissingContext)
@@ -184,6 +201,7 @@ pub fn required() -> Result<Rc<Current>, Error> {
 
 /// Drops the resolved context with its transaction, whatever the settings say.
 pub fn end_transaction() {
+    inval::hold_until(None);
     STATE.set((0, None));
 }
 

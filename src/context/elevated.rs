@@ -21,6 +21,7 @@ static RECORDING: BackendCell<bool> = BackendCell::new(false);
 
 /// What the hooks ask.
 pub const ON_QUERY: OnQuery = OnQuery {
+    again: super::current::ask_again,
     start: note_query,
     resume: require_time,
 };

@@ -76,6 +76,11 @@ pub fn before_statement() -> Result<(), Error> {
 /// Alive while tenancy runs queries of its own, which are no statement of anybody's.
 pub struct Busy;
 
+/// Whether tenancy runs queries of its own.
+pub fn is_busy() -> bool {
+    BUSY.get() > 0
+}
+
 impl Busy {
     /// Until the value is dropped, also by an error.
     pub fn begin() -> Self {

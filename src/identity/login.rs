@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::providers::Known;
 use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
-use crate::pg::{spi, xact};
+use crate::pg::{blockers, spi, xact};
 
 /// A verified token, and where its user is.
 pub struct Login<'a> {
@@ -25,6 +25,7 @@ pub struct Login<'a> {
 /// provider's, or is not to be made. Of two first logins at once, one makes the user.
 pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
     may_write()?;
+    mark(login.parent)?;
     let subject = &login.claims.user;
     let slugs = login
         .known
@@ -51,6 +52,7 @@ pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
 /// Gives the user the roles of its groups, and takes those that are no more.
 pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
     may_write()?;
+    mark(login.parent)?;
     spi::write_returning(
         "SELECT tenancy._sync_groups($1, $2, $3, $4)",
         &[
@@ -61,6 +63,11 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
         ],
         |_| Ok(()),
     )
+}
+
+/// What it locks must not hold up who manages the user.
+fn mark(parent: Uuid) -> Result<(), Error> {
+    blockers::mark(&crate::access::path(parent)?)
 }
 
 fn may_write() -> Result<(), Error> {

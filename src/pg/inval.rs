@@ -22,6 +22,8 @@ static STALE: BackendCell<Stale> = BackendCell::new(Stale::All);
 static BEACONS: BackendCell<(pg_sys::Oid, pg_sys::Oid)> =
     BackendCell::new((pg_sys::Oid::INVALID, pg_sys::Oid::INVALID));
 
+static UNTIL: BackendCell<i64> = BackendCell::new(i64::MAX);
+
 static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
 static BUDGETS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
@@ -88,6 +90,17 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
         return;
     };
     STALE.set(STALE.get().max(reached));
+}
+
+/// What is resolved holds until then, in microseconds of the Unix epoch: an assignment ends.
+pub fn hold_until(end: Option<i64>) {
+    UNTIL.set(end.unwrap_or(i64::MAX));
+}
+
+/// A statement begins, or goes on: whether what was resolved in this transaction has to be resolved again.
+pub fn asks_again() -> bool {
+    accept();
+    STALE.get() == Stale::All || super::xact::statement_started_unix() >= UNTIL.get()
 }
 
 /// Hears of what has been committed by others up to now.

@@ -9,15 +9,40 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use uuid::Uuid;
+
 use super::cell::BackendCell;
-use super::{role, spi};
+use super::{blockers, role, spi};
 use crate::error::Error;
+
+static STANDING: BackendCell<Option<FindStanding>> = BackendCell::new(None);
+
+/// Who says where the caller stands: nothing where there is no caller who may manage.
+pub type FindStanding = fn() -> Option<Standing>;
+
+/// Who calls a management function.
+pub enum Standing {
+    /// A role that administers tenancy, without a principal.
+    Administrator,
+    /// A user who belongs to the scope with this path.
+    User(Vec<Uuid>),
+}
+
+/// Installs it.
+pub fn init(standing: FindStanding) {
+    STANDING.set(Some(standing));
+}
 
 static CALLER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
 
 /// The role that called the management function that is running, else the current one.
 pub fn caller() -> pg_sys::Oid {
     CALLER.get().unwrap_or_else(role::current)
+}
+
+/// Whether a management function is running.
+pub fn is_running() -> bool {
+    CALLER.get().is_some()
 }
 
 /// Restores the caller of the function around, also after an error.
@@ -52,12 +77,46 @@ pub unsafe extern "C-unwind" fn managed_wrapper(fcinfo: pg_sys::FunctionCallInfo
     // SAFETY: the server passes a valid call.
     let result = unsafe {
         inner((*(*fcinfo).flinfo).fn_oid).and_then(|inner| {
+            let manages =
+                CALLER.get().is_none() && !pg_sys::get_func_retset(inner) && !records(inner);
+            let below = if !manages { None } else { begin()? };
             // A function of tenancy's own that calls another keeps the caller.
             let _called = Called::by(caller());
-            spi::as_owner(|| Ok(call(inner, fcinfo)))
+            let run = || spi::as_owner(|| Ok(call(inner, fcinfo)));
+            match below {
+                Some(below) => blockers::call(below, run)?,
+                None => run(),
+            }
         })
     };
     result.unwrap_or_else(|error| error.raise())
+}
+
+/// Whether a function only records: nobody is managed by that.
+unsafe fn records(inner: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe {
+        let name = pg_sys::get_func_name(inner);
+        !name.is_null() && CStr::from_ptr(name).to_bytes().starts_with(b"_record_")
+    }
+}
+
+/// A management function begins: marks the transaction as its caller's, and says who must not hold it up.
+fn begin() -> Result<Option<blockers::Below>, Error> {
+    let standing = STANDING.get().and_then(|standing| standing());
+    let below = match &standing {
+        None => return Ok(None),
+        Some(Standing::Administrator) => blockers::Below::Everybody,
+        Some(Standing::User(home)) => {
+            blockers::mark(home)?;
+            match home.last() {
+                // Nobody belongs below a tenant.
+                Some(scope) if home.len() < 3 => blockers::Below::Scope(*scope),
+                _ => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(below))
 }
 
 /// `tenancy._f` of `tenancy.f`.

@@ -9,9 +9,11 @@
 //! | `inval` | invalidation messages between backends |
 //! | `key_lookup` | a key in a table that is not tenancy's, without its owner's code |
 //! | `session` | what a backend carries from one transaction into the next |
+//! | `savepoint` | savepoints of tenancy's own |
 //! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
 //! | `relation` | what pg_class says of a relation |
 //! | `role` | who is calling |
+//! | `blockers` | ending the transactions of the managed that hold up who manages them |
 //! | `managed` | management functions: run as the owner, and know who called |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `row` | the row that a function answers with |
@@ -33,6 +35,7 @@
 //! | `worker` | the background worker's process |
 
 pub mod append;
+pub mod blockers;
 pub mod capped;
 pub mod cell;
 pub mod client;
@@ -53,6 +56,7 @@ pub mod queue;
 pub mod relation;
 pub mod role;
 pub mod row;
+pub mod savepoint;
 pub mod secret;
 pub mod session;
 pub mod spi;

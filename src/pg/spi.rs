@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::cell::BackendCell;
-use super::{inval, relation, role, xact};
+use super::{inval, relation, role, savepoint, xact};
 use crate::error::Error;
 
 thread_local! {
@@ -81,13 +81,7 @@ pub fn read<R>(
     args: &[DatumWithOid<'_>],
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    as_owner(|| {
-        let _snapshot = Snapshot::push();
-        Spi::connect(|client| {
-            let kept = kept(client, query, args)?;
-            f(client.select(&*kept, None, args)?)
-        })
-    })
+    read_then(query, args, &|| (), f)
 }
 
 /// The same; `seen` is called once it is decided what is seen, before anything is read.
@@ -98,13 +92,26 @@ pub fn read_then<R>(
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     as_owner(|| {
-        let _snapshot = Snapshot::push();
-        seen();
-        Spi::connect(|client| {
-            let kept = kept(client, query, args)?;
-            f(client.select(&*kept, None, args)?)
+        latest(|| {
+            let _snapshot = Snapshot::push();
+            seen();
+            Spi::connect(|client| {
+                let kept = kept(client, query, args)?;
+                f(client.select(&*kept, None, args)?)
+            })
         })
     })
+}
+
+/// Calls `f`, which pushes a snapshot to read at. Once a transaction has written, pgrx has the server take one instead,
+/// and from REPEATABLE READ on that is the transaction's first: a savepoint that has not written yet reads at what is pushed.
+fn latest<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    if !xact::reads_as_of_its_begin() || xact::parallel() {
+        return f();
+    }
+    // SAFETY: inside a transaction and outside parallel mode; what this transaction has written is to be seen.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    savepoint::within(f).unwrap_or(Err(Error::Internal("a read waited for a lock")))
 }
 
 /// Writes as the owner.

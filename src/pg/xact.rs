@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::time;
+use super::{blockers, time};
 use crate::error::Error;
 
 /// What the context module does when something ends.
@@ -49,6 +49,12 @@ pub fn new_generation() {
 pub fn transaction_started() -> i64 {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+}
+
+/// When the current statement of the client's started, as Unix microseconds; the same in its parallel workers.
+pub fn statement_started_unix() -> i64 {
+    // SAFETY: reads a static of the server.
+    time::to_unix_micros(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
 }
 
 /// The same instant as Unix microseconds, to compare with expiries.
@@ -105,9 +111,21 @@ pub fn may_write_aside() -> bool {
     may_write() && unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// True when queries that may write would read as of the transaction's begin, from which this one has written on.
+pub fn reads_as_of_its_begin() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe {
+        pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32
+            && pg_sys::GetCurrentTransactionIdIfAny() != pg_sys::InvalidTransactionId
+    }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
+    if event == XACT_EVENT_PRE_PREPARE && blockers::is_marked() {
+        Error::ManagedPrepared.raise();
+    }
     if event == XACT_EVENT_PRE_COMMIT {
         if let Some(on_end) = ON_END.get()
             && let Err(error) = (on_end.before_commit)()
@@ -122,6 +140,7 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
         _ => return,
     };
     new_generation();
+    blockers::end_transaction();
     if let Some(on_end) = ON_END.get() {
         (on_end.transaction)(committed);
     }

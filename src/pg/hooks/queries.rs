@@ -30,6 +30,8 @@ pub type Mark = u128;
 /// Whom the hooks ask.
 #[derive(Clone, Copy)]
 pub struct OnQuery {
+    /// A query starts, or (true) goes on, where there is a context: what has changed counts for it.
+    pub again: fn(goes_on: bool) -> Result<(), Error>,
     /// A query starts that row security applies to; a mark to note it.
     pub start: fn(&Started) -> Option<Mark>,
     /// A query that was noted goes on: an error if it may not any more.
@@ -227,10 +229,24 @@ unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) ->
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
         return enter(Doing::Plans);
     }
-    let has_context = guc::token().is_some() || guc::has_ticket();
+    let on = ON.get().filter(|_| has_context());
+    if let Some(on) = on {
+        ask_again(&on, false);
+    }
     let query = Started(query);
-    let on = ON.get().filter(|_| has_context && query.has_row_security());
+    let on = on.filter(|_| query.has_row_security());
     enter(Doing::Runs(on.and_then(|on| (on.start)(&query))))
+}
+
+fn has_context() -> bool {
+    guc::token().is_some() || guc::has_ticket()
+}
+
+/// What has changed since the last statement counts for this one.
+fn ask_again(on: &OnQuery, goes_on: bool) {
+    if let Err(error) = (on.again)(goes_on) {
+        error.raise();
+    }
 }
 
 #[pg_guard]
@@ -287,12 +303,17 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
 #[pg_guard]
 unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: a query that has started has a state until it ends.
-    let mark = marked(unsafe { (*(*query).estate).es_query_cxt });
-    if mark.is_some()
-        && let Some(on) = ON.get()
-        && let Err(error) = (on.resume)()
-    {
-        error.raise();
+    let (memory, goes_on) = unsafe { ((*(*query).estate).es_query_cxt, (*query).already_executed) };
+    let mark = marked(memory);
+    if let Some(on) = ON.get() {
+        if goes_on && has_context() && Started(query).has_row_security() {
+            ask_again(&on, true);
+        }
+        if mark.is_some()
+            && let Err(error) = (on.resume)()
+        {
+            error.raise();
+        }
     }
     enter(Doing::Runs(mark))
 }

@@ -1,5 +1,5 @@
-//! What is held for a while ends with what gave it: roles, assignments, keys, tickets, providers, mappings, networks, budgets. And spans of
-//! time are checked by what they come to.
+//! What is held for a while ends with what gave it: roles, assignments, keys, tickets, providers, mappings, networks, budgets. Spans of
+//! time are checked by what they come to. The managed never hold up who manages them, and each statement asks again what its context may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -427,4 +427,308 @@ fn spans_and_times_are_checked_by_what_they_come_to() {
             );
         }
     }
+}
+
+/// What a session of the managed may have locked, and is left so.
+fn lockers() -> Vec<(&'static str, String)> {
+    let ada = |sql: &str| ("ada", sql.to_owned());
+    vec![
+        ada("SELECT tenancy.update_scope('acme', name => 'Acme')"),
+        ada("SELECT tenancy.update_scope('acme/alice', name => 'Alice')"),
+        ada("SELECT tenancy.set_status('acme/alice', 'active')"),
+        ada("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys ORDER BY \"user\" = 'ada'"),
+        ada("SELECT tenancy.assign('acme/alice', 'crew', 'acme', clock_timestamp() + interval '1 day')"),
+        ada("SELECT tenancy.unassign('acme/alice', 'member', 'acme'), tenancy.unassign('acme/alice', 'local', 'acme')"),
+        ada("SELECT tenancy.define_role('acme', 'local', '{data:read}')"),
+        ada("SELECT tenancy.drop_role('acme', 'local')"),
+        ada("SELECT tenancy.set_allowed_networks('acme', '{127.0.0.0/8,0.0.0.0/0}')"),
+        ada("SELECT tenancy.set_budget('acme', 'tokens', 500); SELECT tenancy.grant_credit('acme', 'tokens', 5)"),
+        ada("SELECT tenancy.create_user('acme', 'nick'), tenancy.create_project('acme', 'web')"),
+        ada("SAVEPOINT a; SELECT tenancy.update_scope('acme', name => 'Acme'); SAVEPOINT b; SELECT tenancy.set_status('acme/alice', 'active')"),
+        ("alice", "INSERT INTO app.notes (body) VALUES ('x'); SELECT * FROM app.notes FOR UPDATE; LOCK TABLE tenancy.users, tenancy.api_keys IN ACCESS SHARE MODE".to_owned()),
+        ("alice", "SELECT tenancy.consume('tokens', 1), tenancy.reserve('tokens', 1)".to_owned()),
+        ("login", String::new()),
+    ]
+}
+
+/// What who manages them does, as a partner_admin of globex; the last ones as an administrator.
+fn managing(idp: &Idp) -> Vec<String> {
+    let keys = key_set(&[&idp.signer]);
+    let issuer = &idp.issuer;
+    [
+        "set_status('acme', 'suspended')",
+        "set_status('acme/alice', 'suspended')",
+        "revoke_api_key(id) FROM tenancy.api_keys WHERE \"user\" IN ('alice', 'ada')",
+        "define_role('globex', 'crew', '{users:view}')",
+        "drop_role('globex', 'crew')",
+        "define_role('acme', 'local', '{users:view}')",
+        "drop_role('acme', 'local')",
+        "assign('acme/alice', 'crew', 'acme')",
+        "unassign('acme/alice', 'member', 'acme')",
+        "set_allowed_networks('acme', '{10.0.0.0/8}')",
+        "update_scope('acme', name => 'Acme Ltd')",
+        "set_identity_provider_enabled('ISSUER', false)",
+        "set_identity_keys('ISSUER', 'KEYS')",
+        "map_group('ISSUER', 'staff', 'member')",
+        "unmap_group('ISSUER', '*', 'member')",
+        "drop_identity_provider('ISSUER')",
+        "set_budget('acme', 'tokens', 2000)",
+        "grant_credit('acme', 'tokens', 5)",
+        "remove_budget('acme', 'tokens')",
+        "create_user('acme', 'nick')",
+        "create_project('acme', 'web')",
+        "move_tenant('acme', 'hooli')",
+    ]
+    .map(|call| {
+        format!(
+            "SELECT tenancy.{}",
+            call.replace("ISSUER", issuer).replace("KEYS", &keys)
+        )
+    })
+    .to_vec()
+}
+
+/// The world with a tenant_admin of acme (ada), roles of the partner's and of the tenant's, and a provider.
+fn managed() -> (World, Idp) {
+    let mut world = World::new();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.create_user('acme', 'ada', role => 'tenant_admin');
+         SELECT tenancy.define_role('globex', 'crew', '{data:read}'), tenancy.define_role('acme', 'local', '{data:read}');
+         SELECT tenancy.assign('acme/alice', 'local', 'acme'), tenancy.define_metric('tokens', 'token');
+         SELECT tenancy.set_budget('acme', 'tokens', 1000);
+         SELECT tenancy.set_allowed_networks('acme', '{127.0.0.0/8,0.0.0.0/0,::/0}'); SELECT tenancy.set_allowed_networks('acme', NULL)",
+    );
+    let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
+    owner.run(&format!(
+        "SELECT tenancy.map_group('{}', '*', 'member')",
+        idp.issuer
+    ));
+    let key = owner.text("SELECT tenancy.issue_api_key('acme/ada', 'test')");
+    world.keys.insert("ada", key);
+    world.learn();
+    (world, idp)
+}
+
+/// A session that holds what it has locked.
+fn holding(world: &World, idp: &Idp, who: &str, sql: &str) -> Session {
+    let mut session = world.db.app();
+    if who == "login" {
+        session.begin(&idp.token_in("zoe", &["staff"]));
+    } else {
+        session.begin(world.key(who)).run(sql);
+    }
+    session
+}
+
+fn is_alive(admin: &mut Session, pid: i32) -> bool {
+    admin.text(&format!("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = {pid} AND state = 'idle in transaction')")) == "t"
+}
+
+// F7: each of them within a second, whatever is held.
+#[test]
+fn the_managed_never_hold_up_who_manages_them() {
+    let (world, idp) = managed();
+    let mut admin = world.db.admin();
+    for (who, sql) in lockers() {
+        let mut held = holding(&world, &idp, who, &sql);
+        let mut pid = held.pid();
+        for call in managing(&idp) {
+            for by in ["owner", "ops"] {
+                // Another partner is the platform's to give.
+                if by == "ops" && call.contains("move_tenant") {
+                    continue;
+                }
+                if !is_alive(&mut admin, pid) {
+                    held = holding(&world, &idp, who, &sql);
+                    pid = held.pid();
+                }
+                let mut manager = if by == "ops" {
+                    world.begin("ops")
+                } else {
+                    world.db.owner()
+                };
+                if by == "owner" {
+                    manager.run("BEGIN");
+                }
+                manager.run("SET LOCAL statement_timeout = '1s'");
+                if let Err(error) = manager.batch_execute(&call) {
+                    panic!(
+                        "{by}: {call}, while {who} holds {sql}: {:?}",
+                        Failure::from(&error)
+                    );
+                }
+                manager.run("ROLLBACK");
+            }
+        }
+        drop(held);
+    }
+}
+
+#[test]
+fn whoever_manages_ends_nobodys_work_but_what_is_below_and_in_the_way() {
+    let (world, idp) = managed();
+    let mut admin = world.db.admin();
+    // In another tenant, in the tenant and not in the way, and above.
+    let mut bob = world.begin("bob");
+    bob.run("INSERT INTO app.notes (body) VALUES ('x')");
+    let mut alice = world.begin("alice");
+    alice.run("INSERT INTO app.notes (body) VALUES ('x')");
+    let mut beside = holding(
+        &world,
+        &idp,
+        "ada",
+        "SELECT tenancy.create_user('acme', 'nick')",
+    );
+    let mut held = holding(
+        &world,
+        &idp,
+        "ada",
+        "SELECT tenancy.update_scope('acme', name => 'A')",
+    );
+    let (beside_pid, held_pid) = (beside.pid(), held.pid());
+    let mut ops = world.begin("ops");
+    ops.run("SET LOCAL statement_timeout = '1s'; SELECT tenancy.update_scope('acme', name => 'B')");
+    assert!(!is_alive(&mut admin, held_pid));
+    assert!(is_alive(&mut admin, beside_pid));
+    beside.run("COMMIT");
+    alice.run("COMMIT");
+    bob.run("COMMIT");
+    // Who is managed waits for who manages.
+    let mut ada = world.begin("ada");
+    ada.run("SET LOCAL lock_timeout = '600ms'");
+    ada.fails("SELECT tenancy.update_scope('acme', name => 'C')")
+        .code("55P03");
+    // And equals for each other.
+    let mut other = world.db.owner();
+    other.run("BEGIN; SELECT tenancy.update_scope('umbrella', name => 'U')");
+    let mut owner = world.db.owner();
+    owner.run("BEGIN; SET LOCAL lock_timeout = '600ms'");
+    owner
+        .fails("SELECT tenancy.update_scope('umbrella', name => 'V')")
+        .code("55P03");
+    ops.run("SELECT 1; COMMIT");
+}
+
+#[test]
+fn what_manages_is_not_prepared() {
+    let (world, idp) = managed();
+    for (who, sql) in lockers() {
+        if who == "alice" {
+            // What it locks is nothing that managing needs.
+            continue;
+        }
+        holding(&world, &idp, who, &sql)
+            .fails("PREPARE TRANSACTION 'held'")
+            .code("0A000")
+            .says("management function");
+    }
+}
+
+/// What the context's user does in a transaction that is open.
+const WORK: [&str; 7] = [
+    "SELECT count(*) FROM app.notes",
+    "INSERT INTO app.notes (body) VALUES ('later')",
+    "UPDATE app.notes SET body = 'later'",
+    "SELECT tenancy.consume('tokens', 1)",
+    "SELECT tenancy.reserve('tokens', 1)",
+    "SELECT tenancy.record_usage('tokens', 1)",
+    "EXECUTE mine",
+];
+
+#[test]
+fn each_statement_asks_again() {
+    let (world, _) = managed();
+    let undo = "SELECT tenancy.set_status('acme', 'active'), tenancy.set_status('acme/alice', 'active'), tenancy.assign('acme/alice', 'member', 'acme')";
+    for change in [
+        "SELECT tenancy.set_status('acme', 'suspended')",
+        "SELECT tenancy.set_status('globex', 'suspended')",
+        "SELECT tenancy.set_status('acme/alice', 'archived')",
+        "SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE \"user\" = 'alice'",
+        "SELECT tenancy.set_allowed_networks('acme', '{192.0.2.1}')",
+    ] {
+        let key = world.another_key("alice");
+        for isolation in ["READ COMMITTED", "REPEATABLE READ"] {
+            let mut alice = world.db.app();
+            alice
+                .run(&format!("BEGIN ISOLATION LEVEL {isolation}"))
+                .login(&key);
+            alice.run("PREPARE mine AS SELECT count(*) FROM app.notes; DECLARE c CURSOR FOR SELECT id FROM app.notes; FETCH 1 FROM c");
+            for work in WORK {
+                works(&mut alice, "alice", work);
+            }
+            let mut owner = world.db.owner();
+            owner.run("BEGIN").run(change);
+            works(&mut alice, "alice", WORK[0]);
+            owner.run("COMMIT");
+            for work in WORK.iter().chain(&["FETCH 1 FROM c"]) {
+                let failure = alice.fails_inside(work);
+                assert_eq!(failure.code, "42501", "{change}: {work}: {failure:?}");
+            }
+            alice.run("ROLLBACK; DEALLOCATE ALL");
+            if isolation == "READ COMMITTED" && change.contains("revoke") {
+                break;
+            }
+            owner.run("SELECT tenancy.set_status('globex', 'active'), tenancy.set_allowed_networks('acme', NULL)").run(undo);
+        }
+    }
+}
+
+// Also where it has written, and reads as of its begin.
+#[test]
+fn a_transaction_that_sees_no_changes_hears_of_them() {
+    let (world, _) = managed();
+    for isolation in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        for work in &WORK[..6] {
+            let mut alice = world.db.app();
+            alice
+                .run(&format!("BEGIN ISOLATION LEVEL {isolation}"))
+                .login(world.key("alice"));
+            alice
+                .run("INSERT INTO app.notes (body) VALUES ('before')")
+                .run(work);
+            let mut owner = world.db.owner();
+            owner.run("SELECT tenancy.set_status('acme', 'suspended')");
+            let failure = alice.fails(work);
+            assert_eq!(failure.code, "42501", "{isolation}: {work}: {failure:?}");
+            owner.run("SELECT tenancy.set_status('acme', 'active')");
+        }
+    }
+}
+
+#[test]
+fn a_role_that_is_taken_or_ends_is_gone_at_the_next_statement() {
+    let (world, _) = managed();
+    let mut owner = world.db.owner();
+    owner.run("SELECT tenancy.unassign('acme/alice', 'local', 'acme')");
+    let mut alice = world.begin("alice");
+    assert_eq!(alice.number("SELECT count(*) FROM app.notes"), 3);
+    owner.run("SELECT tenancy.unassign('acme/alice', 'member', 'acme')");
+    assert!(
+        alice
+            .batch_execute("SAVEPOINT s; INSERT INTO app.notes (body) VALUES ('x')")
+            .is_err()
+    );
+    alice.run("ROLLBACK TO s");
+    assert_ne!(
+        alice
+            .query("SELECT FROM app.notes", &[])
+            .map_or(0, |rows| rows.len()),
+        3
+    );
+    drop(alice);
+    owner.run("SELECT tenancy.assign('acme/alice', 'member', 'acme', clock_timestamp() + interval '2 seconds')");
+    let mut alice = world.begin("alice");
+    assert_eq!(alice.number("SELECT count(*) FROM app.notes"), 3);
+    let mut owner = world.db.owner();
+    while owner.text("SELECT bool_and(expired) FROM tenancy.assignments WHERE \"user\" = 'alice'")
+        != "t"
+    {}
+    alice.run("SAVEPOINT s");
+    assert_ne!(
+        alice
+            .query("SELECT FROM app.notes", &[])
+            .map_or(0, |rows| rows.len()),
+        3
+    );
 }
