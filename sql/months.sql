@@ -31,6 +31,9 @@ BEGIN
     END IF;
     EXECUTE format('CREATE TABLE tenancy.%I (LIKE tenancy.%I) USING heap', part, parent);
     EXECUTE format('REVOKE ALL ON tenancy.%I FROM PUBLIC', part);
+    -- Also when a superuser makes it: the worker has to read and drop it.
+    EXECUTE format('ALTER TABLE tenancy.%I OWNER TO %I', part,
+                   (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = to_regclass(format('tenancy.%I', parent))));
     -- Whatever default privileges grant: without a policy, nobody reads it but through the parent.
     EXECUTE format('ALTER TABLE tenancy.%I ENABLE ROW LEVEL SECURITY', part);
     EXECUTE format('COMMENT ON TABLE tenancy.%I IS %L', part, 'a month of tenancy.' || parent);

@@ -49,6 +49,7 @@ const UNUSED: Place = Place {
 impl Place {
     fn is_free(&self, now: i64) -> bool {
         self.count.key == FREE.key
+            || self.count.is_abandoned(now)
             || (self.count.count == 0 && !(0..LONGEST).contains(&now.saturating_sub(self.written)))
     }
 

@@ -20,6 +20,9 @@ const FINE: usize = 4096;
 const COARSE: usize = 128;
 /// How many places a fine key may be in.
 const WINDOW: usize = 16;
+/// After how long a count that no worker took is given up for another one, in microseconds: its
+/// database was dropped, or this is a standby.
+const ABANDONED: i64 = 48 * 3_600 * 1_000_000;
 
 /// A counter.
 #[derive(Clone, Copy)]
@@ -103,6 +106,11 @@ impl Count {
         self.count += other.count;
     }
 
+    /// Whether nobody will write it down any more.
+    pub fn is_abandoned(&self, now: i64) -> bool {
+        self.count > 0 && now.saturating_sub(self.last) > ABANDONED
+    }
+
     /// Whether a database counts it.
     pub fn of(&self, database: u32) -> bool {
         self.key[0] >> 32 == u64::from(database)
@@ -125,16 +133,18 @@ pub fn add(count: &Count, coarse: bool) -> Went {
 }
 
 fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Went {
-    let mut free = None;
+    let (mut free, mut abandoned) = (None, None);
     for place in places {
         if place.count == 0 {
             free.get_or_insert(place);
         } else if place.key == count.key {
             place.add(count);
             return Went::Known;
+        } else if place.is_abandoned(count.last) {
+            abandoned.get_or_insert(place);
         }
     }
-    match free {
+    match free.or(abandoned) {
         Some(place) => {
             *place = *count;
             Went::New

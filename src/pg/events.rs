@@ -35,6 +35,9 @@ pub fn init() {
 pub fn add(event: &Count, database: u32) -> Went {
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
+    if shared.used == EVENTS {
+        shared.take(|known| known.is_abandoned(event.last), |_| {});
+    }
     let (before, after) = shared.events.split_at_mut(shared.used);
     let Some(free) = after.first_mut() else {
         return Went::Nowhere;
@@ -58,17 +61,23 @@ pub fn pending(database: u32) -> bool {
 pub fn take(database: u32) -> Vec<Count> {
     let mut found = Vec::new();
     let mut shared = SHARED.exclusive();
-    let shared = &mut *shared;
-    let mut kept = 0;
-    for at in 0..shared.used {
-        let event = shared.events[at];
-        if event.of(database) {
-            found.push(event);
-        } else {
-            shared.events[kept] = event;
-            kept += 1;
-        }
-    }
-    shared.used = kept;
+    shared.take(|event| event.of(database), |event| found.push(event));
     found
+}
+
+impl Shared {
+    /// Takes out those that `which` names; the others move up.
+    fn take(&mut self, which: impl Fn(&Count) -> bool, mut taken: impl FnMut(Count)) {
+        let mut kept = 0;
+        for at in 0..self.used {
+            let event = self.events[at];
+            if which(&event) {
+                taken(event);
+            } else {
+                self.events[kept] = event;
+                kept += 1;
+            }
+        }
+        self.used = kept;
+    }
 }
