@@ -47,12 +47,12 @@ part "One call a table isolates it" \
     "protect() does this, and returns what it did; dry_run => true would only say so."
 works postgres <<'SQL'
 SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 78) AS statement
-FROM tenancy.protect('app.conversations') ORDER BY step;
+FROM tenancy.protect('app.conversations', grants => '{tenancy_app}') ORDER BY step;
 SQL
 works postgres <<'SQL'
-SELECT count(*) AS steps FROM tenancy.protect('app.accounts');
-SELECT count(*) AS steps FROM tenancy.protect('app.messages');
-SELECT count(*) AS steps FROM tenancy.protect('app.api_calls');
+SELECT count(*) AS steps FROM tenancy.protect('app.accounts', grants => '{tenancy_app}');
+SELECT count(*) AS steps FROM tenancy.protect('app.messages', grants => '{tenancy_app}');
+SELECT count(*) AS steps FROM tenancy.protect('app.api_calls', grants => '{tenancy_app}');
 SQL
 psql -c 'ANALYZE'
 

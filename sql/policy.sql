@@ -69,14 +69,12 @@ CROSS JOIN LATERAL (
         pg_catalog.count(*) FILTER (WHERE m.oid <> c.oid)::integer AS partitions,
         pg_catalog.bool_and(
             m.relrowsecurity AND m.relforcerowsecurity
-            AND (SELECT pg_catalog.count(*) = 4
+            AND (SELECT pg_catalog.count(*) = 3
                  FROM pg_catalog.pg_policy p
                  CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_expr(p.polqual, p.polrelid) AS using,
                                             pg_catalog.pg_get_expr(p.polwithcheck, p.polrelid) AS checks) e
                  WHERE p.polrelid = m.oid AND p.polroles = '{0}'::oid[]
                    AND CASE p.polname
-                           WHEN 'tenancy_access' THEN p.polpermissive AND p.polcmd = '*'
-                               AND e.using ~ w.reads AND e.checks ~ w.writes
                            WHEN 'tenancy_guard' THEN NOT p.polpermissive AND p.polcmd = '*'
                                AND e.using ~ w.reads AND e.checks ~ w.writes
                            WHEN 'tenancy_guard_update' THEN NOT p.polpermissive AND p.polcmd = 'w'
@@ -137,7 +135,8 @@ CREATE FUNCTION tenancy.protect(
     read_permission text DEFAULT 'data:read',
     write_permission text DEFAULT 'data:write',
     concurrently boolean DEFAULT false,
-    dry_run boolean DEFAULT false
+    dry_run boolean DEFAULT false,
+    grants name[] DEFAULT NULL
 )
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -154,14 +153,17 @@ AS $$
         'read_permission', read_permission,
         'write_permission', write_permission,
         'concurrently', "concurrently",
-        'dry_run', dry_run))) p
+        'dry_run', dry_run,
+        'grants', grants))) p
     ORDER BY p.step
 $$;
-REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean) IS
+REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) IS
 'Isolates a table by tenant, and tells what it did: do, skip (so already), run (for you to run), advice. With dry_run => true it only tells. '
-'read_permission and write_permission are what a principal needs in a row''s tenant to see it and to write it.';
+'read_permission and write_permission are what a principal needs in a row''s tenant to see it and to write it. It only takes access away: the table''s own policies '
+'go on narrowing, and nobody is granted anything, except by grants => ''{role}'': SELECT, INSERT, UPDATE, DELETE, USAGE of the schema and of the sequences behind columns, once for each role. '
+'Errors: 42501 not the owner; 42704 no such role or scope; 42710 protected with other options; 42809 no table; 22023 it cannot be isolated';
 
 CREATE FUNCTION tenancy.unprotect(
     "table" regclass,
@@ -179,7 +181,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) IS
-'Takes the isolation off a table and restores what was before. A column that protect() added goes with drop_column => true only.';
+'Takes the isolation off a table and restores what was before, and takes back what grants => gave. A column that protect() added goes with drop_column => true only.';
 
 CREATE FUNCTION tenancy._forget_dropped() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER

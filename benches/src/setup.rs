@@ -203,7 +203,10 @@ fn bulk_tables(admin: &mut Client) -> Result<(), Fault> {
 }
 
 fn protect(admin: &mut Client, table: &str) -> Result<(), Fault> {
-    admin.execute(&format!("SELECT tenancy.protect('bench.{table}')"), &[])?;
+    admin.execute(
+        &format!("SELECT tenancy.protect('bench.{table}', grants => ARRAY['{APP}'])"),
+        &[],
+    )?;
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use tenancy_core::policy::{
-    Actor, Backfill, Options, Protection, Registered, Step, StepKind, TableFacts, quote_ident,
+    Actor, Backfill, Options, Protection, Registered, Step, StepKind, TableFacts, before, granted,
+    quote_ident,
 };
 
 use super::registry;
@@ -16,7 +17,11 @@ const FACTS: &str = include_str!("facts.sql");
 pub type Row = (i32, String, Option<String>, String);
 
 /// The facts about a table, fresh: a command of its own, so that it sees what was done before it.
-pub fn facts(table: pg_sys::Oid, protection: &Protection) -> Result<TableFacts, Error> {
+pub fn facts(
+    table: pg_sys::Oid,
+    protection: &Protection,
+    grants: &[String],
+) -> Result<TableFacts, Error> {
     let registered = registry::all()?;
     let found = Spi::connect_mut(|client| {
         let rows = client.update(
@@ -28,6 +33,7 @@ pub fn facts(table: pg_sys::Oid, protection: &Protection) -> Result<TableFacts, 
                 protection.owner_column.clone().into(),
                 protection.project_column.clone().into(),
                 JsonB(registered).into(),
+                grants.to_vec().into(),
             ],
         )?;
         match rows.into_iter().next() {
@@ -38,7 +44,23 @@ pub fn facts(table: pg_sys::Oid, protection: &Protection) -> Result<TableFacts, 
     let JsonB(value) = found.ok_or(Error::NoSuch("the table"))?;
     let mut facts: TableFacts = serde_json::from_value(value)
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
-    facts.registered = registry::find(table)?.map(|options| Registered { options });
+    for record in registry::members(table)? {
+        if let Some(member) = facts
+            .members
+            .iter_mut()
+            .find(|member| member.relation == record.relation)
+        {
+            member.before = before(&record.items);
+        }
+        if record.relation == facts.relation
+            && let Some(options) = registry::find(table)?
+        {
+            facts.registered = Some(Registered {
+                options,
+                granted: granted(&record.items),
+            });
+        }
+    }
     Ok(facts)
 }
 

@@ -1,5 +1,6 @@
 -- Everything that planning a protection needs to know about one table, as one jsonb: see tenancy_core::policy::TableFacts.
--- $1 the table, $2 tenant column, $3 owner column, $4 project column, $5 {oid: tenant column} of all protected tables.
+-- $1 the table, $2 tenant column, $3 owner column, $4 project column, $5 {oid: tenant column} of all protected tables,
+-- $6 the roles that grants are asked for.
 -- Runs with the invoker's rights and a pinned search_path, so that everything is deparsed with its schema.
 WITH RECURSIVE
 tree(oid, depth, parent) AS (
@@ -83,6 +84,17 @@ SELECT jsonb_build_object(
     'owner', o.rolname,
     'owner_bypasses', o.rolsuper OR o.rolbypassrls,
     'owner_superuser', o.rolsuper,
+    -- As the hooks say it: granted tenancy_app, and neither tenancy_admin nor a superuser.
+    'owner_shared', coalesce((
+        SELECT jsonb_agg(g.rolname ORDER BY g.oid <> c.relowner, g.rolname)
+        FROM pg_roles g
+        WHERE NOT g.rolsuper AND pg_has_role(g.oid, c.relowner, 'MEMBER')
+          AND pg_has_role(g.oid, 'tenancy_app', 'MEMBER') AND NOT pg_has_role(g.oid, 'tenancy_admin', 'MEMBER')), '[]'),
+    'owner_privileges', coalesce((
+        SELECT jsonb_agg(p) FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
+        WHERE EXISTS (SELECT FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+                      WHERE a.grantee = c.relowner AND a.privilege_type = p)), '[]'),
+    'new_owner_exists', EXISTS (SELECT FROM pg_roles g WHERE g.rolname = (o.rolname || '_owner')::name),
     'invoker_owns', pg_has_role(c.relowner, 'USAGE'),
     'filtered', row_security_active(c.oid),
     'ancestors', coalesce((
@@ -98,11 +110,12 @@ SELECT jsonb_build_object(
             'kind', mc.relkind,
             'partition', mc.relispartition,
             'invoker_owns', pg_has_role(mc.relowner, 'USAGE'),
+            'owner', pg_get_userbyid(mc.relowner),
             'rls', mc.relrowsecurity,
             'force', mc.relforcerowsecurity,
             'policies', coalesce((
                 SELECT jsonb_agg(jsonb_build_object(
-                    'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd, 'public', p.polroles = '{0}',
+                    'name', p.polname, 'permissive', p.polpermissive, 'command', p.polcmd, 'public', p.polroles = '{0}', 'for_owner', p.polroles = ARRAY[mc.relowner],
                     'using', pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid)) ORDER BY p.polname)
                 FROM pg_policy p WHERE p.polrelid = m.oid), '[]'),
             'tenant', (SELECT k.state FROM columns k WHERE k.attrelid = m.oid AND k.attname = $2),
@@ -121,30 +134,41 @@ SELECT jsonb_build_object(
                 WHERE f.contype = 'f' AND f.conrelid = m.oid AND f.conparentid = 0
                   AND f.confrelid = to_regclass('tenancy.scopes')), '[]'),
             'excess', coalesce((
-                SELECT jsonb_agg(to_jsonb(e) ORDER BY e.grantee, e.privilege)
+                SELECT jsonb_agg(to_jsonb(e) - 'role' || jsonb_build_object('others',
+                           EXISTS (SELECT FROM aclexplode(mc.relacl) a
+                                   WHERE a.grantee = e.role AND a.privilege_type NOT IN ('TRUNCATE', 'REFERENCES', 'TRIGGER'))
+                           OR EXISTS (SELECT FROM pg_attribute t, aclexplode(t.attacl) a
+                                      WHERE t.attrelid = m.oid AND a.grantee = e.role AND a.privilege_type <> 'REFERENCES'))
+                       ORDER BY e.grantee, e.privilege)
                 FROM (
-                    SELECT g.rolname AS grantee, a.privilege_type AS privilege, NULL::name[] AS columns, bool_or(a.is_grantable) AS grantable
+                    SELECT a.grantee AS role, g.rolname AS grantee, a.privilege_type AS privilege, NULL::name[] AS columns, bool_or(a.is_grantable) AS grantable
                     FROM aclexplode(mc.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
                     WHERE a.grantee <> mc.relowner AND a.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
-                    GROUP BY 1, 2
+                    GROUP BY 1, 2, 3
                     UNION ALL
-                    SELECT g.rolname, a.privilege_type, array_agg(t.attname ORDER BY t.attnum), a.is_grantable
+                    SELECT a.grantee, g.rolname, a.privilege_type, array_agg(t.attname ORDER BY t.attnum), a.is_grantable
                     FROM pg_attribute t, aclexplode(t.attacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
                     WHERE t.attrelid = m.oid AND NOT t.attisdropped AND a.grantee <> mc.relowner AND a.privilege_type = 'REFERENCES'
-                    GROUP BY 1, 2, 4
+                    GROUP BY 1, 2, 3, 5
                 ) e), '[]')
             ) ORDER BY m.depth, mn.name ->> 'schema', mn.name ->> 'name')
         FROM members m JOIN pg_class mc ON mc.oid = m.oid JOIN named mn ON mn.oid = m.oid
         WHERE mc.relkind IN ('r', 'p', 'f') OR m.oid = $1),
-    'app_privileges', coalesce((
-        SELECT jsonb_agg(p) FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
-        WHERE c.relkind IN ('r', 'p') AND has_table_privilege('tenancy_app', c.oid, p)), '[]'),
-    'app_schema_usage', has_schema_privilege('tenancy_app', n.oid, 'USAGE'),
+    'grantees', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'name', g.rolname,
+            'privileges', coalesce((
+                SELECT jsonb_agg(p) FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
+                WHERE c.relkind IN ('r', 'p') AND has_table_privilege(g.oid, c.oid, p)), '[]'),
+            'schema_usage', has_schema_privilege(g.oid, n.oid, 'USAGE')) ORDER BY array_position($6, g.rolname::text))
+        FROM pg_roles g WHERE g.rolname = ANY ($6)), '[]'),
     'schema_grantable', pg_has_role(n.nspowner, 'USAGE') OR has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION'),
     'sequences', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'relation', sn.name,
-            'app_usage', has_sequence_privilege('tenancy_app', s.oid, 'USAGE'),
+            'users', coalesce((
+                SELECT jsonb_agg(g.rolname) FROM pg_roles g
+                WHERE g.rolname = ANY ($6) AND has_sequence_privilege(g.oid, s.oid, 'USAGE')), '[]'),
             'invoker_owns', pg_has_role(s.relowner, 'USAGE')) ORDER BY sn.name::text)
         FROM pg_class s JOIN named sn ON sn.oid = s.oid
         -- Identity columns draw from theirs without asking for rights.
@@ -163,8 +187,10 @@ SELECT jsonb_build_object(
           AND has_function_privilege('tenancy_app', f.oid, 'EXECUTE') AND NOT has_function_privilege(c.relowner, f.oid, 'EXECUTE')), '[]'),
     'strangers', coalesce((
         SELECT jsonb_agg(DISTINCT g.rolname)
-        FROM aclexplode(c.relacl) a JOIN pg_roles g ON g.oid = a.grantee
-        WHERE a.grantee <> c.relowner AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+        FROM pg_roles g
+        WHERE (g.rolname = ANY ($6)
+               OR g.oid IN (SELECT a.grantee FROM aclexplode(c.relacl) a WHERE a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')))
+          AND g.oid <> c.relowner
           AND NOT g.rolsuper AND NOT g.rolbypassrls
           AND EXISTS (
               SELECT FROM pg_proc f

@@ -16,6 +16,8 @@ mod predicates;
 mod protect;
 mod registry;
 
+use tenancy_core::policy::PolicyChange;
+
 /// Called once, when the library is loaded.
 pub fn init() {
     crate::pg::planner::init();
@@ -25,5 +27,13 @@ pub fn init() {
         child: protect::protect_children,
         protected: |table| Ok(registry::above(table)?.is_some()),
         rename: registry::rename_column,
+        policies: |table, created| {
+            let change = if created {
+                PolicyChange::Created
+            } else {
+                PolicyChange::Other
+            };
+            protect::follow_policies(table, change)
+        },
     });
 }

@@ -4,13 +4,15 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
-    self, MemberUndo, Needs, Options, Refusal, Step, StepKind, Unprotect, check_kind,
+    self, MemberUndo, Needs, Options, PolicyChange, Refusal, Step, StepKind, UndoItem, Unprotect,
+    check_kind,
 };
 
 use super::catalog::{self, Row};
 use super::registry;
 use crate::audit;
 use crate::error::{Error, ErrorReport};
+use crate::pg::cluster;
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
@@ -74,7 +76,7 @@ fn options_of(options: Option<JsonB>) -> Result<Options, Error> {
 }
 
 fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
-    let mut facts = catalog::facts(table, &options.protection())?;
+    let mut facts = catalog::facts(table, &options.protection(), &options.grants)?;
     check_kind(&facts)?;
     if facts.ancestors.iter().any(|a| a.registered)
         && let Some(root) = registry::above(table)?
@@ -96,11 +98,17 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     }
     if !options.dry_run {
         catalog::lock(&facts)?;
-        facts = catalog::facts(table, &options.protection())?;
+        facts = catalog::facts(table, &options.protection(), &options.grants)?;
         check_kind(&facts)?;
     }
     catalog::look_inside(&mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
+    if let Some(shared) = facts.owner_shared.first() {
+        warning!(
+            "role \"{shared}\", which tenants share, has the power of the owner of {}: the first row says how to split the two",
+            facts.relation
+        );
+    }
     if !options.dry_run {
         catalog::execute(&plan.steps, &facts)?;
         registry::save(table, &facts.relation, &plan)?;
@@ -132,7 +140,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     let Some(protection) = found else {
         return Err(not_protected(table)?);
     };
-    let mut facts = catalog::facts(table, &protection)?;
+    let mut facts = catalog::facts(table, &protection, &[])?;
     if !facts.invoker_owns {
         return Err(Error::Refused(Refusal::NotOwner {
             table: facts.relation.to_string(),
@@ -140,16 +148,17 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     }
     if !dry_run {
         catalog::lock(&facts)?;
-        facts = catalog::facts(table, &protection)?;
+        facts = catalog::facts(table, &protection, &[])?;
     }
     let undo = registry::members(table)?;
-    let schema = undo
+    let schema: Vec<&UndoItem> = undo
         .iter()
-        .filter(|u| u.relation == facts.relation)
+        .filter(|u| !dry_run && u.relation == facts.relation)
         .flat_map(|u| &u.items)
-        .find(|item| item.key == "schema");
+        .filter(|item| item.key.starts_with("schema:"))
+        .collect();
     // A dry run only asks whether there is an heir.
-    let heir = registry::hand_over(table, &facts.relation.schema, schema.filter(|_| !dry_run))?;
+    let heir = registry::hand_over(table, &facts.relation.schema, &schema)?;
     let how = Unprotect {
         drop_column,
         schema_in_use: heir,
@@ -199,7 +208,7 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
     let needs: Vec<&Needs> = undo
         .iter()
         .flat_map(|u| &u.items)
-        .filter_map(|item| item.needs.as_ref())
+        .flat_map(|item| &item.needs)
         .collect();
     let needs =
         serde_json::to_value(needs).map_err(|_| Error::Internal("a record cannot be read"))?;
@@ -211,6 +220,11 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
                  WHEN 'sequence' THEN pg_catalog.to_regclass(x.name) IS NULL \
                  WHEN 'role' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r \
                      WHERE r.rolname = x.name::pg_catalog.name) \
+                 WHEN 'holder' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_class c, \
+                     LATERAL (SELECT c.relacl AS acl UNION ALL SELECT t.attacl FROM pg_catalog.pg_attribute t WHERE t.attrelid = c.oid) s, \
+                     LATERAL pg_catalog.aclexplode(s.acl) a \
+                     LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee \
+                     WHERE c.oid = $1 AND coalesce(r.rolname, '') = x.name) \
                  ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a \
                      WHERE a.attrelid = $1 AND NOT a.attisdropped \
                        AND a.attname = x.name::pg_catalog.name) \
@@ -248,7 +262,7 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
         return Ok(Vec::new());
     };
     catalog::pinned(|| {
-        let facts = catalog::facts(root, &protection)?;
+        let facts = catalog::facts(root, &protection, &[])?;
         if !policy::is_isolated(&facts) {
             return Ok(Vec::new());
         }
@@ -258,5 +272,28 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
             registry::save(root, &facts.relation, &plan)?;
         }
         Ok(plan.steps)
+    })
+}
+
+/// After a policy of a table was made or dropped, or the table has got another owner: keeps tenancy's permissive policy where
+/// the table has none of its own, and nowhere else. Does nothing, at the price of a look-up, if the table is not protected.
+pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), Error> {
+    // CREATE EXTENSION makes policies before there is a record, and gives tables to another owner.
+    if cluster::creating_extension() {
+        return Ok(());
+    }
+    let Some(root) = registry::above(table)? else {
+        return Ok(());
+    };
+    let Some(protection) = registry::find(root)? else {
+        return Ok(());
+    };
+    catalog::pinned(|| {
+        let facts = catalog::facts(root, &protection, &[])?;
+        if policy::is_isolated(&facts) {
+            let plan = policy::follow_policies(&facts, &protection, change);
+            catalog::execute(&plan.steps, &facts)?;
+        }
+        Ok(())
     })
 }

@@ -234,8 +234,8 @@ pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Leaves the duty to give back the schema's USAGE to another protected table there, if there is one.
-pub fn hand_over(root: pg_sys::Oid, schema: &str, item: Option<&UndoItem>) -> Result<bool, Error> {
+/// Leaves the duty to take back the schema's USAGE to another protected table there, if there is one.
+pub fn hand_over(root: pg_sys::Oid, schema: &str, items: &[&UndoItem]) -> Result<bool, Error> {
     let heir = spi::read(
         "SELECT r.relation::oid FROM tenancy.protected_table_registry r \
          JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -250,11 +250,11 @@ pub fn hand_over(root: pg_sys::Oid, schema: &str, item: Option<&UndoItem>) -> Re
     let Some(heir) = heir else {
         return Ok(false);
     };
-    if let Some(item) = item {
+    for item in items {
         spi::write(
             "UPDATE tenancy.protected_table_registry SET undo = undo || $2 \
-             WHERE relation = $1 AND NOT undo @> '[{\"key\": \"schema\"}]'",
-            &[heir.into(), encode(item)?.into()],
+             WHERE relation = $1 AND NOT undo @> jsonb_build_array(jsonb_build_object('key', $3))",
+            &[heir.into(), encode(item)?.into(), item.key.clone().into()],
         )?;
     }
     Ok(true)

@@ -3,6 +3,7 @@
 //! Nothing here talks to a server. [`plan()`] takes [`TableFacts`] and [`Options`] and gives a [`Plan`] of statements, or the
 //! [`Refusal`]; [`plan_children`] does the same for partitions that came later; [`unplan`] takes everything back.
 
+mod access;
 mod facts;
 mod foreign_keys;
 mod plan;
@@ -11,14 +12,15 @@ mod refusal;
 mod statements;
 mod undo;
 
+pub use access::{Access, Before, access, is_own_permissive};
 pub use facts::{
-    Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Member, Policy,
+    Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Grantee, Member, Policy,
     Registered, Relation, Sequence, TableFacts, View,
 };
-pub use plan::{check_kind, is_isolated, plan, plan_children};
+pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
 pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
 pub use refusal::Refusal;
-pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, merge, render, unplan};
+pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, render, unplan};
 
 use crate::permission;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,9 @@ pub struct Options {
     /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
+    /// Roles that get SELECT, INSERT, UPDATE and DELETE, and the way there.
+    #[serde(default)]
+    pub grants: Vec<String>,
 }
 
 impl Options {

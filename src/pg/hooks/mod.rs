@@ -7,7 +7,7 @@
 //! | `queries` | queries that row security applies to |
 //! | `raw` | the server's own functions behind the hooks |
 //! | `truncate` | TRUNCATE, also by CASCADE |
-//! | `changes` | new partitions and children, renamed columns |
+//! | `changes` | new partitions and children, renamed columns, policies, owners |
 
 mod changes;
 mod leftovers;
@@ -41,6 +41,8 @@ pub struct On {
     pub query: queries::OnQuery,
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
+    /// A policy was made on a table; or one was dropped, or the table has another owner.
+    pub policies: fn(table: pg_sys::Oid, created: bool) -> Result<(), Error>,
     /// A table's column was renamed.
     pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
 }

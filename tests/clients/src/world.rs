@@ -71,7 +71,12 @@ impl Db {
         admin.run("CREATE EXTENSION tenancy");
         db.grant_roles(&mut admin);
         admin.run(&format!(
-            "GRANT CREATE ON DATABASE {0} TO {1}; CREATE SCHEMA app AUTHORIZATION {1}; GRANT USAGE ON SCHEMA app TO PUBLIC",
+            "GRANT CREATE ON DATABASE {0} TO {1}; CREATE SCHEMA app AUTHORIZATION {1}; GRANT USAGE ON SCHEMA app TO PUBLIC;
+             -- The application works on what the owner makes: protect() grants nothing.
+             ALTER DEFAULT PRIVILEGES FOR ROLE {1} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;
+             ALTER DEFAULT PRIVILEGES FOR ROLE {1} GRANT USAGE ON SEQUENCES TO tenancy_app;
+             ALTER DEFAULT PRIVILEGES FOR ROLE {1} GRANT USAGE ON SCHEMAS TO tenancy_app;
+             ALTER DEFAULT PRIVILEGES IN SCHEMA app GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app",
             db.name, db.owner
         ));
         db

@@ -148,7 +148,7 @@ fn d2_19_children_by_inheritance() {
 #[test]
 fn d2_20_a_table_made_later_that_inherits_by_select_is_not_part_and_has_no_grants() {
     let world = World::new();
-    world.db.owner().run("BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.copy AS SELECT * FROM app.notes; COMMIT");
+    world.db.owner().run("ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM tenancy_app; BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.copy AS SELECT * FROM app.notes; COMMIT");
     world
         .begin("alice")
         .fails("SELECT * FROM app.copy")

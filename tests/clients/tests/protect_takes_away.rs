@@ -1,7 +1,7 @@
 //! protect() only takes access away, and ties no table to tenancy's own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::World;
+use tenancy_client_tests::{Session, World};
 
 // F2: a foreign key's check runs as the owner of the referenced table, and casts as the referencing column's type says.
 #[test]
@@ -87,4 +87,277 @@ fn a_foreign_key_to_scopes_that_is_there_is_advised_away() {
         owner.run(&statement);
     }
     assert!(owner.texts(advice).is_empty());
+}
+
+/// A table whose own policies and column grants say who sees and changes what; three rows of acme, two of umbrella.
+const POSTS: &str = "
+    CREATE TABLE app.posts (id int PRIMARY KEY, tenant_id uuid NOT NULL, author text, body text, salary int, draft bool, deleted bool);
+    REVOKE ALL ON app.posts FROM tenancy_app;
+    ALTER TABLE app.posts ENABLE ROW LEVEL SECURITY;
+    CREATE POLICY reads ON app.posts FOR SELECT USING (NOT deleted AND (NOT draft OR author = current_setting('app.author', true)));
+    CREATE POLICY changes ON app.posts FOR UPDATE USING (author = current_setting('app.author', true));
+    GRANT SELECT (id, tenant_id, author, body, draft, deleted), UPDATE (body), DELETE, INSERT ON app.posts TO tenancy_app";
+
+fn posts(world: &World) {
+    world.db.owner().run(POSTS);
+    let (acme, umbrella) = (world.id("acme"), world.id("umbrella"));
+    world.db.admin().run(&format!(
+        "INSERT INTO app.posts VALUES (1, '{acme}', 'ann', 'open', 100, false, false), (2, '{acme}', 'ben', 'a draft', 200, true, false),
+                                      (3, '{acme}', 'ann', 'gone', 300, false, true), (4, '{umbrella}', 'bob', 'theirs', 400, false, false),
+                                      (5, '{umbrella}', 'ann', 'her draft', 500, true, false)"
+    ));
+}
+
+/// All that a role may do to a table, as the catalogs say it.
+const RIGHTS: &str = "SELECT string_agg(x, chr(10) ORDER BY x) FROM (
+    SELECT concat_ws(' ', c.relname, a.grantee::regrole, a.privilege_type) x FROM pg_class c, aclexplode(c.relacl) a
+        WHERE relnamespace = 'app'::regnamespace AND a.grantee <> c.relowner AND a.privilege_type NOT IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+    UNION ALL SELECT concat_ws(' ', c.relname, t.attname, a.grantee::regrole, a.privilege_type) FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a
+        WHERE relnamespace = 'app'::regnamespace
+    UNION ALL SELECT concat_ws(' ', n.nspname, a.grantee, a.privilege_type) FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname = 'app'
+    UNION ALL SELECT 'none') s";
+
+/// What a session of the application can do to the posts of acme.
+fn what_ann_can(app: &mut Session) -> Vec<String> {
+    let mut out = vec![
+        format!("{:?}", app.texts("SELECT id FROM app.posts WHERE tenant_id = (SELECT min(tenant_id::text)::uuid FROM app.posts WHERE id = 1) ORDER BY id")),
+        app.touched("UPDATE app.posts SET body = body || '!' WHERE id = 1").to_string(),
+        app.touched("UPDATE app.posts SET body = 'mine now' WHERE id = 2").to_string(),
+        app.touched("DELETE FROM app.posts WHERE id = 1").to_string(),
+    ];
+    for sql in [
+        "SELECT salary FROM app.posts",
+        "SELECT * FROM app.posts",
+        "UPDATE app.posts SET author = 'ann'",
+        "UPDATE app.posts SET salary = 0",
+        "TRUNCATE app.posts",
+        "INSERT INTO app.posts (id, tenant_id, author) SELECT 9, min(tenant_id::text)::uuid, 'ann' FROM app.posts WHERE id = 1",
+    ] {
+        out.push(app.fails_inside(sql).code);
+    }
+    out
+}
+
+// F43, as it was found.
+#[test]
+fn a_tables_own_policies_and_column_grants_narrow_as_before() {
+    let world = World::bare();
+    posts(&world);
+    let rights = world.db.admin().text(RIGHTS);
+    let mut before = world.db.app();
+    before.run("BEGIN; SET LOCAL app.author = 'ann'");
+    let could = what_ann_can(&mut before);
+    before.run("ROLLBACK");
+    assert_eq!(
+        could,
+        [
+            "[\"1\"]", "1", "0", "0", "42501", "42501", "42501", "42501", "42501", "42501"
+        ]
+    );
+    let mut owner = world.db.owner();
+    for _ in 0..2 {
+        let steps = owner.texts(
+            "SELECT concat_ws(' ', kind, statement, note) FROM tenancy.protect('app.posts')",
+        );
+        assert!(
+            !steps.iter().any(|s| s.contains("DROP POLICY")),
+            "{steps:?}"
+        );
+        let mut app = world.begin("alice");
+        app.run("SET LOCAL app.author = 'ann'");
+        assert_eq!(what_ann_can(&mut app), could);
+        app.run("ROLLBACK");
+        assert_eq!(world.db.admin().text(RIGHTS), rights);
+    }
+    // Of another tenant she sees nothing, whatever the table's own policies say.
+    assert_eq!(world.begin("bob").texts("SELECT id FROM app.posts"), ["4"]);
+    assert_eq!(
+        owner.text("SELECT isolated FROM tenancy.protected_tables"),
+        "t"
+    );
+    // The owner was exempt from the policies, and is so where it sees all tenants' rows.
+    owner.run("BEGIN; SELECT tenancy.maintenance('count')");
+    assert_eq!(owner.number("SELECT count(*) FROM app.posts"), 5);
+    owner.run("COMMIT");
+    owner.run("SELECT tenancy.unprotect('app.posts')");
+    assert_eq!(
+        owner.texts("SELECT policyname FROM pg_policies WHERE tablename = 'posts' ORDER BY 1"),
+        ["changes", "reads"]
+    );
+    assert_eq!(world.db.admin().text(RIGHTS), rights);
+}
+
+#[test]
+fn what_was_revoked_is_never_granted_again() {
+    let world = World::bare();
+    let app = world.db.app.clone();
+    let mut owner = world.db.owner();
+    owner.run(&format!(
+        "CREATE SCHEMA other; CREATE TABLE other.t (id serial, tenant_id uuid, body text); REVOKE ALL ON other.t FROM tenancy_app;
+         REVOKE USAGE ON SCHEMA other FROM tenancy_app; REVOKE USAGE ON SEQUENCE other.t_id_seq FROM tenancy_app;
+         GRANT TRUNCATE, SELECT ON other.t TO {0}; GRANT TRIGGER ON other.t TO {0}",
+        world.db.stranger
+    ));
+    let held = || {
+        world.db.admin().text(&format!(
+            "SELECT concat_ws(' ', (SELECT string_agg(p, ',') FROM unnest('{{SELECT,INSERT,UPDATE,DELETE,TRUNCATE}}'::text[]) p WHERE has_table_privilege('{app}', 'other.t', p)),
+                    has_schema_privilege('{app}', 'other', 'USAGE'), has_sequence_privilege('{app}', 'other.t_id_seq', 'USAGE'))"
+        ))
+    };
+    owner.run("SELECT tenancy.protect('other.t')");
+    assert_eq!(held(), "f f");
+    owner
+        .fails("SELECT tenancy.protect('other.t', grants => '{nobody_of_this_name}')")
+        .code("42704");
+    owner
+        .fails("SELECT tenancy.protect('other.t', grants => '{public}')")
+        .code("42704");
+    let asked = format!("SELECT tenancy.protect('other.t', grants => '{{{app}}}')");
+    owner.run(&asked);
+    assert_eq!(held(), "SELECT,INSERT,UPDATE,DELETE t t");
+    assert_eq!(
+        world
+            .begin("alice")
+            .touched("INSERT INTO other.t (body) VALUES ('x')"),
+        1
+    );
+    owner.run(&format!(
+        "REVOKE DELETE ON other.t FROM {app}; REVOKE USAGE ON SEQUENCE other.t_id_seq FROM {app}"
+    ));
+    for sql in [asked.as_str(), "SELECT tenancy.protect('other.t')"] {
+        owner.run(sql);
+        assert_eq!(held(), "SELECT,INSERT,UPDATE t f");
+    }
+    // Taken off, it takes back what it gave, and gives TRUNCATE back to who still has rights, not to who lost them.
+    owner.run(&format!(
+        "REVOKE SELECT ON other.t FROM {}",
+        world.db.stranger
+    ));
+    owner.run("SELECT tenancy.unprotect('other.t')");
+    assert_eq!(held(), "f f");
+    let stranger = world.db.stranger.clone();
+    let truncate = format!("SELECT has_table_privilege('{stranger}', 'other.t', 'TRUNCATE')");
+    assert_eq!(world.db.admin().text(&truncate), "f");
+    owner.run(&format!(
+        "GRANT TRUNCATE, SELECT ON other.t TO {stranger}; SELECT tenancy.protect('other.t')"
+    ));
+    assert_eq!(world.db.admin().text(&truncate), "f");
+    owner.run("SELECT tenancy.unprotect('other.t')");
+    assert_eq!(world.db.admin().text(&truncate), "t");
+}
+
+#[test]
+fn row_security_without_a_policy_stays_closed_until_it_is_opened() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run("CREATE TABLE app.shut (id int, tenant_id uuid); ALTER TABLE app.shut ENABLE ROW LEVEL SECURITY");
+    world.fill("app.shut", "n, t.id");
+    let advice =
+        owner.texts("SELECT statement FROM tenancy.protect('app.shut') WHERE kind = 'advice'");
+    assert_eq!(
+        advice,
+        ["CREATE POLICY tenant_rows ON app.shut USING (true)"]
+    );
+    let count = "SELECT count(*) FROM app.shut";
+    let mut app = world.begin("alice");
+    assert_eq!(app.number(count), 0);
+    app.fails_inside("INSERT INTO app.shut (id) VALUES (1)")
+        .code("42501");
+    app.run("ROLLBACK");
+    owner.run("BEGIN; SELECT tenancy.maintenance('open it')");
+    assert_eq!(owner.number(count), 15);
+    owner.run(&advice[0]).run("COMMIT");
+    assert_eq!(world.begin("alice").number(count), 3);
+    owner.run("BEGIN; SELECT tenancy.maintenance('close it'); DROP POLICY tenant_rows ON app.shut; COMMIT");
+    assert_eq!(world.begin("alice").number(count), 0);
+}
+
+#[test]
+fn tenancys_permissive_policy_goes_and_comes_with_the_applications() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    owner.run("CREATE TABLE app.parts (id int, tenant_id uuid) PARTITION BY LIST (id); CREATE TABLE app.parts_1 PARTITION OF app.parts FOR VALUES IN (1, 2, 3);
+               SELECT tenancy.protect('app.parts')");
+    world.fill("app.parts", "least(n, 3), t.id");
+    let policies = |table: &str| {
+        world.db.admin().text(&format!(
+            "SELECT string_agg(policyname || ':' || array_to_string(roles, '+'), ' ' ORDER BY policyname) FROM pg_policies
+             WHERE tablename = '{table}' AND permissive = 'PERMISSIVE'"
+        ))
+    };
+    let sees = |table: &str| {
+        world
+            .begin("alice")
+            .number(&format!("SELECT count(*) FROM {table}"))
+    };
+    let mut change = |sql: &str| {
+        owner
+            .run("BEGIN; SELECT tenancy.maintenance('policies')")
+            .run(sql)
+            .run("COMMIT");
+    };
+    let me = &world.db.owner;
+    for (table, all, own) in [("notes", 3, "body LIKE '% 2'"), ("parts", 3, "id = 1")] {
+        let name = format!("app.{table}");
+        assert_eq!(policies(table), "tenancy_access:public");
+        assert_eq!(sees(&name), all);
+        change(&format!("CREATE POLICY first ON {name} USING ({own})"));
+        assert_eq!(policies(table), format!("first:public tenancy_owner:{me}"));
+        assert_eq!(sees(&name), 1);
+        // For a role of its own it narrows that role; the others have none any more.
+        change(&format!(
+            "CREATE POLICY second ON {name} TO {} USING (true); DROP POLICY first ON {name}",
+            world.db.stranger
+        ));
+        assert_eq!(sees(&name), 0);
+        change(&format!("DROP POLICY second ON {name}"));
+        assert_eq!(policies(table), "tenancy_access:public");
+        assert_eq!(sees(&name), all);
+    }
+    // A restrictive policy lets nothing through by itself.
+    change("CREATE POLICY narrow ON app.notes AS RESTRICTIVE USING (body LIKE '% 1')");
+    assert_eq!(policies("notes"), "tenancy_access:public");
+    assert_eq!(sees("app.notes"), 1);
+}
+
+// F42: the application's own role owns the tables.
+#[test]
+fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
+    let world = World::bare();
+    let app = world.db.app.clone();
+    let mut admin = world.db.admin();
+    admin.run(&format!(
+        "CREATE TABLE app.mine (id serial, tenant_id uuid); ALTER TABLE app.mine OWNER TO {app}"
+    ));
+    let first = admin.text("SELECT concat_ws('|', kind, note) FROM tenancy.protect('app.mine', dry_run => true) WHERE step = 1");
+    assert!(first.starts_with("advice|WARNING"), "{first}");
+    let script = admin.text("SELECT statement FROM tenancy.protect('app.mine') WHERE step = 1");
+    admin.run(&script);
+    assert_eq!(
+        admin.text("SELECT tableowner FROM pg_tables WHERE tablename = 'mine'"),
+        format!("{app}_owner")
+    );
+    let mut session = world.begin("alice");
+    assert_eq!(session.touched("INSERT INTO app.mine DEFAULT VALUES"), 1);
+    session
+        .fails_inside("ALTER TABLE app.mine DISABLE ROW LEVEL SECURITY")
+        .code("42501");
+    session.run("COMMIT");
+    let told =
+        admin.texts("SELECT note FROM tenancy.protect('app.mine') WHERE note LIKE 'WARNING%'");
+    assert!(told.is_empty(), "{told:?}");
+    // A member of the owner is told of too.
+    admin.run(&format!("GRANT {app}_owner TO {app}"));
+    let script = admin.text("SELECT statement FROM tenancy.protect('app.mine') WHERE step = 1");
+    admin.run(&script);
+    let told =
+        admin.texts("SELECT note FROM tenancy.protect('app.mine') WHERE note LIKE 'WARNING%'");
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(
+        world.begin("alice").number("SELECT count(*) FROM app.mine"),
+        1
+    );
+    admin.run(&format!(
+        "DROP OWNED BY {app}_owner CASCADE; DROP ROLE {app}_owner"
+    ));
 }

@@ -21,7 +21,7 @@ SELECT isolated FROM tenancy.protected_tables WHERE "table" = 'again.notes';
 SELECT statement, note FROM tenancy.protect('again.notes', owner_column => 'author', project_column => 'project') WHERE kind = 'do' ORDER BY step;
 ALTER TABLE again.notes NO FORCE ROW LEVEL SECURITY;
 SELECT isolated FROM tenancy.protected_tables WHERE "table" = 'again.notes';
-ALTER POLICY tenancy_access ON again.notes USING (true);
+ALTER POLICY tenancy_guard ON again.notes USING (true);
 GRANT TRUNCATE ON again.notes TO tenancy_app;
 ALTER TABLE again.notes ALTER tenant_id DROP NOT NULL;
 DROP INDEX again.notes_tenant_id_tenancy_idx;

@@ -3,10 +3,13 @@
 \c - postgres
 CREATE SCHEMA kin AUTHORIZATION owner_r;
 \c - owner_r
+-- Nobody has rights but by protect().
+ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
+ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
 CREATE TABLE kin.assets (id int, tenant_id uuid, name text);
 CREATE TABLE kin.cars (wheels int) INHERITS (kin.assets);
 CREATE TABLE kin.vans (load int) INHERITS (kin.cars);
-SELECT count(*) > 0 AS done FROM tenancy.protect('kin.assets');
+SELECT count(*) > 0 AS done FROM tenancy.protect('kin.assets', grants => '{tenancy_app}');
 CREATE TABLE kin.bikes () INHERITS (kin.assets);
 CREATE TABLE kin.boats (id int, tenant_id uuid NOT NULL, name text);
 ALTER TABLE kin.boats INHERIT kin.assets;
@@ -41,3 +44,7 @@ SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('kin.assets');
 SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid) AS policies
 FROM pg_class c WHERE relnamespace = 'kin'::regnamespace AND relkind = 'r' ORDER BY 1;
 SELECT count(*) FROM kin.assets;
+
+\c - owner_r
+ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO tenancy_app;

@@ -3,6 +3,9 @@
 \c - postgres
 CREATE SCHEMA parts AUTHORIZATION owner_r;
 \c - owner_r
+-- Nobody has rights but by protect().
+ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
+ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
 CREATE TABLE parts.events (tenant_id uuid NOT NULL, at date NOT NULL, body text) PARTITION BY RANGE (at);
 CREATE TABLE parts.events_2024 PARTITION OF parts.events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE TABLE parts.events_2025 PARTITION OF parts.events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') PARTITION BY RANGE (at);
@@ -12,7 +15,7 @@ LANGUAGE sql AS $$
     SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity, (SELECT count(*) FROM pg_policy WHERE polrelid = c.oid),
            EXISTS (SELECT FROM pg_index WHERE indrelid = c.oid), EXISTS (SELECT FROM pg_constraint WHERE conrelid = c.oid AND contype = 'f')
     FROM pg_class c WHERE c.relnamespace = 'parts'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1 $$;
-SELECT count(*) > 0 AS done FROM tenancy.protect('parts.events');
+SELECT count(*) > 0 AS done FROM tenancy.protect('parts.events', grants => '{tenancy_app}');
 SELECT * FROM parts.state();
 SELECT "table", partitions, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'parts.%';
 
@@ -72,7 +75,7 @@ CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 GRANT USAGE ON FOREIGN SERVER nowhere TO owner_r;
 \c - owner_r
 CREATE TABLE parts.keyed (account bigint NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
-SELECT count(*) > 0 AS done FROM tenancy.protect('parts.keyed', 'account', concurrently => true);
+SELECT count(*) > 0 AS done FROM tenancy.protect('parts.keyed', 'account', concurrently => true, grants => '{tenancy_app}');
 CREATE FOREIGN TABLE parts.far (account bigint NOT NULL, at date NOT NULL) SERVER nowhere;
 ALTER TABLE parts.keyed ATTACH PARTITION parts.far FOR VALUES FROM ('2028-01-01') TO ('2029-01-01');
 \echo :SQLSTATE
@@ -83,7 +86,11 @@ CREATE TABLE parts.log (tenant_id uuid NOT NULL, at date NOT NULL) PARTITION BY 
 CREATE TABLE parts.log_a PARTITION OF parts.log FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE TABLE parts.log_b PARTITION OF parts.log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 \pset format unaligned
-SELECT statement, note FROM tenancy.protect('parts.log', concurrently => true) WHERE kind = 'run' ORDER BY step;
-SELECT statement FROM tenancy.protect('parts.log', concurrently => true, dry_run => true) WHERE kind = 'run' ORDER BY step \gexec
+SELECT statement, note FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true) WHERE kind = 'run' ORDER BY step;
+SELECT statement FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true, dry_run => true) WHERE kind = 'run' ORDER BY step \gexec
 SELECT indexrelid::regclass AS index, indisvalid FROM pg_index WHERE indrelid::regclass::text LIKE 'parts.log%' ORDER BY indexrelid::regclass::text;
-SELECT count(*) FILTER (WHERE kind = 'run') AS left_to_run FROM tenancy.protect('parts.log', concurrently => true);
+SELECT count(*) FILTER (WHERE kind = 'run') AS left_to_run FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true);
+
+\c - owner_r
+ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO tenancy_app;

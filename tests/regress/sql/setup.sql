@@ -20,6 +20,11 @@ CREATE ROLE audit_r LOGIN IN ROLE tenancy_auditor;
 CREATE ROLE owner_r LOGIN IN ROLE tenancy_admin;
 CREATE ROLE plain_r LOGIN;
 
+-- The application works on what the owner makes: protect() grants nothing.
+ALTER DEFAULT PRIVILEGES FOR ROLE owner_r GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE owner_r GRANT USAGE ON SEQUENCES TO tenancy_app;
+ALTER DEFAULT PRIVILEGES FOR ROLE owner_r GRANT USAGE ON SCHEMAS TO tenancy_app;
+
 -- The tree, made by an administrator.
 \c - adm_r
 SELECT slug(tenancy.create_partner('globex', 'Globex', external_id => '9000'));

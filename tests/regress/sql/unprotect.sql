@@ -4,6 +4,10 @@
 \c - postgres
 CREATE SCHEMA undo AUTHORIZATION owner_r;
 \c - owner_r
+-- Nobody has rights but by protect().
+ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
+ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
+REVOKE USAGE ON SCHEMA undo FROM tenancy_app;
 -- All of a table that an application could notice, as text.
 CREATE FUNCTION undo.picture(t regclass) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(E'\n',
@@ -28,13 +32,13 @@ CREATE TABLE undo.bare (body text);
 CREATE TABLE undo.before AS SELECT t, undo.picture(t) AS picture FROM unnest('{undo.plain,undo.had_much,undo.bare}'::regclass[]) t;
 SELECT picture FROM undo.before ORDER BY t::text;
 
-SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
-SELECT count(*) > 0 AS done FROM tenancy.protect('undo.had_much', owner_column => 'author');
-SELECT count(*) > 0 AS done FROM tenancy.protect('undo.bare', add_column => true);
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.had_much', grants => '{tenancy_app}', owner_column => 'author');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.bare', grants => '{tenancy_app}', add_column => true);
 SELECT undo.picture('undo.had_much');
 SELECT t, undo.picture(t) = picture AS as_before FROM undo.before ORDER BY t::text;
 -- Twice protected, once taken off.
-SELECT count(*) > 0 AS again FROM tenancy.protect('undo.plain');
+SELECT count(*) > 0 AS again FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
 
 SELECT kind, statement, note FROM tenancy.unprotect('undo.plain') WHERE kind <> 'do' ORDER BY step;
 SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.had_much');
@@ -51,7 +55,7 @@ SELECT count(*) > 0 AS done FROM tenancy.protect('undo.other', add_column => tru
 SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.other', drop_column => true);
 SELECT undo.picture('undo.other');
 -- A column that was there stays whatever is asked.
-SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
 SELECT count(*) > 0 AS taken_off FROM tenancy.unprotect('undo.plain', drop_column => true);
 SELECT undo.picture('undo.plain') = picture AS as_before FROM undo.before WHERE t = 'undo.plain'::regclass;
 
@@ -59,10 +63,14 @@ SELECT undo.picture('undo.plain') = picture AS as_before FROM undo.before WHERE 
 SELECT * FROM tenancy.unprotect('undo.plain');
 \echo :SQLSTATE
 -- Somebody else may not.
-SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain');
+SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
 GRANT USAGE ON SCHEMA undo TO adm_r;
 \c - adm_r
 SELECT * FROM tenancy.unprotect('undo.plain');
 \echo :SQLSTATE
-SELECT * FROM tenancy.protect('undo.plain');
+SELECT * FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
 \echo :SQLSTATE
+
+\c - owner_r
+ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;
+ALTER DEFAULT PRIVILEGES GRANT USAGE ON SEQUENCES TO tenancy_app;

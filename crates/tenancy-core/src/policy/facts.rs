@@ -43,6 +43,15 @@ pub struct TableFacts {
     pub owner_bypasses: bool,
     /// Whether the owner is a superuser, who needs no grants.
     pub owner_superuser: bool,
+    /// Roles that tenants share and that are the owner, or a member of it, the owner first.
+    #[serde(default)]
+    pub owner_shared: Vec<String>,
+    /// Of SELECT, INSERT, UPDATE and DELETE: what the owner holds on the table.
+    #[serde(default)]
+    pub owner_privileges: Vec<String>,
+    /// Whether there is a role of the name that would be given to a new owner.
+    #[serde(default)]
+    pub new_owner_exists: bool,
     /// Whether the invoker has the owner's rights.
     pub invoker_owns: bool,
     /// Whether row security filters what the invoker reads of the table now.
@@ -61,11 +70,9 @@ pub struct TableFacts {
     pub project_column: Option<Column>,
     /// The table first, then all partitions and children, parents before children.
     pub members: Vec<Member>,
-    /// Of SELECT, INSERT, UPDATE and DELETE: what `tenancy_app` has on the table.
+    /// The roles that grants were asked for, as far as there are such roles.
     #[serde(default)]
-    pub app_privileges: Vec<String>,
-    /// Whether `tenancy_app` may use the schema.
-    pub app_schema_usage: bool,
+    pub grantees: Vec<Grantee>,
     /// Whether the invoker may grant usage of the schema.
     pub schema_grantable: bool,
     /// Sequences behind the table's columns.
@@ -149,6 +156,11 @@ pub struct Member {
     pub partition: bool,
     /// Whether the invoker has the owner's rights.
     pub invoker_owns: bool,
+    /// The owning role.
+    pub owner: String,
+    /// How row security stood before the table was protected, if that is on record.
+    #[serde(default)]
+    pub before: Option<super::Before>,
     /// Row security enabled.
     pub rls: bool,
     /// Row security forced on the owner.
@@ -187,6 +199,9 @@ pub struct Policy {
     pub command: String,
     /// For PUBLIC and nobody else.
     pub public: bool,
+    /// For the table's owner and nobody else.
+    #[serde(default)]
+    pub for_owner: bool,
     /// The deparsed USING expression.
     #[serde(default)]
     pub using: Option<String>,
@@ -208,6 +223,21 @@ pub struct Grant {
     pub columns: Option<Vec<String>>,
     /// WITH GRANT OPTION.
     pub grantable: bool,
+    /// Whether the role holds other privileges on the table too.
+    #[serde(default)]
+    pub others: bool,
+}
+
+/// A role that grants were asked for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Grantee {
+    /// Its name.
+    pub name: String,
+    /// Of SELECT, INSERT, UPDATE and DELETE: what it has on the table.
+    #[serde(default)]
+    pub privileges: Vec<String>,
+    /// Whether it may use the schema.
+    pub schema_usage: bool,
 }
 
 /// A sequence behind a column.
@@ -215,8 +245,9 @@ pub struct Grant {
 pub struct Sequence {
     /// Its name.
     pub relation: Relation,
-    /// Whether `tenancy_app` may use it already.
-    pub app_usage: bool,
+    /// The roles that grants were asked for and that may use it already.
+    #[serde(default)]
+    pub users: Vec<String>,
     /// Whether the invoker may grant that.
     pub invoker_owns: bool,
 }
@@ -308,6 +339,9 @@ pub struct Backfill {
 pub struct Registered {
     /// What it was made with.
     pub options: super::Protection,
+    /// The roles that grants were asked for.
+    #[serde(default)]
+    pub granted: Vec<String>,
 }
 
 impl TableFacts {

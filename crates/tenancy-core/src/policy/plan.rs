@@ -6,6 +6,7 @@ mod columns;
 mod grants;
 mod isolation;
 mod keys;
+mod owner;
 
 pub use checks::check_kind;
 use checks::{check, foreign_members, key_type};
@@ -30,24 +31,51 @@ pub fn plan(facts: &TableFacts, options: &Options) -> Result<Plan, Refusal> {
     for i in 0..facts.members.len() {
         b.isolate(i, true);
     }
-    b.grants();
+    b.grants(&options.grants);
     b.excess(true);
     b.advice();
+    b.shared_owner();
     Ok(b.finish())
 }
 
-/// Whether the policies of a table are there: its access, and the guard that nothing widens it.
+/// Whether the guard of a table is there, which nothing widens.
 #[must_use]
 pub fn is_isolated(facts: &TableFacts) -> bool {
-    let has = |member: &Member, name: &str, permissive: bool| {
-        member
-            .policies
+    facts.root().is_some_and(|m| {
+        m.policies
             .iter()
-            .any(|p| p.name == name && p.permissive == permissive && p.command == "*")
-    };
-    facts
-        .root()
-        .is_some_and(|m| has(m, "tenancy_access", true) && has(m, "tenancy_guard", false))
+            .any(|p| p.name == "tenancy_guard" && !p.permissive && p.command == "*")
+    })
+}
+
+/// What happened to a policy of the application's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PolicyChange {
+    /// It was made.
+    Created,
+    /// It was dropped, or the table has another owner.
+    Other,
+}
+
+/// What to do about tenancy's permissive policies after a change of the application's own, or of the owner.
+///
+/// A policy that was made only takes the place of `tenancy_access`: a restored dump makes policies one by one, and must find
+/// no other than those that it has made.
+#[must_use]
+pub fn follow_policies(facts: &TableFacts, protection: &Protection, change: PolicyChange) -> Plan {
+    let key = facts
+        .tenant
+        .as_ref()
+        .and_then(|c| KeyType::from_type(&c.type_name))
+        .unwrap_or(KeyType::Uuid);
+    let mut b = Builder::new(facts, protection, key);
+    for (i, member) in facts.members.iter().enumerate() {
+        let replaces = member.policies.iter().any(|p| p.name == statements::TO_ALL);
+        if change != PolicyChange::Created || replaces {
+            b.let_through(i, false);
+        }
+    }
+    b.finish()
 }
 
 /// What to do about parts of a protected table that are not isolated yet.

@@ -69,6 +69,8 @@ pub enum Refusal {
     Different { table: String, is: String },
     #[error("{table} is isolated as a part of {root}")]
     PartOf { table: String, root: String },
+    #[error("role \"{role}\" does not exist")]
+    NoRole { role: String },
     #[error("{table} is not protected")]
     NotProtected { table: String },
     #[error("{table} is protected, and its new parent is not")]
@@ -92,7 +94,7 @@ impl Refusal {
             | Self::Temporary { .. } => "42809",
             Self::NotOwner { .. } => "42501",
             Self::Different { .. } => "42710",
-            Self::NotProtected { .. } => "42704",
+            Self::NotProtected { .. } | Self::NoRole { .. } => "42704",
             Self::BadRecord { .. } => "XX000",
             Self::UnprotectedParent { .. }
             | Self::Part { .. }

@@ -19,11 +19,20 @@ pub(super) struct Wanted {
     command: &'static str,
     using: Expr,
     check: Option<Expr>,
+    /// The owner, for a policy that is the owner's alone.
+    owner: Option<String>,
 }
 
+/// The permissive policy that lets everyone through to the guards.
+pub(super) const TO_ALL: &str = "tenancy_access";
+
+/// The permissive policy that lets the owner through, where the table's own policies speak for all others.
+pub(super) const TO_OWNER: &str = "tenancy_owner";
+
 /// Names of the policies, in the order in which they are made.
-pub(super) const POLICIES: [&str; 4] = [
-    "tenancy_access",
+pub(super) const POLICIES: [&str; 5] = [
+    TO_ALL,
+    TO_OWNER,
     "tenancy_guard",
     "tenancy_guard_update",
     "tenancy_guard_delete",
@@ -34,7 +43,10 @@ impl Wanted {
     pub fn is(&self, policy: &Policy) -> bool {
         policy.name == self.name
             && policy.permissive == self.permissive
-            && policy.public
+            && (match self.owner {
+                Some(_) => policy.for_owner,
+                None => policy.public,
+            })
             && policy.command
                 == match self.command {
                     "UPDATE" => "w",
@@ -53,7 +65,7 @@ impl Wanted {
             .map(|c| format!(" WITH CHECK ({})", c.sql))
             .unwrap_or_default();
         format!(
-            "CREATE POLICY {} ON {relation} AS {} FOR {} TO PUBLIC USING ({}){check}",
+            "CREATE POLICY {} ON {relation} AS {} FOR {} TO {} USING ({}){check}",
             self.name,
             if self.permissive {
                 "PERMISSIVE"
@@ -61,6 +73,9 @@ impl Wanted {
                 "RESTRICTIVE"
             },
             self.command,
+            self.owner
+                .as_ref()
+                .map_or_else(|| "PUBLIC".to_owned(), |o| quote_ident(o)),
             self.using.sql
         )
     }
@@ -68,8 +83,9 @@ impl Wanted {
     /// What it is for.
     pub fn note(&self) -> &'static str {
         match self.name {
-            "tenancy_access" => "rows of the context's tenants",
-            "tenancy_guard" => "so that no other policy can widen access",
+            TO_ALL => "what the guards let pass is seen",
+            TO_OWNER => "the owner was exempt from the table's own policies",
+            "tenancy_guard" => "rows of the context's tenants, whatever other policies say",
             "tenancy_guard_update" => "what may only be read is not changed",
             _ => "what may only be read is not removed",
         }
@@ -114,7 +130,22 @@ fn deparsed_name(name: &str, facts: &TableFacts) -> String {
         .map_or_else(|| quote_ident(name), |c| c.quoted.clone())
 }
 
-/// The four policies of a table.
+/// The permissive policy of this name. It says nothing of tenants: the guards do.
+pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
+    Wanted {
+        name,
+        permissive: true,
+        command: "ALL",
+        using: Expr {
+            sql: "true".to_owned(),
+            deparsed: "true".to_owned(),
+        },
+        check: None,
+        owner: (name == TO_OWNER).then(|| owner.to_owned()),
+    }
+}
+
+/// The guards of a table: restrictive policies, which no other policy widens.
 pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType) -> Vec<Wanted> {
     let column = quote_ident(&protection.tenant_column);
     let deparsed = deparsed_name(&protection.tenant_column, facts);
@@ -168,24 +199,24 @@ pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType
         write.push(within("write_in_project", writing));
     }
     let (read, write) = (conjunction(&read), conjunction(&write));
-    let [access, guard, update, delete] = POLICIES;
-    let both = |name, permissive| Wanted {
-        name,
-        permissive,
-        command: "ALL",
-        using: read.clone(),
-        check: Some(write.clone()),
-    };
+    let [_, _, guard, update, delete] = POLICIES;
     let writing = |name, command| Wanted {
         name,
         permissive: false,
         command,
         using: write.clone(),
         check: None,
+        owner: None,
     };
     vec![
-        both(access, true),
-        both(guard, false),
+        Wanted {
+            name: guard,
+            permissive: false,
+            command: "ALL",
+            using: read,
+            check: Some(write.clone()),
+            owner: None,
+        },
         writing(update, "UPDATE"),
         writing(delete, "DELETE"),
     ]

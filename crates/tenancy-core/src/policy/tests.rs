@@ -12,7 +12,7 @@ fn rel(name: &str) -> Value {
 
 fn member(name: &str) -> Value {
     json!({
-        "relation": rel(name), "kind": "r", "partition": false, "invoker_owns": true, "rls": false, "force": false,
+        "relation": rel(name), "kind": "r", "partition": false, "invoker_owns": true, "owner": "Boss", "rls": false, "force": false,
         "tenant": {"not_null": false, "default": null}
     })
 }
@@ -28,7 +28,7 @@ fn table() -> Value {
         "owner": "Boss", "owner_bypasses": false, "owner_superuser": false, "invoker_owns": true, "filtered": false,
         "tenant": column("tenant_id", "uuid"),
         "members": [member("notes")],
-        "app_schema_usage": false, "schema_grantable": true,
+        "schema_grantable": true,
         "lacking_execute": [
             {"name": "can", "signature": "tenancy.can(text,uuid)", "leakproof": true},
             {"name": "authenticate", "signature": "tenancy.authenticate(text)", "leakproof": false}
@@ -109,19 +109,17 @@ fn an_ordinary_table() {
             "do CREATE INDEX notes_tenant_id_tenancy_idx ON app.notes (tenant_id)",
             "do ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
             "do ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
-            "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
             "do CREATE POLICY tenancy_guard ON app.notes AS RESTRICTIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
             "do CREATE POLICY tenancy_guard_update ON app.notes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
             "do CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
-            "do GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes TO tenancy_app",
-            "do GRANT USAGE ON SCHEMA app TO tenancy_app",
+            "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (true)",
             "skip nobody but the owner holds TRUNCATE, REFERENCES, TRIGGER",
         ]
     );
     assert!(
         plan.steps
             .iter()
-            .all(|s| (s.actor == Actor::Extension) == s.statement.contains("TO \"Boss\""))
+            .all(|s| (s.actor == Actor::Extension) == s.statement.starts_with("GRANT EXECUTE"))
     );
 }
 
@@ -190,8 +188,6 @@ fn undo_restores_in_reverse() {
             "do DROP POLICY tenancy_guard ON app.notes",
             "skip ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY",
             "do ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY",
-            "do REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes FROM tenancy_app",
-            "do REVOKE USAGE ON SCHEMA app FROM tenancy_app",
             "do DROP INDEX IF EXISTS app.notes_tenant_id_tenancy_idx",
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT '50%'::text",
             "do ALTER TABLE app.notes ALTER COLUMN tenant_id DROP NOT NULL",
@@ -211,7 +207,7 @@ fn undo_restores_in_reverse() {
         .iter()
         .filter(|s| s.kind == StepKind::Skip)
         .count();
-    assert_eq!(skipped, 4, "{:?}", lines(&back));
+    assert_eq!(skipped, 3, "{:?}", lines(&back));
 }
 
 /// The table as the plan leaves it.
@@ -234,17 +230,13 @@ fn protected() -> Value {
             (
                 "/members/0/policies",
                 json!([
-                    policy("tenancy_access", true, "*", "read", Some("write")),
+                    json!({"name": "tenancy_access", "permissive": true, "command": "*", "public": true, "using": "true"}),
                     policy("tenancy_guard", false, "*", "read", Some("write")),
                     policy("tenancy_guard_update", false, "w", "write", None),
                     policy("tenancy_guard_delete", false, "d", "write", None),
                 ]),
             ),
-            (
-                "/app_privileges",
-                json!(["SELECT", "INSERT", "UPDATE", "DELETE"]),
-            ),
-            ("/app_schema_usage", json!(true)),
+            ("/members/0/before", json!({"rls": false, "force": false})),
             ("/lacking_execute", json!([])),
             (
                 "/registered",
@@ -265,15 +257,32 @@ fn twice_is_once() {
     assert_eq!(planned.steps, []);
 }
 
+/// A dump of the schema alone brings the policies and not the record of them.
+#[test]
+fn policies_without_a_record_tell_how_row_security_stood() {
+    let mut restored = protected();
+    restored["members"][0]["before"] = Value::Null;
+    restored["registered"] = Value::Null;
+    let plan = planned(&restored, json!({}));
+    assert_eq!(done(&plan), [""; 0]);
+    assert_eq!(
+        before(&plan.undo[0].items),
+        Some(Before {
+            rls: false,
+            force: false
+        })
+    );
+}
+
 #[test]
 fn what_was_removed_by_hand_comes_back() {
     let broken = with(
         protected(),
         &[
             ("/members/0/force", json!(false)),
-            ("/members/0/policies/0/using", json!("true")),
+            ("/members/0/policies/0/using", json!("false")),
+            ("/members/0/policies/1/using", json!("true")),
             ("/members/0/policies/3/name", json!("mine")),
-            ("/members/0/policies/3/permissive", json!(true)),
         ],
     );
     let plan = planned(&broken, json!({}));
@@ -281,12 +290,312 @@ fn what_was_removed_by_hand_comes_back() {
         done(&plan),
         [
             "ALTER TABLE app.notes FORCE ROW LEVEL SECURITY",
-            "DROP POLICY tenancy_access ON app.notes",
-            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
+            "DROP POLICY tenancy_guard ON app.notes",
+            "CREATE POLICY tenancy_guard ON app.notes AS RESTRICTIVE FOR ALL TO PUBLIC USING (tenancy.can('data:read', tenant_id)) WITH CHECK (tenancy.can_write('data:write', tenant_id))",
             "CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
+            "DROP POLICY tenancy_access ON app.notes",
+            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (true)",
         ]
     );
-    assert!(lines(&plan).contains(&"advice DROP POLICY mine ON app.notes".to_owned()));
+}
+
+/// A policy of the application's own.
+fn own(name: &str, command: &str) -> Value {
+    json!({"name": name, "permissive": true, "command": command, "public": true, "using": "draft"})
+}
+
+/// The permissive policies of tenancy's that a plan leaves, of those that a table has.
+fn permissive_after(value: &Value, plan: &Plan) -> Vec<String> {
+    let mut left: Vec<String> = facts(value).members[0]
+        .policies
+        .iter()
+        .filter(|p| p.permissive && p.name.starts_with("tenancy_"))
+        .map(|p| p.name.clone())
+        .collect();
+    for statement in done(plan) {
+        let name = |verb: &str| {
+            statement
+                .strip_prefix(verb)
+                .and_then(|rest| rest.split(' ').next())
+                .map(str::to_owned)
+        };
+        if let Some(name) = name("DROP POLICY ") {
+            left.retain(|n| *n != name);
+        }
+        if statement.contains(" PERMISSIVE ")
+            && let Some(name) = name("CREATE POLICY ")
+        {
+            left.push(name);
+        }
+    }
+    left
+}
+
+/// Finding F43: what the table's own policies let through is all that is let through.
+#[test]
+fn tenancys_permissive_policy_stands_where_the_table_has_none_of_its_own() {
+    let cases = [
+        (false, false, vec![], "tenancy_access"),
+        (false, true, vec![], "tenancy_access"),
+        (true, false, vec![], "tenancy_owner"),
+        (true, true, vec![], ""),
+        (false, false, vec![own("mine", "*")], "tenancy_owner"),
+        (false, true, vec![own("mine", "r")], "tenancy_owner"),
+        (true, false, vec![own("mine", "r")], "tenancy_owner"),
+        (true, true, vec![own("mine", "*")], ""),
+        (
+            true,
+            true,
+            vec![with(own("mine", "*"), &[("/public", json!(false))])],
+            "",
+        ),
+        // A restrictive policy lets nothing through by itself.
+        (
+            false,
+            false,
+            vec![with(own("mine", "*"), &[("/permissive", json!(false))])],
+            "tenancy_access",
+        ),
+    ];
+    for (rls, force, policies, expected) in cases {
+        let value = with(
+            table(),
+            &[
+                ("/members/0/rls", json!(rls)),
+                ("/members/0/force", json!(force)),
+                ("/members/0/policies", json!(policies)),
+            ],
+        );
+        let plan = planned(&value, json!({}));
+        let left = permissive_after(&value, &plan);
+        assert_eq!(left.join(" "), expected, "{rls} {force} {policies:?}");
+        assert!(!lines(&plan).iter().any(|l| l.contains("DROP POLICY mine")));
+        assert!(!done(&plan).iter().any(|s| s.starts_with("GRANT SELECT")));
+        let told = lines(&plan)
+            .iter()
+            .filter(|l| l.starts_with("advice"))
+            .count();
+        let permissive = policies.iter().any(|p| p["permissive"] == json!(true));
+        assert_eq!(told, usize::from(rls != permissive), "{:?}", lines(&plan));
+    }
+}
+
+#[test]
+fn a_policy_of_the_applications_replaces_tenancys_and_gives_way_again() {
+    let protection = options(json!({})).protection();
+    let mut with_own = protected();
+    with_own["members"][0]["policies"]
+        .as_array_mut()
+        .unwrap()
+        .push(own("mine", "*"));
+    let follow = |value: &Value, change| follow_policies(&facts(value), &protection, change);
+    let made = follow(&with_own, PolicyChange::Created);
+    assert_eq!(
+        done(&made),
+        [
+            "DROP POLICY tenancy_access ON app.notes",
+            "CREATE POLICY tenancy_owner ON app.notes AS PERMISSIVE FOR ALL TO \"Boss\" USING (true)",
+        ]
+    );
+    // As a dump restores it, which makes tenancy_owner itself.
+    let mut restored = with_own.clone();
+    restored["members"][0]["policies"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|p| p["name"] != "tenancy_access");
+    assert_eq!(follow(&restored, PolicyChange::Created).steps, []);
+    // It goes, and what was before comes back: which is nothing where row security was on.
+    let gone = with(
+        protected(),
+        &[(
+            "/members/0/policies/0",
+            json!({"name": "tenancy_owner", "permissive": true, "command": "*", "public": false, "for_owner": true, "using": "true"}),
+        )],
+    );
+    assert_eq!(
+        done(&follow(&gone, PolicyChange::Other)),
+        [
+            "CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (true)",
+            "DROP POLICY tenancy_owner ON app.notes",
+        ]
+    );
+    let was_on = with(gone.clone(), &[("/members/0/before/rls", json!(true))]);
+    assert_eq!(follow(&was_on, PolicyChange::Other).steps, []);
+    // Another owner.
+    let other = with(was_on, &[("/members/0/policies/0/for_owner", json!(false))]);
+    assert_eq!(
+        done(&follow(&other, PolicyChange::Other)),
+        [
+            "DROP POLICY tenancy_owner ON app.notes",
+            "CREATE POLICY tenancy_owner ON app.notes AS PERMISSIVE FOR ALL TO \"Boss\" USING (true)",
+        ]
+    );
+}
+
+#[test]
+fn the_record_tells_how_row_security_stood() {
+    for (rls, force) in [(false, false), (false, true), (true, false), (true, true)] {
+        let value = with(
+            table(),
+            &[
+                ("/members/0/rls", json!(rls)),
+                ("/members/0/force", json!(force)),
+            ],
+        );
+        let plan = planned(&value, json!({}));
+        assert_eq!(before(&plan.undo[0].items), Some(Before { rls, force }));
+    }
+    assert_eq!(before(&[]), None);
+}
+
+/// Finding F42: the application's own role owns its tables.
+#[test]
+fn an_owner_that_tenants_share_is_told_first() {
+    let value = with(
+        table(),
+        &[
+            ("/owner", json!("webapp")),
+            ("/owner_shared", json!(["webapp"])),
+            ("/owner_privileges", json!(["SELECT", "INSERT"])),
+            (
+                "/sequences",
+                json!([{"relation": rel("notes_id_seq"), "invoker_owns": true}]),
+            ),
+        ],
+    );
+    let first = planned(&value, json!({"shared": true})).steps.remove(0);
+    assert_eq!(first.kind, StepKind::Advice);
+    assert!(
+        first
+            .note
+            .contains("role webapp, which tenants share, owns the table"),
+        "{}",
+        first.note
+    );
+    assert_eq!(
+        first.statement,
+        "CREATE ROLE webapp_owner NOLOGIN; -- and run migrations as a role that is granted it and tenancy_admin\n\
+         GRANT USAGE, CREATE ON SCHEMA app TO webapp_owner;\n\
+         ALTER TABLE app.notes OWNER TO webapp_owner;\n\
+         GRANT SELECT, INSERT ON TABLE app.notes TO webapp;\n\
+         GRANT USAGE ON SEQUENCE app.notes_id_seq TO webapp;\n\
+         SELECT * FROM tenancy.protect('app.notes', tenant_column => 'tenant_id', shared => true);"
+    );
+    let member = with(
+        value,
+        &[
+            ("/owner", json!("Boss")),
+            ("/owner_shared", json!(["api", "web"])),
+        ],
+    );
+    let first = planned(&member, json!({})).steps.remove(0);
+    assert!(
+        first
+            .note
+            .contains("role api and 1 more, which tenants share, is a member"),
+        "{}",
+        first.note
+    );
+    assert!(
+        first.statement.ends_with("REVOKE \"Boss\" FROM web;"),
+        "{}",
+        first.statement
+    );
+}
+
+/// With two roles asked for: one has nothing, the other all but DELETE.
+fn grantees() -> Value {
+    with(
+        table(),
+        &[
+            (
+                "/grantees",
+                json!([
+                    {"name": "web app", "schema_usage": false},
+                    {"name": "jobs", "privileges": ["SELECT", "INSERT", "UPDATE"], "schema_usage": true},
+                ]),
+            ),
+            (
+                "/sequences",
+                json!([{"relation": rel("notes_id_seq"), "users": ["jobs"], "invoker_owns": true}]),
+            ),
+        ],
+    )
+}
+
+#[test]
+fn nothing_is_granted_but_on_request() {
+    let granted = |value: &Value, opts: Value| -> Vec<String> {
+        lines(&planned(value, opts))
+            .into_iter()
+            .filter(|l| l.contains(" GRANT ") && !l.contains("EXECUTE"))
+            .collect()
+    };
+    assert_eq!(granted(&grantees(), json!({})), [""; 0]);
+    let asked = json!({"grants": ["web app", "jobs"]});
+    assert_eq!(
+        granted(&grantees(), asked.clone()),
+        [
+            "do GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes TO \"web app\"",
+            "do GRANT USAGE ON SCHEMA app TO \"web app\"",
+            "do GRANT USAGE ON SEQUENCE app.notes_id_seq TO \"web app\"",
+            "do GRANT DELETE ON TABLE app.notes TO jobs",
+            "skip GRANT USAGE ON SCHEMA app TO jobs",
+            "skip GRANT USAGE ON SEQUENCE app.notes_id_seq TO jobs",
+        ]
+    );
+    assert_eq!(
+        refused(&grantees(), json!({"grants": ["public"]})).sqlstate(),
+        "42704"
+    );
+}
+
+/// Finding F43: a later REVOKE is not undone by the next protect(), with the same grants or without.
+#[test]
+fn what_was_revoked_stays_revoked() {
+    let asked = json!({"grants": ["web app", "jobs"]});
+    let first = planned(&grantees(), asked.clone());
+    let mut roles = granted(&first.undo[0].items);
+    roles.sort();
+    assert_eq!(roles, ["jobs", "web app"]);
+    let again = with(
+        grantees(),
+        &[(
+            "/registered",
+            json!({"options": {"tenant_column": "tenant_id"}, "granted": roles}),
+        )],
+    );
+    for opts in [asked, json!({})] {
+        let plan = planned(&again, opts);
+        assert!(
+            !done(&plan)
+                .iter()
+                .any(|s| s.starts_with("GRANT") && !s.contains("EXECUTE")),
+            "{:?}",
+            lines(&plan)
+        );
+    }
+    // Taken off: what was given is taken back, and nothing more.
+    let back = unplan(
+        &facts(&again),
+        &first.protection,
+        &first.undo,
+        &Unprotect::default(),
+    )
+    .expect("a plan");
+    let revoked: Vec<&str> = done(&back)
+        .into_iter()
+        .filter(|s| s.starts_with("REVOKE"))
+        .collect();
+    assert_eq!(
+        revoked,
+        [
+            "REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLE app.notes FROM \"web app\"",
+            "REVOKE USAGE ON SCHEMA app FROM \"web app\"",
+            "REVOKE USAGE ON SEQUENCE app.notes_id_seq FROM \"web app\"",
+            "REVOKE DELETE ON TABLE app.notes FROM jobs",
+        ]
+    );
 }
 
 #[test]
@@ -294,18 +603,18 @@ fn the_first_record_of_a_thing_stays() {
     let first = vec![UndoItem {
         key: "rls".into(),
         sql: "one".into(),
-        needs: None,
+        needs: Vec::new(),
     }];
     let second = [
         UndoItem {
             key: "rls".into(),
             sql: "two".into(),
-            needs: None,
+            needs: Vec::new(),
         },
         UndoItem {
             key: "fk:a".into(),
             sql: "three".into(),
-            needs: None,
+            needs: Vec::new(),
         },
     ];
     let merged = merge(first, &second);
@@ -842,6 +1151,24 @@ proptest! {
         let relation = Relation { schema: "s".into(), name };
         let template = format!("%1$s {}", undo::escape(&sql));
         prop_assert_eq!(render(&template, &relation).ok(), Some(format!("{relation} {sql}")));
+    }
+
+    /// Whatever policies there are and however row security stood, tenancy lets a role through only where row security was
+    /// off and nobody else let anything through, or where the role is the owner, who was exempt.
+    #[test]
+    fn nobody_is_let_through_who_was_not(
+        rls: bool, force: bool,
+        policies in proptest::collection::vec((any::<bool>(), "[*arwd]", any::<bool>(), "[a-c]|tenancy_(access|owner|guard)"), 0..5),
+    ) {
+        let list: Vec<Policy> = policies.iter().map(|(permissive, command, public, name)| Policy {
+            name: name.clone(), permissive: *permissive, command: command.clone(), public: *public, for_owner: false,
+            using: Some("x".into()), check: None,
+        }).collect();
+        let own = list.iter().any(|p| p.permissive && !p.name.starts_with("tenancy_"));
+        let found = access(&list, Before { rls, force });
+        prop_assert_eq!(found == Access::Everyone, !rls && !own);
+        prop_assert!(found != Access::Nobody || (rls && force));
+        prop_assert!(found != Access::Owner || !(rls && force));
     }
 
     /// Whatever the names, no statement holds one that is not quoted. (They begin as no word of a

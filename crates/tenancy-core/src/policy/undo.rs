@@ -2,7 +2,7 @@
 
 use super::facts::{Column, ColumnState, Member, Relation, TableFacts};
 use super::statements::POLICIES;
-use super::{Actor, KeyType, Plan, Protection, Refusal, Step, StepKind};
+use super::{Actor, Before, KeyType, Plan, Protection, Refusal, Step, StepKind};
 use serde::{Deserialize, Serialize};
 
 /// How to restore what was before, for one table of a tree.
@@ -22,14 +22,14 @@ pub struct UndoItem {
     /// The statement, in the manner of `format()`: `%1$s` is the table, `%%` a percent sign.
     pub sql: String,
     /// What must still be there for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub needs: Option<Needs>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Needs>,
 }
 
 /// Something a statement refers to that may be gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
-    /// `schema`, `sequence`, `role` or `column`.
+    /// `schema`, `sequence`, `role`, `column`, or `holder`: a role with any privilege on the table, empty for PUBLIC.
     pub kind: String,
     /// Its name: quoted for schemas and sequences, plain for roles and columns.
     pub name: String,
@@ -40,12 +40,12 @@ impl UndoItem {
         Self {
             key: key.into(),
             sql: sql.into(),
-            needs: None,
+            needs: Vec::new(),
         }
     }
 
     pub(super) fn needing(mut self, kind: &str, name: &str) -> Self {
-        self.needs = Some(Needs {
+        self.needs.push(Needs {
             kind: kind.to_owned(),
             name: name.to_owned(),
         });
@@ -56,7 +56,7 @@ impl UndoItem {
         match self.key.split(':').next().unwrap_or_default() {
             "rls" => 0,
             "force" => 1,
-            "app" | "sequence" | "schema" => 2,
+            "granted" | "sequence" | "schema" => 2,
             "regrant" => 3,
             "index" => 4,
             "default" => 5,
@@ -64,6 +64,29 @@ impl UndoItem {
             _ => 7,
         }
     }
+}
+
+/// How the record of a role begins that grants were asked for.
+pub(super) const GRANTED: &str = "granted:";
+
+/// The roles that grants were asked for, by a table's record.
+#[must_use]
+pub fn granted(items: &[UndoItem]) -> Vec<String> {
+    items
+        .iter()
+        .filter_map(|item| item.key.strip_prefix(GRANTED))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// How row security stood before, by a table's record. `None` if that is not on record.
+#[must_use]
+pub fn before(items: &[UndoItem]) -> Option<Before> {
+    let find = |key: &str| items.iter().find(|item| item.key == key);
+    Some(Before {
+        rls: find("rls")?.sql.contains(" ENABLE "),
+        force: !find("force")?.sql.contains(" NO FORCE "),
+    })
 }
 
 /// A piece of SQL as it may stand in a template.
@@ -177,8 +200,15 @@ pub fn unplan(
     for (_, i, member, item) in &items {
         let statement = render(&item.sql, &member.relation)?;
         let kind = item.key.split(':').next().unwrap_or_default();
-        if item.needs.as_ref().is_some_and(|n| how.gone.contains(n)) {
-            push(StepKind::Skip, statement, "what it refers to is gone");
+        if statement.is_empty() {
+            continue;
+        }
+        if item.needs.iter().any(|n| how.gone.contains(n)) {
+            push(
+                StepKind::Skip,
+                statement,
+                "what it refers to is gone, or its rights were revoked",
+            );
         } else if kind == "schema" && how.schema_in_use {
             push(
                 StepKind::Skip,

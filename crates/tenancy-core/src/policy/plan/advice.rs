@@ -1,7 +1,8 @@
 //! What protect() leaves to people, with the statement that does it.
 
+use super::super::facts::Member;
 use super::super::quote::quote_ident;
-use super::super::{StepKind, foreign_keys, statements};
+use super::super::{StepKind, foreign_keys, is_own_permissive};
 use super::Builder;
 use super::grants::role;
 
@@ -15,22 +16,8 @@ impl<'a> Builder<'a> {
                 "the role has rights on the table, but may not execute what its policies call",
             );
         }
-        for (member, policy) in facts
-            .members
-            .iter()
-            .flat_map(|m| m.policies.iter().map(move |p| (m, p)))
-        {
-            if policy.permissive && !statements::POLICIES.contains(&policy.name.as_str()) {
-                self.push(
-                    StepKind::Advice,
-                    format!(
-                        "DROP POLICY {} ON {}",
-                        quote_ident(&policy.name),
-                        member.relation
-                    ),
-                    "it cannot widen access any more, and costs time for every row",
-                );
-            }
+        for member in &facts.members {
+            self.advise_on_policies(member);
         }
         for (member, key) in facts
             .members
@@ -73,5 +60,38 @@ impl<'a> Builder<'a> {
             }
         }
         self.steps.extend(foreign_keys::advice(&facts.foreign_keys));
+    }
+
+    /// What a table's own policies, or the want of them, come to.
+    fn advise_on_policies(&mut self, member: &Member) {
+        let own: Vec<String> = member
+            .policies
+            .iter()
+            .filter(|p| is_own_permissive(p))
+            .map(|p| quote_ident(&p.name))
+            .collect();
+        let before = member.before();
+        if before.rls && own.is_empty() {
+            let seen = if before.force {
+                "nobody saw a row"
+            } else {
+                "nobody but the owner saw a row"
+            };
+            self.push(
+                StepKind::Advice,
+                format!("CREATE POLICY tenant_rows ON {} USING (true)", member.relation),
+                format!("row security was on without a permissive policy, so {seen}, and that stays; this policy shows each tenant its rows"),
+            );
+        } else if !before.rls && !own.is_empty() && self.facts.registered.is_none() {
+            self.push(
+                StepKind::Advice,
+                "",
+                format!(
+                    "row security of {} was off: from now on its own policies say which of a tenant's rows are seen ({})",
+                    member.relation,
+                    own.join(", ")
+                ),
+            );
+        }
     }
 }

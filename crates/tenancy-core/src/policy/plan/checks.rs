@@ -99,6 +99,13 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Re
             is: registered.options.describe(),
         });
     }
+    if let Some(role) = options
+        .grants
+        .iter()
+        .find(|role| !facts.grantees.iter().any(|g| g.name == **role))
+    {
+        return Err(Refusal::NoRole { role: role.clone() });
+    }
     let column = quote_ident(&options.tenant_column);
     let key = match &facts.tenant {
         Some(tenant) => key_type(facts, tenant)?,

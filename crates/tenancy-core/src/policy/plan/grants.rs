@@ -1,8 +1,8 @@
-//! The steps for grants: what the application needs, and what nobody may hold.
+//! The steps for grants: what was asked for, and what nobody may hold.
 
-use super::super::facts::Grant;
+use super::super::facts::{Grant, Grantee, Sequence};
 use super::super::quote::{quote_ident, quote_idents};
-use super::super::undo::{UndoItem, escape};
+use super::super::undo::{GRANTED, UndoItem, escape};
 use super::super::{Actor, Step, StepKind, statements};
 use super::Builder;
 
@@ -34,83 +34,132 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn grants(&mut self) {
+    /// What was asked for by `grants`, once for each role: what is revoked later stays revoked.
+    pub(super) fn grants(&mut self, roles: &[String]) {
         let facts = self.facts;
+        for grantee in &facts.grantees {
+            if !roles.contains(&grantee.name) {
+                continue;
+            }
+            let before = facts
+                .registered
+                .as_ref()
+                .is_some_and(|r| r.granted.contains(&grantee.name));
+            self.grant_table(grantee, before);
+            self.grant_schema(grantee, before);
+            for sequence in &facts.sequences {
+                self.grant_sequence(grantee, sequence, before);
+            }
+        }
+    }
+
+    fn grant_table(&mut self, grantee: &Grantee, before: bool) {
         let root = self.root();
+        let role = quote_ident(&grantee.name);
         let missing: Vec<&str> = ["SELECT", "INSERT", "UPDATE", "DELETE"]
             .into_iter()
-            .filter(|p| !facts.app_privileges.iter().any(|a| a == p))
+            .filter(|p| !grantee.privileges.iter().any(|a| a == p))
             .collect();
+        let missing = missing.join(", ");
+        // On record also where nothing was missing.
+        let back = if missing.is_empty() {
+            String::new()
+        } else {
+            format!("REVOKE {missing} ON TABLE %1$s FROM {}", escape(&role))
+        };
+        self.undo(
+            0,
+            UndoItem::new(format!("{GRANTED}{}", grantee.name), back)
+                .needing("role", &grantee.name),
+        );
         if missing.is_empty() {
             self.push(
                 StepKind::Skip,
-                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE {root} TO tenancy_app"),
+                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE {root} TO {role}"),
                 "so already",
             );
         } else {
-            let missing = missing.join(", ");
-            self.undo(
-                0,
-                UndoItem::new(
-                    format!("app:{missing}"),
-                    format!("REVOKE {missing} ON TABLE %1$s FROM tenancy_app"),
-                ),
-            );
-            self.push(
-                StepKind::Do,
-                format!("GRANT {missing} ON TABLE {root} TO tenancy_app"),
-                "applications work as tenancy_app",
+            self.grant(
+                before,
+                format!("GRANT {missing} ON TABLE {root} TO {role}"),
+                "as asked for; row security decides which rows",
             );
         }
-        let schema = quote_ident(&root.schema);
-        let usage = format!("GRANT USAGE ON SCHEMA {schema} TO tenancy_app");
-        if facts.app_schema_usage {
+    }
+
+    fn grant_schema(&mut self, grantee: &Grantee, before: bool) {
+        let role = quote_ident(&grantee.name);
+        let schema = quote_ident(&self.root().schema);
+        let usage = format!("GRANT USAGE ON SCHEMA {schema} TO {role}");
+        if grantee.schema_usage {
             self.push(StepKind::Skip, usage, "so already");
-        } else if facts.schema_grantable {
-            self.undo(
-                0,
-                UndoItem::new(
-                    "schema",
-                    format!(
-                        "REVOKE USAGE ON SCHEMA {} FROM tenancy_app",
-                        escape(&schema)
-                    ),
-                )
-                .needing("schema", &schema),
-            );
-            self.push(StepKind::Do, usage, "the way to the table");
-        } else {
+        } else if !self.facts.schema_grantable {
             self.push(
                 StepKind::Advice,
                 usage,
                 "to be run by the owner of the schema",
             );
-        }
-        for sequence in &facts.sequences {
-            let name = sequence.relation.to_string();
-            let usage = format!("GRANT USAGE ON SEQUENCE {name} TO tenancy_app");
-            if sequence.app_usage {
-                self.push(StepKind::Skip, usage, "so already");
-            } else if sequence.invoker_owns {
+        } else {
+            if !before {
                 self.undo(
                     0,
                     UndoItem::new(
-                        format!("sequence:{name}"),
+                        format!("schema:{}", grantee.name),
                         format!(
-                            "REVOKE USAGE ON SEQUENCE {} FROM tenancy_app",
-                            escape(&name)
+                            "REVOKE USAGE ON SCHEMA {} FROM {}",
+                            escape(&schema),
+                            escape(&role)
                         ),
                     )
-                    .needing("sequence", &name),
-                );
-                self.push(StepKind::Do, usage, "the default of a column");
-            } else {
-                self.push(
-                    StepKind::Advice,
-                    usage,
-                    "to be run by the owner of the sequence",
+                    .needing("schema", &schema)
+                    .needing("role", &grantee.name),
                 );
             }
+            self.grant(before, usage, "the way to the table");
+        }
+    }
+
+    fn grant_sequence(&mut self, grantee: &Grantee, sequence: &Sequence, before: bool) {
+        let role = quote_ident(&grantee.name);
+        let name = sequence.relation.to_string();
+        let usage = format!("GRANT USAGE ON SEQUENCE {name} TO {role}");
+        if sequence.users.contains(&grantee.name) {
+            self.push(StepKind::Skip, usage, "so already");
+        } else if !sequence.invoker_owns {
+            self.push(
+                StepKind::Advice,
+                usage,
+                "to be run by the owner of the sequence",
+            );
+        } else {
+            if !before {
+                self.undo(
+                    0,
+                    UndoItem::new(
+                        format!("sequence:{name}:{}", grantee.name),
+                        format!(
+                            "REVOKE USAGE ON SEQUENCE {} FROM {}",
+                            escape(&name),
+                            escape(&role)
+                        ),
+                    )
+                    .needing("sequence", &name)
+                    .needing("role", &grantee.name),
+                );
+            }
+            self.grant(before, usage, "the default of a column");
+        }
+    }
+
+    fn grant(&mut self, before: bool, statement: String, note: &str) {
+        if before {
+            self.push(
+                StepKind::Skip,
+                statement,
+                "protect() grants once: what was revoked since stays revoked",
+            );
+        } else {
+            self.push(StepKind::Do, statement, note);
         }
     }
 
@@ -130,7 +179,7 @@ impl<'a> Builder<'a> {
                 }
             }
             for holder in &holders {
-                for item in regrants(&member.excess, holder) {
+                for item in regrants(&member.excess, holder, i == 0) {
                     self.undo(i, item);
                 }
             }
@@ -163,8 +212,9 @@ pub(super) fn role(name: &Option<String>) -> String {
         .map_or_else(|| "PUBLIC".to_owned(), |n| quote_ident(n))
 }
 
-/// The grants that give a role back what is taken from it.
-pub(super) fn regrants(excess: &[Grant], holder: &Option<String>) -> Vec<UndoItem> {
+/// The grants that give a role back what is taken from it. A role that held more on the table, and has lost that too by then,
+/// gets nothing back.
+pub(super) fn regrants(excess: &[Grant], holder: &Option<String>, root: bool) -> Vec<UndoItem> {
     let mut out = Vec::new();
     for grant in excess.iter().filter(|g| g.grantee == *holder) {
         let columns = grant
@@ -183,11 +233,14 @@ pub(super) fn regrants(excess: &[Grant], holder: &Option<String>) -> Vec<UndoIte
             escape(&columns),
             escape(&role(holder))
         );
-        let item = UndoItem::new(format!("regrant:{sql}"), sql);
-        out.push(match holder {
-            Some(name) => item.needing("role", name),
-            None => item,
-        });
+        let mut item = UndoItem::new(format!("regrant:{sql}"), sql);
+        if let Some(name) = holder {
+            item = item.needing("role", name);
+        }
+        if root && grant.others {
+            item = item.needing("holder", holder.as_deref().unwrap_or_default());
+        }
+        out.push(item);
     }
     out
 }

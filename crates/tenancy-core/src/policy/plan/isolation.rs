@@ -1,14 +1,17 @@
 //! The steps for row security: flags and policies, on the table and its parts.
 
-use super::super::StepKind;
+use super::super::access::access;
 use super::super::facts::Member;
+use super::super::statements::{TO_ALL, TO_OWNER};
 use super::super::undo::UndoItem;
+use super::super::{StepKind, statements};
 use super::Builder;
 
 impl<'a> Builder<'a> {
     pub(super) fn remember_flags(&mut self, i: usize, member: &Member) {
-        let rls = if member.rls { "ENABLE" } else { "DISABLE" };
-        let force = if member.force { "FORCE" } else { "NO FORCE" };
+        let before = member.before();
+        let rls = if before.rls { "ENABLE" } else { "DISABLE" };
+        let force = if before.force { "FORCE" } else { "NO FORCE" };
         self.undo(
             i,
             UndoItem::new("rls", format!("ALTER TABLE %1$s {rls} ROW LEVEL SECURITY")),
@@ -49,6 +52,41 @@ impl<'a> Builder<'a> {
                 self.push(
                     StepKind::Do,
                     format!("DROP POLICY {} ON {table}", wanted.name),
+                    "it was altered",
+                );
+            }
+            if tell || !so {
+                self.ensure(so, wanted.create(table), wanted.note());
+            }
+        }
+        self.let_through(i, tell);
+    }
+
+    /// The permissive policy that one member needs for its guards to let anything pass, and none that it does not need.
+    pub(super) fn let_through(&mut self, i: usize, tell: bool) {
+        let Some(member) = self.facts.members.get(i) else {
+            return;
+        };
+        let table = &member.relation;
+        let needed = access(&member.policies, member.before()).policy();
+        for name in [TO_ALL, TO_OWNER] {
+            let wanted = statements::permissive(name, &member.owner);
+            let there = member.policies.iter().find(|p| p.name == name);
+            let so = there.is_some_and(|p| wanted.is(p));
+            if needed != Some(name) {
+                if there.is_some() {
+                    self.push(
+                        StepKind::Do,
+                        format!("DROP POLICY {name} ON {table}"),
+                        "the table's own policies say what is seen",
+                    );
+                }
+                continue;
+            }
+            if there.is_some() && !so {
+                self.push(
+                    StepKind::Do,
+                    format!("DROP POLICY {name} ON {table}"),
                     "it was altered",
                 );
             }
