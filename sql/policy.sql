@@ -124,6 +124,29 @@ REVOKE ALL ON FUNCTION tenancy._unprotect(oid, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._unprotect(oid, boolean, boolean) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy._unprotect(oid, boolean, boolean) IS 'What unprotect() calls.';
 
+CREATE FUNCTION tenancy._unknown_keys("table" oid)
+RETURNS TABLE (key text, rows bigint)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'policy_unknown_keys_wrapper';
+REVOKE ALL ON FUNCTION tenancy._unknown_keys(oid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy._unknown_keys(oid) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy._unknown_keys(oid) IS 'internal: what unknown_keys() calls';
+
+CREATE FUNCTION tenancy.unknown_keys("table" regclass)
+RETURNS TABLE (key text, rows bigint)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT k.key, k.rows FROM tenancy._unknown_keys("table"::oid) k
+$$;
+REVOKE ALL ON FUNCTION tenancy.unknown_keys(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.unknown_keys(regclass) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.unknown_keys(regclass) IS
+'the keys in a protected table that no tenant has, and how many rows have each: rows that were written in maintenance() or before protect(), or whose tenant is gone. Nobody but maintenance() sees them. '
+'Reads every row once, of all tenants, and is recorded in the audit log. Beyond 100000 keys the others are counted together, under NULL. '
+'Errors: 42501 neither the table''s owner nor allowed to SELECT from it; 42704 not protected. For tenancy_admin';
+
 CREATE FUNCTION tenancy.protect(
     "table" regclass,
     tenant_column name DEFAULT 'tenant_id',

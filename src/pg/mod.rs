@@ -57,6 +57,7 @@ pub mod relation;
 pub mod role;
 pub mod row;
 pub mod savepoint;
+pub mod scan;
 pub mod secret;
 pub mod session;
 pub mod spi;

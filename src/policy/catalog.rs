@@ -65,20 +65,30 @@ pub fn facts(
 }
 
 /// Completes the facts with what only the table itself can tell.
-pub fn look_inside(facts: &mut TableFacts, options: &Options) -> Result<(), Error> {
+pub fn look_inside(
+    table: pg_sys::Oid,
+    facts: &mut TableFacts,
+    options: &Options,
+) -> Result<(), Error> {
     // Rows that row security hides cannot be counted: then the constraint itself finds them.
-    let table = facts.relation.to_string();
+    let name = facts.relation.to_string();
     match facts.root().and_then(|m| m.tenant.as_ref()) {
         None if options.add_column && !facts.filtered => {
-            facts.has_rows = one::<bool>(&format!("SELECT EXISTS (SELECT FROM {table})"))?;
+            facts.has_rows = one::<bool>(&format!("SELECT EXISTS (SELECT FROM {name})"))?;
         }
         Some(state) if !state.not_null && !facts.filtered => {
             let column = quote_ident(&options.tenant_column);
             facts.null_rows = one::<i64>(&format!(
-                "SELECT pg_catalog.count(*) FROM {table} WHERE {column} IS NULL"
+                "SELECT pg_catalog.count(*) FROM {name} WHERE {column} IS NULL"
             ))?;
         }
         _ => {}
+    }
+    // Once: later a call of unknown_keys() tells, which does not hold the table's lock.
+    if facts.registered.is_none() && facts.tenant.is_some() {
+        let found = super::unknown::count(table, &options.protection())?;
+        let rows = found.iter().map(|(_, rows)| rows).sum();
+        facts.unknown = Some((found.len() as i64, rows));
     }
     if let Some(scope) = &options.backfill {
         facts.backfill = spi::read(

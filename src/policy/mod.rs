@@ -8,6 +8,7 @@
 //! | `catalog` | what the catalogs say about a table; running what was planned |
 //! | `keyed` | rows of a key that no scope has yet |
 //! | `registry` | the record of what is protected |
+//! | `unknown` | rows whose key no tenant has |
 
 mod catalog;
 mod keyed;
@@ -15,6 +16,7 @@ mod planner;
 mod predicates;
 mod protect;
 mod registry;
+mod unknown;
 
 use tenancy_core::policy::PolicyChange;
 

@@ -101,7 +101,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         facts = catalog::facts(table, &options.protection(), &options.grants)?;
         check_kind(&facts)?;
     }
-    catalog::look_inside(&mut facts, options)?;
+    catalog::look_inside(table, &mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
     if let Some(shared) = facts.owner_shared.first() {
         warning!(

@@ -99,6 +99,23 @@ pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     )
 }
 
+/// A table and its parts, those that hold rows.
+pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
+    spi::read(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         SELECT t.oid FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind = 'r'",
+        &[root.into()],
+        |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                found.extend(row.get::<pg_sys::Oid>(1)?);
+            }
+            Ok(found)
+        },
+    )
+}
+
 /// The records of a table's parts, whether they were made with it or stood for themselves before.
 pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
     spi::read(

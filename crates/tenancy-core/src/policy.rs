@@ -11,6 +11,7 @@ mod quote;
 mod refusal;
 mod statements;
 mod undo;
+mod unknown;
 
 pub use access::{Access, Before, access, is_own_permissive};
 pub use facts::{
@@ -21,6 +22,7 @@ pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, pla
 pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
 pub use refusal::Refusal;
 pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, render, unplan};
+pub use unknown::Tally;
 
 use crate::permission;
 use serde::{Deserialize, Serialize};

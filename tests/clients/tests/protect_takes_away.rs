@@ -361,3 +361,82 @@ fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
         "DROP OWNED BY {app}_owner CASCADE; DROP ROLE {app}_owner"
     ));
 }
+
+#[test]
+fn rows_whose_key_no_tenant_has_are_found() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    let mut admin = world.db.admin();
+    let acme = world.id("acme");
+    owner.run("CREATE TABLE app.ids (tenant_id uuid NOT NULL, at int) PARTITION BY LIST (at); CREATE TABLE app.ids_1 PARTITION OF app.ids FOR VALUES IN (1); CREATE TABLE app.ids_2 PARTITION OF app.ids DEFAULT;
+               CREATE TABLE app.numbers (account bigint NOT NULL); CREATE TABLE app.small (account int NOT NULL); CREATE TABLE app.words (account text NOT NULL, body text);
+               CREATE TABLE app.short (account varchar NOT NULL)");
+    let lost = "0190aaaa-0000-7000-8000-00000000dead";
+    admin.run(&format!(
+        "INSERT INTO app.ids SELECT v::uuid, n FROM generate_series(1, 3) n, unnest(ARRAY['{acme}', '{lost}', '{}']) v;
+         INSERT INTO app.numbers VALUES (42), (42), (77), (-1); INSERT INTO app.small VALUES (42), (77);
+         INSERT INTO app.words SELECT v, 'x' FROM unnest(ARRAY['42', '042', '', repeat('long ', 1000), '{acme}']) v; INSERT INTO app.short VALUES ('43'), ('44 ')",
+        world.id("globex")
+    ));
+    let mut told = |call: &str| {
+        owner
+            .texts(&format!(
+                "SELECT note FROM tenancy.protect({call}) WHERE kind = 'advice'"
+            ))
+            .join("|")
+    };
+    // A partner's rows are seen in tables with shared rows only.
+    assert!(told("'app.ids', shared => true, dry_run => true").contains(": 3, with 1 "));
+    assert!(told("'app.ids'").contains(": 6, with 2 "));
+    // Once: a later call reads no table.
+    assert_eq!(told("'app.ids'"), "");
+    assert!(told("'app.numbers', 'account'").contains(": 2, with 2 "));
+    assert!(told("'app.small', 'account'").contains(": 1, with 1 "));
+    assert!(told("'app.words', 'account'").contains(": 4, with 4 "));
+    assert!(told("'app.short', 'account'").contains(": 1, with 1 "));
+    let mut owner = world.db.owner();
+    let mut unknown = |table: &str| {
+        owner.texts(&format!("SELECT concat_ws('=', left(key, 40), rows) FROM tenancy.unknown_keys('{table}') ORDER BY key COLLATE \"C\""))
+    };
+    let mut both = vec![format!("{lost}=3"), format!("{}=3", world.id("globex"))];
+    both.sort();
+    assert_eq!(unknown("app.ids"), both);
+    assert_eq!(unknown("app.ids_1").len(), 2);
+    assert_eq!(unknown("app.numbers"), ["-1=1", "77=1"]);
+    assert_eq!(unknown("app.small"), ["77=1"]);
+    assert_eq!(unknown("app.short"), ["44 =1"]);
+    assert_eq!(unknown("app.words").len(), 4);
+    // It is on record, and its answer changes with the tree.
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy.audit_log WHERE action = 'tenancy.unknown_keys' AND target = 'app.small'"),
+        1
+    );
+    admin.run("SELECT tenancy.create_tenant('late', partner => 'globex', external_id => '77')");
+    assert_eq!(unknown("app.small"), [""; 0]);
+    // It is for administrators who own the table or may read it.
+    world
+        .db
+        .app()
+        .fails("SELECT * FROM tenancy.unknown_keys('app.small')")
+        .code("42501");
+    admin.run(&format!(
+        "GRANT tenancy_admin TO {0}; GRANT USAGE ON SCHEMA app TO {0}",
+        world.db.stranger
+    ));
+    let mut stranger = world.db.stranger();
+    stranger
+        .fails("SELECT * FROM tenancy.unknown_keys('app.numbers')")
+        .code("42501");
+    admin.run(&format!(
+        "GRANT SELECT ON app.numbers TO {}",
+        world.db.stranger
+    ));
+    assert_eq!(
+        stranger.number("SELECT count(*) FROM tenancy.unknown_keys('app.numbers')"),
+        1
+    );
+    admin.run("CREATE TABLE app.other (id int)");
+    admin
+        .fails("SELECT * FROM tenancy.unknown_keys('app.other')")
+        .code("42704");
+}

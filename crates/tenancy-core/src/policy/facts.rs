@@ -99,6 +99,9 @@ pub struct TableFacts {
     /// Rows whose tenant column is NULL; `None` if that cannot be told.
     #[serde(default)]
     pub null_rows: Option<i64>,
+    /// Keys that no tenant has, and the rows that have them; `None` where they were not looked for.
+    #[serde(default)]
+    pub unknown: Option<(i64, i64)>,
     /// The scope to backfill with, as looked up.
     #[serde(default)]
     pub backfill: Option<Backfill>,

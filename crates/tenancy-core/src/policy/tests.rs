@@ -503,6 +503,24 @@ fn an_owner_that_tenants_share_is_told_first() {
     );
 }
 
+#[test]
+fn rows_of_no_tenant_are_told() {
+    let told = |unknown: Value| -> Vec<String> {
+        planned(&with(table(), &[("/unknown", unknown)]), json!({}))
+            .steps
+            .into_iter()
+            .filter(|s| s.kind == StepKind::Advice)
+            .map(|s| s.statement)
+            .collect()
+    };
+    assert_eq!(told(json!([0, 0])), [""; 0]);
+    assert_eq!(told(Value::Null), [""; 0]);
+    assert_eq!(
+        told(json!([2, 7])),
+        ["SELECT * FROM tenancy.unknown_keys('app.notes')"]
+    );
+}
+
 /// With two roles asked for: one has nothing, the other all but DELETE.
 fn grantees() -> Value {
     with(

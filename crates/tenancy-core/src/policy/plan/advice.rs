@@ -1,7 +1,7 @@
 //! What protect() leaves to people, with the statement that does it.
 
 use super::super::facts::Member;
-use super::super::quote::quote_ident;
+use super::super::quote::{quote_ident, quote_literal};
 use super::super::{StepKind, foreign_keys, is_own_permissive};
 use super::Builder;
 use super::grants::role;
@@ -9,6 +9,18 @@ use super::grants::role;
 impl<'a> Builder<'a> {
     pub(super) fn advice(&mut self) {
         let facts = self.facts;
+        if let Some((keys @ 1.., rows)) = facts.unknown {
+            self.push(
+                StepKind::Advice,
+                format!(
+                    "SELECT * FROM tenancy.unknown_keys({})",
+                    quote_literal(&facts.relation.to_string())
+                ),
+                format!(
+                    "rows whose key no tenant has: {rows}, with {keys} different keys. From now on nobody sees them but maintenance()"
+                ),
+            );
+        }
         for stranger in &facts.strangers {
             self.push(
                 StepKind::Advice,
