@@ -82,6 +82,9 @@ pub enum Error {
     /// A session context of one user, and a ticket of another.
     #[error("the session has a context and a ticket of different users")]
     TwoIdentities,
+    /// What outlives a transaction, asked for by a role behind a pool.
+    #[error("{0} allowed behind a pool")]
+    Pooled(&'static str),
     /// A context that was narrowed, then cleared, over a ticket that is wider.
     #[error("the narrowed context was cleared in this transaction")]
     Widened,
@@ -253,6 +256,7 @@ impl Error {
             | Self::WrongNetwork
             | Self::Rebound
             | Self::TwoIdentities
+            | Self::Pooled(_)
             | Self::Widened
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
@@ -356,6 +360,9 @@ impl Error {
                  tenancy.release()."
             }
             Self::TwoIdentities => "Call tenancy.release(), or RESET tenancy.ticket.",
+            Self::Pooled(_) => {
+                "tenancy.pooled is on for this role: the next client would have it. Authenticate, or SET LOCAL tenancy.ticket, in each transaction."
+            }
             Self::Widened => "End the transaction.",
             Self::BypassesRowSecurity => {
                 "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. \

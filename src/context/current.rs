@@ -311,6 +311,20 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
     principal(ticket.user, ticket.tenant, None, held)
 }
 
+/// Whose context the ticket in force would be, where no other context is. An error when it holds no
+/// longer.
+pub fn ticket_holder() -> Result<Option<Who>, Error> {
+    let _busy = Busy::begin();
+    drop_stale();
+    if guc::token().filter(guc::bound_here).is_some() {
+        return Ok(None);
+    }
+    match guc::ticket() {
+        Some(ticket) => Ok(Some(from_ticket(&ticket)?.who)),
+        None => Ok(None),
+    }
+}
+
 struct Held {
     lifetime: Lifetime,
     proof: Option<Proof>,

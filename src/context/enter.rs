@@ -146,6 +146,13 @@ fn check_caller() -> Result<(), Error> {
 }
 
 fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pgrx::Uuid, Error> {
+    if lifetime == Lifetime::Session {
+        if guc::pooled() {
+            return Err(Error::Pooled("session contexts are not"));
+        }
+        // A ticket of somebody else that was left in the session gives way.
+        tickets::give_way(proven.user);
+    }
     take(&Token {
         kind: Kind::Principal,
         lifetime,

@@ -1,16 +1,22 @@
 //! One transaction holds one principal; and nothing that a principal made in the session reaches the
-//! next one, or somebody without a context: no cursor WITH HOLD, no temporary table, no currval().
+//! next one, or somebody without a context: no cursor WITH HOLD, no temporary table, no currval(), no
+//! prepared statement, no LISTEN, no advisory lock.
 //!
 //! A context that ends with its transaction begins in a clean session and leaves a clean one: a pooled
 //! connection goes to anybody, and what anybody left there (a temporary table in the place of another,
 //! a function, a type) would run with the context of the next. A session context keeps what it made
 //! until it is released or another principal comes. Maintenance keeps everything.
+//!
+//! The statement that authenticates runs before the context begins: a type of a client without any
+//! context could read the credential. So what such a client makes ends with its transaction too.
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::{guc, hooks, session, spi, xact};
+use crate::pg::hooks::session_statements;
+use crate::pg::xact::Ending;
+use crate::pg::{guc, hooks, session, session_settings, spi, xact};
 
-use super::current::current;
+use super::current::ticket_holder;
 use super::principal::Who;
 
 /// How long what a context makes in the session may stay.
@@ -31,6 +37,10 @@ static LAST: BackendCell<Option<Who>> = BackendCell::new(None);
 static CLEARED: BackendCell<Option<(u32, Option<Who>)>> = BackendCell::new(None);
 /// What this transaction had cleared away is back.
 static UNDONE: BackendCell<bool> = BackendCell::new(false);
+/// A ticket's principal, for whom this transaction cleared away before its first use.
+static EARLY: BackendCell<Option<Who>> = BackendCell::new(None);
+/// The session hears no channel any more if this transaction commits.
+static UNLISTENING: BackendCell<bool> = BackendCell::new(false);
 /// How many [`Busy`] are alive.
 static BUSY: BackendCell<u32> = BackendCell::new(0);
 /// The savepoint in which this transaction narrowed its context.
@@ -49,12 +59,11 @@ pub fn enter(who: Who, stay: Stay) -> Result<(), Error> {
     check(who)?;
     let first = HERE.get().is_none();
     if session::parallel_leader().is_none() {
-        let last = LAST.get();
-        let another = last.is_some_and(|last| last != who);
-        if another || UNDONE.get() || (first && stay == Stay::Transaction) {
-            clear_away()?;
-            UNDONE.set(false);
-            CLEARED.set(Some((xact::savepoint(), last)));
+        let another = LAST.get().is_some_and(|last| last != who);
+        // What was made since belongs to the ticket's principal.
+        let cleared = EARLY.get() == Some(who);
+        if another || UNDONE.get() || (first && stay == Stay::Transaction && !cleared) {
+            clear_for_next()?;
         }
         LAST.set((stay == Stay::Session).then_some(who));
     }
@@ -64,12 +73,28 @@ pub fn enter(who: Who, stay: Stay) -> Result<(), Error> {
     Ok(())
 }
 
-/// A statement is about to run in a session where something was left: whoever comes by a ticket
-/// comes now, and not when the statement is already under way.
+/// A statement is about to run in a session where something was left: it is cleared away now for whoever
+/// comes by a ticket, and not when the statement is already under way. A ticket that holds no longer is
+/// no error before it is needed, and one that was left by another client gives way to a credential.
 pub fn before_statement() -> Result<(), Error> {
-    if BUSY.get() == 0 && HERE.get().is_none() && guc::has_ticket() && !xact::parallel() {
-        current()?;
+    let asked = BUSY.get() == 0 && HERE.get().is_none() && EARLY.get().is_none();
+    if asked
+        && guc::has_ticket()
+        && !xact::parallel()
+        && let Ok(Some(who)) = ticket_holder()
+    {
+        clear_for_next()?;
+        LAST.set(None);
+        EARLY.set(Some(who));
     }
+    Ok(())
+}
+
+fn clear_for_next() -> Result<(), Error> {
+    let last = LAST.get();
+    clear_away()?;
+    UNDONE.set(false);
+    CLEARED.set(Some((xact::savepoint(), last)));
     Ok(())
 }
 
@@ -116,13 +141,42 @@ pub fn released() -> Result<(), Error> {
     }
 }
 
-/// The transaction is about to commit.
-pub fn before_commit() -> Result<(), Error> {
+/// The transaction is about to commit, or to be prepared.
+pub fn before_commit(ending: Ending) -> Result<(), Error> {
+    let pooled = guc::pooled();
     let passing = match HERE.get() {
         Some((_, stay)) => stay == Stay::Transaction,
         None => guc::has_ticket(),
     };
-    if passing { clear_away() } else { Ok(()) }
+    if passing || (pooled && !maintained()) {
+        match ending {
+            Ending::Commit => clear_away()?,
+            // The server itself prepares none with cursors, temporary objects or LISTEN.
+            Ending::Prepare => session::release_advisory_locks(),
+        }
+    } else if ending == Ending::Commit
+        && !keeps()
+        && hooks::has_leftovers()
+        && session::has_temporary()
+        && hooks::behind_clients()
+    {
+        hooks::take_leftovers();
+        session::drop_temporary();
+    }
+    session_settings::before_commit(pooled, hooks::behind_clients);
+    Ok(())
+}
+
+/// Whether what was made stays for the next transactions.
+fn keeps() -> bool {
+    match HERE.get() {
+        Some((_, stay)) => stay == Stay::Session,
+        None => guc::has_session_context(),
+    }
+}
+
+fn maintained() -> bool {
+    matches!(HERE.get(), Some((Who::Maintenance, _)))
 }
 
 /// The transaction is over.
@@ -131,7 +185,19 @@ pub fn end_transaction(committed: bool) {
         LAST.set(last);
         hooks::note_leftovers();
     }
+    if session::parallel_leader().is_none() {
+        session_statements::end_transaction(keeps());
+        if committed && UNLISTENING.get() {
+            hooks::unlistened();
+        }
+        let passing = matches!(HERE.get(), Some((_, Stay::Transaction)));
+        if !committed && (passing || guc::pooled()) {
+            session::release_advisory_locks();
+        }
+    }
+    UNLISTENING.set(false);
     CLEARED.set(None);
+    EARLY.set(None);
     UNDONE.set(false);
     NARROWED.set(None);
     HERE.set(None);
@@ -144,6 +210,7 @@ pub fn abort_savepoint(savepoint: u32) {
     {
         LAST.set(last);
         CLEARED.set(None);
+        EARLY.set(None);
         UNDONE.set(true);
         hooks::note_leftovers();
         xact::new_generation();
@@ -173,5 +240,11 @@ fn clear_away() -> Result<(), Error> {
         session::drop_temporary();
     }
     session::forget_sequences();
+    session_statements::drop_prepared();
+    session::release_advisory_locks();
+    if hooks::listens() && hooks::behind_clients() {
+        session::unlisten();
+        UNLISTENING.set(true);
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::plans::{self, Form};
 use crate::access::{self, from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{spi, xact};
+use crate::pg::{guc, spi, xact};
 
 /// The longest life of a ticket, in seconds: a week.
 const LONGEST: i64 = 7 * 24 * 3600;
@@ -83,6 +83,15 @@ pub fn require_same_user(text: &str, user: Option<Uuid>) -> Result<(), Error> {
         Ok(Credential::Ticket(ticket)) if Some(ticket.claims().user) == user => Ok(()),
         Ok(Credential::Ticket(_)) => Err(Error::TwoIdentities),
         _ => Err(Error::InvalidCredential),
+    }
+}
+
+/// Clears a ticket of another user: `user` proved itself to the session after it was set.
+pub fn give_way(user: Uuid) {
+    if let Some(text) = guc::ticket()
+        && require_same_user(&text, Some(user)).is_err()
+    {
+        guc::clear_ticket();
     }
 }
 

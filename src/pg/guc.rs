@@ -33,6 +33,7 @@ static TICKET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(
 static MISSING: GucSetting<MissingContext> =
     GucSetting::<MissingContext>::new(MissingContext::Error);
 static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
 static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
@@ -89,6 +90,14 @@ pub fn init(on_ticket: fn(&str)) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"tenancy.pooled",
+        c"Nothing of a transaction stays in the session: for roles whose connections many clients share.",
+        c"Forbids session contexts, and undoes what a transaction set for the session when it ends.",
+        &POOLED,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: a C string that lives for ever.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
 }
@@ -132,6 +141,18 @@ pub fn bypass_allowed() -> bool {
     ALLOW_BYPASS.get()
 }
 
+/// Whether a superuser said that many clients share the session.
+pub fn pooled() -> bool {
+    POOLED.get()
+}
+
+/// Whether a session context is in force.
+pub fn has_session_context() -> bool {
+    TOKEN
+        .get()
+        .is_some_and(|token| token.lifetime == Lifetime::Session)
+}
+
 /// Puts a context in force: the one place that sets it.
 pub fn set_token(token: &Token) -> Option<()> {
     if token.lifetime == Lifetime::Session {
@@ -149,6 +170,11 @@ pub fn set_token(token: &Token) -> Option<()> {
 /// Clears context and ticket for the session.
 pub fn clear() {
     set(c"tenancy.context", UNSET, true);
+    clear_ticket();
+}
+
+/// Clears the ticket for the session.
+pub fn clear_ticket() {
     set(c"tenancy.ticket", UNSET, true);
 }
 

@@ -10,6 +10,7 @@
 //! | `key_lookup` | a key in a table that is not tenancy's, without its owner's code |
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `savepoint` | savepoints of tenancy's own |
+//! | `session_settings` | settings that a transaction leaves in the session |
 //! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
 //! | `relation` | what pg_class says of a relation |
 //! | `role` | who is calling |
@@ -60,6 +61,7 @@ pub mod savepoint;
 pub mod scan;
 pub mod secret;
 pub mod session;
+pub mod session_settings;
 pub mod spi;
 pub mod support;
 pub mod time;

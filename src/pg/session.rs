@@ -1,5 +1,7 @@
 //! What a backend is, and what it carries from one transaction into the next.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -7,6 +9,8 @@ use crate::error::Error;
 unsafe extern "C-unwind" {
     /// commands/sequence.h: forgets currval() and lastval().
     fn ResetSequenceCaches();
+    /// commands/async.h: at the commit, hears no channel any more.
+    fn Async_UnlistenAll();
 }
 
 /// This backend's process id.
@@ -71,6 +75,67 @@ pub fn close_cursor(name: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Hears no channel any more, once the transaction commits.
+pub fn unlisten() {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: called inside a transaction; what UNLISTEN * does.
+    unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| Async_UnlistenAll());
+    }
+}
+
+/// Releases the session's advisory locks; those of the transaction stay.
+pub fn release_advisory_locks() {
+    // SAFETY: what pg_advisory_unlock_all() does; reads no catalog, so it may run after an abort too.
+    unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
+}
+
+/// A prepared statement.
+#[derive(Clone, Copy)]
+pub struct Statement {
+    /// Whether PREPARE made it, and not the protocol.
+    pub by_sql: bool,
+    /// When it was prepared, microseconds since 2000.
+    pub at: i64,
+}
+
+/// The prepared statement of this name.
+pub fn statement(name: &CStr) -> Option<Statement> {
+    // SAFETY: looked up in the backend's own table; read before anything can drop it.
+    unsafe {
+        let found = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
+        found.as_ref().map(|found| Statement {
+            by_sql: found.from_sql,
+            at: found.prepare_time,
+        })
+    }
+}
+
+/// Drops the prepared statement of this name, if it is there and was made in this way.
+pub fn drop_statement(name: &CStr, by_sql: bool) {
+    if statement(name).is_some_and(|found| found.by_sql == by_sql) {
+        // SAFETY: reads no catalog, so it may run after an abort too. A portal that runs the statement
+        // holds its plan, and a copy of its text.
+        unsafe { pg_sys::DropPreparedStatement(name.as_ptr(), false) };
+    }
+}
+
+/// The name of the prepared statement that the client's running portal is bound to.
+pub fn bound_statement() -> Option<&'static CStr> {
+    // SAFETY: reads a static of the server; the portal and its names live while it is active. The
+    // caller compares the name at once.
+    unsafe {
+        let name = pg_sys::ActivePortal.as_ref()?.prepStmtName;
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    }
+}
+
+/// Whether a statement runs in a transaction that goes on after it, or inside of another statement.
+pub fn in_transaction_block(top_level: bool) -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::IsInTransactionBlock(top_level) }
 }
 
 /// Has every cached plan made anew at its next use.

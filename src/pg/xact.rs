@@ -12,12 +12,21 @@ use crate::error::Error;
 /// What the context module does when something ends.
 #[derive(Clone, Copy)]
 pub struct OnEnd {
-    /// The transaction is about to commit, and can still run queries.
-    pub before_commit: fn() -> Result<(), Error>,
+    /// The transaction is about to commit or to be prepared, and can still run queries.
+    pub before_commit: fn(Ending) -> Result<(), Error>,
     /// The transaction ended; true when it committed (or was prepared).
     pub transaction: fn(bool),
     /// A savepoint, and everything begun after it, was rolled back.
     pub savepoint_abort: fn(u32),
+}
+
+/// How a transaction is about to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By COMMIT.
+    Commit,
+    /// By PREPARE TRANSACTION.
+    Prepare,
 }
 
 static ON_END: BackendCell<Option<OnEnd>> = BackendCell::new(None);
@@ -126,9 +135,14 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
     if event == XACT_EVENT_PRE_PREPARE && blockers::is_marked() {
         Error::ManagedPrepared.raise();
     }
-    if event == XACT_EVENT_PRE_COMMIT {
+    let ending = match event {
+        XACT_EVENT_PRE_COMMIT => Some(Ending::Commit),
+        XACT_EVENT_PRE_PREPARE => Some(Ending::Prepare),
+        _ => None,
+    };
+    if let Some(ending) = ending {
         if let Some(on_end) = ON_END.get()
-            && let Err(error) = (on_end.before_commit)()
+            && let Err(error) = (on_end.before_commit)(ending)
         {
             error.raise();
         }

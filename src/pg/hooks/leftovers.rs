@@ -1,4 +1,5 @@
-//! What stays in a session, noted as it is made: cursors WITH HOLD, and whatever may be temporary.
+//! What stays in a session, noted as it is made: cursors WITH HOLD, LISTEN, and whatever may be
+//! temporary.
 
 use pgrx::pg_sys;
 
@@ -8,6 +9,7 @@ use crate::pg::{guc, session};
 
 static HELD_CURSORS: BackendCell<bool> = BackendCell::new(false);
 static LEFTOVERS: BackendCell<bool> = BackendCell::new(false);
+static LISTENS: BackendCell<bool> = BackendCell::new(false);
 
 /// Whether cursors WITH HOLD were declared since the last call.
 pub fn take_held_cursors() -> bool {
@@ -17,6 +19,21 @@ pub fn take_held_cursors() -> bool {
 /// Whether there may be something temporary that was not there at the last call.
 pub fn take_leftovers() -> bool {
     LEFTOVERS.replace_with(false)
+}
+
+/// Whether there may be something temporary that was not there at the last `take_leftovers`.
+pub fn has_leftovers() -> bool {
+    LEFTOVERS.get()
+}
+
+/// Whether the session may hear channels.
+pub fn listens() -> bool {
+    LISTENS.get()
+}
+
+/// The session hears no channel any more.
+pub fn unlistened() {
+    LISTENS.set(false);
 }
 
 /// What was temporary, and had been dropped, is back. (A cursor that was closed stays closed.)
@@ -33,10 +50,14 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     // SAFETY: the tag tells which statement it is.
     let holds = unsafe {
         match (*node).type_ {
+            T_ListenStmt => {
+                LISTENS.set(true);
+                return;
+            }
             // These make nothing that stays, and have to work in any state.
             T_TransactionStmt | T_VariableSetStmt | T_VariableShowStmt | T_DiscardStmt
             | T_PrepareStmt | T_ExecuteStmt | T_DeallocateStmt | T_ClosePortalStmt
-            | T_FetchStmt | T_NotifyStmt | T_ListenStmt | T_UnlistenStmt | T_ConstraintsSetStmt => {
+            | T_FetchStmt | T_NotifyStmt | T_UnlistenStmt | T_ConstraintsSetStmt => {
                 return;
             }
             // These may begin by taking a context.

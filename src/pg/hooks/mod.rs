@@ -3,6 +3,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
+//! | `session_statements` | statements prepared by SQL, and drivers' that SQL deallocates |
+//! | `session_tickets` | no ticket for the session behind a pool |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
 //! | `queries` | queries that row security applies to |
 //! | `raw` | the server's own functions behind the hooks |
@@ -13,6 +15,8 @@ mod changes;
 mod leftovers;
 pub mod queries;
 mod raw;
+pub mod session_statements;
+mod session_tickets;
 mod shared_role;
 mod truncate;
 
@@ -25,7 +29,10 @@ use super::cell::BackendCell;
 use super::{spi, worker, xact};
 use crate::error::Error;
 
-pub use leftovers::{note_leftovers, take_held_cursors, take_leftovers};
+pub use leftovers::{
+    has_leftovers, listens, note_leftovers, take_held_cursors, take_leftovers, unlistened,
+};
+pub use shared_role::behind_clients;
 
 static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<On>> = BackendCell::new(None);
@@ -86,6 +93,10 @@ unsafe extern "C-unwind" fn process_utility(
     // call is read before: a COMMIT inside may free it. The arguments are passed on as they came, to
     // the hook that was there before or to the server's own function.
     unsafe {
+        let top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+        if prepared((*statement).utilityStmt, top_level, completion) {
+            return;
+        }
         let changes = before((*statement).utilityStmt);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_UTILITY.get() {
@@ -116,6 +127,17 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
+/// Whether it was a statement about prepared ones, and is done.
+#[pg_guard]
+unsafe extern "C-unwind" fn prepared(
+    node: *mut pg_sys::Node,
+    top_level: bool,
+    completion: *mut pg_sys::QueryCompletion,
+) -> bool {
+    // SAFETY: the node is a utility statement; the server passes where its tag goes.
+    unsafe { session_statements::handle(node, top_level, completion) }
+}
+
 /// Checks, and what will have changed: NULL for nothing, else for `after` to free. After an error
 /// these few bytes are lost.
 #[pg_guard]
@@ -123,6 +145,7 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
     // SAFETY: the node is a utility statement.
     let changes = unsafe {
         shared_role::check(node);
+        session_tickets::check(node);
         leftovers::check(node);
         worker::make_way(node);
         changes::of(node)

@@ -226,6 +226,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
     super::leftovers::check_query();
+    super::session_statements::used();
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
         return enter(Doing::Plans);
     }

@@ -53,6 +53,16 @@ pub fn shared_role() -> bool {
             || (!role::in_definer_function() && is_shared(role::session())))
 }
 
+/// Whether many clients may use the session in turn: as `shared_role`, or as a gateway.
+pub fn behind_clients() -> bool {
+    let gateway = |role| {
+        role::is_member_of(role, c"tenancy_gateway")
+            && !role::is_member_of(role, c"tenancy_admin")
+            && !role::is_superuser_role(role)
+    };
+    shared_role() || (xact::running() && (gateway(role::current()) || gateway(role::session())))
+}
+
 fn is_shared(role: pg_sys::Oid) -> bool {
     role::is_member_of(role, c"tenancy_app")
         && !role::is_member_of(role, c"tenancy_admin")

@@ -28,8 +28,14 @@ fn d2_16_a_generic_plan_for_tenant_fleet_tenant() {
     let world = World::new();
     for mode in ["force_generic_plan", "force_custom_plan", "auto"] {
         let mut app = world.db.app();
-        app.run(&format!("SET plan_cache_mode = {mode}; PREPARE p (int) AS SELECT count(*) FROM app.notes WHERE id > $1"));
-        in_turn(&world, &mut app, |app| app.number("EXECUTE p (0)"));
+        app.run(&format!("SET plan_cache_mode = {mode}"));
+        app.prepare("SELECT count(*) FROM app.notes WHERE id > $1")
+            .map(std::mem::forget)
+            .unwrap();
+        let name = app.text("SELECT name FROM pg_prepared_statements");
+        in_turn(&world, &mut app, |app| {
+            app.number(&format!("EXECUTE \"{name}\" (0)"))
+        });
     }
 }
 
@@ -96,10 +102,9 @@ fn d2_16_with_the_ticket_switching_between_tenant_and_fleet() {
 fn d2_16_narrowed_and_widened_by_savepoints() {
     let world = World::new();
     let mut app = world.db.app();
-    app.run(
-        "SET plan_cache_mode = force_generic_plan; PREPARE p AS SELECT count(*) FROM app.notes",
-    )
-    .begin(world.key("ops"));
+    app.run("SET plan_cache_mode = force_generic_plan")
+        .begin(world.key("ops"))
+        .run("PREPARE p AS SELECT count(*) FROM app.notes");
     for _ in 0..3 {
         assert_eq!(app.number("EXECUTE p"), 8);
         app.run("SAVEPOINT s; SELECT tenancy.select_tenant('acme')");

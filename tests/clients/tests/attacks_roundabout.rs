@@ -50,21 +50,23 @@ fn plans_made_while_narrowed_do_not_outlive_it() {
 fn tenants_and_fleets_in_turn_on_one_connection() {
     let world = World::new();
     let mut app = world.db.app();
-    app.run(&format!(
-        "SET plan_cache_mode = force_generic_plan; PREPARE s AS {COUNT}"
-    ));
+    app.run("SET plan_cache_mode = force_generic_plan");
+    let s = app.prepare(COUNT).unwrap();
+    let name = app.text("SELECT name FROM pg_prepared_statements WHERE NOT from_sql");
     for round in 0..30 {
         let (user, rows) = [("alice", 3), ("ops", 8), ("alice", 3)][round % 3];
         app.begin(world.key(user));
-        assert_eq!(app.number("EXECUTE s"), rows);
+        let found: i64 = app.query_one(&s, &[]).unwrap().get(0);
+        assert_eq!(found, rows);
         app.run("COMMIT");
     }
     // After a while of one tenant alone its plans are made for it.
     for _ in 0..12 {
-        app.begin(world.key("alice")).run("EXECUTE s; COMMIT");
+        app.begin(world.key("alice"))
+            .run(&format!("EXECUTE \"{name}\"; COMMIT"));
     }
     app.begin(world.key("alice"));
-    let plan = app.texts("EXPLAIN EXECUTE s").join("\n");
+    let plan = app.texts(&format!("EXPLAIN EXECUTE \"{name}\"")).join("\n");
     assert!(plan.contains("tenancy.tenant_id("), "{plan}");
 }
 

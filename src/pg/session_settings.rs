@@ -1,0 +1,114 @@
+//! Settings that a transaction leaves in the session for the next client of a connection.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// A shorter timeout would not let the next client authenticate.
+const SHORTEST_TIMEOUT_MS: i32 = 1000;
+
+/// What poolers set for each of their clients, and what tenancy ends by itself.
+const LEFT_ALONE: [&CStr; 7] = [
+    c"application_name",
+    c"client_encoding",
+    c"DateStyle",
+    c"IntervalStyle",
+    c"standard_conforming_strings",
+    c"TimeZone",
+    c"tenancy.context",
+];
+
+/// Settings that RESET ALL leaves alone, and that stay in the session all the same.
+const ROLES: [&CStr; 2] = [c"session_authorization", c"role"];
+
+/// Undoes what is set for the session, before the transaction commits. Of a role behind a pool that is
+/// all that a client set, of another one that `shared` says is shared what would stop the next client.
+pub fn before_commit(pooled: bool, shared: fn() -> bool) {
+    if pooled {
+        let set: Vec<&CStr> = set_in_session().collect();
+        // The session's user first: the role goes by it.
+        for name in ROLES.iter().filter(|name| set.contains(name)) {
+            reset(name);
+        }
+        for name in set.into_iter().filter(|name| !ROLES.contains(name)) {
+            reset(name);
+        }
+        return;
+    }
+    let stops = |timeout: i32| (1..SHORTEST_TIMEOUT_MS).contains(&timeout);
+    // SAFETY: reads statics of the server.
+    let (row_security, timeouts) = unsafe {
+        (
+            pg_sys::row_security,
+            [
+                (c"statement_timeout", pg_sys::StatementTimeout),
+                (c"lock_timeout", pg_sys::LockTimeout),
+                (
+                    c"idle_in_transaction_session_timeout",
+                    pg_sys::IdleInTransactionSessionTimeout,
+                ),
+                (c"idle_session_timeout", pg_sys::IdleSessionTimeout),
+            ],
+        )
+    };
+    if (row_security && !timeouts.iter().any(|(_, value)| stops(*value))) || !shared() {
+        return;
+    }
+    if !row_security {
+        reset(c"row_security");
+    }
+    for (name, _) in timeouts.iter().filter(|(_, value)| stops(*value)) {
+        reset(name);
+    }
+}
+
+/// The names of the settings whose value came by SET or set_config(), of the transaction too.
+fn set_in_session() -> impl Iterator<Item = &'static CStr> {
+    all().filter_map(|setting| {
+        // SAFETY: the server's own table of settings; names live as long as their settings, which a
+        // RESET does not remove.
+        unsafe {
+            let name = CStr::from_ptr((*setting).name);
+            let kept = (*setting).flags & pg_sys::GUC_NO_RESET_ALL as i32 != 0;
+            let set = (*setting).source == pg_sys::GucSource::PGC_S_SESSION;
+            (set && (!kept || ROLES.contains(&name)) && !LEFT_ALONE.contains(&name)).then_some(name)
+        }
+    })
+}
+
+#[cfg(feature = "pg15")]
+fn all() -> impl Iterator<Item = *mut pg_sys::config_generic> {
+    // SAFETY: a table of pointers to all settings.
+    unsafe {
+        let count = usize::try_from(pg_sys::GetNumConfigOptions()).unwrap_or(0);
+        let table = pg_sys::get_guc_variables();
+        (0..count).map(move |n| *table.add(n))
+    }
+}
+
+#[cfg(not(feature = "pg15"))]
+fn all() -> impl Iterator<Item = *mut pg_sys::config_generic> {
+    // SAFETY: a sorted copy of pointers to all settings, in the current memory context.
+    unsafe {
+        let mut count = 0;
+        let table = pg_sys::get_guc_variables(&mut count);
+        (0..usize::try_from(count).unwrap_or(0)).map(move |n| *table.add(n))
+    }
+}
+
+/// As RESET. One that cannot be reset is a warning: the transaction is to commit all the same.
+fn reset(name: &CStr) {
+    // SAFETY: the name is a C string of the server's; called inside a transaction.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            std::ptr::null(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SET,
+            true,
+            pg_sys::WARNING as i32,
+            false,
+        );
+    }
+}
