@@ -132,6 +132,12 @@ pub fn bound_statement() -> Option<&'static CStr> {
     }
 }
 
+/// Whether the session runs as another role than it logged in as, by SET ROLE.
+pub fn has_set_role() -> bool {
+    // SAFETY: reads statics of the server.
+    unsafe { pg_sys::GetOuterUserId() != pg_sys::GetSessionUserId() }
+}
+
 /// Whether a statement runs in a transaction that goes on after it, or inside of another statement.
 pub fn in_transaction_block(top_level: bool) -> bool {
     // SAFETY: reads the server's transaction state.

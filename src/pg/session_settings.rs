@@ -1,8 +1,10 @@
 //! Settings that a transaction leaves in the session for the next client of a connection.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
+
+use super::{role, session};
 
 /// A shorter timeout would not let the next client authenticate.
 const SHORTEST_TIMEOUT_MS: i32 = 1000;
@@ -35,31 +37,64 @@ pub fn before_commit(pooled: bool, shared: fn() -> bool) {
         }
         return;
     }
-    let stops = |timeout: i32| (1..SHORTEST_TIMEOUT_MS).contains(&timeout);
-    // SAFETY: reads statics of the server.
-    let (row_security, timeouts) = unsafe {
-        (
-            pg_sys::row_security,
-            [
-                (c"statement_timeout", pg_sys::StatementTimeout),
-                (c"lock_timeout", pg_sys::LockTimeout),
-                (
-                    c"idle_in_transaction_session_timeout",
-                    pg_sys::IdleInTransactionSessionTimeout,
-                ),
-                (c"idle_session_timeout", pg_sys::IdleSessionTimeout),
-            ],
-        )
-    };
-    if (row_security && !timeouts.iter().any(|(_, value)| stops(*value))) || !shared() {
+    let stopping: Vec<&CStr> = stopping().collect();
+    if (stopping.is_empty() && !session::has_set_role()) || !shared() {
         return;
     }
-    if !row_security {
-        reset(c"row_security");
-    }
-    for (name, _) in timeouts.iter().filter(|(_, value)| stops(*value)) {
+    for name in stopping {
         reset(name);
     }
+    if session::has_set_role()
+        && !may_authenticate(role::outer())
+        && may_authenticate(role::session())
+    {
+        reset(c"role");
+    }
+}
+
+fn may_authenticate(role: pg_sys::Oid) -> bool {
+    role::has(role, c"tenancy_app") || role::has(role, c"tenancy_gateway")
+}
+
+/// Settings in force that nobody needs beyond a transaction, and with which the next client could not
+/// authenticate, or would have its credential read by functions and types of whoever set them.
+fn stopping() -> impl Iterator<Item = &'static CStr> {
+    let short = |timeout: i32| (1..SHORTEST_TIMEOUT_MS).contains(&timeout);
+    // SAFETY: reads statics of the server; the path is a C string.
+    let found = unsafe {
+        [
+            (c"row_security", !pg_sys::row_security),
+            (c"statement_timeout", short(pg_sys::StatementTimeout)),
+            (c"lock_timeout", short(pg_sys::LockTimeout)),
+            (
+                c"idle_in_transaction_session_timeout",
+                short(pg_sys::IdleInTransactionSessionTimeout),
+            ),
+            (c"idle_session_timeout", short(pg_sys::IdleSessionTimeout)),
+            // Waits at its first query for as long as another client's transaction lasts.
+            (
+                c"default_transaction_deferrable",
+                pg_sys::DefaultXactDeferrable,
+            ),
+            (c"search_path", shadows(pg_sys::namespace_search_path)),
+        ]
+    };
+    found
+        .into_iter()
+        .filter_map(|(name, stops)| stops.then_some(name))
+}
+
+/// Whether a path puts anything before pg_catalog, which comes first where it is not named.
+unsafe fn shadows(path: *const c_char) -> bool {
+    if path.is_null() {
+        return false;
+    }
+    // SAFETY: a C string of the server's.
+    let path = unsafe { CStr::from_ptr(path) }.to_bytes();
+    let catalog = b"pg_catalog";
+    path.windows(catalog.len())
+        .position(|part| part.eq_ignore_ascii_case(catalog))
+        .is_some_and(|at| path[..at].contains(&b','))
 }
 
 /// The names of the settings whose value came by SET or set_config(), of the transaction too.

@@ -338,6 +338,10 @@ fn a_type_left_without_a_context_does_not_read_the_next_credential() {
 #[test]
 fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
     let world = World::new();
+    world.db.admin().run(&format!(
+        "CREATE ROLE {0}_sub; GRANT {0}_sub TO {0}",
+        world.db.app
+    ));
     for set in [
         "SET row_security = off",
         "SET statement_timeout = 1",
@@ -350,7 +354,11 @@ fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
         "BEGIN; SAVEPOINT s; SET row_security = off; RELEASE s; COMMIT",
         "BEGIN; SET row_security = off; COMMIT",
         "SET row_security = off; SELECT 1",
+        "SET ROLE bystander",
+        "SET default_transaction_deferrable = on",
+        "SET search_path = public, pg_catalog",
     ] {
+        let set = &set.replace("bystander", &format!("{}_sub", world.db.app));
         let mut client = Client::new(&world);
         client.app.run(set);
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -369,6 +377,13 @@ fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
     // And what belongs to the transaction does until it ends.
     app.run("BEGIN; SET LOCAL statement_timeout = '500ms'");
     assert_eq!(app.text("SHOW statement_timeout"), "500ms");
+    app.run("ROLLBACK; SET search_path = pg_catalog, app, pg_temp");
+    assert_eq!(app.text("SHOW search_path"), "pg_catalog, app, pg_temp");
+    // A role that may authenticate too.
+    app.run("SET ROLE tenancy_app");
+    assert_eq!(app.text("SELECT current_user"), "tenancy_app");
+    let sql = format!("DROP ROLE {}_sub", world.db.app);
+    world.db.admin().run(&sql);
 }
 
 #[test]
