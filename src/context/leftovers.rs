@@ -242,6 +242,7 @@ fn clear_away() -> Result<(), Error> {
     session::forget_sequences();
     session_statements::drop_prepared();
     session::release_advisory_locks();
+    session_settings::before_context(hooks::behind_clients);
     if hooks::listens() && hooks::behind_clients() {
         session::unlisten();
         UNLISTENING.set(true);

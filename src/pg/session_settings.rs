@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
-use super::{role, session};
+use super::{role, session, xact};
 
 /// A shorter timeout would not let the next client authenticate.
 const SHORTEST_TIMEOUT_MS: i32 = 1000;
@@ -52,6 +52,14 @@ pub fn before_commit(pooled: bool, shared: fn() -> bool) {
     }
 }
 
+/// With row_security off a query on a protected table is an error, which a context begins without.
+pub fn before_context(shared: fn() -> bool) {
+    // SAFETY: reads a static of the server.
+    if unsafe { !pg_sys::row_security } && !xact::parallel() && shared() {
+        reset(c"row_security");
+    }
+}
+
 fn may_authenticate(role: pg_sys::Oid) -> bool {
     role::has(role, c"tenancy_app") || role::has(role, c"tenancy_gateway")
 }
@@ -63,7 +71,6 @@ fn stopping() -> impl Iterator<Item = &'static CStr> {
     // SAFETY: reads statics of the server; the path is a C string.
     let found = unsafe {
         [
-            (c"row_security", !pg_sys::row_security),
             (c"statement_timeout", short(pg_sys::StatementTimeout)),
             (c"lock_timeout", short(pg_sys::LockTimeout)),
             (

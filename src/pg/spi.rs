@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -41,6 +42,23 @@ pub fn as_restricted<R>(name: &str, f: impl FnOnce() -> Result<R, Error>) -> Res
     as_role(oid, restricted as i32, f)
 }
 
+/// Sets a setting until the nest level ends.
+unsafe fn save(name: &CStr, value: &CStr) {
+    // SAFETY: called between NewGUCNestLevel and AtEOXact_GUC; the server copies the strings.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
 fn as_role<R>(
     role: pg_sys::Oid,
     flags: i32,
@@ -53,16 +71,11 @@ fn as_role<R>(
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | flags);
         let level = pg_sys::NewGUCNestLevel();
-        pg_sys::set_config_option(
-            c"search_path".as_ptr(),
-            c"pg_catalog, pg_temp".as_ptr(),
-            pg_sys::GucContext::PGC_USERSET,
-            pg_sys::GucSource::PGC_S_SESSION,
-            pg_sys::GucAction::GUC_ACTION_SAVE,
-            true,
-            0,
-            false,
-        );
+        save(c"search_path", c"pg_catalog, pg_temp");
+        // Off, it would make an error of whatever row security applies to.
+        if !pg_sys::row_security {
+            save(c"row_security", c"on");
+        }
         level
     };
     let result = f();

@@ -353,6 +353,7 @@ fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
         "DO $$ BEGIN SET statement_timeout = 1; END $$",
         "BEGIN; SAVEPOINT s; SET row_security = off; RELEASE s; COMMIT",
         "BEGIN; SET row_security = off; COMMIT",
+        "BEGIN; SET lock_timeout = 2; COMMIT",
         "SET row_security = off; SELECT 1",
         "SET ROLE bystander",
         "SET default_transaction_deferrable = on",
@@ -365,8 +366,8 @@ fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
         client.bob_works();
     }
     let mut app = world.db.app();
-    app.run("BEGIN; SET row_security = off; PREPARE TRANSACTION 'settings'");
-    assert_eq!(app.text("SHOW row_security"), "on");
+    app.run("BEGIN; SET statement_timeout = 1; PREPARE TRANSACTION 'settings'");
+    assert_eq!(app.text("SHOW statement_timeout"), "0");
     app.run("ROLLBACK PREPARED 'settings'");
     // What an application sets for its connections stays.
     app.run("SET statement_timeout = '5s'; SET search_path = app; SET app.theme = 'dark'");
