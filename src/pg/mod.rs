@@ -7,6 +7,7 @@
 //! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
 //! | `xact` | transaction and savepoint ends |
 //! | `inval` | invalidation messages between backends |
+//! | `ddl` | whose code a statement sets off |
 //! | `key_lookup` | a key in a table that is not tenancy's, without its owner's code |
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `savepoint` | savepoints of tenancy's own |
@@ -42,6 +43,7 @@ pub mod cell;
 pub mod client;
 pub mod cluster;
 pub mod counts;
+pub mod ddl;
 pub mod events;
 pub mod fmgr;
 pub mod guc;

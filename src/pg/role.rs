@@ -50,6 +50,12 @@ pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
         || named(OWNER) == Some(role)
 }
 
+/// True when the current role has all that another has.
+pub fn may_act_as(role: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(current(), role) }
+}
+
 /// True when a role sees the whole tree without a context.
 pub fn reads_all(role: pg_sys::Oid) -> bool {
     [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]

@@ -30,16 +30,41 @@ pub fn forget_owner() {
 /// Runs `f` as the owner of tenancy's objects with search_path = pg_catalog, pg_temp. Role and path return
 /// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
 pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    as_role(owner()?, pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32, f)
+    let owner = owner()?;
+    // It never has a superuser's power, whatever was made of tenancy's objects or of the role.
+    if role::is_superuser_role(owner) {
+        return Err(Error::OwnerSuperuser);
+    }
+    as_role(owner, Security::Pinned, f)
 }
 
-/// Runs `f`, which may set off code that belongs to the named role, with that role's rights and no
-/// way back to more: as the server does for index expressions in REINDEX.
-pub fn as_restricted<R>(name: &str, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    let name = std::ffi::CString::new(name).map_err(|_| Error::NoSuch("the role"))?;
-    let oid = role::named(&name).ok_or(Error::NoSuch("the role"))?;
-    let restricted = pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-    as_role(oid, restricted as i32, f)
+/// Runs `f`, which may set off code that belongs to a role, with that role's rights and no way back to
+/// more: as the server does for index expressions in REINDEX. Settings that the code changes return to
+/// what they were.
+pub fn as_restricted<R>(
+    role: pg_sys::Oid,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_role(role, Security::Restricted, f)
+}
+
+/// What `f` runs with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Security {
+    /// Statements of tenancy's own.
+    Pinned,
+    /// Code that others wrote.
+    Restricted,
+}
+
+impl Security {
+    fn flags(self) -> i32 {
+        let restricted = match self {
+            Self::Pinned => 0,
+            Self::Restricted => pg_sys::SECURITY_RESTRICTED_OPERATION,
+        };
+        (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restricted) as i32
+    }
 }
 
 /// Sets a setting until the nest level ends.
@@ -61,7 +86,7 @@ unsafe fn save(name: &CStr, value: &CStr) {
 
 fn as_role<R>(
     role: pg_sys::Oid,
-    flags: i32,
+    security: Security,
     f: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
     let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
@@ -69,7 +94,7 @@ fn as_role<R>(
     // setting is saved at a nest level of its own and restored below or by the abort.
     let level = unsafe {
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
-        pg_sys::SetUserIdAndSecContext(role, context | flags);
+        pg_sys::SetUserIdAndSecContext(role, context | security.flags());
         let level = pg_sys::NewGUCNestLevel();
         save(c"search_path", c"pg_catalog, pg_temp");
         // Off, it would make an error of whatever row security applies to.
@@ -81,7 +106,7 @@ fn as_role<R>(
     let result = f();
     // SAFETY: undoes the above, in reverse order.
     unsafe {
-        pg_sys::AtEOXact_GUC(true, level);
+        pg_sys::AtEOXact_GUC(security == Security::Pinned, level);
         pg_sys::SetUserIdAndSecContext(user, context);
     }
     result
@@ -178,10 +203,6 @@ fn owner() -> Result<pg_sys::Oid, Error> {
         (all, fleets, relation::read(all, |class| class.relowner))
     };
     let owner = owner.ok_or(Error::NotInstalled)?;
-    // What tenancy runs for itself never has a superuser's power, whatever was made of its objects.
-    if role::is_superuser_role(owner) {
-        return Err(Error::OwnerSuperuser);
-    }
     inval::watch(all, fleets);
     OWNER.set(Some(owner));
     Ok(owner)

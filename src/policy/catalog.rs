@@ -1,15 +1,20 @@
 //! What the catalogs say about a table, read with the invoker's rights, and running what was planned.
+//!
+//! What plans, reads or changes the table itself sets off code of its owner: functions of its indexes,
+//! constraints, triggers and policies, casts of its types. That runs as the owner in a restricted
+//! operation, whoever called, so that a superuser can look at a table without lending its power.
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use tenancy_core::policy::{
-    Actor, Backfill, Options, Protection, Registered, Step, StepKind, TableFacts, before, granted,
-    quote_ident,
+    Actor, Backfill, Options, Protection, Refusal, Registered, Step, StepKind, TableFacts, before,
+    granted, quote_ident,
 };
 
 use super::registry;
 use crate::error::Error;
-use crate::pg::spi;
+use crate::pg::ddl::{self, Runs};
+use crate::pg::{relation, role, spi};
 
 const FACTS: &str = include_str!("facts.sql");
 
@@ -70,15 +75,22 @@ pub fn look_inside(
     facts: &mut TableFacts,
     options: &Options,
 ) -> Result<(), Error> {
-    // Rows that row security hides cannot be counted: then the constraint itself finds them.
     let name = facts.relation.to_string();
+    let owner = relation::read(table, |class| class.relowner).ok_or(Error::NoSuch("the table"))?;
+    let one_as_owner = |query: &str| as_owner_of(&name, owner, || one::<i64>(query));
+    // Rows that row security hides from the owner cannot be counted: then the constraint itself finds them.
+    facts.filtered = one_as_owner(&format!(
+        "SELECT pg_catalog.row_security_active({}::pg_catalog.oid)::pg_catalog.int4::pg_catalog.int8",
+        table.to_u32()
+    ))? != Some(0);
     match facts.root().and_then(|m| m.tenant.as_ref()) {
         None if options.add_column && !facts.filtered => {
-            facts.has_rows = one::<bool>(&format!("SELECT EXISTS (SELECT FROM {name})"))?;
+            let rows = format!("SELECT pg_catalog.count(*) FROM (SELECT FROM {name} LIMIT 1) t");
+            facts.has_rows = one_as_owner(&rows)?.map(|rows| rows > 0);
         }
         Some(state) if !state.not_null && !facts.filtered => {
             let column = quote_ident(&options.tenant_column);
-            facts.null_rows = one::<i64>(&format!(
+            facts.null_rows = one_as_owner(&format!(
                 "SELECT pg_catalog.count(*) FROM {name} WHERE {column} IS NULL"
             ))?;
         }
@@ -112,12 +124,63 @@ fn one<T: FromDatum + IntoDatum>(query: &str) -> Result<Option<T>, Error> {
     Spi::connect_mut(|client| Ok(client.update(query, Some(1), &[])?.first().get_one()?))
 }
 
-/// Keeps everybody else away from a table, so that the facts stay what they are.
-pub fn lock(facts: &TableFacts) -> Result<(), Error> {
-    run(&format!(
-        "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE",
-        facts.relation
-    ))
+/// Keeps everybody else away from a table and its parts, so that the facts stay what they are, and the
+/// name the table's. Only to look, keeps it from being changed or renamed.
+///
+/// # Errors
+/// If the name is another table's by now.
+pub fn lock(table: pg_sys::Oid, facts: &TableFacts, to_look: bool) -> Result<(), Error> {
+    let mode = if to_look {
+        "ACCESS SHARE"
+    } else {
+        "ACCESS EXCLUSIVE"
+    };
+    run(&format!("LOCK TABLE {} IN {mode} MODE", facts.relation))?;
+    let held = ddl::table(&facts.relation.to_string())?;
+    if held != table {
+        return Err(Error::NoSuch("the table"));
+    }
+    Ok(())
+}
+
+/// An error if a part of a table belongs to another role: its code would run as the table's owner.
+pub fn check_parts(table: pg_sys::Oid, facts: &TableFacts) -> Result<(), Error> {
+    let other = Spi::connect_mut(|client| {
+        let rows = client.update(OTHER_OWNER, Some(1), &[table.into()])?;
+        match rows.into_iter().next() {
+            Some(row) => Ok::<_, Error>(row.get::<String>(1)?),
+            None => Ok(None),
+        }
+    })?;
+    match other {
+        Some(member) => Err(Error::Refused(Refusal::OtherOwner {
+            table: facts.relation.to_string(),
+            member,
+        })),
+        None => Ok(()),
+    }
+}
+
+/// A part of a table that belongs to another role than the table.
+const OTHER_OWNER: &str = "WITH RECURSIVE tree(oid) AS (\
+         SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid) \
+     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
+     FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relowner <> (SELECT r.relowner FROM pg_catalog.pg_class r WHERE r.oid = $1) \
+     ORDER BY 1 LIMIT 1";
+
+/// Runs what sets off a table's code with no more than its owner has, for who may act as the owner.
+fn as_owner_of<R>(
+    table: &str,
+    owner: pg_sys::Oid,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    if !role::may_act_as(owner) {
+        return Err(Error::Refused(Refusal::NotOwner {
+            table: table.to_owned(),
+        }));
+    }
+    spi::as_restricted(owner, f)
 }
 
 fn run(statement: &str) -> Result<(), Error> {
@@ -127,17 +190,26 @@ fn run(statement: &str) -> Result<(), Error> {
     })
 }
 
-/// Executes the steps that are to be done.
+/// Executes the steps that are to be done. Whose code a step may set off is read from its statement.
 pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
     for step in steps.iter().filter(|s| s.kind == StepKind::Do) {
-        match step.actor {
-            Actor::Invoker => run(&step.statement)?,
-            Actor::Owner => {
-                // A trigger cannot be put off out of a restricted operation.
-                run("SET CONSTRAINTS ALL IMMEDIATE")?;
-                spi::as_restricted(&facts.owner, || run(&step.statement))?;
+        let statement = &step.statement;
+        let runs = ddl::runs(statement)?;
+        match (step.actor, runs) {
+            (Actor::Extension, Runs::NoCode) => spi::as_owner(|| run(statement))?,
+            (Actor::Extension, Runs::CodeOf(_)) => {
+                return Err(Error::Internal(
+                    "a step on a table that is not the table's owner's",
+                ));
             }
-            Actor::Extension => spi::as_owner(|| run(&step.statement))?,
+            (Actor::Owner | Actor::Invoker, Runs::NoCode) => run(statement)?,
+            (actor, Runs::CodeOf(owner)) => {
+                if actor == Actor::Owner {
+                    // A trigger cannot be put off out of a restricted operation.
+                    run("SET CONSTRAINTS ALL IMMEDIATE")?;
+                }
+                as_owner_of(&facts.relation.to_string(), owner, || run(statement))?;
+            }
         }
     }
     Ok(())

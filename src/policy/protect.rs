@@ -96,11 +96,10 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         // Refused with the root's name.
         return Ok(catalog::rows(policy::plan(&facts, options)?.steps));
     }
-    if !options.dry_run {
-        catalog::lock(&facts)?;
-        facts = catalog::facts(table, &options.protection(), &options.grants)?;
-        check_kind(&facts)?;
-    }
+    catalog::lock(table, &facts, options.dry_run)?;
+    catalog::check_parts(table, &facts)?;
+    facts = catalog::facts(table, &options.protection(), &options.grants)?;
+    check_kind(&facts)?;
     catalog::look_inside(table, &mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
     if let Some(shared) = facts.owner_shared.first() {
@@ -147,7 +146,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
         }));
     }
     if !dry_run {
-        catalog::lock(&facts)?;
+        catalog::lock(table, &facts, false)?;
         facts = catalog::facts(table, &protection, &[])?;
     }
     let undo = registry::members(table)?;

@@ -217,11 +217,12 @@ impl StepKind {
 /// Who executes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// The one who called, so that PostgreSQL checks his rights.
+    /// The one who called, so that PostgreSQL checks his rights. What sets off code of the table's owner
+    /// runs as that owner all the same.
     Invoker,
-    /// The table's owner: what runs triggers, which must not run with a superuser's rights.
+    /// The table's owner, with triggers that are due at once.
     Owner,
-    /// The extension's owner: grants on the extension's own objects.
+    /// `tenancy_owner`: grants on the extension's own objects.
     Extension,
 }
 

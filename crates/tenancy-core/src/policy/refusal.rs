@@ -63,6 +63,8 @@ pub enum Refusal {
     BackfillKey { type_name: String },
     #[error("must be owner of table {table}")]
     NotOwner { table: String },
+    #[error("{member}, part of {table}, belongs to another role")]
+    OtherOwner { table: String, member: String },
     #[error("{message}")]
     Contradiction { message: String, hint: String },
     #[error("{table} is already protected with other options")]
@@ -92,7 +94,7 @@ impl Refusal {
             | Self::Catalog { .. }
             | Self::Own { .. }
             | Self::Temporary { .. } => "42809",
-            Self::NotOwner { .. } => "42501",
+            Self::NotOwner { .. } | Self::OtherOwner { .. } => "42501",
             Self::Different { .. } => "42710",
             Self::NotProtected { .. } | Self::NoRole { .. } => "42704",
             Self::BadRecord { .. } => "XX000",
@@ -120,6 +122,7 @@ impl Refusal {
             Self::Different { is, .. } => Some(format!("It is protected with {is}.")),
             Self::MaterializedView { .. } => Some("Row security does not apply to materialized views: they hold the rows of every tenant.".into()),
             Self::ForeignTable { .. } | Self::ForeignMember { .. } => Some("Row security does not apply to foreign tables.".into()),
+            Self::OtherOwner { .. } => Some("A part's triggers and expressions would run with the rights of the owner of the whole.".into()),
             Self::Temporary { .. } => Some("Temporary tables are seen by one session only.".into()),
             Self::Collation { .. } => Some("Two keys that differ in bytes would count as one tenant.".into()),
             _ => None,
@@ -139,6 +142,9 @@ impl Refusal {
             Self::ForeignTable { .. } => "Protect the table on the server where it lives.".into(),
             Self::ForeignMember { member, .. } => {
                 format!("Detach {member}, or protect the table on the server where it lives.")
+            }
+            Self::OtherOwner { table, member } => {
+                format!("Give them one owner: ALTER TABLE {member} OWNER TO that of {table}.")
             }
             Self::NotATable { .. } => "Name an ordinary or a partitioned table.".into(),
             Self::Part { root, .. } => format!("Protect {root}: its parts are isolated with it."),
