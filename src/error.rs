@@ -25,6 +25,23 @@ pub enum Error {
     /// A protected table was touched without a context.
     #[error("a tenancy context is required")]
     MissingContext,
+    /// A protected table lacks something that isolates it.
+    #[error("protected table {table} is not isolated")]
+    NotIsolated {
+        /// Its name.
+        table: String,
+        /// What is missing, as a sentence.
+        fault: String,
+    },
+    /// A MERGE that takes no right to read a protected table.
+    #[error("permission denied: MERGE that reads no column of a protected table")]
+    BlindMerge,
+    /// A role that tenants share reached for what its sessions share.
+    #[error("permission denied for {0}: tenants share this role")]
+    SharedObjects(&'static str),
+    /// A statement that needs all rows of a protected table, outside of maintenance.
+    #[error("{0} on a protected table needs maintenance")]
+    NeedsMaintenance(&'static str),
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
@@ -241,6 +258,8 @@ impl Error {
             | Self::NotInstalled
             | Self::OwnerSuperuser
             | Self::MissingContext
+            | Self::NotIsolated { .. }
+            | Self::NeedsMaintenance(_)
             | Self::NotOneTenant(_)
             | Self::NoRole
             | Self::NotOneProject(_)
@@ -260,6 +279,8 @@ impl Error {
             | Self::Widened
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
+            | Self::BlindMerge
+            | Self::SharedObjects(_)
             | Self::NotOnProtected(_)
             | Self::Denied { .. }
             | Self::Outlasts { .. }
@@ -298,6 +319,7 @@ impl Error {
             Self::Refused(refusal) => refusal.detail(),
             Self::Outlasts { until, .. } => Some(format!("You hold what gives it until {until}.")),
             Self::Exhausted(exhausted) => Some(exhausted.detail()),
+            Self::NotIsolated { fault, .. } => Some(fault.clone()),
             Self::Inactive => Some(
                 "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
                  not ready, or has moved away."
@@ -324,6 +346,20 @@ impl Error {
             Self::MissingContext => {
                 "Call tenancy.authenticate(credential) in this transaction (or with session => true). \
                  For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason)."
+            }
+            Self::NotIsolated { .. } => {
+                "Its owner calls tenancy.protect() to isolate it again, or tenancy.unprotect() to give its protection up."
+            }
+            Self::SharedObjects(_) => {
+                "What belongs to a role is in reach of every session of that role. A function of another role, declared \
+                 SECURITY DEFINER, can hand out what is a tenant's."
+            }
+            Self::BlindMerge => {
+                "Name a column of the table in the statement, as in ON target.id = source.id."
+            }
+            Self::NeedsMaintenance(_) => {
+                "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted \
+                 tenancy_admin; or take the protection off with tenancy.unprotect()."
             }
             Self::NotOneTenant(_) => {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
@@ -370,8 +406,8 @@ impl Error {
                  tenancy.allow_bypassrls."
             }
             Self::NotOnProtected(_) => {
-                "It would reach every tenant's rows, whatever was granted to a role that is granted \
-                 tenancy_app."
+                "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, \
+                 so it does not do this even as the table's owner: let another role own the table."
             }
             Self::MaintenanceForOthers => {
                 "It lasts for the transaction, so a SECURITY DEFINER function would hand all tenants' \

@@ -136,6 +136,12 @@ pub fn standard_strings() -> bool {
     unsafe { pg_sys::standard_conforming_strings }
 }
 
+/// The setting row_security: whether queries are filtered, or else refused.
+pub fn row_security() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::row_security }
+}
+
 /// Whether a superuser allowed roles that bypass row security.
 pub fn bypass_allowed() -> bool {
     ALLOW_BYPASS.get()

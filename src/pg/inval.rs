@@ -29,6 +29,15 @@ static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
 static BUDGETS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static BUDGETS_STALE: BackendCell<bool> = BackendCell::new(true);
 
+/// Called with each relation that changes.
+static ON_RELATION: BackendCell<Option<fn(pg_sys::Oid)>> = BackendCell::new(None);
+
+/// Tells `f` of each relation that changes, this backend's changes included; the invalid oid means any. It may not raise
+/// errors, and is called wherever the server takes such messages in.
+pub fn on_relation(f: fn(pg_sys::Oid)) {
+    ON_RELATION.set(Some(f));
+}
+
 /// Registers the callback for the life of the backend.
 pub fn init() {
     // SAFETY: registered once per process, in _PG_init; the callback is guarded and lives for ever.
@@ -75,6 +84,9 @@ pub fn send(beacon: pg_sys::Oid) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    if let Some(f) = ON_RELATION.get() {
+        f(relation);
+    }
     if relation == pg_sys::Oid::INVALID || relation == METRICS.get() {
         METRICS_STALE.set(true);
     }

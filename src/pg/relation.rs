@@ -2,6 +2,25 @@
 
 use pgrx::pg_sys;
 
+unsafe extern "C" {
+    fn has_superclass(relation: pg_sys::Oid) -> bool;
+}
+
+/// Returns whether a relation is a partition or an inheritance child.
+pub fn has_parent(relation: pg_sys::Oid) -> bool {
+    // SAFETY: an index look-up in a catalog inside a transaction.
+    unsafe { has_superclass(relation) }
+}
+
+/// Returns whether row security filters what a role reads of a relation.
+pub fn filters(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system cache inside a transaction; the last argument keeps it from raising an error.
+    unsafe {
+        pg_sys::check_enable_rls(relation, role, true)
+            == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
 /// Reads a relation's row in the system cache, if there is one.
 pub fn read<T>(
     relation: pg_sys::Oid,

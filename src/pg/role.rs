@@ -12,8 +12,13 @@ pub fn current() -> pg_sys::Oid {
 
 /// True when row security does not apply to the current role.
 pub fn bypasses_row_security() -> bool {
+    bypasses(current())
+}
+
+/// Returns whether row security does not apply to a role.
+pub fn bypasses(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    unsafe { pg_sys::has_bypassrls_privilege(current()) }
+    unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
 /// The role that logged in.
@@ -61,6 +66,12 @@ pub fn reads_all(role: pg_sys::Oid) -> bool {
     [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
         .into_iter()
         .any(|name| has(role, name))
+}
+
+/// Returns whether a role holds the rights of another (superusers hold all).
+pub fn holds(role: pg_sys::Oid, other: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(role, other) }
 }
 
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER

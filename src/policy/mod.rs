@@ -9,8 +9,12 @@
 //! | `keyed` | rows of a key that no scope has yet |
 //! | `registry` | the record of what is protected |
 //! | `unknown` | rows whose key no tenant has |
+//! | `ddl` | which changes of a protected table need maintenance, and what a shared role never does |
+//! | `guard` | closes a protected table that is not isolated; refuses statements without a context |
 
 mod catalog;
+mod ddl;
+mod guard;
 mod keyed;
 mod planner;
 mod predicates;
@@ -23,11 +27,19 @@ use tenancy_core::policy::PolicyChange;
 /// Called once, when the library is loaded.
 pub fn init() {
     crate::pg::planner::init();
+    guard::init();
     crate::pg::hooks::init(crate::pg::hooks::On {
+        table: guard::check,
+        blind_merge: guard::check_blind_merge,
+        change: ddl::check,
+        domain: ddl::check_domain,
+        policy: registry::policy_table,
+        isolated: guard::is_isolated,
+        altered: ddl::check_outcome,
         statement: crate::context::before_statement,
         query: crate::context::elevated::ON_QUERY,
         child: protect::protect_children,
-        protected: |table| Ok(registry::above(table)?.is_some()),
+        protected: guard::is_protected,
         rename: registry::rename_column,
         policies: |table, created| {
             let change = if created {

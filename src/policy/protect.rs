@@ -9,7 +9,7 @@ use tenancy_core::policy::{
 };
 
 use super::catalog::{self, Row};
-use super::registry;
+use super::{guard, registry};
 use crate::audit;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cluster;
@@ -34,7 +34,9 @@ fn policy_protect(
 > {
     let table = table.ok_or(Error::Null("table"))?;
     let options: Options = options_of(options)?;
-    Ok(TableIterator::new(protect(table, &options)?))
+    Ok(TableIterator::new(guard::working_on(table, || {
+        protect(table, &options)
+    })?))
 }
 
 /// Takes the isolation off: the SQL function `tenancy.unprotect`.
@@ -57,11 +59,13 @@ fn policy_unprotect(
     ErrorReport,
 > {
     let table = table.ok_or(Error::Null("table"))?;
-    let rows = unprotect(
-        table,
-        dry_run.unwrap_or(false),
-        drop_column.unwrap_or(false),
-    )?;
+    let rows = guard::working_on(table, || {
+        unprotect(
+            table,
+            dry_run.unwrap_or(false),
+            drop_column.unwrap_or(false),
+        )
+    })?;
     Ok(TableIterator::new(rows))
 }
 
@@ -114,6 +118,10 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         let options = serde_json::to_value(options.protection())
             .map_err(|_| Error::Internal("options that cannot be written"))?;
         record("protected", &facts.relation, &plan.steps, options)?;
+        if let Some((table, fault)) = guard::missing(table)? {
+            // Code of the table's owner has run meanwhile.
+            return Err(Error::NotIsolated { table, fault });
+        }
     }
     Ok(catalog::rows(plan.steps))
 }
@@ -260,7 +268,7 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
     let Some(protection) = registry::find(root)? else {
         return Ok(Vec::new());
     };
-    catalog::pinned(|| {
+    let isolate = || {
         let facts = catalog::facts(root, &protection, &[])?;
         if !policy::is_isolated(&facts) {
             return Ok(Vec::new());
@@ -271,7 +279,8 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
             registry::save(root, &facts.relation, &plan)?;
         }
         Ok(plan.steps)
-    })
+    };
+    guard::working_on(root, || catalog::pinned(isolate))
 }
 
 /// After a policy of a table was made or dropped, or the table has got another owner: keeps tenancy's permissive policy where
@@ -287,12 +296,13 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
     let Some(protection) = registry::find(root)? else {
         return Ok(());
     };
-    catalog::pinned(|| {
+    let follow = || {
         let facts = catalog::facts(root, &protection, &[])?;
         if policy::is_isolated(&facts) {
             let plan = policy::follow_policies(&facts, &protection, change);
             catalog::execute(&plan.steps, &facts)?;
         }
         Ok(())
-    })
+    };
+    guard::working_on(root, || catalog::pinned(follow))
 }

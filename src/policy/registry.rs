@@ -1,9 +1,13 @@
 //! The record of what is protected, how, and what was before. Read and written as the extension's owner.
 
+use std::collections::HashSet;
+
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::policy::{MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge};
+use tenancy_core::policy::{
+    Live, MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge,
+};
 
 use crate::error::Error;
 use crate::pg::{role, spi};
@@ -64,6 +68,86 @@ fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, 
     };
     let table = row.get::<String>(2)?.unwrap_or_default();
     decode(&table, row.get(1)?).map(Some)
+}
+
+/// All tables on record, parts included.
+pub fn tables() -> Result<HashSet<u32>, Error> {
+    spi::read(
+        "SELECT relation::oid FROM tenancy.protected_table_registry \
+         UNION ALL SELECT relation::oid FROM tenancy.protected_member_registry",
+        &[],
+        |rows| {
+            let mut found = HashSet::new();
+            for row in rows {
+                found.extend(row.get::<pg_sys::Oid>(1)?.map(pg_sys::Oid::to_u32));
+            }
+            Ok(found)
+        },
+    )
+}
+
+/// Reads what isolates a table right now. `None` if it is not protected.
+pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
+    spi::read(
+        include_str!("live.sql"),
+        &[table.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => decode("the registry", row.get(1)?).map(Some),
+            None => Ok(None),
+        },
+    )
+}
+
+/// The table of a policy; `None` also while the extension is created or dropped.
+pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
+    let found = spi::read(
+        "SELECT polrelid FROM pg_policy WHERE oid = $1",
+        &[policy.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?),
+            None => Ok(None),
+        },
+    );
+    match found {
+        Err(Error::OwnerSuperuser | Error::NotInstalled) => Ok(None),
+        found => found,
+    }
+}
+
+/// A protected table with a column of a domain, or of a type made of it.
+pub fn protected_with(domain: pg_sys::Oid) -> Result<bool, Error> {
+    spi::read(
+        "WITH RECURSIVE types(oid) AS (\
+             SELECT $1::oid \
+             UNION \
+             SELECT t.oid FROM types u JOIN pg_type t ON t.typbasetype = u.oid OR t.typelem = u.oid \
+                 OR t.typrelid IN (SELECT a.attrelid FROM pg_attribute a WHERE a.atttypid = u.oid) \
+                 OR t.oid IN (SELECT r.rngtypid FROM pg_range r WHERE r.rngsubtype = u.oid)) \
+         SELECT EXISTS (\
+             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             JOIN pg_attribute a ON a.attrelid = r.relation AND NOT a.attisdropped \
+             JOIN types u ON u.oid = a.atttypid)",
+        &[domain.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            None => Ok(false),
+        },
+    )
+}
+
+/// Returns whether a table is below another, at any depth.
+pub fn is_part(table: pg_sys::Oid, root: pg_sys::Oid) -> Result<bool, Error> {
+    spi::read(
+        "WITH RECURSIVE up(oid) AS (\
+             SELECT $1::oid UNION SELECT i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
+         SELECT EXISTS (SELECT FROM up WHERE oid = $2)",
+        &[table.into(), root.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            None => Ok(false),
+        },
+    )
 }
 
 /// The topmost protected table that a table is, or is a part of.

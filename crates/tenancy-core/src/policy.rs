@@ -6,6 +6,7 @@
 mod access;
 mod facts;
 mod foreign_keys;
+mod live;
 mod plan;
 mod quote;
 mod refusal;
@@ -18,6 +19,7 @@ pub use facts::{
     Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Grantee, Member, Policy,
     Registered, Relation, Sequence, TableFacts, View,
 };
+pub use live::{Fault, Live, LiveColumn, fault};
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
 pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
 pub use refusal::Refusal;

@@ -7,18 +7,24 @@
 //! | `session_tickets` | no ticket for the session behind a pool |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
 //! | `queries` | queries that row security applies to |
+//! | `tables` | the tables that a query names, before any of it runs |
 //! | `raw` | the server's own functions behind the hooks |
-//! | `truncate` | TRUNCATE, also by CASCADE |
+//! | `ddl` | what a statement does to the definition of tables that it names |
+//! | `planted` | whether an expression tells about rows, or runs code that a user wrote |
+//! | `objects` | TRUNCATE, drops and changes by whatever statement; functions that are called |
 //! | `changes` | new partitions and children, renamed columns, policies, owners |
 
 mod changes;
+pub mod ddl;
 mod leftovers;
+mod objects;
+mod planted;
 pub mod queries;
 mod raw;
 pub mod session_statements;
 mod session_tickets;
 mod shared_role;
-mod truncate;
+pub mod tables;
 
 use std::ffi::c_char;
 
@@ -29,10 +35,11 @@ use super::cell::BackendCell;
 use super::{spi, worker, xact};
 use crate::error::Error;
 
+pub use ddl::is_view;
 pub use leftovers::{
     has_leftovers, listens, note_leftovers, take_held_cursors, take_leftovers, unlistened,
 };
-pub use shared_role::behind_clients;
+pub use shared_role::{behind_clients, shared_role};
 
 static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<On>> = BackendCell::new(None);
@@ -46,6 +53,20 @@ pub struct On {
     pub statement: fn() -> Result<(), Error>,
     /// Queries that row security applies to.
     pub query: queries::OnQuery,
+    /// A query names a table; an error refuses it.
+    pub table: tables::OnTable,
+    /// A MERGE changes a table that it does not read; an error refuses it.
+    pub blind_merge: tables::OnTable,
+    /// A statement changes a table's definition; an error refuses it.
+    pub change: fn(&ddl::Change) -> Result<(), Error>,
+    /// A statement validates the values of a domain; an error refuses it.
+    pub domain: fn(domain: pg_sys::Oid) -> Result<(), Error>,
+    /// The table of a policy.
+    pub policy: fn(policy: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error>,
+    /// Whether a table is protected and isolated.
+    pub isolated: fn(table: pg_sys::Oid) -> Result<bool, Error>,
+    /// A statement has altered a table that was isolated, or its policies; an error undoes it.
+    pub altered: fn(table: pg_sys::Oid) -> Result<(), Error>,
     /// Whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A policy was made on a table; or one was dropped, or the table has another owner.
@@ -61,9 +82,10 @@ pub fn init(on: On) {
     unsafe {
         PREVIOUS_UTILITY.set(pg_sys::ProcessUtility_hook);
         pg_sys::ProcessUtility_hook = Some(process_utility);
-        truncate::init();
+        objects::init();
     }
     queries::init(on.query);
+    tables::init(&on);
 }
 
 /// Asks or tells, where the extension is installed; an error is raised.
@@ -97,6 +119,7 @@ unsafe extern "C-unwind" fn process_utility(
         if prepared((*statement).utilityStmt, top_level, completion) {
             return;
         }
+        let derives = tables::derives();
         let changes = before((*statement).utilityStmt);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_UTILITY.get() {
@@ -121,9 +144,8 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
-        if !changes.is_null() {
-            after(changes);
-        }
+        tables::set_derives(derives);
+        after(changes);
     }
 }
 
@@ -147,6 +169,10 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
         shared_role::check(node);
         session_tickets::check(node);
         leftovers::check(node);
+        if xact::running() {
+            ddl::check(node);
+        }
+        tables::derive(node);
         worker::make_way(node);
         changes::of(node)
     };
@@ -159,9 +185,17 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
 
 #[pg_guard]
 unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
-    // SAFETY: what `before` made, freed here.
-    let changes = unsafe { Box::from_raw(changes) };
-    if xact::running() && spi::schema().is_some() {
+    // SAFETY: NULL, or what `before` made, freed here.
+    let changes = (!changes.is_null()).then(|| unsafe { Box::from_raw(changes) });
+    if !xact::running() {
+        return;
+    }
+    if let Some(changes) = changes
+        && spi::schema().is_some()
+    {
         changes::follow(&changes);
+    }
+    for table in objects::take_touched() {
+        tell(|on| (on.altered)(table));
     }
 }

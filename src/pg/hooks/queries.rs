@@ -11,7 +11,7 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::raw;
+use super::{raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
@@ -108,6 +108,7 @@ pub fn is_planning() -> bool {
 pub fn forget(savepoint: u32) {
     NOTED.with_borrow_mut(|noted| noted.retain(|noted| noted.savepoint < savepoint));
     DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
+    tables::forget(savepoint);
 }
 
 fn doing() -> Option<Doing> {
@@ -252,6 +253,8 @@ fn ask_again(on: &OnQuery, goes_on: bool) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize) {
+    // SAFETY: a query that has started has a plan.
+    unsafe { tables::ask_about_blind_merges(&*(*query).plannedstmt) };
     if let Some(Doing::Runs(Some(mark))) = doing() {
         // SAFETY: a query that has started has a state.
         let memory = unsafe {

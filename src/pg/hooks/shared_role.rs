@@ -1,11 +1,8 @@
-//! What a role that many tenants share does not do, whatever it was granted: alter itself, which all
-//! its sessions would feel, and reach past row security.
+//! Roles that many tenants share, and that they do not alter themselves, which all their sessions would feel.
 
 use pgrx::pg_sys;
 
-use super::tell;
 use crate::error::Error;
-use crate::pg::nodes::Name;
 use crate::pg::{role, xact};
 
 /// Raises an error if the statement is not for such a role and the current one is.
@@ -18,30 +15,9 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     unsafe {
         match (*node).type_ {
             T_AlterRoleStmt | T_AlterRoleSetStmt if shared_role() => Error::SharedRole.raise(),
-            // protect() takes this privilege away; a later GRANT ALL must not bring it back.
-            T_CreateTrigStmt if shared_role() => {
-                let trigger = node.cast::<pg_sys::CreateTrigStmt>();
-                refuse_if_protected(&Name::copy((*trigger).relation), "CREATE TRIGGER");
-            }
             _ => {}
         }
     }
-}
-
-fn refuse_if_protected(name: &Name, command: &'static str) {
-    if let Some(table) = name.oid() {
-        refuse_on(table, command);
-    }
-}
-
-/// Raises an error if a table is protected.
-pub fn refuse_on(table: pg_sys::Oid, command: &'static str) {
-    tell(|on| {
-        if (on.protected)(table)? {
-            return Err(Error::NotOnProtected(command));
-        }
-        Ok(())
-    });
 }
 
 /// Sessions of many tenants log in, or run, as a role that was granted tenancy_app and nothing above

@@ -16,12 +16,21 @@ SELECT kind, statement, note FROM tenancy.protect('again.added', add_column => t
 SELECT kind, count(*) FROM tenancy.protect('again.added') GROUP BY kind ORDER BY kind;
 
 -- Altered by hand: seen by the view, and repaired.
+BEGIN;
+SELECT FROM tenancy.maintenance('by hand');
 DROP POLICY tenancy_guard ON again.notes;
+COMMIT;
 SELECT isolated FROM tenancy.protected_tables WHERE "table" = 'again.notes';
 SELECT statement, note FROM tenancy.protect('again.notes', owner_column => 'author', project_column => 'project') WHERE kind = 'do' ORDER BY step;
+BEGIN;
+SELECT FROM tenancy.maintenance('by hand');
 ALTER TABLE again.notes NO FORCE ROW LEVEL SECURITY;
+COMMIT;
 SELECT isolated FROM tenancy.protected_tables WHERE "table" = 'again.notes';
+BEGIN;
+SELECT FROM tenancy.maintenance('by hand');
 ALTER POLICY tenancy_guard ON again.notes USING (true);
+COMMIT;
 GRANT TRUNCATE ON again.notes TO tenancy_app;
 ALTER TABLE again.notes ALTER tenant_id DROP NOT NULL;
 DROP INDEX again.notes_tenant_id_tenancy_idx;

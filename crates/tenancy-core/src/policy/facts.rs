@@ -353,4 +353,14 @@ impl TableFacts {
     pub fn root(&self) -> Option<&Member> {
         self.members.first()
     }
+
+    /// The names of the columns that a protection names, each with how the server deparses it.
+    #[must_use]
+    pub fn names(&self) -> Vec<(&str, &str)> {
+        [&self.tenant, &self.owner_column, &self.project_column]
+            .into_iter()
+            .flatten()
+            .map(|c| (c.name.as_str(), c.quoted.as_str()))
+            .collect()
+    }
 }

@@ -114,7 +114,7 @@ impl<'a> Builder<'a> {
             facts,
             protection,
             key,
-            policies: statements::policies(facts, protection, key),
+            policies: statements::policies(&facts.names(), protection, key),
             force: facts.members.iter().map(|m| m.force).collect(),
             steps: Vec::new(),
             undo: facts.members.iter().map(|_| Vec::new()).collect(),

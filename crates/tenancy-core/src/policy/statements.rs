@@ -1,6 +1,6 @@
 //! The expressions and policies that isolate a table, as written and as the server deparses them.
 
-use super::facts::{Policy, Relation, TableFacts};
+use super::facts::{Policy, Relation};
 use super::quote::quote_ident;
 use super::{KeyType, Protection};
 
@@ -15,7 +15,7 @@ pub(super) struct Expr {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub name: &'static str,
-    permissive: bool,
+    pub permissive: bool,
     command: &'static str,
     using: Expr,
     check: Option<Expr>,
@@ -121,13 +121,12 @@ fn predicate(function: &str, permission: &str, key: KeyType, column: &str, depar
     }
 }
 
-/// How the server writes a column of the table: as it said itself, or as we would.
-fn deparsed_name(name: &str, facts: &TableFacts) -> String {
-    [&facts.tenant, &facts.owner_column, &facts.project_column]
-        .into_iter()
-        .flatten()
-        .find(|c| c.name == name)
-        .map_or_else(|| quote_ident(name), |c| c.quoted.clone())
+/// How the server writes a column of the table: as it said itself, or as we would. `names` pairs the one with the other.
+fn deparsed_name(name: &str, names: &[(&str, &str)]) -> String {
+    names
+        .iter()
+        .find(|(plain, _)| *plain == name)
+        .map_or_else(|| quote_ident(name), |(_, quoted)| (*quoted).to_owned())
 }
 
 /// The permissive policy of this name. It says nothing of tenants: the guards do.
@@ -146,9 +145,13 @@ pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
 }
 
 /// The guards of a table: restrictive policies, which no other policy widens.
-pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType) -> Vec<Wanted> {
+pub(super) fn policies(
+    names: &[(&str, &str)],
+    protection: &Protection,
+    key: KeyType,
+) -> Vec<Wanted> {
     let column = quote_ident(&protection.tenant_column);
-    let deparsed = deparsed_name(&protection.tenant_column, facts);
+    let deparsed = deparsed_name(&protection.tenant_column, names);
     // With a project column also where the permission is held in some of a tenant's projects only.
     let ending = protection
         .project_column
@@ -172,13 +175,13 @@ pub(super) fn policies(facts: &TableFacts, protection: &Protection, key: KeyType
     if let Some(owner) = &protection.owner_column {
         let term = Expr {
             sql: format!("tenancy.owns({})", quote_ident(owner)),
-            deparsed: format!("tenancy.owns({})", deparsed_name(owner, facts)),
+            deparsed: format!("tenancy.owns({})", deparsed_name(owner, names)),
         };
         read.push(term.clone());
         write.push(term);
     }
     if let Some(project) = &protection.project_column {
-        let project = (quote_ident(project), deparsed_name(project, facts));
+        let project = (quote_ident(project), deparsed_name(project, names));
         let within = |function: &str, permission: &str| {
             let Expr { sql, deparsed } = predicate(function, permission, key, &column, &deparsed);
             let with = |call: String, project: &str| match call.strip_suffix(')') {

@@ -1,0 +1,380 @@
+//! What a statement does to the definition of tables that it names.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+
+use super::objects::touch;
+use super::planted::{default_is_a_users, index_may_tell, is_a_users, is_a_users_type};
+use super::tell;
+use crate::pg::nodes::{Name, each};
+use crate::pg::relation;
+
+/// What a statement does to a table.
+pub struct Change {
+    /// The table.
+    pub table: pg_sys::Oid,
+    /// The statement's name.
+    pub command: &'static str,
+    /// How far it reaches.
+    pub reach: Reach,
+}
+
+/// How far a change of a table reaches.
+pub enum Reach {
+    /// The definition; it tells nothing about rows.
+    Definition,
+    /// The definition of one column, which tells nothing about rows. What isolates the table may depend on the column.
+    Column(String),
+    /// All rows: it reads, checks or changes them whatever row security says, or has code run for those to come.
+    Rows,
+    /// What isolates the table.
+    Isolation,
+    /// Others, who have to wait.
+    Lock,
+}
+
+struct Found {
+    changes: Vec<Change>,
+}
+
+impl Found {
+    fn push(&mut self, table: Option<pg_sys::Oid>, command: &'static str, reach: Reach) {
+        if let Some(table) = table {
+            self.changes.push(Change {
+                table,
+                command,
+                reach,
+            });
+        }
+    }
+}
+
+/// Asks about each change that a statement makes to a table.
+///
+/// # Safety
+/// `node` is a statement.
+pub unsafe fn check(node: *mut pg_sys::Node) {
+    let mut found = Found {
+        changes: Vec::new(),
+    };
+    // SAFETY: the caller's.
+    unsafe { find(node, &mut found) };
+    for change in &found.changes {
+        tell(|on| (on.change)(change));
+        if !matches!(change.reach, Reach::Lock | Reach::Definition) {
+            // The server tells of no change of the flags of row security.
+            touch(change.table);
+        }
+    }
+}
+
+unsafe fn table(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+    if range.is_null() {
+        return None;
+    }
+    // SAFETY: a table's name in a statement.
+    unsafe { Name::copy(range) }.oid()
+}
+
+unsafe fn text(name: *const c_char) -> String {
+    if name.is_null() {
+        return String::new();
+    }
+    // SAFETY: a name in a statement is a C string.
+    unsafe { CStr::from_ptr(name) }
+        .to_string_lossy()
+        .into_owned()
+}
+
+unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
+    use Reach::*;
+    use pg_sys::NodeTag::*;
+    use pg_sys::ObjectType::*;
+    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    unsafe {
+        match (*node).type_ {
+            T_AlterTableStmt => alter_table(node.cast(), found),
+            T_IndexStmt => {
+                let index = node.cast::<pg_sys::IndexStmt>();
+                if let Some(table) = table((*index).relation) {
+                    let reach = if !(*index).excludeOpNames.is_null()
+                        || is_asked_about(table) && index_may_tell(table, index)
+                    {
+                        Rows
+                    } else {
+                        Definition
+                    };
+                    found.push(Some(table), "CREATE INDEX", reach);
+                }
+            }
+            T_CreateStatsStmt => {
+                let statistics = node.cast::<pg_sys::CreateStatsStmt>();
+                let mut plain = true;
+                each((*statistics).exprs, |element| {
+                    plain = plain && (*element.cast::<pg_sys::StatsElem>()).expr.is_null();
+                });
+                each((*statistics).relations, |relation| {
+                    let reach = if plain { Definition } else { Rows };
+                    found.push(table(relation.cast()), "CREATE STATISTICS", reach);
+                });
+            }
+            T_CreatePolicyStmt => {
+                let policy = node.cast::<pg_sys::CreatePolicyStmt>();
+                found.push(table((*policy).table), "CREATE POLICY", Isolation);
+            }
+            T_AlterPolicyStmt => {
+                let policy = node.cast::<pg_sys::AlterPolicyStmt>();
+                found.push(table((*policy).table), "ALTER POLICY", Isolation);
+            }
+            T_CreateTrigStmt => {
+                let trigger = node.cast::<pg_sys::CreateTrigStmt>();
+                let function =
+                    pg_sys::LookupFuncName((*trigger).funcname, 0, std::ptr::null(), true);
+                let reach = if function == pg_sys::Oid::INVALID || is_a_users(function) {
+                    Rows
+                } else {
+                    Definition
+                };
+                found.push(table((*trigger).relation), "CREATE TRIGGER", reach);
+            }
+            T_RuleStmt => {
+                let rule = node.cast::<pg_sys::RuleStmt>();
+                found.push(table((*rule).relation), "CREATE RULE", Rows);
+            }
+            T_CreateStmt | T_CreateForeignTableStmt => {
+                let create = node.cast::<pg_sys::CreateStmt>();
+                each((*create).inhRelations, |parent| {
+                    found.push(table(parent.cast()), "CREATE TABLE", Definition);
+                });
+            }
+            T_RenameStmt => {
+                let rename = node.cast::<pg_sys::RenameStmt>();
+                let reach = if (*rename).renameType == OBJECT_POLICY {
+                    Isolation
+                } else {
+                    Definition
+                };
+                found.push(table((*rename).relation), "ALTER TABLE RENAME", reach);
+            }
+            T_AlterObjectSchemaStmt => {
+                let alter = node.cast::<pg_sys::AlterObjectSchemaStmt>();
+                found.push(
+                    table((*alter).relation),
+                    "ALTER TABLE SET SCHEMA",
+                    Definition,
+                );
+            }
+            T_DropStmt => drop_statement(node.cast(), found),
+            T_GrantStmt => {
+                let grant = node.cast::<pg_sys::GrantStmt>();
+                if (*grant).targtype == pg_sys::GrantTargetType::ACL_TARGET_OBJECT
+                    && (*grant).objtype == OBJECT_TABLE
+                {
+                    each((*grant).objects, |object| {
+                        found.push(table(object.cast()), "GRANT", Definition);
+                    });
+                }
+            }
+            T_CreatePublicationStmt => {
+                publish(
+                    (*node.cast::<pg_sys::CreatePublicationStmt>()).pubobjects,
+                    found,
+                );
+            }
+            T_AlterPublicationStmt => {
+                let alter = node.cast::<pg_sys::AlterPublicationStmt>();
+                if (*alter).action != pg_sys::AlterPublicationAction::AP_DropObjects {
+                    publish((*alter).pubobjects, found);
+                }
+            }
+            T_AlterDomainStmt => {
+                let alter = node.cast::<pg_sys::AlterDomainStmt>();
+                // C adds a constraint, V validates one, O is SET NOT NULL.
+                if matches!((*alter).subtype as u8, b'C' | b'V' | b'O') {
+                    let name = pg_sys::makeTypeNameFromNameList((*alter).typeName);
+                    let domain = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), name, true);
+                    tell(|on| (on.domain)(domain));
+                }
+            }
+            T_LockStmt => {
+                let lock = node.cast::<pg_sys::LockStmt>();
+                if (*lock).mode > pg_sys::RowExclusiveLock as i32 {
+                    each((*lock).relations, |relation| {
+                        found.push(table(relation.cast()), "LOCK TABLE", Lock);
+                    });
+                }
+            }
+            T_ClusterStmt => {
+                let cluster = node.cast::<pg_sys::ClusterStmt>();
+                found.push(table((*cluster).relation), "CLUSTER", Lock);
+            }
+            T_ReindexStmt => {
+                let reindex = node.cast::<pg_sys::ReindexStmt>();
+                found.push(table((*reindex).relation), "REINDEX", Lock);
+            }
+            T_VacuumStmt => {
+                let vacuum = node.cast::<pg_sys::VacuumStmt>();
+                let mut full = false;
+                each((*vacuum).options, |option| {
+                    let option = option.cast::<pg_sys::DefElem>();
+                    full = full || CStr::from_ptr((*option).defname) == c"full";
+                });
+                if full {
+                    each((*vacuum).rels, |relation| {
+                        let relation = relation.cast::<pg_sys::VacuumRelation>();
+                        found.push(table((*relation).relation), "VACUUM FULL", Lock);
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a table is protected: what costs more than a look is only asked then.
+fn is_asked_about(table: pg_sys::Oid) -> bool {
+    let mut protected = false;
+    tell(|on| {
+        protected = (on.protected)(table)?;
+        Ok(())
+    });
+    protected
+}
+
+unsafe fn publish(objects: *mut pg_sys::List, found: &mut Found) {
+    // SAFETY: a publication's objects, of which tables have a name.
+    unsafe {
+        each(objects, |object| {
+            let published = (*object.cast::<pg_sys::PublicationObjSpec>()).pubtable;
+            if !published.is_null() {
+                found.push(table((*published).relation), "PUBLICATION", Reach::Rows);
+            }
+        });
+    }
+}
+
+unsafe fn drop_statement(drop: *mut pg_sys::DropStmt, found: &mut Found) {
+    use pg_sys::ObjectType::*;
+    // SAFETY: what is dropped is named by lists of strings, of which the last names a table's policy, rule or trigger.
+    unsafe {
+        let kind = (*drop).removeType;
+        let (command, reach): (_, fn() -> Reach) = match kind {
+            OBJECT_TABLE => ("DROP TABLE", || Reach::Definition),
+            OBJECT_POLICY => ("DROP POLICY", || Reach::Isolation),
+            OBJECT_TRIGGER => ("DROP TRIGGER", || Reach::Definition),
+            OBJECT_RULE => ("DROP RULE", || Reach::Definition),
+            _ => return,
+        };
+        each((*drop).objects, |object| {
+            let mut names = object.cast::<pg_sys::List>();
+            if kind != OBJECT_TABLE {
+                if (*names).length < 2 {
+                    return;
+                }
+                names = pg_sys::list_truncate(pg_sys::list_copy(names), (*names).length - 1);
+            }
+            let name = pg_sys::makeRangeVarFromNameList(names);
+            found.push(table(name), command, reach());
+        });
+    }
+}
+
+unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Found) {
+    use Reach::*;
+    use pg_sys::AlterTableType as Kind;
+    // SAFETY: a statement's list holds commands, each of which has the definition that its kind asks for.
+    unsafe {
+        let Some(altered) = table((*alter).relation) else {
+            return;
+        };
+        let protected = is_asked_about(altered);
+        each((*alter).cmds, |command| {
+            let command = command.cast::<pg_sys::AlterTableCmd>();
+            let (name, def) = ((*command).name, (*command).def);
+            match (*command).subtype {
+                Kind::AT_AddInherit => found.push(table(def.cast()), "INHERIT", Definition),
+                Kind::AT_AttachPartition => {
+                    let partition = (*def.cast::<pg_sys::PartitionCmd>()).name;
+                    found.push(table(partition), "ATTACH PARTITION", Definition);
+                }
+                _ => {}
+            }
+            if !protected {
+                return;
+            }
+            let mut push = |command, reach| found.push(Some(altered), command, reach);
+            match (*command).subtype {
+                Kind::AT_DisableRowSecurity => push("DISABLE ROW LEVEL SECURITY", Isolation),
+                Kind::AT_NoForceRowSecurity => push("NO FORCE ROW LEVEL SECURITY", Isolation),
+                Kind::AT_DropColumn => push("DROP COLUMN", Column(text(name))),
+                Kind::AT_AlterColumnType => {
+                    let column = def.cast::<pg_sys::ColumnDef>();
+                    let new =
+                        pg_sys::LookupTypeNameOid(std::ptr::null_mut(), (*column).typeName, true);
+                    let old = pg_sys::get_atttype(altered, pg_sys::get_attnum(altered, name));
+                    let normal = |of: pg_sys::Oid| of.to_u32() >= pg_sys::FirstNormalObjectId;
+                    if !(*column).raw_default.is_null()
+                        || old != new && (normal(old) || normal(new))
+                    {
+                        push("ALTER COLUMN TYPE", Rows);
+                    } else {
+                        push("ALTER COLUMN TYPE", Column(text(name)));
+                    }
+                }
+                Kind::AT_ColumnDefault if default_is_a_users(def) => push("SET DEFAULT", Rows),
+                Kind::AT_ColumnDefault => push("ALTER COLUMN DEFAULT", Column(text(name))),
+                Kind::AT_AddColumn => push("ADD COLUMN", added(def.cast())),
+                Kind::AT_AddConstraint => {
+                    let (command, reach) = constraint(def.cast());
+                    push(command, reach);
+                }
+                Kind::AT_ValidateConstraint => push("VALIDATE CONSTRAINT", Rows),
+                _ => push("ALTER TABLE", Definition),
+            }
+        });
+    }
+}
+
+unsafe fn constraint(constraint: *mut pg_sys::Constraint) -> (&'static str, Reach) {
+    use pg_sys::ConstrType::*;
+    // SAFETY: the caller's.
+    unsafe {
+        match (*constraint).contype {
+            CONSTR_CHECK => ("ADD CHECK", Reach::Rows),
+            CONSTR_EXCLUSION => ("ADD EXCLUDE", Reach::Rows),
+            CONSTR_FOREIGN if !(*constraint).skip_validation => ("ADD FOREIGN KEY", Reach::Rows),
+            _ => ("ADD CONSTRAINT", Reach::Definition),
+        }
+    }
+}
+
+/// A new column is filled for all rows. A default may be a constant, or the server's code.
+unsafe fn added(column: *mut pg_sys::ColumnDef) -> Reach {
+    use pg_sys::ConstrType::*;
+    // SAFETY: a column's constraints, as the grammar makes them.
+    unsafe {
+        let (mut rows, mut has_default) = (false, false);
+        each((*column).constraints, |of| {
+            let of = of.cast::<pg_sys::Constraint>();
+            match (*of).contype {
+                CONSTR_DEFAULT => {
+                    has_default = true;
+                    rows = rows || default_is_a_users((*of).raw_expr);
+                }
+                CONSTR_GENERATED | CONSTR_CHECK => rows = true,
+                _ => {}
+            }
+        });
+        if has_default && !rows {
+            let of = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), (*column).typeName, true);
+            rows = is_a_users_type(of);
+        }
+        if rows { Reach::Rows } else { Reach::Definition }
+    }
+}
+
+/// Whether a relation is a view.
+pub fn is_view(table: pg_sys::Oid) -> bool {
+    relation::read(table, |class| class.relkind as u8 == pg_sys::RELKIND_VIEW).unwrap_or(false)
+}

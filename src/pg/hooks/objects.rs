@@ -1,0 +1,152 @@
+//! What the server says of objects as it uses them, by whatever statement: TRUNCATE knows no row security and asks for each table
+//! that it is to empty; tables and policies are altered and dropped by CASCADE too; functions say that they are about to run.
+
+use std::cell::RefCell;
+use std::ffi::c_void;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::ddl::{Change, Reach};
+use super::shared_role::shared_role;
+use super::tell;
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::{relation, xact};
+
+static PREVIOUS: BackendCell<pg_sys::object_access_hook_type> = BackendCell::new(None);
+
+thread_local! {
+    /// Isolated tables whose isolation the statement that runs may have taken off.
+    static TOUCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+}
+
+const POLICIES: u32 = 3256;
+
+/// Large objects: whoever shares their owner's role reads and changes them.
+const LARGE_OBJECTS: [u32; 22] = [
+    715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172, 3457, 3458,
+    3459, 3460, 6173, 6174,
+];
+
+/// pg_terminate_backend and pg_cancel_backend: sessions of a role may end one another.
+const SIGNALS: [u32; 2] = [2096, 2171];
+
+/// Installs the hook.
+pub fn init() {
+    // SAFETY: set once, in _PG_init; the previous hook is kept and called.
+    unsafe {
+        PREVIOUS.set(pg_sys::object_access_hook);
+        pg_sys::object_access_hook = Some(object_access);
+    }
+}
+
+/// The tables that were touched since the last call.
+pub fn take_touched() -> Vec<pg_sys::Oid> {
+    TOUCHED.with_borrow_mut(std::mem::take)
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn object_access(
+    access: pg_sys::ObjectAccessType::Type,
+    class: pg_sys::Oid,
+    object: pg_sys::Oid,
+    part: i32,
+    argument: *mut c_void,
+) {
+    use pg_sys::ObjectAccessType::*;
+    if let Some(previous) = PREVIOUS.get() {
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        // SAFETY: passed on to the hook that was there before.
+        unsafe {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                previous(access, class, object, part, argument);
+            });
+        }
+    }
+    match access {
+        OAT_FUNCTION_EXECUTE => called(object.to_u32()),
+        OAT_TRUNCATE => tell(|on| {
+            (on.change)(&Change {
+                table: object,
+                command: "TRUNCATE",
+                reach: Reach::Rows,
+            })
+        }),
+        OAT_DROP | OAT_POST_ALTER if xact::running() => {
+            if class == pg_sys::RelationRelationId {
+                altered(table_of(object));
+            } else if class.to_u32() == POLICIES {
+                tell(|on| {
+                    if let Some(table) = (on.policy)(object)? {
+                        touch(table);
+                    }
+                    Ok(())
+                });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Notes a table that a statement is about to change, or is changing, if it is isolated now: what the statement has done so
+/// far is not to be seen yet.
+pub fn touch(table: pg_sys::Oid) {
+    if TOUCHED.with_borrow(|touched| touched.contains(&table)) {
+        return;
+    }
+    tell(|on| {
+        if (on.isolated)(table)? {
+            TOUCHED.with_borrow_mut(|touched| touched.push(table));
+        }
+        Ok(())
+    });
+}
+
+/// A table, or an index of it, is altered or dropped. One that is temporary goes with its session.
+fn altered(table: pg_sys::Oid) {
+    let temporary = |class: &pg_sys::FormData_pg_class| {
+        class.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP
+    };
+    if relation::read(table, temporary).unwrap_or(true) {
+        return;
+    }
+    touch(table);
+    if shared_role() {
+        tell(|on| {
+            (on.change)(&Change {
+                table,
+                command: "DDL",
+                reach: Reach::Definition,
+            })
+        });
+    }
+}
+
+/// The table of an index, else the relation itself.
+fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a look-up in the system cache inside a transaction; what is no index gives the invalid oid.
+    let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
+    if table == pg_sys::Oid::INVALID {
+        relation
+    } else {
+        table
+    }
+}
+
+/// A function is about to run: once for each place in a statement that calls it.
+fn called(function: u32) {
+    if function >= pg_sys::FirstNormalObjectId {
+        return;
+    }
+    let what = if LARGE_OBJECTS.contains(&function) {
+        "large objects"
+    } else if SIGNALS.contains(&function) {
+        "other sessions"
+    } else {
+        return;
+    };
+    if shared_role() {
+        Error::SharedObjects(what).raise();
+    }
+}

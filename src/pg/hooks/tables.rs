@@ -1,0 +1,223 @@
+//! Tables that a query names, with what rights, and what the statement around it derives from it.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::On;
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::nodes::each;
+use crate::pg::{role, xact};
+
+static PREVIOUS: BackendCell<pg_sys::ExecutorCheckPerms_hook_type> = BackendCell::new(None);
+static ON_TABLE: BackendCell<Option<OnTable>> = BackendCell::new(None);
+static ON_BLIND_MERGE: BackendCell<Option<OnTable>> = BackendCell::new(None);
+
+/// Whether a table may be named.
+pub type OnTable = fn(&Named) -> Result<(), Error>;
+
+/// A table that a query, or COPY, names.
+#[derive(Clone, Copy)]
+pub struct Named {
+    /// The table.
+    pub table: pg_sys::Oid,
+    /// The role with whose rights it is read or written.
+    pub role: pg_sys::Oid,
+    /// Whether the query validates a foreign key.
+    pub validates: bool,
+    /// What the statement around the query derives from it.
+    pub derives: Derives,
+}
+
+/// What a utility statement derives from the queries that it runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Derives {
+    /// Nothing.
+    Nothing,
+    /// A copy of what the caller sees.
+    Copy,
+    /// Something that holds for all rows: this statement.
+    All(&'static str),
+}
+
+/// What the statement that runs derives, and the savepoint that it began in.
+static DERIVES: BackendCell<(Derives, u32)> = BackendCell::new((Derives::Nothing, 0));
+
+/// What the statement that runs derives, to be put back.
+pub fn derives() -> (Derives, u32) {
+    DERIVES.get()
+}
+
+/// Puts back what the statement around derives.
+pub fn set_derives(before: (Derives, u32)) {
+    DERIVES.set(before);
+}
+
+/// A utility statement starts.
+///
+/// # Safety
+/// `node` is a statement.
+pub unsafe fn derive(node: *mut pg_sys::Node) {
+    use pg_sys::NodeTag::*;
+    // SAFETY: the tag tells which statement it is.
+    let derives = unsafe {
+        match (*node).type_ {
+            T_AlterTableStmt => Derives::All("ALTER TABLE"),
+            T_AlterDomainStmt => Derives::All("ALTER DOMAIN"),
+            T_IndexStmt => Derives::All("CREATE INDEX"),
+            T_RefreshMatViewStmt => Derives::All("REFRESH MATERIALIZED VIEW"),
+            T_CreateTableAsStmt => {
+                let create = node.cast::<pg_sys::CreateTableAsStmt>();
+                if (*create).objtype == pg_sys::ObjectType::OBJECT_MATVIEW {
+                    Derives::All("CREATE MATERIALIZED VIEW")
+                } else {
+                    Derives::Copy
+                }
+            }
+            T_ExplainStmt => {
+                let query = (*node.cast::<pg_sys::ExplainStmt>()).query;
+                if !query.is_null() && (*query).type_ == T_Query {
+                    let inner = (*query.cast::<pg_sys::Query>()).utilityStmt;
+                    if !inner.is_null() && (*inner).type_ == T_CreateTableAsStmt {
+                        derive(inner);
+                    }
+                }
+                return;
+            }
+            _ => return,
+        }
+    };
+    DERIVES.set((derives, xact::savepoint()));
+}
+
+/// Installs the hook.
+pub fn init(on: &On) {
+    ON_TABLE.set(Some(on.table));
+    ON_BLIND_MERGE.set(Some(on.blind_merge));
+    // SAFETY: set once, in _PG_init; the previous hook is kept and called.
+    unsafe {
+        PREVIOUS.set(pg_sys::ExecutorCheckPerms_hook);
+        pg_sys::ExecutorCheckPerms_hook = Some(check_permissions);
+    }
+}
+
+/// A savepoint, or with 0 the transaction, was undone.
+pub fn forget(savepoint: u32) {
+    if DERIVES.get().1 >= savepoint {
+        DERIVES.set((Derives::Nothing, 0));
+    }
+    if savepoint == 0 {
+        super::objects::take_touched();
+    }
+}
+
+/// After the server has checked a caller's rights: for queries as they start, EXPLAIN included, and for COPY.
+/// Only the validation of a foreign key asks without wanting an error.
+#[cfg(feature = "pg15")]
+#[pg_guard]
+unsafe extern "C-unwind" fn check_permissions(tables: *mut pg_sys::List, raise: bool) -> bool {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: passed on to the hook that was there before.
+    let allowed = PREVIOUS.get().is_none_or(|previous| unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(tables, raise))
+    });
+    // SAFETY: the list holds range table entries. What was added for partitions and children asks for no rights.
+    unsafe {
+        each(tables, |entry| {
+            let entry = &*entry.cast::<pg_sys::RangeTblEntry>();
+            if entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.requiredPerms != 0 {
+                ask(&ON_TABLE, entry.relid, entry.checkAsUser, !raise);
+            }
+        });
+    }
+    allowed
+}
+
+/// As above.
+#[cfg(not(feature = "pg15"))]
+#[pg_guard]
+unsafe extern "C-unwind" fn check_permissions(
+    tables: *mut pg_sys::List,
+    rights: *mut pg_sys::List,
+    raise: bool,
+) -> bool {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: passed on to the hook that was there before.
+    let allowed = PREVIOUS.get().is_none_or(|previous| unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(tables, rights, raise))
+    });
+    // SAFETY: the list holds the rights that each table is named with.
+    unsafe {
+        each(rights, |entry| {
+            let entry = &*entry.cast::<pg_sys::RTEPermissionInfo>();
+            if entry.requiredPerms != 0 {
+                ask(&ON_TABLE, entry.relid, entry.checkAsUser, !raise);
+            }
+        });
+    }
+    allowed
+}
+
+fn ask(on: &BackendCell<Option<OnTable>>, table: pg_sys::Oid, role: pg_sys::Oid, validates: bool) {
+    let role = if role == pg_sys::Oid::INVALID {
+        role::current()
+    } else {
+        role
+    };
+    let named = Named {
+        table,
+        role,
+        validates,
+        derives: DERIVES.get().0,
+    };
+    if let Some(on) = on.get()
+        && let Err(error) = on(&named)
+    {
+        error.raise();
+    }
+}
+
+/// Asks about each MERGE that reads no column of its target. It takes no right to read it, and PostgreSQL then applies
+/// no policy to the rows that it visits: its conditions would count those of every tenant.
+///
+/// # Safety
+/// The plan is one that is about to run.
+pub unsafe fn ask_about_blind_merges(plan: &pg_sys::PlannedStmt) {
+    if plan.commandType != pg_sys::CmdType::CMD_MERGE && !plan.hasModifyingCTE {
+        return;
+    }
+    // SAFETY: a plan's nodes have tags, and its numbers count the entries of its own lists from 1.
+    unsafe {
+        let check = |node: *mut pg_sys::Node| {
+            if node.is_null() || (*node).type_ != pg_sys::NodeTag::T_ModifyTable {
+                return;
+            }
+            let modify = &*node.cast::<pg_sys::ModifyTable>();
+            if modify.operation != pg_sys::CmdType::CMD_MERGE {
+                return;
+            }
+            let target = &*nth(plan.rtable, modify.nominalRelation).cast::<pg_sys::RangeTblEntry>();
+            #[cfg(feature = "pg15")]
+            let (rights, role) = (target.requiredPerms, target.checkAsUser);
+            #[cfg(not(feature = "pg15"))]
+            let (rights, role) = match target.perminfoindex {
+                0 => (0, pg_sys::Oid::INVALID),
+                n => {
+                    let info = &*nth(plan.permInfos, n).cast::<pg_sys::RTEPermissionInfo>();
+                    (info.requiredPerms, info.checkAsUser)
+                }
+            };
+            if rights & pg_sys::ACL_SELECT as pg_sys::AclMode == 0 {
+                ask(&ON_BLIND_MERGE, target.relid, role, false);
+            }
+        };
+        check(plan.planTree.cast());
+        each(plan.subplans, check);
+    }
+}
+
+/// Element `n` of a list, counted from 1.
+unsafe fn nth(list: *mut pg_sys::List, n: u32) -> *mut pg_sys::Node {
+    // SAFETY: the caller's: the list has it.
+    unsafe { (*(*list).elements.add(n as usize - 1)).ptr_value.cast() }
+}

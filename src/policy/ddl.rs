@@ -1,0 +1,99 @@
+//! Which changes of a protected table need maintenance, and what a role that tenants share never does.
+//!
+//! What reads, checks or changes all rows, has code run for rows to come, or takes the isolation off runs in maintenance and is
+//! recorded. The rest of a migration goes on. Superusers do as they like; protect() and unprotect() do their own work.
+
+use pgrx::pg_sys;
+use serde_json::json;
+
+use super::{guard, registry};
+use crate::audit;
+use crate::context::current;
+use crate::context::principal::Who;
+use crate::error::Error;
+use crate::pg::hooks::ddl::{Change, Reach};
+use crate::pg::hooks::{is_view, shared_role};
+use crate::pg::{relation, role};
+
+/// Checks what a statement does to a table's definition.
+pub fn check(change: &Change) -> Result<(), Error> {
+    let locks = matches!(change.reach, Reach::Lock);
+    if locks {
+        // A view's lock is taken on its tables too.
+        let shared = is_view(change.table) || guard::is_protected(change.table)?;
+        return if shared && shared_role() {
+            Err(Error::NotOnProtected(change.command))
+        } else {
+            Ok(())
+        };
+    }
+    if !guard::is_protected(change.table)?
+        || role::is_superuser_role(role::current())
+        || guard::works_on(change.table)?
+    {
+        return Ok(());
+    }
+    // The server itself refuses what takes the owner. These two can be granted.
+    let grantable = matches!(change.command, "CREATE TRIGGER" | "TRUNCATE");
+    if !grantable && !owns(change.table) {
+        return Ok(());
+    }
+    if shared_role() {
+        return Err(Error::NotOnProtected(change.command));
+    }
+    let needs = match &change.reach {
+        Reach::Definition | Reach::Lock => false,
+        Reach::Column(name) => guard::depends_on(change.table, name)?,
+        Reach::Rows | Reach::Isolation => true,
+    };
+    if needs {
+        require_maintenance(change.command)?;
+        let target = guard::name(change.table)?;
+        audit::record(
+            "protected_table_altered",
+            None,
+            target.as_deref(),
+            json!({ "statement": change.command }),
+        )?;
+    }
+    Ok(())
+}
+
+/// Checks a statement that validates the values of a domain, wherever they are.
+pub fn check_domain(domain: pg_sys::Oid) -> Result<(), Error> {
+    if !role::is_superuser_role(role::current()) && registry::protected_with(domain)? {
+        require_maintenance("ALTER DOMAIN")?;
+    }
+    Ok(())
+}
+
+/// Checks what a statement has left of a table's isolation.
+pub fn check_outcome(table: pg_sys::Oid) -> Result<(), Error> {
+    if guard::works_on(table)? {
+        return Ok(());
+    }
+    let Some((name, missing)) = guard::missing(table)? else {
+        return Ok(());
+    };
+    if !role::is_superuser_role(role::current()) {
+        require_maintenance("a change of the isolation")?;
+    }
+    audit::record(
+        "isolation_removed",
+        None,
+        Some(&name),
+        json!({ "missing": missing }),
+    )
+}
+
+fn owns(table: pg_sys::Oid) -> bool {
+    relation::read(table, |class| class.relowner)
+        .is_some_and(|owner| role::holds(role::current(), owner))
+}
+
+fn require_maintenance(statement: &'static str) -> Result<(), Error> {
+    match current()? {
+        Some(now) if now.who == Who::Maintenance => Ok(()),
+        _ => Err(Error::NeedsMaintenance(statement)),
+    }
+}

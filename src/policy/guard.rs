@@ -1,0 +1,289 @@
+//! Closes a protected table that is not isolated, and refuses a statement that names a protected table without a context.
+//!
+//! Each backend keeps one verdict a table. The server's invalidation messages drop it: of the table, of the registry, of all.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use pgrx::pg_sys;
+use tenancy_core::policy::fault;
+
+use super::registry;
+use crate::context::current;
+use crate::context::principal::Who;
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::hooks::tables::{Derives, Named};
+use crate::pg::{cluster, guc, inval, relation, role, spi, xact};
+
+/// What a table is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Not protected.
+    Free,
+    /// Protected and isolated.
+    Isolated,
+    /// Protected, and something that isolates it is missing.
+    Open,
+}
+
+/// A backend's verdicts.
+#[derive(Default)]
+struct Known {
+    tables: HashMap<u32, Verdict>,
+    /// Tables on record, parts included; `None` until it is read.
+    registered: Option<HashSet<u32>>,
+}
+
+thread_local! {
+    static KNOWN: RefCell<Known> = RefCell::default();
+}
+
+static STALE: BackendCell<bool> = BackendCell::new(false);
+/// Counts invalidations, so that a verdict that one has overtaken is not kept.
+static CHANGES: BackendCell<u64> = BackendCell::new(0);
+/// The tables that say what is protected.
+static REGISTRIES: BackendCell<[pg_sys::Oid; 2]> = BackendCell::new([pg_sys::Oid::INVALID; 2]);
+/// Whether this database has the extension; `None` is unknown.
+static INSTALLED: BackendCell<Option<bool>> = BackendCell::new(None);
+/// Reading the registry, by queries that are not checked themselves.
+static READING: BackendCell<bool> = BackendCell::new(false);
+/// The table that protect() or unprotect() works on.
+static WORKING_ON: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
+
+/// Restores a flag, also after an error.
+struct Restore<T: Copy + 'static>(&'static BackendCell<T>, T);
+
+impl<T: Copy> Restore<T> {
+    fn after(cell: &'static BackendCell<T>, value: T) -> Self {
+        Self(cell, cell.replace_with(value))
+    }
+}
+
+impl<T: Copy + 'static> Drop for Restore<T> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
+}
+
+crate::triggers! {
+    tenancy_protection_changed, pg_finfo_tenancy_protection_changed => statement changed;
+}
+
+/// Tells every backend that the registry has changed.
+fn changed() -> Result<(), Error> {
+    inval::send(spi::table(c"protected_table_registry")?);
+    Ok(())
+}
+
+/// Watches the server's invalidation messages.
+pub fn init() {
+    inval::on_relation(forget);
+}
+
+/// A relation has changed; the invalid oid means any. May be called at any moment.
+fn forget(table: pg_sys::Oid) {
+    CHANGES.set(CHANGES.get() + 1);
+    let all = table == pg_sys::Oid::INVALID || REGISTRIES.get().contains(&table);
+    if all || INSTALLED.get() == Some(false) {
+        INSTALLED.set(None);
+        STALE.set(true);
+        return;
+    }
+    KNOWN.with(|known| match known.try_borrow_mut() {
+        Ok(mut known) => {
+            known.tables.remove(&table.to_u32());
+        }
+        Err(_) => STALE.set(true),
+    });
+}
+
+/// Checks a table that a query names, as the role that it is read or written as.
+pub fn check(named: &Named) -> Result<(), Error> {
+    let verdict = verdict(named.table)?;
+    if verdict == Verdict::Free || xact::in_referential_check() {
+        return Ok(());
+    }
+    let context = current();
+    let maintenance = matches!(&context, Ok(Some(now)) if now.who == Who::Maintenance);
+    let derives = named.validates || matches!(named.derives, Derives::All(_));
+    if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
+        return Ok(());
+    }
+    if maintenance || role::bypasses(named.role) || works_on(named.table)? {
+        return Ok(());
+    }
+    if named.validates {
+        // The server's own query, which shows no rows. It has to see all of them.
+        return if relation::filters(named.table, named.role) {
+            Err(Error::NeedsMaintenance("FOREIGN KEY"))
+        } else {
+            Ok(())
+        };
+    }
+    if verdict == Verdict::Open {
+        return Err(not_isolated(named.table)?);
+    }
+    if let Derives::All(statement) = named.derives {
+        return Err(Error::NeedsMaintenance(statement));
+    }
+    if !guc::row_security() {
+        // The server refuses the query itself, and says so.
+        return Ok(());
+    }
+    match context? {
+        None if guc::missing_is_error() || named.derives == Derives::Copy => {
+            Err(Error::MissingContext)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a MERGE whose target's policies for SELECT PostgreSQL does not apply.
+pub fn check_blind_merge(named: &Named) -> Result<(), Error> {
+    if verdict(named.table)? == Verdict::Free || role::bypasses(named.role) {
+        return Ok(());
+    }
+    if current()?.is_none() && guc::missing_is_error() {
+        return Err(Error::MissingContext);
+    }
+    Err(Error::BlindMerge)
+}
+
+/// Returns whether a table, or one that it is a part of, is protected.
+pub fn is_protected(table: pg_sys::Oid) -> Result<bool, Error> {
+    Ok(verdict(table)? != Verdict::Free)
+}
+
+/// Returns whether a table is protected and isolated.
+pub fn is_isolated(table: pg_sys::Oid) -> Result<bool, Error> {
+    Ok(verdict(table)? == Verdict::Isolated)
+}
+
+/// Returns what is missing of a protected table's isolation, with the table's name.
+pub fn missing(table: pg_sys::Oid) -> Result<Option<(String, String)>, Error> {
+    if verdict(table)? != Verdict::Open {
+        return Ok(None);
+    }
+    let _reading = Restore::after(&READING, true);
+    let live = registry::live(table)?;
+    Ok(live.and_then(|live| Some((live.relation.to_string(), fault(&live)?.to_string()))))
+}
+
+/// Returns whether the isolation of a protected table depends on a column.
+pub fn depends_on(table: pg_sys::Oid, column: &str) -> Result<bool, Error> {
+    let _reading = Restore::after(&READING, true);
+    Ok(registry::live(table)?.is_some_and(|live| {
+        let by = live.protection;
+        by.tenant_column == column
+            || by.owner_column.as_deref() == Some(column)
+            || by.project_column.as_deref() == Some(column)
+    }))
+}
+
+/// Returns a protected table's name.
+pub fn name(table: pg_sys::Oid) -> Result<Option<String>, Error> {
+    let _reading = Restore::after(&READING, true);
+    Ok(registry::live(table)?.map(|live| live.relation.to_string()))
+}
+
+/// Runs `f`, which protects a table or takes its protection off.
+pub fn working_on<R>(table: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let _before = Restore::after(&WORKING_ON, table);
+    f()
+}
+
+/// Returns whether protect() or unprotect() is at work on a table or on one that it is a part of.
+pub fn works_on(table: pg_sys::Oid) -> Result<bool, Error> {
+    let root = WORKING_ON.get();
+    Ok(root != pg_sys::Oid::INVALID
+        && (table == root
+            || registry::above(table)? == Some(root)
+            || registry::is_part(table, root)?))
+}
+
+fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
+    // The server's own catalogs.
+    if table.to_u32() < pg_sys::FirstNormalObjectId {
+        return Ok(Verdict::Free);
+    }
+    if STALE.replace_with(false) {
+        KNOWN.with_borrow_mut(|known| *known = Known::default());
+    }
+    if let Some(known) = KNOWN.with_borrow(|known| known.tables.get(&table.to_u32()).copied()) {
+        return Ok(known);
+    }
+    if READING.get() || !xact::running() || cluster::creating_extension() {
+        return Ok(Verdict::Free);
+    }
+    let before = CHANGES.get();
+    let verdict = match find(table) {
+        // While CREATE EXTENSION runs, or for who gives tenancy's objects back to their owner.
+        Err(Error::OwnerSuperuser) if role::is_superuser_role(role::current()) => {
+            return Ok(Verdict::Free);
+        }
+        found => found?,
+    };
+    if CHANGES.get() == before {
+        KNOWN.with_borrow_mut(|known| known.tables.insert(table.to_u32(), verdict));
+    }
+    Ok(verdict)
+}
+
+#[cold]
+fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
+    let _reading = Restore::after(&READING, true);
+    if !installed() {
+        return Ok(Verdict::Free);
+    }
+    // Tenancy's own tables are not protected by themselves. The registry may not be readable while their owner changes.
+    let kind = relation::read(table, |class| (class.relnamespace, class.relkind as u8));
+    let Some((schema, b'r' | b'p' | b'f')) = kind else {
+        return Ok(Verdict::Free);
+    };
+    if Some(schema) == spi::schema() {
+        return Ok(Verdict::Free);
+    }
+    let registered = match KNOWN.with_borrow(|known| {
+        (known.registered.as_ref()).map(|tables| tables.contains(&table.to_u32()))
+    }) {
+        Some(registered) => registered,
+        None => {
+            let before = CHANGES.get();
+            let tables = registry::tables()?;
+            let registered = tables.contains(&table.to_u32());
+            if CHANGES.get() == before {
+                KNOWN.with_borrow_mut(|known| known.registered = Some(tables));
+            }
+            registered
+        }
+    };
+    if !registered && !relation::has_parent(table) {
+        return Ok(Verdict::Free);
+    }
+    Ok(match registry::live(table)? {
+        None => Verdict::Free,
+        Some(live) if fault(&live).is_none() => Verdict::Isolated,
+        Some(_) => Verdict::Open,
+    })
+}
+
+fn installed() -> bool {
+    if let Some(installed) = INSTALLED.get() {
+        return installed;
+    }
+    // While CREATE EXTENSION runs there may be one without the other.
+    let tables = [c"protected_table_registry", c"protected_member_registry"].map(spi::table);
+    let installed = tables.iter().all(Result::is_ok);
+    REGISTRIES.set(tables.map(|table| table.unwrap_or(pg_sys::Oid::INVALID)));
+    INSTALLED.set(Some(installed));
+    installed
+}
+
+#[cold]
+fn not_isolated(table: pg_sys::Oid) -> Result<Error, Error> {
+    Ok(match missing(table)? {
+        Some((table, fault)) => Error::NotIsolated { table, fault },
+        None => Error::NoSuch("the table"),
+    })
+}
