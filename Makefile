@@ -1,11 +1,12 @@
 # What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
 #
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
+# SEED=… STATEMENTS=… ONLY=…  of the fuzzer: where it begins (a number, or random), how many, one of them
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test bench replay lint fmt build install package clean
-export PG_CONFIG KINDS TRACE
+.PHONY: help demo demo-stop test fuzz fuzz-control bench replay lint fmt build install package clean
+export PG_CONFIG KINDS TRACE STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
 endif
@@ -14,6 +15,8 @@ help:
 	@echo 'make demo       a tour: installs what is missing, builds, starts a throwaway server, shows isolation and budgets at work'
 	@echo 'make demo-stop  stop and remove the demo server'
 	@echo 'make test       every test; KINDS="core regress" for some of them'
+	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
+	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'
 	@echo 'make replay     a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
 	@echo 'make install    into the server of PG_CONFIG=/path/to/pg_config'
@@ -27,6 +30,10 @@ demo-stop:
 	@echo 'The demo server is stopped and removed.'
 test:
 	@scripts/test
+fuzz:
+	@scripts/fuzz
+fuzz-control:
+	@scripts/fuzz control
 bench:
 	@scripts/bench
 replay:
