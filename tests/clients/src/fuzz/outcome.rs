@@ -37,7 +37,7 @@ pub struct Outcome {
 }
 
 /// A difference of this much is a sleep.
-const SLEPT: Duration = Duration::from_millis(250);
+pub const SLEPT: Duration = Duration::from_millis(250);
 
 impl Outcome {
     /// Whether it was stopped by its time limit.

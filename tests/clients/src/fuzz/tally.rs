@@ -53,6 +53,8 @@ pub struct Tally {
     pub timeouts: u64,
     /// Statements that behave by their plan, on the twin as on the tables.
     pub by_plan: u64,
+    /// Statements that take longer than on the copy, since there are more rows to read.
+    pub slow: u64,
     /// Statements that the twin has another plan for, so that nothing is known.
     pub unclear: u64,
     /// Statements that answered at least one row.
