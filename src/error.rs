@@ -16,6 +16,9 @@ pub enum Error {
     /// The library came by LOAD or CREATE EXTENSION, not with the server's start.
     #[error("tenancy must be loaded when the server starts")]
     NotPreloaded,
+    /// An allocation of so many bytes failed.
+    #[error("out of memory")]
+    OutOfMemory(usize),
     /// This database has no tenancy.
     #[error("the extension tenancy is not installed in this database")]
     NotInstalled,
@@ -310,6 +313,7 @@ impl Error {
             Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::UsePrepared | Self::ManagedPrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
+            Self::OutOfMemory(_) => ERRCODE_OUT_OF_MEMORY,
             Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -320,6 +324,7 @@ impl Error {
             Self::Outlasts { until, .. } => Some(format!("You hold what gives it until {until}.")),
             Self::Exhausted(exhausted) => Some(exhausted.detail()),
             Self::NotIsolated { fault, .. } => Some(fault.clone()),
+            Self::OutOfMemory(bytes) => Some(format!("Failed on request of size {bytes}.")),
             Self::Inactive => Some(
                 "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
                  not ready, or has moved away."
@@ -454,7 +459,8 @@ impl Error {
             | Self::NoSuch(_)
             | Self::Null(_)
             | Self::Spi(_)
-            | Self::Internal(_) => return None,
+            | Self::Internal(_)
+            | Self::OutOfMemory(_) => return None,
         };
         Some(hint.to_owned())
     }

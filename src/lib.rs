@@ -18,6 +18,9 @@
 //! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
 //! through `pg`.
 
+// The one unstable feature: on stable Rust an allocation that fails ends the process (pg::memory).
+#![feature(alloc_error_hook)]
+
 pub mod access;
 pub mod audit;
 pub mod budget;
@@ -99,6 +102,8 @@ extension_sql_file!(
 /// Called by the server when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    pg::backtrace::keep_out_of_errors();
+    pg::memory::init();
     if !pg::secret::init() {
         error::Error::NotPreloaded.raise();
     }

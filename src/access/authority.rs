@@ -15,7 +15,7 @@ use super::{Access, from_pg, pg_uuid};
 use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{inval, managed, role as db_role, spi, xact};
+use crate::pg::{bounded, inval, managed, role as db_role, spi, xact};
 
 /// Who called.
 enum Caller {
@@ -164,12 +164,12 @@ fn denied(permission: &str, scope: &Named) -> Error {
 /// An error unless the caller could hand out each of these permissions in a scope: it holds them there.
 #[pg_extern(sql = false)]
 fn _authorize_permissions(
-    permissions: Vec<Option<String>>,
+    permissions: bounded::Texts,
     scope: pgrx::Uuid,
 ) -> Result<(), ErrorReport> {
     let caller = Caller::find()?;
     let found = visible(&caller, from_pg(scope))?;
-    for text in permissions {
+    for text in permissions.0 {
         let text = text.ok_or(Error::Null("a permission"))?;
         let wanted = parse(&text)?;
         if let Caller::Principal(_, access) = &caller
@@ -185,7 +185,7 @@ fn _authorize_permissions(
 /// error unless it does.
 #[pg_extern(sql = false)]
 fn _held_until(
-    permissions: Vec<Option<String>>,
+    permissions: bounded::Texts,
     scope: pgrx::Uuid,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
     Ok(held_in(permissions, scope, Purpose::Grant)?)
@@ -195,14 +195,14 @@ fn _held_until(
 /// while elevated.
 #[pg_extern(sql = false)]
 fn _authorize_acting(
-    permissions: Vec<Option<String>>,
+    permissions: bounded::Texts,
     scope: pgrx::Uuid,
 ) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
     Ok(held_in(permissions, scope, Purpose::Act)?)
 }
 
 fn held_in(
-    permissions: Vec<Option<String>>,
+    permissions: bounded::Texts,
     scope: pgrx::Uuid,
     purpose: Purpose,
 ) -> Result<Option<TimestampWithTimeZone>, Error> {
@@ -212,7 +212,7 @@ fn held_in(
         return Ok(None);
     };
     let mut until = Held::Always;
-    for text in permissions.into_iter().flatten() {
+    for text in permissions.0.into_iter().flatten() {
         let held = require(&access.grants, &text, &found.path, purpose, &found.slug)?;
         until = until.min(held);
     }
@@ -255,7 +255,7 @@ pub fn held_over(access: &Access, user: Uuid, acting: bool) -> Result<Held, Erro
                     Some(true) if acting => Purpose::Act,
                     _ => Purpose::Grant,
                 };
-                for text in permissions {
+                for text in permissions.0 {
                     let place = "a scope of that user";
                     until = until.min(require(&access.grants, &text, &path, purpose, place)?);
                 }
@@ -415,9 +415,9 @@ fn has_permission(
 
 /// Whether one of these permissions covers another.
 #[pg_extern(sql = false)]
-fn _covers(permissions: Vec<Option<String>>, wanted: &str) -> Result<bool, ErrorReport> {
+fn _covers(permissions: bounded::Texts, wanted: &str) -> Result<bool, ErrorReport> {
     let wanted = parse(wanted)?;
-    let mut held = permissions.into_iter().flatten();
+    let mut held = permissions.0.into_iter().flatten();
     Ok(held.any(|text| Permission::parse(&text).is_ok_and(|held| held.covers(&wanted))))
 }
 

@@ -9,7 +9,7 @@ use super::entry::{self, Actor};
 use crate::access::from_pg;
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::Json;
-use crate::pg::cluster;
+use crate::pg::{bounded, cluster};
 use crate::worker::{self, Request};
 
 /// Records what is done to a scope, in this transaction. `action` is without the prefix.
@@ -54,7 +54,7 @@ fn _audit(
     action: Option<&str>,
     scope: Option<pgrx::Uuid>,
     target: Option<&str>,
-    details: Option<pgrx::JsonB>,
+    details: Option<bounded::Json>,
 ) -> Result<(), ErrorReport> {
     let action = action.ok_or(Error::Null("action"))?;
     let details = details.map_or_else(|| json!({}), |details| details.0);
@@ -63,7 +63,7 @@ fn _audit(
 
 /// `record_now`, for SQL.
 #[pg_extern(sql = false)]
-fn _record_now(action: Option<&str>, details: Option<pgrx::JsonB>) -> Result<(), ErrorReport> {
+fn _record_now(action: Option<&str>, details: Option<bounded::Json>) -> Result<(), ErrorReport> {
     let action = action.ok_or(Error::Null("action"))?;
     let details = details.map_or_else(|| json!({}), |details| details.0);
     Ok(record_now(action, None, None, details)?)

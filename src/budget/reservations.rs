@@ -14,7 +14,7 @@ use crate::access::{from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::Json;
 use crate::pg::fmgr::JsonArgument;
-use crate::pg::{spi, time};
+use crate::pg::{bounded, spi, time};
 use crate::usage::place::Place;
 use crate::usage::{Settled, check_recordable, settled, wish};
 use crate::worker;
@@ -150,7 +150,7 @@ fn settle(
     reservation: Option<pgrx::Uuid>,
     quantity: Option<AnyNumeric>,
     cost: Option<AnyNumeric>,
-    attributes: Option<pgrx::JsonB>,
+    attributes: Option<bounded::Json>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let id = reservation.ok_or(Error::Null("reservation"))?;
     let found = find(id)?;

@@ -4,11 +4,12 @@ use pgrx::prelude::*;
 use tenancy_core::jwt::{ClaimName, KeySet};
 
 use crate::error::{Error, ErrorReport};
+use crate::pg::bounded;
 
 /// True, or an error that says what is wrong with a provider's keys or secret.
 #[pg_extern(sql = false)]
 fn _check_identity_keys(
-    keys: Option<pgrx::JsonB>,
+    keys: Option<bounded::Json>,
     secret: Option<&[u8]>,
 ) -> Result<bool, ErrorReport> {
     match (keys, secret) {

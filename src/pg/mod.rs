@@ -17,6 +17,9 @@
 //! | `role` | who is calling |
 //! | `blockers` | ending the transactions of the managed that hold up who manages them |
 //! | `managed` | management functions: run as the owner, and know who called |
+//! | `memory` | allocations that fail |
+//! | `backtrace` | keeps Rust's frames out of errors |
+//! | `bounded` | arguments that are measured before they are converted |
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `row` | the row that a function answers with |
 //! | `planner` | tenancy's conditions before all others |
@@ -37,6 +40,8 @@
 //! | `worker` | the background worker's process |
 
 pub mod append;
+pub mod backtrace;
+pub mod bounded;
 pub mod blockers;
 pub mod capped;
 pub mod cell;
@@ -52,6 +57,7 @@ pub mod inval;
 pub mod key_lookup;
 pub mod ledger;
 pub mod managed;
+pub mod memory;
 pub mod nodes;
 pub mod planner;
 pub mod published;

@@ -12,14 +12,14 @@ use super::catalog::{self, Row};
 use super::{guard, registry};
 use crate::audit;
 use crate::error::{Error, ErrorReport};
-use crate::pg::cluster;
+use crate::pg::{bounded, cluster};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 #[pg_extern(sql = false)]
 fn policy_protect(
     table: Option<pg_sys::Oid>,
-    options: Option<JsonB>,
+    options: Option<bounded::Json>,
 ) -> Result<
     TableIterator<
         'static,
@@ -69,8 +69,8 @@ fn policy_unprotect(
     Ok(TableIterator::new(rows))
 }
 
-fn options_of(options: Option<JsonB>) -> Result<Options, Error> {
-    let value = options.map_or(Value::Null, |JsonB(value)| value);
+fn options_of(options: Option<bounded::Json>) -> Result<Options, Error> {
+    let value = options.map_or(Value::Null, |bounded::Json(value)| value);
     serde_json::from_value(value).map_err(|fault| {
         Error::bad(
             format!("options of protect(): {fault}"),

@@ -35,8 +35,14 @@ struct Found {
     level: String,
 }
 
+/// The most bytes that a path of slugs can have: partner/tenant/project/user, and some room.
+const PATH_BYTES_MAX: usize = 5 * 64;
+
 fn find(text: &str) -> Result<Uuid, Error> {
     let no_such = || Error::NoSuchScope(text.chars().take(80).collect());
+    if text.len() > PATH_BYTES_MAX {
+        return Err(no_such());
+    }
     let slugs: Vec<String> = text.split('/').map(str::to_owned).collect();
     let (below, exactly) = visible()?
         .map(|visible| (visible.below, visible.exactly))

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
-use crate::pg::{spi, time};
+use crate::pg::{bounded, spi, time};
 
 /// A new id, of version 7.
 #[pg_extern(sql = false)]
@@ -66,8 +66,10 @@ fn _may_hold(parent: &str, child: &str) -> Result<bool, ErrorReport> {
 
 /// The worst of these statuses, which is what a path results in.
 #[pg_extern(sql = false)]
-fn _worst_status(statuses: Option<Vec<Option<String>>>) -> String {
-    let statuses = statuses.unwrap_or_default().into_iter();
+fn _worst_status(statuses: Option<bounded::Texts>) -> String {
+    let statuses = statuses
+        .map_or_else(Vec::new, |statuses| statuses.0)
+        .into_iter();
     let known = statuses.map(|status| {
         status
             .and_then(|text| text.parse().ok())

@@ -6,6 +6,7 @@ use tenancy_core::cover::{Grain, cover_all};
 use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
 
 use crate::error::{Error, ErrorReport};
+use crate::pg::bounded;
 
 fn refused(fault: MetricError) -> Error {
     let hint = match fault {
@@ -24,7 +25,7 @@ fn _check_metric(
     name: Option<&str>,
     unit: Option<&str>,
     aggregation: Option<&str>,
-    dimensions: Option<Vec<Option<String>>>,
+    dimensions: Option<bounded::Texts>,
     distinct_of: Option<&str>,
 ) -> Result<bool, ErrorReport> {
     check_name(name.ok_or(Error::Null("name"))?).map_err(refused)?;
@@ -35,6 +36,7 @@ fn _check_metric(
         .map_err(refused)?;
     let dimensions: Vec<String> = dimensions
         .ok_or(Error::Null("dimensions"))?
+        .0
         .into_iter()
         .map(|name| name.ok_or(Error::Null("a dimension")))
         .collect::<Result<_, _>>()?;

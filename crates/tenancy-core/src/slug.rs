@@ -177,11 +177,13 @@ fn check_text(text: &str) -> Result<(), TextFault> {
     Ok(())
 }
 
-/// Slugs for a user whom another system calls `external_id`, the most readable first and the last one
-/// its own for certain: for two users whose ids read alike.
+/// Returns slugs for a user whom another system calls `external_id`: the most readable first, and last one that
+/// also differs for two users whose ids read alike. Both pass [`check_slug`].
 pub fn suggest(external_id: &str) -> [String; 2] {
     /// Room for a hyphen and twelve hex digits.
     const STEM_LIMIT: usize = SLUG_LIMIT - 13;
+    /// What keeps a slug from being empty, and from reading as a uuid: it has letters beyond `f`.
+    const PREFIX: &str = "user";
     let mut stem = String::new();
     for c in external_id.chars().map(|c| c.to_ascii_lowercase()) {
         if stem.len() >= STEM_LIMIT {
@@ -193,15 +195,23 @@ pub fn suggest(external_id: &str) -> [String; 2] {
             stem.push(if is_mark(Level::User, c) { c } else { '-' });
         }
     }
-    while stem.ends_with(|c| !is_plain(c)) {
-        stem.pop();
-    }
-    if stem.is_empty() || reads_as_uuid(&stem) {
-        stem.insert_str(0, if stem.is_empty() { "user" } else { "user-" });
-    }
-    stem.truncate(STEM_LIMIT);
     let digest = Sha256::digest(external_id.as_bytes());
     let tail: String = digest.iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let end = |stem: &mut String| {
+        stem.truncate(STEM_LIMIT);
+        while stem.ends_with(|c| !is_plain(c)) {
+            stem.pop();
+        }
+    };
+    end(&mut stem);
+    if stem.is_empty() {
+        stem.push_str(PREFIX);
+    }
+    // With the tail a stem of twenty digits has as many as a uuid.
+    if reads_as_uuid(&stem) || reads_as_uuid(&format!("{stem}{tail}")) {
+        stem = format!("{PREFIX}-{stem}");
+        end(&mut stem);
+    }
     let own = format!("{stem}-{tail}");
     [stem, own]
 }

@@ -32,7 +32,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{spi, worker, xact};
+use super::{memory, spi, worker, xact};
 use crate::error::Error;
 
 pub use ddl::is_view;
@@ -164,6 +164,7 @@ unsafe extern "C-unwind" fn prepared(
 /// these few bytes are lost.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes::Change> {
+    memory::watch();
     // SAFETY: the node is a utility statement.
     let changes = unsafe {
         shared_role::check(node);

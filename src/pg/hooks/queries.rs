@@ -15,7 +15,7 @@ use super::{raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
-use crate::pg::{fmgr, guc, relation, xact};
+use crate::pg::{fmgr, guc, memory, relation, xact};
 
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
@@ -226,6 +226,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 /// Decides before the query starts: to start, it evaluates what tells which partitions to leave out.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
+    memory::watch();
     super::leftovers::check_query();
     super::session_statements::used();
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {

@@ -231,9 +231,26 @@ fn a_slug_is_suggested_for_any_external_id() {
     assert_ne!(suggest("A|b")[1], suggest("a-b")[1]);
 }
 
+#[test]
+fn a_suggested_slug_never_reads_as_a_uuid_with_its_tail() {
+    // Twenty hex digits, and twelve of the tail.
+    for external_id in ["0A|0-0|A0A0AAaaAaA0AA0A", "00112233445566778899"] {
+        for slug in suggest(external_id) {
+            assert_eq!(check_slug(Level::User, &slug), Ok(()));
+        }
+    }
+    // A prefix pushes the rest against the limit, where a mark may stand.
+    let long = "0-1-2-3-4-5-6-7-8-9-0-1-2-3-4-5-6-7-8-90123456789ab";
+    for length in 40..=long.len() {
+        for slug in suggest(&long[..length]) {
+            assert_eq!(check_slug(Level::User, &slug), Ok(()));
+        }
+    }
+}
+
 proptest! {
     #[test]
-    fn what_is_suggested_is_a_slug(external_id in "\\PC{0,255}|[a-f0-9]{32}|[a-fA-F0-9@.+|-]{1,100}") {
+    fn what_is_suggested_is_a_slug(external_id in "\\PC{0,255}|[a-f0-9]{32}|[a-fA-F0-9@.+|-]{1,100}|[a-fA-F0-9|-]{20,24}|[a-f0-9-]{32,52}") {
         for slug in suggest(&external_id) {
             prop_assert_eq!(check_slug(Level::User, &slug), Ok(()), "{:?}", slug);
         }
