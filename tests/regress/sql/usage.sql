@@ -161,7 +161,8 @@ DELETE FROM tenancy.recorded_usage;
 UPDATE tenancy.usage_events SET quantity = 0;
 DELETE FROM tenancy.usage_events;
 TRUNCATE tenancy.usage_events;
-DO $$ BEGIN EXECUTE format('DELETE FROM tenancy.%I', (SELECT min(relname) FROM pg_class WHERE relname LIKE 'usage\_events\_%' AND relkind = 'r')); END $$;
+DO $$ BEGIN EXECUTE format('DELETE FROM tenancy.%I', (SELECT min(relname) FROM pg_class WHERE relname LIKE 'usage\_events\_%' AND relkind = 'r'));
+EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = regexp_replace(SQLERRM, '\d{4}_\d\d', 'year_month'), ERRCODE = SQLSTATE; END $$;
 \set VERBOSITY default
 
 -- What it adds up to: the same before and after it is rolled up.
