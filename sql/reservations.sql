@@ -17,7 +17,8 @@ CREATE TABLE tenancy.budget_reservations (
     used_cost   bigint,
     overrun     boolean NOT NULL DEFAULT false,
     event_id    uuid,
-    drew        boolean NOT NULL DEFAULT false
+    drew        boolean NOT NULL DEFAULT false,
+    reserved_by name NOT NULL
 );
 REVOKE ALL ON tenancy.budget_reservations FROM PUBLIC;
 CREATE INDEX budget_reservations_open_idx ON tenancy.budget_reservations (expires_at) WHERE state = 'open';
@@ -31,14 +32,15 @@ COMMENT ON TABLE tenancy.budget_reservations IS
 COMMENT ON COLUMN tenancy.budget_reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
 COMMENT ON COLUMN tenancy.budget_reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
 COMMENT ON COLUMN tenancy.budget_reservations.drew IS 'some of it came from credits';
+COMMENT ON COLUMN tenancy.budget_reservations.reserved_by IS 'the database role that reserved, which with its user may cancel';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_reservations', '');
 
-CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes') RETURNS uuid
+CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes', attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
-REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval) IS
-    'keeps room for so much of a metric, and for its cost by the metric''s price, in every hard budget of the context, or is refused as consume() is; returns an id for settle() or cancel(). Committed, it outlives the connection and the server and counts as in flight until it is settled, cancelled or ttl (7 days at most) is over. '
+REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) IS
+    'keeps room for so much of a metric, more than 0, and for its cost in every hard budget of the context, or is refused as consume() is; returns an id for settle() or cancel(). Committed, it outlives the connection and the server and counts as in flight until it is settled, cancelled or ttl (7 days at most) is over. cost NULL: by the metric''s price for these attributes, at the highest price where they do not name the dimension that prices differ by. '
     'Errors: 22023 arguments, or a metric that is no sum or count; 53400 a budget has no room; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS uuid
@@ -47,15 +49,15 @@ REVOKE ALL ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) FROM PUBLIC
 GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
     'records what a reservation came to, as used when it was made, by whom it was made, and frees its room; returns the event''s id. quantity NULL: what was reserved; cost, attributes: as record_usage(). Any connection with a context of the same tenant may, once. '
-    'The work has happened: what is more than was reserved (all of it, if the time was over) is recorded even where a budget has no room, and then reservations.overrun and budget_alerts say so. '
-    'Errors: 22023 arguments; 42704 no such reservation; 55000 settled or cancelled before, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'The work has happened: what is more than was reserved (all of it, if the time was over or it was cancelled) is recorded even where a budget has no room, and then reservations.overrun and budget_alerts say so. '
+    'Errors: 22023 arguments; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.cancel(reservation uuid) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';
 REVOKE ALL ON FUNCTION tenancy.cancel(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.cancel(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.cancel(uuid) IS
-    'frees the room of a reservation without use. Any connection with a context of the same tenant may, once. Errors: 42704 no such reservation; 55000 it is not open any more, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'frees the room of a reservation without use. The database role that reserved may, in the context of the same user; and whoever holds budgets:manage above the reservation''s tenant. Errors: 42704 no such reservation; 42501 it is another''s; 55000 it is not open any more, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE VIEW tenancy.reservations WITH (security_barrier) AS
     SELECT r.id, m.name AS metric, trim_scale(r.quantity * 0.000001) AS quantity, trim_scale(r.cost * 0.000001) AS cost, r.state,

@@ -199,6 +199,7 @@ CREATE TABLE tenancy.usage_keys (
     scope_id  uuid NOT NULL,
     metric_id integer NOT NULL,
     key       uuid NOT NULL,
+    said      uuid NOT NULL,
     event_id  uuid NOT NULL,
     used_at   timestamptz NOT NULL,
     PRIMARY KEY (scope_id, metric_id, key)
@@ -207,6 +208,8 @@ REVOKE ALL ON tenancy.usage_keys FROM PUBLIC;
 -- No brin: where old keys were, new ones go.
 CREATE INDEX usage_keys_used_at_idx ON tenancy.usage_keys (used_at);
 COMMENT ON TABLE tenancy.usage_keys IS 'idempotency keys that were used, as hashes, for as long as tenancy.usage_key_retention says. Only the owner reads this';
+COMMENT ON COLUMN tenancy.usage_keys.key IS 'hash of the key, the database role that recorded and the user of the context: nobody else can use a key up';
+COMMENT ON COLUMN tenancy.usage_keys.said IS 'hash of what was recorded with it: a repeated key must say the same';
 COMMENT ON COLUMN tenancy.usage_keys.scope_id IS 'the tenant, else the partner, else the platform, to which the event belongs';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.usage_keys', '');
 
@@ -221,7 +224,7 @@ REVOKE ALL ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text,
 GRANT EXECUTE ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) IS
     'records use by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a millionth; cost: rounded to a millionth, NULL: by the metric''s price; attributes: an object, its dimensions texts, numbers or booleans; '
-    'idempotency_key: a second event of the metric in the tenant with the same key counts nothing and returns the first one''s id; at: NULL is now, one hour ahead at most and tenancy.usage_late back. A partner''s or the platform''s own user that has no tenant records for its partner or the platform. '
+    'idempotency_key: a second event of the metric in the tenant with the same key, from the same database role and context, counts nothing and returns the first one''s id; with another quantity, cost, user or project it is an error (22023); at: NULL is now, one hour ahead at most and tenancy.usage_late back. A partner''s or the platform''s own user that has no tenant records for its partner or the platform. '
     'Errors: 22023 arguments; 42704 no such metric; 55000 no context, one with several tenants, or a tenant''s user that has no role in it. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.record_usage_for(

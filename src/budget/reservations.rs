@@ -5,20 +5,25 @@ use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::{PLATFORM_ID, new_id};
+use tenancy_core::permission::Permission;
 use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
 use super::account::{Asked, Event, admit, note};
 use super::credits;
 use crate::access::{from_pg, pg_uuid};
+use crate::context::current;
+use crate::context::principal::Who;
 use crate::error::{Error, ErrorReport};
 use crate::pg::append::Json;
 use crate::pg::fmgr::JsonArgument;
-use crate::pg::{bounded, spi, time};
+use crate::pg::{bounded, role, spi, time};
 use crate::usage::place::Place;
-use crate::usage::{Settled, check_recordable, settled, wish};
+use crate::usage::{Settled, check_recordable, reserved, settled};
 use crate::worker;
 
+/// What it takes to free room that somebody else keeps.
+const MANAGE: &str = "budgets:manage";
 const DAY: i64 = 24 * 3600 * 1_000_000;
 /// How long one may be open.
 const LONGEST: i64 = 7 * DAY;
@@ -35,6 +40,8 @@ fn reserve(
     metric: Option<&str>,
     quantity: Option<AnyNumeric>,
     ttl: Option<Interval>,
+    attributes: Option<bounded::Json>,
+    cost: Option<AnyNumeric>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let metric = metric.ok_or(Error::Null("metric"))?;
     let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
@@ -46,8 +53,21 @@ fn reserve(
             "It is how long the work may take.",
         ))?;
     }
+    if quantity <= 0 {
+        Err(Error::bad(
+            "a reservation must be of more than nothing",
+            "Reserve the most that the work may come to; settle() takes what it was.",
+        ))?;
+    }
     check_recordable()?;
-    let event = wish(Some(metric), quantity)?;
+    let cost = cost.map(|cost| cost_in(&cost.to_string()));
+    let attributes = attributes.map(|json| argument(json.0)).transpose()?;
+    let event = reserved(
+        metric,
+        quantity,
+        cost.transpose().map_err(Error::from)?,
+        attributes,
+    )?;
     let Some(metric) = event.metric else {
         return Err(Error::bad(
             "only what adds up can be reserved",
@@ -60,9 +80,9 @@ fn reserve(
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::write_kept(
-        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew) \
+        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
-                 to_timestamp($10::double precision / 1000000), 'open', $11)",
+                 to_timestamp($10::double precision / 1000000), 'open', $11, $12::name)",
         &[
             id.into(),
             some(event.partner),
@@ -75,6 +95,7 @@ fn reserve(
             event.at.into(),
             event.at.saturating_add(ttl).into(),
             (!draws.is_empty()).into(),
+            role::current_name().into(),
         ],
     )?;
     credits::write(&draws, event.at, Some(id))?;
@@ -91,11 +112,13 @@ struct Reservation {
     state: String,
     /// Whether it drew from credits.
     drew: bool,
+    /// The database role that made it.
+    by: String,
 }
 
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew \
+     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text \
      FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 AND coalesce(r.tenant_id, r.partner_id, $3) = $2 FOR UPDATE OF r";
 
@@ -130,6 +153,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             metric: row.get(10)?.unwrap_or_default(),
             state: row.get(9)?.unwrap_or_default(),
             drew: row.get(11)?.unwrap_or(false),
+            by: row.get(12)?.unwrap_or_default(),
         }))
     })?;
     found.ok_or(Error::NoSuch("the reservation"))
@@ -155,7 +179,8 @@ fn settle(
     let id = reservation.ok_or(Error::Null("reservation"))?;
     let found = find(id)?;
     let open = found.state == "open";
-    if !open && found.state != "expired" {
+    // The work has happened, also if the room was given back before.
+    if found.state == "settled" {
         return Err(Error::ReservationOver(found.state).into());
     }
     let held = found.held;
@@ -222,11 +247,31 @@ fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
     })
 }
 
+/// Whether the caller made it, or manages budgets above the tenant: who must keep a budget does not free its room.
+fn may_cancel(found: &Reservation) -> Result<bool, Error> {
+    let context = current()?.ok_or(Error::MissingContext)?;
+    let own = matches!(context.who, Who::User(user) if found.held.user == Some(user));
+    if own && found.by == role::current_name() {
+        return Ok(true);
+    }
+    let manage = Permission::parse(MANAGE).map_err(|_| Error::Internal("a permission"))?;
+    let above = match (found.held.tenant, found.held.partner) {
+        (Some(_), Some(partner)) => vec![PLATFORM_ID, partner],
+        _ => vec![PLATFORM_ID],
+    };
+    Ok((context.access.as_ref()).is_some_and(|access| access.grants.hold(&manage, &above)))
+}
+
 /// There is no work: the room is free.
 #[pg_extern(sql = false)]
 fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
     let id = reservation.ok_or(Error::Null("reservation"))?;
     let found = find(id)?;
+    if !may_cancel(&found)? {
+        return Err(
+            Error::NotPermitted("budgets:manage above the tenant of the reservation").into(),
+        );
+    }
     if found.state != "open" {
         return Err(Error::ReservationOver(found.state).into());
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::metrics;
 use super::place::{Names, Place};
-use super::record::{Recorded, Use, cost_of, event, record};
+use super::record::{Recorded, Use, cost_of, event, highest_cost_of, record};
 use crate::budget::{Asked, Event};
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, JsonArgument};
@@ -102,6 +102,30 @@ fn consume(call: &Call) -> Result<Answer, Error> {
         ..Arguments::from(0)
     };
     Ok(id(call, &arguments.record(call, place, None)?))
+}
+
+/// What a reservation of so much of a metric may come to. Without a cost it is the highest that its attributes allow: a
+/// hard budget of cost must hold for whatever it is settled as.
+pub fn reserved(
+    metric: &str,
+    quantity: i64,
+    cost: Option<i64>,
+    attributes: Option<JsonArgument>,
+) -> Result<Event, Error> {
+    let (place, now) = (Place::of_context()?, time::now());
+    let metric = metrics::find(metric)?;
+    let used = Use {
+        place,
+        metric: &metric,
+        quantity,
+        cost,
+        attributes,
+        key: None,
+        at: None,
+        asked: Asked::First,
+    };
+    let cost = highest_cost_of(&used)?;
+    Ok(event(&place, &metric, quantity, cost, now))
 }
 
 /// What so much of a metric would be, or of cost, used now in the context.

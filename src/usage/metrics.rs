@@ -49,6 +49,28 @@ impl Metric {
     }
 }
 
+impl Metric {
+    /// The most that a quantity can cost, in millionths, as far as `value` tells the values of dimensions: what it does not
+    /// tell is taken at the highest price.
+    pub fn highest_cost<'a>(
+        &self,
+        quantity: i64,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<i64, Error> {
+        let cost = self.cost(quantity, &value)?;
+        let Some(prices) = &self.prices else {
+            return Ok(cost);
+        };
+        if value(&prices.dimension).is_some() {
+            return Ok(cost);
+        }
+        let highest = prices.of.values().copied().max().unwrap_or_default();
+        let highest = priced(quantity, highest)
+            .map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))?;
+        Ok(cost.max(highest))
+    }
+}
+
 thread_local! {
     static KNOWN: RefCell<HashMap<String, Rc<Metric>>> = RefCell::new(HashMap::new());
 }

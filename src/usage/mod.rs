@@ -19,7 +19,7 @@ mod rollup;
 mod rules;
 pub mod settings;
 
-pub use functions::{Settled, quantity_of, settled, wish};
+pub use functions::{Settled, quantity_of, reserved, settled, wish};
 pub use record::check_recordable;
 pub use rollup::{forget_keys, retire, roll, summarize};
 

@@ -13,12 +13,14 @@ use super::place::Place;
 use super::settings;
 use crate::access::{from_pg, pg_uuid};
 use crate::budget::{self, Asked, Event};
+use crate::context::current;
+use crate::context::principal::Who;
 use crate::error::Error;
 use crate::months::Monthly;
 use crate::pg::append::{Json, Value, append, check_writable, hold};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
-use crate::pg::{cluster, spi, time, worker as process};
+use crate::pg::{cluster, managed, role, spi, time, worker as process};
 use crate::worker;
 
 /// How far ahead of the clock an event may be: clocks differ.
@@ -115,6 +117,19 @@ pub fn check_recordable() -> Result<(), Error> {
 /// What it costs.
 pub fn cost_of(used: &Use<'_>) -> Result<i64, Error> {
     Told::of(used)?.cost(used)
+}
+
+/// The most that it may cost, where its attributes leave that open.
+pub fn highest_cost_of(used: &Use<'_>) -> Result<i64, Error> {
+    if let Some(cost) = used.cost {
+        return Ok(cost);
+    }
+    if used.attributes.is_none() {
+        return used.metric.highest_cost(used.quantity, |_| None);
+    }
+    let told = Told::of(used)?;
+    used.metric
+        .highest_cost(used.quantity, |name| told.dimension(name))
 }
 
 /// What budgets count of it. Greatest quantities and different values do not add up.
@@ -236,7 +251,38 @@ fn when(at: Option<i64>) -> Result<i64, Error> {
     Ok(at)
 }
 
-/// Uses up a key, or says which event did. Waits for a transaction that uses the same one.
+/// Whose a key is: of the database role that records, in the context of one user. No other caller can use it up first.
+fn key_of(key: &[u8]) -> Result<Uuid, Error> {
+    let user = match current()?.map(|context| context.who) {
+        Some(Who::User(user)) => user,
+        _ => Uuid::nil(),
+    };
+    let role = role::name(managed::caller());
+    Ok(hash(
+        &[user.as_bytes(), role.as_bytes(), b"\0", key].concat(),
+    ))
+}
+
+/// What a repeated key must repeat.
+fn said(used: &Use<'_>) -> Uuid {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&used.quantity.to_be_bytes());
+    bytes.push(u8::from(used.cost.is_some()));
+    bytes.extend_from_slice(&used.cost.unwrap_or_default().to_be_bytes());
+    let place = [
+        used.place.partner,
+        used.place.tenant,
+        used.place.project,
+        used.place.user,
+    ];
+    for id in place {
+        bytes.extend_from_slice(id.unwrap_or_default().as_bytes());
+    }
+    hash(&bytes)
+}
+
+/// Uses up a key, or returns the event that did. Waits for a transaction that uses the same one. An error if that
+/// event was another: another quantity, cost, user or project.
 fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
     if key.is_empty() || key.len() > KEY_MAX {
         return Err(Error::bad(
@@ -244,32 +290,44 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
             "Such as the id of the request.",
         ));
     }
-    let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(hash(key)));
+    let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(key_of(key)?));
+    let said = said(used);
     loop {
         let new = spi::write_kept(
-            "INSERT INTO tenancy.usage_keys (scope_id, metric_id, key, event_id, used_at) \
-             VALUES ($1, $2, $3, $4, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
+            "INSERT INTO tenancy.usage_keys (scope_id, metric_id, key, event_id, said, used_at) \
+             VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
             &[
                 scope.into(),
                 used.metric.id.into(),
                 key.into(),
                 pg_uuid(id).into(),
+                pg_uuid(said).into(),
             ],
         )?;
         if new > 0 {
             return Ok(None);
         }
-        let first: Option<pgrx::Uuid> = spi::read(
-            "SELECT event_id FROM tenancy.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
+        let first: Option<(Uuid, Uuid)> = spi::read(
+            "SELECT event_id, said FROM tenancy.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
             &[scope.into(), used.metric.id.into(), key.into()],
             |rows| match rows.into_iter().next() {
-                Some(row) => Ok(row.get(1)?),
+                Some(row) => {
+                    let (first, said): (Option<pgrx::Uuid>, Option<pgrx::Uuid>) =
+                        (row.get(1)?, row.get(2)?);
+                    Ok(first.map(from_pg).zip(said.map(from_pg)))
+                }
                 None => Ok(None),
             },
         )?;
         // Gone in between: it was as old as keys get.
-        if let Some(first) = first {
-            return Ok(Some(from_pg(first)));
+        if let Some((first, then)) = first {
+            if then != said {
+                return Err(Error::bad(
+                    "the idempotency key was used for another event",
+                    "A retry repeats quantity, cost, user and project; a new event has a new key.",
+                ));
+            }
+            return Ok(Some(first));
         }
     }
 }
