@@ -273,31 +273,23 @@ REVOKE ALL ON FUNCTION tenancy._has_key(oid, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._has_key(oid, text, text) IS
     'internal: whether a table has a row of that key. Runs no query on it, so no code of its owner''s, and asks for no rights';
 
--- A table with keys of its own may have rows of a key that no scope has yet. Whoever gives a scope that key gives it the rows.
+-- A table with keys of its own may have rows of a key that no scope has yet, or get them later. Whoever gives a scope
+-- that key gives it the rows: so a partner's admin could take a customer to come.
 CREATE FUNCTION tenancy._authorize_external_id(external_id text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF external_id IS NULL THEN
-        RETURN;
-    END IF;
-    BEGIN
+    IF external_id IS NOT NULL THEN
         PERFORM tenancy._authorize('tenants:manage', '00000000-0000-7000-8000-000000000000');
-        RETURN;
-    EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
-        NULL;
-    END;
-    IF EXISTS (WITH RECURSIVE parts (oid, tenant_column) AS (
-                   SELECT r.relation::oid, r.tenant_column::text FROM tenancy.protected_table_registry r WHERE r.key_type <> 'uuid'
-                   UNION SELECT i.inhrelid, p.tenant_column FROM parts p JOIN pg_inherits i ON i.inhparent = p.oid)
-               SELECT FROM parts p WHERE tenancy._has_key(p.oid, p.tenant_column, external_id)) THEN
-        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('external id "%s" is taken', external_id),
-            HINT = 'External ids of partners and tenants are unique in the database, of projects and users within their parent.';
     END IF;
+EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
+    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'permission denied: tenants:manage in platform',
+        DETAIL = 'The external id of a partner or a tenant decides which rows are its own.',
+        HINT = 'Leave external_id out, and ask a role with tenants:manage at the platform, or tenancy_admin, to call tenancy.update_scope(tenant, external_id => …).';
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._authorize_external_id(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_external_id(text) IS
-    'internal: 42710 if rows of protected tables have this key already and the caller does not manage tenants at the platform';
+    'internal: 42501 for an external id of a caller who does not manage tenants at the platform';
 
 CREATE FUNCTION tenancy._create_tenant(
     slug text, name text, partner tenancy.regscope,
@@ -320,7 +312,7 @@ REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text,
 GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS
     'adds a tenant to a partner (default: internal) and returns its id. Tables with keys of their own find it by external_id. '
-    'Needs tenants:manage in the partner. Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Needs tenants:manage in the partner, for an external_id at the platform. Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._create_project(
     tenant tenancy.regscope, slug text, name text, external_id text,

@@ -255,7 +255,7 @@ pub fn held_over(access: &Access, user: Uuid, acting: bool) -> Result<Held, Erro
                     Some(true) if acting => Purpose::Act,
                     _ => Purpose::Grant,
                 };
-                for text in permissions.0 {
+                for text in permissions {
                     let place = "a scope of that user";
                     until = until.min(require(&access.grants, &text, &path, purpose, place)?);
                 }

@@ -41,8 +41,8 @@
 
 pub mod append;
 pub mod backtrace;
-pub mod bounded;
 pub mod blockers;
+pub mod bounded;
 pub mod capped;
 pub mod cell;
 pub mod client;

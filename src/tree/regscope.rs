@@ -33,6 +33,10 @@ fn regscope_out(scope: pgrx::Uuid) -> std::ffi::CString {
 struct Found {
     id: Uuid,
     level: String,
+    /// The level that the path begins at.
+    top: String,
+    /// Whether several tenants that the caller may see are called as the path begins.
+    several: bool,
 }
 
 /// The most bytes that a path of slugs can have: partner/tenant/project/user, and some room.
@@ -48,17 +52,21 @@ fn find(text: &str) -> Result<Uuid, Error> {
         .map(|visible| (visible.below, visible.exactly))
         .unzip();
     let found = spi::read(
-        "WITH RECURSIVE step (id, level, path, n) AS (\
-             SELECT id, level, path, 1 FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
+        "WITH RECURSIVE step (id, level, path, n, top) AS (\
+             SELECT id, level, path, 1, level FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
              UNION ALL \
-             SELECT c.id, c.level, c.path, step.n + 1 \
+             SELECT c.id, c.level, c.path, step.n + 1, step.top \
              FROM step CROSS JOIN LATERAL (\
                  SELECT s.id, s.level, s.path FROM tenancy.scopes s \
                  WHERE s.parent_id = step.id AND s.slug = ($1)[step.n + 1] OFFSET 0) c \
              WHERE step.n < cardinality($1)) \
-         SELECT id, level FROM step \
+         SELECT id, level, top, \
+             (SELECT count(*) FROM tenancy.scopes t WHERE t.slug = ($1)[1] AND t.level = 'tenant' \
+                 AND ($2 IS NULL OR t.path && $2 OR t.id = ANY ($3))) > 1 \
+         FROM step \
          WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2 OR id = ANY ($3)) \
-         ORDER BY array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
+         ORDER BY array_position('{platform,partner,tenant,project,user}', top), \
+                  array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
         &[slugs.into(), below.into(), exactly.into()],
         |rows| {
             rows.into_iter()
@@ -69,17 +77,23 @@ fn find(text: &str) -> Result<Uuid, Error> {
                                 .ok_or(Error::Internal("a scope without an id"))?,
                         ),
                         level: row.get::<String>(2)?.unwrap_or_default(),
+                        top: row.get::<String>(3)?.unwrap_or_default(),
+                        several: row.get::<bool>(4)?.unwrap_or(false),
                     })
                 })
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
-    // A tenant's slug is taken before a user's: a user's means something within its parent only.
+    let ambiguous = || Err(Error::AmbiguousSlug(text.chars().take(80).collect()));
     match found.as_slice() {
         [] => Err(no_such()),
-        [first, second] if second.level != "user" || first.level == "user" => {
-            Err(Error::AmbiguousSlug(text.chars().take(80).collect()))
-        }
+        // The upper levels come first: nobody below can take the name of a partner, or of the platform.
+        [first, ..] if matches!(first.top.as_str(), "platform" | "partner") => Ok(first.id),
+        // Which tenant is meant must be clear before what is below it is looked at: else the one that happens to have
+        // such a user is taken for the other.
+        [first, ..] if first.top == "tenant" && first.several => ambiguous(),
+        // A tenant's slug is taken before a user's: a user's means something within its parent only.
+        [first, second] if second.level != "user" || first.level == "user" => ambiguous(),
         [first, ..] => Ok(first.id),
     }
 }

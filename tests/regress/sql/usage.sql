@@ -59,7 +59,7 @@ COMMIT;
 BEGIN;
 SELECT slug(tenancy.authenticate(:'bob'));
 SELECT tenancy.record_usage_many('[{"metric": "active_users"}, {"metric": "documents", "attributes": {"doc": "a"}}, {"metric": "requests", "quantity": 3},
-    {"metric": "llm.tokens", "quantity": 12.25, "attributes": {"region": "eu"}, "idempotency_key": "k1"}, {"metric": "llm.tokens", "quantity": 9, "idempotency_key": "k1"}]') AS new;
+    {"metric": "llm.tokens", "quantity": 12.25, "attributes": {"region": "eu"}, "idempotency_key": "k1"}, {"metric": "llm.tokens", "quantity": 12.25, "idempotency_key": "k1"}]') AS new;
 COMMIT;
 BEGIN;
 SELECT slug(tenancy.authenticate(:'carol'));
