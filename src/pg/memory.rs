@@ -48,8 +48,16 @@ pub fn init() {
     std::alloc::set_alloc_error_hook(failed);
 }
 
-/// Before a statement: has the server tell of its errors, and takes the ballast if it is not there.
-pub fn watch() {
+/// Before a statement is planned, and before it runs: has the server tell of its errors, and takes the ballast. Raises an
+/// error if there is no room for it, since a second allocation that fails could not be told of.
+pub fn require() {
+    if !watch() {
+        Error::OutOfMemory(BALLAST_BYTES).raise();
+    }
+}
+
+/// As [`require`], for what must run in any state. Returns whether the ballast is there.
+pub fn watch() -> bool {
     // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static that stays, and stands
     // at the end of the list. A frame that ends restores what was behind it, which is ours.
     unsafe {
@@ -67,6 +75,7 @@ pub fn watch() {
             HELD.set(true);
         }
     }
+    HELD.get()
 }
 
 fn drop_ballast() {

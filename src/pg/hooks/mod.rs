@@ -164,7 +164,14 @@ unsafe extern "C-unwind" fn prepared(
 /// these few bytes are lost.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes::Change> {
-    memory::watch();
+    // SAFETY: the node is a utility statement.
+    if unsafe { is_rollback(node) } {
+        if !memory::watch() {
+            return std::ptr::null_mut();
+        }
+    } else {
+        memory::require();
+    }
     // SAFETY: the node is a utility statement.
     let changes = unsafe {
         shared_role::check(node);
@@ -181,6 +188,18 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
         std::ptr::null_mut()
     } else {
         Box::into_raw(Box::new(changes))
+    }
+}
+
+unsafe fn is_rollback(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::TransactionStmtKind::{TRANS_STMT_ROLLBACK, TRANS_STMT_ROLLBACK_TO};
+    // SAFETY: the tag tells which statement it is.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && matches!(
+                (*node.cast::<pg_sys::TransactionStmt>()).kind,
+                TRANS_STMT_ROLLBACK | TRANS_STMT_ROLLBACK_TO
+            )
     }
 }
 

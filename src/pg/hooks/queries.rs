@@ -207,6 +207,7 @@ unsafe extern "C-unwind" fn planner(
 
 #[pg_guard]
 unsafe extern "C-unwind" fn begin_plan() -> usize {
+    memory::require();
     enter(Doing::Plans)
 }
 
@@ -226,7 +227,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 /// Decides before the query starts: to start, it evaluates what tells which partitions to leave out.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
-    memory::watch();
+    memory::require();
     super::leftovers::check_query();
     super::session_statements::used();
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
