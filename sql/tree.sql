@@ -267,12 +267,6 @@ GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) 
 COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
     'adds a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
-CREATE FUNCTION tenancy._has_key(relation oid, key_column text, key text) RETURNS boolean
-    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_has_key_wrapper';
-REVOKE ALL ON FUNCTION tenancy._has_key(oid, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._has_key(oid, text, text) IS
-    'internal: whether a table has a row of that key. Runs no query on it, so no code of its owner''s, and asks for no rights';
-
 -- A table with keys of its own may have rows of a key that no scope has yet, or get them later. Whoever gives a scope
 -- that key gives it the rows: so a partner's admin could take a customer to come.
 CREATE FUNCTION tenancy._authorize_external_id(external_id text) RETURNS void

@@ -8,7 +8,6 @@
 //! | `xact` | transaction and savepoint ends |
 //! | `inval` | invalidation messages between backends |
 //! | `ddl` | whose code a statement sets off |
-//! | `key_lookup` | a key in a table that is not tenancy's, without its owner's code |
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `savepoint` | savepoints of tenancy's own |
 //! | `session_settings` | settings that a transaction leaves in the session |
@@ -54,7 +53,6 @@ pub mod fmgr;
 pub mod guc;
 pub mod hooks;
 pub mod inval;
-pub mod key_lookup;
 pub mod ledger;
 pub mod managed;
 pub mod memory;

@@ -6,7 +6,6 @@
 //! | `planner` | what the planner is told about them |
 //! | `protect` | protect() and unprotect() |
 //! | `catalog` | what the catalogs say about a table; running what was planned |
-//! | `keyed` | rows of a key that no scope has yet |
 //! | `registry` | the record of what is protected |
 //! | `unknown` | rows whose key no tenant has |
 //! | `ddl` | which changes of a protected table need maintenance, and what a shared role never does |
@@ -15,7 +14,6 @@
 mod catalog;
 mod ddl;
 mod guard;
-mod keyed;
 mod planner;
 mod predicates;
 mod protect;

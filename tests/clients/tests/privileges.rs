@@ -4,7 +4,7 @@
 use tenancy_client_tests::Db;
 
 /// What the untrusted role may call.
-const APP: &str = "_worst_status access_cache add_identity_provider assign audit authenticate can can_see can_write cancel check_budget consume context create_partner \
+const APP: &str = "_barrier _worst_status access_cache add_identity_provider assign audit authenticate can can_see can_write cancel check_budget consume context create_partner \
     create_project create_tenant create_user define_metric define_role drop_identity_provider drop_role elevate end_elevation fits forecast grant_credit has_permission \
     in_project issue_api_key map_group move_tenant new_id owns partner_id project_id record_usage record_usage_many regscope_in regscope_out release remove_budget reserve revoke_api_key revoke_credit \
     scope_ids see_in_project select_project select_tenant set_allowed_networks set_budget set_identity_keys set_identity_provider_enabled \
@@ -177,7 +177,7 @@ fn functions_are_made_as_they_must_be() {
     assert_eq!(
         functions(
             &db,
-            "provolatile = 'i' AND proname NOT IN ('regscope_out', 'regscope_recv', 'regscope_send', '_may_hold', '_worst_status', '_built_in_roles', '_check_role_name', '_covers', '_default_role', '_audit_micros')"
+            "provolatile = 'i' AND proname NOT IN ('regscope_out', 'regscope_recv', 'regscope_send', '_may_hold', '_worst_status', '_built_in_roles', '_check_role_name', '_covers', '_default_role', '_audit_micros', '_seconds')"
         ),
         NONE
     );
@@ -193,7 +193,7 @@ fn functions_are_made_as_they_must_be() {
     assert_eq!(
         functions(
             &db,
-            "proname LIKE '\\_%' AND proname <> '_worst_status' AND has_function_privilege('tenancy_app', oid, 'EXECUTE')"
+            "proname LIKE '\\_%' AND proname NOT IN ('_barrier', '_worst_status') AND has_function_privilege('tenancy_app', oid, 'EXECUTE')"
         ),
         NONE
     );
