@@ -37,7 +37,9 @@ BEGIN
             'a user''s own rows by ' || (protection.options ->> 'owner_column'),
             'projects by ' || (protection.options ->> 'project_column'),
             CASE WHEN (protection.options ->> 'shared')::boolean THEN 'with rows that all below the platform or a partner read' END,
-            CASE WHEN NOT protection.isolated THEN 'run tenancy.protect() again: policies were changed' END);
+            CASE WHEN NOT protection.isolated THEN 'run tenancy.protect() again: policies were changed' END,
+            'and by policies of its own: ' || (SELECT string_agg(p.polname, ', ' ORDER BY p.polname) FROM pg_policy p
+                WHERE p.polrelid = "table" AND p.polname NOT LIKE 'tenancy\_%'));
 
     IF role IS NOT NULL THEN
         SELECT r.rolsuper OR r.rolbypassrls AS bypasses INTO who FROM pg_roles r WHERE r.rolname = role;

@@ -103,19 +103,22 @@ pub fn look_inside(
         facts.unknown = Some((found.len() as i64, rows));
     }
     if let Some(scope) = &options.backfill {
-        facts.backfill = spi::read(
-            "SELECT id::text, level::text, external_id::text FROM tenancy.scopes \
-             WHERE id = $1::uuid",
-            &[scope.clone().into()],
-            |rows| match rows.into_iter().next() {
+        // No foreign key holds it: it stays until the rows are given to it.
+        let query = if options.dry_run {
+            "SELECT id::text, level::text, external_id::text FROM tenancy.scopes WHERE id = $1::uuid"
+        } else {
+            "SELECT id::text, level::text, external_id::text FROM tenancy.scopes WHERE id = $1::uuid FOR KEY SHARE"
+        };
+        facts.backfill = spi::write_returning(query, &[scope.clone().into()], |rows| {
+            match rows.into_iter().next() {
                 Some(row) => Ok(Some(Backfill {
                     id: row.get(1)?.unwrap_or_default(),
                     level: row.get(2)?.unwrap_or_default(),
                     external_id: row.get(3)?,
                 })),
                 None => Err(Error::NoSuchScope(scope.clone())),
-            },
-        )?;
+            }
+        })?;
     }
     Ok(())
 }

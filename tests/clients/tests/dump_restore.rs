@@ -47,7 +47,7 @@ fn full() -> World {
          CREATE TABLE app.calls_1 PARTITION OF app.calls FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
          SELECT tenancy.protect('app.calls');
          CREATE TABLE app.calls_2 PARTITION OF app.calls FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
-         CREATE TABLE app.legacy (id int, account bigint NOT NULL); SELECT tenancy.protect('app.legacy', 'account')",
+         CREATE TABLE app.legacy (id int, account bigint NOT NULL); CREATE POLICY own ON app.legacy USING (id IS DISTINCT FROM -1); SELECT tenancy.protect('app.legacy', 'account')",
     );
     owner.run("BEGIN; SELECT tenancy.maintenance('a look around'); COMMIT");
     // One entry in a seal and one in none.

@@ -433,6 +433,27 @@ fn a_policy_of_the_applications_replaces_tenancys_and_gives_way_again() {
 }
 
 #[test]
+fn policies_made_since_go_on_when_protection_is_taken_off() {
+    let back = |first: &Value, now: &Value| -> Vec<String> {
+        let plan = planned(first, json!({}));
+        let how = Unprotect::default();
+        lines(&unplan(&facts(now), &plan.protection, &plan.undo, &how).expect("a plan"))
+            .into_iter()
+            .filter(|l| l.contains("DISABLE"))
+            .collect()
+    };
+    let with_own = with(
+        table(),
+        &[("/members/0/policies", json!([own("mine", "*")]))],
+    );
+    let on = with(with_own.clone(), &[("/members/0/rls", json!(true))]);
+    let disable = "ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY";
+    assert_eq!(back(&table(), &on), [format!("skip {disable}")]);
+    // Those that were there, and said nothing, say nothing again.
+    assert_eq!(back(&with_own, &on), [format!("do {disable}")]);
+}
+
+#[test]
 fn the_record_tells_how_row_security_stood() {
     for (rls, force) in [(false, false), (false, true), (true, false), (true, true)] {
         let value = with(

@@ -1,5 +1,6 @@
 //! Taking a protection back.
 
+use super::access::is_own_permissive;
 use super::facts::{Column, ColumnState, Member, Relation, TableFacts};
 use super::statements::POLICIES;
 use super::{Actor, Before, KeyType, Plan, Protection, Refusal, Step, StepKind};
@@ -68,6 +69,9 @@ impl UndoItem {
 
 /// How the record of a role begins that grants were asked for.
 pub(super) const GRANTED: &str = "granted:";
+
+/// The record of a table that had permissive policies of its own while row security was off.
+pub(super) const DORMANT: &str = "dormant";
 
 /// The roles that grants were asked for, by a table's record.
 #[must_use]
@@ -221,6 +225,15 @@ pub fn unplan(
                 statement,
                 "protect() added the column; it stays unless drop_column => true",
             );
+        } else if kind == "rls"
+            && item.sql.contains(" DISABLE ")
+            && has_policies_since(member, &items)
+        {
+            push(
+                StepKind::Skip,
+                statement,
+                "the table has policies of its own since, which would say nothing any more",
+            );
         } else if so_already(facts, member, *i == 0, item) {
             push(StepKind::Skip, statement, "as it was before");
         } else {
@@ -238,6 +251,14 @@ pub fn unplan(
         protection: protection.clone(),
         undo: Vec::new(),
     })
+}
+
+/// Whether a table has got permissive policies of its own since it was protected.
+fn has_policies_since(member: &Member, items: &[(u8, usize, &Member, UndoItem)]) -> bool {
+    member.policies.iter().any(is_own_permissive)
+        && !items
+            .iter()
+            .any(|(_, _, of, item)| of.relation == member.relation && item.key == DORMANT)
 }
 
 /// Whether what an item restores is so already. Defaults are compared by whoever executes: they are cheap to set.

@@ -1,9 +1,9 @@
 //! The steps for row security: flags and policies, on the table and its parts.
 
-use super::super::access::access;
+use super::super::access::{access, is_own_permissive};
 use super::super::facts::Member;
 use super::super::statements::{TO_ALL, TO_OWNER};
-use super::super::undo::UndoItem;
+use super::super::undo::{DORMANT, UndoItem};
 use super::super::{StepKind, statements};
 use super::Builder;
 
@@ -12,6 +12,9 @@ impl<'a> Builder<'a> {
         let before = member.before();
         let rls = if before.rls { "ENABLE" } else { "DISABLE" };
         let force = if before.force { "FORCE" } else { "NO FORCE" };
+        if !before.rls && member.policies.iter().any(is_own_permissive) {
+            self.undo(i, UndoItem::new(DORMANT, ""));
+        }
         self.undo(
             i,
             UndoItem::new("rls", format!("ALTER TABLE %1$s {rls} ROW LEVEL SECURITY")),
