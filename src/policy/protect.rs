@@ -12,7 +12,7 @@ use super::catalog::{self, Row};
 use super::{guard, registry};
 use crate::audit;
 use crate::error::{Error, ErrorReport};
-use crate::pg::{bounded, cluster};
+use crate::pg::{bounded, cluster, role};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
@@ -154,6 +154,11 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
         }));
     }
     if !dry_run {
+        // First the record, then the power: whatever is read afterwards stays read when this is rolled back.
+        if !role::is_superuser_role(role::current()) {
+            let target = facts.relation.to_string();
+            audit::record_now("unprotect", None, Some(&target), json!({}))?;
+        }
         catalog::lock(table, &facts, false)?;
         facts = catalog::facts(table, &protection, &[])?;
     }

@@ -48,8 +48,8 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
         return Err(Error::Refused(Refusal::NotProtected { table: name }));
     };
     let found = count(table, &protection)?;
-    // It has read every tenant's rows.
-    audit::record(
+    // It has read every tenant's rows, also if this transaction is rolled back.
+    audit::record_now(
         "unknown_keys",
         None,
         Some(&name),

@@ -110,7 +110,7 @@ impl Reader {
                     if near_now(node) {
                         return NOTHING;
                     }
-                    self.call(call.funcid, call.args, late)
+                    self.call(call.funcid, call.args, call.inputcollid, late)
                 }
                 // One struct under three tags.
                 T_OpExpr | T_DistinctExpr | T_NullIfExpr => {
@@ -121,6 +121,7 @@ impl Reader {
                     self.call(
                         function_of(operator.opfuncid, operator.opno),
                         operator.args,
+                        operator.inputcollid,
                         late,
                     )
                 }
@@ -129,6 +130,7 @@ impl Reader {
                     self.call(
                         function_of(operator.opfuncid, operator.opno),
                         operator.args,
+                        operator.inputcollid,
                         late,
                     )
                 }
@@ -150,9 +152,16 @@ impl Reader {
         &self,
         oid: pg_sys::Oid,
         args: *mut pg_sys::List,
+        collation: pg_sys::Oid,
         late: &mut Vec<*mut pg_sys::Param>,
     ) -> Reading {
         // SAFETY: a call's arguments are a list of expressions.
+        if !unsafe { compares_safely(args, collation) } {
+            // SAFETY: as above; what is late in them is noted all the same.
+            unsafe { self.all(args, late) };
+            return ANYTHING;
+        }
+        // SAFETY: as above.
         let args = unsafe { self.all(args, late) };
         let shows = function(oid).map_or(Shows::ANYTHING, |function| function.shows(args.column));
         Reading {
@@ -322,5 +331,19 @@ fn function(oid: pg_sys::Oid) -> Option<Function> {
         };
         pg_sys::ReleaseSysCache(tuple);
         Some(function)
+    }
+}
+
+/// Whether a call cannot fail because of its collation: texts cannot be compared without one, and some functions refuse
+/// those that are not deterministic.
+unsafe fn compares_safely(args: *mut pg_sys::List, collation: pg_sys::Oid) -> bool {
+    /// pg_collation: default, C and POSIX.
+    const PLAIN: [u32; 3] = [100, 950, 951];
+    if collation != pg_sys::Oid::INVALID {
+        return PLAIN.contains(&collation.to_u32());
+    }
+    // SAFETY: a list of expressions; catalog look-ups inside a transaction.
+    unsafe {
+        elements::<pg_sys::Node>(args).all(|arg| !pg_sys::type_is_collatable(pg_sys::exprType(arg)))
     }
 }

@@ -16,9 +16,8 @@
 //! Everything else that a plan evaluates gets rows that have passed a scan's filter (joins, sorts, aggregates), or
 //! is evaluated whatever the rows are: an index scan's keys when it begins, a one-time filter.
 //!
-//! What counts as a policy: the planner gives each condition of row security a level below those of the
-//! statement. Equalities that it derives may take such a level with a side that is the caller's; these are policies
-//! only if all that they hold of the row is a column (see `policies`).
+//! What counts as a policy: what row security has for the table, to the letter, and nothing that the planner derived
+//! from it with a side that is the caller's (see `policies`).
 //!
 //! Searching indexes by a caller's condition before the policy is another matter: nothing here forbids it for
 //! conditions that show nothing.
@@ -40,6 +39,7 @@ use super::cell::BackendCell;
 static PREVIOUS_PATHS: BackendCell<pg_sys::set_rel_pathlist_hook_type> = BackendCell::new(None);
 static PREVIOUS_INFO: BackendCell<pg_sys::get_relation_info_hook_type> = BackendCell::new(None);
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
+static PREVIOUS_UPPER: BackendCell<pg_sys::create_upper_paths_hook_type> = BackendCell::new(None);
 
 /// Builds with assertions can do without, to show that the tests would notice.
 #[cfg(debug_assertions)]
@@ -74,6 +74,8 @@ pub fn init() {
         pg_sys::get_relation_info_hook = Some(relation_read);
         PREVIOUS_PLANNER.set(pg_sys::planner_hook);
         pg_sys::planner_hook = Some(plan);
+        PREVIOUS_UPPER.set(pg_sys::create_upper_paths_hook);
+        pg_sys::create_upper_paths_hook = Some(upper_paths);
     }
 }
 
@@ -101,16 +103,42 @@ unsafe extern "C-unwind" fn paths_made(
     }
     // SAFETY: the planner passes its state, valid for the call.
     unsafe {
-        if (*root).qual_security_level == 0
-            || (*rel).baserestrictinfo.is_null()
-            || !is_on()
-            || !is_here()
-        {
+        if (*root).qual_security_level == 0 || !is_on() || !is_here() {
             return;
         }
         let policies = policies::put_first(root, rel);
         if !policies.is_empty() && (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
             indexes::harden(root, rel, &policies);
+        }
+    }
+}
+
+/// The paths of a query's upper parts are made, which are its last.
+#[pg_guard]
+unsafe extern "C-unwind" fn upper_paths(
+    root: *mut pg_sys::PlannerInfo,
+    stage: pg_sys::UpperRelationKind::Type,
+    input: *mut pg_sys::RelOptInfo,
+    output: *mut pg_sys::RelOptInfo,
+    extra: *mut std::ffi::c_void,
+) {
+    if let Some(previous) = PREVIOUS_UPPER.get() {
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        // SAFETY: passed on to the hook that was there before.
+        unsafe {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+                previous(root, stage, input, output, extra);
+            });
+        }
+    }
+    // SAFETY: the planner passes its state, valid for the call.
+    unsafe {
+        if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL
+            && (*root).qual_security_level > 0
+            && is_on()
+            && is_here()
+        {
+            policies::joins_last(root);
         }
     }
 }

@@ -1,25 +1,27 @@
-//! The conditions of a table's policies sort before every other condition of a scan.
+//! The conditions of row security sort before every other condition of a scan, and none of them is replaced.
 //!
-//! The planner sorts a scan's filter by security level and then by cost, and treats cheap conditions that it
-//! calls leakproof as level 0. Policies get level 0 and a cost below zero, so that nothing the planner makes later
-//! (join conditions, derived equalities) comes before them; among themselves they stay in their order.
+//! The planner sorts a scan's filter by security level, and then by cost. It treats cheap conditions that it calls
+//! leakproof as level 0, and gives equalities that it derives the lowest level of what they come from. So each condition
+//! of a scan gets its level here: one of row security its place in row security, every other one the statement's; and
+//! none counts as leakproof any more, since the paths are made.
 //!
-//! Conditions of a level below the statement's come from row security, or are equalities that the planner
-//! derived from one of it and one of the caller's: `tenant_id = tenancy.tenant_id(…)` and
-//! `CASE WHEN secret = 's' THEN (SELECT …) ELSE tenant_id END = tenant_id` give the CASE the policy's level. An equality
-//! is a policy if what it holds of the row shows nothing, or if row security has just that equality. The side without
-//! columns may be the caller's; then a one-time filter above the scan has compared it with the policy's
-//! first, and with that has evaluated it.
+//! `tenant_id = tenancy.tenant_id(…)` and a caller's `tenant_id = f()` are one equivalence class. Of its two sides without
+//! columns the planner keeps one, and compares it with the other once, above the scan. A function that says it is STABLE
+//! may answer something else for each row, `current_setting()` too. So a policy that is not among the scan's conditions
+//! is put back. Only a constant, a parameter that the client sent, or another of tenancy's own functions stands for it.
 
 use pgrx::pg_sys;
 
 use super::expression::Reader;
-use super::nodes::{copy, elements};
+use super::nodes::{copy, elements, list};
 
-/// So little that it changes no estimate.
-const COST: f64 = -1e-9;
+/// A condition of row security, as it reads for a relation.
+struct Policy {
+    clause: *mut pg_sys::Node,
+    level: pg_sys::Index,
+}
 
-/// Puts the policies of a relation first, and returns them.
+/// Puts the conditions of row security first, and returns those that a recheck may begin with.
 ///
 /// # Safety
 /// `rel` is a relation of the query, whose paths are made.
@@ -27,41 +29,159 @@ pub unsafe fn put_first(
     root: *mut pg_sys::PlannerInfo,
     rel: *mut pg_sys::RelOptInfo,
 ) -> Vec<*mut pg_sys::RestrictInfo> {
-    let mut policies = Vec::new();
     // SAFETY: a relation's conditions are a list of RestrictInfo, the planner's to change.
     unsafe {
-        let level = (*root).qual_security_level;
-        for condition in elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
-            let own = (*condition).security_level;
-            if own >= level || (*condition).pseudoconstant || !is_policy(root, rel, condition) {
-                continue;
-            }
-            (*condition).eval_cost.startup = 0.0;
-            (*condition).eval_cost.per_tuple = COST * f64::from(level - own);
-            (*condition).security_level = 0;
-            policies.push(condition);
+        let policies = of(root, rel);
+        if policies.is_empty() {
+            return Vec::new();
         }
+        let mut found: Vec<Option<*mut pg_sys::RestrictInfo>> = vec![None; policies.len()];
+        for stands in [is_same, is_constant] {
+            for condition in elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
+                if (*condition).pseudoconstant || found.contains(&Some(condition)) {
+                    continue;
+                }
+                let place = (policies.iter().zip(&found)).position(|(policy, found)| {
+                    found.is_none() && stands(policy.clause, (*condition).clause.cast())
+                });
+                if let Some(place) = place.and_then(|n| found.get_mut(n)) {
+                    *place = Some(condition);
+                }
+            }
+        }
+        let known: Vec<_> = found.iter().copied().flatten().collect();
+        for condition in elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
+            (*condition).leakproof = false;
+            if !known.contains(&condition) {
+                raise(root, condition);
+            }
+        }
+        let mut added = Vec::new();
+        let mut first = Vec::new();
+        for (policy, found) in policies.iter().zip(found) {
+            let condition = match found {
+                Some(condition) => condition,
+                None if has_no_column(root, policy.clause) => continue,
+                None => {
+                    let made = restriction(root, copy(policy.clause).cast(), policy.level);
+                    added.push(made);
+                    made
+                }
+            };
+            (*condition).security_level = policy.level;
+            (*condition).leakproof = false;
+            if !is_written(root, rel) || is_of_tenancy(root, policy.clause) {
+                first.push(condition);
+            }
+        }
+        if !added.is_empty() {
+            let with = |old| list(added.iter().copied().chain(elements(old)));
+            (*rel).baserestrictinfo = with((*rel).baserestrictinfo);
+            for index in elements::<pg_sys::IndexOptInfo>((*rel).indexlist) {
+                (*index).indrestrictinfo = with((*index).indrestrictinfo);
+            }
+        }
+        first
     }
-    policies
 }
 
-unsafe fn is_policy(
-    root: *mut pg_sys::PlannerInfo,
-    rel: *mut pg_sys::RelOptInfo,
-    condition: *mut pg_sys::RestrictInfo,
-) -> bool {
-    // SAFETY: an operator's arguments are a list of expressions.
+/// Gives the conditions of parameterised paths, which are joins', the statement's level. Called when all paths are made:
+/// before, they decide which indexes serve.
+///
+/// # Safety
+/// `root` is the query's state.
+pub unsafe fn joins_last(root: *mut pg_sys::PlannerInfo) {
+    // SAFETY: the array has an element for each index of the range table, NULL for what is no relation.
     unsafe {
-        let clause = (*condition).clause.cast::<pg_sys::Node>();
-        let Some((left, right)) = sides(clause) else {
-            return true;
+        for n in 1..(*root).simple_rel_array_size {
+            let rel = *(*root).simple_rel_array.add(n as usize);
+            if rel.is_null() {
+                continue;
+            }
+            for path in elements::<pg_sys::ParamPathInfo>((*rel).ppilist) {
+                for condition in elements::<pg_sys::RestrictInfo>((*path).ppi_clauses) {
+                    raise(root, condition);
+                }
+            }
+        }
+    }
+}
+
+unsafe fn raise(root: *mut pg_sys::PlannerInfo, condition: *mut pg_sys::RestrictInfo) {
+    // SAFETY: a condition of the query.
+    unsafe {
+        (*condition).leakproof = false;
+        (*condition).security_level = (*condition).security_level.max((*root).qual_security_level);
+    }
+}
+
+/// The conditions of row security on a relation: its own, and those of what it is a part of.
+unsafe fn of(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> Vec<Policy> {
+    let mut policies = Vec::new();
+    // SAFETY: arrays of the query's relations have an element for each index; conditions of row security
+    // are lists of conditions, once simplified; those of a part are its parents', translated step by step.
+    unsafe {
+        let (mut at, mut steps) = ((*rel).relid as usize, Vec::new());
+        let parents = (*root).append_rel_array;
+        loop {
+            let entry = *(*root).simple_rte_array.add(at);
+            for (level, conditions) in (0..).zip(elements::<pg_sys::List>((*entry).securityQuals)) {
+                for clause in elements::<pg_sys::Node>(conditions) {
+                    let mut clause = clause;
+                    for step in steps.iter().rev() {
+                        let mut step: *mut pg_sys::AppendRelInfo = *step;
+                        clause = pg_sys::adjust_appendrel_attrs(root, clause, 1, &raw mut step);
+                    }
+                    policies.push(Policy { clause, level });
+                }
+            }
+            if parents.is_null() || (*parents.add(at)).is_null() {
+                return policies;
+            }
+            steps.push(*parents.add(at));
+            at = (**parents.add(at)).parent_relid as usize;
+        }
+    }
+}
+
+unsafe fn is_same(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> bool {
+    // SAFETY: compares nodes.
+    unsafe { pg_sys::equal(policy.cast(), clause.cast()) }
+}
+
+/// Whether a clause compares the same by the same operator, with a value that stays what it was when the planner had it
+/// compared with the policy's.
+unsafe fn is_constant(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tags tell which nodes they are.
+    unsafe {
+        let (Some((a, b)), Some((c, d))) = (sides(policy), sides(clause)) else {
+            return false;
         };
-        let reader = Reader::new(root);
-        let harmless = |side| {
-            let reading = reader.read(side);
-            !reading.column || !reading.shows.anything()
+        let (known, given) = (
+            &*policy.cast::<pg_sys::OpExpr>(),
+            &*clause.cast::<pg_sys::OpExpr>(),
+        );
+        let stays = |mut node: *mut pg_sys::Node| {
+            while (*node).type_ == pg_sys::NodeTag::T_RelabelType {
+                node = (*node.cast::<pg_sys::RelabelType>()).arg.cast();
+            }
+            match (*node).type_ {
+                pg_sys::NodeTag::T_Const => true,
+                pg_sys::NodeTag::T_Param => {
+                    (*node.cast::<pg_sys::Param>()).paramkind == pg_sys::ParamKind::PARAM_EXTERN
+                }
+                // What may be read and what may be written, of one tenant.
+                pg_sys::NodeTag::T_FuncExpr => {
+                    is_call_of_tenancy(node)
+                        && elements::<pg_sys::Node>((*node.cast::<pg_sys::FuncExpr>()).args)
+                            .all(|arg| (*arg).type_ == pg_sys::NodeTag::T_Const)
+                }
+                _ => false,
+            }
         };
-        (harmless(left) && harmless(right)) || is_of_row_security(root, rel, left, right)
+        known.opno == given.opno
+            && known.inputcollid == given.inputcollid
+            && ((is_same(a, c) && stays(d)) || (is_same(b, c) && stays(d)))
     }
 }
 
@@ -77,40 +197,70 @@ unsafe fn sides(clause: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg
     }
 }
 
-/// Whether row security compares these two, in either order.
-unsafe fn is_of_row_security(
-    root: *mut pg_sys::PlannerInfo,
-    rel: *mut pg_sys::RelOptInfo,
-    left: *mut pg_sys::Node,
-    right: *mut pg_sys::Node,
-) -> bool {
-    // SAFETY: arrays of the query's relations have an element for each index; conditions of row security
-    // are lists of conditions, once simplified; those of a part are its parents', translated step by step.
+/// Such a condition is evaluated once, above the scan.
+unsafe fn has_no_column(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Node) -> bool {
+    // SAFETY: an expression of the query.
+    unsafe { !Reader::new(root).read(clause).column }
+}
+
+/// Whether the statement writes to a relation. Then conditions of a caller's security_barrier view stand behind those of
+/// row security.
+unsafe fn is_written(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> bool {
+    // SAFETY: as for `of`.
     unsafe {
-        let (mut top, mut steps) = ((*rel).relid as usize, Vec::new());
+        let query = &*(*root).parse;
+        let mut at = (*rel).relid as usize;
         let parents = (*root).append_rel_array;
-        while !parents.is_null() && !(*parents.add(top)).is_null() {
-            steps.push(*parents.add(top));
-            top = (**parents.add(top)).parent_relid as usize;
+        while !parents.is_null() && !(*parents.add(at)).is_null() {
+            at = (**parents.add(at)).parent_relid as usize;
         }
-        let entry = *(*root).simple_rte_array.add(top);
-        elements::<pg_sys::List>((*entry).securityQuals)
-            .flat_map(|level| elements::<pg_sys::Node>(level))
-            .any(|clause| {
-                if sides(clause).is_none() {
-                    return false;
-                }
-                let mut clause = copy(clause);
-                for step in steps.iter().rev() {
-                    let mut step = *step;
-                    clause = pg_sys::adjust_appendrel_attrs(root, clause, 1, &raw mut step);
-                }
-                sides(clause).is_some_and(|(a, b)| {
-                    let same = |x: *mut pg_sys::Node, y: *mut pg_sys::Node| {
-                        pg_sys::equal(x.cast(), y.cast())
-                    };
-                    (same(a, left) && same(b, right)) || (same(a, right) && same(b, left))
-                })
-            })
+        query.commandType != pg_sys::CmdType::CMD_SELECT
+            && usize::try_from(query.resultRelation) == Ok(at)
+    }
+}
+
+/// Whether a condition has the shape of tenancy's: a call of one of its functions, or an equality that shows nothing of a
+/// row.
+unsafe fn is_of_tenancy(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells which node it is.
+    unsafe {
+        if let Some((left, right)) = sides(clause) {
+            let reader = Reader::new(root);
+            let harmless = |side| {
+                let reading = reader.read(side);
+                !reading.column || !reading.shows.anything()
+            };
+            return harmless(left) && harmless(right);
+        }
+        is_call_of_tenancy(clause)
+    }
+}
+
+unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
+    // SAFETY: the tag tells which node it is; catalog look-ups inside a transaction.
+    unsafe {
+        (*node).type_ == pg_sys::NodeTag::T_FuncExpr
+            && pg_sys::get_func_namespace((*node.cast::<pg_sys::FuncExpr>()).funcid)
+                == pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true)
+    }
+}
+
+/// A condition of its own, which belongs to no equivalence class.
+unsafe fn restriction(
+    root: *mut pg_sys::PlannerInfo,
+    clause: *mut pg_sys::Expr,
+    level: pg_sys::Index,
+) -> *mut pg_sys::RestrictInfo {
+    let none = std::ptr::null_mut();
+    // SAFETY: an expression of the query on one relation; the sets are left out, as the planner does for parts.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        return pg_sys::make_restrictinfo(
+            root, clause, true, false, false, level, none, none, none,
+        );
+        #[cfg(not(feature = "pg15"))]
+        return pg_sys::make_restrictinfo(
+            root, clause, true, false, false, false, level, none, none, none,
+        );
     }
 }
