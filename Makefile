@@ -5,13 +5,8 @@
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
 .PHONY: help demo demo-stop test fuzz fuzz-control bench replay lint fmt build install package clean
-export PG_CONFIG KINDS TRACE STATEMENTS SEED ONLY
-=======
-.PHONY: help demo demo-stop test bench replay lint fmt build install package clean
-export PG_CONFIG KINDS TRACE CLOCK
->>>>>>> 2792262 (tests: run what depends on dates under other clocks)
+export PG_CONFIG KINDS TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
 endif
