@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::Session;
+use crate::{Session, World};
 
 /// What entries of the ledger say, against events and open reservations, when nothing is in flight: rows are wrong ones.
 const LEDGER: &str = "
@@ -195,4 +195,30 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// Cancels a reservation as the role and the user that made it.
+#[track_caller]
+pub fn cancel(world: &World, id: &str) {
+    let made = world.db.admin().text(&format!(
+        "SELECT concat_ws(' ', user_id, reserved_by, tenant_id) FROM tenancy.budget_reservations WHERE id = '{id}'"
+    ));
+    let mut made = made.split(' ');
+    let (user, by) = (made.next().unwrap(), made.next().unwrap());
+    let mut session = if by == world.db.gateway {
+        let mut gateway = world.db.gateway();
+        gateway.run(&format!("BEGIN; SELECT tenancy.assume('{user}')"));
+        gateway
+    } else {
+        let key = (world.db.owner()).text(&format!(
+            "SELECT tenancy.issue_api_key('{user}', 'cancels')"
+        ));
+        let mut app = world.db.app();
+        app.begin(&key);
+        app
+    };
+    if let Some(tenant) = made.next() {
+        session.run(&format!("SELECT tenancy.select_tenant('{tenant}')"));
+    }
+    session.run(&format!("SELECT tenancy.cancel('{id}'); COMMIT"));
 }

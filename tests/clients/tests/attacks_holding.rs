@@ -62,7 +62,6 @@ fn for_good(world: &World, idp: &Idp) -> Vec<String> {
         format!("SELECT tenancy.map_group('{issuer}', '*', 'member', 'acme')"),
         "SELECT tenancy.set_status('asleep', 'active')".to_owned(),
         "SELECT tenancy.set_status('acme/carl', 'active')".to_owned(),
-        "SELECT tenancy.update_scope('acme', external_id => '4711')".to_owned(),
         "SELECT tenancy.update_scope('acme', slug => 'acne')".to_owned(),
         "SELECT tenancy.update_scope('acme', settings => '{\"plan\": \"pro\"}')".to_owned(),
         format!("SELECT tenancy.update_scope('{}'::uuid, external_id => 'my subject')", id("alice")),

@@ -238,7 +238,8 @@ fn same(before: &World, after: &World) {
         "SELECT concat_ws(' ', amount, used, in_flight) FROM tenancy.check_budget('tokens')";
     assert_eq!(app.begin(after.key("alice")).text(check), "10000 1465 100");
     app.run("COMMIT");
-    admin.run(&format!(
+    // The key is the role's that used it.
+    after.db.owner().run(&format!(
         "SELECT tenancy.record_usage_for('{0}', 'tokens', 1000, idempotency_key => 'once'), tenancy.record_usage_for('{0}', 'tokens', 7, at => now() - interval '3 days')",
         after.id("alice")
     ));

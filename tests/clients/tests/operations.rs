@@ -103,8 +103,8 @@ fn crowd(world: &World) {
          INSERT INTO tenancy.usage_quarterly (metric_id, slot, partner_id, tenant_id, project_id, events, quantity, most, cost)
          SELECT 1, date_bin('15 minutes', now(), '2000-01-01 00:00:00+00') - n % 100 * interval '15 minutes', p.id, tenancy.new_id(), tenancy.new_id(), 1, 1000000, 1000000, 500000
            FROM generate_series(1, 20000) n, tenancy.scopes p WHERE p.slug = 'hooli';
-         INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state)
-         SELECT tenancy.new_id(), p.id, tenancy.new_id(), NULL, tenancy.new_id(), 1, 1000000, 500000, now(), now() + interval '1 day', 'open'
+         INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, reserved_by)
+         SELECT tenancy.new_id(), p.id, tenancy.new_id(), NULL, tenancy.new_id(), 1, 1000000, 500000, now(), now() + interval '1 day', 'open', current_user
            FROM generate_series(1, 20000) n, tenancy.scopes p WHERE p.slug = 'hooli';
          ANALYZE tenancy.usage_quarterly; ANALYZE tenancy.budget_reservations",
     );

@@ -35,7 +35,7 @@ SELECT 'web'::tenancy.regscope;
 
 -- Two scopes of one slug: a user's slug gives way, of others none is taken.
 SELECT slug(tenancy.create_partner('twin')), slug(tenancy.create_tenant('twin')), slug(tenancy.create_user('solo', 'twin'));
-SELECT 'twin'::tenancy.regscope;
+SELECT slug('twin'::tenancy.regscope);
 SELECT slug('internal/twin'::tenancy.regscope), slug('solo/twin'::tenancy.regscope);
 SELECT slug(tenancy.create_tenant('pair', partner => 'globex')), slug(tenancy.create_tenant('pair', partner => 'initech'));
 SELECT 'pair'::tenancy.regscope;
