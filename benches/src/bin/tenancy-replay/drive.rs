@@ -206,9 +206,9 @@ impl Worker {
             login: client.prepare(login)?,
             project: client.prepare("SELECT tenancy.select_project($1::uuid)")?,
             begin: client.prepare(
-                "SELECT tenancy.reserve('context_tokens', $1::bigint), tenancy.reserve('generated_tokens', $2::bigint), tenancy.consume('requests')",
+                "SELECT tenancy.reserve('context_tokens', greatest($1::bigint, 0.000001)), tenancy.reserve('generated_tokens', greatest($2::bigint, 0.000001)), tenancy.consume('requests')",
             )?,
-            end: client.prepare("SELECT tenancy.settle($1), tenancy.settle($2, $3::bigint)")?,
+            end: client.prepare("SELECT tenancy.settle($1, $3::bigint), tenancy.settle($2, $4::bigint)")?,
             client,
         })
     }
@@ -256,7 +256,10 @@ impl Worker {
     ) -> Result<(), Fault> {
         let statement = self.end.clone();
         let mut transaction = self.enter(world, n)?;
-        transaction.query_one(&statement, &[&held[0], &held[1], &request.generated])?;
+        transaction.query_one(
+            &statement,
+            &[&held[0], &held[1], &request.context, &request.generated],
+        )?;
         Ok(transaction.commit()?)
     }
 
