@@ -41,15 +41,11 @@ impl Metric {
             let value = value(&prices.dimension)?;
             prices.of.get(value).copied()
         });
-        let Some(price) = by_value.or(self.price) else {
-            return Ok(0);
-        };
-        priced(quantity, price)
-            .map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))
+        by_value
+            .or(self.price)
+            .map_or(Ok(0), |price| at_price(quantity, price))
     }
-}
 
-impl Metric {
     /// The most that a quantity can cost, in millionths, as far as `value` tells the values of dimensions: what it does not
     /// tell is taken at the highest price.
     pub fn highest_cost<'a>(
@@ -58,17 +54,18 @@ impl Metric {
         value: impl Fn(&str) -> Option<&'a str>,
     ) -> Result<i64, Error> {
         let cost = self.cost(quantity, &value)?;
-        let Some(prices) = &self.prices else {
-            return Ok(cost);
-        };
-        if value(&prices.dimension).is_some() {
-            return Ok(cost);
+        match &self.prices {
+            Some(prices) if value(&prices.dimension).is_none() => {
+                let highest = prices.of.values().copied().max().unwrap_or_default();
+                Ok(cost.max(at_price(quantity, highest)?))
+            }
+            _ => Ok(cost),
         }
-        let highest = prices.of.values().copied().max().unwrap_or_default();
-        let highest = priced(quantity, highest)
-            .map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))?;
-        Ok(cost.max(highest))
     }
+}
+
+fn at_price(quantity: i64, price: i64) -> Result<i64, Error> {
+    priced(quantity, price).map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))
 }
 
 thread_local! {
