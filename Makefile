@@ -1,12 +1,13 @@
 # What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
 #
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
+# TEST=budgets::race  one test by its name, or those of one name (scripts/test says which)
 # SEED=… STATEMENTS=… ONLY=…  of the fuzzer: where it begins (a number, or random), how many, one of them
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop test fuzz fuzz-control bench replay lint fmt build install package clean
-export PG_CONFIG KINDS TRACE CLOCK STATEMENTS SEED ONLY
+.PHONY: help demo demo-stop check test psql bless fuzz fuzz-control bench replay lint fmt build install package clean
+export PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
 endif
@@ -14,7 +15,10 @@ endif
 help:
 	@echo 'make demo       a tour: installs what is missing, builds, starts a throwaway server, shows isolation and budgets at work'
 	@echo 'make demo-stop  stop and remove the demo server'
-	@echo 'make test       every test; KINDS="core regress" for some of them'
+	@echo 'make check      format, clippy, core tests, links: takes cargo, no server, a minute'
+	@echo 'make test       every test; KINDS="core regress" or TEST=budgets::race for some of them'
+	@echo 'make psql       psql on a throwaway server with the extension'
+	@echo 'make bless      takes what the regression tests answer now as right, to be read as a diff'
 	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
 	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'
@@ -28,8 +32,14 @@ demo:
 demo-stop:
 	@scripts/cluster stop demo
 	@echo 'The demo server is stopped and removed.'
+check:
+	@scripts/check
 test:
 	@scripts/test
+psql:
+	@scripts/psql
+bless:
+	@scripts/bless
 fuzz:
 	@scripts/fuzz
 fuzz-control:

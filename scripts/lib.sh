@@ -100,6 +100,9 @@ can_sudo() {
     command -v sudo >/dev/null && sudo -v
 }
 
+# The flags cargo-pgrx builds with, so that what it has compiled is not compiled again.
+LINKED=(--config "target.'cfg(all(target_family = \"unix\", not(target_os = \"macos\")))'.rustflags = [\"-C\", \"link-arg=-Wl,--no-gc-sections\"]")
+
 # In place of `cargo pgrx init`. Written only when it changes: pgrx is built again when the file is newer.
 pgrx_config() {
     local config
