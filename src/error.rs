@@ -339,7 +339,7 @@ impl Error {
             Self::Refused(refusal) => return refusal.hint(),
             Self::Outlasts { ends: true, .. } => "Pass an earlier expires_at: it must end by then.",
             Self::Outlasts { ends: false, .. } => {
-                "A caller who holds it without an end, or an administrator, can give it."
+                "Pass an earlier expires_at where there is one; a caller who holds it without an end, or an administrator, can give it for longer."
             }
             Self::NotPreloaded => {
                 "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server."
