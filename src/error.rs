@@ -39,6 +39,9 @@ pub enum Error {
     /// A MERGE that takes no right to read a protected table.
     #[error("permission denied: MERGE that reads no column of a protected table")]
     BlindMerge,
+    /// A function that follows the versions of any row, whatever the policies of its table.
+    #[error("permission denied for function currtid2: it knows no row security")]
+    RowVersions,
     /// A role that tenants share reached for what its sessions share.
     #[error("permission denied for {0}: tenants share this role")]
     SharedObjects(&'static str),
@@ -283,6 +286,7 @@ impl Error {
             | Self::BypassesRowSecurity
             | Self::MaintenanceForOthers
             | Self::BlindMerge
+            | Self::RowVersions
             | Self::SharedObjects(_)
             | Self::NotOnProtected(_)
             | Self::Denied { .. }
@@ -361,6 +365,9 @@ impl Error {
             }
             Self::BlindMerge => {
                 "Name a column of the table in the statement, as in ON target.id = source.id."
+            }
+            Self::RowVersions => {
+                "Select the row's ctid instead, as in SELECT ctid FROM t WHERE id = 1."
             }
             Self::NeedsMaintenance(_) => {
                 "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted \

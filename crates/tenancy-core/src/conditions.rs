@@ -126,6 +126,15 @@ const fn never_fails(oid: u32) -> bool {
     )
 }
 
+/// Whether the distance from a value of a built-in type may fail, inside of an index or when it is computed again for what the
+/// index found, because of the value: a far point and a polygon overflow by the polygon's coordinates, and there is no distance
+/// to an infinite date. Those of points, boxes and circles overflow only where coordinates do.
+pub const fn distance_fails(of: u32) -> bool {
+    const POLYGON: u32 = 604;
+    const DATE: u32 = 1082;
+    matches!(of, POLYGON | DATE)
+}
+
 /// What a built-in function does to a time that is near now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NearNow {

@@ -7,9 +7,10 @@
 //!   that they were evaluated; at most one such bitmap is combined with others, and it is the first. What the
 //!   others would have found is left to the filter.
 //! - An order by distance is computed again for each row where the operator is lossy. If that calls code of
-//!   somebody's, the index is not used for it.
+//!   somebody's, or fails for ordinary values of some rows, the index is not used for it.
 
 use pgrx::pg_sys;
+use tenancy_core::conditions::distance_fails;
 
 use super::expression::Reader;
 use super::nodes::{case, constant, copy, elements, list};
@@ -63,7 +64,7 @@ impl Paths<'_> {
                 match (*path).type_ {
                     T_IndexPath => {
                         let path = path.cast::<pg_sys::IndexPath>();
-                        dropped = dropped || self.order_calls(path);
+                        dropped = dropped || self.order_tells(path);
                         if self.locks || (*(*path).indexinfo).relam != pg_sys::BTREE_AM_OID {
                             self.guard(path);
                         }
@@ -77,7 +78,7 @@ impl Paths<'_> {
             dropped.then(|| {
                 list(
                     elements::<pg_sys::Path>(all).filter(|path| {
-                        (**path).type_ != T_IndexPath || !self.order_calls(path.cast())
+                        (**path).type_ != T_IndexPath || !self.order_tells(path.cast())
                     }),
                 )
             })
@@ -186,14 +187,16 @@ impl Paths<'_> {
         }
     }
 
-    /// Whether an order by distance calls code of somebody's.
-    unsafe fn order_calls(&self, path: *mut pg_sys::IndexPath) -> bool {
-        // SAFETY: a list of expressions.
+    /// Whether an order by distance calls code of somebody's, or may fail for a row's value.
+    unsafe fn order_tells(&self, path: *mut pg_sys::IndexPath) -> bool {
+        // SAFETY: a list of operators with the index's column on the left.
         unsafe {
             elements::<pg_sys::OpExpr>((*path).indexorderbys).any(|distance| {
-                let args = elements::<pg_sys::Node>((*distance).args);
-                args.into_iter()
-                    .any(|arg| self.reader.read(arg).shows.calls)
+                let mut args = elements::<pg_sys::Node>((*distance).args);
+                args.any(|arg| {
+                    distance_fails(pg_sys::exprType(arg).to_u32())
+                        || self.reader.read(arg).shows.calls
+                })
             })
         }
     }

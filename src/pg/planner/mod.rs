@@ -13,6 +13,8 @@
 //! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` the view's own |
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
+//! `named` has a plan name the protected tables that planning took out of a statement.
+//!
 //! Everything else that a plan evaluates gets rows that have passed a scan's filter (joins, sorts, aggregates), or
 //! is evaluated whatever the rows are: an index scan's keys when it begins, a one-time filter.
 //!
@@ -25,6 +27,7 @@
 mod conflicts;
 mod expression;
 mod indexes;
+mod named;
 mod nodes;
 mod policies;
 mod views;
@@ -34,6 +37,7 @@ use std::ffi::{c_char, c_int};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use self::named::Named;
 use super::cell::BackendCell;
 
 static PREVIOUS_PATHS: BackendCell<pg_sys::set_rel_pathlist_hook_type> = BackendCell::new(None);
@@ -175,22 +179,33 @@ unsafe extern "C-unwind" fn plan(
     // SAFETY: the server passes a query that is the planner's to change; the arguments are passed on as they
     // came, to the hook that was there before or to the server's own function.
     unsafe {
-        if (*query).hasRowSecurity {
-            look_at_conflicts(query);
-        }
+        let named = if (*query).hasRowSecurity {
+            before(query)
+        } else {
+            Named::NONE
+        };
         #[allow(ffi_unwind_calls)] // errors pass by
-        match PREVIOUS_PLANNER.get() {
+        let plan = match PREVIOUS_PLANNER.get() {
             Some(previous) => previous(query, text, options, params),
             None => raw::standard_planner(query, text, options, params),
-        }
+        };
+        named.keep(plan);
+        plan
     }
 }
 
+/// Changes a query that names tables with row security, and returns which it names.
 #[pg_guard]
-unsafe extern "C-unwind" fn look_at_conflicts(query: *mut pg_sys::Query) {
-    if is_on() {
-        // SAFETY: a query, the planner's to change.
-        unsafe { conflicts::policies_first(query) };
+unsafe extern "C-unwind" fn before(query: *mut pg_sys::Query) -> Named {
+    if !is_here() {
+        return Named::NONE;
+    }
+    // SAFETY: a query, the planner's to change.
+    unsafe {
+        if is_on() {
+            conflicts::policies_first(query);
+        }
+        Named::removable(query)
     }
 }
 
