@@ -15,7 +15,7 @@ const NONE: Vec<String> = Vec::new();
 /// Waits until a query answers so.
 #[track_caller]
 fn until(session: &mut Session, sql: &str, wanted: &str) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         let found = session.text(sql);
         if found == wanted {
@@ -31,7 +31,7 @@ fn until(session: &mut Session, sql: &str, wanted: &str) {
 fn sealed_once(admin: &mut Session) {
     until(
         admin,
-        "SELECT NOT EXISTS (SELECT FROM tenancy.audit_log l WHERE NOT EXISTS (SELECT FROM tenancy.audit_seals s WHERE l.id = ANY (s.ids)))
+        "SELECT NOT EXISTS (SELECT id FROM tenancy.audit_log EXCEPT SELECT unnest(ids) FROM tenancy.audit_seals)
             AND (SELECT count(*) = count(DISTINCT u.entry) AND count(*) = (SELECT count(*) FROM tenancy.audit_log) FROM tenancy.audit_seals s, unnest(s.ids) u (entry))",
         "t",
     );
