@@ -7,7 +7,7 @@
 //! Functions are known by their oid, which the server's built-in ones keep for ever.
 
 /// Oids below this one belong to the server itself.
-const FIRST_OTHER: u32 = 16384;
+pub const FIRST_OTHER: u32 = 16384;
 
 /// What evaluating an expression may show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -133,6 +133,15 @@ pub const fn distance_fails(of: u32) -> bool {
     const POLYGON: u32 = 604;
     const DATE: u32 = 1082;
     matches!(of, POLYGON | DATE)
+}
+
+/// Whether a type is one of the usual ones that have no collation.
+pub const fn has_no_collation(of: u32) -> bool {
+    // bool, bigint, smallint, integer, oid, double precision, date, timestamp, timestamptz, numeric, uuid, jsonb
+    matches!(
+        of,
+        16 | 20 | 21 | 23 | 26 | 701 | 1082 | 1114 | 1184 | 1700 | 2950 | 3802
+    )
 }
 
 /// What a built-in function does to a time that is near now.
