@@ -135,6 +135,9 @@ pub enum Error {
     /// A managed role tried to change what all sessions of the role share.
     #[error("permission denied to alter the current role")]
     SharedRole,
+    /// A role that is no superuser tried to become the owner of tenancy's objects, or to change it.
+    #[error("permission denied to grant or change role \"tenancy_owner\"")]
+    OwnerRole,
     /// Not there, or not visible.
     #[error("scope \"{0}\" does not exist")]
     NoSuchScope(String),
@@ -292,7 +295,8 @@ impl Error {
             | Self::Denied { .. }
             | Self::Outlasts { .. }
             | Self::NotPermitted(_)
-            | Self::SharedRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            | Self::SharedRole
+            | Self::OwnerRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_)
             | Self::NoSuchUser(_)
@@ -312,7 +316,7 @@ impl Error {
                 "55000" => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 _ => ERRCODE_INVALID_PARAMETER_VALUE,
             },
-            Self::Exhausted(_) => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+            Self::Exhausted(_) => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
             Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
             Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -428,6 +432,10 @@ impl Error {
             Self::SharedRole => {
                 "Sessions of many tenants share a role that is granted tenancy_app; only an \
                  administrator may alter it."
+            }
+            Self::OwnerRole => {
+                "tenancy's tables and functions belong to it: whoever acts as it reads and writes every tenant's access. \
+                 Nobody needs to; a superuser can."
             }
             Self::NoSuchScope(_) => {
                 "A scope is named by its id or its slug, and must be visible to you."

@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
+//! | `roles` | who becomes a member of tenancy's roles |
 //! | `session_statements` | statements prepared by SQL, and drivers' that SQL deallocates |
 //! | `session_tickets` | no ticket for the session behind a pool |
 //! | `leftovers` | cursors and temporary tables, which stay in a session |
@@ -21,6 +22,7 @@ mod objects;
 mod planted;
 pub mod queries;
 mod raw;
+mod roles;
 pub mod session_statements;
 mod session_tickets;
 mod shared_role;
@@ -175,6 +177,7 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
     // SAFETY: the node is a utility statement.
     let changes = unsafe {
         shared_role::check(node);
+        roles::check(node);
         session_tickets::check(node);
         leftovers::check(node);
         if xact::running() {

@@ -524,3 +524,98 @@ fn tenancy_will_not_be_owned_by_a_mightier_role() {
         .code("55000");
     admin.run("ROLLBACK; SELECT tenancy.create_tenant('x')");
 }
+
+/// Before PostgreSQL 16 a role with CREATEROLE grants and changes every role that is no superuser.
+#[test]
+fn who_makes_roles_does_not_become_tenancys_owner() {
+    let world = World::bare();
+    let stranger = &world.db.stranger;
+    let mut admin = world.db.admin();
+    admin.run(&format!("ALTER ROLE {stranger} CREATEROLE CREATEDB"));
+    let other = format!("{stranger}_2");
+    let mut session = world.db.stranger();
+    session.run(&format!("CREATE ROLE {other}; GRANT {other} TO {stranger}"));
+    for sql in [
+        "GRANT tenancy_owner TO @me",
+        "GRANT tenancy_owner TO CURRENT_USER WITH ADMIN OPTION",
+        "GRANT tenancy_owner TO SESSION_USER",
+        "GRANT pg_read_all_data, tenancy_owner TO @me",
+        "GRANT tenancy_owner TO @other, @me",
+        "GRANT @me TO tenancy_owner",
+        "GRANT pg_execute_server_program TO tenancy_owner",
+        "ALTER GROUP tenancy_owner ADD USER @me",
+        "ALTER GROUP @other ADD USER tenancy_owner",
+        "CREATE ROLE @new IN ROLE tenancy_owner",
+        "CREATE USER @new IN GROUP tenancy_owner",
+        "CREATE ROLE @new ROLE tenancy_owner",
+        "CREATE ROLE @new ADMIN tenancy_owner",
+        "CREATE GROUP @new USER tenancy_owner",
+        "ALTER ROLE tenancy_owner LOGIN",
+        "ALTER ROLE tenancy_owner PASSWORD 'mine'",
+        "ALTER USER tenancy_owner CREATEROLE",
+        "ALTER ROLE tenancy_owner SET search_path = trap",
+        "ALTER ROLE tenancy_owner IN DATABASE @db SET work_mem = '1MB'",
+        "ALTER ROLE tenancy_owner RESET ALL",
+        "ALTER ROLE tenancy_owner RENAME TO @new",
+        "DROP ROLE tenancy_owner",
+        "DROP ROLE IF EXISTS @other, tenancy_owner",
+        "REASSIGN OWNED BY tenancy_owner TO @me",
+        "REASSIGN OWNED BY @me TO tenancy_owner",
+        "DROP OWNED BY tenancy_owner CASCADE",
+        "DO $$ BEGIN EXECUTE 'GRANT tenancy_owner TO @me'; END $$",
+        "CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN GRANT tenancy_owner TO @me; END'; SELECT pg_temp.f()",
+    ] {
+        let sql = sql
+            .replace("@me", stranger)
+            .replace("@other", &other)
+            .replace("@new", &format!("{stranger}_3"))
+            .replace("@db", &world.db.name);
+        let failure = session.fails(&sql).code("42501");
+        assert!(
+            failure.message.contains("tenancy_owner"),
+            "{sql}: {failure:?}"
+        );
+        assert!(failure.hint.is_some(), "{sql}: not by tenancy");
+    }
+    // In a database that does not have the extension: roles are the cluster's.
+    let mut elsewhere = Session::connect(world.db.config(stranger).dbname("postgres"));
+    elsewhere
+        .fails("GRANT tenancy_owner TO CURRENT_USER")
+        .code("42501");
+    assert_eq!(admin.number("SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid IN (m.roleid, m.member) WHERE r.rolname = 'tenancy_owner'"), 0);
+    // All others stay its to manage, tenancy's for people too.
+    session.run(&format!(
+        "GRANT tenancy_app TO {other}; REVOKE tenancy_app FROM {other}; ALTER ROLE {other} SET work_mem = '1MB'; ALTER ROLE {other} LOGIN; DROP ROLE {other}"
+    ));
+    admin.run(&format!("BEGIN; GRANT tenancy_owner TO {stranger}; ALTER ROLE tenancy_owner SET work_mem = '1MB'; ROLLBACK"));
+}
+
+/// A role whose sessions are many tenants' makes nobody an administrator.
+#[test]
+fn a_role_that_tenants_share_grants_no_mightier_one() {
+    let world = World::bare();
+    let app = &world.db.app;
+    world
+        .db
+        .admin()
+        .run(&format!("ALTER ROLE {app} CREATEROLE"));
+    let mut without = world.db.app();
+    without.run("BEGIN");
+    for mut session in [without, world.begin("alice")] {
+        for role in [
+            "tenancy_admin",
+            "tenancy_gateway",
+            "tenancy_auditor",
+            "tenancy_owner",
+        ] {
+            for sql in [
+                format!("GRANT {role} TO {app}"),
+                format!("GRANT {role} TO {}", world.db.stranger),
+                format!("CREATE ROLE {app}_2 IN ROLE {role}"),
+                format!("ALTER GROUP {role} ADD USER {app}"),
+            ] {
+                session.fails_inside(&sql).code("42501");
+            }
+        }
+    }
+}
