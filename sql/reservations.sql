@@ -35,13 +35,26 @@ COMMENT ON COLUMN tenancy.budget_reservations.drew IS 'some of it came from cred
 COMMENT ON COLUMN tenancy.budget_reservations.reserved_by IS 'the database role that reserved, which with its user may cancel';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_reservations', '');
 
+-- STABLE, and as this transaction left them: see _drawn_of().
+CREATE FUNCTION tenancy._open_of(account uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+    SET jit = off SET enable_indexscan = on SET enable_bitmapscan = on AS $$
+BEGIN
+    used := 0;
+    reserved := (SELECT count(*) FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.user_id = account)
+              + (SELECT count(*) FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.tenant_id = account);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._open_of(uuid, integer, bigint, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._open_of(uuid, integer, bigint, bigint) IS 'internal: how many reservations a user or a tenant has open, by rows';
+
 CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes', attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
 REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) IS
     'keeps room for so much of a metric, more than 0, and for its cost in every hard budget of the context, or is refused as consume() is; returns an id for settle() or cancel(). Committed, it outlives the connection and the server and counts as in flight until it is settled, cancelled or ttl (7 days at most) is over. cost NULL: by the metric''s price for these attributes, at the highest price where they do not name the dimension that prices differ by. '
-    'Errors: 22023 arguments, or a metric that is no sum or count; 53400 a budget has no room; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Errors: 22023 arguments, or a metric that is no sum or count; 53400 a budget has no room, or the user or tenant has as many open as tenancy.reservations_per_user and tenancy.reservations_per_tenant allow; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'settle_wrapper';

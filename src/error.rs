@@ -150,6 +150,14 @@ pub enum Error {
     /// A budget has no room.
     #[error("the {}'s budget is exhausted", .0.level)]
     Exhausted(Box<Exhausted>),
+    /// As many reservations are open as may be.
+    #[error("the {level} has {most} reservations open, and may not have more")]
+    TooManyReservations {
+        /// The level of whose they are.
+        level: &'static str,
+        /// How many may be.
+        most: i64,
+    },
     /// All of the ledger's entries are in use.
     #[error("the ledger of tenancy is full")]
     LedgerFull,
@@ -316,7 +324,9 @@ impl Error {
                 "55000" => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                 _ => ERRCODE_INVALID_PARAMETER_VALUE,
             },
-            Self::Exhausted(_) => ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
+            Self::Exhausted(_) | Self::TooManyReservations { .. } => {
+                ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
+            }
             Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
             Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -456,6 +466,10 @@ impl Error {
             Self::BadArgument(_, hint) => hint,
             Self::Exhausted(_) => {
                 "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another."
+            }
+            Self::TooManyReservations { .. } => {
+                "Settle or cancel what is done, or reserve with a shorter ttl. A superuser sets \
+                 tenancy.reservations_per_user and tenancy.reservations_per_tenant."
             }
             Self::OnStandby => {
                 "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed."

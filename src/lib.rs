@@ -109,6 +109,7 @@ pub extern "C-unwind" fn _PG_init() {
     }
     audit::init();
     usage::init();
+    budget::init();
     worker::init();
     // Before context: what comes first here is called last before a commit.
     pg::ledger::init();

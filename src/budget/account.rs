@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::book::{self, Budget};
 use super::credits::{self, Draw};
 use super::load::load;
-use super::reservations;
+use super::{reservations, settings};
 use crate::error::{Error, Exhausted};
 use crate::pg::append::look_again;
 use crate::pg::{ledger, queue, time, worker as process};
@@ -20,6 +20,8 @@ use crate::worker::{self, Reply, Request};
 pub enum Asked {
     /// It is recorded if every budget has room for it.
     First,
+    /// The same for a reservation, of which so many may be open.
+    Reserve,
     /// It is recorded.
     Not,
     /// It is recorded, and in flight already.
@@ -129,6 +131,29 @@ pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128))
     }
 }
 
+/// Notes that so many reservations more are open, or fewer, when this transaction commits.
+pub fn note_open(event: &Event, more: i128) {
+    for scope in [event.user, event.tenant].into_iter().flatten() {
+        ledger::note(&Recorded {
+            account: Account::open(queue::database(), *scope.as_bytes()),
+            slot: slot(event.at),
+            used: 0,
+            reserved: more,
+        });
+    }
+}
+
+/// How many reservations may be open where one is made.
+fn caps(event: &Event) -> impl Iterator<Item = Cap> {
+    let cap = |level, scope: Option<Uuid>, most: Option<i64>| {
+        let (scope, most) = scope.zip(most)?;
+        Some(Cap { level, scope, most })
+    };
+    let user = cap("user", event.user, settings::reservations_per_user());
+    let tenant = cap("tenant", event.tenant, settings::reservations_per_tenant());
+    user.into_iter().chain(tenant)
+}
+
 /// What is asked of the ledger at once.
 #[derive(Default)]
 struct Wish<'a> {
@@ -137,6 +162,16 @@ struct Wish<'a> {
     of: Vec<&'a Budget>,
     covers: Vec<Cover>,
     covered: Vec<&'a Budget>,
+    /// The demands behind those of budgets.
+    caps: Vec<Cap>,
+}
+
+/// How many reservations may be open.
+#[derive(Clone, Copy)]
+struct Cap {
+    level: &'static str,
+    scope: Uuid,
+    most: i64,
 }
 
 impl<'a> Wish<'a> {
@@ -160,7 +195,7 @@ impl<'a> Wish<'a> {
                 self.demands.len() - 1
             }
         };
-        let must = budget.hard && asked_for == Asked::First;
+        let must = budget.hard && matches!(asked_for, Asked::First | Asked::Reserve);
         if let Some(cover) = credits::cover(budget, n, must, event.at) {
             self.covers.push(cover);
             self.covered.push(budget);
@@ -174,6 +209,27 @@ impl<'a> Wish<'a> {
         Ok(())
     }
 
+    /// One reservation more, after the budgets' demands.
+    fn add_open(&mut self, event: &Event) {
+        for cap in caps(event) {
+            self.demands.push(Demand {
+                account: Account::open(queue::database(), *cap.scope.as_bytes()),
+                span: Span::ALL,
+                quantity: 1,
+                limit: Some(cap.most),
+            });
+            self.caps.push(cap);
+        }
+    }
+
+    /// The cap that is reached.
+    fn capped(&self, blocked: &Blocked) -> Option<Cap> {
+        match blocked {
+            Blocked::Over(n, _) => self.caps.get(n.checked_sub(self.of.len())?).copied(),
+            _ => None,
+        }
+    }
+
     /// The budget that has no room.
     fn refuses(&self, blocked: &Blocked) -> Option<&'a Budget> {
         match blocked {
@@ -181,6 +237,12 @@ impl<'a> Wish<'a> {
             Blocked::Short(n, _) => self.covered.get(*n).copied(),
             Blocked::Missing(..) | Blocked::Loading(..) => None,
         }
+    }
+
+    /// Whose budget or cap refuses.
+    fn scope(&self, blocked: &Blocked) -> Option<Uuid> {
+        let budget = self.refuses(blocked).map(|budget| budget.scope);
+        budget.or_else(|| Some(self.capped(blocked)?.scope))
     }
 
     fn draws(&self) -> Vec<Draw> {
@@ -202,6 +264,9 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Dra
         for budget in book.iter() {
             wish.add(event, budget, asked_for)?;
         }
+        if asked_for == Asked::Reserve {
+            wish.add_open(event);
+        }
         if wish.demands.is_empty() {
             return Ok(Vec::new());
         }
@@ -221,8 +286,8 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Dra
         let reserved = !matches!(blocked, Blocked::Over(_, entry) if entry.reserved <= 0);
         if !tidy
             && reserved
-            && let Some(budget) = wish.refuses(&blocked)
-            && reservations::any_expired(budget.scope)?
+            && let Some(scope) = wish.scope(&blocked)
+            && reservations::any_expired(scope)?
         {
             tidy = worker::call(&Request::ExpireReservations)? != Reply::Done;
             continue;
@@ -232,6 +297,12 @@ pub fn admit(event: &Event, scopes: &[Uuid], asked_for: Asked) -> Result<Vec<Dra
 }
 
 fn refused(wish: &Wish<'_>, blocked: &Blocked) -> Error {
+    if let Some(cap) = wish.capped(blocked) {
+        return Error::TooManyReservations {
+            level: cap.level,
+            most: cap.most,
+        };
+    }
     let found = match blocked {
         Blocked::Over(n, entry) => wish
             .of

@@ -13,9 +13,12 @@ pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
 
 /// Use, and what is reserved. `seen` is called as soon as what is read is decided.
 pub fn read(account: &Account, span: &Span, seen: &dyn Fn()) -> Result<(i128, i128), Error> {
-    let query = match account.is_credit() {
-        true => "SELECT used, reserved FROM tenancy._drawn_of($1, $2, $3, $4)",
-        false => "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)",
+    let query = if account.is_credit() {
+        "SELECT used, reserved FROM tenancy._drawn_of($1, $2, $3, $4)"
+    } else if account.is_open() {
+        "SELECT used, reserved FROM tenancy._open_of($1, $2, $3, $4)"
+    } else {
+        "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)"
     };
     spi::read_then(
         query,

@@ -9,6 +9,7 @@
 //! | `load` | what rows say of an account |
 //! | `functions` | `check_budget()`, `fits()` |
 //! | `reservations` | `reserve()`, `settle()`, `cancel()`, and what becomes of those that expire |
+//! | `settings` | how many reservations may be open |
 //! | `show` | the ledger, for SQL |
 
 mod account;
@@ -17,9 +18,11 @@ mod credits;
 mod functions;
 mod load;
 mod reservations;
+mod settings;
 mod show;
 
 pub use account::{Asked, Event, recorded};
 pub use credits::tidy;
 pub use reservations::expire;
+pub use settings::init;
 pub use show::{alert, text, thrashing};

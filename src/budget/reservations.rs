@@ -9,7 +9,7 @@ use tenancy_core::permission::Permission;
 use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
-use super::account::{Asked, Event, admit, note};
+use super::account::{Asked, Event, admit, note, note_open};
 use super::credits;
 use crate::access::{from_pg, pg_uuid};
 use crate::context::current;
@@ -76,7 +76,7 @@ fn reserve(
         .into());
     };
     let scopes = event.scopes();
-    let draws = admit(&event, &scopes, Asked::First)?;
+    let draws = admit(&event, &scopes, Asked::Reserve)?;
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::write_kept(
@@ -100,6 +100,7 @@ fn reserve(
     )?;
     credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
+    note_open(&event, 1);
     // It is there when the time is over.
     worker::ensure();
     Ok(id)
@@ -157,6 +158,12 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
         }))
     })?;
     found.ok_or(Error::NoSuch("the reservation"))
+}
+
+/// Notes that a reservation holds nothing more.
+fn free(held: &Event) {
+    note(held, &held.scopes(), |quantity| (0, -quantity));
+    note_open(held, -1);
 }
 
 fn place(event: &Event) -> Place {
@@ -231,7 +238,7 @@ fn settle(
         ],
     )?;
     if open {
-        note(&held, &held.scopes(), |quantity| (0, -quantity));
+        free(&held);
         if found.drew {
             credits::settle(id, &held, &known)?;
         }
@@ -279,7 +286,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
-    note(&found.held, &found.held.scopes(), |quantity| (0, -quantity));
+    free(&found.held);
     if found.drew {
         credits::free(id, found.held.at)?;
     }
@@ -321,7 +328,7 @@ pub fn expire() -> Result<bool, Error> {
     )?;
     let any = !gone.is_empty();
     for (held, drew) in gone {
-        note(&held, &held.scopes(), |quantity| (0, -quantity));
+        free(&held);
         if let Some(id) = drew {
             credits::free(id, held.at)?;
         }

@@ -24,7 +24,8 @@ pub const GRID: i64 = 900_000_000;
 pub struct Account {
     /// The database.
     pub database: u32,
-    /// The metric; 0 is the cost of all of them, and less is about [credits](Account::covered).
+    /// The metric; 0 is the cost of all of them, and less is about [credits](Account::covered) and
+    /// [reservations](Account::open).
     pub metric: i32,
     /// The scope.
     pub scope: [u8; 16],
@@ -51,10 +52,26 @@ impl Account {
         }
     }
 
+    /// How many reservations a user or a tenant has open.
+    #[must_use]
+    pub fn open(database: u32, scope: [u8; 16]) -> Self {
+        Self {
+            database,
+            metric: -3,
+            scope,
+        }
+    }
+
     /// Whether it is about credits.
     #[must_use]
     pub fn is_credit(&self) -> bool {
-        self.metric < 0
+        matches!(self.metric, -2 | -1)
+    }
+
+    /// Whether it counts reservations.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.metric == -3
     }
 }
 

@@ -421,3 +421,124 @@ fn reservations_race_settle_once_and_outlive_a_crash() {
         .text("SELECT trim_scale(sum(quantity) / 1000000.0)::text FROM tenancy.usage_events");
     agrees(&world, &format!("{used} 0 0"));
 }
+
+fn cap(world: &World, user: u32, tenant: u32) {
+    world.db.admin().run(&format!(
+        "ALTER DATABASE {0} SET tenancy.reservations_per_user = {user}; ALTER DATABASE {0} SET tenancy.reservations_per_tenant = {tenant}",
+        world.db.name
+    ));
+}
+
+/// Without an end a user could open millions, and each budget above would be slow to load for everybody.
+#[test]
+fn a_user_and_a_tenant_have_so_many_open() {
+    let mut world = world();
+    world.db.owner().run("SELECT tenancy.create_user('acme', 'ann'), tenancy.create_user('acme', 'amy'), tenancy.set_budget('acme', 'tokens', 1000000, 'day')");
+    for user in ["ann", "amy"] {
+        let key = world.db.owner().text(&format!(
+            "SELECT tenancy.issue_api_key('acme/{user}', 'test')"
+        ));
+        world.keys.insert(user, key);
+    }
+    cap(&world, 3, 5);
+    let full = |user: &str, says: &str| {
+        world
+            .begin(user)
+            .fails("SELECT tenancy.reserve('tokens', 1)")
+            .code("53400")
+            .says(says)
+            .hints("tenancy.reservations_per_user");
+    };
+    let ids: Vec<String> = (0..3).map(|_| reserve(&world, "1")).collect();
+    full("alice", "the user has 3 reservations open");
+    // In one transaction too, and what is rolled back is free again.
+    let mut ann = world.begin("ann");
+    ann.run(
+        "SELECT tenancy.reserve('tokens', 1); SAVEPOINT s; SELECT tenancy.reserve('tokens', 1)",
+    );
+    full("amy", "the tenant has 5 reservations open");
+    ann.run("ROLLBACK TO s");
+    let amys = reserve_as(&world, "amy", "1");
+    full("amy", "the tenant has 5 reservations open");
+    ann.run("ROLLBACK");
+    reserve_as(&world, "ann", "1");
+    full("ann", "the tenant");
+    // Others are not concerned, nor is what needs no reservation.
+    world
+        .begin("bob")
+        .run("SELECT tenancy.reserve('tokens', 1); COMMIT");
+    world
+        .begin("alice")
+        .run("SELECT tenancy.consume('tokens', 1); COMMIT");
+    world
+        .begin("alice")
+        .run(&format!("SELECT tenancy.settle('{}', 1); COMMIT", ids[0]));
+    world
+        .begin("amy")
+        .run(&format!("SELECT tenancy.cancel('{amys}'); COMMIT"));
+    for _ in 0..2 {
+        reserve_as(&world, "ann", "1");
+    }
+    full("alice", "the tenant");
+    // It settles what expired or was settled once, and no more.
+    world
+        .begin("alice")
+        .fails(&format!("SELECT tenancy.settle('{}', 1)", ids[0]))
+        .code("55000");
+    full("alice", "the tenant");
+    // Read from the rows again.
+    world.db.admin().run("SELECT tenancy._forget_ledger()");
+    full("alice", "the tenant");
+    cap(&world, 0, 0);
+    for _ in 0..7 {
+        reserve(&world, "1");
+    }
+    // Who is bounded does not say how much.
+    for mut session in [world.db.app(), world.db.gateway(), world.db.owner()] {
+        session
+            .fails("SET tenancy.reservations_per_user = 0")
+            .code("42501");
+    }
+}
+
+#[test]
+fn what_has_expired_is_in_nobodys_way() {
+    let world = world();
+    cap(&world, 2, 2);
+    let mut alice = world.begin("alice");
+    alice.run("SELECT tenancy.reserve('tokens', 1, '1 second'), tenancy.reserve('tokens', 1, '1 hour'); COMMIT");
+    let over = "SELECT count(*) FROM tenancy.reservations WHERE expires_at <= clock_timestamp()";
+    while world.db.admin().number(over) < 1 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    reserve(&world, "1");
+    world
+        .begin("alice")
+        .fails("SELECT tenancy.reserve('tokens', 1)")
+        .code("53400");
+}
+
+#[test]
+fn of_many_at_once_as_many_as_may_are_opened() {
+    let world = world();
+    cap(&world, 40, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut session = world.db.app();
+                for _ in 0..20 {
+                    session.begin(world.key("alice"));
+                    let _ = session.batch_execute("SELECT tenancy.reserve('tokens', 0.01)");
+                    session.run("COMMIT");
+                }
+            });
+        }
+    });
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM tenancy.reservations WHERE state = 'open'"),
+        40
+    );
+}
