@@ -30,6 +30,9 @@ pub struct Actor {
     pub login: String,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// How many bits of it count, where it stands for a network.
+    #[serde(default)]
+    pub client_bits: Option<u8>,
 }
 
 impl Actor {
@@ -55,6 +58,7 @@ impl Actor {
             login: role::name(role::session()),
             // The gateway says where the user is; the connection is its own.
             client: current.and_then(|now| now.client).or_else(client::address),
+            client_bits: None,
         }
     }
 
@@ -151,7 +155,9 @@ pub fn write(
             target.map_or(Value::Null, Value::Text),
             Value::Text(&actor.role),
             Value::Text(&actor.login),
-            actor.client.map_or(Value::Null, Value::Inet),
+            actor.client.map_or(Value::Null, |client| {
+                Value::Inet(client, actor.client_bits.unwrap_or(u8::MAX))
+            }),
             Value::Json(details),
         ],
     )?;

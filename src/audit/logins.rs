@@ -4,7 +4,8 @@
 //!
 //! A success is never without a name. Where it can be neither counted nor kept for the worker, the worker
 //! is asked at once. Failures have places of their own, and few: who fails with a user or a key that
-//! exists is named, all else is told by where it comes from, and what has no place is a number.
+//! exists is named, all else is told by where it comes from, and what has no place is a number. Whoever has
+//! one address of IPv6 has the 2^64 of its network: failures are told by that.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -85,7 +86,7 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> 
     }
     let (kind, credential) = match proof {
         Some(Proof::ApiKey(id)) => (Kind::ApiKey, Some(*id)),
-        Some(Proof::Ticket(_)) => (Kind::Ticket, None),
+        Some(Proof::Ticket(..)) => (Kind::Ticket, None),
         Some(Proof::Provider(id)) => (Kind::Jwt, Some(*id)),
         None => (Kind::Assumed, None),
     };
@@ -186,7 +187,8 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
         Some(Ok(Credential::Jwt(_))) => (Kind::Jwt, None),
         Some(_) => (Kind::Unknown, None),
     };
-    let event = event(true, kind, user, credential, vouched);
+    let mut event = event(true, kind, user, credential, vouched);
+    event.client = event.client.map(origin);
     let named = user.or(credential).is_some();
     let others = Event {
         failed: true,
@@ -208,6 +210,18 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
         .map(|(event, tier)| capped::add(&Count::once(event.key()), *tier));
     if went.find(|went| *went != Went::Nowhere) == Some(Went::New) {
         worker::ensure();
+    }
+}
+
+/// How many bits of an IPv6 address its holder did not choose.
+const ORIGIN_BITS: u8 = 64;
+
+/// The address that stands for all that whoever came from this one may have: the network of an IPv6
+/// address; an IPv4 address, however it is written, itself.
+fn origin(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> ORIGIN_BITS << ORIGIN_BITS).into(),
+        v4 => v4,
     }
 }
 
@@ -378,6 +392,8 @@ fn write_one(count: &Count) -> Result<(), Error> {
     let mut actor = Actor {
         user,
         client: event.client,
+        client_bits: (event.failed && event.client.is_some_and(|client| client.is_ipv6()))
+            .then_some(ORIGIN_BITS),
         role: role::name(event.role.into()),
         login: role::name(event.login.into()),
         ..Actor::default()

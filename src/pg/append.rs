@@ -26,8 +26,8 @@ pub enum Value<'a> {
     Uuid([u8; 16]),
     /// A text.
     Text(&'a str),
-    /// An inet without a mask.
-    Inet(IpAddr),
+    /// An inet of which so many bits count; all: a host.
+    Inet(IpAddr, u8),
     /// A jsonb.
     Json(Json),
 }
@@ -121,23 +121,23 @@ impl Value<'_> {
             Value::Xid8(value) => Some(pg_sys::Datum::from(value)),
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
             Value::Text(text) => text.into_datum(),
-            Value::Inet(address) => Some(inet(address)),
+            Value::Inet(address, bits) => Some(inet(address, bits)),
             Value::Json(Json(datum)) => Some(datum),
         }
     }
 }
 
 /// utils/inet.h: a family (IPv4 is AF_INET, IPv6 the number after it), the bits of the mask, the address.
-fn inet(address: IpAddr) -> pg_sys::Datum {
+fn inet(address: IpAddr, bits: u8) -> pg_sys::Datum {
     const INET: u8 = libc::AF_INET as u8;
     let mut bytes = Vec::with_capacity(18);
     match address {
         IpAddr::V4(v4) => {
-            bytes.extend_from_slice(&[INET, 32]);
+            bytes.extend_from_slice(&[INET, bits.min(32)]);
             bytes.extend_from_slice(&v4.octets());
         }
         IpAddr::V6(v6) => {
-            bytes.extend_from_slice(&[INET + 1, 128]);
+            bytes.extend_from_slice(&[INET + 1, bits.min(128)]);
             bytes.extend_from_slice(&v6.octets());
         }
     }

@@ -503,6 +503,52 @@ fn failed_logins_of_known_users_from_many_addresses_are_few_rows_too() {
     assert_eq!(admin.text("SELECT count(DISTINCT client) FILTER (WHERE user_id IS NOT NULL) || ' ' || count(DISTINCT client) FILTER (WHERE user_id IS NULL) FROM tenancy.audit_log WHERE action = 'tenancy.login.failed'"), "128 64");
 }
 
+/// Whoever has one address of IPv6 has its network.
+#[test]
+fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
+    let world = World::bare();
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.set_status('acme', 'suspended')");
+    let id = world.id("alice");
+    world.db.gateway().run(&format!(
+        "DO $$ BEGIN FOR i IN 1..3000 LOOP BEGIN PERFORM tenancy.assume('{id}', client => '2001:db8:1:2::'::inet + i * 3000000000000000); EXCEPTION WHEN OTHERS THEN NULL; END;
+            BEGIN PERFORM tenancy.assume(gen_random_uuid()::tenancy.regscope, client => '2001:db8:1:3::'::inet + i); EXCEPTION WHEN OTHERS THEN NULL; END; END LOOP;
+            -- Another one's, and IPv4 in a longer hand.
+            BEGIN PERFORM tenancy.assume('{id}', client => '2001:db8:9::1'); EXCEPTION WHEN OTHERS THEN NULL; END;
+            BEGIN PERFORM tenancy.assume('{id}', client => '192.0.2.1'); EXCEPTION WHEN OTHERS THEN NULL; END;
+            BEGIN PERFORM tenancy.assume('{id}', client => '::ffff:192.0.2.1'); EXCEPTION WHEN OTHERS THEN NULL; END; END $$"
+    ));
+    flush(&world);
+    let mut admin = world.db.admin();
+    until(&mut admin, FAILED, "6003");
+    assert_eq!(
+        admin.texts("SELECT (user_id IS NOT NULL) || ' ' || client::text || ' ' || sum((details ->> 'count')::bigint) FROM tenancy.audit_log WHERE action = 'tenancy.login.failed' AND NOT details ? 'others' GROUP BY user_id, client ORDER BY 1"),
+        [
+            "false 2001:db8:1:3::/64 3000",
+            "true 192.0.2.1 2",
+            "true 2001:db8:1:2::/64 3000",
+            "true 2001:db8:9::/64 1"
+        ]
+    );
+    // Who comes in has an address.
+    world.db.gateway().run(&format!(
+        "SELECT tenancy.assume('{}', client => '2001:db8:1:2::7')",
+        world.id("bob")
+    ));
+    flush(&world);
+    until(
+        &mut admin,
+        "SELECT string_agg(client::text, ' ') FROM tenancy.audit_log WHERE action = 'tenancy.login'",
+        "2001:db8:1:2::7",
+    );
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy.verify_audit_log()"),
+        0
+    );
+}
+
 #[test]
 fn who_is_recorded_does_not_decide_what_is() {
     let world = World::bare();
