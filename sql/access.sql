@@ -425,15 +425,17 @@ CREATE FUNCTION tenancy._end_elevation() RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     who uuid := tenancy._require_principal();
-    ended integer;
+    ended uuid[];
 BEGIN
-    UPDATE tenancy.elevations e SET ended_at = clock_timestamp()
-     WHERE e.user_id = who AND e.ended_at IS NULL AND e.expires_at > now();
-    GET DIAGNOSTICS ended = ROW_COUNT;
-    IF ended > 0 THEN
+    WITH gone AS (UPDATE tenancy.elevations e SET ended_at = clock_timestamp()
+                   WHERE e.user_id = who AND e.ended_at IS NULL AND e.expires_at > now() RETURNING e.id)
+    SELECT array_agg(g.id) INTO ended FROM gone g;
+    IF ended IS NOT NULL THEN
         PERFORM tenancy._audit('elevation.ended', NULL, NULL, NULL);
+        -- What it gave ends with it. Tickets are nowhere: they ask for their elevation.
+        PERFORM tenancy._revoke_keys_of(ended);
     END IF;
-    RETURN ended;
+    RETURN coalesce(cardinality(ended), 0);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._end_elevation() FROM PUBLIC;
@@ -443,4 +445,4 @@ CREATE FUNCTION tenancy.end_elevation() RETURNS integer
 REVOKE ALL ON FUNCTION tenancy.end_elevation() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.end_elevation() TO tenancy_app, tenancy_gateway;
 COMMENT ON FUNCTION tenancy.end_elevation() IS
-    'ends the elevations of the context''s user before their time, for transactions that begin after this one has committed; returns how many. Errors: 55000 no context. For tenancy_app, tenancy_gateway';
+    'ends the elevations of the context''s user before their time, for transactions that begin after this one has committed, and with them the keys and tickets that were issued by their power; returns how many. Errors: 55000 no context. For tenancy_app, tenancy_gateway';

@@ -46,6 +46,11 @@ REVOKE ALL ON FUNCTION tenancy._authorize_over(uuid, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_over(uuid, boolean) IS
     'internal: 42501 unless the caller holds all that the user was assigned, where it was; acting: as it is to be used, at the platform only while elevated. Until when, NULL for ever';
 
+CREATE FUNCTION tenancy._elevation_over("user" uuid) RETURNS uuid
+    LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_elevation_over_wrapper';
+REVOKE ALL ON FUNCTION tenancy._elevation_over(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._elevation_over(uuid) IS 'internal: the elevation without which the caller could not act as the user; NULL for none';
+
 CREATE FUNCTION tenancy._authorize_acting(permissions text[], scope uuid) RETURNS timestamptz
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_acting_wrapper';
 REVOKE ALL ON FUNCTION tenancy._authorize_acting(text[], uuid) FROM PUBLIC;

@@ -8,10 +8,13 @@ CREATE TABLE tenancy.api_key_secrets (
     hash       bytea NOT NULL CHECK (octet_length(hash) = 32),
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz,
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    elevation_id uuid
 );
 REVOKE ALL ON tenancy.api_key_secrets FROM PUBLIC;
 CREATE INDEX api_key_secrets_user_id_idx ON tenancy.api_key_secrets (user_id);
+CREATE INDEX api_key_secrets_elevation_id_idx ON tenancy.api_key_secrets (elevation_id) WHERE elevation_id IS NOT NULL;
+COMMENT ON COLUMN tenancy.api_key_secrets.elevation_id IS 'the elevation without which its issuer could not have been the user: it ends with that';
 COMMENT ON TABLE tenancy.api_key_secrets IS 'API keys by their public id, with the SHA-256 of the secret; the secret itself is nowhere. Only the owner reads this; see the view api_keys';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.api_key_secrets', '');
 
@@ -133,15 +136,16 @@ COMMENT ON FUNCTION tenancy.release() IS
 
 -- Credentials -----------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._make_api_key("user" uuid, name text, expires_at timestamptz) RETURNS text
+CREATE FUNCTION tenancy._make_api_key("user" uuid, name text, expires_at timestamptz, elevation uuid) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_make_api_key_wrapper';
-REVOKE ALL ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz) IS 'internal: see issue_api_key()';
+REVOKE ALL ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._make_api_key(uuid, text, timestamptz, uuid) IS 'internal: see issue_api_key()';
 
 CREATE FUNCTION tenancy._issue_api_key("user" tenancy.regscope, name text, expires_at timestamptz) RETURNS text
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     held timestamptz;
+    elevation uuid;
 BEGIN
     IF "user" IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
@@ -156,8 +160,9 @@ BEGIN
     -- One's own has never more than oneself.
     IF "user"::uuid IS DISTINCT FROM tenancy.user_id() THEN
         PERFORM tenancy._require_lasting('the key', held, expires_at);
+        elevation := tenancy._elevation_over("user");
     END IF;
-    RETURN tenancy._make_api_key("user", name, expires_at);
+    RETURN tenancy._make_api_key("user", name, expires_at, elevation);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
@@ -167,7 +172,7 @@ CREATE FUNCTION tenancy.issue_api_key("user" tenancy.regscope, name text, expire
 REVOKE ALL ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) IS
-    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned, for as long as the key is to last; of a user of the platform only while elevated. '
+    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned, for as long as the key is to last; of a user of the platform only while elevated, and the key ends with the elevation. '
     'Errors: 42704 no such user; 42501 not held; 22023 no name, an expiry that has passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._revoke_api_key(id uuid) RETURNS void
@@ -204,6 +209,21 @@ COMMENT ON FUNCTION tenancy.revoke_api_key(uuid) IS
     'revokes an API key: nothing that begins after the commit can authenticate with it, and what it authenticated ends at its next statement. Again is no error. Needs keys:manage at the key''s user. '
     'Errors: 42704 no such key; 42501 not held; 22023 NULL. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
+CREATE FUNCTION tenancy._revoke_keys_of(elevations uuid[]) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key record;
+BEGIN
+    FOR key IN SELECT k.id, k.user_id, k.label FROM tenancy.api_key_secrets k
+                WHERE k.elevation_id = ANY (elevations) AND k.revoked_at IS NULL FOR NO KEY UPDATE LOOP
+        UPDATE tenancy.api_key_secrets k SET revoked_at = now() WHERE k.id = key.id;
+        PERFORM tenancy._audit('key.revoked', key.user_id, key.label, NULL);
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._revoke_keys_of(uuid[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._revoke_keys_of(uuid[]) IS 'internal: revokes the keys that were issued by the power of these elevations';
+
 CREATE FUNCTION tenancy._issue_ticket("user" uuid, seconds double precision, tenant uuid) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_issue_ticket_wrapper';
 REVOKE ALL ON FUNCTION tenancy._issue_ticket(uuid, double precision, uuid) FROM PUBLIC;
@@ -216,7 +236,7 @@ REVOKE ALL ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.
 GRANT EXECUTE ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) TO tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) IS
     'a signed ticket for a user, good for ttl (1 second to 7 days), for one of its tenants if tenant is given: for authenticate() or SET tenancy.ticket. '
-    'Whoever has it is that user until it expires. Errors: 42704 no such user or tenant; 42501 inactive user; 22023 ttl. For tenancy_gateway, tenancy_admin';
+    'Whoever has it is that user until it expires, or the elevation ends whose power it took. Errors: 42704 no such user or tenant; 42501 inactive user; 22023 ttl. For tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy._rotate_signing_key(seconds double precision) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_rotate_signing_key_wrapper';

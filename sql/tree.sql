@@ -248,11 +248,25 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) IS 'internal: adds a scope';
 
+-- Logins find users and tenants by it, and rows are found by it: it stays when the caller's power is over.
+CREATE FUNCTION tenancy._require_lasting_id(external_id text, permission text, scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF external_id IS NOT NULL THEN
+        PERFORM tenancy._require_lasting('the external id', tenancy._held_until(ARRAY[permission], scope));
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._require_lasting_id(text, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._require_lasting_id(text, text, uuid) IS
+    'internal: 42501 for an external id of a caller who holds for a while only what it takes to give one';
+
 CREATE FUNCTION tenancy._create_partner(
     slug text, name text, external_id text, settings jsonb, status text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy._authorize('partners:manage', '00000000-0000-7000-8000-000000000000');
+    PERFORM tenancy._require_lasting_id(external_id, 'partners:manage', '00000000-0000-7000-8000-000000000000');
     RETURN tenancy._create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status);
 END
 $$;
@@ -292,6 +306,7 @@ CREATE FUNCTION tenancy._create_tenant(
 BEGIN
     PERFORM tenancy._authorize('tenants:manage', partner);
     PERFORM tenancy._authorize_external_id(external_id);
+    PERFORM tenancy._require_lasting_id(external_id, 'tenants:manage', '00000000-0000-7000-8000-000000000000');
     RETURN tenancy._create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
 END
 $$;
@@ -314,6 +329,7 @@ CREATE FUNCTION tenancy._create_project(
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy._authorize('projects:manage', tenant);
+    PERFORM tenancy._require_lasting_id(external_id, 'projects:manage', tenant);
     RETURN tenancy._create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
 END
 $$;
@@ -342,6 +358,7 @@ BEGIN
             HINT = 'It is human or service.';
     END IF;
     PERFORM tenancy._authorize('users:manage', parent);
+    PERFORM tenancy._require_lasting_id(external_id, 'users:manage', parent);
     new_user := tenancy._create_scope('user', parent, slug, name, external_id, kind, settings, status);
     SELECT coalesce(role, tenancy._default_role(s.level, _create_user.kind)) INTO role FROM tenancy.scopes s WHERE s.id = parent;
     IF role <> 'none' THEN
@@ -477,6 +494,7 @@ BEGIN
     SELECT s.level, s.slug, s.external_id, s.settings INTO now_is FROM tenancy.scopes s WHERE s.id = _update_scope.scope FOR NO KEY UPDATE;
     IF now_is.level IN ('platform', 'partner', 'tenant') THEN
         PERFORM tenancy._authorize_external_id(external_id);
+        PERFORM tenancy._require_lasting_id(nullif(external_id, now_is.external_id), 'tenants:manage', '00000000-0000-7000-8000-000000000000');
     END IF;
     PERFORM tenancy._check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
     IF settings IS NOT NULL THEN

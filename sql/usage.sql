@@ -105,6 +105,10 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is in %s and stays so', name, known.unit),
                 DETAIL = 'What was recorded would mean something else.', HINT = 'Define another metric.';
         END IF;
+        -- Budgets of cost hold as long as prices do.
+        IF (known.price, known.prices, known.dimensions) IS DISTINCT FROM (price, prices, dimensions) THEN
+            PERFORM tenancy._require_lasting('the price', tenancy._held_until('{platform:manage}', '00000000-0000-7000-8000-000000000000'));
+        END IF;
         UPDATE tenancy.metric_definitions m
            SET dimensions = _define_metric.dimensions, price = _define_metric.price, prices = _define_metric.prices,
                description = coalesce(_define_metric.description, m.description)

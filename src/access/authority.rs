@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use pgrx::datum::datetime_support::ToIsoString;
 use pgrx::prelude::*;
-use tenancy_core::grants::{Grants, Held, Purpose};
+use tenancy_core::grants::{Grants, Held, Holder, Purpose};
 use tenancy_core::permission::Permission;
 use tenancy_core::role;
 use tenancy_core::tree::Level;
@@ -230,13 +230,13 @@ fn _authorize_over(
     Ok(match Caller::find()? {
         Caller::Administrator => None,
         Caller::Principal(_, access) => {
-            end(held_over(&access, from_pg(user), acting)?).map(timestamp)
+            end(held_over(&access.grants, from_pg(user), acting)?).map(timestamp)
         }
     })
 }
 
 /// How long a principal holds all that a user was assigned; an error unless it does.
-pub fn held_over(access: &Access, user: Uuid, acting: bool) -> Result<Held, Error> {
+pub fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
     spi::read(
         "SELECT s.path, r.permissions, cardinality(u.path) > 2 \
          FROM tenancy.role_assignments a \
@@ -257,12 +257,53 @@ pub fn held_over(access: &Access, user: Uuid, acting: bool) -> Result<Held, Erro
                 };
                 for text in permissions {
                     let place = "a scope of that user";
-                    until = until.min(require(&access.grants, &text, &path, purpose, place)?);
+                    until = until.min(require(grants, &text, &path, purpose, place)?);
                 }
             }
             Ok(until)
         },
     )
+}
+
+/// The elevation without which the caller could not act as a user; NULL for none. What it makes with that ends with it.
+#[pg_extern(sql = false)]
+fn _elevation_over(user: pgrx::Uuid) -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(match Caller::find()? {
+        Caller::Administrator => None,
+        Caller::Principal(_, access) => elevation_over(&access, from_pg(user))?.map(pg_uuid),
+    })
+}
+
+fn elevation_over(access: &Access, user: Uuid) -> Result<Option<Uuid>, Error> {
+    let Some(elevation) = &access.elevation else {
+        return Ok(None);
+    };
+    let without = Grants::new(access.grants.all().to_vec(), Holder::Platform);
+    match held_over(&without, user, true) {
+        Ok(_) => Ok(None),
+        Err(Error::Denied { .. }) => Ok(Some(elevation.id)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether an elevation has not ended, and whoever began it is still elevated.
+pub fn is_elevated(elevation: Uuid) -> Result<bool, Error> {
+    let user = spi::read(
+        "SELECT user_id FROM tenancy.elevations WHERE id = $1 AND ended_at IS NULL AND expires_at > pg_catalog.now()",
+        &[pg_uuid(elevation).into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get::<pgrx::Uuid>(1)?.map(from_pg)),
+            None => Ok(None),
+        },
+    )?;
+    let Some(user) = user else {
+        return Ok(false);
+    };
+    match super::resolve(user) {
+        Ok(access) => Ok(access.elevation.is_some()),
+        Err(Error::Inactive | Error::NoSuch(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// How long a permission is held; an error unless it is.
@@ -314,21 +355,21 @@ fn outlasts(what: &str, held: TimestampWithTimeZone, ends: bool) -> Error {
 }
 
 /// An error unless a ticket for another user ends no later than what the context holds. A trusted role
-/// without a context gives its own word.
-pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<(), Error> {
+/// without a context gives its own word. Returns the elevation that it takes.
+pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<Option<Uuid>, Error> {
     let Some(now) = current()? else {
-        return Ok(());
+        return Ok(None);
     };
     match (now.who, &now.access) {
         (Who::User(own), Some(access)) if own != user => {
-            match end(held_over(access, user, true)?) {
+            match end(held_over(&access.grants, user, true)?) {
                 Some(held) if expires_at > held => {
                     Err(outlasts("the ticket", timestamp(held), true))
                 }
-                _ => Ok(()),
+                _ => elevation_over(access, user),
             }
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 

@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::pg::spi;
 
-pub use authority::{path, require_ticket, roots, standing};
+pub use authority::{is_elevated, path, require_ticket, roots, standing};
 pub use cache::{forget, resolve, totals};
 pub use load::read_tenant;
 pub use reached::Reached;

@@ -10,7 +10,7 @@ use tenancy_core::token::Proof;
 use uuid::Uuid;
 
 use super::principal::Proven;
-use crate::access::{from_pg, pg_uuid};
+use crate::access::{self, from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
 use crate::pg::{secret, spi, time, xact};
 
@@ -24,6 +24,8 @@ struct Stored {
     user: Uuid,
     hash: Vec<u8>,
     expires_at: Option<i64>,
+    /// The elevation with which it ends.
+    elevation: Option<Uuid>,
     last_recorded: Option<i64>,
 }
 
@@ -46,6 +48,9 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     if stored.expires_at.is_some_and(|end| end <= now) {
         return Err(Error::InvalidCredential);
     }
+    if !is_elevated(&stored)? {
+        return Err(Error::InvalidCredential);
+    }
     if stored
         .last_recorded
         .is_none_or(|at| at + USE_RECORDED_EVERY <= now)
@@ -61,9 +66,19 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     })
 }
 
-/// An error if a key that proved a context has since been revoked.
+/// An error if a key that proved a context has since been revoked, or its elevation is over.
 pub fn still_holds(id: Uuid) -> Result<(), Error> {
-    find(id)?.map(|_| ()).ok_or(Error::Expired)
+    let stored = find(id)?.ok_or(Error::Expired)?;
+    if is_elevated(&stored)? {
+        Ok(())
+    } else {
+        Err(Error::Expired)
+    }
+}
+
+/// Returns whether the elevation goes on with whose power the key was issued, if with one's.
+fn is_elevated(key: &Stored) -> Result<bool, Error> {
+    key.elevation.map_or(Ok(true), access::is_elevated)
 }
 
 /// Forgets every key.
@@ -78,7 +93,7 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
     let found = spi::read(
         "SELECT k.user_id, k.hash, \
                 (pg_catalog.date_part('epoch', k.expires_at) * 1000000)::bigint, \
-                (pg_catalog.date_part('epoch', u.last_used_at) * 1000000)::bigint \
+                (pg_catalog.date_part('epoch', u.last_used_at) * 1000000)::bigint, k.elevation_id \
          FROM tenancy.api_key_secrets k \
          LEFT JOIN tenancy.api_key_uses u ON u.key_id = k.id \
          WHERE k.id = $1 AND k.revoked_at IS NULL",
@@ -95,6 +110,7 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
                 hash: row.get::<Vec<u8>>(2)?.unwrap_or_default(),
                 expires_at: row.get(3)?,
                 last_recorded: row.get(4)?,
+                elevation: row.get::<pgrx::Uuid>(5)?.map(from_pg),
             }))
         },
     )?;
@@ -134,6 +150,7 @@ fn _make_api_key(
     user: Option<pgrx::Uuid>,
     name: Option<&str>,
     expires_at: Option<TimestampWithTimeZone>,
+    elevation: Option<pgrx::Uuid>,
 ) -> Result<String, ErrorReport> {
     let user = user.ok_or(Error::Null("user"))?;
     let name = name.ok_or(Error::Null("name"))?;
@@ -146,8 +163,8 @@ fn _make_api_key(
     let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
     let key = ApiKey::new(new_id(), secret);
     spi::write(
-        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at) \
-                    VALUES ($1, $2, $3, $4, $5, $6) RETURNING id) \
+        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at, elevation_id) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id) \
          INSERT INTO tenancy.api_key_uses (key_id) SELECT id FROM k",
         &[
             pg_uuid(key.id).into(),
@@ -156,6 +173,7 @@ fn _make_api_key(
             key.label().into(),
             key.hash().to_vec().into(),
             expires_at.into(),
+            elevation.into(),
         ],
     )?;
     audit("key.issued", user, &key.label())?;

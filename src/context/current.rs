@@ -261,7 +261,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     }
     match (token.proof, token.user) {
         (Some(Proof::ApiKey(id)), _) => api_keys::still_holds(id)?,
-        (Some(Proof::Ticket(key)), _) => tickets::still_holds(key)?,
+        (Some(Proof::Ticket(key, elevation)), _) => tickets::still_holds(key, elevation)?,
         (Some(Proof::Provider(id)), Some(user)) => identity::still_holds(id, user)?,
         (Some(Proof::Provider(_)), None) => {
             return Err(Error::Internal("a context without a user"));
@@ -303,7 +303,7 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
     let ticket = tickets::verify(text)?;
     let held = Held {
         lifetime: Lifetime::Transaction,
-        proof: Some(Proof::Ticket(ticket.key_id)),
+        proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
         client: None,

@@ -43,7 +43,7 @@ fn prove(text: &str) -> Result<Proven, Error> {
             })?;
             Ok(Proven {
                 user: ticket.user,
-                proof: Some(Proof::Ticket(ticket.key_id)),
+                proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
                 tenant: ticket.tenant,
                 expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
             })

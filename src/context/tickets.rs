@@ -37,8 +37,21 @@ pub fn forget() {
     VERIFIED.set(None);
 }
 
-/// The claims of a ticket whose signature holds and whose time has not come.
+/// The claims of a ticket whose signature holds, whose time has not come, and whose elevation goes on.
 pub fn verify(text: &str) -> Result<Ticket, Error> {
+    let ticket = verify_signed(text)?;
+    require_elevation(ticket.elevation)?;
+    Ok(ticket)
+}
+
+fn require_elevation(elevation: Option<Uuid>) -> Result<(), Error> {
+    match elevation {
+        Some(elevation) if !access::is_elevated(elevation)? => Err(Error::Expired),
+        _ => Ok(()),
+    }
+}
+
+fn verify_signed(text: &str) -> Result<Ticket, Error> {
     let now = xact::transaction_started_unix();
     let known = VERIFIED.with_borrow(|known| {
         known
@@ -69,11 +82,10 @@ pub fn verify(text: &str) -> Result<Ticket, Error> {
     Ok(ticket)
 }
 
-/// An error if the key behind a ticket that proved a context has since been retired.
-pub fn still_holds(key: Uuid) -> Result<(), Error> {
-    signing_key(key, xact::transaction_started_unix())?
-        .map(|_| ())
-        .ok_or(Error::Expired)
+/// An error if the key behind a ticket that proved a context has since been retired, or its elevation is over.
+pub fn still_holds(key: Uuid, elevation: Option<Uuid>) -> Result<(), Error> {
+    signing_key(key, xact::transaction_started_unix())?.ok_or(Error::Expired)?;
+    require_elevation(elevation)
 }
 
 /// An error if a ticket claims another user than the session's context has. The claim is not
@@ -170,7 +182,7 @@ fn _issue_ticket(
     // Real time, not the transaction's start: that may be long ago.
     let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
     let expires_at = now.saturating_add(seconds as i64);
-    access::require_ticket(user, expires_at.saturating_mul(1_000_000))?;
+    let elevation = access::require_ticket(user, expires_at.saturating_mul(1_000_000))?;
     let key = signing_keys()?
         .into_iter()
         .find(|key| key.retires_at.is_none())
@@ -181,6 +193,7 @@ fn _issue_ticket(
         key_id: key.id,
         user,
         tenant,
+        elevation,
         fleet: access.fleet,
         expires_at,
     };

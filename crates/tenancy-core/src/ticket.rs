@@ -2,7 +2,8 @@
 //! not bound to a backend.
 //!
 //! The text is `tnt1.<payload>.<mac>`, both base64url without padding. The payload is the key's
-//! id, the user's id, flags, the tenant's id if there is one, and the expiry (big-endian). A
+//! id, the user's id, flags, the ids of the tenant and the elevation if there are any, and the expiry
+//! (big-endian). A
 //! ticket has one spelling, so the MAC is over the claims and never over a text's odd form.
 
 use crate::mac::{Key, MAC_BYTES};
@@ -16,11 +17,14 @@ const DOMAIN: &str = "tenancy/ticket/1";
 /// How the text of a ticket starts.
 pub(crate) const PREFIX: &str = "tnt1.";
 
-/// The longest text: the prefix, 57 bytes of payload, a dot and the MAC.
-const MAX_TEXT: usize = PREFIX.len() + 76 + 1 + 22;
+/// The longest payload.
+const MAX_PAYLOAD: usize = 73;
+/// The longest text: the prefix, the payload, a dot and the MAC.
+const MAX_TEXT: usize = PREFIX.len() + (MAX_PAYLOAD * 4).div_ceil(3) + 1 + 22;
 
 const TENANT: u8 = 1;
 const FLEET: u8 = 1 << 1;
+const ELEVATED: u8 = 1 << 2;
 
 /// What a ticket claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Ticket {
     pub user: Uuid,
     /// The tenant it is narrowed to.
     pub tenant: Option<Uuid>,
+    /// The elevation with whose power it was issued, and with which it ends.
+    pub elevation: Option<Uuid>,
     /// A hint for planning only: the principal spans several tenants.
     pub fleet: bool,
     /// The second of the Unix epoch from which on it is expired.
@@ -86,14 +92,19 @@ impl Ticket {
     }
 
     fn payload(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(57);
+        let mut bytes = Vec::with_capacity(MAX_PAYLOAD);
         bytes.extend(self.key_id.as_bytes());
         bytes.extend(self.user.as_bytes());
         let tenant = if self.tenant.is_some() { TENANT } else { 0 };
         let fleet = if self.fleet { FLEET } else { 0 };
-        bytes.push(tenant | fleet);
-        if let Some(tenant) = self.tenant {
-            bytes.extend(tenant.as_bytes());
+        let elevated = if self.elevation.is_some() {
+            ELEVATED
+        } else {
+            0
+        };
+        bytes.push(tenant | fleet | elevated);
+        for id in [self.tenant, self.elevation].iter().flatten() {
+            bytes.extend(id.as_bytes());
         }
         bytes.extend(self.expires_at.to_be_bytes());
         bytes
@@ -102,21 +113,24 @@ impl Ticket {
     fn read(bytes: &[u8]) -> Option<Ticket> {
         let (key_id, rest) = bytes.split_first_chunk::<16>()?;
         let (user, rest) = rest.split_first_chunk::<16>()?;
-        let (&flags, rest) = rest.split_first()?;
-        if flags & !(TENANT | FLEET) != 0 {
+        let (&flags, mut rest) = rest.split_first()?;
+        if flags & !(TENANT | FLEET | ELEVATED) != 0 {
             return None;
         }
-        let (tenant, rest) = match flags & TENANT {
-            0 => (None, rest),
-            _ => {
-                let (tenant, rest) = rest.split_first_chunk::<16>()?;
-                (Some(Uuid::from_bytes(*tenant)), rest)
+        let mut id = |flag: u8| {
+            if flags & flag == 0 {
+                return Some(None);
             }
+            let (id, left) = rest.split_first_chunk::<16>()?;
+            rest = left;
+            Some(Some(Uuid::from_bytes(*id)))
         };
+        let (tenant, elevation) = (id(TENANT)?, id(ELEVATED)?);
         Some(Ticket {
             key_id: Uuid::from_bytes(*key_id),
             user: Uuid::from_bytes(*user),
             tenant,
+            elevation,
             fleet: flags & FLEET != 0,
             expires_at: i64::from_be_bytes(rest.try_into().ok()?),
         })

@@ -9,7 +9,7 @@
 //! | 1 | key id |
 //! | 2 | flags: kind, lifetime, the kind of proof, and which of the optional fields follow |
 //! | 4 + 8 | binding: backend, start |
-//! | 16 each | user, tenant, project, what proved the user, as far as there |
+//! | 16 each | user, tenant, project, what proved the user, the elevation of that, as far as there |
 //! | 8 | expiry, if there |
 //! | 4 or 16 | the address that was vouched for, if there |
 //! | 16 | MAC over all of the above |
@@ -26,8 +26,8 @@ use uuid::Uuid;
 const DOMAIN: &str = "tenancy/context/1";
 const VERSION: u8 = 2;
 
-/// The longest token: header, binding, four ids, an expiry, an address and the MAC.
-const MAX_BYTES: usize = 4 + 12 + 4 * 16 + 8 + 16 + MAC_BYTES;
+/// The longest token: header, binding, five ids, an expiry, an address and the MAC.
+const MAX_BYTES: usize = 4 + 12 + 5 * 16 + 8 + 16 + MAC_BYTES;
 /// The same as text.
 const MAX_TEXT: usize = (MAX_BYTES * 4).div_ceil(3);
 
@@ -45,8 +45,10 @@ const BY_PROVIDER: u16 = 2 << 7;
 const CLIENT: u16 = 1 << 9;
 /// The address is of version 6.
 const CLIENT_V6: u16 = 1 << 10;
+/// The ticket was issued with the power of an elevation.
+const ELEVATED: u16 = 1 << 11;
 /// All of the above.
-const KNOWN: u16 = (1 << 11) - 1;
+const KNOWN: u16 = (1 << 12) - 1;
 
 /// What a context token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +87,8 @@ pub enum Kind {
 pub enum Proof {
     /// The API key of this id.
     ApiKey(Uuid),
-    /// A ticket, signed with the key of this id.
-    Ticket(Uuid),
+    /// A ticket, signed with the key of this id, and issued with the power of this elevation, if of any.
+    Ticket(Uuid, Option<Uuid>),
     /// A token of the identity provider of this id.
     Provider(Uuid),
 }
@@ -94,7 +96,14 @@ pub enum Proof {
 impl Proof {
     const fn id(self) -> Uuid {
         match self {
-            Proof::ApiKey(id) | Proof::Ticket(id) | Proof::Provider(id) => id,
+            Proof::ApiKey(id) | Proof::Ticket(id, _) | Proof::Provider(id) => id,
+        }
+    }
+
+    const fn elevation(self) -> Option<Uuid> {
+        match self {
+            Proof::Ticket(_, elevation) => elevation,
+            Proof::ApiKey(_) | Proof::Provider(_) => None,
         }
     }
 
@@ -102,18 +111,19 @@ impl Proof {
         PROVEN
             | match self {
                 Proof::ApiKey(_) => 0,
-                Proof::Ticket(_) => BY_TICKET,
+                Proof::Ticket(_, None) => BY_TICKET,
+                Proof::Ticket(_, Some(_)) => BY_TICKET | ELEVATED,
                 Proof::Provider(_) => BY_PROVIDER,
             }
     }
 
     /// The proof that these flags stand for, if they stand for one.
-    fn read(flags: u16, id: Option<Uuid>) -> Option<Option<Proof>> {
-        Some(match (flags & PROOF, id) {
-            (0, None) => None,
-            (0, Some(id)) => Some(Proof::ApiKey(id)),
-            (BY_TICKET, Some(id)) => Some(Proof::Ticket(id)),
-            (BY_PROVIDER, Some(id)) => Some(Proof::Provider(id)),
+    fn read(flags: u16, id: Option<Uuid>, elevation: Option<Uuid>) -> Option<Option<Proof>> {
+        Some(match (flags & PROOF, id, elevation) {
+            (0, None, None) => None,
+            (0, Some(id), None) => Some(Proof::ApiKey(id)),
+            (BY_TICKET, Some(id), elevation) => Some(Proof::Ticket(id, elevation)),
+            (BY_PROVIDER, Some(id), None) => Some(Proof::Provider(id)),
             _ => return None,
         })
     }
@@ -151,7 +161,8 @@ impl Token {
         bytes.extend(self.binding.backend.to_be_bytes());
         bytes.extend(self.binding.started.to_be_bytes());
         let proof = self.proof.map(Proof::id);
-        for id in [self.user, self.tenant, self.project, proof]
+        let elevation = self.proof.and_then(Proof::elevation);
+        for id in [self.user, self.tenant, self.project, proof, elevation]
             .iter()
             .flatten()
         {
@@ -220,7 +231,7 @@ impl Token {
             _ => take(&mut rest).map(|bytes| Some(Uuid::from_bytes(bytes))),
         };
         let (user, tenant, project) = (id(USER)?, id(TENANT)?, id(PROJECT)?);
-        let proof = Proof::read(flags, id(PROVEN)?)?;
+        let proof = Proof::read(flags, id(PROVEN)?, id(ELEVATED)?)?;
         let expires_at = match flags & EXPIRES {
             0 => None,
             _ => Some(i64::from_be_bytes(take(&mut rest)?)),

@@ -76,6 +76,7 @@ fn a_ticket_is_recognised() {
         key_id: ID,
         user: ID,
         tenant: None,
+        elevation: None,
         fleet: false,
         expires_at: 5,
     };

@@ -19,10 +19,11 @@ prop_compose! {
         key_id in any_uuid(),
         user in any_uuid(),
         tenant in option::of(any_uuid()),
+        elevation in option::of(any_uuid()),
         fleet: bool,
         expires_at: i64,
     ) -> Ticket {
-        Ticket { key_id, user, tenant, fleet, expires_at }
+        Ticket { key_id, user, tenant, elevation, fleet, expires_at }
     }
 }
 
@@ -31,6 +32,7 @@ fn sample() -> Ticket {
         key_id: Uuid::from_u128(1),
         user: Uuid::from_u128(2),
         tenant: Some(Uuid::from_u128(3)),
+        elevation: None,
         fleet: true,
         expires_at: 1000,
     }
@@ -54,6 +56,21 @@ fn the_format_is_as_documented() {
     assert_eq!(payload[32], TENANT | FLEET);
     assert_eq!(payload[33..49], 3u128.to_be_bytes());
     assert_eq!(payload[49..], 1000i64.to_be_bytes());
+}
+
+#[test]
+fn an_elevation_comes_after_the_tenant() {
+    let ticket = Ticket {
+        elevation: Some(Uuid::from_u128(4)),
+        ..sample()
+    };
+    let text = ticket.sign(&key());
+    let payload = URL_SAFE_NO_PAD
+        .decode(text.split('.').nth(1).unwrap())
+        .unwrap();
+    assert_eq!(payload.len(), MAX_PAYLOAD);
+    assert_eq!(payload[32], TENANT | FLEET | ELEVATED);
+    assert_eq!(payload[49..65], 4u128.to_be_bytes());
     assert_eq!(text.len(), MAX_TEXT);
 }
 
@@ -142,7 +159,8 @@ fn even_a_good_mac_does_not_pass_another_layout() {
         forged(&good[..32]),
         forged(&good[..33]),
         changed(&|bytes| bytes[32] &= !TENANT),
-        changed(&|bytes| bytes[32] |= 1 << 2),
+        changed(&|bytes| bytes[32] |= ELEVATED),
+        changed(&|bytes| bytes[32] |= 1 << 3),
         changed(&|bytes| bytes[32] |= 1 << 7),
         changed(&|bytes| bytes.push(0)),
         changed(&|bytes| bytes.truncate(bytes.len() - 1)),
@@ -200,7 +218,7 @@ proptest! {
     /// Whatever is taken has one spelling.
     #[test]
     fn payloads_are_malformed_or_canonical(
-        mut bytes in proptest::collection::vec(any::<u8>(), 30..60), flags in 0u8..4
+        mut bytes in proptest::collection::vec(any::<u8>(), 30..76), flags in 0u8..8
     ) {
         if let Some(byte) = bytes.get_mut(32) {
             *byte = flags;

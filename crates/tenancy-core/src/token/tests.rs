@@ -21,7 +21,8 @@ prop_compose! {
         user in option::of(any_uuid()),
         tenant in option::of(any_uuid()),
         project in option::of(any_uuid()),
-        proof in option::of((any_uuid(), 0..3u8)),
+        proof in option::of((any_uuid(), 0..4u8)),
+        elevation in any_uuid(),
         backend: i32,
         started: i64,
         expires_at: Option<i64>,
@@ -35,7 +36,8 @@ prop_compose! {
             project,
             proof: proof.map(|(id, kind)| match kind {
                 0 => Proof::ApiKey(id),
-                1 => Proof::Ticket(id),
+                1 => Proof::Ticket(id, None),
+                2 => Proof::Ticket(id, Some(elevation)),
                 _ => Proof::Provider(id),
             }),
             binding: Binding { backend, started },
@@ -106,7 +108,7 @@ fn the_longest_token_fits() {
         user: id,
         tenant: id,
         project: id,
-        proof: id.map(Proof::Ticket),
+        proof: id.map(|key| Proof::Ticket(key, id)),
         expires_at: Some(i64::MIN),
         client: Some(IpAddr::from([u16::MAX; 8])),
         ..sample()
@@ -178,7 +180,8 @@ fn even_a_good_mac_does_not_pass_another_layout() {
         flagged(&|flags| flags | CLIENT),
         flagged(&|flags| flags | CLIENT_V6),
         flagged(&|flags| flags & !TENANT),
-        flagged(&|flags| flags | 1 << 11),
+        flagged(&|flags| flags | ELEVATED),
+        flagged(&|flags| flags | 1 << 12),
         flagged(&|flags| flags | 1 << 15),
         changed(&|bytes| bytes.push(0)),
         changed(&|bytes| bytes.truncate(bytes.len() - 1)),
@@ -208,6 +211,10 @@ fn every_single_bit_counts() {
         Token {
             tenant: None,
             proof: Some(Proof::ApiKey(Uuid::from_u128(4))),
+            ..sample()
+        },
+        Token {
+            proof: Some(Proof::Ticket(Uuid::from_u128(6), Some(Uuid::from_u128(7)))),
             ..sample()
         },
         Token {
