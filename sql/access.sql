@@ -143,11 +143,11 @@ BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
     END IF;
-    -- Defined at the scope or above; the nearest counts.
+    -- Defined at the scope or above; the topmost counts: nobody below takes its name.
     SELECT r.id, r.built_in INTO found_role, built_in
       FROM tenancy.scopes s JOIN tenancy.role_definitions r ON r.scope_id = ANY (s.path)
      WHERE s.id = scope AND r.name = role
-     ORDER BY array_position(s.path, r.scope_id) DESC LIMIT 1;
+     ORDER BY array_position(s.path, r.scope_id) LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', left(role, 80)),
             HINT = 'The view tenancy.roles has those that can be assigned.';
@@ -292,12 +292,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a user''s roles lie within the scope that it belongs to',
             HINT = 'A tenant''s user has roles in the tenant and its projects; for several tenants make it a user of their partner.';
     END IF;
-    -- To take away, a role that the user has there: another one of the name may have been defined nearer since.
+    -- To take away, a role that the user has there: another one of the name may have been defined above since.
     IF held THEN
         SELECT r.id INTO found_role
           FROM tenancy.role_assignments a JOIN tenancy.role_definitions r ON r.id = a.role_id
          WHERE a.user_id = "user" AND a.scope_id = scope AND r.name = role
-         ORDER BY array_position(at_scope.path, r.scope_id) DESC LIMIT 1;
+         ORDER BY array_position(at_scope.path, r.scope_id) LIMIT 1;
     END IF;
     found_role := coalesce(found_role, tenancy._find_role(role, scope));
     PERFORM tenancy._authorize_role(found_role, scope);
@@ -332,7 +332,7 @@ REVOKE ALL ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, 
 GRANT EXECUTE ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) IS
     'gives a user a role in a scope and everything below, until expires_at (NULL: for ever; again: changes that). Needs roles:manage in the scope, users:view of the user, and every permission of the role in the scope, for as long as it is given. '
-    'The role is one that is defined there or above. Errors: 42704 no such user, role or scope; 42501 not held; 23514 outside of what the user belongs to; 22023 NULL, an expiry that has passed. '
+    'The role is one that is defined there or above, of several of the name the topmost. Errors: 42704 no such user, role or scope; 42501 not held; 23514 outside of what the user belongs to; 22023 NULL, an expiry that has passed. '
     'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._unassign("user" tenancy.regscope, role text, scope tenancy.regscope) RETURNS void

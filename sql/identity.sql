@@ -3,7 +3,7 @@
 CREATE TABLE tenancy.identity_provider_registry (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     scope_id     uuid NOT NULL,
-    issuer       text NOT NULL UNIQUE CHECK (length(issuer) BETWEEN 1 AND 2048),
+    issuer       text NOT NULL CHECK (length(issuer) BETWEEN 1 AND 2048),
     audiences    text[] NOT NULL CHECK (cardinality(audiences) > 0),
     keys         jsonb,
     user_claim   text NOT NULL,
@@ -14,10 +14,13 @@ CREATE TABLE tenancy.identity_provider_registry (
     create_users boolean NOT NULL,
     single_use   boolean NOT NULL,
     enabled      boolean NOT NULL DEFAULT true,
-    created_at   timestamptz NOT NULL DEFAULT now()
+    vouched      boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT identity_provider_registry_issuer_key UNIQUE (scope_id, issuer)
 );
 REVOKE ALL ON tenancy.identity_provider_registry FROM PUBLIC;
-CREATE INDEX identity_provider_registry_scope_id_idx ON tenancy.identity_provider_registry (scope_id);
+CREATE INDEX identity_provider_registry_issuer_idx ON tenancy.identity_provider_registry (issuer);
+COMMENT ON COLUMN tenancy.identity_provider_registry.vouched IS 'an administrator says that the issuer''s tokens for these audiences are its own: no other provider is asked about them';
 COMMENT ON TABLE tenancy.identity_provider_registry IS 'whose tokens are believed, and for which part of the tree. Only the owner reads this; see the view identity_providers';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.identity_provider_registry', '');
 
@@ -28,6 +31,21 @@ CREATE TABLE tenancy.identity_secrets (
 );
 REVOKE ALL ON tenancy.identity_secrets FROM PUBLIC;
 COMMENT ON TABLE tenancy.identity_secrets IS 'the secrets of providers that sign with HS256. Only the owner reads this; not part of dumps';
+
+-- An issuer is a name that anybody can say, so it is nobody's by being said first: several providers may have it, and a
+-- token is for the one whose keys verify it. What no two may have is the same tokens.
+CREATE TABLE tenancy.identity_claims (
+    tokens      bytea NOT NULL,
+    key         bytea NOT NULL,
+    provider_id uuid NOT NULL,
+    PRIMARY KEY (tokens, key)
+);
+REVOKE ALL ON tenancy.identity_claims FROM PUBLIC;
+CREATE INDEX identity_claims_provider_id_idx ON tenancy.identity_claims (provider_id);
+COMMENT ON TABLE tenancy.identity_claims IS 'which tokens are tried with which provider. Only the owner reads this';
+COMMENT ON COLUMN tenancy.identity_claims.tokens IS 'hash of the issuer and an audience';
+COMMENT ON COLUMN tenancy.identity_claims.key IS 'fingerprint of a key that verifies them; empty of a provider that an administrator vouches for: whatever the key; the provider''s own id where it has a secret';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.identity_claims', '');
 
 CREATE TABLE tenancy.identity_group_registry (
     provider_id uuid NOT NULL,
@@ -66,6 +84,8 @@ CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON te
     EXECUTE FUNCTION tenancy._changed('false');
 CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_secrets FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed('false');
+CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_claims FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed('false');
 CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_group_registry FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed('false');
 CREATE TRIGGER access_changed AFTER DELETE OR TRUNCATE ON tenancy.identity_users FOR EACH STATEMENT
@@ -75,6 +95,7 @@ CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON te
 -- Also where session_replication_role is replica: what is applied there is as true.
 ALTER TABLE tenancy.identity_provider_registry ENABLE ALWAYS TRIGGER access_changed;
 ALTER TABLE tenancy.identity_secrets ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.identity_claims ENABLE ALWAYS TRIGGER access_changed;
 ALTER TABLE tenancy.identity_group_registry ENABLE ALWAYS TRIGGER access_changed;
 ALTER TABLE tenancy.identity_users ENABLE ALWAYS TRIGGER access_changed;
 ALTER TABLE tenancy.allowed_networks ENABLE ALWAYS TRIGGER access_changed;
@@ -97,6 +118,7 @@ BEGIN
         DELETE FROM tenancy.identity_users u WHERE u.provider_id = OLD.id;
         DELETE FROM tenancy.identity_group_registry g WHERE g.provider_id = OLD.id;
         DELETE FROM tenancy.identity_secrets s WHERE s.provider_id = OLD.id;
+        DELETE FROM tenancy.identity_claims c WHERE c.provider_id = OLD.id;
     END IF;
     RETURN NULL;
 END
@@ -203,7 +225,8 @@ BEGIN
     IF NOT FOUND OR reach <> ALL (holder.path) THEN
         RETURN NULL;
     END IF;
-    FOREACH slug IN ARRAY ARRAY[NULL] || slugs LOOP
+    -- The last one nobody can have taken before.
+    FOREACH slug IN ARRAY ARRAY[NULL] || slugs || CASE WHEN cardinality(slugs) > 0 THEN 'user-' || right(tenancy.new_id()::text, 12) END LOOP
         IF slug IS NOT NULL THEN
             new_scope := tenancy.new_id();
             -- Of two first logins at once, one waits here for the other and then finds its user.
@@ -235,18 +258,31 @@ COMMENT ON FUNCTION tenancy._first_login(uuid, uuid, text, text[], text) IS 'int
 
 -- Managing providers ------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy._provider_of(issuer text) RETURNS tenancy.identity_provider_registry
+CREATE FUNCTION tenancy._provider_of(issuer text, provider_scope uuid) RETURNS tenancy.identity_provider_registry
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     provider tenancy.identity_provider_registry;
+    ambiguous boolean;
 BEGIN
     IF issuer IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'issuer must not be null';
     END IF;
-    SELECT p.* INTO provider
-      FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
-     WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view');
+    -- The topmost is meant: nobody below takes its name away. Of several beside one another, none is.
+    WITH seen AS MATERIALIZED (
+        SELECT p.id, s.path
+          FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
+         WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view')
+           AND (provider_scope IS NULL OR p.scope_id = provider_scope)),
+    top AS (SELECT n.id, n.path FROM seen n ORDER BY cardinality(n.path), n.id LIMIT 1)
+    SELECT p.* INTO provider FROM top t JOIN tenancy.identity_provider_registry p ON p.id = t.id;
     IF FOUND THEN
+        SELECT EXISTS (SELECT FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
+                        WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view')
+                          AND provider_scope IS NULL AND provider.scope_id <> ALL (s.path)) INTO ambiguous;
+        IF ambiguous THEN
+            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('identity provider "%s" is ambiguous', left(issuer, 80)),
+                HINT = 'Several scopes have one of this issuer: name its scope too, as in provider_scope => ''globex''.';
+        END IF;
         PERFORM tenancy._authorize('identity:manage', provider.scope_id);
         SELECT p.* INTO provider FROM tenancy.identity_provider_registry p WHERE p.id = provider.id FOR UPDATE;
     END IF;
@@ -257,8 +293,8 @@ BEGIN
     RETURN provider;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._provider_of(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._provider_of(text) IS 'internal: the provider that the caller may manage, locked; or an error';
+REVOKE ALL ON FUNCTION tenancy._provider_of(text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._provider_of(text, uuid) IS 'internal: the provider that the caller may manage, locked; or an error';
 
 -- Whoever can sign for a provider is every user below its scope, and so must hold what they were assigned.
 CREATE FUNCTION tenancy._authorize_signing(scope uuid) RETURNS void
@@ -280,6 +316,88 @@ $$;
 REVOKE ALL ON FUNCTION tenancy._authorize_signing(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there, without an end, every role that users below it have';
 
+CREATE FUNCTION tenancy._tokens_of(issuer text, audience text) RETURNS bytea
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_tokens_of_wrapper';
+REVOKE ALL ON FUNCTION tenancy._tokens_of(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._tokens_of(text, text) IS 'internal: what stands for the tokens of an issuer for an audience';
+
+CREATE FUNCTION tenancy._key_fingerprints(keys jsonb) RETURNS bytea[]
+    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_key_fingerprints_wrapper';
+REVOKE ALL ON FUNCTION tenancy._key_fingerprints(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._key_fingerprints(jsonb) IS 'internal: what tells the keys of a key set from others, however they are written';
+
+CREATE FUNCTION tenancy._vouches() RETURNS boolean
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy._authorize('identity:manage', '00000000-0000-7000-8000-000000000000');
+    RETURN tenancy._held_until('{identity:manage}', '00000000-0000-7000-8000-000000000000') IS NULL;
+EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
+    RETURN false;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._vouches() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._vouches() IS 'internal: whether the caller says whose an issuer''s tokens are: it manages identity at the platform, without an end';
+
+CREATE FUNCTION tenancy._claim_tokens(provider uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- How many providers of a partner, and of all below it, a token may be tried with.
+    most constant integer := 4;
+    now_is tenancy.identity_provider_registry;
+    place uuid[];
+    claimed bytea[];
+    others bigint;
+BEGIN
+    SELECT p.* INTO now_is FROM tenancy.identity_provider_registry p WHERE p.id = provider;
+    DELETE FROM tenancy.identity_claims c WHERE c.provider_id = provider;
+    IF NOT now_is.enabled THEN
+        RETURN;
+    END IF;
+    SELECT s.path INTO place FROM tenancy.scopes s WHERE s.id = now_is.scope_id;
+    claimed := ARRAY(SELECT DISTINCT tenancy._tokens_of(now_is.issuer, a) FROM unnest(now_is.audiences) a);
+    IF now_is.vouched THEN
+        SELECT count(DISTINCT c.provider_id) INTO others FROM tenancy.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key <> '';
+        INSERT INTO tenancy.identity_claims (tokens, key, provider_id) SELECT t, '', provider FROM unnest(claimed) t;
+        IF others > 0 THEN
+            RAISE NOTICE USING MESSAGE = format('%s other providers of this issuer and audience are not asked any more', others),
+                HINT = 'The view tenancy.identity_providers shows them, where vouched is false.';
+        END IF;
+        RETURN;
+    END IF;
+    IF EXISTS (SELECT FROM tenancy.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key = '') THEN
+        RAISE unique_violation USING CONSTRAINT = 'identity_claims_pkey';
+    END IF;
+    -- Each costs the check of a signature, of whoever's token.
+    IF EXISTS (SELECT FROM tenancy.identity_claims c
+                 JOIN tenancy.identity_provider_registry p ON p.id = c.provider_id JOIN tenancy.scopes s ON s.id = p.scope_id
+                WHERE c.tokens = ANY (claimed) AND s.path[2] = place[2]
+                GROUP BY c.tokens HAVING count(DISTINCT c.provider_id) >= most) THEN
+        RAISE EXCEPTION USING ERRCODE = '53400', MESSAGE = format('a partner has at most %s providers of one issuer and audience', most),
+            HINT = 'A provider of the partner with a tenant claim serves all tenants below it; or pass another audience.';
+    END IF;
+    INSERT INTO tenancy.identity_claims (tokens, key, provider_id)
+    SELECT t, k, provider FROM unnest(claimed) t,
+           unnest(coalesce(tenancy._key_fingerprints(now_is.keys), ARRAY[uuid_send(provider)])) k;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._claim_tokens(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._claim_tokens(uuid) IS 'internal: has a provider''s tokens tried with it, or 23505 where they are another''s';
+
+CREATE FUNCTION tenancy._raise_claimed(issuer text, broken text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF broken <> 'identity_claims_pkey' THEN
+        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('identity provider "%s" exists already', left(issuer, 80)),
+            HINT = 'The scope has one of this issuer: set_identity_keys() replaces its keys.';
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('tokens of "%s" for this audience are another provider''s', left(issuer, 80)),
+        HINT = CASE WHEN tenancy._vouches() THEN 'One issuer and audience belong to one scope; with a tenant claim its provider serves all tenants below that.'
+                    ELSE 'Pass an audience of your own: nobody else can have the id of the scope. Or ask tenancy_admin to add the provider, who says whose the tokens are.' END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy._raise_claimed(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._raise_claimed(text, text) IS 'internal: raises 42710';
+
 CREATE FUNCTION tenancy._add_identity_provider(
     scope tenancy.regscope, issuer text, audiences text[], keys jsonb, secret bytea, user_claim text, tenant_claim text,
     groups_claim text, name_claim text, leeway interval, create_users boolean, single_use boolean
@@ -289,6 +407,7 @@ DECLARE
     place text;
     seconds double precision := tenancy._seconds(leeway);
     new_provider uuid := tenancy.new_id();
+    broken text;
 BEGIN
     PERFORM tenancy._authorize_signing(scope);
     SELECT s.level INTO place FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
@@ -305,6 +424,14 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'audiences must name what the tokens are for',
             HINT = 'One of them must be in a token''s "aud": a token for another application is not for this one.';
     END IF;
+    IF cardinality(audiences) > 32 THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a provider has at most 32 audiences';
+    END IF;
+    -- So that there is one that nobody else can have.
+    IF EXISTS (SELECT FROM unnest(audiences) a JOIN tenancy.scopes s ON s.id = CASE WHEN a COLLATE "C" ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN a::uuid END
+                WHERE scope <> ALL (s.path)) THEN
+        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an audience that is the id of a scope is for that scope';
+    END IF;
     IF user_claim IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user_claim must not be null';
     END IF;
@@ -315,28 +442,29 @@ BEGIN
     END IF;
     PERFORM tenancy._check_identity_keys(keys, secret);
     INSERT INTO tenancy.identity_provider_registry AS p
-           (id, scope_id, issuer, audiences, keys, user_claim, tenant_claim, groups_claim, name_claim, leeway, create_users, single_use)
+           (id, scope_id, issuer, audiences, keys, user_claim, tenant_claim, groups_claim, name_claim, leeway, create_users, single_use, vouched)
     VALUES (new_provider, scope, issuer, audiences, keys, user_claim, tenant_claim, groups_claim, name_claim, seconds::integer,
-            coalesce(create_users, false), coalesce(single_use, false));
+            coalesce(create_users, false), coalesce(single_use, false), tenancy._vouches());
     IF secret IS NOT NULL THEN
         INSERT INTO tenancy.identity_secrets (provider_id, secret) VALUES (new_provider, secret);
     END IF;
+    PERFORM tenancy._claim_tokens(new_provider);
     PERFORM tenancy._audit('identity.added', scope, issuer, jsonb_build_object('audiences', audiences, 'keys', keys,
         'user_claim', user_claim, 'tenant_claim', tenant_claim, 'groups_claim', groups_claim,
         'create_users', coalesce(create_users, false), 'single_use', coalesce(single_use, false)));
     RETURN new_provider;
 EXCEPTION WHEN unique_violation THEN
-    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('identity provider "%s" exists already', left(issuer, 80)),
-        HINT = 'One issuer belongs to one scope; with a tenant claim it serves all tenants below that.';
+    GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+    PERFORM tenancy._raise_claimed(issuer, broken);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) IS 'internal: see add_identity_provider()';
 
-CREATE FUNCTION tenancy._set_identity_keys(issuer text, keys jsonb, secret bytea) RETURNS void
+CREATE FUNCTION tenancy._set_identity_keys(issuer text, keys jsonb, secret bytea, provider_scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
 BEGIN
     PERFORM tenancy._authorize_signing(provider.scope_id);
     PERFORM tenancy._check_identity_keys(keys, secret);
@@ -345,16 +473,19 @@ BEGIN
     IF secret IS NOT NULL THEN
         INSERT INTO tenancy.identity_secrets (provider_id, secret) VALUES (provider.id, secret);
     END IF;
+    PERFORM tenancy._claim_tokens(provider.id);
     PERFORM tenancy._audit('identity.keys_set', provider.scope_id, issuer, jsonb_build_object('keys', keys, 'before', provider.keys));
+EXCEPTION WHEN unique_violation THEN
+    PERFORM tenancy._raise_claimed(issuer, 'identity_claims_pkey');
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea) IS 'internal: see set_identity_keys()';
+REVOKE ALL ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_identity_keys(text, jsonb, bytea, tenancy.regscope) IS 'internal: see set_identity_keys()';
 
-CREATE FUNCTION tenancy._set_identity_provider_enabled(issuer text, enabled boolean) RETURNS void
+CREATE FUNCTION tenancy._set_identity_provider_enabled(issuer text, enabled boolean, provider_scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
 BEGIN
     IF enabled IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'enabled must not be null';
@@ -362,29 +493,35 @@ BEGIN
     IF enabled THEN
         PERFORM tenancy._authorize_signing(provider.scope_id);
     END IF;
-    UPDATE tenancy.identity_provider_registry p SET enabled = _set_identity_provider_enabled.enabled WHERE p.id = provider.id;
+    UPDATE tenancy.identity_provider_registry p
+       SET enabled = _set_identity_provider_enabled.enabled,
+           vouched = p.vouched OR (_set_identity_provider_enabled.enabled AND tenancy._vouches())
+     WHERE p.id = provider.id;
+    PERFORM tenancy._claim_tokens(provider.id);
     PERFORM tenancy._audit(CASE WHEN enabled THEN 'identity.enabled' ELSE 'identity.disabled' END, provider.scope_id, issuer, NULL);
+EXCEPTION WHEN unique_violation THEN
+    PERFORM tenancy._raise_claimed(issuer, 'identity_claims_pkey');
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean) IS 'internal: see set_identity_provider_enabled()';
+REVOKE ALL ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._set_identity_provider_enabled(text, boolean, tenancy.regscope) IS 'internal: see set_identity_provider_enabled()';
 
-CREATE FUNCTION tenancy._drop_identity_provider(issuer text) RETURNS void
+CREATE FUNCTION tenancy._drop_identity_provider(issuer text, provider_scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
 BEGIN
     DELETE FROM tenancy.identity_provider_registry p WHERE p.id = provider.id;
     PERFORM tenancy._audit('identity.dropped', provider.scope_id, issuer, NULL);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._drop_identity_provider(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._drop_identity_provider(text) IS 'internal: see drop_identity_provider()';
+REVOKE ALL ON FUNCTION tenancy._drop_identity_provider(text, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._drop_identity_provider(text, tenancy.regscope) IS 'internal: see drop_identity_provider()';
 
-CREATE FUNCTION tenancy._map_group(issuer text, "group" text, role text, scope tenancy.regscope) RETURNS void
+CREATE FUNCTION tenancy._map_group(issuer text, "group" text, role text, scope tenancy.regscope, provider_scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
     place uuid := coalesce(scope::uuid, provider.scope_id);
     given uuid;
     held timestamptz;
@@ -410,16 +547,16 @@ BEGIN
     PERFORM tenancy._audit('identity.group_mapped', place, "group", jsonb_build_object('issuer', issuer, 'role', role));
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope) IS 'internal: see map_group()';
+REVOKE ALL ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._map_group(text, text, text, tenancy.regscope, tenancy.regscope) IS 'internal: see map_group()';
 
-CREATE FUNCTION tenancy._unmap_group(issuer text, "group" text, role text, scope tenancy.regscope) RETURNS void
+CREATE FUNCTION tenancy._unmap_group(issuer text, "group" text, role text, scope tenancy.regscope, provider_scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer);
+    provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
     given uuid;
 BEGIN
-    -- One that is mapped: another role of the name may have been defined nearer since.
+    -- One that is mapped: another role of the name may have been defined above since.
     SELECT r.id INTO given
       FROM tenancy.identity_group_registry g JOIN tenancy.role_definitions r ON r.id = g.role_id
      WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.scope_id IS NOT DISTINCT FROM scope::uuid AND r.name = role
@@ -440,8 +577,8 @@ BEGIN
         jsonb_build_object('issuer', issuer, 'role', role));
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope) IS 'internal: see unmap_group()';
+REVOKE ALL ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._unmap_group(text, text, text, tenancy.regscope, tenancy.regscope) IS 'internal: see unmap_group()';
 
 CREATE FUNCTION tenancy._set_allowed_networks(scope tenancy.regscope, networks inet[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -487,47 +624,47 @@ CREATE FUNCTION tenancy.add_identity_provider(
     single_use boolean DEFAULT false
 ) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-CREATE FUNCTION tenancy.set_identity_keys(issuer text, keys jsonb DEFAULT NULL, secret bytea DEFAULT NULL) RETURNS void
+CREATE FUNCTION tenancy.set_identity_keys(issuer text, keys jsonb DEFAULT NULL, secret bytea DEFAULT NULL, provider_scope tenancy.regscope DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-CREATE FUNCTION tenancy.set_identity_provider_enabled(issuer text, enabled boolean) RETURNS void
+CREATE FUNCTION tenancy.set_identity_provider_enabled(issuer text, enabled boolean, provider_scope tenancy.regscope DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-CREATE FUNCTION tenancy.drop_identity_provider(issuer text) RETURNS void
+CREATE FUNCTION tenancy.drop_identity_provider(issuer text, provider_scope tenancy.regscope DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-CREATE FUNCTION tenancy.map_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL) RETURNS void
+CREATE FUNCTION tenancy.map_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL, provider_scope tenancy.regscope DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-CREATE FUNCTION tenancy.unmap_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL) RETURNS void
+CREATE FUNCTION tenancy.unmap_group(issuer text, "group" text, role text, scope tenancy.regscope DEFAULT NULL, provider_scope tenancy.regscope DEFAULT NULL) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 CREATE FUNCTION tenancy.set_allowed_networks(scope tenancy.regscope, networks inet[]) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION
     tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean),
-    tenancy.set_identity_keys(text, jsonb, bytea), tenancy.set_identity_provider_enabled(text, boolean),
-    tenancy.drop_identity_provider(text), tenancy.map_group(text, text, text, tenancy.regscope),
-    tenancy.unmap_group(text, text, text, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[]) FROM PUBLIC;
+    tenancy.set_identity_keys(text, jsonb, bytea, tenancy.regscope), tenancy.set_identity_provider_enabled(text, boolean, tenancy.regscope),
+    tenancy.drop_identity_provider(text, tenancy.regscope), tenancy.map_group(text, text, text, tenancy.regscope, tenancy.regscope),
+    tenancy.unmap_group(text, text, text, tenancy.regscope, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean),
-    tenancy.set_identity_keys(text, jsonb, bytea), tenancy.set_identity_provider_enabled(text, boolean),
-    tenancy.drop_identity_provider(text), tenancy.map_group(text, text, text, tenancy.regscope),
-    tenancy.unmap_group(text, text, text, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[])
+    tenancy.set_identity_keys(text, jsonb, bytea, tenancy.regscope), tenancy.set_identity_provider_enabled(text, boolean, tenancy.regscope),
+    tenancy.drop_identity_provider(text, tenancy.regscope), tenancy.map_group(text, text, text, tenancy.regscope, tenancy.regscope),
+    tenancy.unmap_group(text, text, text, tenancy.regscope, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[])
     TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) IS
     'has authenticate() believe the JWTs of an issuer, and returns its id. scope: platform, partner or tenant; it names users below that only: of a tenant, that tenant''s; with tenant_claim, '
     'those of the tenant whose external id (else slug) the claim has; without one, the scope''s own. keys: its JWKS (RS256, ES256, EdDSA), or secret: at least 32 bytes for HS256. '
     'Claims are named exactly, or by a JSON pointer such as /realm_access/roles. create_users: a first login makes the user; single_use: each token (jti) is good for one login. '
-    'A user belongs to the provider that it first came by. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have, without an end: not while elevated. Pass the secret as a parameter: statements are logged. '
-    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 issuer taken; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
-COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea) IS
-    'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). '
-    'Errors: 22023 bad keys; 42704 no such provider; 42501 not held. Needs what add_identity_provider() needs';
-COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean) IS
-    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next statement. Errors: 22023 NULL; 42704 no such provider; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
-COMMENT ON FUNCTION tenancy.drop_identity_provider(text) IS
-    'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. Errors: 42704 no such provider. Needs identity:manage in its scope';
-COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope) IS
-    'gives whoever has the group in the provider''s tokens (*: everybody) a role in a scope below the provider''s, from the next login on; scope NULL: in the user''s own tenant (or other parent). A role outside of what a user belongs to is not given. '
-    'Errors: 22023 no group; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself, or only for a while; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
-COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope) IS
-    'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. Errors: 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
+    'A user belongs to the provider that it first came by. Scopes may have providers of one issuer: a token is for the one whose audience it names and whose keys verify it. Where tenancy_admin adds one, no other is asked about its issuer and audiences. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have, without an end: not while elevated. Pass the secret as a parameter: statements are logged. '
+    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 the scope has the issuer, or its tokens are another provider''s; 53400 more than 4 of one issuer and audience in a partner; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
+COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea, tenancy.regscope) IS
+    'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). provider_scope: of the providers of the issuer that you see, the one of this scope; NULL: the topmost. '
+    'Errors: 22023 bad keys, or an issuer of several scopes; 42704 no such provider; 42710 the tokens are another provider''s; 42501 not held. Needs what add_identity_provider() needs';
+COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean, tenancy.regscope) IS
+    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next statement. Turned on by tenancy_admin, its tokens are its own, as if tenancy_admin had added it. provider_scope: as in set_identity_keys(). Errors: 22023 NULL, or an issuer of several scopes; 42704 no such provider; 42710 its tokens are another provider''s; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
+COMMENT ON FUNCTION tenancy.drop_identity_provider(text, tenancy.regscope) IS
+    'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such provider. Needs identity:manage in its scope';
+COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope, tenancy.regscope) IS
+    'gives whoever has the group in the provider''s tokens (*: everybody) a role in a scope below the provider''s, from the next login on; scope NULL: in the user''s own tenant (or other parent). A role outside of what a user belongs to is not given. provider_scope: as in set_identity_keys(). '
+    'Errors: 22023 no group, or an issuer of several scopes; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself, or only for a while; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
+COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope, tenancy.regscope) IS
+    'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS
     'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next statement. What counts is the address of the connection, or the one that assume() vouches for; '
     'a Unix socket has none and is in no network. Errors: 22023 no network; 42704 no such scope. Needs tenants:update in the scope';
@@ -538,12 +675,12 @@ CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS
                 WHEN EXISTS (SELECT FROM tenancy.identity_secrets x WHERE x.provider_id = p.id) THEN 'secret'
                 ELSE 'none' END AS verified_by,
            p.keys, p.user_claim, p.tenant_claim, p.groups_claim, p.name_claim, make_interval(secs => p.leeway) AS leeway,
-           p.create_users, p.single_use, p.enabled, p.created_at,
+           p.create_users, p.single_use, p.enabled, p.vouched, p.created_at,
            (SELECT count(*) FROM tenancy.identity_users u WHERE u.provider_id = p.id) AS users
       FROM tenancy.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
      WHERE s.path && tenancy.scope_ids('identity:view') AND tenancy._barrier();
 CREATE VIEW tenancy.identity_groups WITH (security_barrier) AS
-    SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at
+    SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at, s.slug AS provider_scope
       FROM tenancy.identity_group_registry g
       JOIN tenancy.identity_provider_registry p ON p.id = g.provider_id
       JOIN tenancy.scopes s ON s.id = p.scope_id
@@ -557,6 +694,6 @@ CREATE VIEW tenancy.networks WITH (security_barrier) AS
 REVOKE ALL ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks FROM PUBLIC;
 GRANT SELECT ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks
     TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.identity_providers IS 'identity providers with their public keys and how many users came by each; verified_by none: its secret has to be set again. Those where you hold identity:view';
+COMMENT ON VIEW tenancy.identity_providers IS 'identity providers with their public keys and how many users came by each; verified_by none: its secret has to be set again; vouched: tenancy_admin added it, and no other is asked about its issuer and audiences. Those where you hold identity:view';
 COMMENT ON VIEW tenancy.identity_groups IS 'the roles that groups of identity providers stand for; scope NULL: in the user''s own tenant. Those where you hold identity:view';
 COMMENT ON VIEW tenancy.networks IS 'from where the users of scopes may come. Those where you hold tenants:view';

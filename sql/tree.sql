@@ -76,7 +76,8 @@ CREATE UNIQUE INDEX scopes_platform_key ON tenancy.scopes (level) WHERE level = 
 -- Rows of protected tables may name their scope by this: two scopes with one key would share rows.
 CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
     WHERE level IN ('platform', 'partner', 'tenant');
-CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id)
+-- By level: who makes projects takes no user's.
+CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id, level)
     WHERE level IN ('project', 'user');
 CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
 -- Everything below a scope: the views ask for path && {scopes}.

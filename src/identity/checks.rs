@@ -1,7 +1,7 @@
 //! What SQL asks before it stores keys and claims.
 
 use pgrx::prelude::*;
-use tenancy_core::jwt::{ClaimName, KeySet};
+use tenancy_core::jwt::{self, ClaimName, KeySet};
 
 use crate::error::{Error, ErrorReport};
 use crate::pg::bounded;
@@ -45,4 +45,17 @@ fn _check_claim(name: Option<&str>) -> Result<bool, ErrorReport> {
         })?;
     }
     Ok(true)
+}
+
+/// What stands for the tokens of an issuer for an audience.
+#[pg_extern(sql = false)]
+fn _tokens_of(issuer: &str, audience: &str) -> Vec<u8> {
+    jwt::tokens_of(issuer, audience).to_vec()
+}
+
+/// What tells the keys of a key set from others, however they are written.
+#[pg_extern(sql = false)]
+fn _key_fingerprints(keys: bounded::Json) -> Result<Vec<Vec<u8>>, ErrorReport> {
+    let keys = KeySet::from_jwks(&keys.0).map_err(|fault| Error::bad(fault, ""))?;
+    Ok(keys.fingerprints().map(Vec::from).collect())
 }

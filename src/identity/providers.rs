@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::spi::SpiHeapTupleData;
-use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider};
+use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, tokens_of};
 use uuid::Uuid;
 
 use crate::access::from_pg;
@@ -27,10 +27,18 @@ pub struct Known {
     pub create_users: bool,
     /// Whether each token is good for one login.
     pub single_use: bool,
+    /// Whether an administrator says that the issuer's tokens are its own.
+    pub vouched: bool,
 }
 
+/// How many providers a token is tried with at most.
+const MOST_TRIED: usize = 64;
+
+/// The providers of an issuer's tokens for one audience.
+type Claimants = Rc<[Rc<Known>]>;
+
 thread_local! {
-    static KNOWN: RefCell<HashMap<String, Rc<Known>>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<[u8; 32], Claimants>> = RefCell::default();
 }
 
 /// Forgets every provider.
@@ -38,41 +46,69 @@ pub fn forget() {
     KNOWN.with_borrow_mut(HashMap::clear);
 }
 
-/// The provider of this issuer.
-pub fn of_issuer(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(issuer).cloned()) {
-        return Ok(Some(known));
-    }
+/// The providers that may verify a token of this issuer for these audiences. Where an administrator
+/// vouches for one, no other is asked. `None` where there are more than can be tried.
+pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<Known>>>, Error> {
     // PostgreSQL's text has no NUL.
     if issuer.contains('\0') {
-        return Ok(None);
+        return Ok(Some(Vec::new()));
     }
-    load(issuer)
+    let mut found: Vec<Rc<Known>> = Vec::new();
+    for audience in audiences {
+        for claimant in claimants(issuer, audience)?.iter() {
+            if found.iter().all(|known| known.id != claimant.id) {
+                found.push(claimant.clone());
+            }
+        }
+        if found.len() > MOST_TRIED {
+            return Ok(None);
+        }
+    }
+    if found.iter().any(|known| known.vouched) {
+        found.retain(|known| known.vouched);
+    }
+    Ok(Some(found))
 }
 
-fn load(issuer: &str) -> Result<Option<Rc<Known>>, Error> {
-    let found = spi::read(
+fn claimants(issuer: &str, audience: &str) -> Result<Claimants, Error> {
+    let tokens = tokens_of(issuer, audience);
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&tokens).cloned()) {
+        return Ok(known);
+    }
+    let found = load(issuer, tokens)?;
+    if !found.is_empty() {
+        KNOWN.with_borrow_mut(|known| {
+            if known.len() >= MOST_PROVIDERS {
+                known.clear();
+            }
+            known.insert(tokens, found.clone());
+        });
+    }
+    Ok(found)
+}
+
+fn load(issuer: &str, tokens: [u8; 32]) -> Result<Claimants, Error> {
+    spi::read(
         "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
-                p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use \
+                p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use, p.vouched \
          FROM tenancy.identity_provider_registry p \
          LEFT JOIN tenancy.identity_secrets s ON s.provider_id = p.id \
-         WHERE p.issuer = $1 AND p.enabled",
-        &[issuer.to_owned().into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => read(&row),
-            None => Ok(None),
+         WHERE p.id = ANY (ARRAY(SELECT c.provider_id FROM tenancy.identity_claims c WHERE c.tokens = $1)) \
+           AND p.issuer = $2 AND p.enabled \
+         ORDER BY p.vouched DESC, p.id LIMIT $3",
+        &[
+            tokens.to_vec().into(),
+            issuer.to_owned().into(),
+            (MOST_TRIED as i64 + 1).into(),
+        ],
+        |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                found.extend(read(&row)?.map(Rc::new));
+            }
+            Ok(found.into())
         },
-    )?;
-    let Some(found) = found.map(Rc::new) else {
-        return Ok(None);
-    };
-    KNOWN.with_borrow_mut(|known| {
-        if known.len() >= MOST_PROVIDERS {
-            known.clear();
-        }
-        known.insert(found.provider.issuer.clone(), found.clone());
-    });
-    Ok(Some(found))
+    )
 }
 
 /// A row as a provider. One without keys, after a restore, verifies nothing and so is none.
@@ -110,5 +146,6 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<Known>, Error> {
         },
         create_users: row.get(12)?.unwrap_or(false),
         single_use: row.get(13)?.unwrap_or(false),
+        vouched: row.get(14)?.unwrap_or(false),
     }))
 }

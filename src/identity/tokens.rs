@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use tenancy_core::jwt::{Claims, Unverified};
 use tenancy_core::token::Proof;
@@ -86,11 +87,8 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
         }
         return Ok(verified.proves());
     }
-    let refused = |_| Error::InvalidCredential;
-    let token = Unverified::parse(text).map_err(refused)?;
-    let issuer = token.issuer().ok_or(Error::InvalidCredential)?;
-    let known = providers::of_issuer(issuer)?.ok_or(Error::InvalidCredential)?;
-    let claims = token.verify(&known.provider, now).map_err(refused)?;
+    let token = Unverified::parse(text).map_err(|_| Error::InvalidCredential)?;
+    let (known, claims) = find_provider(&token, now)?.ok_or(Error::InvalidCredential)?;
     if known.single_use {
         claim_jti(known.id, &claims)?;
     }
@@ -111,6 +109,34 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
         });
     }
     Ok(verified.proves())
+}
+
+/// The provider whose keys verify a token, with what the token says. Several may claim an issuer's
+/// tokens: one whose keys verify nothing of it is as if it were not there. Where two verify a token, it is
+/// for the one whose audience it was issued to, or for none.
+fn find_provider(token: &Unverified<'_>, now: i64) -> Result<Option<(Rc<Known>, Claims)>, Error> {
+    let (Some(issuer), Some(audiences)) = (token.issuer(), token.audiences()) else {
+        return Ok(None);
+    };
+    let Some(candidates) = providers::of(issuer, &audiences)? else {
+        return Ok(None);
+    };
+    let mut found: Vec<(Rc<Known>, Claims)> = candidates
+        .into_iter()
+        .filter_map(|known| {
+            let claims = token.verify(&known.provider, now).ok()?;
+            Some((known, claims))
+        })
+        .collect();
+    if found.len() > 1 {
+        let party = token.party();
+        let is_party = |known: &Known| {
+            let mut audiences = known.provider.audiences.iter();
+            party.is_some_and(|party| audiences.any(|audience| audience == party))
+        };
+        found.retain(|(known, _)| is_party(known));
+    }
+    Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
 impl Verified {

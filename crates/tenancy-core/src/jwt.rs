@@ -39,6 +39,20 @@ pub fn fingerprint(id: &str) -> [u8; 32] {
     Sha256::digest(id).into()
 }
 
+/// The most audiences of a token that are looked up.
+pub const MOST_AUDIENCES: usize = 32;
+
+/// What stands for the tokens of an issuer for an audience: SHA-256.
+#[must_use]
+pub fn tokens_of(issuer: &str, audience: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    // With its length, so that no other pair reads the same.
+    hash.update((issuer.len() as u64).to_be_bytes());
+    hash.update(issuer);
+    hash.update(audience);
+    hash.finalize().into()
+}
+
 /// A token that does not hold. It does not say why: whoever forges learns nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid token")]
@@ -125,6 +139,23 @@ impl<'a> Unverified<'a> {
     /// Who says to have issued it, to find the provider by.
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
+    }
+
+    /// For whom it says to be, to find the providers by; `None` when it names none, or more than
+    /// anybody's tokens do.
+    pub fn audiences(&self) -> Option<Vec<&str>> {
+        let found = match self.claims.get("aud")? {
+            Value::Array(all) if all.len() <= MOST_AUDIENCES => {
+                all.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?
+            }
+            one => vec![one.as_str()?],
+        };
+        (!found.is_empty()).then_some(found)
+    }
+
+    /// The one that it was issued to (OpenID Connect's `azp`), of several audiences.
+    pub fn party(&self) -> Option<&str> {
+        self.claims.get("azp")?.as_str()
     }
 
     /// What it says, if it was issued by this provider and holds at `now`, in seconds of the Unix epoch.

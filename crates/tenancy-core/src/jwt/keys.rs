@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, crypto};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// The fewest bytes of a shared secret: those of SHA-256.
@@ -61,6 +62,7 @@ struct VerifyingKey {
     kid: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
+    fingerprint: [u8; 32],
 }
 
 impl KeySet {
@@ -104,7 +106,13 @@ impl KeySet {
             kid: None,
             algorithm: Algorithm::HS256,
             key: DecodingKey::from_secret(secret),
+            fingerprint: fingerprint(b"oct", &[secret]),
         }]))
+    }
+
+    /// One for each key: two that verify the same signatures have the same, however they are written.
+    pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.0.iter().map(|key| key.fingerprint)
     }
 
     /// Whether the signature over `signed` is of the key that the header names, and of that key's
@@ -165,25 +173,36 @@ impl VerifyingKey {
         if !is_for_verifying(jwk, names) {
             return Ok(None);
         }
-        let key = match algorithm {
+        let (key, fingerprint) = match algorithm {
             Algorithm::RS256 => {
                 let (n, e) = (bytes("n")?, bytes("e")?);
                 check_rsa(&n, &e, &shown)?;
-                DecodingKey::from_rsa_raw_components(&n, &e)
+                (
+                    DecodingKey::from_rsa_raw_components(&n, &e),
+                    fingerprint(b"RSA", &[significant(&n), significant(&e)]),
+                )
             }
             Algorithm::ES256 => {
-                if bytes("x")?.len() != 32 || bytes("y")?.len() != 32 {
+                let point = (bytes("x")?, bytes("y")?);
+                if point.0.len() != 32 || point.1.len() != 32 {
                     return Err(malformed());
                 }
                 let (x, y) = (text("x").unwrap_or_default(), text("y").unwrap_or_default());
-                DecodingKey::from_ec_components(x, y).map_err(|_| malformed())?
+                (
+                    DecodingKey::from_ec_components(x, y).map_err(|_| malformed())?,
+                    fingerprint(b"EC", &[&point.0, &point.1]),
+                )
             }
             _ => {
-                if bytes("x")?.len() != 32 {
+                let point = bytes("x")?;
+                if point.len() != 32 {
                     return Err(malformed());
                 }
-                DecodingKey::from_ed_components(text("x").unwrap_or_default())
-                    .map_err(|_| malformed())?
+                (
+                    DecodingKey::from_ed_components(text("x").unwrap_or_default())
+                        .map_err(|_| malformed())?,
+                    fingerprint(b"OKP", &[&point]),
+                )
             }
         };
         // Says so when the point is not on the curve.
@@ -192,6 +211,7 @@ impl VerifyingKey {
             kid,
             algorithm,
             key,
+            fingerprint,
         }))
     }
 
@@ -230,12 +250,29 @@ fn is_for_verifying(jwk: &Map<String, Value>, algorithms: &[&str]) -> bool {
     says("use", &["sig"]) && says("alg", algorithms) && operations
 }
 
+/// A number's bytes without the zeros in front, which change nothing.
+fn significant(number: &[u8]) -> &[u8] {
+    let first = number.iter().position(|byte| *byte != 0);
+    number
+        .get(first.unwrap_or(number.len())..)
+        .unwrap_or_default()
+}
+
+/// SHA-256 of the kind and the numbers of a key, each with its length.
+fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [kind].iter().chain(parts) {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
 fn check_rsa(n: &[u8], e: &[u8], kid: &str) -> Result<(), KeyFault> {
-    let first = n.iter().position(|byte| *byte != 0).unwrap_or(n.len());
-    let significant = &n[first..];
-    let bits = significant.first().map_or(0, |top| {
-        significant.len() * 8 - top.leading_zeros() as usize
-    });
+    let modulus = significant(n);
+    let bits = modulus
+        .first()
+        .map_or(0, |top| modulus.len() * 8 - top.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
         return Err(KeyFault::Weak {
             kid: kid.to_owned(),
