@@ -166,3 +166,36 @@ fn faults_and_keys_print_no_key() {
         "KeySet([VerifyingKey { kid: None, algorithm: HS256, .. }])"
     );
 }
+
+#[test]
+fn keys_that_verify_the_same_have_one_fingerprint() {
+    let prints = |jwk: Value| -> Vec<[u8; 32]> { set(&[jwk]).fingerprints().collect() };
+    let padded = |jwk: &Value, name: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap();
+        json!(URL_SAFE_NO_PAD.encode([&[0, 0], bytes.as_slice()].concat()))
+    };
+    let all = [
+        Signer::rsa().jwk("k"),
+        Signer::ec().jwk("k"),
+        Signer::ed(1).jwk("k"),
+        Signer::ed(2).jwk("k"),
+    ];
+    for (n, jwk) in all.iter().enumerate() {
+        // Its name and what it says of itself change nothing.
+        let mut other = with(jwk.clone(), "kid", json!("other"));
+        other.as_object_mut().unwrap().remove("alg");
+        assert_eq!(prints(jwk.clone()), prints(other));
+        for another in &all[n + 1..] {
+            assert_ne!(prints(jwk.clone()), prints(another.clone()));
+        }
+    }
+    let rsa = &all[0];
+    for name in ["n", "e"] {
+        let longer = with(rsa.clone(), name, padded(rsa, name));
+        let provider = provider(set(std::slice::from_ref(&longer)));
+        assert!(verify(&Signer::rsa().token("k", &claims()), &provider).is_ok());
+        assert_eq!(prints(longer), prints(rsa.clone()));
+    }
+    let secret = KeySet::from_secret(SECRET).unwrap();
+    assert_eq!(secret.fingerprints().count(), 1);
+}

@@ -157,3 +157,46 @@ fn nothing_prints_a_token() {
     let shown = format!("{:?} {}", Unverified::parse(&token).unwrap(), Refused);
     assert_eq!(shown, "Unverified { .. } not a valid token");
 }
+
+/// What stands for an issuer's tokens stands for no other's.
+#[test]
+fn an_issuer_and_an_audience_are_told_apart() {
+    let all = [
+        ("a", "b"),
+        ("ab", ""),
+        ("", "ab"),
+        ("b", "a"),
+        ("a", "bc"),
+        ("ab", "c"),
+    ];
+    for (n, one) in all.iter().enumerate() {
+        for other in &all[n + 1..] {
+            assert_ne!(tokens_of(one.0, one.1), tokens_of(other.0, other.1));
+        }
+    }
+}
+
+#[test]
+fn audiences_are_read_as_they_are_matched() {
+    let audiences = |aud: Value| {
+        let token = Signer::ed(1).token("k", &claims_with(json!({ "aud": aud })));
+        let read = Unverified::parse(&token).unwrap();
+        read.audiences().map(|all| all.join(" "))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(audiences(json!("notes")), some("notes"));
+    assert_eq!(audiences(json!(["a", "notes"])), some("a notes"));
+    for none in [
+        json!(null),
+        json!(7),
+        json!([]),
+        json!(["a", 7]),
+        json!([["a"]]),
+        json!({}),
+    ] {
+        assert_eq!(audiences(none.clone()), None, "{none}");
+    }
+    let many = |count: usize| json!((0..count).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(audiences(many(MOST_AUDIENCES)).is_some());
+    assert_eq!(audiences(many(MOST_AUDIENCES + 1)), None);
+}
