@@ -99,38 +99,46 @@ CREATE INDEX elevations_user_id_idx ON tenancy.elevations (user_id, expires_at);
 GRANT SELECT ON tenancy.elevations TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.elevations IS 'who may reach tenants'' rows with what is held at the platform, why and until when. Not dumped: an elevation does not move to another server';
 
-CREATE FUNCTION tenancy._is_own(xmin bigint) RETURNS boolean
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_is_own_wrapper';
-REVOKE ALL ON FUNCTION tenancy._is_own(bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._is_own(bigint) IS 'internal: whether this transaction wrote the row with this xmin';
-
--- A new user's assignments change nobody's cached answer. (Its creation time too, since an old xmin may come round again.)
-CREATE FUNCTION tenancy._assigned() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF EXISTS (SELECT FROM added a JOIN tenancy.scopes u ON u.id = a.user_id 
-                WHERE u.created_at <> now() OR NOT tenancy._is_own(u.xmin::text::bigint)) THEN
-        PERFORM tenancy._invalidate(false);
-    END IF;
-    RETURN NULL;
-END
-$$;
-REVOKE ALL ON FUNCTION tenancy._assigned() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._assigned() IS 'internal: trigger on new assignments';
-CREATE TRIGGER access_added AFTER INSERT ON tenancy.role_assignments REFERENCING NEW TABLE AS added FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._assigned();
-CREATE TRIGGER access_changed AFTER UPDATE OR DELETE OR TRUNCATE ON tenancy.role_assignments FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER UPDATE OR DELETE OR TRUNCATE ON tenancy.role_definitions FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.elevations FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
+-- Who is assigned something, or no longer, is read again; and of a role whoever has it.
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.role_assignments FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.role_assignments FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.role_assignments FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.role_definitions FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('role', 'id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.role_definitions FOR EACH ROW
+    WHEN (OLD.permissions <> NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at)
+    EXECUTE FUNCTION tenancy._changed('role', 'id');
+-- Not by tenancy's functions: which groups stand for it may change with that.
+CREATE TRIGGER access_moved AFTER UPDATE ON tenancy.role_definitions FOR EACH ROW
+    WHEN (OLD.id <> NEW.id OR OLD.scope_id <> NEW.scope_id)
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.role_definitions FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.elevations FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.elevations FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.elevations FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
 -- Also where session_replication_role is replica: what is applied there is as true.
 ALTER TABLE tenancy.role_assignments
     ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.role_definitions ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.elevations ENABLE ALWAYS TRIGGER access_changed;
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.role_definitions
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_moved,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.elevations
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
 
 -- Roles -------------------------------------------------------------------------------------------
 

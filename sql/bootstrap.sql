@@ -114,25 +114,14 @@ CREATE CAST (uuid AS tenancy.regscope) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (tenancy.regscope AS uuid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (text AS tenancy.regscope) WITH INOUT AS IMPLICIT;
 
--- Nobody reads these: an invalidation of their relcache entries tells every backend to resolve anew.
+-- Nobody reads it: an invalidation of its relcache entry tells every backend to resolve everything anew.
 CREATE TABLE tenancy.beacon ();
 REVOKE ALL ON tenancy.beacon FROM PUBLIC;
-COMMENT ON TABLE tenancy.beacon IS 'signals a change of access to all backends; has no rows';
-CREATE TABLE tenancy.beacon_fleet ();
-REVOKE ALL ON tenancy.beacon_fleet FROM PUBLIC;
-COMMENT ON TABLE tenancy.beacon_fleet IS 'signals a new tenant to all backends; has no rows';
+COMMENT ON TABLE tenancy.beacon IS 'signals a change of everything to all backends; has no rows';
 
-CREATE FUNCTION tenancy._invalidate(fleets_only boolean) RETURNS void
-    LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', '_invalidate_wrapper';
-REVOKE ALL ON FUNCTION tenancy._invalidate(boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._invalidate(boolean) IS 'internal: makes backends drop what they resolved';
-
+-- On a row, with pairs of a subject and the column that has its id: backends drop what they made of these. Otherwise, and on
+-- TRUNCATE: everything. What an UPDATE leaves as it was concerns nobody, so each trigger says in WHEN what counts.
 CREATE FUNCTION tenancy._changed() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM tenancy._invalidate(TG_ARGV[0]::boolean);
-    RETURN NULL;
-END
-$$;
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_changed';
 REVOKE ALL ON FUNCTION tenancy._changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._changed() IS 'internal: trigger on what access depends on';
+COMMENT ON FUNCTION tenancy._changed() IS 'internal: trigger that makes backends read again what they made of a row';

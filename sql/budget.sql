@@ -24,16 +24,21 @@ COMMENT ON COLUMN tenancy.budget_definitions.created_by IS 'the user who set it;
 SELECT pg_catalog.pg_extension_config_dump('tenancy.budget_definitions', '');
 
 -- Every backend keeps the budgets that it has met, with the periods of their scopes' time zones.
-CREATE FUNCTION tenancy._budgets_changed() RETURNS trigger
-    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_budgets_changed';
-REVOKE ALL ON FUNCTION tenancy._budgets_changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._budgets_changed() IS 'internal: trigger that makes backends read budgets again';
-CREATE TRIGGER budgets_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.budget_definitions FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._budgets_changed();
-ALTER TABLE tenancy.budget_definitions ENABLE ALWAYS TRIGGER budgets_changed;
+CREATE TRIGGER budgets_added AFTER INSERT OR DELETE ON tenancy.budget_definitions FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('budgets', 'scope_id');
+CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.budget_definitions FOR EACH ROW
+    WHEN (OLD.id <> NEW.id OR OLD.scope_id <> NEW.scope_id OR OLD.metric_id IS DISTINCT FROM NEW.metric_id OR OLD.period <> NEW.period
+          OR OLD.amount <> NEW.amount OR OLD.hard <> NEW.hard)
+    EXECUTE FUNCTION tenancy._changed('budgets', 'scope_id');
+CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy.budget_definitions FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+ALTER TABLE tenancy.budget_definitions
+    ENABLE ALWAYS TRIGGER budgets_added,
+    ENABLE ALWAYS TRIGGER budgets_changed,
+    ENABLE ALWAYS TRIGGER budgets_emptied;
 CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
-    WHEN (OLD.settings -> 'time_zone' IS DISTINCT FROM NEW.settings -> 'time_zone' OR OLD.path <> NEW.path)
-    EXECUTE FUNCTION tenancy._budgets_changed();
+    WHEN (OLD.settings -> 'time_zone' IS DISTINCT FROM NEW.settings -> 'time_zone')
+    EXECUTE FUNCTION tenancy._changed('time_zone', 'id');
 ALTER TABLE tenancy.scopes ENABLE ALWAYS TRIGGER budgets_changed;
 
 CREATE FUNCTION tenancy._drop_budgets() RETURNS trigger

@@ -72,13 +72,31 @@ GRANT SELECT ON tenancy.maintenance_log TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why: written before it was a power, and there also when the transaction was rolled back. The audit log and the server log have it too';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.maintenance_log', '');
 
-CREATE TRIGGER access_changed AFTER UPDATE OR DELETE OR TRUNCATE ON tenancy.api_key_secrets FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.signing_keys FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
+-- Of a key that is not there nobody keeps anything: a new one changes no answer.
+CREATE TRIGGER access_removed AFTER DELETE ON tenancy.api_key_secrets FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('api_key', 'id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.api_key_secrets FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('api_key', 'id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.api_key_secrets FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+-- These are everybody's.
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.signing_keys FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.signing_keys FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.signing_keys FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
 -- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.api_key_secrets ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.signing_keys ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.api_key_secrets
+    ENABLE ALWAYS TRIGGER access_removed,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.signing_keys
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
 
 -- The ways in -----------------------------------------------------------------------------------
 
@@ -289,9 +307,9 @@ COMMENT ON FUNCTION tenancy.project_id() IS 'the project that was selected; NULL
 CREATE FUNCTION tenancy.context() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'context_wrapper';
 COMMENT ON FUNCTION tenancy.context() IS 'the whole context as JSON; NULL when there is none';
-CREATE FUNCTION tenancy.access_cache(OUT principals bigint, OUT bytes bigint) RETURNS SETOF record
+CREATE FUNCTION tenancy.access_cache(OUT principals bigint, OUT bytes bigint, OUT reads bigint) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'access_cache_wrapper';
-COMMENT ON FUNCTION tenancy.access_cache() IS 'how many principals this backend has resolved and keeps, and about how many bytes they take. For tenancy_admin, tenancy_gateway, tenancy_app';
+COMMENT ON FUNCTION tenancy.access_cache() IS 'how many principals this backend has resolved and keeps, about how many bytes they take, and how often it has read a principal, key, provider, token, budget or scope to keep it. For tenancy_admin, tenancy_gateway, tenancy_app';
 REVOKE ALL ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
     tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),

@@ -30,9 +30,17 @@ COMMENT ON COLUMN tenancy.credit_grants.closed_at IS 'since when nothing more is
 SELECT pg_catalog.pg_extension_config_dump('tenancy.credit_grants', '');
 
 -- Every backend keeps them with the budgets that it has met.
-CREATE TRIGGER budgets_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.credit_grants FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._budgets_changed();
-ALTER TABLE tenancy.credit_grants ENABLE ALWAYS TRIGGER budgets_changed;
+CREATE TRIGGER budgets_added AFTER INSERT OR DELETE ON tenancy.credit_grants FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('credits', 'budget_id');
+CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.credit_grants FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('credits', 'budget_id');
+CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy.credit_grants FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+ALTER TABLE tenancy.credit_grants
+    ENABLE ALWAYS TRIGGER budgets_added,
+    ENABLE ALWAYS TRIGGER budgets_changed,
+    ENABLE ALWAYS TRIGGER budgets_emptied;
 
 CREATE TABLE tenancy.credit_draws (
     credit_id   uuid NOT NULL,

@@ -79,26 +79,81 @@ REVOKE ALL ON tenancy.allowed_networks FROM PUBLIC;
 COMMENT ON TABLE tenancy.allowed_networks IS 'from where the users of a scope, and of those below it, may come. See the view networks';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.allowed_networks', '');
 
--- Which changes other backends must hear of. A user that comes for the first time changes nobody's answer.
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_provider_registry FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_secrets FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_claims FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.identity_group_registry FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER DELETE OR TRUNCATE ON tenancy.identity_users FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
-CREATE TRIGGER access_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.allowed_networks FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
+-- Which changes other backends must hear of. When a user's groups were read last, nobody keeps.
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_provider_registry FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('provider', 'id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_provider_registry FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('provider', 'id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_provider_registry FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_secrets FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_secrets FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_secrets FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_claims FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('claim', 'tokens');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_claims FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('claim', 'tokens', 'vouched', 'tokens');
+-- Whose keys have verified a token is asked again where an administrator vouches for one, and not where others claim the issuer.
+CREATE TRIGGER access_vouched AFTER INSERT ON tenancy.identity_claims FOR EACH ROW WHEN (NEW.key = '')
+    EXECUTE FUNCTION tenancy._changed('vouched', 'tokens');
+CREATE TRIGGER access_unvouched AFTER DELETE ON tenancy.identity_claims FOR EACH ROW WHEN (OLD.key = '')
+    EXECUTE FUNCTION tenancy._changed('vouched', 'tokens');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_claims FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_group_registry FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_group_registry FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_group_registry FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_users FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_users FOR EACH ROW
+    WHEN (OLD.user_id <> NEW.user_id OR OLD.provider_id <> NEW.provider_id)
+    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_users FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.allowed_networks FOR EACH ROW
+    EXECUTE FUNCTION tenancy._changed('networks', 'scope_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.allowed_networks FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._changed('networks', 'scope_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.allowed_networks FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._changed();
 -- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.identity_provider_registry ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.identity_secrets ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.identity_claims ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.identity_group_registry ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.identity_users ENABLE ALWAYS TRIGGER access_changed;
-ALTER TABLE tenancy.allowed_networks ENABLE ALWAYS TRIGGER access_changed;
+ALTER TABLE tenancy.identity_provider_registry
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.identity_secrets
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.identity_claims
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_vouched,
+    ENABLE ALWAYS TRIGGER access_unvouched,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.identity_group_registry
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.identity_users
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.allowed_networks
+    ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_emptied;
 
 -- No foreign keys between tables whose rows are dumped; this does what ON DELETE CASCADE would.
 CREATE FUNCTION tenancy._forget_identity() RETURNS trigger

@@ -38,12 +38,20 @@ CREATE FUNCTION tenancy._protection_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_protection_changed';
 REVOKE ALL ON FUNCTION tenancy._protection_changed() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._protection_changed() IS 'internal: trigger that makes backends read the record of protected tables again';
-CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.protected_table_registry FOR EACH STATEMENT
+CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy.protected_table_registry FOR EACH ROW
     EXECUTE FUNCTION tenancy._protection_changed();
-ALTER TABLE tenancy.protected_table_registry ENABLE ALWAYS TRIGGER protection_changed;
-CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.protected_member_registry FOR EACH STATEMENT
+CREATE TRIGGER protection_emptied AFTER TRUNCATE ON tenancy.protected_table_registry FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._protection_changed();
-ALTER TABLE tenancy.protected_member_registry ENABLE ALWAYS TRIGGER protection_changed;
+ALTER TABLE tenancy.protected_table_registry
+    ENABLE ALWAYS TRIGGER protection_changed,
+    ENABLE ALWAYS TRIGGER protection_emptied;
+CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy.protected_member_registry FOR EACH ROW
+    EXECUTE FUNCTION tenancy._protection_changed();
+CREATE TRIGGER protection_emptied AFTER TRUNCATE ON tenancy.protected_member_registry FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._protection_changed();
+ALTER TABLE tenancy.protected_member_registry
+    ENABLE ALWAYS TRIGGER protection_changed,
+    ENABLE ALWAYS TRIGGER protection_emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_table_registry', '');
 SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_member_registry', '');

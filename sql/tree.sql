@@ -153,51 +153,56 @@ CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
     FOR EACH ROW EXECUTE FUNCTION tenancy._check_place();
 
-CREATE FUNCTION tenancy._is_recent(id uuid) RETURNS boolean
-    LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', '_is_recent_wrapper';
-REVOKE ALL ON FUNCTION tenancy._is_recent(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._is_recent(uuid) IS 'internal: whether backends find a new tenant of this id by themselves';
-
--- A tenant that is new makes backends look whether it is their fleet's. What comes back may be somebody's who has it alone:
--- they read everything again.
+-- A tenant that is new makes backends look whether it is their fleet's, without reading all of that again.
 CREATE FUNCTION tenancy._tenant_added() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    PERFORM tenancy._invalidate(NEW.level = 'tenant' AND tenancy._is_recent(NEW.id)
-        -- By ids: a plan that was made while the tree was small is kept while thousands of tenants come.
-        AND NOT EXISTS (SELECT FROM (SELECT NEW.id
-                                     UNION ALL SELECT c.id FROM tenancy.scopes c WHERE c.parent_id = NEW.id AND c.level = 'project') s
-                          JOIN tenancy.role_assignments a ON a.scope_id = s.id
-                          JOIN tenancy.scopes u ON u.id = a.user_id
-                         WHERE u.parent_id <> NEW.id));
-    RETURN NULL;
-END
-$$;
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_tenant_added';
 REVOKE ALL ON FUNCTION tenancy._tenant_added() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._tenant_added() IS 'internal: trigger on scopes that become active';
 
--- What can change somebody's cached answer, and whose.
+-- What can change somebody's cached answer, and whose. Of a name or a setting nobody keeps anything.
 CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
+CREATE TRIGGER access_prepared AFTER INSERT ON tenancy.scopes FOR EACH ROW
+    WHEN (NEW.level <> 'tenant' OR NEW.status <> 'active')
+    EXECUTE FUNCTION tenancy._changed('scope', 'id');
 CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
-    WHEN (NEW.level <> 'user' AND OLD.status <> 'active' AND NEW.status = 'active')
+    WHEN (NEW.level = 'tenant' AND OLD.status <> 'active' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy._tenant_added();
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
-    WHEN ((OLD.status = 'active' AND NEW.status <> 'active')
-          OR OLD.path <> NEW.path OR OLD.level <> NEW.level OR OLD.external_id IS DISTINCT FROM NEW.external_id)
-    EXECUTE FUNCTION tenancy._changed('false');
+    WHEN ((OLD.status = 'active') <> (NEW.status = 'active')
+          OR OLD.id <> NEW.id OR OLD.level <> NEW.level OR OLD.path <> NEW.path OR OLD.parent_id IS DISTINCT FROM NEW.parent_id
+          OR OLD.external_id IS DISTINCT FROM NEW.external_id
+          -- A login may name its tenant by it.
+          OR (NEW.level = 'tenant' AND OLD.slug <> NEW.slug))
+    EXECUTE FUNCTION tenancy._changed('scope', 'id');
+CREATE TRIGGER access_of_fleet_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
+    WHEN ((OLD.level = 'tenant' OR NEW.level = 'tenant')
+          AND ((OLD.status = 'active' AND NEW.status <> 'active')
+               OR OLD.id <> NEW.id OR OLD.level <> NEW.level OR OLD.parent_id IS DISTINCT FROM NEW.parent_id
+               OR OLD.external_id IS DISTINCT FROM NEW.external_id))
+    EXECUTE FUNCTION tenancy._changed('fleet', 'parent_id');
+CREATE TRIGGER access_of_tree_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
+    WHEN (OLD.path <> NEW.path)
+    EXECUTE FUNCTION tenancy._changed('tree', 'id');
 CREATE TRIGGER access_removed AFTER DELETE ON tenancy.scopes FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('false');
+    EXECUTE FUNCTION tenancy._changed('scope', 'id');
+CREATE TRIGGER access_of_fleet_removed AFTER DELETE ON tenancy.scopes FOR EACH ROW
+    WHEN (OLD.level = 'tenant')
+    EXECUTE FUNCTION tenancy._changed('fleet', 'parent_id');
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.scopes FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed('false');
+    EXECUTE FUNCTION tenancy._changed();
 -- Also where session_replication_role is replica: what is applied there is as true.
 ALTER TABLE tenancy.scopes
     ENABLE ALWAYS TRIGGER restore_seed,
     ENABLE ALWAYS TRIGGER access_added,
+    ENABLE ALWAYS TRIGGER access_prepared,
     ENABLE ALWAYS TRIGGER access_returned,
     ENABLE ALWAYS TRIGGER access_changed,
+    ENABLE ALWAYS TRIGGER access_of_fleet_changed,
+    ENABLE ALWAYS TRIGGER access_of_tree_changed,
     ENABLE ALWAYS TRIGGER access_removed,
+    ENABLE ALWAYS TRIGGER access_of_fleet_removed,
     ENABLE ALWAYS TRIGGER access_emptied;
 
 INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name) VALUES

@@ -33,9 +33,17 @@ CREATE FUNCTION tenancy._metrics_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_metrics_changed';
 REVOKE ALL ON FUNCTION tenancy._metrics_changed() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._metrics_changed() IS 'internal: trigger that makes backends read the definitions again';
-CREATE TRIGGER metrics_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON tenancy.metric_definitions FOR EACH STATEMENT
+CREATE TRIGGER metrics_added AFTER INSERT OR DELETE ON tenancy.metric_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy._metrics_changed();
-ALTER TABLE tenancy.metric_definitions ENABLE ALWAYS TRIGGER metrics_changed;
+CREATE TRIGGER metrics_changed AFTER UPDATE ON tenancy.metric_definitions FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy._metrics_changed();
+CREATE TRIGGER metrics_emptied AFTER TRUNCATE ON tenancy.metric_definitions FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy._metrics_changed();
+ALTER TABLE tenancy.metric_definitions
+    ENABLE ALWAYS TRIGGER metrics_added,
+    ENABLE ALWAYS TRIGGER metrics_changed,
+    ENABLE ALWAYS TRIGGER metrics_emptied;
 
 CREATE VIEW tenancy.metrics WITH (security_barrier) AS
     SELECT m.name, m.unit, m.aggregation, m.dimensions, m.distinct_of, m.price, m.prices, m.description, m.created_at

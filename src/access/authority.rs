@@ -15,6 +15,7 @@ use super::{Access, from_pg, pg_uuid};
 use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::{Error, ErrorReport};
+use crate::pg::sources::Sources;
 use crate::pg::{bounded, inval, managed, role as db_role, spi, xact};
 
 /// Who called.
@@ -286,8 +287,11 @@ fn elevation_over(access: &Access, user: Uuid) -> Result<Option<Uuid>, Error> {
     }
 }
 
-/// Returns whether an elevation has not ended, and whoever began it is still elevated.
-pub fn is_elevated(elevation: Uuid) -> Result<bool, Error> {
+/// What is made of whoever began an elevation, if any; `None` if it has ended, or that user is elevated no more.
+pub fn still_elevated(elevation: Option<Uuid>) -> Result<Option<Option<Rc<Sources>>>, Error> {
+    let Some(elevation) = elevation else {
+        return Ok(Some(None));
+    };
     let user = spi::read(
         "SELECT user_id FROM tenancy.elevations WHERE id = $1 AND ended_at IS NULL AND expires_at > pg_catalog.now()",
         &[pg_uuid(elevation).into()],
@@ -297,11 +301,11 @@ pub fn is_elevated(elevation: Uuid) -> Result<bool, Error> {
         },
     )?;
     let Some(user) = user else {
-        return Ok(false);
+        return Ok(None);
     };
     match super::resolve(user) {
-        Ok(access) => Ok(access.elevation.is_some()),
-        Err(Error::Inactive | Error::NoSuch(_)) => Ok(false),
+        Ok(access) if access.elevation.is_some() => Ok(Some(Some(access.sources.clone()))),
+        Ok(_) | Err(Error::Inactive | Error::NoSuch(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use pgrx::prelude::*;
 use tenancy_core::grants::{Grant, Grants, Holder};
+use tenancy_core::network::Network;
 use tenancy_core::permission::Permission;
+use tenancy_core::subject::Subject;
 use tenancy_core::tenants::Tenant;
 use tenancy_core::tree::{Level, Status};
 use uuid::Uuid;
@@ -14,12 +15,19 @@ use uuid::Uuid;
 use super::places::{Places, Scopes};
 use super::{Access, Elevation, from_pg, pg_uuid};
 use crate::error::Error;
+use crate::identity::networks;
+use crate::pg::sources::Reading;
 use crate::pg::{spi, xact};
 
 /// Reads a user's access.
 pub fn load(user: Uuid) -> Result<Access, Error> {
     let now = xact::transaction_started_unix().max(xact::statement_started_unix());
+    let mut reading = Reading::begin();
     let home = home(user)?;
+    for id in home.path.iter().chain([&user]) {
+        reading.of(Subject::Scope(*id));
+        reading.of(Subject::Networks(*id));
+    }
     let mut scopes = Scopes::default();
     scopes.read(home.path.iter().copied())?;
     if !scopes.active(&home.path) || !home.active {
@@ -27,7 +35,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     }
     let mut valid_until: Option<i64> = None;
     let mut grants = Vec::new();
-    for grant in assignments(user, &home.path)? {
+    for grant in assignments(user, &home.path, &mut reading)? {
         if let Some(end) = grant.expires_at {
             if end <= now {
                 continue;
@@ -59,6 +67,11 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     let places = Places::find(&grants, &scopes)?;
     let tenants = Rc::new(places.all());
     let fleet = places.partners().next().is_some();
+    let mut growing = reading.also();
+    for partner in places.partners() {
+        reading.of(Subject::Fleet(partner));
+        growing.of(Subject::FleetGrown(partner));
+    }
     Ok(Access {
         user,
         home: home.path,
@@ -71,7 +84,10 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         assigned_until,
         known_up_to: tenancy_core::id::first_at(recent_since()),
         places,
+        networks: home.networks,
         reached: RefCell::default(),
+        sources: Rc::new(reading.done()),
+        growing: growing.done(),
     })
 }
 
@@ -82,11 +98,15 @@ fn sooner(known: Option<i64>, end: i64) -> Option<i64> {
 struct Home {
     path: Vec<Uuid>,
     active: bool,
+    networks: Vec<Vec<Network>>,
 }
 
 fn home(user: Uuid) -> Result<Home, Error> {
     spi::read(
-        "SELECT path, status FROM tenancy.scopes WHERE id = $1 AND level = 'user'",
+        "SELECT u.path, u.status, \
+                ARRAY(SELECT pg_catalog.array_to_string(n.networks, ' ') FROM tenancy.allowed_networks n \
+                       WHERE n.scope_id = ANY (u.path)) \
+         FROM tenancy.scopes u WHERE u.id = $1 AND u.level = 'user'",
         &[pg_uuid(user).into()],
         |rows| {
             let Some(row) = rows.into_iter().next() else {
@@ -98,43 +118,53 @@ fn home(user: Uuid) -> Result<Home, Error> {
             Ok(Home {
                 path,
                 active: status.as_deref() == Some(Status::Active.as_str()),
+                networks: networks::read(row.get(3)?.unwrap_or_default())?,
             })
         },
     )
 }
 
 /// What is assigned to a user within the scope it belongs to, by roles that are defined at the scope or
-/// above: a tenant that has moved to another partner leaves the old one's users and roles behind.
-fn assignments(user: Uuid, home: &[Uuid]) -> Result<Vec<Grant>, Error> {
+/// above: a tenant that has moved to another partner leaves the old one's users and roles behind. What gives
+/// nothing now may give something later.
+fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<Grant>, Error> {
     let home = home.last().copied().unwrap_or_default();
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
     spi::read(
         "SELECT s.level, s.path, r.permissions, \
-                (pg_catalog.date_part('epoch', least(a.expires_at, r.expires_at)) * 1000000)::bigint \
+                (pg_catalog.date_part('epoch', least(a.expires_at, r.expires_at)) * 1000000)::bigint, \
+                a.scope_id, a.role_id, $2 = ANY (s.path) AND r.scope_id = ANY (s.path) \
          FROM tenancy.role_assignments a \
-         JOIN tenancy.role_definitions r ON r.id = a.role_id \
-         JOIN tenancy.scopes s ON s.id = a.scope_id \
-         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND r.scope_id = ANY (s.path)",
+         LEFT JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         LEFT JOIN tenancy.scopes s ON s.id = a.scope_id \
+         WHERE a.user_id = $1",
         &[pg_uuid(user).into(), pg_uuid(home).into()],
         |rows| {
-            rows.into_iter()
-                .map(|row| {
-                    let level: String = row.get(1)?.unwrap_or_default();
-                    let texts: Vec<String> = row.get(3)?.unwrap_or_default();
-                    let permissions = roles.entry(texts).or_insert_with_key(|texts| {
-                        let known = texts.iter().filter_map(|text| Permission::parse(text).ok());
-                        known.collect()
-                    });
-                    Ok(Grant {
-                        level: level
-                            .parse()
-                            .map_err(|_| Error::Internal("a scope of no known level"))?,
-                        path: uuids(row.get(2)?),
-                        permissions: permissions.clone(),
-                        expires_at: row.get(4)?,
-                    })
-                })
-                .collect()
+            let mut grants = Vec::new();
+            for row in rows {
+                let path = uuids(row.get(2)?);
+                reading.of(Subject::Scope(uuid(row.get(5)?)?));
+                reading.of(Subject::Role(uuid(row.get(6)?)?));
+                path.iter().for_each(|id| reading.of(Subject::Scope(*id)));
+                if row.get(7)? != Some(true) {
+                    continue;
+                }
+                let level: String = row.get(1)?.unwrap_or_default();
+                let texts: Vec<String> = row.get(3)?.unwrap_or_default();
+                let permissions = roles.entry(texts).or_insert_with_key(|texts| {
+                    let known = texts.iter().filter_map(|text| Permission::parse(text).ok());
+                    known.collect()
+                });
+                grants.push(Grant {
+                    level: level
+                        .parse()
+                        .map_err(|_| Error::Internal("a scope of no known level"))?,
+                    path,
+                    permissions: permissions.clone(),
+                    expires_at: row.get(4)?,
+                });
+            }
+            Ok(grants)
         },
     )
 }
@@ -215,9 +245,8 @@ fn recent_since() -> u64 {
 }
 
 /// Whether an id is so recent that backends look for it by themselves; see `Access::is_complete`.
-#[pg_extern(sql = false)]
-fn _is_recent(id: pgrx::Uuid) -> bool {
+pub fn is_recent(id: Uuid) -> bool {
     // Half a day, so that no clock and no long transaction makes a difference.
     const HALF_A_DAY: u64 = 12 * 3600 * 1000;
-    from_pg(id) > tenancy_core::id::first_at(recent_since() + HALF_A_DAY)
+    id > tenancy_core::id::first_at(recent_since() + HALF_A_DAY)
 }

@@ -20,16 +20,18 @@ use std::rc::Rc;
 
 use pgrx::prelude::*;
 use tenancy_core::grants::Grants;
+use tenancy_core::network::Network;
 use tenancy_core::permission::Permission;
 use tenancy_core::tenants::{Tenant, TenantSet};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::pg::sources::{self, Sources};
 use crate::pg::spi;
 
-pub use authority::{is_elevated, path, require_ticket, roots, standing};
+pub use authority::{path, require_ticket, roots, standing, still_elevated};
 pub use cache::{forget, resolve, totals};
-pub use load::read_tenant;
+pub use load::{is_recent, read_tenant};
 pub use reached::Reached;
 
 /// A principal with what it may do. Holds only while its whole path is active.
@@ -58,7 +60,13 @@ pub struct Access {
     /// Tenants with smaller ids were there when the fleets were read.
     known_up_to: Uuid,
     places: places::Places,
+    /// From where the user may come, by each scope of its path that says so.
+    pub networks: Vec<Vec<Network>>,
     reached: RefCell<HashMap<String, Rc<Reached>>>,
+    /// What it was made of.
+    pub sources: Rc<Sources>,
+    /// The fleets, as far as tenants are added.
+    growing: Sources,
 }
 
 /// The right to reach tenants' rows with what is held at the platform, for a while.
@@ -190,7 +198,11 @@ impl Access {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.tenants.heap_bytes() + self.places.bytes()
+        size_of::<Self>()
+            + self.tenants.heap_bytes()
+            + self.places.bytes()
+            + self.sources.bytes()
+            + self.growing.bytes()
     }
 }
 
@@ -204,9 +216,12 @@ pub fn from_pg(id: pgrx::Uuid) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
 }
 
-/// How much this backend has resolved and keeps: principals, and about how many bytes.
+/// How much this backend has resolved and keeps: principals, and about how many bytes; and how often it read something to
+/// keep it.
 #[pg_extern(sql = false)]
-fn access_cache() -> TableIterator<'static, (name!(principals, i64), name!(bytes, i64))> {
+fn access_cache()
+-> TableIterator<'static, (name!(principals, i64), name!(bytes, i64), name!(reads, i64))> {
     let (principals, bytes) = totals();
-    TableIterator::once((principals as i64, bytes as i64))
+    let reads = i64::try_from(sources::reads()).unwrap_or(i64::MAX);
+    TableIterator::once((principals as i64, bytes as i64, reads))
 }

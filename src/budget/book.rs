@@ -1,16 +1,18 @@
-//! The budgets of scopes: each backend keeps those that it has met, until one changes.
+//! The budgets of scopes: each backend keeps those that it has met, until they change.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::ledger::Span;
+use tenancy_core::subject::Subject;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
-use crate::pg::{inval, spi};
+use crate::pg::sources::{Reading, Sources};
+use crate::pg::spi;
 
 /// A budget.
 #[derive(Debug)]
@@ -96,11 +98,37 @@ const MOST: usize = 20_000;
 
 type Budgets = Rc<[Rc<Budget>]>;
 
+/// A scope's budgets, and what they were made of.
+#[derive(Clone)]
+struct Known {
+    budgets: Budgets,
+    sources: Rc<Sources>,
+}
+
 #[derive(Default)]
 struct Book {
-    of: HashMap<Uuid, Budgets>,
-    /// The scopes that were asked for last, and the budgets of all of them.
-    last: Option<(Vec<Uuid>, Budgets)>,
+    of: HashMap<Uuid, Known>,
+    last: Option<Last>,
+}
+
+/// The scopes that were asked for last, and the budgets of all of them.
+struct Last {
+    scopes: Vec<Uuid>,
+    budgets: Budgets,
+    sources: Vec<Rc<Sources>>,
+}
+
+impl Last {
+    fn holds(&self, scopes: &[Uuid]) -> bool {
+        self.scopes == scopes && self.sources.iter().all(|sources| sources.hold())
+    }
+}
+
+impl Book {
+    /// Those of a scope, if they are known and nothing has changed.
+    fn known(&self, scope: &Uuid) -> Option<&Known> {
+        self.of.get(scope).filter(|known| known.sources.hold())
+    }
 }
 
 thread_local! {
@@ -109,51 +137,63 @@ thread_local! {
 
 /// The budgets of these scopes, in their order.
 pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
-    if inval::take_budgets() {
-        BOOK.take();
-        inval::watch_budgets(spi::table(c"budget_definitions")?);
-    }
     let last = BOOK.with_borrow(|book| {
-        let last = book.last.as_ref().filter(|(of, _)| of == scopes);
-        last.map(|(_, budgets)| budgets.clone())
+        let last = book.last.as_ref().filter(|last| last.holds(scopes));
+        last.map(|last| last.budgets.clone())
     });
     if let Some(last) = last {
         return Ok(last);
     }
-    let all = |book: &Book| -> Option<Budgets> {
-        let each = scopes.iter().map(|scope| book.of.get(scope));
-        let each = each.collect::<Option<Vec<_>>>()?;
-        Some(each.into_iter().flat_map(|of| of.iter().cloned()).collect())
+    let known = BOOK.with_borrow(|book| -> Vec<Option<Known>> {
+        let each = scopes.iter().map(|scope| book.known(scope).cloned());
+        each.collect()
+    });
+    let pairs = scopes.iter().zip(&known);
+    let missing: Vec<Uuid> = pairs
+        .filter(|(_, known)| known.is_none())
+        .map(|(scope, _)| *scope)
+        .collect();
+    let mut found = if missing.is_empty() {
+        HashMap::new()
+    } else {
+        read(&missing)?
     };
-    let known = match BOOK.with_borrow(all) {
-        Some(known) => known,
-        None => {
-            let mut found = read(scopes)?;
-            BOOK.with_borrow_mut(|book| {
-                if book.of.len() > MOST {
-                    book.of.clear();
-                }
-                for scope in scopes {
-                    let of = found.remove(scope).unwrap_or_default();
-                    book.of
-                        .insert(*scope, of.into_iter().map(Rc::new).collect());
-                }
-                all(book)
-            })
-            .unwrap_or_default()
+    let all = scopes.iter().zip(known);
+    let all = all.map(|(scope, known)| known.or_else(|| found.remove(scope)));
+    let all = all
+        .collect::<Option<Vec<Known>>>()
+        .ok_or(Error::Internal("a scope is asked for its budgets twice"))?;
+    let budgets: Budgets = all
+        .iter()
+        .flat_map(|of| of.budgets.iter().cloned())
+        .collect();
+    BOOK.with_borrow_mut(|book| {
+        if book.of.len() > MOST {
+            book.of.clear();
         }
-    };
-    BOOK.with_borrow_mut(|book| book.last = Some((scopes.to_vec(), known.clone())));
-    Ok(known)
+        book.last = Some(Last {
+            scopes: scopes.to_vec(),
+            budgets: budgets.clone(),
+            sources: all.iter().map(|of| of.sources.clone()).collect(),
+        });
+        book.of.extend(scopes.iter().copied().zip(all));
+    });
+    Ok(budgets)
 }
 
-fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
+fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
+    let mut readings: HashMap<Uuid, Reading> = HashMap::new();
+    for scope in scopes {
+        let mut reading = Reading::begin();
+        reading.of(Subject::Budgets(*scope));
+        readings.insert(*scope, reading);
+    }
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
     let mut with_credits = Vec::new();
     let mut found = spi::read(
         "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id), \
-                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id) \
-         FROM tenancy.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
+                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id), s.path \
+         FROM tenancy.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
         &[ids.into()],
         |rows| {
@@ -163,6 +203,16 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
                 let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
                 let id: Option<pgrx::Uuid> = row.get(8)?;
                 let id = id.ok_or(Error::Internal("a budget without an id"))?;
+                let path: Option<Vec<pgrx::Uuid>> = row.get(10)?;
+                if let Some(reading) = readings.get_mut(&scope) {
+                    reading.of(Subject::Scope(scope));
+                    reading.of(Subject::Credits(from_pg(id)));
+                    let path = path.iter().flatten().copied().map(from_pg);
+                    path.for_each(|id| reading.of(Subject::TimeZone(id)));
+                }
+                if path.is_none() {
+                    continue;
+                }
                 let credited = row.get(9)?.unwrap_or(false);
                 if credited {
                     with_credits.push(id);
@@ -197,7 +247,13 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Vec<Budget>>, Error> {
                 (budget.credits.take()).map(|none| credits.remove(&budget.id).unwrap_or(none));
         }
     }
-    Ok(found)
+    let known = readings.into_iter().map(|(scope, reading)| {
+        let budgets = found.remove(&scope).unwrap_or_default();
+        let budgets = budgets.into_iter().map(Rc::new).collect();
+        let sources = Rc::new(reading.done());
+        (scope, Known { budgets, sources })
+    });
+    Ok(known.collect())
 }
 
 /// Those that are not closed, by their budgets, in order.

@@ -102,13 +102,3 @@ fn _forget_ledger() {
 pub fn alert() -> Result<(), Error> {
     crate::pg::spi::write("SELECT tenancy._raise_alerts()", &[]).map(drop)
 }
-
-crate::triggers! {
-    tenancy_budgets_changed, pg_finfo_tenancy_budgets_changed => statement changed;
-}
-
-/// Tells every backend that budgets have changed.
-fn changed() -> Result<(), Error> {
-    crate::pg::inval::send(crate::pg::spi::table(c"budget_definitions")?);
-    Ok(())
-}

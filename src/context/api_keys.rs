@@ -2,16 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 use tenancy_core::credential::ApiKey;
 use tenancy_core::id::new_id;
+use tenancy_core::subject::Subject;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
 use super::principal::Proven;
 use crate::access::{self, from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
+use crate::pg::sources::{Reading, Sources};
 use crate::pg::{secret, spi, time, xact};
 
 /// Where the cache is emptied and begun again.
@@ -27,6 +30,7 @@ struct Stored {
     /// The elevation with which it ends.
     elevation: Option<Uuid>,
     last_recorded: Option<i64>,
+    sources: Rc<Sources>,
 }
 
 thread_local! {
@@ -48,7 +52,7 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     if stored.expires_at.is_some_and(|end| end <= now) {
         return Err(Error::InvalidCredential);
     }
-    if !is_elevated(&stored)? {
+    if access::still_elevated(stored.elevation)?.is_none() {
         return Err(Error::InvalidCredential);
     }
     if stored
@@ -66,19 +70,12 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     })
 }
 
-/// An error if a key that proved a context has since been revoked, or its elevation is over.
-pub fn still_holds(id: Uuid) -> Result<(), Error> {
+/// What a key is made of that proved a context, and the elevation with whose power it was issued, if with one's; an error
+/// if it has since been revoked, or that is over.
+pub fn still_holds(id: Uuid) -> Result<[Option<Rc<Sources>>; 2], Error> {
     let stored = find(id)?.ok_or(Error::Expired)?;
-    if is_elevated(&stored)? {
-        Ok(())
-    } else {
-        Err(Error::Expired)
-    }
-}
-
-/// Returns whether the elevation goes on with whose power the key was issued, if with one's.
-fn is_elevated(key: &Stored) -> Result<bool, Error> {
-    key.elevation.map_or(Ok(true), access::is_elevated)
+    let elevation = access::still_elevated(stored.elevation)?.ok_or(Error::Expired)?;
+    Ok([Some(stored.sources), elevation])
 }
 
 /// Forgets every key.
@@ -87,9 +84,15 @@ pub fn forget() {
 }
 
 fn find(id: Uuid) -> Result<Option<Stored>, Error> {
-    if let Some(stored) = KEYS.with_borrow(|keys| keys.get(&id).cloned()) {
-        return Ok(Some(stored));
+    let known = KEYS.with_borrow(|keys| {
+        let stored = keys.get(&id)?;
+        stored.sources.hold().then(|| stored.clone())
+    });
+    if known.is_some() {
+        return Ok(known);
     }
+    let mut reading = Reading::begin();
+    reading.of(Subject::ApiKey(id));
     let found = spi::read(
         "SELECT k.user_id, k.hash, \
                 (pg_catalog.date_part('epoch', k.expires_at) * 1000000)::bigint, \
@@ -111,6 +114,7 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
                 expires_at: row.get(3)?,
                 last_recorded: row.get(4)?,
                 elevation: row.get::<pgrx::Uuid>(5)?.map(from_pg),
+                sources: Rc::new(reading.done()),
             }))
         },
     )?;

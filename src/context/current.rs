@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use tenancy_core::subject::Subject;
 use tenancy_core::tenants::Tenant;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
@@ -16,6 +17,7 @@ use crate::access::{self, Access, Elevation, Reached};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
+use crate::pg::sources::{Reading, Sources};
 use crate::pg::{guc, inval, managed, published, spi, xact};
 
 /// A resolved context.
@@ -45,9 +47,19 @@ pub struct Current {
     reached: RefCell<Vec<(String, Rc<Reached>)>>,
     /// The address that a trusted caller vouched for.
     pub client: Option<IpAddr>,
+    /// What its proof was made of, the elevation behind that, and its tenant where that is none of the principal's own.
+    sources: [Option<Rc<Sources>>; 3],
 }
 
 impl Current {
+    /// Whether nothing has changed that it was made of.
+    fn still_holds(&self) -> bool {
+        self.access
+            .as_ref()
+            .is_none_or(|access| access.sources.hold())
+            && self.sources.iter().flatten().all(|sources| sources.hold())
+    }
+
     /// The form that plans take for it.
     pub fn form(&self) -> Form {
         match (self.who, &self.tenant) {
@@ -185,13 +197,17 @@ pub fn ask_again(goes_on: bool) -> Result<(), Error> {
     if leftovers::is_busy() || managed::is_running() {
         return Ok(());
     }
-    if inval::asks_again() {
+    if inval::asks_again() || !resolved_still_holds() {
         xact::new_generation();
     }
     if goes_on {
         current()?;
     }
     Ok(())
+}
+
+fn resolved_still_holds() -> bool {
+    STATE.with_borrow(|(_, current)| current.as_ref().is_none_or(|current| current.still_holds()))
 }
 
 /// The context in force; an error when there is none.
@@ -237,18 +253,14 @@ fn resolve() -> Result<Option<Current>, Error> {
     Ok(Some(found))
 }
 
-/// Drops what other backends' changes made stale.
+/// Drops everything if anything may have changed. What concerns one subject is told by its sources.
 pub fn drop_stale() {
-    match inval::take() {
-        inval::Stale::No => {}
-        inval::Stale::Fleets => access::forget(true),
-        inval::Stale::All => {
-            access::forget(false);
-            api_keys::forget();
-            tickets::forget();
-            identity::forget();
-            spi::forget_owner();
-        }
+    if inval::take() {
+        access::forget();
+        api_keys::forget();
+        tickets::forget();
+        identity::forget();
+        spi::forget_owner();
     }
 }
 
@@ -259,15 +271,15 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     {
         return Err(Error::Expired);
     }
-    match (token.proof, token.user) {
+    let proof_sources = match (token.proof, token.user) {
         (Some(Proof::ApiKey(id)), _) => api_keys::still_holds(id)?,
-        (Some(Proof::Ticket(key, elevation)), _) => tickets::still_holds(key, elevation)?,
-        (Some(Proof::Provider(id)), Some(user)) => identity::still_holds(id, user)?,
+        (Some(Proof::Ticket(key, elevation)), _) => [tickets::still_holds(key, elevation)?, None],
+        (Some(Proof::Provider(id)), Some(user)) => [Some(identity::still_holds(id, user)?), None],
         (Some(Proof::Provider(_)), None) => {
             return Err(Error::Internal("a context without a user"));
         }
-        (None, _) => {}
-    }
+        (None, _) => [None, None],
+    };
     match (token.kind, token.user) {
         (Kind::Maintenance, _) => Ok(Current {
             who: Who::Maintenance,
@@ -282,6 +294,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             expires_at: None,
             reached: RefCell::default(),
             client: None,
+            sources: [None, None, None],
         }),
         (Kind::Principal, Some(user)) => principal(
             user,
@@ -290,6 +303,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             Held {
                 lifetime: token.lifetime,
                 proof: token.proof,
+                proof_sources,
                 by_ticket: false,
                 expires_at: token.expires_at,
                 client: token.client,
@@ -300,10 +314,11 @@ fn from_token(token: &Token) -> Result<Current, Error> {
 }
 
 fn from_ticket(text: &str) -> Result<Current, Error> {
-    let ticket = tickets::verify(text)?;
+    let (ticket, elevation) = tickets::verify(text)?;
     let held = Held {
         lifetime: Lifetime::Transaction,
         proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
+        proof_sources: [elevation, None],
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
         client: None,
@@ -328,6 +343,7 @@ pub fn ticket_holder() -> Result<Option<Who>, Error> {
 struct Held {
     lifetime: Lifetime,
     proof: Option<Proof>,
+    proof_sources: [Option<Rc<Sources>>; 2],
     by_ticket: bool,
     expires_at: Option<i64>,
     client: Option<IpAddr>,
@@ -340,14 +356,22 @@ fn principal(
     held: Held,
 ) -> Result<Current, Error> {
     let access = access::resolve(user)?;
-    identity::networks::check(user, held.client)?;
+    identity::networks::check(&access.networks, held.client)?;
     let selected = tenant.is_some();
+    let [key, elevation] = held.proof_sources;
+    let mut tenant_sources = None;
     let tenant = match tenant {
         None if access.spans_all() => None,
         None => access.tenants.single().cloned(),
         Some(id) => Some(match access.tenant(id) {
             Some(tenant) => tenant.clone(),
-            None if access.spans_all() => access::read_tenant(id)?.ok_or(Error::Inactive)?,
+            None if access.spans_all() => {
+                let mut reading = Reading::begin();
+                reading.of(Subject::Scope(id));
+                let tenant = access::read_tenant(id)?.ok_or(Error::Inactive)?;
+                tenant_sources = Some(Rc::new(reading.done()));
+                tenant
+            }
             // Selected earlier; suspended, moved away or unassigned since.
             None => return Err(Error::Inactive),
         }),
@@ -370,5 +394,6 @@ fn principal(
         expires_at: held.expires_at,
         reached: RefCell::default(),
         client: held.client,
+        sources: [key, elevation, tenant_sources],
     })
 }

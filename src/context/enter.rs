@@ -37,7 +37,7 @@ fn prove(text: &str) -> Result<Proven, Error> {
     match Credential::parse(text).map_err(|_| Error::InvalidCredential)? {
         Credential::ApiKey(key) => api_keys::verify(&key),
         Credential::Ticket(_) => {
-            let ticket = tickets::verify(text).map_err(|error| match error {
+            let (ticket, _) = tickets::verify(text).map_err(|error| match error {
                 Error::Expired => Error::InvalidCredential,
                 other => other,
             })?;

@@ -2,6 +2,7 @@
 //! it expires.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 use tenancy_core::credential::Credential;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::plans::{self, Form};
 use crate::access::{self, from_pg, pg_uuid};
 use crate::error::{Error, ErrorReport};
+use crate::pg::sources::Sources;
 use crate::pg::{guc, spi, xact};
 
 /// The longest life of a ticket, in seconds: a week.
@@ -37,18 +39,12 @@ pub fn forget() {
     VERIFIED.set(None);
 }
 
-/// The claims of a ticket whose signature holds, whose time has not come, and whose elevation goes on.
-pub fn verify(text: &str) -> Result<Ticket, Error> {
+/// The claims of a ticket whose signature holds, whose time has not come, and whose elevation goes on; and what that is made
+/// of.
+pub fn verify(text: &str) -> Result<(Ticket, Option<Rc<Sources>>), Error> {
     let ticket = verify_signed(text)?;
-    require_elevation(ticket.elevation)?;
-    Ok(ticket)
-}
-
-fn require_elevation(elevation: Option<Uuid>) -> Result<(), Error> {
-    match elevation {
-        Some(elevation) if !access::is_elevated(elevation)? => Err(Error::Expired),
-        _ => Ok(()),
-    }
+    let elevation = access::still_elevated(ticket.elevation)?.ok_or(Error::Expired)?;
+    Ok((ticket, elevation))
 }
 
 fn verify_signed(text: &str) -> Result<Ticket, Error> {
@@ -82,10 +78,11 @@ fn verify_signed(text: &str) -> Result<Ticket, Error> {
     Ok(ticket)
 }
 
-/// An error if the key behind a ticket that proved a context has since been retired, or its elevation is over.
-pub fn still_holds(key: Uuid, elevation: Option<Uuid>) -> Result<(), Error> {
+/// What the elevation behind a ticket is made of, if it has one; an error if the key that signed the ticket has since been
+/// retired, or the elevation is over.
+pub fn still_holds(key: Uuid, elevation: Option<Uuid>) -> Result<Option<Rc<Sources>>, Error> {
     signing_key(key, xact::transaction_started_unix())?.ok_or(Error::Expired)?;
-    require_elevation(elevation)
+    access::still_elevated(elevation)?.ok_or(Error::Expired)
 }
 
 /// An error if a ticket claims another user than the session's context has. The claim is not

@@ -17,9 +17,8 @@ mod tokens;
 
 pub use tokens::{still_holds, verify};
 
-/// Forgets providers, the tokens they verified, and networks.
+/// Forgets providers, and the tokens they verified.
 pub fn forget() {
     providers::forget();
     tokens::forget();
-    networks::forget();
 }

@@ -6,10 +6,12 @@ use std::rc::Rc;
 
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, tokens_of};
+use tenancy_core::subject::Subject;
 use uuid::Uuid;
 
 use crate::access::from_pg;
 use crate::error::Error;
+use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi;
 
 /// Where the cache is emptied and begun again.
@@ -38,7 +40,7 @@ const MOST_TRIED: usize = 64;
 type Claimants = Rc<[Rc<Known>]>;
 
 thread_local! {
-    static KNOWN: RefCell<HashMap<[u8; 32], Claimants>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<[u8; 32], (Claimants, Sources)>> = RefCell::default();
 }
 
 /// Forgets every provider.
@@ -72,22 +74,29 @@ pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<Known>>>, Er
 
 fn claimants(issuer: &str, audience: &str) -> Result<Claimants, Error> {
     let tokens = tokens_of(issuer, audience);
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&tokens).cloned()) {
+    let known = KNOWN.with_borrow(|known| {
+        let (known, sources) = known.get(&tokens)?;
+        sources.hold().then(|| known.clone())
+    });
+    if let Some(known) = known {
         return Ok(known);
     }
-    let found = load(issuer, tokens)?;
+    let mut reading = Reading::begin();
+    reading.of(Subject::claim(&tokens));
+    let found = load(issuer, tokens, &mut reading)?;
+    let sources = reading.done();
     if !found.is_empty() {
         KNOWN.with_borrow_mut(|known| {
             if known.len() >= MOST_PROVIDERS {
                 known.clear();
             }
-            known.insert(tokens, found.clone());
+            known.insert(tokens, (found.clone(), sources));
         });
     }
     Ok(found)
 }
 
-fn load(issuer: &str, tokens: [u8; 32]) -> Result<Claimants, Error> {
+fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claimants, Error> {
     spi::read(
         "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
                 p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use, p.vouched \
@@ -104,6 +113,10 @@ fn load(issuer: &str, tokens: [u8; 32]) -> Result<Claimants, Error> {
         |rows| {
             let mut found = Vec::new();
             for row in rows {
+                let id: Option<pgrx::Uuid> = row.get(1)?;
+                if let Some(id) = id {
+                    reading.of(Subject::Provider(from_pg(id)));
+                }
                 found.extend(read(&row)?.map(Rc::new));
             }
             Ok(found.into())

@@ -2,10 +2,11 @@
 //! if it first came by this provider. Whatever is wrong with it, the answer is the same.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
-use tenancy_core::jwt::{Claims, Unverified};
+use tenancy_core::jwt::{Claims, Unverified, tokens_of};
+use tenancy_core::subject::Subject;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use super::providers::{self, Known};
 use crate::access::{from_pg, pg_uuid};
 use crate::context::principal::Proven;
 use crate::error::Error;
+use crate::pg::sources::{Reading, Sources};
 use crate::pg::{spi, xact};
 use crate::worker::{self, Reply, Request};
 
@@ -33,23 +35,25 @@ struct Verified {
 
 thread_local! {
     /// What was verified, with nothing left to write: requests show the same tokens again and again.
-    static VERIFIED: RefCell<HashMap<String, Verified>> = RefCell::default();
+    static VERIFIED: RefCell<HashMap<String, (Verified, Rc<Sources>)>> = RefCell::default();
     /// Users, and providers that may name them.
-    static NAMED: RefCell<HashSet<(Uuid, Uuid)>> = RefCell::default();
+    static NAMED: RefCell<HashMap<(Uuid, Uuid), Rc<Sources>>> = RefCell::default();
 }
 
 /// Forgets every token.
 pub fn forget() {
     VERIFIED.with_borrow_mut(HashMap::clear);
-    NAMED.with_borrow_mut(HashSet::clear);
+    NAMED.with_borrow_mut(HashMap::clear);
 }
 
-/// An error if the provider whose token proved a context has since been disabled or dropped, or may
-/// not name this user any more: the tenant has moved away from it.
-pub fn still_holds(provider: Uuid, user: Uuid) -> Result<(), Error> {
-    if NAMED.with_borrow(|named| named.contains(&(user, provider))) {
-        return Ok(());
+/// What it is made of that a provider may name a user; an error if the provider whose token proved a context
+/// has since been disabled or dropped, or may not name this user any more: the tenant has moved away from it.
+pub fn still_holds(provider: Uuid, user: Uuid) -> Result<Rc<Sources>, Error> {
+    let known = NAMED.with_borrow(|named| named.get(&(user, provider)).cloned());
+    if let Some(sources) = known.filter(|sources| sources.hold()) {
+        return Ok(sources);
     }
+    let mut reading = Reading::begin();
     let named = spi::read(
         "SELECT 1 FROM tenancy.identity_users b \
          JOIN tenancy.identity_provider_registry p ON p.id = b.provider_id \
@@ -61,12 +65,15 @@ pub fn still_holds(provider: Uuid, user: Uuid) -> Result<(), Error> {
     if !named {
         return Err(Error::Expired);
     }
-    remember_named(user, provider);
-    Ok(())
+    reading.of(Subject::Provider(provider));
+    reading.of(Subject::Scope(user));
+    let sources = Rc::new(reading.done());
+    remember_named(user, provider, &sources);
+    Ok(sources)
 }
 
 /// What this transaction wrote may yet be undone: that is not remembered.
-fn remember_named(user: Uuid, provider: Uuid) {
+fn remember_named(user: Uuid, provider: Uuid, sources: &Rc<Sources>) {
     if xact::has_written() {
         return;
     }
@@ -74,26 +81,40 @@ fn remember_named(user: Uuid, provider: Uuid) {
         if named.len() >= MOST_NAMED {
             named.clear();
         }
-        named.insert((user, provider));
+        named.insert((user, provider), sources.clone());
     });
 }
 
 /// What a token proves.
 pub fn verify(text: &str) -> Result<Proven, Error> {
     let now = xact::transaction_started_unix().div_euclid(1_000_000);
-    if let Some(verified) = VERIFIED.with_borrow(|known| known.get(text).copied()) {
+    let known = VERIFIED.with_borrow(|known| {
+        let (verified, sources) = known.get(text)?;
+        sources.hold().then_some(*verified)
+    });
+    if let Some(verified) = known {
         if now >= verified.expires_at {
             return Err(Error::InvalidCredential);
         }
         return Ok(verified.proves());
     }
+    let mut reading = Reading::begin();
     let token = Unverified::parse(text).map_err(|_| Error::InvalidCredential)?;
     let (known, claims) = find_provider(&token, now)?.ok_or(Error::InvalidCredential)?;
+    claims_of(&token, &mut reading);
     if known.single_use {
         claim_jti(known.id, &claims)?;
     }
-    let user = log_in(&known, &claims, now)?;
-    remember_named(user, known.id);
+    let (user, parent) = log_in(&known, &claims, now)?;
+    let of = [
+        Subject::Provider(known.id),
+        Subject::Scope(user),
+        Subject::Scope(parent),
+        Subject::Tree,
+    ];
+    of.into_iter().for_each(|subject| reading.of(subject));
+    let sources = Rc::new(reading.done());
+    remember_named(user, known.id, &sources);
     let verified = Verified {
         user,
         provider: known.id,
@@ -105,7 +126,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
             if known.len() >= MOST_TOKENS {
                 known.clear();
             }
-            known.insert(text.to_owned(), verified);
+            known.insert(text.to_owned(), (verified, sources));
         });
     }
     Ok(verified.proves())
@@ -139,6 +160,20 @@ fn find_provider(token: &Unverified<'_>, now: i64) -> Result<Option<(Rc<Known>, 
     Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
+/// What is made of who claims a token. Of one for one audience, only an administrator's word can make it another's; who
+/// claims one of several audiences may verify it too.
+fn claims_of(token: &Unverified<'_>, reading: &mut Reading) {
+    let (issuer, audiences) = (token.issuer(), token.audiences());
+    let audiences = audiences.unwrap_or_default();
+    for audience in &audiences {
+        let tokens = tokens_of(issuer.unwrap_or_default(), audience);
+        reading.of(match audiences.len() {
+            1 => Subject::vouched(&tokens),
+            _ => Subject::claim(&tokens),
+        });
+    }
+}
+
 impl Verified {
     fn proves(self) -> Proven {
         Proven {
@@ -165,8 +200,8 @@ fn claim_jti(provider: Uuid, claims: &Claims) -> Result<(), Error> {
     }
 }
 
-/// The user of a token, with the roles that its groups stand for.
-fn log_in(known: &Known, claims: &Claims, now: i64) -> Result<Uuid, Error> {
+/// The user of a token, with the roles that its groups stand for; and the scope that it belongs to.
+fn log_in(known: &Known, claims: &Claims, now: i64) -> Result<(Uuid, Uuid), Error> {
     let parent = match &claims.tenant {
         None => known.scope,
         Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
@@ -182,16 +217,16 @@ fn log_in(known: &Known, claims: &Claims, now: i64) -> Result<Uuid, Error> {
         Some(found) if found.provider.is_some_and(|bound| bound != known.id) => {
             Err(Error::InvalidCredential)
         }
-        Some(found) if found.provider.is_some() && !found.groups_differ => Ok(found.user),
+        Some(found) if found.provider.is_some() && !found.groups_differ => Ok((found.user, parent)),
         Some(found) if found.provider.is_some() => {
             login::sync_groups(&login, found.user)?;
-            Ok(found.user)
+            Ok((found.user, parent))
         }
         None if !known.create_users => Err(Error::InvalidCredential),
         _ => {
             let user = login::first(&login)?.ok_or(Error::InvalidCredential)?;
             login::sync_groups(&login, user)?;
-            Ok(user)
+            Ok((user, parent))
         }
     }
 }

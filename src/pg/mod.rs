@@ -7,6 +7,7 @@
 //! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
 //! | `xact` | transaction and savepoint ends |
 //! | `inval` | invalidation messages between backends |
+//! | `sources` | what cached answers were made of |
 //! | `ddl` | whose code a statement sets off |
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `savepoint` | savepoints of tenancy's own |
@@ -68,6 +69,7 @@ pub mod scan;
 pub mod secret;
 pub mod session;
 pub mod session_settings;
+pub mod sources;
 pub mod spi;
 pub mod support;
 pub mod time;

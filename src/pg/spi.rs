@@ -190,20 +190,16 @@ fn kept(
     Ok(plan)
 }
 
-/// The role that owns tenancy's objects, and by the way the beacons to watch.
+/// The role that owns tenancy's objects, and by the way the beacon to watch.
 fn owner() -> Result<pg_sys::Oid, Error> {
     if let Some(owner) = OWNER.get() {
         return Ok(owner);
     }
     let namespace = schema().ok_or(Error::NotInstalled)?;
-    // SAFETY: catalog look-ups by name inside a transaction; absent tables give the invalid oid.
-    let (all, fleets, owner) = unsafe {
-        let all = pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace);
-        let fleets = pg_sys::get_relname_relid(c"beacon_fleet".as_ptr(), namespace);
-        (all, fleets, relation::read(all, |class| class.relowner))
-    };
-    let owner = owner.ok_or(Error::NotInstalled)?;
-    inval::watch(all, fleets);
+    // SAFETY: a catalog look-up by name inside a transaction; an absent table gives the invalid oid.
+    let beacon = unsafe { pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace) };
+    let owner = relation::read(beacon, |class| class.relowner).ok_or(Error::NotInstalled)?;
+    inval::watch(beacon);
     OWNER.set(Some(owner));
     Ok(owner)
 }
@@ -228,11 +224,6 @@ pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, Error> {
     (oid != pg_sys::Oid::INVALID)
         .then_some(oid)
         .ok_or(Error::NotInstalled)
-}
-
-/// The tables whose invalidation is watched.
-pub fn beacon(fleet: bool) -> Result<pg_sys::Oid, Error> {
-    table(if fleet { c"beacon_fleet" } else { c"beacon" })
 }
 
 /// A snapshot that sees what is committed now; in parallel mode, where none can be taken, the

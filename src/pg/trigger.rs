@@ -1,6 +1,10 @@
 //! Triggers in C.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
+use tenancy_core::subject::half;
+use uuid::Uuid;
 
 use super::fmgr::Call;
 use crate::error::Error;
@@ -58,6 +62,97 @@ pub unsafe fn statement(
     pg_sys::Datum::from(0)
 }
 
+/// What a trigger was called for: a row before and after, or a statement.
+pub struct Change(*mut pg_sys::TriggerData);
+
+impl Change {
+    /// The row as it was and as it is, as far as there is one. Neither for a statement.
+    fn rows(&self) -> [pg_sys::HeapTuple; 2] {
+        let none = std::ptr::null_mut();
+        // SAFETY: the trigger's data, for as long as it runs.
+        let (event, row, new) = unsafe {
+            (
+                (*self.0).tg_event,
+                (*self.0).tg_trigtuple,
+                (*self.0).tg_newtuple,
+            )
+        };
+        if event & pg_sys::TRIGGER_EVENT_ROW == 0 {
+            return [none, none];
+        }
+        match event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => [none, row],
+            pg_sys::TRIGGER_EVENT_UPDATE => [row, new],
+            _ => [row, none],
+        }
+    }
+
+    /// Returns whether it is of a row.
+    pub fn is_of_row(&self) -> bool {
+        self.rows().iter().any(|row| !row.is_null())
+    }
+
+    /// Returns what CREATE TRIGGER gave the function.
+    pub fn arguments(&self) -> Vec<&CStr> {
+        // SAFETY: the trigger has as many arguments as it says, C strings that live while it runs.
+        unsafe {
+            let trigger = (*self.0).tg_trigger;
+            let count = usize::try_from((*trigger).tgnargs).unwrap_or(0);
+            (0..count)
+                .map(|n| CStr::from_ptr(*(*trigger).tgargs.add(n)))
+                .collect()
+        }
+    }
+
+    /// Returns what a column of type uuid had, and what it has now; of a bytea the first half of a hash. An error if there is
+    /// no such column.
+    pub fn uuids(&self, column: &CStr) -> Result<[Option<Uuid>; 2], Error> {
+        // SAFETY: the trigger's data, for as long as it runs; a uuid has 16 bytes, and a bytea is read
+        // before the row goes.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            let kind = pg_sys::SPI_gettypeid(columns, number);
+            if number <= 0 || ![pg_sys::UUIDOID, pg_sys::BYTEAOID].contains(&kind) {
+                return Err(Error::Internal("a trigger's column is missing"));
+            }
+            Ok(self.rows().map(|row| {
+                if row.is_null() {
+                    return None;
+                }
+                let mut null = false;
+                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
+                if null {
+                    None
+                } else if kind == pg_sys::BYTEAOID {
+                    let bytes = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                    Some(half(pgrx::varlena::varlena_to_byte_slice(bytes)))
+                } else {
+                    Some(Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()))
+                }
+            }))
+        }
+    }
+}
+
+/// Runs a body with what has changed.
+///
+/// # Safety
+/// As for [`row`].
+pub unsafe fn change(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Change) -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    let Some(data) = (unsafe { data(fcinfo) }) else {
+        Error::Internal("a trigger that is called as a function").raise();
+    };
+    if let Err(error) = body(&Change(data)) {
+        error.raise();
+    }
+    pg_sys::Datum::from(0)
+}
+
 unsafe fn data(fcinfo: pg_sys::FunctionCallInfo) -> Option<*mut pg_sys::TriggerData> {
     // SAFETY: the context of a call is NULL or a node.
     unsafe {
@@ -67,7 +162,7 @@ unsafe fn data(fcinfo: pg_sys::FunctionCallInfo) -> Option<*mut pg_sys::TriggerD
     }
 }
 
-/// Declares triggers for hand-written `CREATE FUNCTION … LANGUAGE c`, each for rows or statements.
+/// Declares triggers for hand-written `CREATE FUNCTION … LANGUAGE c`, each for rows, statements or either.
 #[macro_export]
 macro_rules! triggers {
     ($($symbol:ident, $finfo:ident => $kind:ident $body:path;)*) => {

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{blockers, time};
+use super::{blockers, inval, time};
 use crate::error::Error;
 
 /// What the context module does when something ends.
@@ -154,6 +154,7 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
         _ => return,
     };
     new_generation();
+    inval::end_transaction();
     blockers::end_transaction();
     if let Some(on_end) = ON_END.get() {
         (on_end.transaction)(committed);

@@ -1,19 +1,60 @@
 //! Telling other backends that what they resolved may be out of date.
 
-use pgrx::prelude::*;
+use std::ffi::CStr;
 
-use crate::error::ErrorReport;
-use crate::pg::{inval, spi, xact};
+use tenancy_core::subject::Subject;
+use uuid::Uuid;
 
-/// Called by triggers: every backend drops its answers, or those for fleets, when this commits.
-#[pg_extern(sql = false)]
-fn _invalidate(fleets_only: bool) -> Result<(), ErrorReport> {
-    inval::send(spi::beacon(fleets_only)?);
+use crate::access;
+use crate::error::Error;
+use crate::pg::inval;
+use crate::pg::trigger::Change;
+
+crate::triggers! {
+    tenancy_changed, pg_finfo_tenancy_changed => change changed;
+    tenancy_tenant_added, pg_finfo_tenancy_tenant_added => change tenant_added;
+}
+
+/// The backends that made something of a row read it again when this commits. The trigger names subjects and the columns that
+/// hold their ids; both rows of an UPDATE count. Without names, and for a statement, all backends read all.
+fn changed(change: &Change) -> Result<(), Error> {
+    let names = change.arguments();
+    if names.is_empty() || !change.is_of_row() {
+        return inval::send_all();
+    }
+    for pair in names.chunks(2) {
+        let &[subject, column] = pair else {
+            return Err(Error::Internal("a trigger without a column"));
+        };
+        let [old, new] = change.uuids(column)?;
+        for id in [old, new.filter(|_| new != old)].into_iter().flatten() {
+            send(named(subject, id)?)?;
+        }
+    }
     Ok(())
 }
 
-/// Whether this transaction, or a savepoint of it, wrote the row that has this xmin.
-#[pg_extern(sql = false)]
-fn _is_own(xmin: i64) -> bool {
-    u32::try_from(xmin).is_ok_and(xact::is_own)
+fn named(name: &CStr, id: Uuid) -> Result<Subject, Error> {
+    let subject = name.to_str().ok().and_then(|name| Subject::named(name, id));
+    subject.ok_or(Error::Internal("a trigger of no known subject"))
+}
+
+fn send(subject: Subject) -> Result<(), Error> {
+    inval::send_subject(subject.number())
+}
+
+/// A tenant is new, or active again: its partner's fleet has one more, which backends find by themselves among recent ids.
+fn tenant_added(change: &Change) -> Result<(), Error> {
+    let [_, id] = change.uuids(c"id")?;
+    let [_, partner] = change.uuids(c"parent_id")?;
+    let (Some(id), Some(partner)) = (id, partner) else {
+        return inval::send_all();
+    };
+    // Somebody may have a role in it already.
+    send(Subject::Scope(id))?;
+    send(if access::is_recent(id) {
+        Subject::FleetGrown(partner)
+    } else {
+        Subject::Fleet(partner)
+    })
 }

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use tenancy_core::id::PLATFORM_ID;
+use tenancy_core::subject::Subject;
 use uuid::Uuid;
 
 use crate::access::{from_pg, pg_uuid};
 use crate::context::current;
 use crate::context::principal::Who;
 use crate::error::Error;
+use crate::pg::sources::{Reading, Sources};
 use crate::pg::{spi, xact};
 
 /// Where something was used, and by whom. All of it is in the platform.
@@ -70,20 +72,22 @@ impl Place {
             return Self::of_context();
         }
         let known = KNOWN.with_borrow(|(generation, known)| {
-            (*generation == xact::generation())
-                .then(|| known.get(&names).copied())
-                .flatten()
+            let (place, sources) = known.get(&names)?;
+            (*generation == xact::generation() && sources.hold()).then_some(*place)
         });
         if let Some(known) = known {
             return Ok(known);
         }
+        let mut reading = Reading::begin();
+        names.each(|id| reading.of(Subject::Scope(id)));
         let found = names.find()?;
+        let sources = reading.done();
         KNOWN.with_borrow_mut(|(generation, known)| {
             if *generation != xact::generation() || known.len() >= KNOWN_MAX {
                 *generation = xact::generation();
                 known.clear();
             }
-            known.insert(names, found);
+            known.insert(names, (found, sources));
         });
         Ok(found)
     }
@@ -100,20 +104,31 @@ pub struct Names {
     pub project: Option<Uuid>,
 }
 
+/// Places, and what they were made of.
+type KnownPlaces = HashMap<Names, (Place, Sources)>;
+
 /// How many places a batch remembers.
 const KNOWN_MAX: usize = 10_000;
 
 thread_local! {
-    static KNOWN: RefCell<(u64, HashMap<Names, Place>)> = RefCell::default();
+    static KNOWN: RefCell<(u64, KnownPlaces)> = RefCell::default();
 }
 
 /// Level and path of a scope.
 type Found = HashMap<Uuid, (String, Vec<Uuid>)>;
 
 impl Names {
+    fn each(self, f: impl FnMut(Uuid)) {
+        [self.user, self.tenant, self.project]
+            .into_iter()
+            .flatten()
+            .for_each(f);
+    }
+
     fn find(self) -> Result<Place, Error> {
-        let names = [self.user, self.tenant, self.project];
-        let found = read(names.into_iter().flatten().map(pg_uuid).collect())?;
+        let mut ids = Vec::new();
+        self.each(|id| ids.push(pg_uuid(id)));
+        let found = read(ids)?;
         let path = |id: Uuid, level: &str| match found.get(&id) {
             Some((is, path)) if is == level => Ok(path.as_slice()),
             _ if level == "user" => Err(Error::NoSuchUser(id.to_string())),

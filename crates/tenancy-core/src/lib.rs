@@ -25,6 +25,7 @@
 //! | [`role`] | the roles that come with tenancy |
 //! | [`ledger`] | what is used and in flight, exact while entries come and go |
 //! | [`span`] | what an interval comes to |
+//! | [`subject`] | what a cached answer was made of, as a number |
 //! | [`statement`] | a statement without the values in it |
 //! | [`jwt`] | what an identity provider says, and whether it is to be believed |
 //! | [`network`] | from where a scope's users may come |
@@ -51,6 +52,7 @@ pub mod role;
 pub mod slug;
 pub mod span;
 pub mod statement;
+pub mod subject;
 pub mod tenants;
 pub mod ticket;
 pub mod token;

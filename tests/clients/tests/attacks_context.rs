@@ -192,7 +192,6 @@ fn d1_3_injected_sql_cannot_bind_another() {
         "SELECT tenancy.rotate_signing_key()".into(),
         format!("SELECT tenancy._issue_ticket('{bob}', 60, NULL)"),
         "SELECT tenancy._rotate_signing_key(0)".into(),
-        "SELECT tenancy._invalidate(false)".into(),
         "SELECT hash FROM tenancy.api_key_secrets".into(),
         "SELECT secret FROM tenancy.signing_keys".into(),
         "SELECT * FROM tenancy.scopes".into(),
