@@ -527,7 +527,7 @@ fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
         admin.texts("SELECT (user_id IS NOT NULL) || ' ' || client::text || ' ' || sum((details ->> 'count')::bigint) FROM tenancy.audit_log WHERE action = 'tenancy.login.failed' AND NOT details ? 'others' GROUP BY user_id, client ORDER BY 1"),
         [
             "false 2001:db8:1:3::/64 3000",
-            "true 192.0.2.1 2",
+            "true 192.0.2.1/32 2",
             "true 2001:db8:1:2::/64 3000",
             "true 2001:db8:9::/64 1"
         ]
@@ -541,7 +541,7 @@ fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
     until(
         &mut admin,
         "SELECT string_agg(client::text, ' ') FROM tenancy.audit_log WHERE action = 'tenancy.login'",
-        "2001:db8:1:2::7",
+        "2001:db8:1:2::7/128",
     );
     assert_eq!(
         admin.number("SELECT count(*) FROM tenancy.verify_audit_log()"),
