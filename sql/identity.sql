@@ -372,12 +372,12 @@ REVOKE ALL ON FUNCTION tenancy._authorize_signing(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there, without an end, every role that users below it have';
 
 CREATE FUNCTION tenancy._tokens_of(issuer text, audience text) RETURNS bytea
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_tokens_of_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_tokens_of_wrapper';
 REVOKE ALL ON FUNCTION tenancy._tokens_of(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._tokens_of(text, text) IS 'internal: what stands for the tokens of an issuer for an audience';
 
 CREATE FUNCTION tenancy._key_fingerprints(keys jsonb) RETURNS bytea[]
-    LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_key_fingerprints_wrapper';
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_key_fingerprints_wrapper';
 REVOKE ALL ON FUNCTION tenancy._key_fingerprints(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._key_fingerprints(jsonb) IS 'internal: what tells the keys of a key set from others, however they are written';
 
