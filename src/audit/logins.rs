@@ -23,7 +23,7 @@ use crate::pg::append::Json;
 use crate::pg::capped::{self, Tier};
 use crate::pg::cell::BackendCell;
 use crate::pg::counts::{self, Count, Key, Went};
-use crate::pg::{client, cluster, events, queue, role, session, spi, time, xact};
+use crate::pg::{client, cluster, events, queue, role, session, spi, time, workers, xact};
 use crate::worker;
 
 /// By what somebody logs in.
@@ -151,7 +151,10 @@ fn lost() {
 fn counted(event: &Event) -> bool {
     let went = counts::add(&Count::once(event.key()), false);
     if went == Went::New {
-        worker::ensure();
+        if counts::crowded() {
+            workers::make_all_write();
+        }
+        worker::expect(time::now().saturating_add(settings::login_interval()));
     }
     went != Went::Nowhere
 }
@@ -208,8 +211,10 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     let mut went = tiers
         .iter()
         .map(|(event, tier)| capped::add(&Count::once(event.key()), *tier));
-    if went.find(|went| *went != Went::Nowhere) == Some(Went::New) {
-        worker::ensure();
+    if went.find(|went| *went != Went::Nowhere) == Some(Went::New)
+        && let Some(due) = capped::due(queue::database())
+    {
+        worker::expect(due);
     }
 }
 
@@ -308,10 +313,19 @@ impl Event {
 
 // The worker's part ---------------------------------------------------------------------------------
 
-/// Whether this database has logins to write.
-pub fn pending() -> bool {
+/// When this database has logins to write that are counted, in microseconds since 2000.
+pub fn due() -> Option<i64> {
     let database = queue::database();
-    counts::used(database).0 > 0 || capped::pending(database) || queue_pending()
+    let counted = counts::first(database).map(|first| {
+        let due = first.saturating_add(settings::login_interval());
+        // Also when the clock was set back.
+        if counts::crowded() || first > time::now() {
+            i64::MIN
+        } else {
+            due
+        }
+    });
+    counted.into_iter().chain(capped::due(database)).min()
 }
 
 /// Whether this database has logins to write at once.
@@ -329,16 +343,13 @@ pub fn take_queued() -> Vec<Count> {
 pub fn take_due(all: bool) -> Vec<Count> {
     let database = queue::database();
     let mut due = capped::take(database, all);
-    let (mine, taken) = counts::used(database);
-    if mine > 0 {
-        let all = all || counts::crowded(taken);
-        let now = time::now();
-        let since = now.saturating_sub(settings::login_interval());
-        // Also when the clock was set back.
-        due.extend(counts::take(database, |count| {
-            all || count.first <= since || count.first > now
-        }));
-    }
+    let all = all || counts::crowded();
+    let now = time::now();
+    let since = now.saturating_sub(settings::login_interval());
+    // Also when the clock was set back.
+    due.extend(counts::take(database, |count| {
+        all || count.first <= since || count.first > now
+    }));
     due
 }
 

@@ -101,8 +101,7 @@ fn reserve(
     credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
     note_open(&event, 1);
-    // It is there when the time is over.
-    worker::ensure();
+    worker::expect_tidying(time::from_unix(event.at.saturating_add(ttl)));
     Ok(id)
 }
 

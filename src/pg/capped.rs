@@ -53,10 +53,28 @@ impl Place {
             || (self.count.count == 0 && !(0..LONGEST).contains(&now.saturating_sub(self.written)))
     }
 
+    /// How long it waits between two writings.
+    fn rest(&self) -> i64 {
+        let rest = SOON.saturating_mul(1 << self.times.saturating_sub(1).min(12));
+        rest.min(LONGEST)
+    }
+
     /// Also when the clock was set back.
     fn is_due(&self, now: i64) -> bool {
-        let rest = SOON.saturating_mul(1 << self.times.saturating_sub(1).min(12));
-        self.times == 0 || !(0..rest.min(LONGEST)).contains(&now.saturating_sub(self.written))
+        self.times == 0 || !(0..self.rest()).contains(&now.saturating_sub(self.written))
+    }
+
+    /// When it is due.
+    fn due(&self) -> i64 {
+        match self.times {
+            0 => self.count.first,
+            _ => self.written.saturating_add(self.rest()),
+        }
+    }
+
+    /// Whether there is something to write.
+    fn counts(&self) -> bool {
+        self.count.count > 0
     }
 }
 
@@ -122,15 +140,37 @@ pub fn add(count: &Count, tier: Tier) -> Went {
     }
 }
 
-/// Whether a database has anything to write.
-pub fn pending(database: u32) -> bool {
+/// When a database has something to write.
+pub fn due(database: u32) -> Option<i64> {
     let shared = SHARED.share();
-    let mut all = shared
-        .named
-        .iter()
-        .chain(&shared.origins)
-        .chain(&shared.rests);
-    all.any(|place| place.count.count > 0 && place.count.of(database))
+    let mine = shared.counting().filter(|p| p.count.of(database));
+    mine.map(Place::due).min()
+}
+
+/// The databases that have something to write.
+pub fn databases() -> Vec<u32> {
+    let shared = SHARED.share();
+    let counting = shared.counting();
+    counting.map(|place| place.count.database()).collect()
+}
+
+/// All that there is to write, with how exactly it is counted.
+pub fn all() -> Vec<(Count, Tier)> {
+    let shared = SHARED.share();
+    let named = shared.named.iter().map(|place| (place, Tier::Named));
+    let origins = shared.origins.iter().map(|place| (place, Tier::Origin));
+    let rests = shared.rests.iter().map(|place| (place, Tier::Rest));
+    let all = named.chain(origins).chain(rests);
+    all.filter(|(place, _)| place.counts())
+        .map(|(place, tier)| (place.count, tier))
+        .collect()
+}
+
+impl Shared {
+    fn counting(&self) -> impl Iterator<Item = &Place> {
+        let all = self.named.iter().chain(&self.origins).chain(&self.rests);
+        all.filter(|place| place.counts())
+    }
 }
 
 /// Takes what a database is to write now, or `all` that it has. The counters keep their places.

@@ -40,6 +40,8 @@ pub struct Count {
 struct Shared {
     fine: [Count; FINE],
     coarse: [Count; COARSE],
+    /// How many places are taken.
+    taken: usize,
 }
 
 // SAFETY: plain memory without pointers, reached under the lock.
@@ -67,6 +69,7 @@ pub fn init() {
         SHARED = Shared {
             fine: [FREE; FINE],
             coarse: [FREE; COARSE],
+            taken: 0,
         }
     );
 }
@@ -111,9 +114,14 @@ impl Count {
         self.count > 0 && now.saturating_sub(self.last) > ABANDONED
     }
 
+    /// The database that counts it.
+    pub fn database(&self) -> u32 {
+        (self.key[0] >> 32) as u32
+    }
+
     /// Whether a database counts it.
     pub fn of(&self, database: u32) -> bool {
-        self.key[0] >> 32 == u64::from(database)
+        self.database() == database
     }
 }
 
@@ -124,15 +132,20 @@ pub fn add(count: &Count, coarse: bool) -> Went {
         .map_or(0, |hasher| hasher.hash_one(count.key) as usize % FINE);
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
+    let taken = &mut shared.taken;
     if coarse {
-        return add_to(shared.coarse.iter_mut(), count);
+        return add_to(shared.coarse.iter_mut(), count, taken);
     }
     let (before, after) = shared.fine.split_at_mut(start);
     let window = after.iter_mut().chain(before.iter_mut()).take(WINDOW);
-    add_to(window, count)
+    add_to(window, count, taken)
 }
 
-fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Went {
+fn add_to<'a>(
+    places: impl Iterator<Item = &'a mut Count>,
+    count: &Count,
+    taken: &mut usize,
+) -> Went {
     let (mut free, mut abandoned) = (None, None);
     for place in places {
         if place.count == 0 {
@@ -146,6 +159,7 @@ fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Wen
     }
     match free.or(abandoned) {
         Some(place) => {
+            *taken += usize::from(place.count == 0);
             *place = *count;
             Went::New
         }
@@ -153,20 +167,38 @@ fn add_to<'a>(places: impl Iterator<Item = &'a mut Count>, count: &Count) -> Wen
     }
 }
 
-/// How many counters a database has, and how many places are taken in all.
-pub fn used(database: u32) -> (usize, usize) {
+/// When a database's first counter was first counted.
+pub fn first(database: u32) -> Option<i64> {
     let shared = SHARED.share();
-    let all = || shared.fine.iter().chain(&shared.coarse);
-    let taken = |c: &&Count| c.count != 0;
-    (
-        all().filter(taken).filter(|c| c.of(database)).count(),
-        all().filter(taken).count(),
-    )
+    let mine = shared.taken().filter(|count| count.of(database));
+    mine.map(|count| count.first).min()
+}
+
+/// The databases that have counters.
+pub fn databases() -> Vec<u32> {
+    let shared = SHARED.share();
+    shared.taken().map(Count::database).collect()
+}
+
+/// All counters, and whether each is a coarse one.
+pub fn all() -> Vec<(Count, bool)> {
+    let shared = SHARED.share();
+    let fine = shared.fine.iter().map(|count| (*count, false));
+    let coarse = shared.coarse.iter().map(|count| (*count, true));
+    let all = fine.chain(coarse);
+    all.filter(|(count, _)| count.count != 0).collect()
 }
 
 /// Whether there is little room left.
-pub fn crowded(taken: usize) -> bool {
-    taken > FINE / 2
+pub fn crowded() -> bool {
+    SHARED.share().taken > FINE / 2
+}
+
+impl Shared {
+    fn taken(&self) -> impl Iterator<Item = &Count> {
+        let places = self.fine.iter().chain(&self.coarse);
+        places.filter(|count| count.count != 0)
+    }
 }
 
 /// Takes out those counters of a database that `due` names.
@@ -179,5 +211,6 @@ pub fn take(database: u32, due: impl Fn(&Count) -> bool) -> Vec<Count> {
             found.push(std::mem::replace(place, FREE));
         }
     }
+    shared.taken = shared.taken.saturating_sub(found.len());
     found
 }

@@ -57,6 +57,17 @@ pub fn pending(database: u32) -> bool {
     used.any(|event| event.of(database))
 }
 
+/// The databases that have any.
+pub fn databases() -> Vec<u32> {
+    all().iter().map(Count::database).collect()
+}
+
+/// All events, the oldest first.
+pub fn all() -> Vec<Count> {
+    let shared = SHARED.share();
+    shared.events.iter().take(shared.used).copied().collect()
+}
+
 /// Takes out a database's events, the oldest first.
 pub fn take(database: u32) -> Vec<Count> {
     let mut found = Vec::new();

@@ -34,10 +34,12 @@
 //! | `counts` | counters in shared memory |
 //! | `capped` | counters in shared memory that come to few rows |
 //! | `events` | what the worker writes one by one, in shared memory |
+//! | `kept` | what is counted, while the server is down |
 //! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `queue` | requests to the database's worker, in shared memory |
 //! | `trigger` | triggers in C |
-//! | `worker` | the background worker's process |
+//! | `worker` | the processes of background workers and of the launcher |
+//! | `workers` | which databases have a worker and need one, in shared memory |
 
 pub mod append;
 pub mod backtrace;
@@ -54,6 +56,7 @@ pub mod fmgr;
 pub mod guc;
 pub mod hooks;
 pub mod inval;
+pub mod kept;
 pub mod ledger;
 pub mod managed;
 pub mod memory;
@@ -75,4 +78,5 @@ pub mod support;
 pub mod time;
 pub mod trigger;
 pub mod worker;
+pub mod workers;
 pub mod xact;

@@ -1,4 +1,5 @@
-//! The background worker's process: how it is started, what it waits for, and its transactions.
+//! The background worker's process and the launcher's: how they are started, what they wait for, and their
+//! transactions.
 
 use std::ffi::{CStr, c_char};
 use std::panic::AssertUnwindSafe;
@@ -10,34 +11,68 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{queue, spi};
+use super::workers::{self, Started};
+use super::{spi, time};
 use crate::error::Error;
 
-static RUN: BackendCell<Option<fn()>> = BackendCell::new(None);
+static RUN: BackendCell<Option<Run>> = BackendCell::new(None);
 static HERE: BackendCell<bool> = BackendCell::new(false);
+static LAUNCHER: BackendCell<bool> = BackendCell::new(false);
+/// The database that a statement is about to drop.
+static DROPPING: BackendCell<u32> = BackendCell::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// What every worker runs; set while the server loads its libraries.
-pub fn init(run: fn()) {
-    RUN.set(Some(run));
+/// What the processes run.
+#[derive(Clone, Copy)]
+pub struct Run {
+    /// A database's worker.
+    pub worker: fn(Started),
+    /// The launcher, which ends when it has worked for a database.
+    pub launcher: fn(),
 }
 
-/// Registers a worker for this database; false when the server has no process left for it. One that
+/// Registers the launcher; while the server loads its libraries.
+pub fn init(run: Run) {
+    RUN.set(Some(run));
+    // SAFETY: reads a static of the server. pg_upgrade wants no process that writes.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    let mut launcher = describe(c"tenancy launcher", c"tenancy_launcher_main");
+    // In seconds: at once. It ends after each database that it worked for.
+    launcher.bgw_restart_time = 0;
+    // SAFETY: the server copies the description.
+    unsafe { pg_sys::RegisterBackgroundWorker(&mut launcher) };
+}
+
+/// Registers a worker for a database; false when the server has no process left for it. One that
 /// fails is not restarted by the server, which would try for ever when the database is gone: whoever
 /// needs it next starts it again.
-pub fn start() -> bool {
+pub fn start(database: u32) -> bool {
+    let mut worker = describe(c"tenancy worker", c"tenancy_worker_main");
+    worker.bgw_main_arg = pg_sys::Datum::from(database);
+    // SAFETY: the server copies the description.
+    unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
+}
+
+fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     let mut worker = pg_sys::BackgroundWorker::default();
-    copy(&mut worker.bgw_name, c"tenancy worker");
+    copy(&mut worker.bgw_name, name);
+    // The launcher's, too: whoever works for a database shows as its worker.
     copy(&mut worker.bgw_type, c"tenancy worker");
     copy(&mut worker.bgw_library_name, c"tenancy");
-    copy(&mut worker.bgw_function_name, c"tenancy_worker_main");
+    copy(&mut worker.bgw_function_name, function);
     worker.bgw_flags =
         (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
     worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
     worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
-    worker.bgw_main_arg = pg_sys::Datum::from(queue::database());
-    // SAFETY: the server copies the description.
-    unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
+    worker
+}
+
+/// Whether the server has no process for any worker.
+pub fn impossible() -> bool {
+    // SAFETY: reads a setting.
+    unsafe { pg_sys::max_worker_processes == 0 }
 }
 
 fn copy(into: &mut [c_char], text: &CStr) {
@@ -51,47 +86,90 @@ fn copy(into: &mut [c_char], text: &CStr) {
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
-    // SAFETY: the steps that the server asks of a background worker, in their order; the handlers are
-    // set before signals are let in.
+    listen();
+    connect(database.value() as u32);
+    if let Some(started) = workers::arrive() {
+        work(started);
+    }
+}
+
+/// Where the launcher's process begins.
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn tenancy_launcher_main(_argument: pg_sys::Datum) {
+    LAUNCHER.set(true);
+    listen();
+    // It must not wait long for a database that somebody copies or drops.
+    set(c"lock_timeout", c"900ms");
+    workers::launch();
+    if let Some(run) = RUN.get() {
+        (run.launcher)();
+    }
+    // SAFETY: ends the process. With 0 the server would not start it again.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+/// Lets signals in, once there are handlers.
+fn listen() {
+    // SAFETY: the steps that the server asks of a background worker, in their order.
     unsafe {
         pg_sys::pqsignal(libc::SIGTERM, Some(on_sigterm));
         pg_sys::pqsignal(libc::SIGHUP, Some(on_sighup));
         pg_sys::BackgroundWorkerUnblockSignals();
-        let database = pg_sys::Oid::from(database.value() as u32);
+    }
+}
+
+fn connect(database: u32) {
+    let database = pg_sys::Oid::from(database);
+    // SAFETY: once in the process's life. Where it fails, the process ends.
+    unsafe {
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::Oid::INVALID, 0);
     }
-    if !queue::arrive() {
-        return;
-    }
+}
+
+/// The launcher works for a database. Its process can do so once, and for one.
+pub fn work_for(database: u32, started: Started) {
+    connect(database);
+    workers::connected();
+    work(started);
+}
+
+fn work(started: Started) {
     HERE.set(true);
-    for (name, value) in [
-        // What it answers for is on disk, whatever the database's default.
-        (c"synchronous_commit", c"on"),
-        // It must not be in the way: it gives up before the server looks for deadlocks.
-        (c"lock_timeout", c"900ms"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        (c"default_transaction_read_only", c"off"),
-        (c"default_transaction_isolation", c"read committed"),
-    ] {
-        // SAFETY: both strings outlive the call.
-        unsafe {
-            pg_sys::SetConfigOption(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_SUSET,
-                pg_sys::GucSource::PGC_S_OVERRIDE,
-            );
-        }
-    }
+    // What it answers for is on disk, whatever the database's default.
+    set(c"synchronous_commit", c"on");
+    // It must not be in the way: it gives up before the server looks for deadlocks.
+    set(c"lock_timeout", c"900ms");
+    set(c"statement_timeout", c"0");
+    set(c"idle_in_transaction_session_timeout", c"0");
+    set(c"default_transaction_read_only", c"off");
+    set(c"default_transaction_isolation", c"read committed");
     if let Some(run) = RUN.get() {
-        run();
+        (run.worker)(started);
+    }
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: both strings outlive the call.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
     }
 }
 
 /// Whether this process is a worker.
 pub fn here() -> bool {
     HERE.get()
+}
+
+/// Whether this process is the launcher.
+pub fn is_launcher() -> bool {
+    LAUNCHER.get()
 }
 
 /// Ends the query that runs, if one does; the loop sees the flag then.
@@ -133,7 +211,7 @@ pub fn wait(time: Duration) {
         pg_sys::WaitLatch(
             pg_sys::MyLatch,
             events as i32,
-            i64::try_from(time.as_millis()).unwrap_or(i64::MAX),
+            i64::from(i32::try_from(time.as_millis()).unwrap_or(i32::MAX)),
             pg_sys::PG_WAIT_EXTENSION,
         );
         pg_sys::ResetLatch(pg_sys::MyLatch);
@@ -143,14 +221,23 @@ pub fn wait(time: Duration) {
     }
 }
 
+/// Waits until somebody wakes this process, or until then. Ends with the server.
+pub fn wait_until(until: i64) {
+    let micros = until.saturating_sub(time::now()).max(0);
+    // A moment longer, so that it is not too early.
+    wait(Duration::from_micros(micros.unsigned_abs()).saturating_add(Duration::from_millis(1)));
+}
+
 /// Reads the settings again, if the server was told to.
-pub fn reload() {
+pub fn reload() -> bool {
     // SAFETY: the flag is set by the signal handler; outside of a transaction.
     unsafe {
-        if pg_sys::ConfigReloadPending != 0 {
+        let told = pg_sys::ConfigReloadPending != 0;
+        if told {
             pg_sys::ConfigReloadPending = 0;
             pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
         }
+        told
     }
 }
 
@@ -219,17 +306,22 @@ pub fn recovering() -> bool {
 /// `node` is a statement.
 pub unsafe fn make_way(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::*;
+    DROPPING.set(0);
     // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
     unsafe {
         match (*node).type_ {
-            T_DropdbStmt => leave((*node.cast::<pg_sys::DropdbStmt>()).dbname),
+            T_DropdbStmt => {
+                DROPPING.set(leave((*node.cast::<pg_sys::DropdbStmt>()).dbname));
+            }
             T_RenameStmt => {
                 let rename = node.cast::<pg_sys::RenameStmt>();
                 if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
                     leave((*rename).subname);
                 }
             }
-            T_AlterDatabaseStmt => leave((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname),
+            T_AlterDatabaseStmt => {
+                leave((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname);
+            }
             T_CreatedbStmt => {
                 let create = node.cast::<pg_sys::CreatedbStmt>();
                 super::nodes::each((*create).options, |option| {
@@ -245,13 +337,22 @@ pub unsafe fn make_way(node: *mut pg_sys::Node) {
     }
 }
 
-unsafe fn leave(name: *mut c_char) {
+/// The statement is done. There is nothing to do any more for a database that it dropped.
+pub fn made_way() {
+    match DROPPING.replace_with(0) {
+        0 => {}
+        database => workers::dropped(database),
+    }
+}
+
+unsafe fn leave(name: *mut c_char) -> u32 {
     if name.is_null() || !super::xact::running() {
-        return;
+        return 0;
     }
     // SAFETY: a catalog look-up inside a transaction; an absent database gives the invalid oid.
     let database = unsafe { pg_sys::get_database_oid(name, true) };
     if database != pg_sys::Oid::INVALID {
-        queue::ask_to_leave(database);
+        workers::ask_to_leave(database);
     }
+    database.to_u32()
 }

@@ -1,14 +1,16 @@
-//! Each database's background worker: it seals the audit log, rolls up what was used, writes down what was counted in shared
-//! memory, tidies up, and does at once what must outlive the caller's transaction.
+//! The databases' background workers: they seal the audit log, roll up what was used, write down what was
+//! counted in shared memory, tidy up, and do at once what must outlive the caller's transaction.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `request` | what backends ask of it |
 //! | `tasks` | what it does by itself |
+//! | `launcher` | starts workers, and is one where the server has no process left for it |
 //!
-//! It starts when there is something to do and ends when there was nothing for a while, so that it is
-//! in nobody's way. On a standby there is none.
+//! A worker starts when there is something to do and ends soon after; what is to be done later is noted for
+//! the launcher. On a standby there is none.
 
+mod launcher;
 mod request;
 mod tasks;
 
@@ -18,33 +20,51 @@ pub use request::{Reply, Request};
 use tasks::Tasks;
 
 use crate::error::Error;
-use crate::pg::queue::{self, Presence, Waiting};
+use crate::pg::queue::{self, Waiting};
 use crate::pg::worker as process;
+use crate::pg::workers::{self, Others, Presence, Started};
+use crate::pg::{kept, time};
 
 /// How long a caller waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits for the first launcher after the server's start.
+const FIRST_LAUNCH: Duration = Duration::from_secs(1);
 /// How often it looks whether there is a worker.
 const LOOK: Duration = Duration::from_millis(100);
 /// How often the worker looks for something to do.
 const TICK: Duration = Duration::from_secs(1);
 /// How long it stays without anything to do.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(5);
+/// It stays, too, where something is to be done so soon, in microseconds.
+const SOON: i64 = 10_000_000;
+/// How long the launcher works for a database while other databases' callers wait.
+const HOLD: Duration = Duration::from_secs(1);
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Takes the shared memory and registers the launcher; while the server loads its libraries.
 pub fn init() {
     queue::init();
-    process::init(run);
+    workers::init();
+    kept::init();
+    process::init(process::Run {
+        worker: run,
+        launcher: launcher::run,
+    });
 }
 
-/// Sees to it that this database has a worker, if that is possible. Cheap.
-pub fn ensure() {
-    start(false, false);
+/// There is something to do for this database then, as there is for it when nobody is connected to it.
+pub fn expect(due: i64) {
+    workers::expect(due);
+}
+
+/// There is something to tidy up then.
+pub fn expect_tidying(due: i64) {
+    workers::expect_tidying(due);
 }
 
 /// There is something to write at once, for which nobody waits.
 pub fn nudge() {
-    ensure();
-    queue::nudge();
+    start(false, false);
+    workers::nudge();
 }
 
 /// Something was written that is to be sealed or rolled up.
@@ -52,15 +72,21 @@ pub fn wrote() {
     start(true, false);
 }
 
-/// True unless there is no worker and cannot be one. Who waits for it does not rest between attempts.
+/// Sees to it that this database has a worker. True unless there is none and cannot be one.
 fn start(dirty: bool, waiting: bool) -> bool {
     if process::recovering() {
         return false;
     }
-    match queue::look(dirty) {
+    if process::here() {
+        if dirty {
+            workers::note_dirty();
+        }
+        return true;
+    }
+    match workers::look(dirty, waiting) {
         Presence::There => true,
         Presence::NoRoom => false,
-        Presence::ToStart => process::start() || queue::not_started(waiting),
+        Presence::ToStart => process::start(queue::database()) || workers::not_started(waiting),
     }
 }
 
@@ -68,7 +94,7 @@ fn start(dirty: bool, waiting: bool) -> bool {
 /// transactions, and stays when the caller's transaction is rolled back.
 pub fn call(request: &Request) -> Result<Reply, Error> {
     // It would wait for itself.
-    if process::here() {
+    if process::here() || process::recovering() {
         return Err(Error::NoWorker);
     }
     let bytes =
@@ -79,19 +105,21 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
             "What is recorded at once must fit into 8 kB.",
         ));
     }
-    let end = Instant::now() + PATIENCE;
+    let began = Instant::now();
     let mut waiting = None;
     loop {
-        if !start(false, true) {
-            return Err(Error::NoWorker);
-        }
         if waiting.is_none() {
             waiting = Waiting::submit(&bytes);
+            // After the request: a worker that goes sees the one or the other.
+            workers::nudge();
+        }
+        if !start(false, true) && (process::impossible() || began.elapsed() > FIRST_LAUNCH) {
+            return Err(Error::NoWorker);
         }
         if let Some((outcome, text)) = waiting.as_ref().and_then(Waiting::answer) {
             return request::reply(outcome, text);
         }
-        let left = end.saturating_duration_since(Instant::now());
+        let left = PATIENCE.saturating_sub(began.elapsed());
         if left.is_zero() {
             return Err(Error::WorkerSilent);
         }
@@ -99,38 +127,104 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
     }
 }
 
-/// The worker's life.
-fn run() {
-    let mut tasks = Tasks::new();
-    let mut busy = Instant::now();
-    let mut looked = None::<Instant>;
-    loop {
-        process::reload();
-        if process::stopping() {
-            break;
-        }
-        let served = request::serve() | tasks.write_queued();
-        let due = looked.is_none_or(|at| at.elapsed() >= TICK);
-        if due {
-            looked = Some(Instant::now());
-            match tasks.run() {
-                tasks::State::Gone => return,
-                tasks::State::Pending => busy = Instant::now(),
-                tasks::State::Idle => {}
-            }
-        }
-        if served {
-            busy = Instant::now();
-            continue;
-        }
-        if queue::to_leave() {
-            break;
-        }
-        if busy.elapsed() > IDLE && queue::depart() {
-            return;
-        }
-        process::wait(TICK);
+/// How long this worker may go on when others need one.
+#[derive(Clone, Copy)]
+struct Shift {
+    began: Instant,
+}
+
+impl Shift {
+    /// Whether it is another database's turn. Only the launcher is needed by others.
+    fn is_over(self) -> bool {
+        process::is_launcher() && self.began.elapsed() > HOLD && workers::others() != Others::None
     }
-    process::last_work();
-    tasks.finish();
+}
+
+/// Why a worker ends.
+enum End {
+    /// It was told to, or its database is to be dropped or copied.
+    Told,
+    /// It is another database's turn.
+    Over,
+    /// Nothing is left to do now, and the worker is gone for others.
+    Done,
+}
+
+/// The life of a database's worker.
+fn run(started: Started) {
+    let began = Instant::now();
+    let mut worker = Worker {
+        tasks: Tasks::new(started, Shift { began }),
+        shift: Shift { began },
+        busy: (!started.errand).then_some(began),
+    };
+    match worker.work() {
+        End::Told => {
+            process::last_work();
+            worker.tasks.finish();
+        }
+        End::Over => worker.tasks.let_go(),
+        End::Done => return,
+    }
+    workers::give_way(worker.tasks.next(), worker.tasks.is_unfinished());
+}
+
+struct Worker {
+    tasks: Tasks,
+    shift: Shift,
+    /// When it was last asked for; nothing if never.
+    busy: Option<Instant>,
+}
+
+impl Worker {
+    fn work(&mut self) -> End {
+        let mut looked = None::<Instant>;
+        loop {
+            process::reload();
+            if process::stopping() {
+                return End::Told;
+            }
+            let served = request::serve(self.shift) | self.tasks.write_queued();
+            if looked.is_none_or(|at| at.elapsed() >= TICK) {
+                looked = Some(Instant::now());
+                if self.tasks.run() == tasks::State::Gone {
+                    workers::gone();
+                    return End::Done;
+                }
+            }
+            if self.shift.is_over() {
+                return End::Over;
+            }
+            if served {
+                self.busy = Some(Instant::now());
+                continue;
+            }
+            if workers::to_leave() {
+                return End::Told;
+            }
+            if self.leaves() {
+                return End::Done;
+            }
+            process::wait(TICK);
+        }
+    }
+
+    /// Goes, if there is nothing to do now.
+    fn leaves(&mut self) -> bool {
+        if workers::take_touched() {
+            self.busy = Some(Instant::now());
+        }
+        let next = self.tasks.next();
+        let needed = match workers::others() {
+            Others::Wait => true,
+            Others::Due => process::is_launcher(),
+            Others::None => false,
+        };
+        let stays = self
+            .busy
+            .is_some_and(|at| at.elapsed() < IDLE || next < time::now().saturating_add(SOON));
+        (needed || !stays)
+            && !self.tasks.holds_something()
+            && workers::depart(next, self.tasks.is_unfinished())
+    }
 }

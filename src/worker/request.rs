@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Shift;
 use crate::access::{from_pg, pg_uuid};
 use crate::audit::{self, maintenance, maintenance::Maintenance};
 use crate::budget;
@@ -72,7 +73,7 @@ pub fn reply(outcome: Outcome, text: String) -> Result<Reply, Error> {
 }
 
 /// Serves what waits; false when nothing did.
-pub fn serve() -> bool {
+pub fn serve(shift: Shift) -> bool {
     let taken = queue::take();
     if taken.is_empty() {
         return false;
@@ -88,7 +89,10 @@ pub fn serve() -> bool {
             }
         }
         // One failed: each for itself, so that it fails alone.
-        Err(_) if taken.len() > 1 => taken.iter().for_each(alone),
+        Err(_) if taken.len() > 1 => taken.iter().for_each(|taken| match shift.is_over() {
+            true => queue::put_back(taken),
+            false => alone(taken),
+        }),
         Err(text) => taken
             .iter()
             .for_each(|taken| queue::answer(taken, Outcome::Failed, &text)),

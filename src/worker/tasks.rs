@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
-use super::request;
+use super::{Shift, request};
 use crate::audit::{logins, settings};
 use crate::budget;
 use crate::error::Error;
 use crate::months::Monthly;
 use crate::pg::counts::Count;
 use crate::pg::worker as process;
-use crate::pg::{queue, spi, time};
+use crate::pg::workers::{self, NEVER, Started};
+use crate::pg::{spi, time};
 use crate::usage;
 
 /// About how many events are rolled up in one transaction.
@@ -29,14 +30,17 @@ const REST: Duration = Duration::from_secs(30);
 /// How long before it begins a month gets its partition.
 const AHEAD: i64 = 7 * 24 * 3600 * 1_000_000;
 
-/// What there is to do next.
+/// How often a task is tried at its interval while an open transaction keeps it from its end.
+const IN_VAIN: u32 = 3;
+/// And how many intervals it waits then.
+const SLOWER: u32 = 3;
+
+/// What the tasks have found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Something, soon.
-    Pending,
-    /// Nothing.
-    Idle,
-    /// Nothing ever: the extension is not in this database.
+    /// The extension is in this database.
+    There,
+    /// It is not: there is nothing to do, ever.
     Gone,
 }
 
@@ -46,6 +50,8 @@ struct Turn {
     ran: Option<Instant>,
     /// It failed.
     rests_until: Option<Instant>,
+    /// How often it did not come to its end.
+    in_vain: u32,
 }
 
 impl Turn {
@@ -53,13 +59,34 @@ impl Turn {
     fn take(&mut self, now: Instant, every: Duration) -> bool {
         let due = match self.rests_until {
             Some(until) => until <= now,
-            None => self.ran.is_none_or(|at| now - at >= every),
+            None => self.ran.is_none_or(|at| now - at >= self.pace(every)),
         };
         if due {
             self.ran = Some(now);
             self.rests_until = None;
         }
         due
+    }
+
+    fn pace(&self, every: Duration) -> Duration {
+        match self.in_vain < IN_VAIN {
+            true => every,
+            false => every * SLOWER,
+        }
+    }
+
+    /// When it is its turn again; nothing for at once.
+    fn next(&self, every: Duration) -> Option<Instant> {
+        self.rests_until
+            .or_else(|| self.ran.map(|at| at + self.pace(every)))
+    }
+
+    /// Whether an open transaction keeps it from its end.
+    fn waits(&mut self, waits: bool) {
+        self.in_vain = match waits {
+            true => self.in_vain.saturating_add(1),
+            false => 0,
+        };
     }
 
     /// What failed is told, and others go on.
@@ -74,8 +101,10 @@ impl Turn {
 }
 
 /// When which task ran.
-#[derive(Default)]
 pub struct Tasks {
+    shift: Shift,
+    /// All that is counted is due.
+    write_all: bool,
     tidied: Turn,
     /// How many counters had made room until then.
     evicted: Option<u64>,
@@ -99,8 +128,29 @@ enum Stop {
 
 impl Tasks {
     /// Nothing ran yet.
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(started: Started, shift: Shift) -> Self {
+        let mut tasks = Self {
+            shift,
+            write_all: started.write_all,
+            tidied: Turn::default(),
+            evicted: None,
+            logins: Turn::default(),
+            queued: Turn::default(),
+            unwritten: Vec::new(),
+            sealed: Turn::default(),
+            unsealed: None,
+            rolled: Turn::default(),
+            unrolled: None,
+        };
+        if !started.tidy {
+            tasks.tidied.ran = Some(shift.began);
+        }
+        tasks.look();
+        if started.errand {
+            // Others have tried before.
+            (tasks.sealed.in_vain, tasks.rolled.in_vain) = (IN_VAIN, IN_VAIN);
+        }
+        tasks
     }
 
     /// Runs what is due.
@@ -108,23 +158,37 @@ impl Tasks {
         self.look();
         match self.run_due(Instant::now()) {
             Err(_) => State::Gone,
-            Ok(()) if self.waits() || logins::pending() => State::Pending,
-            Ok(()) => State::Idle,
+            Ok(()) => State::There,
         }
     }
 
-    fn waits(&self) -> bool {
-        let turns = [
-            &self.tidied,
-            &self.logins,
-            &self.queued,
-            &self.sealed,
-            &self.rolled,
-        ];
-        self.unsealed.is_some()
-            || !self.unwritten.is_empty()
-            || self.unrolled.is_some()
-            || turns.iter().any(|turn| turn.rests_until.is_some())
+    /// When there is something to do again, in microseconds since 2000.
+    pub fn next(&mut self) -> i64 {
+        self.look();
+        let (now, clock) = (Instant::now(), time::now());
+        let at = |instant: Option<Instant>| {
+            let left = instant.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+            clock.saturating_add(i64::try_from(left.as_micros()).unwrap_or(NEVER))
+        };
+        let logins = logins::due().map(|due| due.max(at(self.logins.rests_until)));
+        let queued = logins::queue_pending().then(|| at(self.queued.rests_until));
+        let every = Duration::from_secs(settings::seal_interval());
+        let sealed = self.unsealed.map(|_| at(self.sealed.next(every)));
+        let every = Duration::from_secs(usage::settings::rollup_interval());
+        let rolled = self.unrolled.map(|_| at(self.rolled.next(every)));
+        let tidied = self.tidied.rests_until.map(|until| at(Some(until)));
+        let all = [logins, queued, sealed, rolled, tidied];
+        all.into_iter().flatten().min().unwrap_or(NEVER)
+    }
+
+    /// Whether something was not sealed or rolled up yet.
+    pub fn is_unfinished(&self) -> bool {
+        self.unsealed.is_some() || self.unrolled.is_some()
+    }
+
+    /// Whether there is something that is nowhere else.
+    pub fn holds_something(&self) -> bool {
+        !self.unwritten.is_empty()
     }
 
     /// Writes logins that wait for an entry of their own; false when there were none, or it failed.
@@ -156,6 +220,11 @@ impl Tasks {
         done
     }
 
+    /// What can be written nowhere is nobody's when this worker goes.
+    pub fn let_go(&mut self) {
+        logins::lose(&std::mem::take(&mut self.unwritten));
+    }
+
     /// The last that is done before the worker ends.
     pub fn finish(&mut self) {
         let done = self
@@ -167,7 +236,7 @@ impl Tasks {
                 self.unrolled = Some(process::next_xid());
                 self.roll()
             });
-        logins::lose(&std::mem::take(&mut self.unwritten));
+        self.let_go();
         if let Err(Stop::Failed(why)) = done {
             warn(&why);
         }
@@ -175,7 +244,9 @@ impl Tasks {
 
     fn run_due(&mut self, now: Instant) -> Result<(), Stop> {
         if self.tidied.take(now, TIDY) {
-            self.tidied.ended(tidy())?;
+            workers::tidying();
+            let done = self.tidy();
+            self.tidied.ended(done)?;
             if let Some(why) = budget::thrashing(&mut self.evicted) {
                 ereport!(
                     WARNING,
@@ -186,13 +257,15 @@ impl Tasks {
             }
         }
         if self.logins.take(now, Duration::ZERO) {
-            let done = self.write(logins::take_due(false));
+            let done = self.write(logins::take_due(self.write_all));
+            self.write_all = false;
             self.logins.ended(done)?;
         }
         self.look();
         let every = Duration::from_secs(settings::seal_interval());
         if self.unsealed.is_some() && self.sealed.take(now, every) {
             let done = self.seal();
+            self.sealed.waits(self.unsealed.is_some());
             self.sealed.ended(done)?;
         }
         let every = Duration::from_secs(usage::settings::rollup_interval());
@@ -201,6 +274,7 @@ impl Tasks {
                 self.roll(),
                 transaction(c"raise alerts of budgets", budget::alert),
             ];
+            self.rolled.waits(self.unrolled.is_some());
             self.rolled.ended(done.into_iter().collect())?;
         }
         Ok(())
@@ -208,9 +282,10 @@ impl Tasks {
 
     /// Takes note of what was written.
     fn look(&mut self) {
-        if queue::take_dirty() {
+        if workers::take_dirty() {
             let next = Some(process::next_xid());
             (self.unsealed, self.unrolled) = (next, next);
+            (self.sealed.in_vain, self.rolled.in_vain) = (0, 0);
         }
     }
 
@@ -224,11 +299,11 @@ impl Tasks {
                 }
                 return Ok(());
             }
-            if process::stopping() {
+            if process::stopping() || self.shift.is_over() {
                 return Ok(());
             }
             // Nobody waits for all of it.
-            request::serve();
+            request::serve(self.shift);
         }
     }
 
@@ -257,60 +332,63 @@ impl Tasks {
                 }
                 return Ok(());
             }
-            if process::stopping() {
+            if process::stopping() || self.shift.is_over() {
                 return Ok(());
             }
             // Nobody waits for all of it.
-            request::serve();
+            request::serve(self.shift);
         }
     }
-}
 
-/// Each for itself: a table that somebody has locked keeps the others from nothing.
-fn tidy() -> Result<(), Stop> {
-    let done = [
-        expire(),
-        transaction(c"make the months' partitions", make_months),
-        transaction(c"forget old keys of use", usage::forget_keys),
-        transaction(c"tidy up", || {
-            spi::write(
-                "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
-                &[],
-            )?;
-            spi::write(
-                "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
-                &[],
-            )
-            .map(drop)
-        }),
-        transaction(c"tidy up credits", budget::tidy),
-        transaction(c"summarize use", usage::summarize),
-        retire(
-            usage::settings::retention(),
-            c"retire old months of use",
-            usage::retire,
-        ),
-        retire(
-            settings::retention(),
-            c"retire old months of the audit log",
-            || {
+    /// Each for itself: a table that somebody has locked keeps the others from nothing.
+    fn tidy(&self) -> Result<(), Stop> {
+        let done = [
+            self.expire(),
+            transaction(c"make the months' partitions", make_months),
+            transaction(c"forget old keys of use", usage::forget_keys),
+            transaction(c"tidy up", || {
                 spi::write(
-                    "SELECT tenancy._retire_audit_log($1)",
-                    &[settings::retention().into()],
+                    "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+                    &[],
+                )?;
+                spi::write(
+                    "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
+                    &[],
                 )
                 .map(drop)
-            },
-        ),
-    ];
-    done.into_iter().collect()
-}
-
-/// A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
-fn expire() -> Result<(), Stop> {
-    while transaction(c"expire reservations", budget::expire)? && !process::stopping() {
-        request::serve();
+            }),
+            transaction(c"tidy up credits", budget::tidy),
+            transaction(c"summarize use", usage::summarize),
+            retire(
+                usage::settings::retention(),
+                c"retire old months of use",
+                usage::retire,
+            ),
+            retire(
+                settings::retention(),
+                c"retire old months of the audit log",
+                || {
+                    spi::write(
+                        "SELECT tenancy._retire_audit_log($1)",
+                        &[settings::retention().into()],
+                    )
+                    .map(drop)
+                },
+            ),
+        ];
+        done.into_iter().collect()
     }
-    Ok(())
+
+    /// A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
+    fn expire(&self) -> Result<(), Stop> {
+        while transaction(c"expire reservations", budget::expire)?
+            && !process::stopping()
+            && !self.shift.is_over()
+        {
+            request::serve(self.shift);
+        }
+        Ok(())
+    }
 }
 
 fn make_months() -> Result<(), Error> {

@@ -210,6 +210,7 @@ unsafe fn is_rollback(node: *mut pg_sys::Node) -> bool {
 unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
     // SAFETY: NULL, or what `before` made, freed here.
     let changes = (!changes.is_null()).then(|| unsafe { Box::from_raw(changes) });
+    worker::made_way();
     if !xact::running() {
         return;
     }

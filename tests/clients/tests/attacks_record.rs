@@ -356,7 +356,8 @@ const FAILED_ROWS: &str =
 
 /// Ends the worker, which writes down what it has.
 fn flush(world: &World) {
-    world.db.admin().run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
+    // There is one, and it does not go before.
+    world.db.admin().run("SELECT tenancy._record_now('flush', '{}'); SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
 }
 
 fn set(world: &World, name: &str, value: &str) {
