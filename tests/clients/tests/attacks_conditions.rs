@@ -34,6 +34,13 @@ fn outcome(session: &mut Session, sql: &str) -> Outcome {
     }
 }
 
+/// The only value of the only row that a statement gives, or its error.
+fn value(session: &mut Session, sql: &str) -> Result<String, String> {
+    let rows = outcome(session, sql)?;
+    let value = rows.iter().find_map(|row| row.strip_prefix("Some(\""));
+    Ok(value.unwrap_or("").trim_end_matches("\")").to_owned())
+}
+
 /// Asserts that a statement ends in the same way for a row that is another tenant's and for one that nobody has, and
 /// that it works for a row of the caller's, if it is to.
 #[track_caller]
@@ -279,13 +286,13 @@ fn f0_variables_of_functions_that_are_not_assigned() {
     }
 }
 
-/// A table with indexes, with so many rows of alice's tenant and with rows of another's on many pages.
+/// A table with indexes, none by tenant, with so many rows of alice's tenant and with rows of another's on many pages.
 fn indexed(own: u32) -> World {
     let world = World::bare();
     world.db.owner().run(&format!(
         "CREATE FUNCTION app.is_hot(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN hot($1); END';
          CREATE FUNCTION app.hot(text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 >= ''s''';
-         CREATE TABLE app.docs ({COLUMNS}, tenant_id uuid NOT NULL, area circle, PRIMARY KEY (id));
+         CREATE TABLE app.docs ({COLUMNS}, tenant_id uuid NOT NULL, area circle, filler text NOT NULL DEFAULT repeat('x', 300), PRIMARY KEY (id));
          CREATE INDEX ON app.docs (secret); CREATE INDEX ON app.docs (n); CREATE INDEX ON app.docs (other); CREATE INDEX docs_hash ON app.docs USING hash (secret);
          CREATE INDEX docs_area ON app.docs USING gist (area);
          SET search_path = app, pg_catalog; CREATE INDEX docs_hot ON app.docs (n) WHERE app.is_hot(secret); RESET search_path;
@@ -293,13 +300,14 @@ fn indexed(own: u32) -> World {
          GRANT SELECT, INSERT, UPDATE, DELETE ON app.docs TO tenancy_app",
     ));
     world.db.admin().run(&format!(
-        "SET search_path = app, pg_catalog;
-         INSERT INTO app.docs SELECT -n, n % 300, 'own' || (n / 300) % 130, false, gen_random_uuid(), s.id, '<(0,0),1>' FROM tenancy.scopes s, generate_series(1, {own}) n WHERE s.slug = 'acme';
-         INSERT INTO app.docs SELECT 1000 + n, n % 300, 's3cret' || (n / 300) % 130, false, gen_random_uuid(), s.id, circle(point(n, n), 5) FROM tenancy.scopes s, generate_series(1, 40000) n WHERE s.slug = 'soylent';
-         ANALYZE app.docs; DELETE FROM app.docs WHERE secret = 's3cret8'"
+        "CREATE SCHEMA evil AUTHORIZATION {}; DROP INDEX app.docs_tenant_id_tenancy_idx; SET search_path = app, pg_catalog;
+         INSERT INTO app.docs SELECT -n, n % 300, 'own' || (n / 150) % 260, false, gen_random_uuid(), s.id, '<(0,0),1>' FROM tenancy.scopes s, generate_series(1, {own}) n WHERE s.slug = 'acme';
+         INSERT INTO app.docs SELECT 1000 + n, n % 300, 's3cret' || (n / 150) % 260, false, gen_random_uuid(), s.id, circle(point(n, n), 5) FROM tenancy.scopes s, generate_series(1, 40000) n WHERE s.slug = 'soylent';
+         ANALYZE app.docs; DELETE FROM app.docs WHERE secret = 's3cret8'",
+        world.db.app
     ));
-    // The statistics go on to know the value: plans for it are the same as for those that rows have.
-    world.db.admin().run("VACUUM app.docs");
+    // The statistics go on to know the value: plans for it are the same as for those that rows have. The indexes do not.
+    world.db.admin().run("VACUUM (INDEX_CLEANUP ON) app.docs");
     world
 }
 
@@ -355,9 +363,9 @@ fn f0_a_recheck_calls_no_code_for_foreign_rows() {
     arm(&mut app);
     // The attacker's function of the same name as the one that the index's predicate calls.
     app.run(
-        "CREATE FUNCTION pg_temp.hot(t text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''calls''); RAISE NOTICE ''%'', t; RETURN true; END'",
+        "CREATE FUNCTION evil.hot(t text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''pg_temp.calls''); RETURN true; END'",
     );
-    let hostile = "SET LOCAL search_path = pg_temp, app, pg_catalog; SET LOCAL work_mem = '64kB'; SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;";
+    let hostile = "SET LOCAL search_path = evil, app, pg_catalog; SET LOCAL work_mem = '64kB'; SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;";
     calls(&mut app);
     // A partial index on lossy pages.
     outcome(
@@ -366,6 +374,17 @@ fn f0_a_recheck_calls_no_code_for_foreign_rows() {
     )
     .unwrap();
     assert!(calls(&mut app) <= 3, "foreign rows were rechecked");
+    let plan = format!(
+        "{hostile} EXPLAIN (ANALYZE) SELECT count(*) FROM app.docs WHERE n >= 0 AND app.is_hot(secret)"
+    );
+    app.run("SAVEPOINT e");
+    let plan = app.texts(&plan).join("\n");
+    app.run("ROLLBACK TO e");
+    calls(&mut app);
+    assert!(
+        plan.contains("on docs_hot") && plan.contains("lossy="),
+        "{plan}"
+    );
     // A value that is computed again, on lossy pages and of an index that always rechecks.
     for (settings, condition) in [
         (hostile, "secret >= pg_temp.tick('s')"),
@@ -408,45 +427,204 @@ fn f0_a_recheck_calls_no_code_for_foreign_rows() {
     assert!(calls(&mut app) <= 5, "the order by distance");
 }
 
+/// Runs a statement that waits for a row which another transaction changes, and returns how it ended and how often it called the
+/// attacker's function.
+fn while_changed(world: &World, change: &str, settings: &str, sql: &str) -> (Outcome, i64) {
+    let mut app = world.begin("alice");
+    arm(&mut app);
+    app.run(settings);
+    let pid = app.pid();
+    let mut admin = world.db.admin();
+    admin.run(&format!("BEGIN; {change}"));
+    let text = sql.to_owned();
+    let waiting = std::thread::spawn(move || {
+        let end = outcome(&mut app, &text);
+        let calls = calls(&mut app);
+        (end, calls)
+    });
+    let mut watch = world.db.admin();
+    while watch.number(&format!(
+        "SELECT count(*) FROM pg_locks WHERE pid = {pid} AND NOT granted"
+    )) == 0
+    {
+        if waiting.is_finished() {
+            panic!("nothing was waited for: {sql}: {:?}", waiting.join());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    admin.run("COMMIT");
+    waiting.join().unwrap()
+}
+
+/// The statements that wait for rows and look at them again, on rows with `{c}`.
+const LOCKING: [&str; 5] = [
+    "UPDATE app.{t} SET n = 0 WHERE {c}",
+    "DELETE FROM app.{t} WHERE {c}",
+    "SELECT count(*) FROM (SELECT id FROM app.{t} WHERE {c} FOR UPDATE) x",
+    "MERGE INTO app.{t} USING (SELECT 1 AS one) s ON {c} WHEN MATCHED THEN UPDATE SET n = 0",
+    "UPDATE app.{t} SET n = 0 FROM (VALUES (1)) v(x) WHERE {c} AND x > 0",
+];
+
 #[test]
 fn f0_a_row_that_was_given_away_meanwhile_is_asked_about_first() {
     let world = world();
     let mut admin = world.db.admin();
-    let soylent = world.id("soylent");
-    admin.run("UPDATE app.by_uuid SET flag = true; UPDATE app.parted SET flag = true; UPDATE app.projected SET flag = true");
-    for (statement, table) in [
-        (
-            "UPDATE app.{t} SET n = 0 WHERE id = 2 AND (flag OR pg_temp.bang() = 1)",
-            "by_uuid",
-        ),
-        (
-            "SELECT count(*) FROM (SELECT id FROM app.{t} WHERE id = 2 AND (flag OR pg_temp.bang() = 1) FOR UPDATE) x",
-            "parted",
-        ),
-        (
-            "DELETE FROM app.{t} WHERE id = 2 AND (flag OR pg_temp.bang() = 1)",
-            "projected",
-        ),
-    ] {
-        let mut app = world.begin("alice");
-        arm(&mut app);
-        let pid = app.pid();
-        // The row goes to another tenant, without its flag, while the statement waits for it.
-        admin.run(&format!(
-            "BEGIN; UPDATE app.{table} SET tenant_id = '{soylent}', flag = false WHERE id = 2"
-        ));
-        let sql = statement.replace("{t}", table);
-        let waiting = std::thread::spawn(move || outcome(&mut app, &sql));
-        let mut watch = world.db.admin();
-        while watch.number(&format!(
-            "SELECT count(*) FROM pg_locks WHERE pid = {pid} AND NOT granted"
-        )) == 0
-        {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+    let (acme, soylent) = (world.id("acme"), world.id("soylent"));
+    // The row goes to another tenant, with its flag or without it, while a statement waits for it.
+    for table in ["by_uuid", "parted", "projected", "parent"] {
+        let child = if table == "parent" { "child" } else { table };
+        for statement in LOCKING {
+            for condition in [
+                "id = 2 AND (flag OR pg_temp.bang() = 1)",
+                "id = 2 AND (flag OR pg_temp.boom() = 1)",
+                "id = 2 AND CASE WHEN flag THEN true ELSE 1/(n-n) = 1 END",
+            ] {
+                let sql = statement.replace("{t}", table).replace("{c}", condition);
+                for flag in [true, false] {
+                    admin.run(&format!(
+                        "UPDATE app.{child} SET flag = true, n = 2, tenant_id = '{acme}' WHERE id = 2"
+                    ));
+                    let change = format!(
+                        "UPDATE app.{child} SET tenant_id = '{soylent}', flag = {flag} WHERE id = 2"
+                    );
+                    let (end, _) = while_changed(&world, &change, "", &sql);
+                    assert!(end.is_ok(), "{sql}: {end:?}");
+                }
+                // The test would notice: the row stays, without its flag.
+                admin.run(&format!(
+                    "UPDATE app.{child} SET flag = true, n = 2, tenant_id = '{acme}' WHERE id = 2"
+                ));
+                let change = format!("UPDATE app.{child} SET flag = false WHERE id = 2");
+                let (end, _) = while_changed(&world, &change, "", &sql);
+                assert!(end.is_err(), "{sql}: {end:?}");
+            }
         }
-        admin.run("COMMIT");
-        let end = waiting.join().unwrap();
-        assert!(end.is_ok(), "{statement}: {end:?}");
+    }
+}
+
+#[test]
+fn f0_what_an_index_found_is_asked_about_again_after_the_policies() {
+    let world = indexed(3);
+    let mut admin = world.db.admin();
+    admin.run("SET search_path = app, pg_catalog");
+    let soylent = world.id("soylent");
+    world.db.app().run(
+        "CREATE FUNCTION evil.hot(t text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''pg_temp.calls''); RETURN true; END'",
+    );
+    let index = "SET LOCAL search_path = app, pg_catalog; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+    let bitmap = "SET LOCAL search_path = app, pg_catalog; SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off";
+    let hostile = "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL search_path = evil, app, pg_catalog";
+    admin.run("CREATE INDEX docs_both ON app.docs (n, secret)");
+    // What the row is compared with is computed again, and so is the predicate of a partial index, if the rest matches.
+    for (settings, condition) in [
+        (index, "n = 1 AND secret = pg_temp.tick('sown0')"),
+        (bitmap, "n = 1 AND secret = pg_temp.tick('sown0')"),
+        (hostile, "n = 1 AND app.is_hot(secret)"),
+    ] {
+        for statement in LOCKING {
+            let sql = statement.replace("{t}", "docs").replace("{c}", condition);
+            let ends = ["n = 1", "n = 7"].map(|n| {
+                let change = format!("SET LOCAL search_path = app, pg_catalog; UPDATE app.docs SET tenant_id = '{soylent}', {n} WHERE id = -1");
+                admin.run(
+                    "DELETE FROM app.docs WHERE id = -1;
+                     INSERT INTO app.docs SELECT -1, 1, 'sown0', false, NULL, id, '<(0,0),1>' FROM tenancy.scopes WHERE slug = 'acme'",
+                );
+                while_changed(&world, &change, settings, &sql)
+            });
+            assert_eq!(ends[0], ends[1], "{sql}");
+        }
+    }
+}
+
+#[test]
+fn f0_no_distance_to_a_row_of_another_tenant_fails() {
+    let world = World::bare();
+    let mut admin = world.db.admin();
+    admin.run("CREATE EXTENSION btree_gist");
+    let tables = ["gist", "spgist"];
+    for index in tables {
+        let due = match index {
+            "gist" => "CREATE INDEX ON app.by_gist USING gist (due);",
+            _ => "",
+        };
+        world.db.owner().run(&format!(
+            "CREATE TABLE app.by_{index} (id bigint PRIMARY KEY, tenant_id uuid NOT NULL, shape polygon, due date);
+             CREATE INDEX ON app.by_{index} USING {index} (shape); {due}
+             SELECT tenancy.protect('app.by_{index}'); GRANT SELECT ON app.by_{index} TO tenancy_app"
+        ));
+    }
+    let mut insert = |tenant: &str, first: i32, shape: &str, due: &str| {
+        for index in tables {
+            admin.run(&format!(
+                "INSERT INTO app.by_{index} SELECT {first} + n, id, polygon '{shape}', date '{due}' FROM tenancy.scopes, generate_series(1, 3) n WHERE slug = '{tenant}'"
+            ));
+        }
+    };
+    insert("acme", 0, "((0,0),(0,1),(1,1))", "2024-01-01");
+    let mut ends = Vec::new();
+    for (n, (shape, due)) in [
+        ("((0,0),(0,1),(1,1))", "2024-01-01"),
+        ("((0,0),(100,1),(100,2))", "2024-01-01"),
+        ("((0,0),(0,1),(1,1))", "infinity"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        insert("soylent", 1000 + 10 * n as i32, shape, due);
+        let mut app = world.begin("alice");
+        let mut end = Vec::new();
+        for index in tables {
+            for order in [
+                "shape <-> point '(1e307,0)'",
+                "point '(1e307,0)' <-> shape",
+                "due <-> date '2024-01-01'",
+            ] {
+                let sql = format!(
+                    "SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off; SELECT count(*) FROM (SELECT id FROM app.by_{index} ORDER BY {order} LIMIT 5) x"
+                );
+                end.push(value(&mut app, &sql));
+            }
+        }
+        ends.push(end);
+    }
+    assert_eq!(ends, vec![vec![Ok("3".to_owned()); 6]; 3]);
+}
+
+/// Statistics of all tenants' rows choose the plan.
+#[test]
+fn f0_a_condition_that_fails_is_evaluated_on_the_same_rows_whatever_index_is_used() {
+    let world = indexed(3);
+    let mut app = world.begin("alice");
+    arm(&mut app);
+    for condition in [
+        format!("(flag OR {LATE} = 1)"),
+        "(flag OR pg_temp.boom() = 1)".to_owned(),
+        "pg_temp.bang() = n".to_owned(),
+        format!("CASE WHEN flag THEN true ELSE {LATE} = n END"),
+        "(n IS NULL OR 1/(n-n) = 1)".to_owned(),
+    ] {
+        for rest in ["secret = 's3cret7'", "secret = 'nobodys'", "id = 1001"] {
+            for settings in [
+                "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off;",
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off;",
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;",
+            ] {
+                for sql in [
+                    format!(
+                        "{settings} SELECT count(*) FROM app.docs WHERE {condition} AND {rest}"
+                    ),
+                    format!(
+                        "{settings} SELECT count(*) FROM app.docs d JOIN pg_am ON {condition} AND {rest} AND amname = 'btree'"
+                    ),
+                ] {
+                    assert_eq!(value(&mut app, &sql), Ok("0".to_owned()), "{sql}");
+                }
+            }
+        }
+        fails_on_own(
+            &mut app,
+            &format!("SELECT count(*) FROM app.docs WHERE {condition} AND id = -{{id}}"),
+        );
     }
 }
 
