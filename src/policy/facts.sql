@@ -196,6 +196,20 @@ SELECT jsonb_build_object(
               SELECT FROM pg_proc f
               WHERE f.pronamespace = to_regnamespace('tenancy') AND f.proname = 'can'
                 AND NOT has_function_privilege(g.oid, f.oid, 'EXECUTE'))), '[]'),
+    -- In a language whose code looks names up when it runs, and without a search_path of their own.
+    'unpinned', coalesce((
+        SELECT jsonb_agg(jsonb_build_object('signature', f.oid::regprocedure::text, 'schema', fn.nspname) ORDER BY f.oid::regprocedure::text)
+        FROM pg_proc f JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
+        WHERE l.lanname NOT IN ('internal', 'c') AND f.prosqlbody IS NULL
+          AND NOT EXISTS (SELECT FROM unnest(f.proconfig) setting WHERE setting LIKE 'search_path=%')
+          AND f.oid IN (
+            SELECT d.refobjid
+            FROM pg_index x JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = x.indexrelid AND d.refclassid = 'pg_proc'::regclass
+            WHERE x.indrelid IN (SELECT oid FROM members)
+            UNION ALL
+            SELECT r.rngsubdiff
+            FROM pg_index x JOIN pg_attribute a ON a.attrelid = x.indexrelid JOIN pg_range r ON a.atttypid IN (r.rngtypid, r.rngmultitypid)
+            WHERE x.indrelid IN (SELECT oid FROM members))), '[]'),
     'views', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'relation', vn.name,

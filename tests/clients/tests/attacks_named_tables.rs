@@ -295,3 +295,56 @@ fn the_place_of_a_row_tells_nothing() {
     let mut admin = world.db.admin();
     assert_eq!(admin.text(ways[0]), "(0,1)");
 }
+
+/// What an index calls runs on the rows that a new one conflicts with, in the session of whoever writes.
+#[test]
+fn protect_advises_to_pin_what_indexes_call() {
+    let world = World::bare();
+    world.db.admin().run(&format!(
+        "CREATE EXTENSION btree_gist; CREATE SCHEMA evil AUTHORIZATION {}",
+        world.db.app
+    ));
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE FUNCTION app.tidy(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower($1); END';
+         CREATE FUNCTION app.pinned(text) RETURNS text LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog AS 'BEGIN RETURN lower($1); END';
+         CREATE FUNCTION app.parsed(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN lower($1);
+         CREATE FUNCTION app.apart(text, text) RETURNS double precision LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN length($1) - length($2); END';
+         CREATE TYPE app.names AS RANGE (subtype = text, subtype_diff = app.apart);
+         CREATE TABLE app.people (id int, tenant_id uuid NOT NULL, name text, names app.names);
+         CREATE UNIQUE INDEX ON app.people (app.tidy(name)); CREATE INDEX ON app.people (app.pinned(name)); CREATE INDEX ON app.people (app.parsed(name), lower(name));
+         CREATE INDEX ON app.people USING gist (names)",
+    );
+    let mut advice = || {
+        owner.texts("SELECT statement FROM tenancy.protect('app.people') WHERE kind = 'advice' AND note LIKE 'an index calls%'")
+    };
+    let advised = advice();
+    assert_eq!(
+        advised,
+        [
+            "ALTER FUNCTION app.apart(text,text) SET search_path = pg_catalog, app, pg_temp",
+            "ALTER FUNCTION app.tidy(text) SET search_path = pg_catalog, app, pg_temp",
+        ]
+    );
+    world.db.admin().run(
+        "INSERT INTO app.people SELECT 1, id, 'Foreign' FROM tenancy.scopes WHERE slug = 'soylent'",
+    );
+    let read = || {
+        let mut app = world.begin("alice");
+        app.run(
+            "CREATE TEMP TABLE heard (what text);
+             CREATE OR REPLACE FUNCTION evil.lower(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN INSERT INTO heard VALUES ($1); RETURN pg_catalog.lower($1); END';
+             SET LOCAL search_path = evil, pg_catalog;
+             INSERT INTO app.people VALUES (2, tenancy.tenant_id(), 'FOREIGN') ON CONFLICT DO NOTHING",
+        );
+        app.number("SELECT count(*) FROM heard WHERE what = 'Foreign'")
+    };
+    // The attack, as long as the advice is not taken.
+    assert!(read() > 0);
+    let mut owner = world.db.owner();
+    for statement in &advised {
+        owner.run(statement);
+    }
+    assert_eq!(read(), 0);
+    assert!(advice().is_empty());
+}

@@ -84,6 +84,9 @@ pub struct TableFacts {
     /// Roles with rights on the table that may not execute the predicates.
     #[serde(default)]
     pub strangers: Vec<String>,
+    /// Functions that the table's indexes call and that look names up in the caller's search_path.
+    #[serde(default)]
+    pub unpinned: Vec<Unpinned>,
     /// Views and materialized views that read the table.
     #[serde(default)]
     pub views: Vec<View>,
@@ -108,6 +111,15 @@ pub struct TableFacts {
     /// The protection on record.
     #[serde(default)]
     pub registered: Option<Registered>,
+}
+
+/// A function without a search_path of its own.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unpinned {
+    /// Its name with the types of its arguments.
+    pub signature: String,
+    /// Its schema.
+    pub schema: String,
 }
 
 /// A table above this one in a partition or inheritance tree.

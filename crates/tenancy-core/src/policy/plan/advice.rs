@@ -28,6 +28,17 @@ impl<'a> Builder<'a> {
                 "the role has rights on the table, but may not execute what its policies call",
             );
         }
+        for function in &facts.unpinned {
+            self.push(
+                StepKind::Advice,
+                format!(
+                    "ALTER FUNCTION {} SET search_path = pg_catalog, {}, pg_temp",
+                    function.signature,
+                    quote_ident(&function.schema)
+                ),
+                "an index calls it, also on other tenants' rows, and what it calls without a schema is looked for in its caller's search_path",
+            );
+        }
         for member in &facts.members {
             self.advise_on_policies(member);
         }
