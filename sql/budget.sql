@@ -316,7 +316,7 @@ REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
     'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; remaining: with what its credits have left, which is credits; resets_at NULL: never. '
-    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants, or with several projects of which none was selected. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_fits';

@@ -237,7 +237,8 @@ GRANT EXECUTE ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, te
 COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) IS
     'records use by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a millionth; cost: rounded to a millionth, NULL: by the metric''s price; attributes: an object, its dimensions texts, numbers or booleans; '
     'idempotency_key: a second event of the metric in the tenant with the same key, from the same database role and context, counts nothing and returns the first one''s id; with another quantity, cost, user or project it is an error (22023); at: NULL is now, one hour ahead at most and tenancy.usage_late back. A partner''s or the platform''s own user that has no tenant records for its partner or the platform. '
-    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, one with several tenants, or a tenant''s user that has no role in it. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Who holds the tenant by projects only records in the one that is selected, or that is the only one. '
+    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, one with several tenants, or with several projects of which none was selected, or a tenant''s user that has no role in it. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.record_usage_for(
     "user" tenancy.regscope, metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL,
@@ -247,8 +248,8 @@ CREATE FUNCTION tenancy.record_usage_for(
 REVOKE ALL ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) TO tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) IS
-    'as record_usage(), for another: a user, in its tenant, or in the one that is named for a partner''s or the platform''s user. user NULL: the tenant itself. Whoever calls is trusted with the names. '
-    'Errors as record_usage(); 42704 no such user, tenant or project, or not in one another. For tenancy_gateway, tenancy_admin';
+    'as record_usage(), for another: a user, in its tenant, or in the one that is named for a partner''s or the platform''s user. user NULL: the tenant itself; project NULL: as in the user''s own context, the only one if it holds the tenant by projects only. Whoever calls is trusted with the names. '
+    'Errors as record_usage(); 55000 of several projects none was named; 42704 no such user, tenant or project, or not in one another. For tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy._record(
     metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz) RETURNS boolean

@@ -57,6 +57,9 @@ pub enum Error {
     /// A project was asked for where the context has several.
     #[error("the context spans {0} projects, and one is needed here")]
     NotOneProject(usize),
+    /// Use of a user who holds the tenant by several projects, recorded in none of them.
+    #[error("the user has roles at {0} projects of the tenant, and one is needed here")]
+    NamesNoProject(usize),
     /// A permission is missing.
     #[error("permission denied: {permission} in {scope}")]
     Denied {
@@ -280,6 +283,7 @@ impl Error {
             | Self::NotOneTenant(_)
             | Self::NoRole
             | Self::NotOneProject(_)
+            | Self::NamesNoProject(_)
             | Self::NotRecorded
             | Self::ElevationEnded
             | Self::NoWorker
@@ -400,6 +404,7 @@ impl Error {
                 "Begin another transaction; tenancy.elevate() begins another elevation."
             }
             Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
+            Self::NamesNoProject(_) => "Name the project in which it was used.",
             Self::Denied { .. } | Self::NotPermitted(_) => {
                 "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
             }

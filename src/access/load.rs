@@ -12,7 +12,7 @@ use tenancy_core::tenants::Tenant;
 use tenancy_core::tree::{Level, Status};
 use uuid::Uuid;
 
-use super::places::{Places, Scopes};
+use super::places::{OnlyProjects, Places, Scopes};
 use super::{Access, Elevation, from_pg, pg_uuid};
 use crate::error::Error;
 use crate::identity::networks;
@@ -167,6 +167,42 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
             Ok(grants)
         },
     )
+}
+
+/// The projects to work in, if what a user holds in a tenant it holds by projects only: as [`Access::only_projects`] has it,
+/// and of a user who may not work now by what is assigned. Paths without the user's own scope, and with the tenant's.
+pub fn only_projects(user: Uuid, home: &[Uuid], tenant: &[Uuid]) -> Result<OnlyProjects, Error> {
+    let ids = |path: &[Uuid]| path.iter().copied().map(pg_uuid).collect::<Vec<_>>();
+    let last = |path: &[Uuid]| pg_uuid(path.last().copied().unwrap_or_default());
+    let held: Vec<(Uuid, bool, bool)> = spi::read(
+        "SELECT s.id, s.level = 'project', s.status = 'active' \
+         FROM tenancy.role_assignments a \
+         JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         JOIN tenancy.scopes s ON s.id = a.scope_id \
+         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND r.scope_id = ANY (s.path) \
+           AND (s.id = ANY ($3) OR s.level = 'project' AND s.parent_id = $4) \
+           AND least(a.expires_at, r.expires_at) > pg_catalog.now() IS NOT FALSE",
+        &[
+            pg_uuid(user).into(),
+            last(home).into(),
+            ids(tenant).into(),
+            last(tenant).into(),
+        ],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    let is = |n: usize| -> Result<bool, Error> { Ok(row.get(n)? == Some(true)) };
+                    Ok((uuid(row.get(1)?)?, is(2)?, is(3)?))
+                })
+                .collect()
+        },
+    )?;
+    if held.iter().any(|(_, project, _)| !project) {
+        return Ok(OnlyProjects::None);
+    }
+    let any_active = held.iter().any(|(_, _, active)| *active);
+    let counting = held.into_iter().filter(|held| held.2 || !any_active);
+    Ok(OnlyProjects::of(counting.map(|held| held.0).collect()))
 }
 
 /// Whoever lost the right to elevate is elevated no more.

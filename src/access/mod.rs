@@ -31,7 +31,8 @@ use crate::pg::spi;
 
 pub use authority::{path, require_ticket, roots, standing, still_elevated};
 pub use cache::{forget, resolve, totals};
-pub use load::{is_recent, read_tenant};
+pub use load::{is_recent, only_projects, read_tenant};
+pub use places::OnlyProjects;
 pub use reached::Reached;
 
 /// A principal with what it may do. Holds only while its whole path is active.
@@ -130,9 +131,12 @@ impl Access {
         self.elevation.is_some()
     }
 
-    /// The project to work in, if a tenant is reached by a single project of it only.
-    pub fn only_project(&self, tenant: Uuid) -> Option<Uuid> {
-        self.places.only_project(tenant)
+    /// The projects to work in, if a tenant is held by projects of it only.
+    pub fn only_projects(&self, tenant: Uuid) -> OnlyProjects {
+        match self.spans_all() {
+            true => OnlyProjects::None,
+            false => self.places.only_projects(tenant),
+        }
     }
 
     /// Whether a tenant is within what is held as a whole.

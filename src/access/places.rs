@@ -13,6 +13,30 @@ use super::pg_uuid;
 use crate::error::Error;
 use crate::pg::spi;
 
+/// The projects of a tenant in which all is held that is held in the tenant. Whoever works there works in one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnlyProjects {
+    /// The tenant is held as a whole, or nothing in it.
+    None,
+    /// This one.
+    One(Uuid),
+    /// So many.
+    Several(usize),
+}
+
+impl OnlyProjects {
+    /// These, some of them perhaps twice.
+    pub fn of(mut projects: Vec<Uuid>) -> Self {
+        projects.sort_unstable();
+        projects.dedup();
+        match projects.as_slice() {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            several => Self::Several(several.len()),
+        }
+    }
+}
+
 /// The active scopes that a principal's grants name, and the tenants below its partners.
 #[derive(Debug, Default)]
 pub struct Places {
@@ -137,14 +161,13 @@ impl Places {
         above.into_values().collect()
     }
 
-    /// The one project of a tenant in which all is held that is held in the tenant.
-    pub fn only_project(&self, tenant: Uuid) -> Option<Uuid> {
+    /// The projects of a tenant in which all is held that is held in the tenant.
+    pub fn only_projects(&self, tenant: Uuid) -> OnlyProjects {
         if self.is_whole(tenant) {
-            return None;
+            return OnlyProjects::None;
         }
-        let mut here = self.projects.iter().filter(|(_, of)| *of == tenant);
-        let only = here.next().map(|(project, _)| *project);
-        only.filter(|project| here.all(|(other, _)| other == project))
+        let here = self.projects.iter().filter(|(_, of)| *of == tenant);
+        OnlyProjects::of(here.map(|(project, _)| *project).collect())
     }
 
     /// Whether a project is within what is held.

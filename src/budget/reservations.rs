@@ -140,9 +140,8 @@ fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
 /// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
     check_recordable()?;
-    let here = Place::of_context()?;
     // Others' are not even waited for.
-    let owner = pg_uuid(here.owner());
+    let owner = pg_uuid(Place::owner_of_context()?);
     let args = &[id.into(), owner.into(), pg_uuid(PLATFORM_ID).into()];
     let found = spi::write_returning(FIND, args, |rows| {
         let Some(row) = rows.into_iter().next() else {

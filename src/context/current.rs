@@ -13,7 +13,7 @@ use super::leftovers::{Busy, Stay};
 use super::plans::{self, Form};
 use super::principal::Who;
 use super::{api_keys, leftovers, tickets};
-use crate::access::{self, Access, Elevation, Reached};
+use crate::access::{self, Access, Elevation, OnlyProjects, Reached};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
@@ -31,8 +31,10 @@ pub struct Current {
     pub tenant: Option<Tenant>,
     /// Whether that one was selected, among others or not.
     pub selected: bool,
-    /// The selected project.
+    /// The selected project, or the only one.
     pub project: Option<Uuid>,
+    /// How many projects there are to select one of, before anything is done in one.
+    pub projects: usize,
     /// Until when it holds.
     pub lifetime: Lifetime,
     /// What proved it.
@@ -287,6 +289,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
             tenant: None,
             selected: false,
             project: None,
+            projects: 0,
             fleet: false,
             lifetime: token.lifetime,
             proof: None,
@@ -376,10 +379,14 @@ fn principal(
             None => return Err(Error::Inactive),
         }),
     };
-    let project = match (project, &tenant) {
+    let (project, projects) = match (project, &tenant) {
         (Some(id), Some(tenant)) if !access.enters(id, tenant.id) => return Err(Error::Inactive),
-        (None, Some(tenant)) if !access.spans_all() => access.only_project(tenant.id),
-        (project, _) => project,
+        (None, Some(tenant)) => match access.only_projects(tenant.id) {
+            OnlyProjects::None => (None, 0),
+            OnlyProjects::One(project) => (Some(project), 0),
+            OnlyProjects::Several(projects) => (None, projects),
+        },
+        (project, _) => (project, 0),
     };
     Ok(Current {
         who: Who::User(user),
@@ -388,6 +395,7 @@ fn principal(
         tenant,
         selected,
         project,
+        projects,
         lifetime: held.lifetime,
         proof: held.proof,
         by_ticket: held.by_ticket,

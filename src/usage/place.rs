@@ -7,9 +7,9 @@ use tenancy_core::id::PLATFORM_ID;
 use tenancy_core::subject::Subject;
 use uuid::Uuid;
 
-use crate::access::{from_pg, pg_uuid};
-use crate::context::current;
+use crate::access::{OnlyProjects, from_pg, only_projects, pg_uuid};
 use crate::context::principal::Who;
+use crate::context::{Current, current};
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::{spi, xact};
@@ -33,9 +33,23 @@ impl Place {
         self.tenant.or(self.partner).unwrap_or(PLATFORM_ID)
     }
 
-    /// Where the context is.
+    /// Where the context uses something. Who holds its tenant by projects only has selected one: else it would use past the
+    /// budgets of all of them.
     pub fn of_context() -> Result<Self, Error> {
         let now = current()?.ok_or(Error::MissingContext)?;
+        match now.projects {
+            0 => Self::of(&now),
+            several => Err(Error::NotOneProject(several)),
+        }
+    }
+
+    /// In whose reservations the context finds its own: the tenant's, of whichever project.
+    pub fn owner_of_context() -> Result<Uuid, Error> {
+        let now = current()?.ok_or(Error::MissingContext)?;
+        Ok(Self::of(&now)?.owner())
+    }
+
+    fn of(now: &Current) -> Result<Self, Error> {
         let (Who::User(user), Some(access)) = (now.who, &now.access) else {
             return Err(Error::MissingContext);
         };
@@ -158,10 +172,20 @@ impl Names {
             return Err(Error::NoSuchUser(id.to_string()));
         }
         let above = tenant.or(home).unwrap_or_default();
+        // As in the user's own context.
+        let only = match (self.project, self.user, home, tenant) {
+            (None, Some(user), Some(home), Some(tenant)) => only_projects(user, home, tenant)?,
+            _ => OnlyProjects::None,
+        };
+        let project = match only {
+            OnlyProjects::None => self.project,
+            OnlyProjects::One(project) => Some(project),
+            OnlyProjects::Several(projects) => return Err(Error::NamesNoProject(projects)),
+        };
         Ok(Place {
             partner: above.get(1).copied(),
             tenant: tenant.and_then(|path| path.last()).copied(),
-            project: self.project,
+            project,
             user: self.user,
         })
     }
