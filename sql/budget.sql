@@ -55,29 +55,11 @@ CREATE TRIGGER drop_budgets AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE 
 -- Periods --------------------------------------------------------------------------------------------
 
 -- On quarters of an hour, as use is rolled up: every zone of today begins its hours and days there.
-CREATE FUNCTION tenancy._period(period text, zone text, at bigint, OUT lo bigint, OUT hi bigint)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    instant timestamptz := to_timestamp(at / 1000000);
-    first timestamptz;
-    next timestamptz;
-BEGIN
-    IF period = 'total' THEN
-        first := '1970-01-01 00:00:00+00';
-        next := '9999-01-01 00:00:00+00';
-    ELSIF period = 'hour' THEN
-        first := date_trunc('hour', instant, zone);
-        next := first + interval '1 hour';
-    ELSE
-        first := date_trunc(period, instant AT TIME ZONE zone) AT TIME ZONE zone;
-        next := (date_trunc(period, instant AT TIME ZONE zone) + ('1 ' || period)::interval) AT TIME ZONE zone;
-    END IF;
-    lo := extract(epoch FROM date_bin('15 minutes', first, '2000-01-01 00:00:00+00'))::bigint * 1000000;
-    hi := extract(epoch FROM date_bin('15 minutes', next, '2000-01-01 00:00:00+00'))::bigint * 1000000;
-END
-$$;
+CREATE FUNCTION tenancy._period(period text, zone text, at bigint) RETURNS TABLE (lo bigint, hi bigint)
+    LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', '_period_wrapper';
 REVOKE ALL ON FUNCTION tenancy._period(text, text, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS 'internal: the period of a time zone that an instant is in; all in microseconds since 1970';
+COMMENT ON FUNCTION tenancy._period(text, text, bigint) IS
+    'internal: the period of a time zone that an instant is in; all in microseconds since 1970. Each instant is in its period, and periods follow each other without gap or overlap';
 
 CREATE FUNCTION tenancy._check_period(period text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

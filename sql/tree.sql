@@ -19,7 +19,7 @@ COMMENT ON FUNCTION tenancy._check_status(text) IS 'internal: true, or 22023';
 CREATE FUNCTION tenancy._is_time_zone(name text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_is_time_zone_wrapper';
 REVOKE ALL ON FUNCTION tenancy._is_time_zone(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._is_time_zone(text) IS 'internal: whether the server knows a time zone of that name';
+COMMENT ON FUNCTION tenancy._is_time_zone(text) IS 'internal: whether a time zone has that name in pg_timezone_names, whatever its case';
 
 -- Where settings are set, and not by a trigger: a dump is restored as it is, also where a zone goes by another name now.
 CREATE FUNCTION tenancy._check_settings(settings jsonb) RETURNS void
@@ -541,7 +541,7 @@ CREATE FUNCTION tenancy.update_scope(
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
-    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be one that the server knows; where a budget with a period was imposed from above, who may set that changes it. A new external id hands the scope the rows of protected tables that carry it. '
+    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be a name of pg_timezone_names; where a budget with a period was imposed from above, who may set that changes it. A new external id hands the scope the rows of protected tables that carry it. '
     'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy._move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void

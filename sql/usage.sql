@@ -569,29 +569,11 @@ REVOKE ALL ON FUNCTION tenancy._time_zone(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._time_zone(uuid) IS
     'internal: the setting time_zone of the scope, or of the nearest above that has one; else UTC, and also for one that the server knows no more: a period that begins some hours off is better than a tenant that can use nothing';
 
--- Where buckets begin, and where the last one ends.
+-- Where buckets begin, and where the last one ends: the periods of budgets.
 CREATE FUNCTION tenancy._bucket_edges(since timestamptz, until timestamptz, bucket text, zone text) RETURNS timestamptz[]
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    step interval := ('1 ' || bucket)::interval;
-BEGIN
-    IF extract(epoch FROM until - since) / extract(epoch FROM step) > 100000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'there would be more than 100000 buckets', HINT = 'Name since and until, or a longer bucket.';
-    END IF;
-    IF bucket = 'hour' THEN
-        -- A quarter at a time, since a zone's clock may be put back by less than an hour: what follows then begins with that.
-        RETURN (SELECT array_agg(DISTINCT e.edge ORDER BY e.edge)
-                  FROM (SELECT CASE WHEN date_trunc('hour', t.hour, zone) = t.hour THEN t.hour ELSE min(t.at) END AS edge
-                          FROM (SELECT g AS at, date_trunc('hour', g, zone) AS hour
-                                  FROM generate_series(date_bin('15 minutes', since, '2000-01-01 00:00:00+00'), until + interval '75 minutes', interval '15 minutes') g) t
-                         GROUP BY t.hour) e);
-    END IF;
-    RETURN (SELECT array_agg(g AT TIME ZONE zone ORDER BY g)
-              FROM generate_series(date_trunc(bucket, since AT TIME ZONE zone), date_trunc(bucket, until AT TIME ZONE zone) + step, step) g);
-END
-$$;
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_bucket_edges_wrapper';
 REVOKE ALL ON FUNCTION tenancy._bucket_edges(timestamptz, timestamptz, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._bucket_edges(timestamptz, timestamptz, text, text) IS 'internal: the first instants of hours, days, weeks or months of a time zone, from the one that since is in to the one after until';
+COMMENT ON FUNCTION tenancy._bucket_edges(timestamptz, timestamptz, text, text) IS 'internal: the first instants of hours, days, weeks or months of a time zone, from the one that since is in, and where the one before until ends';
 
 CREATE FUNCTION tenancy._usage(scope tenancy.regscope, metric text, since timestamptz, until timestamptz, bucket text, "by" text)
     RETURNS TABLE (bucket_start timestamptz, key text, quantity numeric, cost numeric, events bigint)
@@ -657,7 +639,7 @@ BEGIN
         IF lowest IS NULL OR highest IS NULL THEN
             EXECUTE format($query$
                 SELECT coalesce($3, least(d.low, t.low)), coalesce($4, greatest(d.high, t.high))
-                  FROM (SELECT min(r.slot) AS low, max(r.slot) + interval '1 day' AS high FROM tenancy.%1$I r WHERE %2$s) d,
+                  FROM (SELECT min(r.slot) AS low, max(r.slot) + interval '24 hours' AS high FROM tenancy.%1$I r WHERE %2$s) d,
                        (SELECT min(r.at) AS low, max(r.at) + interval '1 microsecond' AS high
                           FROM tenancy._usage_tails() t JOIN tenancy.usage_events r ON r.origin = t.origin AND r.xid >= t.rolled_to WHERE %2$s) t
                 $query$, CASE WHEN level IN ('project', 'user') THEN 'usage_quarterly' ELSE 'usage_daily' END, filter)

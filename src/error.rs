@@ -60,6 +60,9 @@ pub enum Error {
     /// Use of a user who holds the tenant by several projects, recorded in none of them.
     #[error("the user has roles at {0} projects of the tenant, and one is needed here")]
     NamesNoProject(usize),
+    /// The server's time zones do not say when a period begins or ends.
+    #[error("the period is not known in this time zone")]
+    NoPeriod,
     /// A permission is missing.
     #[error("permission denied: {permission} in {scope}")]
     Denied {
@@ -284,6 +287,7 @@ impl Error {
             | Self::NoRole
             | Self::NotOneProject(_)
             | Self::NamesNoProject(_)
+            | Self::NoPeriod
             | Self::NotRecorded
             | Self::ElevationEnded
             | Self::NoWorker
@@ -405,6 +409,9 @@ impl Error {
             }
             Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
             Self::NamesNoProject(_) => "Name the project in which it was used.",
+            Self::NoPeriod => {
+                "The server's time zones (tzdata) decide; tenancy.update_scope() sets another as the setting time_zone."
+            }
             Self::Denied { .. } | Self::NotPermitted(_) => {
                 "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
             }

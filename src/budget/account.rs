@@ -321,7 +321,7 @@ fn refused(wish: &Wish<'_>, blocked: &Blocked) -> Error {
     };
     Error::Exhausted(Box::new(Exhausted {
         level: budget.level,
-        period: budget.period,
+        period: budget.period.as_str(),
         cost: budget.metric == 0,
         limit: budget.amount.into(),
         used: entry.used,

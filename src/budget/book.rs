@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::ledger::Span;
+use tenancy_core::period::{Period, period};
 use tenancy_core::subject::Subject;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
@@ -13,6 +14,7 @@ use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi;
+use crate::pg::zone::ServerZone;
 
 /// A budget.
 #[derive(Debug)]
@@ -29,11 +31,11 @@ pub struct Budget {
     pub amount: i64,
     /// Whether more is refused.
     pub hard: bool,
-    /// hour, day, week, month, year or total.
-    pub period: &'static str,
+    /// In which period.
+    pub period: Period,
     /// What it has on top, in the order in which that is drawn from; nothing if it never had any.
     pub credits: Option<Vec<Credit>>,
-    zone: String,
+    zone: ServerZone,
     span: Cell<Option<Span>>,
 }
 
@@ -43,22 +45,13 @@ impl Budget {
         if let Some(known) = self.known(at) {
             return Ok(known);
         }
-        let span = spi::read(
-            "SELECT lo, hi FROM tenancy._period($1, $2, $3)",
-            &[self.period.into(), self.zone.as_str().into(), at.into()],
-            |rows| {
-                let row = rows.first();
-                match (row.get::<i64>(1)?, row.get::<i64>(2)?) {
-                    (Some(start), Some(end)) => Ok(Span { start, end }),
-                    _ => Err(Error::Internal("a period without an end")),
-                }
-            },
-        )?;
+        // Never another: what is not in its period is counted in none.
+        let span = period(self.period, &self.zone, at).ok_or(Error::NoPeriod)?;
         self.span.set(Some(span));
         Ok(span)
     }
 
-    /// The same, if it is known without a query.
+    /// The same, if it is known.
     pub fn known(&self, at: i64) -> Option<Span> {
         self.span.get().filter(|span| span.has(at))
     }
@@ -90,8 +83,6 @@ impl Credit {
         }
     }
 }
-
-const PERIODS: [&str; 6] = ["hour", "day", "week", "month", "year", "total"];
 
 /// How many scopes a backend remembers.
 const MOST: usize = 20_000;
@@ -217,23 +208,19 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, Known>, Error> {
                 if credited {
                     with_credits.push(id);
                 }
-                let (level, period): (String, String) = (
-                    row.get(2)?.unwrap_or_default(),
-                    row.get(6)?.unwrap_or_default(),
-                );
+                let text = |n: usize| -> Result<String, Error> {
+                    Ok(row.get::<String>(n)?.unwrap_or_default())
+                };
                 found.entry(scope).or_default().push(Budget {
                     id: from_pg(id),
                     scope,
-                    level: level.parse().map(Level::as_str).unwrap_or_default(),
+                    level: text(2)?.parse().map(Level::as_str).unwrap_or_default(),
                     metric: row.get(3)?.unwrap_or_default(),
                     amount: row.get(4)?.unwrap_or_default(),
                     hard: row.get(5)?.unwrap_or(true),
                     credits: credited.then(Vec::new),
-                    period: PERIODS
-                        .into_iter()
-                        .find(|known| *known == period)
-                        .unwrap_or_default(),
-                    zone: row.get(7)?.unwrap_or_default(),
+                    period: text(6)?.parse().map_err(|_| Error::NoPeriod)?,
+                    zone: ServerZone::named(&text(7)?).ok_or(Error::NoPeriod)?,
                     span: Cell::new(None),
                 });
             }

@@ -118,7 +118,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         Field::word(budget.level),
         Field::Uuid(*budget.scope.as_bytes()),
         Field::Bool(budget.metric == 0),
-        Field::word(budget.period),
+        Field::word(budget.period.as_str()),
         Field::millionths(budget.amount.into()),
         Field::millionths(said.used),
         said.in_flight.map_or(Field::Null, Field::millionths),

@@ -25,6 +25,7 @@
 //! | `planner` | tenancy's conditions before all others |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
+//! | `zone` | time zones |
 //! | `hooks` | on utility statements and queries: what a policy cannot see |
 //! | `nodes` | what parse trees hold |
 //! | `published` | the scope sets that per-row calls read |
@@ -80,3 +81,4 @@ pub mod trigger;
 pub mod worker;
 pub mod workers;
 pub mod xact;
+pub mod zone;

@@ -1,7 +1,5 @@
 //! The server's clock.
 
-use std::ffi::CString;
-
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -45,18 +43,6 @@ pub fn from_unix_micros(micros: i64) -> Option<TimestampWithTimeZone> {
 pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
     let stamp = TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH)?).ok()?;
     Some(stamp.to_iso_string())
-}
-
-/// Whether the server knows a time zone of this name: one of tzdata's, or a rule as POSIX writes it.
-pub fn is_zone(name: &str) -> bool {
-    let Ok(name) = CString::new(name) else {
-        return false;
-    };
-    // SAFETY: the name ends with a NUL byte; what is returned is the server's, for as long as the process lives.
-    unsafe {
-        let zone = pg_sys::pg_tzset(name.as_ptr());
-        !zone.is_null() && pg_sys::pg_tz_acceptable(zone)
-    }
 }
 
 /// The first instant that is too late for an expiry: the year 9000, in microseconds since 2000.

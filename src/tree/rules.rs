@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
-use crate::pg::{bounded, spi, time};
+use crate::pg::zone::ServerZone;
+use crate::pg::{bounded, spi};
 
 /// A new id, of version 7.
 #[pg_extern(sql = false)]
@@ -52,10 +53,10 @@ fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
     Ok(true)
 }
 
-/// Whether the server knows a time zone of this name.
+/// Whether a time zone has this name in pg_timezone_names.
 #[pg_extern(sql = false)]
 fn _is_time_zone(name: &str) -> bool {
-    time::is_zone(name)
+    ServerZone::named(name).is_some()
 }
 
 /// Whether a scope of one level may hold one of another.

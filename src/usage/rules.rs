@@ -3,10 +3,13 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use tenancy_core::cover::{Grain, cover_all};
+use tenancy_core::ledger::Span;
 use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
+use tenancy_core::period::{NoEdges, Period, edges, period};
 
 use crate::error::{Error, ErrorReport};
-use crate::pg::bounded;
+use crate::pg::zone::ServerZone;
+use crate::pg::{bounded, time};
 
 fn refused(fault: MetricError) -> Error {
     let hint = match fault {
@@ -80,4 +83,56 @@ fn _cover(
             piece.to.try_into().ok()?,
         ))
     }))
+}
+
+fn kind_of(text: &str) -> Result<Period, Error> {
+    text.parse().map_err(|_| {
+        Error::bad(
+            "not a period",
+            "One of hour, day, week, month, year, total.",
+        )
+    })
+}
+
+fn zone_of(name: &str) -> Result<ServerZone, Error> {
+    ServerZone::named(name).ok_or(Error::NoPeriod)
+}
+
+/// The period of a time zone that an instant is in, in microseconds of the Unix epoch.
+#[pg_extern(sql = false)]
+fn _period(
+    period: &str,
+    zone: &str,
+    at: i64,
+) -> Result<TableIterator<'static, (name!(lo, i64), name!(hi, i64))>, ErrorReport> {
+    let (kind, zone) = (kind_of(period)?, zone_of(zone)?);
+    let span = self::period(kind, &zone, at).ok_or(Error::NoPeriod)?;
+    Ok(TableIterator::once((span.start, span.end)))
+}
+
+/// The most buckets that use is shown by.
+const BUCKETS_MAX: usize = 100_000;
+
+/// The first instants of the periods that a span of time is in, and of the one after them.
+#[pg_extern(sql = false)]
+fn _bucket_edges(
+    since: TimestampWithTimeZone,
+    until: TimestampWithTimeZone,
+    bucket: &str,
+    zone: &str,
+) -> Result<Vec<TimestampWithTimeZone>, ErrorReport> {
+    let (kind, zone) = (kind_of(bucket)?, zone_of(zone)?);
+    let span = Span {
+        start: time::to_unix_micros(since.into()),
+        end: time::to_unix_micros(until.into()),
+    };
+    let edges = edges(kind, &zone, span, BUCKETS_MAX).map_err(|why| match why {
+        NoEdges::Unknown => Error::NoPeriod,
+        NoEdges::TooMany => Error::bad(
+            "there would be more than 100000 buckets",
+            "Name since and until, or a longer bucket.",
+        ),
+    })?;
+    let edges = edges.into_iter().map(time::from_unix_micros);
+    Ok(edges.collect::<Option<_>>().ok_or(Error::NoPeriod)?)
 }

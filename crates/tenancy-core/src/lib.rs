@@ -26,6 +26,7 @@
 //! | [`ledger`] | what is used and in flight, exact while entries come and go |
 //! | [`span`] | what an interval comes to |
 //! | [`subject`] | what a cached answer was made of, as a number |
+//! | [`period`] | which hour, day, week, month or year of a time zone an instant is in |
 //! | [`statement`] | a statement without the values in it |
 //! | [`jwt`] | what an identity provider says, and whether it is to be believed |
 //! | [`network`] | from where a scope's users may come |
@@ -45,6 +46,7 @@ pub mod ledger;
 pub mod mac;
 pub mod metric;
 pub mod network;
+pub mod period;
 pub mod permission;
 pub mod policy;
 pub mod quantity;

@@ -68,6 +68,96 @@ fn a_new_day_does_not_begin_by_another_time_zone() {
     owner.run(&zone("acme", "Asia/Tokyo"));
 }
 
+/// Rules as POSIX has them: a clock that goes back by a fortnight, and some that would do no harm.
+const RULES: [&str; 5] = [
+    "AAA167BBB-167,J160/0,J344/3",
+    "AAA-167BBB167,J1/0,J365/167",
+    "UTC+3",
+    "EST5EDT,M3.2.0,M11.1.0",
+    ":Europe/Berlin",
+];
+
+#[test]
+fn no_rule_is_a_time_zone() {
+    let world = world();
+    let mut alice = world.db.app();
+    alice.begin(world.key("alice"));
+    for rule in RULES {
+        let settings = format!("settings => '{{\"time_zone\": \"{rule}\"}}'");
+        for sql in [
+            zone("acme", rule),
+            zone("acme/apollo", rule),
+            zone("acme/alice", rule),
+            format!("SELECT tenancy.create_project('acme', 'zeus', {settings})"),
+            format!("SELECT tenancy.create_user('acme', 'zoe', {settings})"),
+        ] {
+            alice
+                .fails_inside(&sql)
+                .code("22023")
+                .says("is not a time zone")
+                .hints("pg_timezone_names");
+        }
+    }
+    // Whatever the case of a name.
+    alice.run(&zone("acme", "europe/BERLIN")).run("COMMIT");
+    let berlin = "SELECT tenancy._time_zone('acme'::tenancy.regscope)";
+    assert_eq!(world.db.admin().text(berlin), "europe/BERLIN");
+}
+
+#[test]
+fn no_stored_time_zone_lets_use_pass() {
+    let world = world();
+    let mut admin = world.db.admin();
+    world
+        .begin("ops")
+        .run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'year'); COMMIT");
+    let mut used = 0;
+    for (n, stored) in RULES
+        .into_iter()
+        .chain(["Mars/Olympus", "Atlantic/Azores"])
+        .enumerate()
+    {
+        // As a dump or another version brings it.
+        admin.run(&format!(
+            "UPDATE tenancy.scopes SET settings = '{{\"time_zone\": \"{stored}\"}}' WHERE slug = 'acme'"
+        ));
+        let zone = if stored == "Atlantic/Azores" {
+            stored
+        } else {
+            "UTC"
+        };
+        assert_eq!(
+            admin.text("SELECT tenancy._time_zone('acme'::tenancy.regscope)"),
+            zone
+        );
+        // What was used counts in the zone that is in force then.
+        let mut alice = world.begin("alice");
+        for _ in 0..if n == 0 { 100 } else { 0 } {
+            alice.run("SELECT tenancy.consume('tokens', 1)");
+            used += 1;
+        }
+        alice
+            .fails_inside("SELECT tenancy.consume('tokens', 1)")
+            .code("53400");
+        alice.run("COMMIT");
+        assert_eq!(
+            admin.texts("SELECT concat_ws(' ', scope, period_start <= now() AND now() < period_end, used) FROM tenancy.ledger WHERE level = 'tenant' AND metric = 'tokens' AND period_start <= now() AND now() < period_end"),
+            vec![format!("acme t {used}"); if zone == "UTC" { 1 } else { 2 }],
+            "{stored}"
+        );
+        assert_eq!(
+            admin.text("SELECT concat_ws(' ', used, period_start <= now() AND now() < period_end) FROM tenancy.forecast('acme', 'tokens', 'year')"),
+            format!("{used} t")
+        );
+        assert_eq!(
+            admin.number(
+                "SELECT sum(quantity)::bigint FROM tenancy.usage('acme', 'tokens', bucket => 'day')"
+            ),
+            used
+        );
+    }
+}
+
 #[test]
 fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
     let world = world();

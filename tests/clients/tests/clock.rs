@@ -217,3 +217,47 @@ fn a_clock_that_goes_back() {
     t.full_after("alice", "calls", 1);
     all_agrees(&mut t.admin, 3 + 6);
 }
+
+#[test]
+fn a_midnight_that_comes_twice() {
+    let clock = Clock::new();
+    clock.set(1_761_350_400.0); // 25 October 2025, 00:00 UTC
+    let server = clock.server();
+    let mut t = Timed::on(&clock, Db::on(server.config()));
+    t.world.db.owner().run(
+        "SELECT tenancy.update_scope('acme', settings => '{\"time_zone\": \"Atlantic/Azores\"}');
+         SELECT tenancy.update_scope('umbrella', settings => '{\"time_zone\": \"America/Havana\"}')",
+    );
+    // 01:00 becomes 00:00, at 01:00 UTC: the day began an hour ago, and goes on.
+    t.at("2025-10-25 23:59:50+00")
+        .full_after("alice", "tokens", 10);
+    t.at("2025-10-26 00:00:00+00")
+        .full_after("alice", "tokens", 10);
+    t.at("2025-10-26 00:59:50+00").full("alice", "tokens");
+    t.at("2025-10-26 01:00:00+00").full("alice", "tokens");
+    t.at("2025-10-26 02:00:00+00").full("alice", "tokens");
+    let resets = t
+        .world
+        .begin("alice")
+        .text("SELECT resets_at AT TIME ZONE 'UTC' FROM tenancy.check_budget('tokens')");
+    assert_eq!(resets, "2025-10-27 01:00:00");
+    t.at("2025-10-27 00:59:50+00").full("alice", "tokens");
+    t.at("2025-10-27 01:00:00+00")
+        .full_after("alice", "tokens", 10);
+    all_agrees(&mut t.admin, 3);
+    // And in Havana, at 05:00 UTC.
+    t.at("2025-11-02 03:59:50+00")
+        .full_after("bob", "tokens", 10);
+    t.at("2025-11-02 04:30:00+00")
+        .full_after("bob", "tokens", 10);
+    t.at("2025-11-02 05:30:00+00").full("bob", "tokens");
+    t.at("2025-11-03 04:59:50+00").full("bob", "tokens");
+    t.at("2025-11-03 05:00:00+00")
+        .full_after("bob", "tokens", 10);
+    all_agrees(&mut t.admin, 6);
+    let days = "SELECT string_agg(concat_ws(' ', bucket_start AT TIME ZONE 'UTC', quantity), ', ' ORDER BY bucket_start) FROM tenancy.usage('umbrella', 'tokens', bucket => 'day')";
+    assert_eq!(
+        t.admin.text(days),
+        "2025-11-01 04:00:00 10, 2025-11-02 04:00:00 10, 2025-11-03 05:00:00 10"
+    );
+}

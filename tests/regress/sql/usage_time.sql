@@ -29,7 +29,7 @@ WHERE t.slug IN ('berlin', 'kolkata', 'howe');
 INSERT INTO tenancy.recorded_usage (metric, tenant_id, at)
 SELECT 'clock', t.id, g + e FROM tenancy.tenants t, unnest('{2025-03-29 23:00+00,2025-03-30 22:00+00,2025-10-25 22:00+00,2025-03-29 18:30+00}'::timestamptz[]) g,
        unnest('{-1 microsecond,0,1 microsecond}'::interval[]) e WHERE t.slug IN ('berlin', 'kolkata', 'howe');
--- Liberia was 44 minutes and a half behind until 1972.
+-- Liberia was 44 minutes and a half behind until 1972: its day began within a quarter of an hour, with which the bucket begins.
 INSERT INTO tenancy.recorded_usage (metric, tenant_id, at) SELECT 'clock', t.id, '1971-06-01 00:44:29.999999+00'::timestamptz + g * interval '1 microsecond'
 FROM tenancy.tenants t, generate_series(0, 2) g WHERE t.slug = 'monrovia';
 

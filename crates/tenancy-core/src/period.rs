@@ -1,0 +1,277 @@
+//! Periods: the hours, days, weeks, months and years of a time zone.
+//!
+//! A zone's clock is put forward and back, also at midnight, so that a local time may not be there or be there twice.
+//! Days and longer periods therefore begin when the clock first shows their beginning, or anything later. Each instant
+//! is in the last period that has begun: periods hold their instants and follow each other without gap or overlap,
+//! whatever the clock does. A day that the clock leaves out has no period.
+//!
+//! Hours are those on the clock, each by itself where an hour comes twice. Where the clock moves by a part of an hour,
+//! another one begins then.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ledger::{GRID, Span};
+
+const SECOND: i64 = 1_000_000;
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+const WEEK: i64 = 7 * DAY;
+
+/// The greatest offset from UTC that any clock had, rounded up: Manila's was 15:56:08, before 1845.
+const OFFSET_MAX: i64 = 16 * HOUR;
+
+/// How often a clock is looked at for one edge. It changes a few times a year, and what is looked at is less than two days.
+const LOOKS_MAX: usize = 16;
+
+/// Instants of which periods are known, in seconds of the Unix epoch: some thousand years before and after.
+const INSTANT_MAX: i64 = 400_000_000_000;
+
+/// The end of all, in microseconds of the Unix epoch: the year 9999.
+const NEVER: i64 = 253_370_764_800 * SECOND;
+
+/// A kind of period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Period {
+    /// An hour on the clock.
+    Hour,
+    /// From midnight.
+    Day,
+    /// From Monday.
+    Week,
+    /// A month of the calendar.
+    Month,
+    /// A year of the calendar.
+    Year,
+    /// All time, in every zone.
+    Total,
+}
+
+impl Period {
+    /// Every kind, from the shortest.
+    pub const ALL: [Self; 6] = [
+        Self::Hour,
+        Self::Day,
+        Self::Week,
+        Self::Month,
+        Self::Year,
+        Self::Total,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Year => "year",
+            Self::Total => "total",
+        }
+    }
+}
+
+/// A text that names no period.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a period")]
+pub struct UnknownPeriod;
+
+impl FromStr for Period {
+    type Err = UnknownPeriod;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|period| period.as_str() == text)
+            .ok_or(UnknownPeriod)
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a zone's clock goes for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// What it shows, less UTC, in seconds.
+    pub offset: i64,
+    /// The first instant at which that may be another; `None` for ever.
+    pub until: Option<i64>,
+}
+
+/// The clock of a time zone. Instants are in seconds of the Unix epoch.
+pub trait Zone {
+    /// How it goes from an instant on; `None` where that is not known.
+    fn stretch(&self, at: i64) -> Option<Stretch>;
+}
+
+/// The period that an instant is in, in microseconds of the Unix epoch; it begins and ends on the ledger's [grid](GRID).
+///
+/// `None` where that cannot be said: the zone's offsets are none that a clock has, or the instant is thousands of years away.
+#[must_use]
+pub fn period(period: Period, zone: &impl Zone, at: i64) -> Option<Span> {
+    // What begins within a slot begins with the slot.
+    let last = at.div_euclid(GRID).checked_add(1)?.checked_mul(GRID)? / SECOND - 1;
+    if !(-INSTANT_MAX..=INSTANT_MAX).contains(&last) {
+        return None;
+    }
+    let (start, end) = match Calendar::of(period) {
+        None if period == Period::Total => (0, NEVER / SECOND),
+        None => hour(zone, last)?,
+        Some(calendar) => calendar.around(zone, last)?,
+    };
+    let on_grid = |edge: i64| (edge * SECOND).div_euclid(GRID) * GRID;
+    let span = Span {
+        start: on_grid(start),
+        end: on_grid(end),
+    };
+    span.has(at).then_some(span)
+}
+
+/// Why there are no edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoEdges {
+    /// A period is not known.
+    Unknown,
+    /// There are more periods than asked for.
+    TooMany,
+}
+
+/// Where the periods begin that a span of time is in, and where the last one ends. No more than `most` periods.
+pub fn edges(
+    period: Period,
+    zone: &impl Zone,
+    span: Span,
+    most: usize,
+) -> Result<Vec<i64>, NoEdges> {
+    let mut next = self::period(period, zone, span.start).ok_or(NoEdges::Unknown)?;
+    let mut edges = vec![next.start];
+    while next.end < span.end {
+        if edges.len() >= most {
+            return Err(NoEdges::TooMany);
+        }
+        edges.push(next.end);
+        next = self::period(period, zone, next.end).ok_or(NoEdges::Unknown)?;
+    }
+    edges.push(next.end);
+    Ok(edges)
+}
+
+/// How a clock goes at an instant: `None` for offsets that no clock has, or a change that is over.
+fn stretch(zone: &impl Zone, at: i64) -> Option<Stretch> {
+    let stretch = zone.stretch(at)?;
+    let possible = (-OFFSET_MAX..=OFFSET_MAX).contains(&stretch.offset)
+        && stretch.until.is_none_or(|end| end > at);
+    possible.then_some(stretch)
+}
+
+/// The hour of an instant.
+fn hour(zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
+    let now = stretch(zone, at)?;
+    let past = |offset: i64| offset.rem_euclid(HOUR);
+    let begun = at - (at + now.offset).rem_euclid(HOUR);
+    // The last change by a part of an hour since then, and the first one after.
+    let (mut start, mut end) = (begun, begun + HOUR);
+    let mut next = begun;
+    for _ in 0..LOOKS_MAX {
+        let before = stretch(zone, next)?;
+        let Some(change) = before.until.filter(|change| *change < end) else {
+            return Some((start, end));
+        };
+        let after = stretch(zone, change)?;
+        if past(before.offset) != past(after.offset) {
+            match change <= at {
+                true => start = change,
+                false => end = change,
+            }
+        }
+        next = change;
+    }
+    None
+}
+
+/// Periods that follow each other on a calendar, numbered.
+struct Calendar {
+    /// The number of the one that a local time is in. Local times are in seconds since 1970.
+    number: fn(i64) -> i64,
+    /// The local time at which one begins.
+    begin: fn(i64) -> i64,
+}
+
+/// Monday.
+const FIRST_WEEK: i64 = -3 * DAY;
+
+impl Calendar {
+    fn of(period: Period) -> Option<Self> {
+        Some(match period {
+            Period::Day => Self {
+                number: |local| local.div_euclid(DAY),
+                begin: |day| day * DAY,
+            },
+            Period::Week => Self {
+                number: |local| (local - FIRST_WEEK).div_euclid(WEEK),
+                begin: |week| week * WEEK + FIRST_WEEK,
+            },
+            Period::Month => Self {
+                number: month,
+                begin: first_of_month,
+            },
+            Period::Year => Self {
+                number: |local| month(local).div_euclid(12),
+                begin: |year| first_of_month(year * 12),
+            },
+            Period::Hour | Period::Total => return None,
+        })
+    }
+
+    /// The last period that has begun at an instant.
+    fn around(&self, zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
+        let mut number = (self.number)(at + stretch(zone, at)?.offset);
+        let mut start = first(zone, (self.begin)(number))?;
+        for _ in 0..LOOKS_MAX {
+            // Put back, the clock shows a period that is over.
+            number += 1;
+            let end = first(zone, (self.begin)(number))?;
+            if end > at {
+                return Some((start, end));
+            }
+            start = end;
+        }
+        None
+    }
+}
+
+/// When a clock first shows a local time, or a later one.
+fn first(zone: &impl Zone, local: i64) -> Option<i64> {
+    let mut at = local - OFFSET_MAX;
+    for _ in 0..LOOKS_MAX {
+        let stretch = stretch(zone, at)?;
+        let shown = at.max(local - stretch.offset);
+        match stretch.until.filter(|change| *change <= shown) {
+            None => return Some(shown),
+            Some(change) => at = change,
+        }
+    }
+    None
+}
+
+/// The months since the year 0 of a local time.
+fn month(local: i64) -> i64 {
+    let (year, month) = crate::audit::month_of(local * SECOND);
+    year * 12 + i64::from(month) - 1
+}
+
+/// The local time at which a month begins, by its number.
+fn first_of_month(number: i64) -> i64 {
+    // Years that begin in March, in eras of 400.
+    let (year, month) = ((number - 2).div_euclid(12), (number - 2).rem_euclid(12));
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    let day = year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5;
+    (era * 146_097 + day - 719_468) * DAY
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,456 @@
+//! Every zone of tzdata at every change of its clock, against another's calendar; and clocks that nobody has.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use jiff::Timestamp;
+use jiff::civil::{Date, ISOWeekDate, Weekday};
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use proptest::prelude::*;
+use std::collections::HashSet;
+
+/// 1970 and 2100.
+const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
+
+/// The kinds that begin anew.
+const KINDS: [Period; 5] = [
+    Period::Hour,
+    Period::Day,
+    Period::Week,
+    Period::Month,
+    Period::Year,
+];
+
+/// A clock by its changes: when, and the offset from then on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Clock {
+    first: i64,
+    changes: Vec<(i64, i64)>,
+}
+
+impl Zone for Clock {
+    fn stretch(&self, at: i64) -> Option<Stretch> {
+        let next = self.changes.partition_point(|(when, _)| *when <= at);
+        Some(Stretch {
+            offset: match next.checked_sub(1) {
+                Some(last) => self.changes[last].1,
+                None => self.first,
+            },
+            until: self.changes.get(next).map(|(when, _)| *when),
+        })
+    }
+}
+
+fn zone(name: &str) -> TimeZone {
+    TimeZoneDatabase::bundled().get(name).unwrap()
+}
+
+/// The changes of a zone before 2100, and those a while before 1970.
+fn clock(zone: &TimeZone) -> Clock {
+    let begin = Timestamp::from_second(YEARS.start - 1000 * DAY).unwrap();
+    let changes = zone.following(begin).map(|change| {
+        let offset = change.offset().seconds();
+        (change.timestamp().as_second(), i64::from(offset))
+    });
+    Clock {
+        first: zone.to_offset(begin).seconds().into(),
+        changes: changes
+            .take_while(|(when, _)| *when < YEARS.end + 1000 * DAY)
+            .collect(),
+    }
+}
+
+/// Every zone of tzdata, those that are another's name once.
+fn zones() -> Vec<(String, TimeZone, Clock)> {
+    let mut seen = HashSet::new();
+    let all = TimeZoneDatabase::bundled();
+    let all = all.available().map(|name| {
+        let zone = zone(name.as_str());
+        let clock = clock(&zone);
+        (name.to_string(), zone, clock)
+    });
+    all.filter(|(_, _, clock)| seen.insert(clock.clone()))
+        .collect()
+}
+
+fn at(text: &str) -> i64 {
+    text.parse::<Timestamp>().unwrap().as_microsecond()
+}
+
+/// A period as its edges in UTC.
+fn said(kind: Period, name: &str, instant: &str) -> String {
+    let span = period(kind, &clock(&zone(name)), at(instant)).unwrap();
+    let edge = |at| Timestamp::from_microsecond(at).unwrap().to_string();
+    format!("{} {}", edge(span.start), edge(span.end))
+}
+
+/// That an instant's period holds it, is that of all instants in it, and meets the ones before and after.
+fn check(kind: Period, clock: &impl Zone, at: i64) -> Span {
+    let span = period(kind, clock, at).unwrap();
+    assert!(span.has(at), "{kind} {at} {span:?}");
+    assert_eq!((span.start % GRID, span.end % GRID), (0, 0));
+    for inner in [span.start, span.end - 1] {
+        assert_eq!(
+            period(kind, clock, inner),
+            Some(span),
+            "{kind} {at} {inner}"
+        );
+    }
+    let before = period(kind, clock, span.start - 1).unwrap();
+    let after = period(kind, clock, span.end).unwrap();
+    assert_eq!(
+        (before.end, after.start),
+        (span.start, span.end),
+        "{kind} {at}"
+    );
+    span
+}
+
+/// The first days of the periods around a date, by another's calendar.
+fn begins(kind: Period, date: Date) -> [Date; 4] {
+    let month = |n: i32| {
+        let month = i32::from(date.year()) * 12 + i32::from(date.month()) - 1 + n;
+        Date::new(
+            (month.div_euclid(12)) as i16,
+            (month.rem_euclid(12) + 1) as i8,
+            1,
+        )
+        .unwrap()
+    };
+    [-1, 0, 1, 2].map(|n: i32| match kind {
+        Period::Day => date.checked_add(jiff::Span::new().days(n)).unwrap(),
+        Period::Week => {
+            let week = date.iso_week_date();
+            ISOWeekDate::new(week.year(), week.week(), Weekday::Monday)
+                .unwrap()
+                .date()
+                .checked_add(jiff::Span::new().weeks(n))
+                .unwrap()
+        }
+        Period::Month => month(n),
+        _ => Date::new(date.year() + n as i16, 1, 1).unwrap(),
+    })
+}
+
+/// The same period by another's calendar and clock: which of the days around begins last, of those that have begun.
+fn expected(kind: Period, zone: &TimeZone, at: i64) -> Span {
+    let here = Timestamp::from_microsecond(at).unwrap();
+    let here = here.to_zoned(zone.clone());
+    let edges = begins(kind, here.date()).map(|date| {
+        let begin = date.to_zoned(zone.clone()).unwrap();
+        begin.timestamp().as_microsecond().div_euclid(GRID) * GRID
+    });
+    let begun = edges.into_iter().filter(|edge| *edge <= at);
+    let next = edges.into_iter().filter(|edge| *edge > at);
+    Span {
+        start: begun.max().unwrap(),
+        end: next.min().unwrap(),
+    }
+}
+
+#[test]
+fn every_zone_at_every_change_of_its_clock() {
+    let mut changes = 0;
+    let zones = zones();
+    assert!(zones.len() > 300, "{}", zones.len());
+    for (name, zone, clock) in &zones {
+        let mut last = [None; KINDS.len()];
+        for (when, _) in clock
+            .changes
+            .iter()
+            .filter(|(when, _)| YEARS.contains(when))
+        {
+            changes += 1;
+            for near in [-DAY, -HOUR, -60, -1, 0, 60, HOUR, DAY + HOUR / 2] {
+                let at = (when + near) * SECOND;
+                for (kind, last) in KINDS.into_iter().zip(&mut last) {
+                    let span = period(kind, clock, at).unwrap();
+                    assert!(span.has(at), "{name} {kind} {at} {span:?}");
+                    if last.replace(span) == Some(span) {
+                        continue;
+                    }
+                    check(kind, clock, at);
+                    if kind != Period::Hour {
+                        assert_eq!(span, expected(kind, zone, at), "{name} {kind} {at}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(changes > 30_000, "{changes}");
+}
+
+#[test]
+fn months_and_years_of_every_zone_follow_each_other() {
+    for (name, zone, clock) in zones() {
+        for kind in [Period::Month, Period::Year] {
+            let all = Span {
+                start: YEARS.start * SECOND,
+                end: YEARS.end * SECOND,
+            };
+            let edges = edges(kind, &clock, all, 2000).unwrap();
+            assert!(edges[0] <= all.start && edges[edges.len() - 1] >= all.end);
+            for pair in edges.windows(2) {
+                let span = Span {
+                    start: pair[0],
+                    end: pair[1],
+                };
+                assert_eq!(span, expected(kind, &zone, span.start), "{name}");
+                let days = (span.end - span.start) / SECOND / DAY;
+                assert!(
+                    matches!(
+                        (kind, days),
+                        (Period::Month, 27..=31) | (Period::Year, 363..=366)
+                    ),
+                    "{name} {days}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_day_that_begins_twice_begins_the_first_time() {
+    // 01:00 becomes 00:00.
+    for instant in ["2020-10-25T00:30:00Z", "2020-10-25T01:30:00Z"] {
+        let day = said(Period::Day, "Atlantic/Azores", instant);
+        assert_eq!(day, "2020-10-25T00:00:00Z 2020-10-26T01:00:00Z");
+    }
+    for instant in ["2020-11-01T04:30:00Z", "2020-11-01T05:30:00Z"] {
+        let month = said(Period::Month, "America/Havana", instant);
+        assert_eq!(month, "2020-11-01T04:00:00Z 2020-12-01T05:00:00Z");
+    }
+    // 00:01 becomes 23:01 of a day that is over.
+    for instant in ["2008-11-02T02:30:30Z", "2008-11-02T02:45:00Z"] {
+        let day = said(Period::Day, "America/St_Johns", instant);
+        assert_eq!(day, "2008-11-02T02:30:00Z 2008-11-03T03:30:00Z");
+    }
+}
+
+#[test]
+fn a_day_without_midnight_begins_after_it() {
+    let day = said(Period::Day, "America/Havana", "2020-03-08T12:00:00Z");
+    assert_eq!(day, "2020-03-08T05:00:00Z 2020-03-09T04:00:00Z");
+    let before = said(Period::Day, "America/Havana", "2020-03-08T04:59:59Z");
+    assert_eq!(before, "2020-03-07T05:00:00Z 2020-03-08T05:00:00Z");
+}
+
+#[test]
+fn a_day_that_is_left_out_has_no_period() {
+    // There is no 30 December 2011.
+    for (instant, day) in [
+        (
+            "2011-12-30T09:59:59Z",
+            "2011-12-29T10:00:00Z 2011-12-30T10:00:00Z",
+        ),
+        (
+            "2011-12-30T10:00:00Z",
+            "2011-12-30T10:00:00Z 2011-12-31T10:00:00Z",
+        ),
+    ] {
+        assert_eq!(said(Period::Day, "Pacific/Apia", instant), day);
+    }
+}
+
+#[test]
+fn hours_are_those_on_the_clock() {
+    // One that comes twice.
+    let hour = |name, instant| said(Period::Hour, name, instant);
+    let berlin = |instant| hour("Europe/Berlin", instant);
+    assert_eq!(
+        berlin("2020-10-25T00:30:00Z"),
+        "2020-10-25T00:00:00Z 2020-10-25T01:00:00Z"
+    );
+    assert_eq!(
+        berlin("2020-10-25T01:30:00Z"),
+        "2020-10-25T01:00:00Z 2020-10-25T02:00:00Z"
+    );
+    // Half of one that comes twice.
+    let howe = |instant| hour("Australia/Lord_Howe", instant);
+    assert_eq!(
+        howe("2020-04-04T14:45:00Z"),
+        "2020-04-04T14:00:00Z 2020-04-04T15:00:00Z"
+    );
+    assert_eq!(
+        howe("2020-04-04T15:10:00Z"),
+        "2020-04-04T15:00:00Z 2020-04-04T15:30:00Z"
+    );
+    assert_eq!(
+        howe("2020-04-04T15:30:00Z"),
+        "2020-04-04T15:30:00Z 2020-04-04T16:30:00Z"
+    );
+    // Half of one that is left out.
+    assert_eq!(
+        howe("2020-10-03T15:29:00Z"),
+        "2020-10-03T14:30:00Z 2020-10-03T15:30:00Z"
+    );
+    assert_eq!(
+        howe("2020-10-03T15:30:00Z"),
+        "2020-10-03T15:30:00Z 2020-10-03T16:00:00Z"
+    );
+    // By three quarters.
+    assert_eq!(
+        hour("Asia/Kathmandu", "2026-01-01T00:20:00Z"),
+        "2026-01-01T00:15:00Z 2026-01-01T01:15:00Z"
+    );
+    // Off the grid: 00:44:30.
+    assert_eq!(
+        hour("Africa/Monrovia", "1971-01-01T00:40:00Z"),
+        "1971-01-01T00:30:00Z 1971-01-01T01:30:00Z"
+    );
+}
+
+#[test]
+fn all_time_is_one_period() {
+    let zone = clock(&zone("Europe/Berlin"));
+    for at in [0, 1, at("2026-01-01T00:00:00Z"), NEVER - 1] {
+        let all = Span {
+            start: 0,
+            end: NEVER,
+        };
+        assert_eq!(period(Period::Total, &zone, at), Some(all));
+    }
+    assert_eq!(period(Period::Total, &zone, -1), None);
+    assert_eq!(period(Period::Total, &zone, NEVER), None);
+}
+
+#[test]
+fn a_span_has_no_more_edges_than_asked_for() {
+    let utc = Clock {
+        first: 0,
+        changes: vec![],
+    };
+    let day = DAY * SECOND;
+    let span = |start, end| Span { start, end };
+    assert_eq!(edges(Period::Day, &utc, span(1, day), 1), Ok(vec![0, day]));
+    assert_eq!(
+        edges(Period::Day, &utc, span(0, day + 1), 2),
+        Ok(vec![0, day, 2 * day])
+    );
+    assert_eq!(
+        edges(Period::Day, &utc, span(0, day + 1), 1),
+        Err(NoEdges::TooMany)
+    );
+    assert_eq!(
+        edges(Period::Hour, &utc, span(0, i64::MAX), 100_000),
+        Err(NoEdges::TooMany)
+    );
+    assert_eq!(
+        edges(Period::Year, &utc, span(i64::MIN, 0), 10),
+        Err(NoEdges::Unknown)
+    );
+    assert_eq!(
+        edges(Period::Total, &utc, span(5, 7), 1),
+        Ok(vec![0, NEVER])
+    );
+}
+
+/// A zone that says what it likes.
+struct Liar<F>(F);
+
+impl<F: Fn(i64) -> Option<Stretch>> Zone for Liar<F> {
+    fn stretch(&self, at: i64) -> Option<Stretch> {
+        (self.0)(at)
+    }
+}
+
+#[test]
+fn what_no_clock_does_has_no_periods() {
+    let far = |offset| Clock {
+        first: offset,
+        changes: vec![],
+    };
+    for kind in KINDS {
+        for offset in [OFFSET_MAX + 1, 167 * HOUR, -167 * HOUR, i64::MAX, i64::MIN] {
+            assert_eq!(period(kind, &far(offset), 0), None);
+        }
+        assert!(period(kind, &far(-OFFSET_MAX), 0).is_some());
+        let unknown = Liar(|_| None);
+        assert_eq!(period(kind, &unknown, 0), None);
+        // A change that is over, and changes without an end.
+        let stuck = Liar(|at| {
+            Some(Stretch {
+                offset: 0,
+                until: Some(at),
+            })
+        });
+        assert_eq!(period(kind, &stuck, 0), None);
+        let restless = Liar(|at| {
+            Some(Stretch {
+                offset: 0,
+                until: Some(at + 1),
+            })
+        });
+        assert_eq!(period(kind, &restless, 0), None);
+        for at in [i64::MIN, i64::MAX, INSTANT_MAX * SECOND + GRID] {
+            assert_eq!(period(kind, &far(0), at), None);
+        }
+    }
+}
+
+#[test]
+fn periods_have_their_names() {
+    for kind in Period::ALL {
+        assert_eq!(kind.as_str().parse(), Ok(kind));
+    }
+    for text in ["", "Day", "days", "quarter", "day "] {
+        assert_eq!(text.parse::<Period>(), Err(UnknownPeriod));
+    }
+}
+
+/// Clocks that change to anything, so long apart.
+fn clocks(least: i64) -> impl Strategy<Value = Clock> {
+    let change = (least..40 * DAY, -OFFSET_MAX..=OFFSET_MAX);
+    let changes = prop::collection::vec(change, 0..30);
+    (-OFFSET_MAX..=OFFSET_MAX, changes).prop_map(|(first, changes)| {
+        let mut when = 0;
+        let changes = changes.into_iter().map(|(later, offset)| {
+            when += later;
+            (when, offset)
+        });
+        Clock {
+            first,
+            changes: changes.collect(),
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_clock_has_periods_that_follow_each_other(
+        clock in clocks(3 * HOUR), near in prop::collection::vec((any::<prop::sample::Index>(), -3 * DAY..3 * DAY), 1..8),
+    ) {
+        for (change, off) in near {
+            let when = match clock.changes.is_empty() {
+                true => 0,
+                false => clock.changes[change.index(clock.changes.len())].0,
+            };
+            for kind in KINDS {
+                check(kind, &clock, (when + off) * SECOND);
+            }
+        }
+    }
+
+    #[test]
+    fn any_clock_has_periods_that_hold_their_instants_or_none(clock in clocks(1), at in -40 * DAY..1200 * DAY, kind in prop::sample::select(&KINDS[..])) {
+        if let Some(span) = period(kind, &clock, at * SECOND) {
+            prop_assert!(span.has(at * SECOND));
+        }
+    }
+
+    #[test]
+    fn days_begin_when_the_clock_first_shows_them(clock in clocks(3 * HOUR), at in 0..1200 * DAY) {
+        let Some(span) = period(Period::Day, &clock, at * SECOND) else {
+            return Err(TestCaseError::fail("no period"));
+        };
+        // By looking at every minute: the days that have begun.
+        let shown = |from: i64, to: i64| (from.div_euclid(60)..to.div_euclid(60)).map(|minute| {
+            let stretch = clock.stretch(minute * 60 + 59).unwrap();
+            (minute * 60 + 59 + stretch.offset).div_euclid(DAY)
+        }).max().unwrap();
+        let (start, end) = (span.start / SECOND, span.end / SECOND);
+        let before = shown(start - 4 * DAY, start);
+        prop_assert!(before < shown(start - 4 * DAY, start + 900));
+        prop_assert_eq!(shown(start - 4 * DAY, end), shown(start - 4 * DAY, start + 900));
+    }
+}
