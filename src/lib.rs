@@ -111,7 +111,7 @@ pub extern "C-unwind" fn _PG_init() {
     usage::init();
     budget::init();
     worker::init();
-    // Before context: what comes first here is called last before a commit.
+    // Before context: what comes first here is called last before a transaction is prepared.
     pg::ledger::init();
     context::init();
     pg::managed::init(access::standing);

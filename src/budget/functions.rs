@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::pg::append::look_again;
 use crate::pg::fmgr::{Answer, Call};
 use crate::pg::row::{Field, Shape, Type};
-use crate::pg::{ledger, time, worker as process};
+use crate::pg::{ledger, time, worker as process, xact};
 use crate::usage;
 use crate::worker::{self, Reply, Request};
 
@@ -169,12 +169,13 @@ fn at_once<'a>(
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,
 ) -> Result<Option<Said<'a>>, Error> {
-    // Nobody tells the ledger of a standby what the primary commits.
-    if process::recovering() {
+    // Nobody tells the ledger of a standby what the primary commits; and a parallel query has no snapshot
+    // that is new enough to load an entry.
+    if process::recovering() || xact::parallel() {
         return weigh(event, budgets, wanted, |budget| {
             let span = budget.span(event.at)?;
             Said::new(budget, (span, event.at), |account, span| {
-                let (used, reserved) = load::read(account, span, &|| {})?;
+                let (used, reserved) = load::read(account, span)?;
                 Ok((used, reserved, None))
             })
         });

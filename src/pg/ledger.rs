@@ -1,5 +1,15 @@
 //! The ledger in shared memory: core's table under one lock, what this backend's transaction added to
-//! it, and the moments at which that is taken out again.
+//! it, and the moments at which that is taken out again. Why it is exact: [`tenancy_core::ledger`].
+//!
+//! What core asks of the server:
+//!
+//! - A mark is written when its transaction first records something, and that assigns the id: before the
+//!   transaction is visible, and whatever records more while it commits.
+//! - A transaction becomes visible when the server takes it out of the list of running ones. That comes
+//!   after all that waits, for locks or for standbys, and before `XACT_EVENT_COMMIT`, where it finishes;
+//!   nothing in between waits. Who is terminated while it waits for a standby goes on to there as well.
+//! - The loader's snapshot is taken under the ledger's lock. Nobody who holds the lock of that list wants
+//!   the ledger's. What is read is read at that snapshot, and none that is newer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,11 +21,12 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 use tenancy_core::ledger::{
-    Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, GRID, Head, Held, Ledger, Load, Recorded,
-    Span, State, View, slot,
+    Account, Blocked, Cover, Demand, EMPTY_BUCKET, Entry, GRID, Head, Held, Ledger, Load, Mark,
+    PATIENCE, Recorded, Span, State, View, slot,
 };
 
 use super::cell::BackendCell;
+use super::snapshot::{Pushed, Snapshot};
 use super::{time, xact};
 use crate::error::Error;
 
@@ -24,8 +35,8 @@ static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(131_072);
 /// How many entries are copied at a time.
 const PIECE: usize = 4096;
 
-/// How long is slept at most before looking again.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long is slept at most before looking again: as long as another loader is waited for.
+const LOOK: Duration = Duration::from_micros(PATIENCE);
 
 struct Top(Head);
 
@@ -42,6 +53,9 @@ struct Memory {
     entries: *mut Entry,
     buckets: *mut u32,
     count: usize,
+    /// One for each backend.
+    marks: *mut Mark,
+    backends: usize,
 }
 
 static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
@@ -140,15 +154,13 @@ fn any_recorded() -> bool {
 
 static ACTIVE: BackendCell<bool> = BackendCell::new(false);
 static MARKED: BackendCell<bool> = BackendCell::new(false);
-static HOLDING: BackendCell<bool> = BackendCell::new(false);
 static LOADING: BackendCell<Option<(Account, Span, u64)>> = BackendCell::new(None);
 
 type Hook = Option<unsafe extern "C-unwind" fn()>;
 static NEXT_REQUEST: BackendCell<Hook> = BackendCell::new(None);
 static NEXT_STARTUP: BackendCell<Hook> = BackendCell::new(None);
 
-/// Takes the shared memory; while the server loads its libraries. Before whatever else runs before a
-/// commit: the last registered is called first, and this must be the last.
+/// Takes the shared memory; while the server loads its libraries.
 pub fn init() {
     GucRegistry::define_int_guc(
         c"tenancy.ledger_entries",
@@ -176,9 +188,16 @@ fn count() -> usize {
     usize::try_from(ENTRIES.get()).unwrap_or(64)
 }
 
-fn sizes(count: usize) -> [usize; 3] {
+fn backends() -> usize {
+    // SAFETY: reads a static of the server, which is known when memory is asked for.
+    usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0)
+}
+
+/// Of the condition variable, marks, entries and buckets, each aligned for the next one.
+fn sizes(count: usize) -> [usize; 4] {
     [
-        size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<Entry>()),
+        size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<Mark>()),
+        backends() * size_of::<Mark>(),
         count * size_of::<Entry>(),
         count * size_of::<u32>(),
     ]
@@ -192,15 +211,17 @@ unsafe extern "C-unwind" fn request() {
         if let Some(next) = NEXT_REQUEST.get() {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| next());
         }
-        // The server aligns what it hands out to less than an entry needs.
-        pg_sys::RequestAddinShmemSpace(sizes(count()).iter().sum::<usize>() + align_of::<Entry>());
+        // The server may align what it hands out to less than a mark needs.
+        pg_sys::RequestAddinShmemSpace(sizes(count()).iter().sum::<usize>() + align_of::<Mark>());
     }
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn startup() {
     let count = count();
-    let [first, second, third] = sizes(count);
+    let backends = backends();
+    let sizes = sizes(count);
+    let [first, second, third, _] = sizes;
     let mut found = false;
     #[allow(ffi_unwind_calls)] // inside the boundary
     // SAFETY: the hook that was there; then memory of the size that was asked for, in this one process,
@@ -211,16 +232,20 @@ unsafe extern "C-unwind" fn startup() {
         }
         let memory = pg_sys::ShmemInitStruct(
             c"tenancy_ledger_entries".as_ptr(),
-            first + second + third + align_of::<Entry>(),
+            sizes.iter().sum::<usize>() + align_of::<Mark>(),
             &mut found,
         )
         .cast::<u8>();
-        let memory = memory.add(memory.align_offset(align_of::<Entry>()));
+        let memory = memory.add(memory.align_offset(align_of::<Mark>()));
         let changed: *mut pg_sys::ConditionVariable = memory.cast();
-        let entries: *mut Entry = memory.add(first).cast();
-        let buckets: *mut u32 = memory.add(first + second).cast();
+        let marks: *mut Mark = memory.add(first).cast();
+        let entries: *mut Entry = memory.add(first + second).cast();
+        let buckets: *mut u32 = memory.add(first + second + third).cast();
         if !found {
             pg_sys::ConditionVariableInit(changed);
+            for n in 0..backends {
+                marks.add(n).write(Mark::new());
+            }
             for n in 0..count {
                 entries.add(n).write(Entry::FREE);
                 buckets.add(n).write(EMPTY_BUCKET);
@@ -231,6 +256,8 @@ unsafe extern "C-unwind" fn startup() {
             entries,
             buckets,
             count,
+            marks,
+            backends,
         }));
     }
 }
@@ -247,7 +274,46 @@ fn with<R>(f: impl FnOnce(&mut Ledger<'_>) -> R) -> R {
             std::slice::from_raw_parts_mut(memory.buckets, memory.count),
         )
     };
-    f(&mut Ledger::new(&mut head.0, buckets, entries))
+    f(&mut Ledger::new(
+        &mut head.0,
+        buckets,
+        entries,
+        memory.marks(),
+    ))
+}
+
+impl Memory {
+    fn marks(&self) -> &'static [Mark] {
+        // SAFETY: the memory lives as long as the server and is `backends` long; marks are atomic.
+        unsafe { std::slice::from_raw_parts(self.marks, self.backends) }
+    }
+}
+
+/// The place of this backend's mark. Transactions that can write are those of the first processes in the
+/// server's table, of which there are `MaxBackends`.
+fn own_mark() -> usize {
+    // SAFETY: reads the server's table of processes; this process is in it while it runs transactions.
+    unsafe {
+        let first: *const pg_sys::PGPROC = (*pg_sys::ProcGlobal).allProcs;
+        let own = (pg_sys::MyProc as usize).saturating_sub(first as usize);
+        own / size_of::<pg_sys::PGPROC>()
+    }
+}
+
+/// Writes down which transaction this is, before it is visible.
+fn mark() {
+    if MARKED.get() {
+        return;
+    }
+    let Some(mark) = MEMORY
+        .get()
+        .and_then(|memory| memory.marks().get(own_mark()))
+    else {
+        Error::NotPreloaded.raise();
+    };
+    // SAFETY: inside a transaction that may write.
+    mark.set(unsafe { pg_sys::GetTopTransactionId() }.into_inner());
+    MARKED.set(true);
 }
 
 /// Waits until `f` says something.
@@ -308,6 +374,7 @@ pub fn admit(demands: &[Demand], covers: &mut [Cover]) -> Result<(), Blocked> {
 /// Notes what this transaction recorded: it is used when it commits.
 pub fn note(recorded: &Recorded) {
     ACTIVE.set(true);
+    mark();
     mine(|mine| mine.note(recorded));
 }
 
@@ -327,49 +394,44 @@ pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
     f(&View::new(buckets, entries))
 }
 
-/// Sees to it that an entry is loaded. `read` is given what it calls once it has its snapshot, and
-/// returns what committed rows say of use and of reservations, without this transaction's.
+/// Has an entry loaded. `read` returns what committed rows say of use and of reservations at a snapshot,
+/// without this transaction's.
 pub fn load(
     account: &Account,
     span: &Span,
-    read: impl FnOnce(&dyn Fn()) -> Result<(i128, i128), Error>,
+    read: impl FnOnce(&Pushed) -> Result<(i128, i128), Error>,
 ) -> Result<(), Error> {
     let _loading = Loading;
-    HOLDING.set(true);
-    with(|ledger| ledger.hold());
-    let now = time::now();
+    let own = own_mark();
+    let snapshot = Snapshot::prepare();
     let begun = wait(|ledger| {
-        ledger
-            .quiet()
-            .then(|| ledger.begin_load(account, span, now))
+        let take = || {
+            snapshot.take();
+            |transaction| snapshot.sees(transaction)
+        };
+        match ledger.begin_load(account, span, time::now(), own, take) {
+            Load::Busy => None,
+            begun => Some(begun),
+        }
     });
     let number = match begun {
         Load::Begun(number) => number,
-        Load::There => {
-            release();
-            let loaded = |ledger: &mut Ledger<'_>| match ledger.look(account, span) {
-                Some(entry) if entry.state != State::Loaded => None,
-                _ => Some(()),
-            };
-            wait(loaded);
-            return Ok(());
-        }
+        Load::There | Load::Busy => return Ok(()),
         Load::Full => return Err(Error::LedgerFull),
     };
     LOADING.set(Some((*account, *span, number)));
-    let (used, reserved) = read(&release)?;
+    let pushed = snapshot.push();
+    let (used, reserved) = read(&pushed)?;
+    drop(pushed);
     // Rows that do not say whose they are, are seen as this transaction left them, and its changes come
     // when it commits: those of reservations, and all that was drawn from credits.
-    let (own_used, own_reserved) = own(account, span);
+    let (own_used, own_reserved) = own_notes(account, span);
     let own_used = if account.is_credit() { own_used } else { 0 };
-    with(|ledger| {
-        ledger.end_load(
-            account,
-            span,
-            number,
-            used - own_used,
-            reserved - own_reserved,
-        );
+    let (used, reserved) = (used - own_used, reserved - own_reserved);
+    wait(|ledger| {
+        ledger
+            .end_load(account, span, number, used, reserved)
+            .then_some(())
     });
     LOADING.set(None);
     wake();
@@ -377,7 +439,7 @@ pub fn load(
 }
 
 /// What this transaction noted of an entry.
-fn own(account: &Account, span: &Span) -> (i128, i128) {
+fn own_notes(account: &Account, span: &Span) -> (i128, i128) {
     MINE.with_borrow(|all| {
         all.iter().fold((0, 0), |sum, mine| {
             let of = mine.of(account, span);
@@ -396,15 +458,8 @@ impl Drop for Loading {
 }
 
 fn abandon() {
-    release();
     if let Some((account, span, number)) = LOADING.replace_with(None) {
         with(|ledger| ledger.drop_load(&account, &span, number));
-        wake();
-    }
-}
-
-fn release() {
-    if HOLDING.replace_with(false) && with(|ledger| ledger.release()) {
         wake();
     }
 }
@@ -458,7 +513,7 @@ fn finish(committed: bool) {
     if (held.is_empty() && recorded.is_empty()) && !marked {
         return;
     }
-    if with(|ledger| ledger.finish(committed, marked, &held, &recorded)) {
+    if with(|ledger| ledger.finish(committed, own_mark(), &held, &recorded)) {
         wake();
     }
 }
@@ -467,9 +522,6 @@ fn finish(committed: bool) {
 unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_COMMIT if ACTIVE.get() && any_recorded() => {
-            wait(|ledger| ledger.mark().then(|| MARKED.set(true)));
-        }
         XACT_EVENT_PRE_PREPARE if ACTIVE.get() && any_recorded() => {
             Error::UsePrepared.raise();
         }

@@ -12,6 +12,7 @@
 //! | `session` | what a backend carries from one transaction into the next |
 //! | `savepoint` | savepoints of tenancy's own |
 //! | `session_settings` | settings that a transaction leaves in the session |
+//! | `snapshot` | snapshots to read at that are newer than the statement's |
 //! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
 //! | `relation` | what pg_class says of a relation |
 //! | `role` | who is calling |
@@ -73,6 +74,7 @@ pub mod scan;
 pub mod secret;
 pub mod session;
 pub mod session_settings;
+pub mod snapshot;
 pub mod sources;
 pub mod spi;
 pub mod support;

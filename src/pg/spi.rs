@@ -12,6 +12,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::cell::BackendCell;
+use super::snapshot::{self, Pushed};
 use super::{inval, relation, role, savepoint, xact};
 use crate::error::Error;
 
@@ -119,25 +120,39 @@ pub fn read<R>(
     args: &[DatumWithOid<'_>],
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    read_then(query, args, &|| (), f)
+    as_owner(|| {
+        latest(|| {
+            let _pushed = (!xact::parallel()).then(snapshot::push_latest);
+            select(query, args, f)
+        })
+    })
 }
 
-/// The same; `seen` is called once it is decided what is seen, before anything is read.
-pub fn read_then<R>(
+/// Reads as the owner at a snapshot that was pushed last, and at no other.
+pub fn read_at<R>(
+    _: &Pushed,
     query: &'static str,
     args: &[DatumWithOid<'_>],
-    seen: &dyn Fn(),
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     as_owner(|| {
-        latest(|| {
-            let _snapshot = Snapshot::push();
-            seen();
-            Spi::connect(|client| {
-                let kept = kept(client, query, args)?;
-                f(client.select(&*kept, None, args)?)
-            })
-        })
+        let read = || select(query, args, f);
+        // Once a transaction has written, pgrx has the server take a newer one; not in a savepoint that has not.
+        match xact::has_written_here() {
+            true => savepoint::around(read),
+            false => read(),
+        }
+    })
+}
+
+fn select<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect(|client| {
+        let kept = kept(client, query, args)?;
+        f(client.select(&*kept, None, args)?)
     })
 }
 
@@ -149,7 +164,7 @@ fn latest<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     }
     // SAFETY: inside a transaction and outside parallel mode; what this transaction has written is to be seen.
     unsafe { pg_sys::CommandCounterIncrement() };
-    savepoint::within(f).unwrap_or(Err(Error::Internal("a read waited for a lock")))
+    savepoint::around(f)
 }
 
 /// Writes as the owner.
@@ -224,30 +239,4 @@ pub fn table(name: &std::ffi::CStr) -> Result<pg_sys::Oid, Error> {
     (oid != pg_sys::Oid::INVALID)
         .then_some(oid)
         .ok_or(Error::NotInstalled)
-}
-
-/// A snapshot that sees what is committed now; in parallel mode, where none can be taken, the
-/// statement's own.
-struct Snapshot(bool);
-
-impl Snapshot {
-    fn push() -> Self {
-        if xact::parallel() {
-            return Self(false);
-        }
-        // SAFETY: inside a transaction and outside parallel mode; popped in drop. After an error the
-        // abort pops it, and drop is not reached through a longjmp but through unwinding: see drop.
-        unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
-        Self(true)
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        // While unwinding, the server's abort pops the snapshot itself.
-        if self.0 && !std::thread::panicking() {
-            // SAFETY: pops what `push` pushed.
-            unsafe { pg_sys::PopActiveSnapshot() };
-        }
-    }
 }

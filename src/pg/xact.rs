@@ -114,6 +114,12 @@ pub fn has_written() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
+/// True when this transaction has written something since its innermost savepoint.
+pub fn has_written_here() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::GetCurrentTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// True when this transaction may write, and a row lock cannot raise a serialization failure.
 pub fn may_write_aside() -> bool {
     // SAFETY: reads the server's transaction state.
@@ -123,10 +129,7 @@ pub fn may_write_aside() -> bool {
 /// True when queries that may write would read as of the transaction's begin, from which this one has written on.
 pub fn reads_as_of_its_begin() -> bool {
     // SAFETY: reads the server's transaction state.
-    unsafe {
-        pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32
-            && pg_sys::GetCurrentTransactionIdIfAny() != pg_sys::InvalidTransactionId
-    }
+    has_written_here() && unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
 #[pg_guard]

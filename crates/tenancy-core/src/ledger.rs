@@ -2,22 +2,56 @@
 //! truth; this is what they add up to, kept where asking costs nothing.
 //!
 //! The table is a caller's memory of a fixed size. Everything here happens under one lock, in a few
-//! steps, and allocates nothing.
+//! steps, and allocates nothing. Only marks are written without it.
 //!
-//! What makes it exact while entries come and go: whoever recorded use [marks](Ledger::mark) itself
-//! before it commits, and [finishes](Ledger::finish) after its commit can be seen. A loader
-//! [holds](Ledger::hold) new commits back until nobody is marked; then it makes the entry and takes its
-//! snapshot. So a transaction that finished before is in the snapshot and never met the entry, and one
-//! that finishes later is not in the snapshot and adds itself to the entry, loaded or loading.
+//! # What makes it exact while entries come and go
+//!
+//! Every transaction must count once: in the rows that a loader reads, or by adding itself to the entry.
+//! A transaction that records writes its id into its backend's [`Mark`], before it commits. It
+//! [finishes](Ledger::finish) after its commit is visible: under the lock it adds itself to the entries
+//! and clears the mark. A loader [begins](Ledger::begin_load) under the same lock: it makes the entry,
+//! takes its snapshot, and tells each marked transaction whose commit that snapshot sees the number of
+//! the load, unless an earlier load did. Loads are numbered in the order of their snapshots, and what
+//! one snapshot sees, later ones see too. So that number splits the entries of a transaction: those of
+//! that load and of later ones have its rows already, those of earlier loads do not.
+//!
+//! For a transaction T, and an entry E of load n:
+//!
+//! | T | the rows that n reads | T adds itself to E |
+//! | --- | --- | --- |
+//! | finished before E was made | have T: it was visible before it finished | no: E was not there |
+//! | is visible to n, finishes later | have T | no: its mark was there, so n or an earlier load told it |
+//! | becomes visible after n's snapshot | do not have T | yes: only loads after n can tell it |
+//! | rolls back | do not have T | no |
+//! | is the loader's own | are counted without T | yes: a loader passes its own mark over |
+//!
+//! A loader [ends](Ledger::end_load) when all whom it saw have finished. So a loaded entry is the sum of
+//! all that finished, at any moment, and entries that are compared are of the same moment.
+//!
+//! No commit waits for a loader, and no loader for a commit that is not visible, however long that takes:
+//! for a standby, for temporary tables, for code that runs in it. Between being visible and finishing
+//! the server does nothing that can wait. The rest follows from where marks and entries are:
+//!
+//! - What is recorded in a savepoint becomes visible with its top transaction, whose id the mark has.
+//! - A transaction that recorded cannot be prepared: it would become visible with nobody to finish it.
+//! - A process that dies without finishing takes all shared memory with it; the next ledger starts from
+//!   rows.
+//! - Loaders do not wait for each other for long: after [`PATIENCE`] another makes an entry of its own,
+//!   under a number of its own. The first to end has the entry that counts, the others drop theirs.
 
 mod credit;
+mod mark;
 mod table;
 
 pub use credit::{Cover, Pot, Weighed, give_back};
+pub use mark::Mark;
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
 /// The grid that periods begin and end on, in microseconds: every time zone is off by whole quarters.
 pub const GRID: i64 = 900_000_000;
+
+/// How long a load may take before another may be begun beside it, in microseconds.
+pub const PATIENCE: u64 = 200_000;
 
 /// What is counted, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,13 +188,15 @@ pub enum Blocked {
     Short(usize, Weighed),
 }
 
-/// What becomes of a wish to load an entry.
+/// Result of [`Ledger::begin_load`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
     /// The entry is made, and this number's to load.
     Begun(u64),
-    /// It is there, or somebody is loading it.
+    /// It is there.
     There,
+    /// Another is loading it, and has not been for long.
+    Busy,
     /// All entries are in use.
     Full,
 }
@@ -198,15 +234,22 @@ pub struct Ledger<'a> {
     head: &'a mut Head,
     buckets: &'a mut [u32],
     entries: &'a mut [Entry],
+    marks: &'a [Mark],
 }
 
 impl<'a> Ledger<'a> {
-    /// Over memory that is as [`Head::new`], [`Entry::FREE`] and [`EMPTY_BUCKET`] begin.
-    pub fn new(head: &'a mut Head, buckets: &'a mut [u32], entries: &'a mut [Entry]) -> Self {
+    /// Over memory that is as [`Head::new`], [`Entry::FREE`], [`EMPTY_BUCKET`] and [`Mark::new`] begin.
+    pub fn new(
+        head: &'a mut Head,
+        buckets: &'a mut [u32],
+        entries: &'a mut [Entry],
+        marks: &'a [Mark],
+    ) -> Self {
         Self {
             head,
             buckets,
             entries,
+            marks,
         }
     }
 
@@ -262,76 +305,71 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Announces that a transaction is about to commit. False while somebody holds commits back.
-    pub fn mark(&mut self) -> bool {
-        if self.head.holding > 0 {
-            return false;
-        }
-        self.head.committing += 1;
-        true
-    }
-
-    /// A transaction ended: what it held is in flight no more, and what it recorded is used, if it
-    /// committed. True when somebody may wait for that.
+    /// Ends a transaction, whose mark is `own`: what it held is in flight no more, and what it recorded is
+    /// used, if it committed. After its commit is visible. True if a loader may wait for that.
     pub fn finish(
         &mut self,
         committed: bool,
-        marked: bool,
+        own: usize,
         held: &[Held],
         recorded: &[Recorded],
     ) -> bool {
         self.give_back(held);
+        let seen_by = self.marks.get(own).and_then(Mark::clear);
         if committed {
             for recorded in recorded {
-                self.apply(recorded);
+                self.apply(recorded, seen_by);
             }
         }
-        if marked {
-            self.head.committing = self.head.committing.saturating_sub(1);
+        seen_by.is_some()
+    }
+
+    /// Makes an entry to load, unless it is there or another has just begun. `take` takes the snapshot
+    /// that is read, and returns whether it sees the end of a transaction; it is called if a load is
+    /// begun. The mark `own` is the loader's.
+    pub fn begin_load<S: Fn(u32) -> bool>(
+        &mut self,
+        account: &Account,
+        span: &Span,
+        now: i64,
+        own: usize,
+        take: impl FnOnce() -> S,
+    ) -> Load {
+        if let Some(entry) = self.look(account, span) {
+            if entry.state == State::Loaded {
+                return Load::There;
+            }
+            // The latest: loads begin one after the other, however many wait.
+            if now.abs_diff(entry.touched) < PATIENCE {
+                return Load::Busy;
+            }
         }
-        marked && self.head.holding > 0
-    }
-
-    /// Holds commits back from now on.
-    pub fn hold(&mut self) {
-        self.head.holding += 1;
-    }
-
-    /// Whether everybody who was about to commit is done.
-    #[must_use]
-    pub fn quiet(&self) -> bool {
-        self.head.committing == 0
-    }
-
-    /// Lets commits go on; true when nobody else holds them.
-    pub fn release(&mut self) -> bool {
-        self.head.holding = self.head.holding.saturating_sub(1);
-        self.head.holding == 0
-    }
-
-    /// Makes an entry to load. Only while commits are held back and nobody is committing; the loader's
-    /// snapshot is taken before they are released.
-    pub fn begin_load(&mut self, account: &Account, span: &Span, now: i64) -> Load {
-        if self.find(account, span).is_some() {
-            return Load::There;
-        }
-        self.head.loads += 1;
-        let number = self.head.loads;
+        let number = self.head.loads + 1;
         let entry = Entry {
             account: *account,
             span: *span,
-            state: State::Loading(number),
+            state: State::Loading,
+            load: number,
             touched: now,
             ..Entry::FREE
         };
-        if self.insert(entry) {
-            Load::Begun(number)
-        } else {
-            Load::Full
+        if !self.insert(entry) {
+            return Load::Full;
         }
+        self.head.loads = number;
+        let sees = take();
+        for (at, mark) in self.marks.iter().enumerate() {
+            if at != own {
+                mark.tell(number, &sees);
+            }
+        }
+        Load::Begun(number)
     }
 
-    /// What the loader's snapshot says; with what was added meanwhile it is the truth.
+    /// Adds what the loader's snapshot says: with what was added meanwhile it is the truth. False, and
+    /// nothing is done, while a transaction that the snapshot saw has not finished. If another loader
+    /// was first, its entry stays.
+    #[must_use]
     pub fn end_load(
         &mut self,
         account: &Account,
@@ -339,19 +377,27 @@ impl<'a> Ledger<'a> {
         number: u64,
         used: i128,
         reserved: i128,
-    ) {
-        if let Some(entry) = self.loading(account, span, number) {
+    ) -> bool {
+        if self.marks.iter().any(|mark| mark.was_seen_by(number)) {
+            return false;
+        }
+        let known = self.look(account, span).map(|entry| entry.state) == Some(State::Loaded);
+        let Some(at) = self.loading(account, span, number) else {
+            return true;
+        };
+        if known {
+            self.remove(at);
+        } else if let Some(entry) = self.entries.get_mut(at) {
             entry.used += used;
             entry.reserved += reserved;
             entry.state = State::Loaded;
         }
+        true
     }
 
     /// The loader failed: the next one begins again.
     pub fn drop_load(&mut self, account: &Account, span: &Span, number: u64) {
-        if self.loading(account, span, number).is_some()
-            && let Some(at) = self.find(account, span)
-        {
+        if let Some(at) = self.loading(account, span, number) {
             self.remove(at);
         }
     }
@@ -379,17 +425,11 @@ impl<'a> Ledger<'a> {
             self.head.misses += 1;
             return Err(Blocked::Missing(*account, *span));
         };
-        if let State::Loading(_) = entry.state {
+        if entry.state == State::Loading {
             return Err(Blocked::Loading(*account, *span));
         }
         entry.touched = now;
         Ok(*entry)
-    }
-
-    fn loading(&mut self, account: &Account, span: &Span, number: u64) -> Option<&mut Entry> {
-        let at = self.find(account, span)?;
-        let entry = self.entries.get_mut(at)?;
-        (entry.state == State::Loading(number)).then_some(entry)
     }
 
     fn add_in_flight(&mut self, account: &Account, span: &Span, quantity: i128) {
@@ -400,10 +440,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    fn apply(&mut self, recorded: &Recorded) {
+    /// Adds to the entries of loads before the first one that saw it.
+    fn apply(&mut self, recorded: &Recorded, seen_by: Option<u64>) {
         let mut next = self.first(&recorded.account);
         while let Some(entry) = self.entries.get_mut(next) {
-            if entry.account == recorded.account && entry.span.has(recorded.slot) {
+            let of = entry.account == recorded.account && entry.span.has(recorded.slot);
+            if of && seen_by.is_none_or(|first| entry.load < first) {
                 entry.used += recorded.used;
                 entry.reserved += recorded.reserved;
             }

@@ -13,8 +13,8 @@ const SAMPLE: usize = 32;
 pub enum State {
     /// Nothing.
     Free,
-    /// Somebody, by a number, is loading it.
-    Loading(u64),
+    /// A loader reads what rows say.
+    Loading,
     /// All that there is.
     Loaded,
 }
@@ -28,13 +28,15 @@ pub struct Entry {
     pub span: Span,
     /// What it is.
     pub state: State,
+    /// The number of the load that made it.
+    pub load: u64,
     /// What committed transactions recorded, in millionths. Wider than a quantity: it never overflows.
     pub used: i128,
     /// What running ones were admitted with.
     pub in_flight: i128,
     /// What open reservations hold.
     pub reserved: i128,
-    /// When it was last asked for, by the caller's clock.
+    /// When it was last asked for, or its load began, by the caller's clock.
     pub touched: i64,
     /// The next one in its chain, or in that of the free ones.
     pub(super) next: u32,
@@ -50,6 +52,7 @@ impl Entry {
         },
         span: Span { start: 0, end: 0 },
         state: State::Free,
+        load: 0,
         used: 0,
         in_flight: 0,
         reserved: 0,
@@ -72,15 +75,11 @@ impl Entry {
 /// What the ledger knows of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// How many loaders hold commits back.
-    pub holding: u32,
-    /// How many transactions are about to commit.
-    pub committing: u32,
     /// Entries that were there when they were asked for.
     pub hits: u64,
     /// Entries that were not.
     pub misses: u64,
-    /// Entries that were begun to be loaded.
+    /// Entries that were begun to be loaded: the number of the last load.
     pub loads: u64,
     /// Entries that made room.
     pub evictions: u64,
@@ -97,8 +96,6 @@ impl Head {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            holding: 0,
-            committing: 0,
             hits: 0,
             misses: 0,
             loads: 0,
@@ -130,11 +127,30 @@ impl View<'_> {
         first.copied().unwrap_or(NONE) as usize
     }
 
-    /// Where an account's period is.
+    /// Where an account's period is: the loaded one, or the one that was last begun.
     pub(super) fn find(&self, account: &Account, span: &Span) -> Option<usize> {
-        let mut at = self.first(account);
+        let (mut at, mut loading) = (self.first(account), None);
         while let Some(entry) = self.entries.get(at) {
             if entry.account == *account && entry.span == *span {
+                if entry.state == State::Loaded {
+                    return Some(at);
+                }
+                // New ones come first.
+                loading = loading.or(Some(at));
+            }
+            at = entry.next as usize;
+        }
+        loading
+    }
+
+    fn loading(&self, account: &Account, span: &Span, number: u64) -> Option<usize> {
+        let mut at = self.first(account);
+        while let Some(entry) = self.entries.get(at) {
+            if entry.load == number
+                && entry.state == State::Loading
+                && entry.account == *account
+                && entry.span == *span
+            {
                 return Some(at);
             }
             at = entry.next as usize;
@@ -158,7 +174,12 @@ impl Ledger<'_> {
         self.view().find(account, span)
     }
 
-    /// Puts in an entry that is not there; false when all are in use.
+    /// Where an account's period is that a load, by its number, has not ended.
+    pub(super) fn loading(&self, account: &Account, span: &Span, number: u64) -> Option<usize> {
+        self.view().loading(account, span, number)
+    }
+
+    /// Puts in an entry; false when all are in use.
     pub(super) fn insert(&mut self, entry: Entry) -> bool {
         let Some(at) = self.room() else {
             return false;

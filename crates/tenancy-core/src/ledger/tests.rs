@@ -2,6 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 const ACCOUNTS: usize = 4;
 const SPANS: [Span; 2] = [
@@ -46,7 +47,7 @@ enum Step {
     RollBack {
         who: usize,
     },
-    /// To be committed, in three steps: marked, seen by others, finished.
+    /// Commits in two steps: visible to others, finished.
     Commit {
         who: usize,
     },
@@ -61,6 +62,8 @@ enum Step {
     FailLoad {
         who: usize,
     },
+    /// Loaders lose patience.
+    Wait,
     Limit {
         at: usize,
         span: usize,
@@ -80,24 +83,22 @@ fn step() -> impl Strategy<Value = Step> {
         2 => who().prop_map(|who| Step::RollBack { who }),
         9 => who().prop_map(|who| Step::Commit { who }),
         1 => who().prop_map(|who| Step::Abort { who }),
-        9 => (0..2_usize, 0..ACCOUNTS, 0..2_usize).prop_map(|(who, at, span)| Step::Load { who, at, span }),
+        9 => (0..2_usize, prop_oneof![Just(0), 0..ACCOUNTS], 0..2_usize)
+            .prop_map(|(who, at, span)| Step::Load { who, at, span }),
         1 => (0..2_usize).prop_map(|who| Step::FailLoad { who }),
+        2 => Just(Step::Wait),
         1 => (0..ACCOUNTS, 0..2_usize, prop::option::of(0..20_i64))
             .prop_map(|(at, span, limit)| Step::Limit { at, span, limit }),
     ]
 }
 
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Phase {
-    #[default]
-    Open,
-    Marked,
-    Seen,
-}
-
+/// One of a backend's, which may be loading as well: 0 and 1 do.
 #[derive(Default)]
 struct Transaction {
-    phase: Phase,
+    /// As its mark has it.
+    id: u32,
+    /// It is visible, and has not finished.
+    visible: bool,
     depth: usize,
     held: Vec<(usize, Held)>,
     recorded: Vec<(usize, Recorded)>,
@@ -114,10 +115,13 @@ struct World {
     head: Head,
     buckets: Vec<u32>,
     entries: Vec<Entry>,
+    marks: Vec<Mark>,
     transactions: Vec<Transaction>,
     loaders: [Option<Loader>; 2],
-    /// What snapshots see.
+    /// What snapshots see, and of which transactions.
     seen: Vec<Recorded>,
+    seen_ids: HashSet<u32>,
+    ids: u32,
     /// What has finished too.
     finished: Vec<Recorded>,
     limits: [[Option<i64>; 2]; ACCOUNTS],
@@ -137,9 +141,12 @@ impl World {
             head: Head::new(),
             buckets: vec![EMPTY_BUCKET; 3],
             entries: vec![Entry::FREE; size],
+            marks: (0..5).map(|_| Mark::new()).collect(),
             transactions: (0..5).map(|_| Transaction::default()).collect(),
             loaders: [None; 2],
             seen: Vec::new(),
+            seen_ids: HashSet::new(),
+            ids: 0,
             finished: Vec::new(),
             limits: [[None; 2]; ACCOUNTS],
             now: 0,
@@ -147,7 +154,12 @@ impl World {
     }
 
     fn ledger(&mut self) -> Ledger<'_> {
-        Ledger::new(&mut self.head, &mut self.buckets, &mut self.entries)
+        Ledger::new(
+            &mut self.head,
+            &mut self.buckets,
+            &mut self.entries,
+            &self.marks,
+        )
     }
 
     /// What is in flight, as transactions know it.
@@ -158,6 +170,11 @@ impl World {
     }
 
     fn record(&mut self, who: usize, at: usize, quantity: i64, slot: i64) {
+        if self.transactions[who].id == 0 {
+            self.ids += 1;
+            self.transactions[who].id = self.ids;
+            self.marks[who].set(self.ids);
+        }
         let depth = self.transactions[who].depth;
         self.transactions[who].recorded.push((
             depth,
@@ -225,65 +242,63 @@ impl World {
         let gone = std::mem::take(&mut self.transactions[who]);
         let held: Vec<Held> = gone.held.iter().map(|(_, held)| *held).collect();
         let recorded: Vec<Recorded> = gone.recorded.iter().map(|(_, r)| *r).collect();
-        self.ledger()
-            .finish(committed, gone.phase != Phase::Open, &held, &recorded);
+        self.ledger().finish(committed, who, &held, &recorded);
         if committed {
             self.finished.extend(recorded);
         }
     }
 
     fn commit(&mut self, who: usize) {
-        match self.transactions[who].phase {
-            Phase::Open => {
-                if self.ledger().mark() {
-                    self.transactions[who].phase = Phase::Marked;
-                }
-            }
-            Phase::Marked => {
-                let rows = self.transactions[who].recorded.iter().map(|(_, r)| *r);
-                self.seen.extend(rows);
-                self.transactions[who].phase = Phase::Seen;
-            }
-            Phase::Seen => self.finish(who, true),
+        if self.is_loading(who) {
+            return;
         }
+        let transaction = &mut self.transactions[who];
+        if transaction.visible {
+            return self.finish(who, true);
+        }
+        transaction.visible = true;
+        (self.seen).extend(transaction.recorded.iter().map(|(_, r)| *r));
+        self.seen_ids.insert(transaction.id);
+    }
+
+    /// Whether a backend is in the middle of a call.
+    fn is_loading(&self, who: usize) -> bool {
+        self.loaders.get(who).is_some_and(Option::is_some)
     }
 
     fn load(&mut self, who: usize, at: usize, span: usize) {
         match self.loaders[who] {
-            None => {
-                self.ledger().hold();
-                self.loaders[who] = Some(Loader::Waiting(at, span));
-            }
+            None if self.transactions[who].visible => {}
+            None => self.loaders[who] = Some(Loader::Waiting(at, span)),
             Some(Loader::Waiting(at, span)) => {
-                if !self.ledger().quiet() {
-                    return;
-                }
                 self.now += 1;
-                let now = self.now;
-                let begun = self.ledger().begin_load(&account(at), &SPANS[span], now);
+                let (now, own) = (self.now, self.transactions[who].id);
+                let seen = self.seen_ids.clone();
+                // No snapshot counts its own transaction among those that run.
+                let sees = move |id| seen.contains(&id) || id == own;
+                let mut ledger = self.ledger();
+                let begun = ledger.begin_load(&account(at), &SPANS[span], now, who, || sees);
                 self.loaders[who] = match begun {
                     Load::Begun(number) => {
                         let snapshot = sum(&self.seen, &account(at), &SPANS[span]);
                         Some(Loader::Begun(at, span, number, snapshot))
                     }
+                    Load::Busy => Some(Loader::Waiting(at, span)),
                     Load::There | Load::Full => None,
                 };
-                self.ledger().release();
             }
             Some(Loader::Begun(at, span, number, snapshot)) => {
-                self.ledger()
-                    .end_load(&account(at), &SPANS[span], number, snapshot, 0);
-                self.loaders[who] = None;
+                let mut ledger = self.ledger();
+                if ledger.end_load(&account(at), &SPANS[span], number, snapshot, 0) {
+                    self.loaders[who] = None;
+                }
             }
         }
     }
 
     fn fail_load(&mut self, who: usize) {
         match self.loaders[who].take() {
-            None => {}
-            Some(Loader::Waiting(..)) => {
-                self.ledger().release();
-            }
+            None | Some(Loader::Waiting(..)) => {}
             Some(Loader::Begun(at, span, number, _)) => {
                 self.ledger().drop_load(&account(at), &SPANS[span], number);
             }
@@ -291,7 +306,8 @@ impl World {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
-        let open = |world: &Self, who: usize| world.transactions[who].phase == Phase::Open;
+        let open =
+            |world: &Self, who: usize| !world.transactions[who].visible && !world.is_loading(who);
         match step {
             Step::Consume {
                 who,
@@ -322,11 +338,10 @@ impl World {
                 self.ledger().give_back(&gone);
             }
             Step::Commit { who } => self.commit(*who),
-            Step::Abort { who } if self.transactions[*who].phase != Phase::Seen => {
-                self.finish(*who, false);
-            }
+            Step::Abort { who } if open(self, *who) => self.finish(*who, false),
             Step::Load { who, at, span } => self.load(*who, *at, *span),
             Step::FailLoad { who } => self.fail_load(*who),
+            Step::Wait => self.now += PATIENCE as i64,
             Step::Limit { at, span, limit } => self.limits[*at][*span] = *limit,
             _ => {}
         }
@@ -364,12 +379,12 @@ impl World {
             }
         }
         for who in 0..self.transactions.len() {
-            while self.transactions[who].phase != Phase::Open {
+            if self.transactions[who].visible {
                 self.commit(who);
             }
             self.finish(who, false);
         }
-        prop_assert_eq!((self.head.committing, self.head.holding), (0, 0));
+        prop_assert!(self.loaders.iter().all(Option::is_none));
         self.check()
     }
 }
@@ -422,6 +437,114 @@ proptest! {
     }
 }
 
+/// Begins a load at a moment; its snapshot sees transactions up to 9.
+fn begin(world: &mut World, at: usize, now: i64) -> Load {
+    let mut ledger = world.ledger();
+    ledger.begin_load(&account(at), &SPANS[1], now, 4, || |id| id <= 9)
+}
+
+fn used(quantity: i128) -> Recorded {
+    Recorded {
+        account: account(0),
+        slot: 0,
+        used: quantity,
+        reserved: 0,
+    }
+}
+
+fn end(world: &mut World, number: u64) -> bool {
+    world
+        .ledger()
+        .end_load(&account(0), &SPANS[1], number, 100, 0)
+}
+
+/// What account 0 has in which entries, by their loads.
+fn entries(world: &World) -> Vec<(u64, State, i128)> {
+    let there = world.entries.iter().filter(|e| e.account == account(0));
+    there.map(|e| (e.load, e.state, e.used)).collect()
+}
+
+#[test]
+fn a_commit_counts_once_whether_the_snapshot_sees_it_or_not() {
+    for (id, seen) in [(7, true), (12, false)] {
+        let mut world = World::new(4);
+        world.marks[0].set(id);
+        let mut ledger = world.ledger();
+        // Two entries: the first load was before the commit, the second after it, perhaps.
+        let first = ledger.begin_load(&account(0), &SPANS[0], 1, 4, || |_| false);
+        assert_eq!(first, Load::Begun(1));
+        assert_eq!(begin(&mut world, 0, 1), Load::Begun(2));
+        let mut ledger = world.ledger();
+        assert!(ledger.end_load(&account(0), &SPANS[0], 1, 100, 0));
+        // Between being visible and being finished any time may go by: it is waited for.
+        assert_eq!(end(&mut world, 2), !seen);
+        assert_eq!(world.ledger().finish(true, 0, &[], &[used(5)]), seen);
+        assert!(end(&mut world, 2));
+        let expected = [
+            (1, State::Loaded, 105),
+            (2, State::Loaded, if seen { 100 } else { 105 }),
+        ];
+        assert_eq!(entries(&world), expected);
+    }
+}
+
+#[test]
+fn a_loader_waits_for_nobody_whom_it_does_not_see() {
+    let mut world = World::new(4);
+    for (n, mark) in world.marks.iter().enumerate() {
+        mark.set(10 + n as u32);
+    }
+    // Its own, which is running.
+    world.marks[4].set(7);
+    assert_eq!(begin(&mut world, 0, 1), Load::Begun(1));
+    assert!(end(&mut world, 1));
+    assert!(!world.ledger().finish(true, 4, &[], &[used(5)]));
+    assert_eq!(entries(&world), [(1, State::Loaded, 105)]);
+}
+
+#[test]
+fn the_next_transaction_of_a_backend_was_not_seen() {
+    let mut world = World::new(4);
+    world.marks[0].set(7);
+    begin(&mut world, 0, 1);
+    world.ledger().finish(true, 0, &[], &[used(5)]);
+    world.marks[0].set(12);
+    world.ledger().finish(true, 0, &[], &[used(3)]);
+    assert!(end(&mut world, 1));
+    assert_eq!(entries(&world), [(1, State::Loaded, 103)]);
+}
+
+#[test]
+fn who_loads_holds_nobody_up_for_long() {
+    let mut world = World::new(4);
+    let late = PATIENCE as i64;
+    assert_eq!(begin(&mut world, 0, 1), Load::Begun(1));
+    assert_eq!(begin(&mut world, 0, late), Load::Busy);
+    assert_eq!(begin(&mut world, 1, 2), Load::Begun(2));
+    // Also when the clock is put back.
+    assert_eq!(begin(&mut world, 0, -late), Load::Begun(3));
+    assert_eq!(begin(&mut world, 0, 1 - late), Load::Busy);
+    world.marks[0].set(12);
+    world.ledger().finish(true, 0, &[], &[used(5)]);
+    // The first to end has the entry, whichever it is; another's is gone when it ends, or fails.
+    assert!(end(&mut world, 3));
+    assert_eq!(begin(&mut world, 0, 3 * late), Load::There);
+    assert!(end(&mut world, 1));
+    assert_eq!(entries(&world), [(3, State::Loaded, 105)]);
+    world.ledger().forget(1);
+    assert_eq!(begin(&mut world, 0, 1), Load::Begun(4));
+    assert_eq!(begin(&mut world, 0, 1 + late), Load::Begun(5));
+    assert!(end(&mut world, 4));
+    let there = world.ledger().look(&account(0), &SPANS[1]);
+    assert_eq!(
+        there.map(|e| (e.load, e.state)),
+        Some((4, State::Loaded)),
+        "the one that counts"
+    );
+    world.ledger().drop_load(&account(0), &SPANS[1], 5);
+    assert_eq!(entries(&world), [(4, State::Loaded, 100)]);
+}
+
 #[test]
 fn all_levels_or_none() {
     let mut world = World::new(8);
@@ -470,19 +593,13 @@ fn what_is_in_flight_is_not_evicted() {
         limit: None,
     };
     assert_eq!(world.ledger().admit(&[demand], &mut [], 1), Ok(()));
-    assert_eq!(
-        world.ledger().begin_load(&account(1), &SPANS[1], 2),
-        Load::Full
-    );
+    assert_eq!(begin(&mut world, 1, 2), Load::Full);
     world.ledger().give_back(&[Held {
         account: account(0),
         span: SPANS[1],
         quantity: 1,
     }]);
-    assert!(matches!(
-        world.ledger().begin_load(&account(1), &SPANS[1], 2),
-        Load::Begun(_)
-    ));
+    assert!(matches!(begin(&mut world, 1, 2), Load::Begun(_)));
     assert_eq!(world.head.evictions, 1);
 }
 
@@ -498,7 +615,7 @@ fn sums_are_wider_than_quantities() {
         used: i64::MAX.into(),
         reserved: 0,
     };
-    world.ledger().finish(true, false, &[], &[most; 3]);
+    world.ledger().finish(true, 0, &[], &[most; 3]);
     let demand = Demand {
         account: account(0),
         span: SPANS[1],

@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::super::{EMPTY_BUCKET, GRID, Head, Load, Recorded, State};
+use super::super::{EMPTY_BUCKET, GRID, Head, Load, Mark, PATIENCE, Recorded, State};
 use super::*;
 use proptest::prelude::*;
+use std::collections::HashSet;
 
 /// The second of two periods begins here.
 const TURN: i64 = 2 * GRID;
@@ -137,6 +138,8 @@ enum Step {
     FailLoad {
         who: usize,
     },
+    /// Loaders lose patience.
+    Wait,
 }
 
 fn step(must: bool) -> impl Strategy<Value = Step> {
@@ -158,15 +161,8 @@ fn step(must: bool) -> impl Strategy<Value = Step> {
         1 => who().prop_map(|who| Step::Abort { who }),
         12 => (0..2_usize, 0..30_usize).prop_map(|(who, pick)| Step::Load { who, pick }),
         1 => (0..2_usize).prop_map(|who| Step::FailLoad { who }),
+        2 => Just(Step::Wait),
     ]
-}
-
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Phase {
-    #[default]
-    Open,
-    Marked,
-    Seen,
 }
 
 /// What was reserved at an account, and what that drew from each of its budgets' credits.
@@ -180,7 +176,10 @@ struct Reserved {
 
 #[derive(Default)]
 struct Transaction {
-    phase: Phase,
+    /// As its mark has it.
+    id: u32,
+    /// It is visible, and has not finished.
+    visible: bool,
     depth: usize,
     held: Vec<(usize, Held)>,
     rows: Vec<(usize, Recorded)>,
@@ -198,10 +197,13 @@ struct World {
     head: Head,
     buckets: Vec<u32>,
     entries: Vec<Entry>,
+    marks: Vec<Mark>,
     budgets: Vec<Budget>,
     transactions: Vec<Transaction>,
     loaders: [Option<Loader>; 2],
     seen: Vec<Recorded>,
+    seen_ids: HashSet<u32>,
+    ids: u32,
     finished: Vec<Recorded>,
     /// Reservations that are committed, and whether somebody is ending them; nothing: they ended.
     open: Vec<Option<(Reserved, bool)>>,
@@ -221,10 +223,13 @@ impl World {
             head: Head::new(),
             buckets: vec![EMPTY_BUCKET; 5],
             entries: vec![Entry::FREE; size],
+            marks: (0..4).map(|_| Mark::new()).collect(),
             budgets,
             transactions: (0..4).map(|_| Transaction::default()).collect(),
             loaders: [None; 2],
             seen: Vec::new(),
+            seen_ids: HashSet::new(),
+            ids: 0,
             finished: Vec::new(),
             open: Vec::new(),
             now: 0,
@@ -232,7 +237,12 @@ impl World {
     }
 
     fn ledger(&mut self) -> Ledger<'_> {
-        Ledger::new(&mut self.head, &mut self.buckets, &mut self.entries)
+        Ledger::new(
+            &mut self.head,
+            &mut self.buckets,
+            &mut self.entries,
+            &self.marks,
+        )
     }
 
     /// All entries that there can be.
@@ -271,6 +281,11 @@ impl World {
     fn total(&self, account: &Account, span: &Span) -> i128 {
         let (used, reserved) = sum(&self.finished, account, span);
         used + reserved + self.in_flight(account, span)
+    }
+
+    /// Whether a backend is in the middle of a call.
+    fn is_loading(&self, who: usize) -> bool {
+        self.loaders.get(who).is_some_and(Option::is_some)
     }
 
     /// What a pot has left, by the model.
@@ -366,9 +381,8 @@ impl World {
             Ok(()) => prop_assert!(fits || !must, "admitted what does not fit"),
             Err(Blocked::Missing(account, span)) => {
                 // As a backend does.
-                if let Some(free) = self.loaders.iter().position(Option::is_none) {
-                    self.ledger().hold();
-                    self.loaders[free] = Some(Loader::Waiting(account, span));
+                if let Some(loader) = self.loaders.get_mut(who) {
+                    *loader = Some(Loader::Waiting(account, span));
                 }
                 return Ok(());
             }
@@ -436,6 +450,11 @@ impl World {
             all.push((account(-1, *budget), draws.iter().map(|(_, q)| q).sum()));
             all.extend(draws.iter().map(|(id, q)| (account(-2, *id), *q)));
         }
+        if self.transactions[who].id == 0 {
+            self.ids += 1;
+            self.transactions[who].id = self.ids;
+            self.marks[who].set(self.ids);
+        }
         let depth = self.transactions[who].depth;
         for (account, quantity) in all {
             let (used, reserved) = part(quantity.into());
@@ -490,8 +509,7 @@ impl World {
         let gone = std::mem::take(&mut self.transactions[who]);
         let held: Vec<Held> = gone.held.iter().map(|(_, held)| *held).collect();
         let rows: Vec<Recorded> = gone.rows.iter().map(|(_, r)| *r).collect();
-        self.ledger()
-            .finish(committed, gone.phase != Phase::Open, &held, &rows);
+        self.ledger().finish(committed, who, &held, &rows);
         let ended: Vec<usize> = gone.ended.iter().map(|(_, n)| *n).collect();
         if committed {
             self.finished.extend(rows);
@@ -506,53 +524,50 @@ impl World {
     }
 
     fn commit(&mut self, who: usize) {
-        match self.transactions[who].phase {
-            Phase::Open => {
-                if self.ledger().mark() {
-                    self.transactions[who].phase = Phase::Marked;
-                }
-            }
-            Phase::Marked => {
-                let rows = self.transactions[who].rows.iter().map(|(_, r)| *r);
-                self.seen.extend(rows);
-                self.transactions[who].phase = Phase::Seen;
-            }
-            Phase::Seen => self.finish(who, true),
+        if self.is_loading(who) {
+            return;
         }
+        let transaction = &mut self.transactions[who];
+        if transaction.visible {
+            return self.finish(who, true);
+        }
+        transaction.visible = true;
+        (self.seen).extend(transaction.rows.iter().map(|(_, r)| *r));
+        self.seen_ids.insert(transaction.id);
     }
 
     fn load(&mut self, who: usize, account: Account, span: Span) {
         match self.loaders[who] {
-            None => {
-                self.ledger().hold();
-                self.loaders[who] = Some(Loader::Waiting(account, span));
-            }
+            None if self.transactions[who].visible => {}
+            None => self.loaders[who] = Some(Loader::Waiting(account, span)),
             Some(Loader::Waiting(account, span)) => {
-                if !self.ledger().quiet() {
-                    return;
-                }
                 self.now += 1;
-                let now = self.now;
-                let begun = self.ledger().begin_load(&account, &span, now);
+                let (now, own) = (self.now, self.transactions[who].id);
+                let seen = self.seen_ids.clone();
+                // No snapshot counts its own transaction among those that run.
+                let sees = move |id| seen.contains(&id) || id == own;
+                let begun = self.ledger().begin_load(&account, &span, now, who, || sees);
                 self.loaders[who] = match begun {
                     Load::Begun(number) => {
                         let (used, reserved) = sum(&self.seen, &account, &span);
                         Some(Loader::Begun(account, span, number, used, reserved))
                     }
+                    Load::Busy => Some(Loader::Waiting(account, span)),
                     Load::There | Load::Full => None,
                 };
-                self.ledger().release();
             }
             Some(Loader::Begun(account, span, number, used, reserved)) => {
-                self.ledger()
-                    .end_load(&account, &span, number, used, reserved);
-                self.loaders[who] = None;
+                let mut ledger = self.ledger();
+                if ledger.end_load(&account, &span, number, used, reserved) {
+                    self.loaders[who] = None;
+                }
             }
         }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
-        let open = |world: &Self, who: usize| world.transactions[who].phase == Phase::Open;
+        let open =
+            |world: &Self, who: usize| !world.transactions[who].visible && !world.is_loading(who);
         match *step {
             Step::Use {
                 who,
@@ -583,19 +598,15 @@ impl World {
                 self.ledger().give_back(&held);
             }
             Step::Commit { who } => self.commit(who),
-            Step::Abort { who } if self.transactions[who].phase != Phase::Seen => {
-                self.finish(who, false);
-            }
+            Step::Abort { who } if open(self, who) => self.finish(who, false),
+            Step::Wait => self.now += PATIENCE as i64,
             Step::Load { who, pick } => {
                 let all = self.universe();
                 let (account, span) = all[pick % all.len()];
                 self.load(who, account, span);
             }
             Step::FailLoad { who } => match self.loaders[who].take() {
-                None => {}
-                Some(Loader::Waiting(..)) => {
-                    self.ledger().release();
-                }
+                None | Some(Loader::Waiting(..)) => {}
                 Some(Loader::Begun(account, span, number, ..)) => {
                     self.ledger().drop_load(&account, &span, number);
                 }
@@ -642,12 +653,12 @@ impl World {
             }
         }
         for who in 0..self.transactions.len() {
-            while self.transactions[who].phase != Phase::Open {
+            if self.transactions[who].visible {
                 self.commit(who);
             }
             self.finish(who, false);
         }
-        prop_assert_eq!((self.head.committing, self.head.holding), (0, 0));
+        prop_assert!(self.loaders.iter().all(Option::is_none));
         self.check()
     }
 
@@ -761,7 +772,7 @@ fn what_is_short_says_what_there_was() {
         used: 3,
         reserved: 0,
     };
-    world.ledger().finish(true, false, &[], &[row]);
+    world.ledger().finish(true, 0, &[], &[row]);
     budgets[0].credits[0].amount = 1;
     world.budgets = budgets;
     assert_eq!(world.drain([false, true], 0), 14);
