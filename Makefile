@@ -6,7 +6,7 @@
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop check test psql bless fuzz fuzz-control bench replay lint fmt build install package clean
+.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control bench replay lint fmt build install package clean
 export PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
@@ -19,6 +19,7 @@ help:
 	@echo 'make test       every test; KINDS="core regress" or TEST=budgets::race for some of them'
 	@echo 'make psql       psql on a throwaway server with the extension'
 	@echo 'make bless      takes what the regression tests answer now as right, to be read as a diff'
+	@echo 'make reference  writes the pages of functions, views and settings (docs/reference) from what a server says'
 	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
 	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'
@@ -40,6 +41,8 @@ psql:
 	@scripts/psql
 bless:
 	@scripts/bless
+reference:
+	@scripts/reference
 fuzz:
 	@scripts/fuzz
 fuzz-control:
