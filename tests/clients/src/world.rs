@@ -232,6 +232,19 @@ impl World {
         Self::bare().with_notes()
     }
 
+    /// Makes one with `app.notes` in which pat is a super admin and elevated.
+    pub fn elevated() -> Self {
+        let world = Self::new();
+        world.db.owner().run(&format!(
+            "SELECT tenancy.assign('{}', 'super_admin', 'platform')",
+            world.id("pat")
+        ));
+        world
+            .begin("pat")
+            .run("SELECT tenancy.elevate('ticket 7', '1 hour'); COMMIT");
+        world
+    }
+
     /// Adds `app.notes`.
     pub fn with_notes(self) -> Self {
         let world = self;

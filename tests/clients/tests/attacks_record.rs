@@ -6,19 +6,6 @@ use std::time::{Duration, Instant};
 
 use tenancy_client_tests::{Session, World};
 
-/// A world in which pat is a super admin and elevated.
-fn elevated() -> World {
-    let world = World::new();
-    world.db.owner().run(&format!(
-        "SELECT tenancy.assign('{}', 'super_admin', 'platform')",
-        world.id("pat")
-    ));
-    world
-        .begin("pat")
-        .run("SELECT tenancy.elevate('ticket 7', '1 hour'); COMMIT");
-    world
-}
-
 /// Whether a table is on record since the last call, and how many entries there are.
 fn recorded(world: &World, table: &str) -> bool {
     world.db.admin().text(&format!(
@@ -45,7 +32,7 @@ fn until(session: &mut Session, sql: &str, wanted: &str) {
 /// Many tables with long names before the one that is meant, and an alias that pushes it out of the text.
 #[test]
 fn every_table_is_on_record_whatever_the_planner_leaves_out() {
-    let world = elevated();
+    let world = World::elevated();
     let mut owner = world.db.owner();
     let name = |n: usize| format!("\"a {n:02} \"\"'% {}\"", "é\u{1}".repeat(15));
     for n in 0..70 {
@@ -98,7 +85,7 @@ fn every_table_is_on_record_whatever_the_planner_leaves_out() {
 
 #[test]
 fn whatever_reaches_a_table_names_it() {
-    let world = elevated();
+    let world = World::elevated();
     world.db.owner().run(&format!(
         "CREATE TABLE app.parts (tenant_id uuid NOT NULL, body text) PARTITION BY LIST (tenant_id);
          CREATE TABLE app.part PARTITION OF app.parts FOR VALUES IN ('{}');
@@ -172,7 +159,7 @@ fn whatever_reaches_a_table_names_it() {
 
 #[test]
 fn a_statement_that_a_client_sent_with_others_is_cut_out_in_bytes() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run("SELECT 'éééééééééééééééé'; SELECT body AS mine FROM app.notes; SELECT 'ü'");
     assert_eq!(
@@ -184,7 +171,7 @@ fn a_statement_that_a_client_sent_with_others_is_cut_out_in_bytes() {
 /// The entry says which tenant: a statement is not on record in one and reads another's rows.
 #[test]
 fn a_statement_reads_the_tenant_that_it_is_on_record_in() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run(&format!(
         "CREATE FUNCTION pg_temp.go() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN PERFORM tenancy.select_tenant(''{}''); RETURN true; END'",
@@ -206,7 +193,7 @@ fn a_statement_reads_the_tenant_that_it_is_on_record_in() {
 
 #[test]
 fn a_cursor_does_not_outlast_the_elevation() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run("DECLARE c CURSOR FOR SELECT body FROM app.notes");
     assert_eq!(pat.texts("FETCH 2 FROM c").len(), 2);
@@ -226,7 +213,7 @@ fn a_cursor_does_not_outlast_the_elevation() {
 
 #[test]
 fn a_cursor_goes_on_where_it_was_and_rewinds() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run("SELECT tenancy.select_tenant('acme'); SAVEPOINT a; DECLARE c SCROLL CURSOR FOR SELECT id FROM app.notes WHERE tenant_id IS NOT NULL; RELEASE a");
     pat.run("SAVEPOINT b; FETCH 1 FROM c; SELECT count(*) FROM app.notes");
@@ -240,7 +227,7 @@ fn a_cursor_goes_on_where_it_was_and_rewinds() {
 /// A function fails inside of a query; the query after it is another.
 #[test]
 fn what_was_noted_ends_with_its_query() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run(
         "CREATE FUNCTION pg_temp.fails() RETURNS boolean LANGUAGE plpgsql AS
@@ -314,7 +301,7 @@ fn maintenance_is_on_record_before_and_after_a_rollback() {
 /// What is refused is no power, recorded or not; and a line of the server's log is one line.
 #[test]
 fn a_reason_is_one_line() {
-    let world = elevated();
+    let world = World::elevated();
     let mut owner = world.db.owner();
     for reason in [
         "'x' || chr(10) || 'LOG:  tenancy: maintenance by role \"dba\": approved'",

@@ -3,19 +3,6 @@
 
 use tenancy_client_tests::{Session, World};
 
-/// A world in which pat is a super admin and elevated.
-fn elevated() -> World {
-    let world = World::new();
-    world.db.owner().run(&format!(
-        "SELECT tenancy.assign('{}', 'super_admin', 'platform')",
-        world.id("pat")
-    ));
-    world
-        .begin("pat")
-        .run("SELECT tenancy.elevate('ticket 7', '1 hour'); COMMIT");
-    world
-}
-
 /// The statements on record.
 fn recorded(world: &World) -> Vec<String> {
     world.db.admin().texts(
@@ -33,7 +20,7 @@ fn with_spy(session: &mut Session) {
 
 #[test]
 fn what_a_function_reads_in_a_parallel_worker_is_on_record() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     with_spy(&mut pat);
     pat.run("SET LOCAL force_parallel_mode = on");
@@ -44,7 +31,7 @@ fn what_a_function_reads_in_a_parallel_worker_is_on_record() {
 
 #[test]
 fn a_parallel_query_is_on_record_once_and_reads_all() {
-    let world = elevated();
+    let world = World::elevated();
     let mut owner = world.db.owner();
     owner.run("ALTER TABLE app.notes SET (parallel_workers = 4)");
     let mut pat = world.begin("pat");
@@ -63,7 +50,7 @@ fn a_parallel_query_is_on_record_once_and_reads_all() {
 /// The worker looks the elevation up for itself, and finds one that its leader did not have yet.
 #[test]
 fn a_worker_is_not_elevated_unrecorded_when_its_leader_is_not() {
-    let world = elevated();
+    let world = World::elevated();
     world.db.admin().run("DELETE FROM tenancy.elevations");
     let mut other = world.begin("pat");
     other.run("SELECT tenancy.elevate('ticket 8', '1 hour')");
@@ -82,7 +69,7 @@ fn a_worker_is_not_elevated_unrecorded_when_its_leader_is_not() {
 
 #[test]
 fn a_query_goes_on_after_an_error_that_a_function_of_it_caught() {
-    let world = elevated();
+    let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run(
         "CREATE FUNCTION pg_temp.catches() RETURNS boolean LANGUAGE plpgsql AS
@@ -96,7 +83,7 @@ fn a_query_goes_on_after_an_error_that_a_function_of_it_caught() {
 
 #[test]
 fn whoever_may_not_elevate_any_more_is_not_elevated() {
-    let world = elevated();
+    let world = World::elevated();
     world.db.owner().run(&format!(
         "SELECT tenancy.define_role('platform', 'clerk', '{{data:read}}');
          SELECT tenancy.assign('{0}', 'clerk', 'platform'), tenancy.unassign('{0}', 'super_admin', 'platform')",
@@ -110,7 +97,7 @@ fn whoever_may_not_elevate_any_more_is_not_elevated() {
 
 #[test]
 fn an_elevation_does_not_outlast_its_time_in_a_long_transaction() {
-    let world = elevated();
+    let world = World::elevated();
     world
         .db
         .admin()
