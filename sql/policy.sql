@@ -123,12 +123,11 @@ COMMENT ON COLUMN tenancy.protected_tables.write_permission IS 'The permission t
 COMMENT ON COLUMN tenancy.protected_tables.protected_at IS 'When it was protected.';
 COMMENT ON COLUMN tenancy.protected_tables.protected_by IS 'By which role.';
 
--- The functions run with the rights of whoever calls them: PostgreSQL itself checks who owns what. The path is pinned so that every name
--- that is read or written carries its schema.
+-- The functions run with the rights of whoever calls them: PostgreSQL itself checks who owns what. They pin the path themselves, so that
+-- every name that is read or written carries its schema, and keep the caller's for the table's own code.
 CREATE FUNCTION tenancy._protect("table" oid, options jsonb)
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'policy_protect_wrapper';
 REVOKE ALL ON FUNCTION tenancy._protect(oid, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._protect(oid, jsonb) TO tenancy_admin;
@@ -137,7 +136,6 @@ COMMENT ON FUNCTION tenancy._protect(oid, jsonb) IS 'What protect() calls.';
 CREATE FUNCTION tenancy._unprotect("table" oid, dry_run boolean, drop_column boolean)
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'policy_unprotect_wrapper';
 REVOKE ALL ON FUNCTION tenancy._unprotect(oid, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy._unprotect(oid, boolean, boolean) TO tenancy_admin;
@@ -182,8 +180,7 @@ CREATE FUNCTION tenancy.protect(
 )
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     SELECT p.step, p.kind, p.statement, p.note
     FROM tenancy._protect("table"::oid, pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(
         'tenant_column', tenant_column,
@@ -197,8 +194,8 @@ AS $$
         'concurrently', "concurrently",
         'dry_run', dry_run,
         'grants', grants))) p
-    ORDER BY p.step
-$$;
+    ORDER BY p.step;
+END;
 REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) IS
@@ -214,12 +211,11 @@ CREATE FUNCTION tenancy.unprotect(
 )
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
+BEGIN ATOMIC
     SELECT p.step, p.kind, p.statement, p.note
     FROM tenancy._unprotect("table"::oid, dry_run, drop_column) p
-    ORDER BY p.step
-$$;
+    ORDER BY p.step;
+END;
 REVOKE ALL ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) IS

@@ -48,6 +48,11 @@ pub enum Error {
     /// A statement that needs all rows of a protected table, outside of maintenance.
     #[error("{0} on a protected table needs maintenance")]
     NeedsMaintenance(&'static str),
+    /// Tenancy was to be dropped, and a table's own policies would then open it.
+    #[error(
+        "cannot drop extension tenancy: {0} is protected and has permissive policies of its own"
+    )]
+    WouldOpen(String),
     /// A tenant was asked for where the context has several, or none.
     #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
@@ -313,6 +318,7 @@ impl Error {
             | Self::NotPermitted(_)
             | Self::SharedRole
             | Self::OwnerRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::WouldOpen(_) => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
             Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::NoSuchScope(_)
             | Self::NoSuchUser(_)
@@ -394,6 +400,10 @@ impl Error {
             Self::NeedsMaintenance(_) => {
                 "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted \
                  tenancy_admin; or take the protection off with tenancy.unprotect()."
+            }
+            Self::WouldOpen(_) => {
+                "Without tenancy's policies they would show the rows of all tenants. Run tenancy.unprotect() on each of \
+                 tenancy.protected_tables first, or drop those policies."
             }
             Self::NotOneTenant(_) => {
                 "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \

@@ -15,6 +15,8 @@ use crate::error::Error;
 pub enum Runs {
     /// The owner of the table that it changes: its triggers, constraints and expressions.
     CodeOf(pg_sys::Oid),
+    /// No code: expressions are parsed for the owner of the table.
+    ExpressionsOf(pg_sys::Oid),
     /// None.
     NoCode,
 }
@@ -38,9 +40,25 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
             return Err(UNKNOWN);
         };
         match (**node).type_ {
-            T_AlterTableStmt => of((*node.cast::<pg_sys::AlterTableStmt>()).relation),
-            T_CreatePolicyStmt => of((*node.cast::<pg_sys::CreatePolicyStmt>()).table),
-            T_UpdateStmt => of((*node.cast::<pg_sys::UpdateStmt>()).relation),
+            T_AlterTableStmt => {
+                let alter = node.cast::<pg_sys::AlterTableStmt>();
+                let mut default = false;
+                each((*alter).cmds, |command| {
+                    let command = command.cast::<pg_sys::AlterTableCmd>();
+                    default =
+                        default || (*command).subtype == pg_sys::AlterTableType::AT_ColumnDefault;
+                });
+                let owner = owner((*alter).relation)?;
+                Ok(if default {
+                    Runs::ExpressionsOf(owner)
+                } else {
+                    Runs::CodeOf(owner)
+                })
+            }
+            T_CreatePolicyStmt => {
+                owner((*node.cast::<pg_sys::CreatePolicyStmt>()).table).map(Runs::ExpressionsOf)
+            }
+            T_UpdateStmt => owner((*node.cast::<pg_sys::UpdateStmt>()).relation).map(Runs::CodeOf),
             // The server itself goes on as the table's owner before it evaluates anything; it asks for
             // the right to create in the schema, which the owner may lack.
             T_IndexStmt => Ok(Runs::NoCode),
@@ -67,11 +85,10 @@ pub fn table(name: &str) -> Result<pg_sys::Oid, Error> {
     .ok_or(Error::NoSuch("the table"))
 }
 
-unsafe fn of(range: *const pg_sys::RangeVar) -> Result<Runs, Error> {
+unsafe fn owner(range: *const pg_sys::RangeVar) -> Result<pg_sys::Oid, Error> {
     // SAFETY: a statement's table has a name.
     let table = unsafe { Name::copy(range) }.oid();
     table
         .and_then(|table| relation::read(table, |class| class.relowner))
-        .map(Runs::CodeOf)
         .ok_or(Error::NoSuch("the table"))
 }

@@ -15,6 +15,7 @@
 //! | `snapshot` | snapshots to read at that are newer than the statement's |
 //! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
 //! | `relation` | what pg_class says of a relation |
+//! | `function` | what pg_proc says of a function |
 //! | `role` | who is calling |
 //! | `blockers` | ending the transactions of the managed that hold up who manages them |
 //! | `managed` | management functions: run as the owner, and know who called |
@@ -55,6 +56,7 @@ pub mod counts;
 pub mod ddl;
 pub mod events;
 pub mod fmgr;
+pub mod function;
 pub mod guc;
 pub mod hooks;
 pub mod inval;

@@ -4,6 +4,7 @@ use pgrx::pg_sys;
 
 unsafe extern "C" {
     fn has_superclass(relation: pg_sys::Oid) -> bool;
+    fn get_default_partition_oid(relation: pg_sys::Oid) -> pg_sys::Oid;
 }
 
 /// Returns whether a relation is a partition or an inheritance child.
@@ -19,6 +20,49 @@ pub fn filters(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
         pg_sys::check_enable_rls(relation, role, true)
             == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
     }
+}
+
+/// Returns whether this transaction holds a lock on a relation that keeps others from changing its definition or its rows:
+/// what builds, rewrites or analyses one takes it.
+pub fn is_locked(relation: pg_sys::Oid) -> bool {
+    const STRONG: std::ops::RangeInclusive<u32> =
+        pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock;
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: reads a static of the server.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: relation.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    STRONG
+        .into_iter()
+        .any(|mode| holds(&tag, mode.cast_signed()))
+}
+
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: looks into the backend's own table of locks.
+    unsafe { pg_sys::LockHeldByMe(tag, mode) }
+}
+
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
+fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: looks into the backend's own table of locks.
+    unsafe { pg_sys::LockHeldByMe(tag, mode, false) }
+}
+
+/// Returns the default partition of a table, if it is partitioned and has one.
+pub fn default_partition(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the system cache inside a transaction.
+    let partition = unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            #[allow(ffi_unwind_calls)] // inside the boundary
+            get_default_partition_oid(relation)
+        })
+    };
+    (partition != pg_sys::Oid::INVALID).then_some(partition)
 }
 
 /// Reads a relation's row in the system cache, if there is one.

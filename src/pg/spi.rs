@@ -22,6 +22,8 @@ thread_local! {
 }
 
 static OWNER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
+/// Queries of tenancy's own are planned.
+static OWN: BackendCell<bool> = BackendCell::new(false);
 
 /// Forgets who owns tenancy's objects; looked up again at the next call.
 pub fn forget_owner() {
@@ -36,17 +38,42 @@ pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     if role::is_superuser_role(owner) {
         return Err(Error::OwnerSuperuser);
     }
-    as_role(owner, Security::Pinned, f)
+    uncompiled(|| as_role(owner, Security::Pinned, f))
 }
 
 /// Runs `f`, which may set off code that belongs to a role, with that role's rights and no way back to
 /// more: as the server does for index expressions in REINDEX. Settings that the code changes return to
-/// what they were.
+/// what they were. `path` is what the code looks names up in, after the server's own schema.
 pub fn as_restricted<R>(
     role: pg_sys::Oid,
+    path: Option<&CStr>,
     f: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
-    as_role(role, Security::Restricted, f)
+    as_role(role, Security::Restricted, || {
+        if let Some(path) = path {
+            // SAFETY: at the nest level that as_role has begun.
+            unsafe { save(c"search_path", path) };
+        }
+        f()
+    })
+}
+
+/// Runs `f`, whose queries are tenancy's own. They read many catalogs and few rows: the planner takes them for expensive
+/// where there are thousands of relations, and compiling them would take seconds.
+pub fn uncompiled<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OWN.set(self.0);
+        }
+    }
+    let _before = Restore(OWN.replace_with(true));
+    f()
+}
+
+/// Whether queries of tenancy's own are planned: no code is compiled for them.
+pub fn is_own() -> bool {
+    OWN.get()
 }
 
 /// What `f` runs with.

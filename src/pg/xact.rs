@@ -89,6 +89,12 @@ pub fn is_own(id: u32) -> bool {
     unsafe { pg_sys::TransactionIdIsCurrentTransactionId(id.into()) }
 }
 
+/// Makes what this transaction has done so far visible to it.
+pub fn end_command() {
+    // SAFETY: inside a transaction, between two statements.
+    unsafe { pg_sys::CommandCounterIncrement() };
+}
+
 /// True while a parallel query runs, in the leader and in its workers.
 pub fn parallel() -> bool {
     // SAFETY: reads the server's transaction state.

@@ -4,6 +4,9 @@
 //! constraints, triggers and policies, casts of its types. That runs as the owner in a restricted
 //! operation, whoever called, so that a superuser can look at a table without lending its power.
 
+use std::cell::RefCell;
+use std::ffi::{CStr, CString};
+
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use tenancy_core::policy::{
@@ -77,7 +80,8 @@ pub fn look_inside(
 ) -> Result<(), Error> {
     let name = facts.relation.to_string();
     let owner = relation::read(table, |class| class.relowner).ok_or(Error::NoSuch("the table"))?;
-    let one_as_owner = |query: &str| as_owner_of(&name, owner, || one::<i64>(query));
+    let path = callers_path();
+    let one_as_owner = |query: &str| as_owner_of(&name, owner, Some(&path), || one::<i64>(query));
     // Rows that row security hides from the owner cannot be counted: then the constraint itself finds them.
     facts.filtered = one_as_owner(&format!(
         "SELECT pg_catalog.row_security_active({}::pg_catalog.oid)::pg_catalog.int4::pg_catalog.int8",
@@ -172,10 +176,12 @@ const OTHER_OWNER: &str = "WITH RECURSIVE tree(oid) AS (\
      WHERE c.relowner <> (SELECT r.relowner FROM pg_catalog.pg_class r WHERE r.oid = $1) \
      ORDER BY 1 LIMIT 1";
 
-/// Runs what sets off a table's code with no more than its owner has, for who may act as the owner.
+/// Runs what sets off a table's code with no more than its owner has, for who may act as the owner. The code looks names
+/// up where the caller does; what only has expressions parsed looks them up with a pinned path.
 fn as_owner_of<R>(
     table: &str,
     owner: pg_sys::Oid,
+    path: Option<&CStr>,
     f: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
     if !role::may_act_as(owner) {
@@ -183,10 +189,11 @@ fn as_owner_of<R>(
             table: table.to_owned(),
         }));
     }
-    spi::as_restricted(owner, f)
+    spi::as_restricted(owner, path, f)
 }
 
-fn run(statement: &str) -> Result<(), Error> {
+/// Runs a statement of tenancy's own as the caller.
+pub fn run(statement: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(statement, None, &[])?;
         Ok(())
@@ -200,18 +207,22 @@ pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
         let runs = ddl::runs(statement)?;
         match (step.actor, runs) {
             (Actor::Extension, Runs::NoCode) => spi::as_owner(|| run(statement))?,
-            (Actor::Extension, Runs::CodeOf(_)) => {
+            (Actor::Extension, Runs::CodeOf(_) | Runs::ExpressionsOf(_)) => {
                 return Err(Error::Internal(
                     "a step on a table that is not the table's owner's",
                 ));
             }
             (Actor::Owner | Actor::Invoker, Runs::NoCode) => run(statement)?,
+            (_, Runs::ExpressionsOf(owner)) => {
+                as_owner_of(&facts.relation.to_string(), owner, None, || run(statement))?;
+            }
             (actor, Runs::CodeOf(owner)) => {
                 if actor == Actor::Owner {
                     // A trigger cannot be put off out of a restricted operation.
                     run("SET CONSTRAINTS ALL IMMEDIATE")?;
                 }
-                as_owner_of(&facts.relation.to_string(), owner, || run(statement))?;
+                let (name, path) = (facts.relation.to_string(), callers_path());
+                as_owner_of(&name, owner, Some(&path), || run(statement))?;
             }
         }
     }
@@ -230,7 +241,7 @@ pub fn rows(steps: Vec<Step>) -> Vec<Row> {
 }
 
 /// Runs `f` with a search_path that no caller chose: names are read and written with their schema,
-/// operators are the server's own. An error's abort restores the path.
+/// operators are the server's own. An error's abort restores the path. No code is compiled for its queries.
 pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let set = |path: String| {
         Spi::connect_mut(|client| {
@@ -245,7 +256,33 @@ pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let path =
         one::<String>("SELECT pg_catalog.current_setting('search_path')")?.unwrap_or_default();
     set("pg_catalog, pg_temp".to_owned())?;
-    let result = f()?;
+    let before = Before(CALLERS_PATH.replace(path.clone()));
+    let result = spi::uncompiled(f)?;
+    drop(before);
     set(path)?;
     Ok(result)
+}
+
+thread_local! {
+    /// The search_path of whoever called.
+    static CALLERS_PATH: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Restores the path of the caller before, also after an error.
+struct Before(String);
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        CALLERS_PATH.set(std::mem::take(&mut self.0));
+    }
+}
+
+/// Where a table's code looks names up: as in any statement of the caller's. Nothing goes before the server's own schema, which
+/// tenancy's statements mean.
+fn callers_path() -> CString {
+    let path = CALLERS_PATH.with_borrow(|path| match path.trim() {
+        "" => "pg_catalog, pg_temp".to_owned(),
+        path => format!("pg_catalog, {path}, pg_temp"),
+    });
+    CString::new(path).unwrap_or_default()
 }

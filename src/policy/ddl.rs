@@ -6,7 +6,7 @@
 use pgrx::pg_sys;
 use serde_json::json;
 
-use super::{guard, registry};
+use super::{catalog, guard, registry};
 use crate::audit;
 use crate::context::current;
 use crate::context::principal::Who;
@@ -27,6 +27,12 @@ pub fn check(change: &Change) -> Result<(), Error> {
             Ok(())
         };
     }
+    if change.command == "ALTER TYPE"
+        && !role::is_superuser_role(role::current())
+        && registry::is_tables_type(change.table)?
+    {
+        return require_maintenance(change.command);
+    }
     if !guard::is_protected(change.table)?
         || role::is_superuser_role(role::current())
         || guard::works_on(change.table)?
@@ -43,6 +49,10 @@ pub fn check(change: &Change) -> Result<(), Error> {
     }
     let needs = match &change.reach {
         Reach::Definition | Reach::Lock => false,
+        Reach::Unique(columns) => {
+            guard::tenant_column(change.table)?.is_none_or(|tenant| !columns.contains(&tenant))
+        }
+        Reach::Contents => registry::has_room(change.table)?,
         Reach::Column(name) => guard::depends_on(change.table, name)?,
         Reach::Rows | Reach::Isolation => true,
     };
@@ -86,12 +96,32 @@ pub fn check_outcome(table: pg_sys::Oid) -> Result<(), Error> {
     )
 }
 
+/// Before tenancy is dropped with its guards: its permissive policies, which do not depend on it, let every row through without
+/// them. They go first; where the table has others, it would be open all the same.
+pub fn before_drop() -> Result<(), Error> {
+    // The server refuses everybody else.
+    if !role::is_superuser_role(role::current()) {
+        return Ok(());
+    }
+    if let Some(table) = registry::opened_by_own_policies()? {
+        return Err(Error::WouldOpen(table));
+    }
+    catalog::pinned(|| {
+        registry::permissive_policies()?
+            .iter()
+            .try_for_each(|(policy, table)| {
+                catalog::run(&format!("DROP POLICY {policy} ON {table}"))
+            })
+    })
+}
+
 fn owns(table: pg_sys::Oid) -> bool {
     relation::read(table, |class| class.relowner)
         .is_some_and(|owner| role::holds(role::current(), owner))
 }
 
-fn require_maintenance(statement: &'static str) -> Result<(), Error> {
+/// An error outside of maintenance.
+pub fn require_maintenance(statement: &'static str) -> Result<(), Error> {
     match current()? {
         Some(now) if now.who == Who::Maintenance => Ok(()),
         _ => Err(Error::NeedsMaintenance(statement)),

@@ -100,6 +100,9 @@ fn forget(table: pg_sys::Oid) {
 
 /// Checks a table that a query names, as the role that it is read or written as.
 pub fn check(named: &Named) -> Result<(), Error> {
+    if STATISTICS.contains(&named.table.to_u32()) {
+        return check_statistics(named.table.to_u32(), named.role);
+    }
     let verdict = verdict(named.table)?;
     if verdict == Verdict::Free || xact::in_referential_check() {
         return Ok(());
@@ -137,6 +140,31 @@ pub fn check(named: &Named) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+const PG_STATISTIC: u32 = 2619;
+/// pg_statistic and pg_statistic_ext_data.
+const STATISTICS: [u32; 2] = [PG_STATISTIC, 3429];
+
+/// Checks a query that reads columns' most common values, by itself or through a view of the server's.
+#[cold]
+fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
+    let caller = role::current();
+    if READING.get() || role::bypasses(caller) || !xact::running() {
+        return Ok(());
+    }
+    let _reading = Restore::after(&READING, true);
+    if !installed() {
+        return Ok(());
+    }
+    // The server's views ask for row security of the tables, not of indexes on expressions.
+    if !role::bypasses(role) || catalog == PG_STATISTIC && registry::reads_statistics(caller)? {
+        match current() {
+            Ok(Some(now)) if now.who == Who::Maintenance => {}
+            _ => return Err(Error::NeedsMaintenance("reading statistics of an index")),
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a MERGE whose target's policies for SELECT PostgreSQL does not apply.
@@ -179,6 +207,26 @@ pub fn depends_on(table: pg_sys::Oid, column: &str) -> Result<bool, Error> {
             || by.owner_column.as_deref() == Some(column)
             || by.project_column.as_deref() == Some(column)
     }))
+}
+
+/// Returns what a table needs of a unique key that holds for each tenant by itself: its tenant column.
+pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
+    let _reading = Restore::after(&READING, true);
+    Ok(registry::live(table)?.map(|live| live.protection.tenant_column))
+}
+
+/// Returns the protected tables, parts included, that this transaction builds, rewrites or analyses.
+pub fn locked_tables() -> Result<Vec<pg_sys::Oid>, Error> {
+    let _reading = Restore::after(&READING, true);
+    if !installed() {
+        return Ok(Vec::new());
+    }
+    let tables = registered()?;
+    Ok(tables
+        .into_iter()
+        .map(pg_sys::Oid::from)
+        .filter(|table| relation::is_locked(*table))
+        .collect())
 }
 
 /// Returns a protected table's name.
@@ -244,21 +292,14 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     if Some(schema) == spi::schema() {
         return Ok(Verdict::Free);
     }
-    let registered = match KNOWN.with_borrow(|known| {
+    let known = KNOWN.with_borrow(|known| {
         (known.registered.as_ref()).map(|tables| tables.contains(&table.to_u32()))
-    }) {
-        Some(registered) => registered,
-        None => {
-            let before = CHANGES.get();
-            let tables = registry::tables()?;
-            let registered = tables.contains(&table.to_u32());
-            if CHANGES.get() == before {
-                KNOWN.with_borrow_mut(|known| known.registered = Some(tables));
-            }
-            registered
-        }
+    });
+    let is_registered = match known {
+        Some(is_registered) => is_registered,
+        None => registered()?.contains(&table.to_u32()),
     };
-    if !registered && !relation::has_parent(table) {
+    if !is_registered && !relation::has_parent(table) {
         return Ok(Verdict::Free);
     }
     Ok(match registry::live(table)? {
@@ -266,6 +307,22 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
         Some(live) if fault(&live).is_none() => Verdict::Isolated,
         Some(_) => Verdict::Open,
     })
+}
+
+/// All tables on record, parts included.
+fn registered() -> Result<HashSet<u32>, Error> {
+    if STALE.replace_with(false) {
+        KNOWN.with_borrow_mut(|known| *known = Known::default());
+    }
+    if let Some(tables) = KNOWN.with_borrow(|known| known.registered.clone()) {
+        return Ok(tables);
+    }
+    let before = CHANGES.get();
+    let tables = registry::tables()?;
+    if CHANGES.get() == before {
+        KNOWN.with_borrow_mut(|known| known.registered = Some(tables.clone()));
+    }
+    Ok(tables)
 }
 
 fn installed() -> bool {

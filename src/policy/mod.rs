@@ -8,10 +8,12 @@
 //! | `catalog` | what the catalogs say about a table; running what was planned |
 //! | `registry` | the record of what is protected |
 //! | `unknown` | rows whose key no tenant has |
+//! | `code` | functions that a protected table's definition calls |
 //! | `ddl` | which changes of a protected table need maintenance, and what a shared role never does |
 //! | `guard` | closes a protected table that is not isolated; refuses statements without a context |
 
 mod catalog;
+mod code;
 mod ddl;
 mod guard;
 mod planner;
@@ -31,7 +33,12 @@ pub fn init() {
         blind_merge: guard::check_blind_merge,
         change: ddl::check,
         domain: ddl::check_domain,
+        drop: ddl::before_drop,
         policy: registry::policy_table,
+        calls: code::before,
+        called: code::after,
+        function_altered: code::check_altered,
+        function_over_all: code::check_run,
         isolated: guard::is_isolated,
         altered: ddl::check_outcome,
         statement: crate::context::before_statement,

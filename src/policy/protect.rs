@@ -9,10 +9,10 @@ use tenancy_core::policy::{
 };
 
 use super::catalog::{self, Row};
-use super::{guard, registry};
+use super::{code, guard, registry};
 use crate::audit;
 use crate::error::{Error, ErrorReport};
-use crate::pg::{bounded, cluster, role};
+use crate::pg::{bounded, cluster, relation, role};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
@@ -34,9 +34,8 @@ fn policy_protect(
 > {
     let table = table.ok_or(Error::Null("table"))?;
     let options: Options = options_of(options)?;
-    Ok(TableIterator::new(guard::working_on(table, || {
-        protect(table, &options)
-    })?))
+    let rows = guard::working_on(table, || catalog::pinned(|| protect(table, &options)))?;
+    Ok(TableIterator::new(rows))
 }
 
 /// Takes the isolation off: the SQL function `tenancy.unprotect`.
@@ -59,12 +58,9 @@ fn policy_unprotect(
     ErrorReport,
 > {
     let table = table.ok_or(Error::Null("table"))?;
+    let (dry_run, drop_column) = (dry_run.unwrap_or(false), drop_column.unwrap_or(false));
     let rows = guard::working_on(table, || {
-        unprotect(
-            table,
-            dry_run.unwrap_or(false),
-            drop_column.unwrap_or(false),
-        )
+        catalog::pinned(|| unprotect(table, dry_run, drop_column))
     })?;
     Ok(TableIterator::new(rows))
 }
@@ -260,6 +256,7 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
 /// table under a parent that is not.
 pub fn protect_children(parent: pg_sys::Oid) -> Result<(), Error> {
     if let Some(root) = registry::above(parent)? {
+        code::check_new_parts(root)?;
         isolate_children(root, false)?;
     } else if let Some(table) = registry::below(parent)? {
         // Through its new parent, which has no policy, everybody would read it.
@@ -301,6 +298,15 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
     let Some(protection) = registry::find(root)? else {
         return Ok(());
     };
+    // protect() and unprotect() see to the policies themselves.
+    if guard::works_on(root)? {
+        return Ok(());
+    }
+    // DROP OWNED takes roles out of policies of other roles' tables: those stay closed until their owner runs protect().
+    let owner = relation::read(table, |class| class.relowner);
+    if !owner.is_some_and(role::may_act_as) {
+        return Ok(());
+    }
     let follow = || {
         let facts = catalog::facts(root, &protection, &[])?;
         if policy::is_isolated(&facts) {

@@ -98,13 +98,16 @@ pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
     )
 }
 
-/// The table of a policy; `None` also while the extension is created or dropped.
-pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
+/// The table of a policy, and whether the policy is tenancy's; `None` also while the extension is created or dropped.
+pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<(pg_sys::Oid, bool)>, Error> {
     let found = spi::read(
-        "SELECT polrelid FROM pg_policy WHERE oid = $1",
+        "SELECT polrelid, starts_with(polname::text, 'tenancy_') FROM pg_policy WHERE oid = $1",
         &[policy.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?),
+            Some(row) => {
+                let tenancys = row.get(2)?.unwrap_or(false);
+                Ok(row.get(1)?.map(|table| (table, tenancys)))
+            }
             None => Ok(None),
         },
     );
@@ -179,6 +182,110 @@ pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
         |rows| match rows.into_iter().next() {
             Some(row) => Ok(row.get(1)?),
             None => Ok(None),
+        },
+    )
+}
+
+/// Parts that a protected table has got and that are on no record yet.
+pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
+    spi::read(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
+             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         SELECT t.oid FROM tree t \
+         WHERE NOT EXISTS (SELECT FROM tenancy.protected_member_registry m WHERE m.relation = t.oid AND m.root = $1)",
+        &[root.into()],
+        |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                found.extend(row.get::<pg_sys::Oid>(1)?);
+            }
+            Ok(found)
+        },
+    )
+}
+
+/// Returns whether a table or one of its parts takes room: it has rows, or had some.
+pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
+    spi::read(
+        "WITH RECURSIVE tree(oid) AS (\
+             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+         SELECT bool_or(pg_relation_size(t.oid) > 0) FROM tree t",
+        &[table.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            None => Ok(false),
+        },
+    )
+}
+
+/// The name of a protected table that has permissive policies of its own.
+pub fn opened_by_own_policies() -> Result<Option<String>, Error> {
+    spi::read(
+        "SELECT r.relation::text \
+         FROM (SELECT relation FROM tenancy.protected_table_registry \
+               UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+         JOIN pg_policy p ON p.polrelid = r.relation AND p.polpermissive AND NOT starts_with(p.polname::text, 'tenancy_') \
+         ORDER BY 1 LIMIT 1",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?),
+            None => Ok(None),
+        },
+    )
+}
+
+/// tenancy's permissive policies, each with its table, quoted.
+pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
+    spi::read(
+        "SELECT quote_ident(p.polname), format('%I.%I', n.nspname, c.relname) \
+         FROM (SELECT relation FROM tenancy.protected_table_registry \
+               UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+         JOIN pg_policy p ON p.polrelid = r.relation AND p.polpermissive \
+         JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace",
+        &[],
+        |rows| {
+            let mut found = Vec::new();
+            for row in rows {
+                found.push((
+                    row.get(1)?.unwrap_or_default(),
+                    row.get(2)?.unwrap_or_default(),
+                ));
+            }
+            Ok(found)
+        },
+    )
+}
+
+/// Returns whether a protected table was made OF a composite type: what is done to the type is done to the table.
+pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
+    spi::read(
+        "SELECT EXISTS (\
+             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             JOIN pg_class c ON c.oid = r.relation JOIN pg_type t ON t.oid = c.reloftype \
+             WHERE t.typrelid = $1)",
+        &[composite.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            None => Ok(false),
+        },
+    )
+}
+
+/// Returns whether a role may read the statistics of expressions in indexes of protected tables, which are of all rows:
+/// PostgreSQL knows of no row security there.
+pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
+    spi::read(
+        "SELECT EXISTS (\
+             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             JOIN pg_index i ON i.indrelid = r.relation AND i.indexprs IS NOT NULL \
+             WHERE has_any_column_privilege($1, i.indexrelid, 'SELECT'))",
+        &[role.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            None => Ok(false),
         },
     )
 }

@@ -1,25 +1,30 @@
-//! Changes of tables that the policy module follows: new partitions and children, renamed columns, policies, owners.
+//! Changes of tables that the policy module follows: new partitions and children, renamed columns, new policies, and what a
+//! definition calls.
 
 use std::ffi::{CStr, c_char};
 
-use pgrx::pg_sys;
+use pgrx::pg_sys::{self, Oid};
 
-use super::tell;
+use super::{Calls, tell};
 use crate::pg::nodes::{Name, each};
+use crate::pg::relation;
 
 /// What a statement changes that the policy module wants to know.
-pub struct Change {
-    table: Name,
-    what: What,
+pub enum Change {
+    /// To a table of a name, which is looked up after the statement.
+    Named(Name, What),
+    /// To a relation whose definition has called these functions.
+    Code(Oid, Calls),
 }
 
-enum What {
+/// What happens to a table of a name.
+pub enum What {
     /// The table gets a partition or a child.
     Child,
     /// A column of the table is renamed.
     Rename { old: String, new: String },
-    /// The table gets a policy, or loses one or its owner.
-    Policies { created: bool },
+    /// The table gets a policy.
+    Policy,
 }
 
 /// Whether a policy is tenancy's: protect() and unprotect() see to those themselves.
@@ -33,27 +38,6 @@ unsafe fn is_tenancys(policy: *const c_char) -> bool {
         .starts_with(b"tenancy_")
 }
 
-/// The table in `DROP POLICY name ON table`, unless the policy is tenancy's.
-///
-/// # Safety
-/// `object` is an object of such a statement: a list of names, the policy's the last.
-unsafe fn table_of_policy(object: *mut pg_sys::Node) -> Option<*const pg_sys::RangeVar> {
-    // SAFETY: the grammar puts two to four names there. The copy is shortened by its last.
-    unsafe {
-        let names = object.cast::<pg_sys::List>();
-        if names.is_null() || (*names).length < 2 {
-            return None;
-        }
-        let at = |n: i32| (*(*names).elements.add(n as usize)).ptr_value;
-        let last = at((*names).length - 1).cast::<pg_sys::String>();
-        if is_tenancys((*last).sval) {
-            return None;
-        }
-        let table = pg_sys::list_truncate(pg_sys::list_copy(names), (*names).length - 1);
-        Some(pg_sys::makeRangeVarFromNameList(table))
-    }
-}
-
 /// What a statement will have changed.
 ///
 /// # Safety
@@ -63,8 +47,7 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
     // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
     unsafe {
         let mut note = |table: *const pg_sys::RangeVar, what: What| {
-            let table = Name::copy(table);
-            found.push(Change { table, what });
+            found.push(Change::Named(Name::copy(table), what));
         };
         match (*node).type_ {
             // A foreign table's statement begins with a table's.
@@ -85,9 +68,6 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
                         pg_sys::AlterTableType::AT_AddInherit => {
                             note((*command).def.cast(), What::Child);
                         }
-                        pg_sys::AlterTableType::AT_ChangeOwner => {
-                            note((*alter).relation, What::Policies { created: false });
-                        }
                         _ => {}
                     }
                 });
@@ -95,17 +75,7 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
             pg_sys::NodeTag::T_CreatePolicyStmt => {
                 let create = node.cast::<pg_sys::CreatePolicyStmt>();
                 if !is_tenancys((*create).policy_name) {
-                    note((*create).table, What::Policies { created: true });
-                }
-            }
-            pg_sys::NodeTag::T_DropStmt => {
-                let drop = node.cast::<pg_sys::DropStmt>();
-                if (*drop).removeType == pg_sys::ObjectType::OBJECT_POLICY {
-                    each((*drop).objects, |object| {
-                        if let Some(table) = table_of_policy(object) {
-                            note(table, What::Policies { created: false });
-                        }
-                    });
+                    note((*create).table, What::Policy);
                 }
             }
             pg_sys::NodeTag::T_RenameStmt => {
@@ -128,16 +98,37 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
     found
 }
 
+/// What the definitions of relations call that a statement is about to alter.
+pub fn of_code(relations: &[Oid]) -> Vec<Change> {
+    let mut found = Vec::new();
+    for &relation in relations {
+        tell(|on| {
+            found.extend((on.calls)(relation)?.map(|calls| Change::Code(relation, calls)));
+            Ok(())
+        });
+    }
+    found
+}
+
 /// Tells of the changes, after the statement.
 pub fn follow(changes: &[Change]) {
     for change in changes {
-        let Some(table) = change.table.oid() else {
-            continue;
-        };
-        tell(|on| match &change.what {
-            What::Child => (on.child)(table),
-            What::Rename { old, new } => (on.rename)(table, old, new),
-            What::Policies { created } => (on.policies)(table, *created),
-        });
+        match change {
+            Change::Named(name, what) => {
+                let Some(table) = name.oid() else {
+                    continue;
+                };
+                tell(|on| match what {
+                    What::Child => (on.child)(table),
+                    What::Rename { old, new } => (on.rename)(table, old, new),
+                    What::Policy => (on.policies)(table, true),
+                });
+            }
+            Change::Code(relation, before) => {
+                if relation::read(*relation, |_| ()).is_some() {
+                    tell(|on| (on.called)(*relation, before));
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,9 @@ use std::ffi::{CStr, c_char};
 use pgrx::pg_sys;
 
 use super::objects::touch;
-use super::planted::{default_is_a_users, index_may_tell, is_a_users, is_a_users_type};
+use super::planted::{
+    conversion_may_tell, default_is_a_users, index_may_tell, is_a_users, is_a_users_type,
+};
 use super::tell;
 use crate::pg::nodes::{Name, each};
 use crate::pg::relation;
@@ -28,6 +30,10 @@ pub enum Reach {
     Column(String),
     /// All rows: it reads, checks or changes them whatever row security says, or has code run for those to come.
     Rows,
+    /// The definition; whether these columns are unique over all rows is told by a failure.
+    Unique(Vec<String>),
+    /// All rows, if there are any.
+    Contents,
     /// What isolates the table.
     Isolation,
     /// Others, who have to wait.
@@ -48,13 +54,34 @@ impl Found {
             });
         }
     }
+
+    /// The default partition of a table that gets another partition.
+    fn push_default(&mut self, parent: Option<pg_sys::Oid>, command: &'static str) {
+        let default = parent.and_then(relation::default_partition);
+        self.push(default, command, Reach::Contents);
+    }
 }
 
-/// Asks about each change that a statement makes to a table.
+/// The columns of an index that are no expressions.
+unsafe fn columns(elements: *mut pg_sys::List) -> Vec<String> {
+    let mut found = Vec::new();
+    // SAFETY: an index's elements, as the grammar makes them.
+    unsafe {
+        each(elements, |element| {
+            let name = (*element.cast::<pg_sys::IndexElem>()).name;
+            if !name.is_null() {
+                found.push(text(name));
+            }
+        });
+    }
+    found
+}
+
+/// Asks about each change that a statement makes to a table. Returns the relations whose definition it may change.
 ///
 /// # Safety
 /// `node` is a statement.
-pub unsafe fn check(node: *mut pg_sys::Node) {
+pub unsafe fn check(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
     let mut found = Found {
         changes: Vec::new(),
     };
@@ -67,6 +94,14 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             touch(change.table);
         }
     }
+    let changes = found.changes.iter();
+    let mut tables: Vec<pg_sys::Oid> = changes
+        .filter(|change| !matches!(change.reach, Reach::Lock))
+        .map(|change| change.table)
+        .collect();
+    tables.sort_unstable_by_key(|table| table.to_u32());
+    tables.dedup();
+    tables
 }
 
 unsafe fn table(range: *const pg_sys::RangeVar) -> Option<pg_sys::Oid> {
@@ -102,6 +137,8 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
                         || is_asked_about(table) && index_may_tell(table, index)
                     {
                         Rows
+                    } else if (*index).unique {
+                        Unique(columns((*index).indexParams))
                     } else {
                         Definition
                     };
@@ -145,7 +182,11 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
             T_CreateStmt | T_CreateForeignTableStmt => {
                 let create = node.cast::<pg_sys::CreateStmt>();
                 each((*create).inhRelations, |parent| {
-                    found.push(table(parent.cast()), "CREATE TABLE", Definition);
+                    let parent = table(parent.cast());
+                    found.push(parent, "CREATE TABLE", Definition);
+                    if !(*create).partbound.is_null() {
+                        found.push_default(parent, "CREATE TABLE PARTITION OF");
+                    }
                 });
             }
             T_RenameStmt => {
@@ -190,8 +231,10 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
             }
             T_AlterDomainStmt => {
                 let alter = node.cast::<pg_sys::AlterDomainStmt>();
-                // C adds a constraint, V validates one, O is SET NOT NULL.
-                if matches!((*alter).subtype as u8, b'C' | b'V' | b'O') {
+                // C adds a constraint, V validates one, O is SET NOT NULL, T changes the default.
+                if matches!((*alter).subtype as u8, b'C' | b'V' | b'O')
+                    || (*alter).subtype as u8 == b'T' && default_is_a_users((*alter).def)
+                {
                     let name = pg_sys::makeTypeNameFromNameList((*alter).typeName);
                     let domain = pg_sys::LookupTypeNameOid(std::ptr::null_mut(), name, true);
                     tell(|on| (on.domain)(domain));
@@ -233,7 +276,7 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
 }
 
 /// Whether a table is protected: what costs more than a look is only asked then.
-fn is_asked_about(table: pg_sys::Oid) -> bool {
+pub fn is_asked_about(table: pg_sys::Oid) -> bool {
     let mut protected = false;
     tell(|on| {
         protected = (on.protected)(table)?;
@@ -264,6 +307,17 @@ unsafe fn drop_statement(drop: *mut pg_sys::DropStmt, found: &mut Found) {
             OBJECT_POLICY => ("DROP POLICY", || Reach::Isolation),
             OBJECT_TRIGGER => ("DROP TRIGGER", || Reach::Definition),
             OBJECT_RULE => ("DROP RULE", || Reach::Definition),
+            OBJECT_EXTENSION => {
+                each((*drop).objects, |name| {
+                    if CStr::from_ptr((*name.cast::<pg_sys::String>()).sval) == c"tenancy" {
+                        let cascade = (*drop).behavior == pg_sys::DropBehavior::DROP_CASCADE;
+                        if cascade {
+                            tell(|on| (on.drop)());
+                        }
+                    }
+                });
+                return;
+            }
             _ => return,
         };
         each((*drop).objects, |object| {
@@ -295,12 +349,17 @@ unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Found) {
             match (*command).subtype {
                 Kind::AT_AddInherit => found.push(table(def.cast()), "INHERIT", Definition),
                 Kind::AT_AttachPartition => {
+                    // Its rows, and those of the default partition, are compared with the bounds.
                     let partition = (*def.cast::<pg_sys::PartitionCmd>()).name;
-                    found.push(table(partition), "ATTACH PARTITION", Definition);
+                    found.push(table(partition), "ATTACH PARTITION", Contents);
+                    found.push_default(Some(altered), "ATTACH PARTITION");
                 }
                 _ => {}
             }
             if !protected {
+                if (*alter).objtype == pg_sys::ObjectType::OBJECT_TYPE {
+                    found.push(Some(altered), "ALTER TYPE", Definition);
+                }
                 return;
             }
             let mut push = |command, reach| found.push(Some(altered), command, reach);
@@ -310,12 +369,8 @@ unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Found) {
                 Kind::AT_DropColumn => push("DROP COLUMN", Column(text(name))),
                 Kind::AT_AlterColumnType => {
                     let column = def.cast::<pg_sys::ColumnDef>();
-                    let new =
-                        pg_sys::LookupTypeNameOid(std::ptr::null_mut(), (*column).typeName, true);
-                    let old = pg_sys::get_atttype(altered, pg_sys::get_attnum(altered, name));
-                    let normal = |of: pg_sys::Oid| of.to_u32() >= pg_sys::FirstNormalObjectId;
                     if !(*column).raw_default.is_null()
-                        || old != new && (normal(old) || normal(new))
+                        || conversion_may_tell(altered, name, (*column).typeName)
                     {
                         push("ALTER COLUMN TYPE", Rows);
                     } else {
@@ -343,6 +398,13 @@ unsafe fn constraint(constraint: *mut pg_sys::Constraint) -> (&'static str, Reac
         match (*constraint).contype {
             CONSTR_CHECK => ("ADD CHECK", Reach::Rows),
             CONSTR_EXCLUSION => ("ADD EXCLUDE", Reach::Rows),
+            CONSTR_UNIQUE | CONSTR_PRIMARY if (*constraint).indexname.is_null() => {
+                let mut keys = Vec::new();
+                each((*constraint).keys, |key| {
+                    keys.push(text((*key.cast::<pg_sys::String>()).sval));
+                });
+                ("ADD CONSTRAINT", Reach::Unique(keys))
+            }
             CONSTR_FOREIGN if !(*constraint).skip_validation => ("ADD FOREIGN KEY", Reach::Rows),
             _ => ("ADD CONSTRAINT", Reach::Definition),
         }

@@ -13,10 +13,12 @@
 //! | `ddl` | what a statement does to the definition of tables that it names |
 //! | `planted` | whether an expression tells about rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by whatever statement; functions that are called |
-//! | `changes` | new partitions and children, renamed columns, policies, owners |
+//! | `functions` | functions that are altered, and those that run over all rows |
+//! | `changes` | new partitions and children, renamed columns, new policies, what a definition calls |
 
 mod changes;
 pub mod ddl;
+mod functions;
 mod leftovers;
 mod objects;
 mod planted;
@@ -28,6 +30,7 @@ mod session_tickets;
 mod shared_role;
 pub mod tables;
 
+use std::collections::HashSet;
 use std::ffi::c_char;
 
 use pgrx::pg_sys;
@@ -63,8 +66,18 @@ pub struct On {
     pub change: fn(&ddl::Change) -> Result<(), Error>,
     /// A statement validates the values of a domain; an error refuses it.
     pub domain: fn(domain: pg_sys::Oid) -> Result<(), Error>,
-    /// The table of a policy.
-    pub policy: fn(policy: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error>,
+    /// The extension is about to be dropped with what depends on it; an error refuses it.
+    pub drop: fn() -> Result<(), Error>,
+    /// The table of a policy, and whether it is a policy of tenancy's.
+    pub policy: fn(policy: pg_sys::Oid) -> Result<Option<(pg_sys::Oid, bool)>, Error>,
+    /// What a relation's definition calls before a statement changes it, if the caller may not have it call more.
+    pub calls: fn(relation: pg_sys::Oid) -> Result<Option<Calls>, Error>,
+    /// A statement has changed a relation's definition; an error undoes it.
+    pub called: fn(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error>,
+    /// A function was altered or replaced; an error undoes it.
+    pub function_altered: fn(function: pg_sys::Oid) -> Result<(), Error>,
+    /// A function is about to run on all rows of a table; an error refuses it.
+    pub function_over_all: fn(function: pg_sys::Oid) -> Result<(), Error>,
     /// Whether a table is protected and isolated.
     pub isolated: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// A statement has altered a table that was isolated, or its policies; an error undoes it.
@@ -76,6 +89,9 @@ pub struct On {
     /// A table's column was renamed.
     pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
 }
+
+/// Functions that a relation's definition calls.
+pub type Calls = HashSet<pg_sys::Oid>;
 
 /// Installs the hooks.
 pub fn init(on: On) {
@@ -121,7 +137,7 @@ unsafe extern "C-unwind" fn process_utility(
         if prepared((*statement).utilityStmt, top_level, completion) {
             return;
         }
-        let derives = tables::derives();
+        let around = tables::around();
         let changes = before((*statement).utilityStmt);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_UTILITY.get() {
@@ -146,7 +162,7 @@ unsafe extern "C-unwind" fn process_utility(
                 completion,
             ),
         }
-        tables::set_derives(derives);
+        tables::set_around(around);
         after(changes);
     }
 }
@@ -180,12 +196,17 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
         roles::check(node);
         session_tickets::check(node);
         leftovers::check(node);
-        if xact::running() {
-            ddl::check(node);
-        }
+        let altered = if xact::running() {
+            tables::note_named(node);
+            ddl::check(node)
+        } else {
+            Vec::new()
+        };
         tables::derive(node);
         worker::make_way(node);
-        changes::of(node)
+        let mut changes = changes::of(node);
+        changes.extend(changes::of_code(&altered));
+        changes
     };
     if changes.is_empty() {
         std::ptr::null_mut()
@@ -214,12 +235,21 @@ unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
     if !xact::running() {
         return;
     }
+    let touched = objects::take_touched();
+    if !touched.is_empty() || functions::has_altered() {
+        // What the statement did last is to be seen: the server does so next.
+        xact::end_command();
+    }
     if let Some(changes) = changes
         && spi::schema().is_some()
     {
         changes::follow(&changes);
     }
-    for table in objects::take_touched() {
-        tell(|on| (on.altered)(table));
+    functions::tell_of_altered();
+    for touched in touched.into_iter().chain(objects::take_touched()) {
+        tell(|on| (on.altered)(touched.table));
+        if touched.has_other_policies() {
+            tell(|on| (on.policies)(touched.table, false));
+        }
     }
 }

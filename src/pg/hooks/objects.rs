@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::ddl::{Change, Reach};
+use super::functions;
 use super::shared_role::shared_role;
 use super::tell;
 use crate::error::Error;
@@ -16,9 +17,26 @@ use crate::pg::{relation, role, xact};
 
 static PREVIOUS: BackendCell<pg_sys::object_access_hook_type> = BackendCell::new(None);
 
+/// An isolated table that the statement that runs changes.
+pub struct Touched {
+    /// The table.
+    pub table: pg_sys::Oid,
+    /// Its owner before.
+    owner: pg_sys::Oid,
+    /// Whether a policy of the application's was altered or dropped.
+    policies: bool,
+}
+
+impl Touched {
+    /// Whether it has got another owner, or other policies.
+    pub fn has_other_policies(&self) -> bool {
+        let owner = relation::read(self.table, |class| class.relowner);
+        owner.is_some_and(|owner| self.policies || owner != self.owner)
+    }
+}
+
 thread_local! {
-    /// Isolated tables whose isolation the statement that runs may have taken off.
-    static TOUCHED: RefCell<Vec<pg_sys::Oid>> = const { RefCell::new(Vec::new()) };
+    static TOUCHED: RefCell<Vec<Touched>> = const { RefCell::new(Vec::new()) };
 }
 
 const POLICIES: u32 = 3256;
@@ -45,7 +63,7 @@ pub fn init() {
 }
 
 /// The tables that were touched since the last call.
-pub fn take_touched() -> Vec<pg_sys::Oid> {
+pub fn take_touched() -> Vec<Touched> {
     TOUCHED.with_borrow_mut(std::mem::take)
 }
 
@@ -68,7 +86,15 @@ unsafe extern "C-unwind" fn object_access(
         }
     }
     match access {
-        OAT_FUNCTION_EXECUTE => called(object.to_u32()),
+        OAT_FUNCTION_EXECUTE => {
+            called(object.to_u32());
+            functions::about_to_run(object);
+        }
+        OAT_POST_CREATE | OAT_POST_ALTER
+            if class == pg_sys::ProcedureRelationId && xact::running() =>
+        {
+            functions::altered(object);
+        }
         OAT_TRUNCATE => tell(|on| {
             (on.change)(&Change {
                 table: object,
@@ -81,8 +107,8 @@ unsafe extern "C-unwind" fn object_access(
                 altered(table_of(object));
             } else if class.to_u32() == POLICIES {
                 tell(|on| {
-                    if let Some(table) = (on.policy)(object)? {
-                        touch(table);
+                    if let Some((table, tenancys)) = (on.policy)(object)? {
+                        note(table, !tenancys);
                     }
                     Ok(())
                 });
@@ -95,12 +121,30 @@ unsafe extern "C-unwind" fn object_access(
 /// Notes a table that a statement is about to change, or is changing, if it is isolated now: what the statement has done so
 /// far is not to be seen yet.
 pub fn touch(table: pg_sys::Oid) {
-    if TOUCHED.with_borrow(|touched| touched.contains(&table)) {
+    note(table, false);
+}
+
+fn note(table: pg_sys::Oid, policies: bool) {
+    let known = TOUCHED.with_borrow_mut(|touched| {
+        let known = touched.iter_mut().find(|touched| touched.table == table);
+        known.map(|touched| touched.policies |= policies).is_some()
+    });
+    if known {
         return;
     }
+    // Before anything is asked: a query of this transaction's makes visible what the statement has done so far.
+    let Some(owner) = relation::read(table, |class| class.relowner) else {
+        return;
+    };
     tell(|on| {
         if (on.isolated)(table)? {
-            TOUCHED.with_borrow_mut(|touched| touched.push(table));
+            TOUCHED.with_borrow_mut(|touched| {
+                touched.push(Touched {
+                    table,
+                    owner,
+                    policies,
+                });
+            });
         }
         Ok(())
     });
@@ -127,7 +171,7 @@ fn altered(table: pg_sys::Oid) {
 }
 
 /// The table of an index, else the relation itself.
-fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+pub fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a look-up in the system cache inside a transaction; what is no index gives the invalid oid.
     let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
     if table == pg_sys::Oid::INVALID {

@@ -8,6 +8,7 @@ use std::ffi::{CStr, c_char, c_void};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use crate::pg::function;
 use crate::pg::nodes::each;
 
 unsafe extern "C" {
@@ -28,7 +29,7 @@ const INTERNAL: u32 = 12;
 const C: u32 = 13;
 
 /// Functions of the server that answer for any row without an error, besides leakproof ones.
-const TOTAL: [&[u8]; 66] = [
+const TOTAL: [&[u8]; 44] = [
     b"lower",
     b"upper",
     b"initcap",
@@ -44,24 +45,15 @@ const TOTAL: [&[u8]; 66] = [
     b"sha256",
     b"left",
     b"right",
-    b"replace",
     b"reverse",
     b"substr",
-    b"substring",
     b"textcat",
-    b"textlike",
-    b"textnlike",
-    b"texticlike",
-    b"texticnlike",
-    b"bpcharlike",
-    b"namelike",
     b"text",
     b"to_tsvector",
     b"setweight",
     b"tsvector_concat",
     b"jsonb_to_tsvector",
     b"json_to_tsvector",
-    b"ts_match_vq",
     b"jsonb_object_field",
     b"jsonb_object_field_text",
     b"jsonb_array_element",
@@ -72,15 +64,7 @@ const TOTAL: [&[u8]; 66] = [
     b"json_object_field_text",
     b"json_extract_path",
     b"json_extract_path_text",
-    b"jsonb_contains",
-    b"jsonb_contained",
-    b"jsonb_exists",
-    b"jsonb_exists_any",
-    b"jsonb_exists_all",
     b"jsonb_typeof",
-    b"arraycontains",
-    b"arraycontained",
-    b"arrayoverlap",
     b"array_length",
     b"cardinality",
     b"date_trunc",
@@ -90,40 +74,21 @@ const TOTAL: [&[u8]; 66] = [
     b"date",
     b"timestamp",
     b"timestamptz",
-    b"range_overlaps",
-    b"range_contains",
-    b"range_contains_elem",
-    b"elem_contained_by_range",
-    b"isempty",
 ];
 
-/// How functions that compare are named.
-const COMPARES: [&[u8]; 7] = [b"eq", b"ne", b"lt", b"le", b"gt", b"ge", b"cmp"];
+/// Conversions of the server that have room for any value, besides leakproof ones: int2, int4 and int8 to numeric.
+const WIDENING: [u32; 3] = [1740, 1781, 1782];
 
-/// Reads a function's row in the system cache.
-fn function<T>(function: pg_sys::Oid, f: impl FnOnce(&pg_sys::FormData_pg_proc) -> T) -> Option<T> {
-    // SAFETY: a look-up in the system cache inside a transaction; the tuple is released before
-    // returning, and `f` keeps nothing of it.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(
-            pg_sys::SysCacheIdentifier::PROCOID as i32,
-            pg_sys::Datum::from(function),
-        );
-        if tuple.is_null() {
-            return None;
-        }
-        let header = (*tuple).t_data;
-        let form = header.cast::<u8>().add((*header).t_hoff.into());
-        let result = f(&*form.cast::<pg_sys::FormData_pg_proc>());
-        pg_sys::ReleaseSysCache(tuple);
-        Some(result)
-    }
-}
+/// The longest constant in an index's expression, in bytes. A long one makes an entry too large, and so fails, for chosen rows.
+const CONSTANT_BYTES_MAX: usize = 256;
 
 /// Returns whether a function may be a user's code. Some of the server's own are in SQL.
 pub fn is_a_users(oid: pg_sys::Oid) -> bool {
     oid.to_u32() >= pg_sys::FirstNormalObjectId
-        && !matches!(function(oid, |f| f.prolang.to_u32()), Some(INTERNAL | C))
+        && !matches!(
+            function::read(oid, |f| f.prolang.to_u32()),
+            Some(INTERNAL | C)
+        )
 }
 
 /// Returns whether a function may fail, or run a user's code.
@@ -137,14 +102,13 @@ fn may_tell(oid: pg_sys::Oid) -> bool {
     let total = |f: &pg_sys::FormData_pg_proc| {
         // SAFETY: a name ends with a zero.
         let name = unsafe { CStr::from_ptr(f.proname.data.as_ptr()) }.to_bytes();
-        f.proleakproof
-            || TOTAL.contains(&name)
-            || COMPARES.iter().any(|ending| name.ends_with(ending))
+        f.proleakproof || TOTAL.contains(&name)
     };
-    !function(oid, total).unwrap_or(false)
+    !WIDENING.contains(&oid.to_u32()) && !function::read(oid, total).unwrap_or(false)
 }
 
-/// Returns whether building an index could tell about the rows of a table.
+/// Returns whether building an index could tell about the rows of a table: by failing for some of them, by the number of
+/// those that its condition chooses, or to a user's code.
 ///
 /// # Safety
 /// `statement` is CREATE INDEX on the table.
@@ -165,19 +129,95 @@ pub unsafe fn index_may_tell(table: pg_sys::Oid, statement: *mut pg_sys::IndexSt
             #[allow(ffi_unwind_calls)] // inside the boundary
             transformIndexStmt(table, copy, c"".as_ptr())
         });
-        let mut found = tells((*analysed).whereClause, std::ptr::null_mut());
+        let mut found = chooses((*analysed).whereClause);
         each((*analysed).indexParams, |element| {
-            found = found
-                || tells(
-                    (*element.cast::<pg_sys::IndexElem>()).expr,
-                    std::ptr::null_mut(),
-                );
+            let expression = (*element.cast::<pg_sys::IndexElem>()).expr;
+            found = found || tells(expression, std::ptr::null_mut());
         });
         found
     }
 }
 
-/// Whether an analysed expression may fail or run a user's code.
+/// Returns whether converting a column could fail for some rows, or run a user's code.
+///
+/// # Safety
+/// `column` is a column's name, and `to` the name of a type, in a statement.
+pub unsafe fn conversion_may_tell(
+    table: pg_sys::Oid,
+    column: *const c_char,
+    to: *const pg_sys::TypeName,
+) -> bool {
+    use pg_sys::{CoercionContext::COERCION_ASSIGNMENT, CoercionForm::COERCE_IMPLICIT_CAST};
+    // SAFETY: look-ups in the system cache, and an expression in the current memory context, as ALTER TABLE makes it. A
+    // name that is none is an error of the server's.
+    unsafe {
+        let attribute = pg_sys::get_attnum(table, column);
+        if attribute == pg_sys::InvalidAttrNumber as i16 {
+            return false;
+        }
+        let (mut old, mut old_mod, mut collation) =
+            (pg_sys::Oid::INVALID, -1, pg_sys::Oid::INVALID);
+        pg_sys::get_atttypetypmodcoll(
+            table,
+            attribute,
+            &raw mut old,
+            &raw mut old_mod,
+            &raw mut collation,
+        );
+        let (mut new, mut new_mod) = (pg_sys::Oid::INVALID, -1);
+        pg_sys::typenameTypeIdAndMod(std::ptr::null_mut(), to, &raw mut new, &raw mut new_mod);
+        let value = pg_sys::makeVar(1, attribute, old, old_mod, collation, 0);
+        let converted = pg_sys::coerce_to_target_type(
+            std::ptr::null_mut(),
+            value.cast(),
+            old,
+            new,
+            new_mod,
+            COERCION_ASSIGNMENT,
+            COERCE_IMPLICIT_CAST,
+            -1,
+        );
+        if converted.is_null() {
+            // The server asks for USING.
+            return false;
+        }
+        pg_sys::assign_expr_collations(std::ptr::null_mut(), converted);
+        let simple = pg_sys::eval_const_expressions(std::ptr::null_mut(), converted);
+        tells(simple, std::ptr::null_mut())
+    }
+}
+
+/// Whether an index's condition, analysed, asks more of a row than which columns are NULL or true: how many rows it chooses
+/// is told by the index's size.
+unsafe fn chooses(node: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    if node.is_null() {
+        return false;
+    }
+    // SAFETY: the tag tells which node it is; a list holds expressions.
+    unsafe {
+        match (*node).type_ {
+            T_Var => false,
+            T_NullTest => chooses((*node.cast::<pg_sys::NullTest>()).arg.cast()),
+            T_BooleanTest => chooses((*node.cast::<pg_sys::BooleanTest>()).arg.cast()),
+            T_BoolExpr => {
+                let mut found = false;
+                each((*node.cast::<pg_sys::BoolExpr>()).args, |arg| {
+                    found = found || chooses(arg);
+                });
+                found
+            }
+            T_List => {
+                let mut found = false;
+                each(node.cast(), |arg| found = found || chooses(arg));
+                found
+            }
+            _ => true,
+        }
+    }
+}
+
+/// Whether an analysed expression may fail for chosen rows, or run a user's code.
 #[pg_guard]
 unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     use pg_sys::NodeTag::*;
@@ -194,7 +234,24 @@ unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void)
                     return true;
                 }
             }
+            T_Const => {
+                let constant = &*node.cast::<pg_sys::Const>();
+                return constant.constlen == -1
+                    && !constant.constisnull
+                    && pgrx::varsize_any(constant.constvalue.cast_mut_ptr::<pg_sys::varlena>())
+                        > CONSTANT_BYTES_MAX;
+            }
+            // What tells one row from another.
+            T_CaseExpr | T_NullIfExpr | T_DistinctExpr | T_ScalarArrayOpExpr | T_RowCompareExpr
+            | T_MinMaxExpr | T_BoolExpr | T_NullTest | T_BooleanTest => return true,
             T_SubLink | T_SQLValueFunction | T_CoerceToDomain | T_XmlExpr => return true,
+            T_OpExpr if (*node.cast::<pg_sys::OpExpr>()).opresulttype == pg_sys::BOOLOID => {
+                return true;
+            }
+            T_FuncExpr if (*node.cast::<pg_sys::FuncExpr>()).funcresulttype == pg_sys::BOOLOID => {
+                return true;
+            }
+            T_FuncExpr if is_steered(&*node.cast::<pg_sys::FuncExpr>()) => return true,
             _ => {
                 if pg_sys::check_functions_in_node(node, Some(tells_of), std::ptr::null_mut()) {
                     return true;
@@ -206,6 +263,30 @@ unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void)
             expression_tree_walker(node, tells, context)
         })
     }
+}
+
+/// Whether a call that fails for some units, zones, lengths or encodings gets those from a row.
+unsafe fn is_steered(call: &pg_sys::FuncExpr) -> bool {
+    let name = function::read(call.funcid, |f| {
+        // SAFETY: a name ends with a zero.
+        unsafe { CStr::from_ptr(f.proname.data.as_ptr()) }
+            .to_bytes()
+            .to_owned()
+    });
+    let value = match name.unwrap_or_default().as_slice() {
+        b"date_trunc" | b"date_part" | b"extract" | b"timezone" => 1,
+        b"substr" | b"setweight" | b"length" => 0,
+        _ => return false,
+    };
+    let (mut n, mut found) = (0, false);
+    // SAFETY: a call's arguments are expressions.
+    unsafe {
+        each(call.args, |arg| {
+            found = found || n != value && (*arg).type_ != pg_sys::NodeTag::T_Const;
+            n += 1;
+        });
+    }
+    found
 }
 
 #[pg_guard]

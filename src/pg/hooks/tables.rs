@@ -4,9 +4,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::On;
+use super::ddl::is_asked_about;
+use super::objects::table_of;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::nodes::each;
+use crate::pg::nodes::{Name, each};
 use crate::pg::{role, xact};
 
 static PREVIOUS: BackendCell<pg_sys::ExecutorCheckPerms_hook_type> = BackendCell::new(None);
@@ -40,17 +42,43 @@ pub enum Derives {
     All(&'static str),
 }
 
-/// What the statement that runs derives, and the savepoint that it began in.
-static DERIVES: BackendCell<(Derives, u32)> = BackendCell::new((Derives::Nothing, 0));
-
-/// What the statement that runs derives, to be put back.
-pub fn derives() -> (Derives, u32) {
-    DERIVES.get()
+/// What a utility statement that runs does with tables.
+#[derive(Clone, Copy)]
+pub struct Around {
+    /// What it derives from the queries that it runs.
+    derives: Derives,
+    /// It names the tables that it works on, and none is protected.
+    elsewhere: bool,
+    /// The savepoint that it began in.
+    savepoint: u32,
 }
 
-/// Puts back what the statement around derives.
-pub fn set_derives(before: (Derives, u32)) {
-    DERIVES.set(before);
+const NOTHING: Around = Around {
+    derives: Derives::Nothing,
+    elsewhere: false,
+    savepoint: 0,
+};
+
+static AROUND: BackendCell<Around> = BackendCell::new(NOTHING);
+
+/// The statement that runs, to be put back.
+pub fn around() -> Around {
+    AROUND.get()
+}
+
+/// Puts back the statement around.
+pub fn set_around(before: Around) {
+    AROUND.set(before);
+}
+
+/// Whether the statement that runs derives something that holds for all rows.
+pub fn derives_all() -> bool {
+    matches!(AROUND.get().derives, Derives::All(_))
+}
+
+/// Whether the statement that runs names the tables that it works on, and none is protected.
+pub fn is_elsewhere() -> bool {
+    AROUND.get().elsewhere
 }
 
 /// A utility statement starts.
@@ -87,7 +115,59 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
             _ => return,
         }
     };
-    DERIVES.set((derives, xact::savepoint()));
+    AROUND.set(Around {
+        derives,
+        elsewhere: AROUND.get().elsewhere,
+        savepoint: xact::savepoint(),
+    });
+}
+
+/// A utility statement starts that runs tables' functions on all rows, on tables that it names or on others.
+///
+/// # Safety
+/// `node` is a statement, inside a transaction.
+pub unsafe fn note_named(node: *mut pg_sys::Node) {
+    use pg_sys::NodeTag::*;
+    let mut elsewhere = true;
+    let mut look = |name: *const pg_sys::RangeVar| {
+        // SAFETY: NULL or a table's name in a statement.
+        let table = (!name.is_null())
+            .then(|| unsafe { Name::copy(name) }.oid())
+            .flatten();
+        elsewhere = elsewhere && table.is_some_and(|table| !is_asked_about(table_of(table)));
+    };
+    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    unsafe {
+        match (*node).type_ {
+            T_AlterTableStmt => look((*node.cast::<pg_sys::AlterTableStmt>()).relation),
+            T_IndexStmt => look((*node.cast::<pg_sys::IndexStmt>()).relation),
+            T_ReindexStmt => look((*node.cast::<pg_sys::ReindexStmt>()).relation),
+            T_ClusterStmt => look((*node.cast::<pg_sys::ClusterStmt>()).relation),
+            T_VacuumStmt => {
+                let tables = (*node.cast::<pg_sys::VacuumStmt>()).rels;
+                if tables.is_null() {
+                    look(std::ptr::null());
+                }
+                each(tables, |table| {
+                    look((*table.cast::<pg_sys::VacuumRelation>()).relation);
+                });
+            }
+            _ => return,
+        }
+    }
+    AROUND.set(Around {
+        elsewhere,
+        savepoint: xact::savepoint(),
+        ..AROUND.get()
+    });
+}
+
+/// The statement that runs works on other tables than those that it names.
+pub fn leave_named() {
+    AROUND.set(Around {
+        elsewhere: false,
+        ..AROUND.get()
+    });
 }
 
 /// Installs the hook.
@@ -103,11 +183,12 @@ pub fn init(on: &On) {
 
 /// A savepoint, or with 0 the transaction, was undone.
 pub fn forget(savepoint: u32) {
-    if DERIVES.get().1 >= savepoint {
-        DERIVES.set((Derives::Nothing, 0));
+    if AROUND.get().savepoint >= savepoint {
+        AROUND.set(NOTHING);
     }
     if savepoint == 0 {
         super::objects::take_touched();
+        super::functions::forget_altered();
     }
 }
 
@@ -168,7 +249,7 @@ fn ask(on: &BackendCell<Option<OnTable>>, table: pg_sys::Oid, role: pg_sys::Oid,
         table,
         role,
         validates,
-        derives: DERIVES.get().0,
+        derives: AROUND.get().derives,
     };
     if let Some(on) = on.get()
         && let Err(error) = on(&named)

@@ -39,6 +39,7 @@ use pgrx::prelude::*;
 
 use self::named::Named;
 use super::cell::BackendCell;
+use super::spi;
 
 static PREVIOUS_PATHS: BackendCell<pg_sys::set_rel_pathlist_hook_type> = BackendCell::new(None);
 static PREVIOUS_INFO: BackendCell<pg_sys::get_relation_info_hook_type> = BackendCell::new(None);
@@ -190,6 +191,9 @@ unsafe extern "C-unwind" fn plan(
             None => raw::standard_planner(query, text, options, params),
         };
         named.keep(plan);
+        if spi::is_own() {
+            (*plan).jitFlags = pg_sys::PGJIT_NONE as c_int;
+        }
         plan
     }
 }

@@ -304,7 +304,7 @@ fn a_part_that_is_not_isolated_is_closed_by_itself() {
 const MAINTENANCE: &str = "BEGIN; SELECT tenancy.maintenance('a migration')";
 
 /// What takes the isolation off, reads, checks or changes all rows, or has code run for those to come.
-const NEED_MAINTENANCE: [&str; 45] = [
+const NEED_MAINTENANCE: [&str; 48] = [
     "ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY",
     "ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY",
     "ALTER TABLE IF EXISTS app.notes ADD COLUMN harmless int, DISABLE ROW LEVEL SECURITY",
@@ -343,6 +343,9 @@ const NEED_MAINTENANCE: [&str; 45] = [
     "CREATE INDEX ON app.notes (id) WHERE app.spy(body)",
     "CREATE INDEX ON app.notes ((body::int))",
     "CREATE INDEX ON app.notes (id) WHERE 1 / (id - 5) > 0",
+    "CREATE INDEX ON app.notes (id) WHERE body <> ''",
+    "CREATE UNIQUE INDEX ON app.notes (body)",
+    "ALTER TABLE app.notes ALTER COLUMN body TYPE varchar(200)",
     "CREATE STATISTICS app.spied ON (app.leak(body)), id FROM app.notes",
     "CREATE TRIGGER spy BEFORE INSERT ON app.notes FOR EACH ROW EXECUTE FUNCTION app.trigger()",
     "CREATE RULE spy AS ON INSERT TO app.notes DO ALSO INSERT INTO app.loot VALUES (new.body)",
@@ -366,7 +369,7 @@ const GO_ON: [&str; 33] = [
     "ALTER TABLE app.notes DROP COLUMN body",
     "ALTER TABLE app.notes DROP CONSTRAINT unchecked",
     "ALTER TABLE app.notes ALTER COLUMN body SET DEFAULT 'x'",
-    "ALTER TABLE app.notes ALTER COLUMN body TYPE varchar(200)",
+    "ALTER TABLE app.notes ALTER COLUMN body TYPE varchar",
     "ALTER TABLE app.notes ALTER COLUMN body DROP NOT NULL, ALTER COLUMN body SET NOT NULL",
     "ALTER TABLE app.notes ALTER COLUMN body SET STATISTICS 500",
     "ALTER TABLE app.notes RENAME COLUMN body TO content",
@@ -378,7 +381,7 @@ const GO_ON: [&str; 33] = [
     "ALTER TABLE app.notes REPLICA IDENTITY FULL",
     "ALTER TABLE app.notes DISABLE TRIGGER USER",
     "CREATE INDEX ON app.notes (tenant_id, body)",
-    "CREATE UNIQUE INDEX ON app.notes (tenant_id, lower(body)) WHERE parent IS NOT NULL AND body <> ''",
+    "CREATE UNIQUE INDEX ON app.notes (tenant_id, lower(body)) WHERE parent IS NOT NULL",
     "CREATE INDEX ON app.notes USING gin (to_tsvector('english', body))",
     "CREATE STATISTICS app.plain ON id, tenant_id FROM app.notes",
     "CREATE TRIGGER same BEFORE UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
@@ -521,6 +524,109 @@ fn ordinary_migrations_go_on() {
     );
 }
 
+/// A publication sends every tenant's rows.
+#[test]
+fn a_protected_table_is_published_in_maintenance_only() {
+    let world = with_code();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.days (id int PRIMARY KEY, tenant_id uuid NOT NULL) PARTITION BY RANGE (id);
+         CREATE TABLE app.day PARTITION OF app.days FOR VALUES FROM (0) TO (10);
+         SELECT tenancy.protect('app.days'); CREATE PUBLICATION mine FOR TABLE app.free",
+    );
+    for sql in [
+        "CREATE PUBLICATION p FOR TABLE app.notes",
+        "CREATE PUBLICATION p FOR TABLE app.free, app.notes",
+        "CREATE PUBLICATION p FOR TABLE ONLY app.notes (id, tenant_id)",
+        "CREATE PUBLICATION p FOR TABLE app.notes WHERE (id = 1)",
+        "CREATE PUBLICATION p FOR TABLE app.notes WHERE (body > 'x') WITH (publish = 'insert')",
+        "CREATE PUBLICATION p FOR TABLE app.days WITH (publish_via_partition_root)",
+        "CREATE PUBLICATION p FOR TABLE app.day",
+        "ALTER PUBLICATION mine ADD TABLE app.notes",
+        "ALTER PUBLICATION mine ADD TABLE app.notes WHERE (id = 1)",
+        "ALTER PUBLICATION mine SET TABLE app.free, app.notes",
+    ] {
+        for sql in [sql.to_owned(), format!("DO $$ BEGIN {sql}; END $$")] {
+            owner.fails(&sql).code("55000").says("maintenance");
+        }
+        owner.run(MAINTENANCE).run(sql).run("ROLLBACK");
+    }
+    // Only superusers publish all tables, or those of a schema.
+    for sql in [
+        "CREATE PUBLICATION p FOR ALL TABLES",
+        "CREATE PUBLICATION p FOR TABLES IN SCHEMA app",
+        "ALTER PUBLICATION mine ADD TABLES IN SCHEMA app",
+    ] {
+        owner.fails(sql).code("42501");
+        owner.run(MAINTENANCE);
+        owner.fails(sql).code("42501");
+        owner.run("ROLLBACK");
+    }
+    owner
+        .run(MAINTENANCE)
+        .run("ALTER PUBLICATION mine ADD TABLE app.notes; COMMIT")
+        .run("ALTER PUBLICATION mine SET (publish = 'insert'); ALTER PUBLICATION mine DROP TABLE app.notes");
+    assert_eq!(
+        world.db.admin().number("SELECT count(*) FROM tenancy.audit_log WHERE action = 'tenancy.protected_table_altered' AND target = 'app.notes' AND details ->> 'statement' = 'PUBLICATION'"),
+        1
+    );
+}
+
+/// Dropped with what depends on it, tenancy leaves tables that show nothing.
+#[test]
+fn dropping_the_extension_opens_nothing() {
+    let world = World::new();
+    let (mut admin, mut owner, mut app) = (world.db.admin(), world.db.owner(), world.db.app());
+    for sql in [
+        "DROP EXTENSION tenancy",
+        "DROP EXTENSION tenancy CASCADE",
+        "DROP SCHEMA tenancy CASCADE",
+        "DROP FUNCTION tenancy.can(text, uuid) CASCADE",
+        "ALTER EXTENSION tenancy DROP TABLE tenancy.protected_table_registry",
+        "DROP EVENT TRIGGER tenancy_forget_dropped",
+        "DROP OWNED BY tenancy_owner CASCADE",
+    ] {
+        let failure = owner.fails(sql);
+        assert!(
+            ["42501", "42883", "2BP01"].contains(&failure.code.as_str()),
+            "{sql}: {failure:?}"
+        );
+    }
+    admin.fails("DROP EXTENSION tenancy").code("2BP01");
+    // A policy of the application's own narrows; without the guards it would open the table.
+    admin.run("CREATE POLICY own ON app.notes USING (true)");
+    for sql in [
+        "DROP EXTENSION tenancy CASCADE",
+        "DROP EXTENSION IF EXISTS plpgsql, tenancy CASCADE",
+        "DO $$ BEGIN DROP EXTENSION tenancy CASCADE; END $$",
+    ] {
+        admin
+            .fails(sql)
+            .code("2BP01")
+            .says("app.notes")
+            .hints("unprotect");
+    }
+    admin.run("DROP POLICY own ON app.notes; DROP EXTENSION tenancy CASCADE");
+    for session in [&mut app, &mut owner] {
+        assert_eq!(session.number(COUNT), 0);
+        session
+            .fails("INSERT INTO app.notes (tenant_id, body) VALUES (gen_random_uuid(), 'x')")
+            .code("42501");
+        session.run("UPDATE app.notes SET body = 'x'; DELETE FROM app.notes");
+    }
+    assert_eq!(admin.number(COUNT), 15);
+    // Made again, it does not know the table, which stays closed until it is protected.
+    admin.run("CREATE EXTENSION tenancy");
+    world.db.grant_roles(&mut admin);
+    assert_eq!(world.db.app().number(COUNT), 0);
+    world.db.owner().run("SELECT tenancy.protect('app.notes')");
+    assert_eq!(
+        admin.text("SELECT isolated FROM tenancy.protected_tables"),
+        "t"
+    );
+    world.db.app().fails(COUNT).code("55000");
+}
+
 #[test]
 fn cascade_takes_no_isolation_off() {
     let world = World::bare();
@@ -536,14 +642,27 @@ fn cascade_takes_no_isolation_off() {
     admin.run("CREATE POLICY tenancy_extra ON app.notes AS RESTRICTIVE USING (types.own(body))");
     // A policy of the application's own goes with its function; a guard does not go with anything.
     owner.run("BEGIN; DROP SCHEMA types CASCADE; ROLLBACK");
-    for sql in [
-        "ALTER TABLE app.notes DROP COLUMN tenant_id CASCADE",
-        "DROP OWNED BY CURRENT_USER RESTRICT",
+    for (sql, code) in [
+        (
+            "ALTER TABLE app.notes DROP COLUMN tenant_id CASCADE",
+            "55000",
+        ),
+        ("DROP OWNED BY CURRENT_USER RESTRICT", "2BP01"),
+        ("DROP OWNED BY CURRENT_USER CASCADE", ""),
+        ("DROP TABLE app.notes CASCADE", ""),
+        ("DROP SCHEMA app CASCADE", ""),
     ] {
-        owner.run("BEGIN; SAVEPOINT s");
+        owner.run("BEGIN");
         // Whatever becomes of the statement, the table is isolated or gone.
-        let _ = owner.batch_execute(sql);
-        owner.run("ROLLBACK TO s; COMMIT");
+        match owner.batch_execute(sql) {
+            Ok(()) => assert_eq!(
+                owner.text("SELECT to_regclass('app.notes') IS NULL OR coalesce((SELECT isolated FROM tenancy.protected_tables), false)"),
+                "t",
+                "{sql}"
+            ),
+            Err(error) => assert_eq!(tenancy_client_tests::Failure::from(&error).code, code, "{sql}"),
+        }
+        owner.run("ROLLBACK");
     }
     assert_eq!(
         admin.text("SELECT isolated FROM tenancy.protected_tables"),

@@ -321,6 +321,92 @@ fn tenancys_permissive_policy_goes_and_comes_with_the_applications() {
 }
 
 // F42: the application's own role owns the tables.
+/// Whatever statement gives a table to another owner, or takes the application's policies away.
+#[test]
+fn tenancys_permissive_policy_follows_owners_and_dropped_roles() {
+    let world = World::new();
+    let (mut admin, mut owner) = (world.db.admin(), world.db.owner());
+    let (me, guest) = (world.db.owner.as_str(), world.db.stranger.as_str());
+    let heir = format!("{me}_heir");
+    let policies = || {
+        world.db.admin().text(
+            "SELECT coalesce(string_agg(policyname || ':' || array_to_string(roles, '+'), ' ' ORDER BY policyname), '') FROM pg_policies
+             WHERE tablename = 'notes' AND permissive = 'PERMISSIVE'",
+        )
+    };
+    admin.run(&format!(
+        "CREATE ROLE {heir}; GRANT {heir} TO {me}; GRANT ALL ON SCHEMA app TO {heir}; CREATE PROCEDURE app.run(sql text) LANGUAGE plpgsql AS 'BEGIN EXECUTE sql; END';
+         CREATE POLICY first ON app.notes USING (true)"
+    ));
+    for (sql, now) in [
+        (
+            format!("ALTER TABLE app.notes OWNER TO {heir}"),
+            heir.as_str(),
+        ),
+        (format!("REASSIGN OWNED BY {heir} TO {me}"), me),
+        (
+            format!("DO $$ BEGIN ALTER TABLE app.notes OWNER TO {heir}; END $$"),
+            &heir,
+        ),
+        (
+            format!("CALL app.run('REASSIGN OWNED BY {heir} TO {me}')"),
+            me,
+        ),
+        (
+            format!(
+                "BEGIN; REASSIGN OWNED BY {me} TO {heir}; REASSIGN OWNED BY {heir} TO {me}; COMMIT"
+            ),
+            me,
+        ),
+    ] {
+        admin.run(&sql);
+        assert_eq!(
+            policies(),
+            format!("first:public tenancy_owner:{now}"),
+            "{sql}"
+        );
+    }
+    admin.run(&format!("GRANT ALL ON SCHEMA app TO {heir}"));
+    // The owner's own REASSIGN OWNED, among the roles that it is a member of.
+    owner.run(&format!(
+        "ALTER TABLE app.notes OWNER TO {heir}; REASSIGN OWNED BY {heir} TO {me}"
+    ));
+    assert_eq!(policies(), format!("first:public tenancy_owner:{me}"));
+    admin.run("DROP POLICY first ON app.notes");
+    assert_eq!(policies(), "tenancy_access:public");
+    for (sql, dropped) in [
+        (
+            format!("CREATE POLICY guests ON app.notes TO {guest} USING (true)"),
+            true,
+        ),
+        (
+            format!("CREATE POLICY guests ON app.notes TO {guest}, {heir} USING (true)"),
+            false,
+        ),
+    ] {
+        admin.run(&sql);
+        admin.run(&format!("DROP OWNED BY {guest}"));
+        let expected = if dropped {
+            "tenancy_access:public".to_owned()
+        } else {
+            format!("guests:{heir} tenancy_owner:{me}")
+        };
+        assert_eq!(policies(), expected, "{sql}");
+    }
+    admin.run("DROP POLICY guests ON app.notes");
+    // PostgreSQL takes nobody out of a policy of another's table.
+    admin.run(&format!(
+        "CREATE POLICY guests ON app.notes TO {guest} USING (true)"
+    ));
+    world.db.stranger().run(&format!("DROP OWNED BY {guest}"));
+    assert_eq!(policies(), format!("guests:{guest} tenancy_owner:{me}"));
+    assert_eq!(
+        admin.text("SELECT isolated FROM tenancy.protected_tables"),
+        "t"
+    );
+    admin.run(&format!("DROP OWNED BY {heir}; DROP ROLE {heir}"));
+}
+
 #[test]
 fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
     let world = World::bare();

@@ -1,0 +1,130 @@
+//! Functions that a protected table's definition calls, where a role without a superuser's power may have written them: they
+//! see every tenant's rows, whoever sets them off. They are planted, replaced and run over all rows in maintenance only.
+//!
+//! What such a function calls in its turn cannot be followed, unless it is in standard SQL.
+
+use std::collections::HashSet;
+
+use pgrx::pg_sys;
+use serde_json::json;
+
+use super::{ddl, guard, registry};
+use crate::audit;
+use crate::error::Error;
+use crate::pg::{function, relation, role, spi};
+
+/// Functions that the definition of a table calls.
+pub type Calls = HashSet<pg_sys::Oid>;
+
+/// Reads which functions the definition of a table calls.
+pub fn calls(table: pg_sys::Oid) -> Result<Calls, Error> {
+    spi::read(include_str!("calls.sql"), &[table.into()], |rows| {
+        let mut found = Calls::new();
+        for row in rows {
+            found.extend(row.get::<pg_sys::Oid>(1)?);
+        }
+        Ok(found)
+    })
+}
+
+/// Reads the name of a protected table whose definition calls a function.
+fn caller(function: pg_sys::Oid) -> Result<Option<String>, Error> {
+    spi::read(
+        include_str!("callers.sql"),
+        &[function.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get(1)?),
+            None => Ok(None),
+        },
+    )
+}
+
+/// Returns what a relation's definition calls before a statement changes it; `None` if the statement may add what it likes.
+pub fn before(relation: pg_sys::Oid) -> Result<Option<Calls>, Error> {
+    if role::is_superuser_role(role::current())
+        || !(guard::is_protected(relation)? || is_in_protected(relation)?)
+        || guard::works_on(relation)?
+    {
+        return Ok(None);
+    }
+    calls(relation).map(Some)
+}
+
+/// Whether a composite type is a column's of a protected table.
+fn is_in_protected(relation: pg_sys::Oid) -> Result<bool, Error> {
+    let composite = |class: &pg_sys::FormData_pg_class| {
+        (class.relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE).then_some(class.reltype)
+    };
+    match relation::read(relation, composite).flatten() {
+        Some(of) => registry::protected_with(of),
+        None => Ok(false),
+    }
+}
+
+/// Checks what a relation's definition calls after a statement has changed it.
+pub fn after(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error> {
+    if calls(relation)?.is_subset(before) {
+        return Ok(());
+    }
+    needs_maintenance(relation, "DDL that has a function called")
+}
+
+/// Checks parts that a protected table has got: rows of every tenant will go there.
+pub fn check_new_parts(root: pg_sys::Oid) -> Result<(), Error> {
+    if role::is_superuser_role(role::current()) {
+        return Ok(());
+    }
+    let parts = registry::new_parts(root)?;
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let known = calls(root)?;
+    for part in parts {
+        if !calls(part)?.is_subset(&known) {
+            needs_maintenance(root, "a part that has functions called")?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks a function that is about to run on rows that row security does not filter, in a statement that builds or
+/// rewrites: REINDEX, ANALYZE, CLUSTER, VACUUM FULL, ALTER TABLE and functions that do so.
+pub fn check_run(called: pg_sys::Oid) -> Result<(), Error> {
+    let by_superuser =
+        |function: &pg_sys::FormData_pg_proc| role::is_superuser_role(function.proowner);
+    // What autovacuum runs, nobody asked for: such a function was planted in maintenance, or before protect().
+    if role::is_superuser_role(role::outer())
+        || function::read(called, by_superuser).unwrap_or(false)
+    {
+        return Ok(());
+    }
+    for table in guard::locked_tables()? {
+        if !guard::works_on(table)? && !calls(table)?.is_empty() {
+            return ddl::require_maintenance("a statement that runs functions over all rows");
+        }
+    }
+    Ok(())
+}
+
+/// Checks a function that was altered or replaced.
+pub fn check_altered(function: pg_sys::Oid) -> Result<(), Error> {
+    let Some(table) = caller(function)? else {
+        return Ok(());
+    };
+    const STATEMENT: &str = "altering a function that is called";
+    ddl::require_maintenance(STATEMENT)?;
+    record(&table, STATEMENT)
+}
+
+fn needs_maintenance(table: pg_sys::Oid, statement: &'static str) -> Result<(), Error> {
+    ddl::require_maintenance(statement)?;
+    match guard::name(table)? {
+        Some(name) => record(&name, statement),
+        None => Ok(()),
+    }
+}
+
+fn record(table: &str, statement: &str) -> Result<(), Error> {
+    let details = json!({ "statement": statement });
+    audit::record("protected_table_altered", None, Some(table), details)
+}
