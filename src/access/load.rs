@@ -171,17 +171,24 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
 
 /// The projects to work in, if what a user holds in a tenant it holds by projects only: as [`Access::only_projects`] has it,
 /// and of a user who may not work now by what is assigned. Paths without the user's own scope, and with the tenant's.
-pub fn only_projects(user: Uuid, home: &[Uuid], tenant: &[Uuid]) -> Result<OnlyProjects, Error> {
+pub fn only_projects(
+    user: Uuid,
+    home: &[Uuid],
+    tenant: &[Uuid],
+    reading: &mut Reading,
+) -> Result<OnlyProjects, Error> {
     let ids = |path: &[Uuid]| path.iter().copied().map(pg_uuid).collect::<Vec<_>>();
     let last = |path: &[Uuid]| pg_uuid(path.last().copied().unwrap_or_default());
-    let held: Vec<(Uuid, bool, bool)> = spi::read(
-        "SELECT s.id, s.level = 'project', s.status = 'active' \
+    // The projects, and whether each is active.
+    let mut held: Vec<(Uuid, bool)> = Vec::new();
+    let mut whole = false;
+    spi::read(
+        "SELECT s.id, a.role_id, s.level = 'project', s.status = 'active', \
+                r.scope_id = ANY (s.path) AND least(a.expires_at, r.expires_at) > pg_catalog.now() IS NOT FALSE \
          FROM tenancy.role_assignments a \
          JOIN tenancy.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
-         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND r.scope_id = ANY (s.path) \
-           AND (s.id = ANY ($3) OR s.level = 'project' AND s.parent_id = $4) \
-           AND least(a.expires_at, r.expires_at) > pg_catalog.now() IS NOT FALSE",
+         WHERE a.user_id = $1 AND $2 = ANY (s.path) AND (s.id = ANY ($3) OR s.level = 'project' AND s.parent_id = $4)",
         &[
             pg_uuid(user).into(),
             last(home).into(),
@@ -189,19 +196,24 @@ pub fn only_projects(user: Uuid, home: &[Uuid], tenant: &[Uuid]) -> Result<OnlyP
             last(tenant).into(),
         ],
         |rows| {
-            rows.into_iter()
-                .map(|row| {
-                    let is = |n: usize| -> Result<bool, Error> { Ok(row.get(n)? == Some(true)) };
-                    Ok((uuid(row.get(1)?)?, is(2)?, is(3)?))
-                })
-                .collect()
+            for row in rows {
+                let scope = uuid(row.get(1)?)?;
+                reading.of(Subject::Scope(scope));
+                reading.of(Subject::Role(uuid(row.get(2)?)?));
+                match (row.get(5)? == Some(true), row.get(3)? == Some(true)) {
+                    (false, _) => {}
+                    (true, false) => whole = true,
+                    (true, true) => held.push((scope, row.get(4)? == Some(true))),
+                }
+            }
+            Ok(())
         },
     )?;
-    if held.iter().any(|(_, project, _)| !project) {
+    if whole {
         return Ok(OnlyProjects::None);
     }
-    let any_active = held.iter().any(|(_, _, active)| *active);
-    let counting = held.into_iter().filter(|held| held.2 || !any_active);
+    let any_active = held.iter().any(|(_, active)| *active);
+    let counting = held.into_iter().filter(|held| held.1 || !any_active);
     Ok(OnlyProjects::of(counting.map(|held| held.0).collect()))
 }
 

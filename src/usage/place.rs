@@ -58,13 +58,14 @@ impl Place {
             if access.fleet || now.count() != Some(0) {
                 return Err(Error::NotOneTenant(now.span()));
             }
-            let own = Self::named(Names {
-                user: Some(user),
-                ..Names::default()
-            })?;
             // Without a role in its tenant it would use past the tenant's budgets, on the partner's.
-            return match own.tenant {
-                None => Ok(own),
+            let home = access.home();
+            return match home.get(2) {
+                None => Ok(Self {
+                    partner: home.get(1).copied(),
+                    user: Some(user),
+                    ..Self::default()
+                }),
                 Some(_) => Err(Error::NoRole),
             };
         };
@@ -94,7 +95,7 @@ impl Place {
         }
         let mut reading = Reading::begin();
         names.each(|id| reading.of(Subject::Scope(id)));
-        let found = names.find()?;
+        let found = names.find(&mut reading)?;
         let sources = reading.done();
         KNOWN.with_borrow_mut(|(generation, known)| {
             if *generation != xact::generation() || known.len() >= KNOWN_MAX {
@@ -139,7 +140,7 @@ impl Names {
             .for_each(f);
     }
 
-    fn find(self) -> Result<Place, Error> {
+    fn find(self, reading: &mut Reading) -> Result<Place, Error> {
         let mut ids = Vec::new();
         self.each(|id| ids.push(pg_uuid(id)));
         let found = read(ids)?;
@@ -174,7 +175,9 @@ impl Names {
         let above = tenant.or(home).unwrap_or_default();
         // As in the user's own context.
         let only = match (self.project, self.user, home, tenant) {
-            (None, Some(user), Some(home), Some(tenant)) => only_projects(user, home, tenant)?,
+            (None, Some(user), Some(home), Some(tenant)) => {
+                only_projects(user, home, tenant, reading)?
+            }
             _ => OnlyProjects::None,
         };
         let project = match only {

@@ -206,7 +206,9 @@ fn who_has_the_tenant_may_work_for_the_tenant() {
     let sue = key(&world, "sue");
     app.begin(&sue).run("SELECT tenancy.select_tenant('acme')");
     refused(&mut app);
-    app.run("SELECT tenancy.elevate('ticket 7'); COMMIT");
+    app.run("COMMIT")
+        .begin(&sue)
+        .run("SELECT tenancy.elevate('ticket 7'); COMMIT");
     app.begin(&sue)
         .run("SELECT tenancy.select_tenant('acme')")
         .run("SELECT tenancy.consume('tokens', 20); COMMIT");
@@ -282,6 +284,37 @@ fn what_others_record_is_where_the_user_works() {
             assert_eq!(own, named, "{change}: {user} in {tenant}");
         }
     }
+}
+
+#[test]
+fn what_changes_while_a_batch_is_recorded_counts_for_the_rest() {
+    let world = world();
+    let (mut owner, mut gateway) = (world.db.owner(), world.db.gateway());
+    let one = "SELECT tenancy.record_usage_for('acme/lone', 'tokens', 1)";
+    gateway.run("BEGIN").run(one);
+    for (change, known) in [
+        ("tenancy.assign('acme/lone', 'member', 'acme/zeus')", false),
+        ("tenancy.set_status('acme/zeus', 'suspended')", true),
+        ("tenancy.set_status('acme/zeus', 'active')", false),
+        (
+            "tenancy.unassign('acme/lone', 'member', 'acme/apollo')",
+            true,
+        ),
+        (
+            "tenancy.assign('acme/lone', 'member', 'acme/apollo')",
+            false,
+        ),
+        ("tenancy.assign('acme/lone', 'member', 'acme')", true),
+    ] {
+        owner.run(&format!("SELECT {change}"));
+        if known {
+            gateway.run(one);
+        } else {
+            gateway.fails_inside(one).code("55000").says("2 projects");
+        }
+    }
+    gateway.run("COMMIT");
+    assert_eq!(used(&world), "apollo 2, tenant 1, zeus 1");
 }
 
 /// In which project a gateway's call records, or the error.

@@ -164,9 +164,9 @@ fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
     world
         .db
         .owner()
-        .run("SELECT tenancy.set_budget('globex', 'tokens', 12001, 'total')");
+        .run("SELECT tenancy.set_budget('globex', 'tokens', 9001, 'total')");
     let mut bob = world.begin("bob");
-    bob.run("SELECT tenancy.reserve('tokens', 1, '1 second') FROM generate_series(1, 12000)");
+    bob.run("SELECT tenancy.reserve('tokens', 1, '1 second') FROM generate_series(1, 9000)");
     let late = bob.text("SELECT tenancy.reserve('tokens', 1, '1 second')");
     bob.run("COMMIT");
     std::thread::sleep(Duration::from_millis(1100));
@@ -175,12 +175,12 @@ fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
         .run(&format!("SELECT tenancy.settle('{late}', 1)"));
     let mut alice = world.begin("alice");
     alice
-        .fails("SET LOCAL statement_timeout = '20s'; SELECT tenancy.consume('tokens', 12001)")
+        .fails("SET LOCAL statement_timeout = '20s'; SELECT tenancy.consume('tokens', 9001)")
         .code("53400");
     alice
         .run("ROLLBACK")
         .begin(world.key("alice"))
-        .run("SELECT tenancy.consume('tokens', 12000 - 1); COMMIT");
+        .run("SELECT tenancy.consume('tokens', 9000 - 1); COMMIT");
     alice.begin(world.key("alice"));
     assert_eq!(
         alice.text("SELECT tenancy.fits('tokens', 2)"),

@@ -15,7 +15,7 @@ const WRONG: &str = "SELECT e.metric_id, e.scope_id, e.period_start, e.used, e.r
           FROM tenancy.credit_draws d JOIN tenancy.credit_grants g ON g.id = d.credit_id
          WHERE (e.metric_id = -2 AND g.id = e.scope_id OR e.metric_id = -1 AND g.budget_id = e.scope_id)
            AND d.at >= e.period_start AND (e.period_end IS NULL OR d.at < e.period_end)) s (used, reserved)
-    WHERE e.metric_id < 0 AND (NOT e.loaded OR e.used <> s.used OR e.reserved <> s.reserved OR e.in_flight <> 0)
+    WHERE e.metric_id IN (-1, -2) AND (NOT e.loaded OR e.used <> s.used OR e.reserved <> s.reserved OR e.in_flight <> 0)
     UNION ALL
     SELECT 0, g.id, NULL, sum(d.quantity), NULL, NULL, g.amount, NULL
       FROM tenancy.credit_grants g JOIN tenancy.credit_draws d ON d.credit_id = g.id GROUP BY g.id HAVING sum(d.quantity) > g.amount";
