@@ -2,7 +2,8 @@
 //!
 //! - Of a bitmap's lossy page, of an operator that is lossy, and of a row that was changed meanwhile, the server
 //!   evaluates the index's conditions once more, on the row: also the predicate of a partial index, and whatever the
-//!   row is compared with. If that shows more than its result, the recheck begins with the policies.
+//!   row is compared with. If that shows more than its result, a bitmap's recheck begins with the policies. That of a
+//!   plain scan cannot, so a bitmap of the same index stands for it.
 //! - Bitmaps are combined one after the other, until the combination is empty. An index's conditions may show
 //!   that they were evaluated; at most one such bitmap is combined with others, and it is the first. What the
 //!   others would have found is left to the filter.
@@ -40,33 +41,52 @@ pub unsafe fn harden(
             policies,
             locks: !select || !(*root).rowMarks.is_null(),
         };
-        let keep = paths.harden_all((*rel).pathlist);
-        let keep_partial = paths.harden_all((*rel).partial_pathlist);
-        if let Some(keep) = keep_partial {
+        let (mut rechecked, mut dropped) = (Vec::new(), Vec::new());
+        if let Some(keep) = paths.harden_all((*rel).partial_pathlist, &mut dropped) {
             (*rel).partial_pathlist = keep;
         }
-        if let Some(keep) = keep {
+        if let Some(keep) = paths.harden_all((*rel).pathlist, &mut rechecked) {
             (*rel).pathlist = keep;
             let sequential = pg_sys::create_seqscan_path(root, rel, (*rel).lateral_relids, 0);
             pg_sys::add_path(rel, sequential);
+        }
+        for path in rechecked {
+            if !(*(*path).indexinfo).amhasgetbitmap {
+                continue;
+            }
+            let joined = (*path).path.param_info;
+            let outer = if joined.is_null() {
+                (*rel).lateral_relids
+            } else {
+                (*joined).ppi_req_outer
+            };
+            let bitmap = pg_sys::create_bitmap_heap_path(root, rel, path.cast(), outer, 1.0, 0);
+            paths.bitmap((*bitmap).bitmapqual);
+            pg_sys::add_path(rel, bitmap.cast());
         }
     }
 }
 
 impl Paths<'_> {
-    /// Returns the paths that are left, if one is not.
-    unsafe fn harden_all(&self, all: *mut pg_sys::List) -> Option<*mut pg_sys::List> {
+    /// Returns the paths that are left, if one is not, and notes those that an equal bitmap is to stand for.
+    unsafe fn harden_all(
+        &self,
+        all: *mut pg_sys::List,
+        rechecked: &mut Vec<*mut pg_sys::IndexPath>,
+    ) -> Option<*mut pg_sys::List> {
         use pg_sys::NodeTag::*;
-        let mut dropped = false;
+        let mut dropped = Vec::new();
         // SAFETY: a list of paths, each with the tag of its kind.
         unsafe {
             for path in elements::<pg_sys::Path>(all) {
                 match (*path).type_ {
                     T_IndexPath => {
-                        let path = path.cast::<pg_sys::IndexPath>();
-                        dropped = dropped || self.order_tells(path);
-                        if self.locks || (*(*path).indexinfo).relam != pg_sys::BTREE_AM_OID {
-                            self.guard(path);
+                        let index = path.cast::<pg_sys::IndexPath>();
+                        if self.order_tells(index) {
+                            dropped.push(path);
+                        } else if self.rechecks(index) {
+                            dropped.push(path);
+                            rechecked.push(index);
                         }
                     }
                     T_BitmapHeapPath => {
@@ -75,13 +95,19 @@ impl Paths<'_> {
                     _ => {}
                 }
             }
-            dropped.then(|| {
-                list(
-                    elements::<pg_sys::Path>(all).filter(|path| {
-                        (**path).type_ != T_IndexPath || !self.order_tells(path.cast())
-                    }),
-                )
-            })
+            (!dropped.is_empty())
+                .then(|| list(elements::<pg_sys::Path>(all).filter(|path| !dropped.contains(path))))
+        }
+    }
+
+    /// Whether a plain scan of an index may evaluate its conditions once more, on a row, in a way that shows. There is no place
+    /// for the policies before them.
+    unsafe fn rechecks(&self, path: *mut pg_sys::IndexPath) -> bool {
+        // SAFETY: an index path has its index.
+        unsafe {
+            (self.locks || (*(*path).indexinfo).relam != pg_sys::BTREE_AM_OID)
+                && (self.conditions(path))
+                    .any(|condition| self.reader.read(condition).shows.again())
         }
     }
 

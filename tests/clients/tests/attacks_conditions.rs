@@ -418,6 +418,15 @@ fn f0_a_recheck_calls_no_code_for_foreign_rows() {
     )
     .unwrap();
     assert!(calls(&mut app) <= 5, "the hash index's recheck");
+    outcome(
+        &mut app,
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SELECT count(*) FROM app.docs WHERE secret = pg_temp.tick('s3cret7')",
+    )
+    .unwrap();
+    assert!(
+        calls(&mut app) <= 5,
+        "the hash index's recheck, without a bitmap"
+    );
     // An order by distance that is computed again for each row.
     outcome(
         &mut app,
