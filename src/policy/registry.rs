@@ -10,6 +10,7 @@ use tenancy_core::policy::{
 };
 
 use crate::error::Error;
+use crate::pg::hooks::TablePolicy;
 use crate::pg::{role, spi};
 
 fn decode<T: serde::de::DeserializeOwned>(table: &str, value: Option<JsonB>) -> Result<T, Error> {
@@ -98,15 +99,15 @@ pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
     )
 }
 
-/// The table of a policy, and whether the policy is tenancy's; `None` also while the extension is created or dropped.
-pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<(pg_sys::Oid, bool)>, Error> {
+/// A policy; `None` also while the extension is created or dropped.
+pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error> {
     let found = spi::read(
         "SELECT polrelid, starts_with(polname::text, 'tenancy_') FROM pg_policy WHERE oid = $1",
         &[policy.into()],
         |rows| match rows.into_iter().next() {
             Some(row) => {
                 let tenancys = row.get(2)?.unwrap_or(false);
-                Ok(row.get(1)?.map(|table| (table, tenancys)))
+                Ok(row.get(1)?.map(|table| TablePolicy { table, tenancys }))
             }
             None => Ok(None),
         },

@@ -49,6 +49,14 @@ pub use shared_role::{behind_clients, shared_role};
 static PREVIOUS_UTILITY: BackendCell<pg_sys::ProcessUtility_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<On>> = BackendCell::new(None);
 
+/// A policy of a table.
+pub struct TablePolicy {
+    /// The table.
+    pub table: pg_sys::Oid,
+    /// It is tenancy's.
+    pub tenancys: bool,
+}
+
 /// Whom the hooks ask and tell.
 #[derive(Clone, Copy)]
 pub struct On {
@@ -68,8 +76,8 @@ pub struct On {
     pub domain: fn(domain: pg_sys::Oid) -> Result<(), Error>,
     /// The extension is about to be dropped with what depends on it; an error refuses it.
     pub drop: fn() -> Result<(), Error>,
-    /// The table of a policy, and whether it is a policy of tenancy's.
-    pub policy: fn(policy: pg_sys::Oid) -> Result<Option<(pg_sys::Oid, bool)>, Error>,
+    /// Which policy it is.
+    pub policy: fn(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error>,
     /// What a relation's definition calls before a statement changes it, if the caller may not have it call more.
     pub calls: fn(relation: pg_sys::Oid) -> Result<Option<Calls>, Error>,
     /// A statement has changed a relation's definition; an error undoes it.

@@ -107,8 +107,8 @@ unsafe extern "C-unwind" fn object_access(
                 altered(table_of(object));
             } else if class.to_u32() == POLICIES {
                 tell(|on| {
-                    if let Some((table, tenancys)) = (on.policy)(object)? {
-                        note(table, !tenancys);
+                    if let Some(policy) = (on.policy)(object)? {
+                        note(policy.table, !policy.tenancys);
                     }
                     Ok(())
                 });
