@@ -44,9 +44,9 @@ FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relispartition AN
 -- Functions that run with their owner's rights pin their search_path; C functions do not run with the owner's rights.
 SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'tenancy'::regnamespace AND prosecdef
 AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_temp');
--- Functions in SQL or PL/pgSQL, too.
+-- Functions in SQL or PL/pgSQL, too; names in a body in standard SQL are looked up once, when it is made.
 SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = prolang WHERE pronamespace = 'tenancy'::regnamespace AND lanname IN ('sql', 'plpgsql')
-AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_temp');
+AND prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_temp');
 -- The predicates of policies: stable, parallel safe, leakproof.
 SELECT proname, count(*), bool_and(provolatile = 's') AS stable, bool_and(proparallel = 's') AS parallel_safe, bool_and(proleakproof) AS leakproof
 FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace
