@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
                     function.signature,
                     quote_ident(&function.schema)
                 ),
-                "an index calls it, also on other tenants' rows, and what it calls without a schema is looked for in its caller's search_path",
+                "an index calls it, also on other tenants' rows, and what it calls without a schema is looked for in its caller's search_path; in maintenance()",
             );
         }
         for member in &facts.members {
