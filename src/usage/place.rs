@@ -12,7 +12,7 @@ use crate::context::principal::Who;
 use crate::context::{Current, current};
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
-use crate::pg::{spi, xact};
+use crate::pg::{inval, spi, xact};
 
 /// Where something was used, and by whom. All of it is in the platform.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +86,8 @@ impl Place {
         if names == Names::default() {
             return Self::of_context();
         }
+        // A role without a context hears of nothing else in a transaction that stays open.
+        inval::accept();
         let known = KNOWN.with_borrow(|(generation, known)| {
             let (place, sources) = known.get(&names)?;
             (*generation == xact::generation() && sources.hold()).then_some(*place)

@@ -207,7 +207,7 @@ fn secrets_and_keys_are_not_for_reading() {
         for call in [
             "_first_login(NULL, NULL, NULL, NULL, NULL)",
             "_sync_groups(NULL, NULL, NULL, NULL)",
-            "_set_identity_keys('x', NULL, NULL)",
+            "_set_identity_keys('x', NULL, NULL, NULL)",
             "_provider_of('x')",
         ] {
             session
