@@ -208,7 +208,7 @@ fn secrets_and_keys_are_not_for_reading() {
             "_first_login(NULL, NULL, NULL, NULL, NULL)",
             "_sync_groups(NULL, NULL, NULL, NULL)",
             "_set_identity_keys('x', NULL, NULL, NULL)",
-            "_provider_of('x')",
+            "_provider_of('x', NULL)",
         ] {
             session
                 .fails(&format!("SELECT tenancy.{call}"))
