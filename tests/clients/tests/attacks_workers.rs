@@ -76,17 +76,21 @@ fn with_all_taken(cluster: &Cluster, world: &World, what: impl FnOnce()) {
             world,
             ended: &ended,
         };
-        for _ in 0..all.min(4) {
-            scope.spawn(|| {
-                let mut app = world.db.app();
-                while !ended.load(Ordering::Relaxed) {
-                    if app.batch_execute(SLEEP).is_err() {
-                        break;
-                    }
+        let sleep = || {
+            let mut app = world.db.app();
+            while !ended.load(Ordering::Relaxed) {
+                if app.batch_execute(SLEEP).is_err() {
+                    break;
                 }
-            });
+            }
+        };
+        // Work that was due may have a process for some seconds yet; a query takes those that are free when it begins.
+        let end = Instant::now() + Duration::from_secs(60);
+        while sleepers.admin.number(PARALLEL) != all {
+            assert!(Instant::now() < end, "not all processes could be taken");
+            scope.spawn(sleep);
+            thread::sleep(Duration::from_secs(1));
         }
-        until(&mut sleepers.admin, PARALLEL, all, 60);
         what();
         let now = sleepers.admin.number(PARALLEL);
         assert_eq!(now, all, "a process was free meanwhile");
