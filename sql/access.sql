@@ -100,13 +100,7 @@ GRANT SELECT ON tenancy.elevations TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.elevations IS 'who may reach tenants'' rows with what is held at the platform, why and until when. Not dumped: an elevation does not move to another server';
 
 -- Who is assigned something, or no longer, is read again; and of a role whoever has it.
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.role_assignments FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.role_assignments FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.role_assignments FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
+SELECT tenancy._tell_changes('tenancy.role_assignments', 'scope', 'user_id');
 CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.role_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy._changed('role', 'id');
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.role_definitions FOR EACH ROW
@@ -118,27 +112,7 @@ CREATE TRIGGER access_moved AFTER UPDATE ON tenancy.role_definitions FOR EACH RO
     EXECUTE FUNCTION tenancy._changed();
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.role_definitions FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.elevations FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.elevations FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.elevations FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
--- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.role_assignments
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.role_definitions
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_moved,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.elevations
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
+SELECT tenancy._tell_changes('tenancy.elevations', 'scope', 'user_id');
 
 -- Roles -------------------------------------------------------------------------------------------
 

@@ -125,3 +125,17 @@ CREATE FUNCTION tenancy._changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_changed';
 REVOKE ALL ON FUNCTION tenancy._changed() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy._changed() IS 'internal: trigger that makes backends read again what they made of a row';
+
+-- Has backends told of every change of a table's rows, with these arguments. finalize.sql drops it.
+CREATE FUNCTION tenancy._tell_changes(told_of regclass, VARIADIC arguments text[] DEFAULT '{}') RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    listed text := (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) a);
+BEGIN
+    EXECUTE format('CREATE TRIGGER access_added AFTER INSERT OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION tenancy._changed(%s)',
+        told_of, listed);
+    EXECUTE format('CREATE TRIGGER access_changed AFTER UPDATE ON %s FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION tenancy._changed(%s)',
+        told_of, listed);
+    EXECUTE format('CREATE TRIGGER access_emptied AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION tenancy._changed()', told_of);
+END
+$$;

@@ -32,14 +32,9 @@ CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.budget_definitions FOR EA
     EXECUTE FUNCTION tenancy._changed('budgets', 'scope_id');
 CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy.budget_definitions FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
-ALTER TABLE tenancy.budget_definitions
-    ENABLE ALWAYS TRIGGER budgets_added,
-    ENABLE ALWAYS TRIGGER budgets_changed,
-    ENABLE ALWAYS TRIGGER budgets_emptied;
 CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN (OLD.settings -> 'time_zone' IS DISTINCT FROM NEW.settings -> 'time_zone')
     EXECUTE FUNCTION tenancy._changed('time_zone', 'id');
-ALTER TABLE tenancy.scopes ENABLE ALWAYS TRIGGER budgets_changed;
 
 CREATE FUNCTION tenancy._drop_budgets() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -81,22 +81,7 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.api_key_secrets FOR EACH R
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.api_key_secrets FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
 -- These are everybody's.
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.signing_keys FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.signing_keys FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.signing_keys FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
--- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.api_key_secrets
-    ENABLE ALWAYS TRIGGER access_removed,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.signing_keys
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
+SELECT tenancy._tell_changes('tenancy.signing_keys');
 
 -- The ways in -----------------------------------------------------------------------------------
 

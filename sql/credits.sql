@@ -37,10 +37,6 @@ CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.credit_grants FOR EACH RO
     EXECUTE FUNCTION tenancy._changed('credits', 'budget_id');
 CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy.credit_grants FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
-ALTER TABLE tenancy.credit_grants
-    ENABLE ALWAYS TRIGGER budgets_added,
-    ENABLE ALWAYS TRIGGER budgets_changed,
-    ENABLE ALWAYS TRIGGER budgets_emptied;
 
 CREATE TABLE tenancy.credit_draws (
     credit_id   uuid NOT NULL,

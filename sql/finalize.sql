@@ -1,5 +1,23 @@
 -- Runs last: what no file may forget.
 
+DROP FUNCTION tenancy._tell_changes(regclass, text[]);
+
+-- Backends are told also where session_replication_role is replica: what is applied there is as true.
+DO $$
+DECLARE
+    tells record;
+BEGIN
+    FOR tells IN
+        SELECT t.tgrelid::pg_catalog.regclass AS of, t.tgname
+          FROM pg_catalog.pg_trigger t
+         WHERE t.tgfoid = ANY ('{tenancy._changed(), tenancy._tenant_added(), tenancy._metrics_changed(), tenancy._protection_changed()}'
+                               ::pg_catalog.regprocedure[])
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tells.of, tells.tgname);
+    END LOOP;
+END
+$$;
+
 -- Whatever belongs to the extension belongs to tenancy_owner, but for this list. A test fails on anything of a superuser's outside of it.
 -- What runs with a superuser's power is none of it: the event trigger's function and the worker's queries run as tenancy_owner.
 DO $$

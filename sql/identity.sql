@@ -80,20 +80,8 @@ COMMENT ON TABLE tenancy.allowed_networks IS 'from where the users of a scope, a
 SELECT pg_catalog.pg_extension_config_dump('tenancy.allowed_networks', '');
 
 -- Which changes other backends must hear of. When a user's groups were read last, nobody keeps.
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_provider_registry FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('provider', 'id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_provider_registry FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('provider', 'id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_provider_registry FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_secrets FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_secrets FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_secrets FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
+SELECT tenancy._tell_changes('tenancy.identity_provider_registry', 'provider', 'id');
+SELECT tenancy._tell_changes('tenancy.identity_secrets', 'provider', 'provider_id');
 CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_claims FOR EACH ROW
     EXECUTE FUNCTION tenancy._changed('claim', 'tokens');
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_claims FOR EACH ROW
@@ -106,13 +94,7 @@ CREATE TRIGGER access_unvouched AFTER DELETE ON tenancy.identity_claims FOR EACH
     EXECUTE FUNCTION tenancy._changed('vouched', 'tokens');
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_claims FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_group_registry FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_group_registry FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('provider', 'provider_id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_group_registry FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
+SELECT tenancy._tell_changes('tenancy.identity_group_registry', 'provider', 'provider_id');
 CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.identity_users FOR EACH ROW
     EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_users FOR EACH ROW
@@ -120,40 +102,7 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.identity_users FOR EACH RO
     EXECUTE FUNCTION tenancy._changed('scope', 'user_id');
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.identity_users FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
-CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy.allowed_networks FOR EACH ROW
-    EXECUTE FUNCTION tenancy._changed('networks', 'scope_id');
-CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.allowed_networks FOR EACH ROW
-    WHEN (OLD.* IS DISTINCT FROM NEW.*)
-    EXECUTE FUNCTION tenancy._changed('networks', 'scope_id');
-CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.allowed_networks FOR EACH STATEMENT
-    EXECUTE FUNCTION tenancy._changed();
--- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.identity_provider_registry
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.identity_secrets
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.identity_claims
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_vouched,
-    ENABLE ALWAYS TRIGGER access_unvouched,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.identity_group_registry
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.identity_users
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
-ALTER TABLE tenancy.allowed_networks
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_emptied;
+SELECT tenancy._tell_changes('tenancy.allowed_networks', 'networks', 'scope_id');
 
 -- No foreign keys between tables whose rows are dumped; this does what ON DELETE CASCADE would.
 CREATE FUNCTION tenancy._forget_identity() RETURNS trigger

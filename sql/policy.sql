@@ -42,16 +42,10 @@ CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy.pr
     EXECUTE FUNCTION tenancy._protection_changed();
 CREATE TRIGGER protection_emptied AFTER TRUNCATE ON tenancy.protected_table_registry FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._protection_changed();
-ALTER TABLE tenancy.protected_table_registry
-    ENABLE ALWAYS TRIGGER protection_changed,
-    ENABLE ALWAYS TRIGGER protection_emptied;
 CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy.protected_member_registry FOR EACH ROW
     EXECUTE FUNCTION tenancy._protection_changed();
 CREATE TRIGGER protection_emptied AFTER TRUNCATE ON tenancy.protected_member_registry FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._protection_changed();
-ALTER TABLE tenancy.protected_member_registry
-    ENABLE ALWAYS TRIGGER protection_changed,
-    ENABLE ALWAYS TRIGGER protection_emptied;
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_table_registry', '');
 SELECT pg_catalog.pg_extension_config_dump('tenancy.protected_member_registry', '');

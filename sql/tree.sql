@@ -192,18 +192,7 @@ CREATE TRIGGER access_of_fleet_removed AFTER DELETE ON tenancy.scopes FOR EACH R
     EXECUTE FUNCTION tenancy._changed('fleet', 'parent_id');
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy.scopes FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._changed();
--- Also where session_replication_role is replica: what is applied there is as true.
-ALTER TABLE tenancy.scopes
-    ENABLE ALWAYS TRIGGER restore_seed,
-    ENABLE ALWAYS TRIGGER access_added,
-    ENABLE ALWAYS TRIGGER access_prepared,
-    ENABLE ALWAYS TRIGGER access_returned,
-    ENABLE ALWAYS TRIGGER access_changed,
-    ENABLE ALWAYS TRIGGER access_of_fleet_changed,
-    ENABLE ALWAYS TRIGGER access_of_tree_changed,
-    ENABLE ALWAYS TRIGGER access_removed,
-    ENABLE ALWAYS TRIGGER access_of_fleet_removed,
-    ENABLE ALWAYS TRIGGER access_emptied;
+ALTER TABLE tenancy.scopes ENABLE ALWAYS TRIGGER restore_seed;
 
 INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name) VALUES
     ('00000000-0000-7000-8000-000000000000', 'platform', NULL,

@@ -40,10 +40,6 @@ CREATE TRIGGER metrics_changed AFTER UPDATE ON tenancy.metric_definitions FOR EA
     EXECUTE FUNCTION tenancy._metrics_changed();
 CREATE TRIGGER metrics_emptied AFTER TRUNCATE ON tenancy.metric_definitions FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy._metrics_changed();
-ALTER TABLE tenancy.metric_definitions
-    ENABLE ALWAYS TRIGGER metrics_added,
-    ENABLE ALWAYS TRIGGER metrics_changed,
-    ENABLE ALWAYS TRIGGER metrics_emptied;
 
 CREATE VIEW tenancy.metrics WITH (security_barrier) AS
     SELECT m.name, m.unit, m.aggregation, m.dimensions, m.distinct_of, m.price, m.prices, m.description, m.created_at
