@@ -28,7 +28,7 @@ struct SigningKey {
 }
 
 thread_local! {
-    static KEYS: RefCell<Option<Vec<SigningKey>>> = const { RefCell::new(None) };
+    static KEYS: RefCell<Option<Rc<[SigningKey]>>> = const { RefCell::new(None) };
     /// The last ticket that was verified: a connection shows the same one again and again.
     static VERIFIED: RefCell<Option<(String, Ticket)>> = const { RefCell::new(None) };
 }
@@ -115,13 +115,12 @@ pub fn changed(text: &str) {
 }
 
 fn signing_key(id: Uuid, now: i64) -> Result<Option<SigningKey>, Error> {
+    let is = |key: &SigningKey| key.id == id && key.retires_at.is_none_or(|end| end > now);
     let keys = signing_keys()?;
-    Ok(keys
-        .into_iter()
-        .find(|key| key.id == id && key.retires_at.is_none_or(|end| end > now)))
+    Ok(keys.iter().find(|key| is(key)).cloned())
 }
 
-fn signing_keys() -> Result<Vec<SigningKey>, Error> {
+fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
     if let Some(keys) = KEYS.with_borrow(Clone::clone) {
         return Ok(keys);
     }
@@ -145,7 +144,7 @@ fn signing_keys() -> Result<Vec<SigningKey>, Error> {
                         retires_at: row.get(3)?,
                     })
                 })
-                .collect::<Result<Vec<_>, Error>>()
+                .collect::<Result<Rc<[_]>, Error>>()
         },
     )?;
     KEYS.set(Some(keys.clone()));
@@ -180,8 +179,9 @@ fn _issue_ticket(
     let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
     let expires_at = now.saturating_add(seconds as i64);
     let elevation = access::require_ticket(user, expires_at.saturating_mul(1_000_000))?;
-    let key = signing_keys()?
-        .into_iter()
+    let keys = signing_keys()?;
+    let key = keys
+        .iter()
         .find(|key| key.retires_at.is_none())
         .ok_or(Error::Internal(
             "no signing key: call tenancy.rotate_signing_key()",

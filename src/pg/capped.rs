@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 
 use super::counts::{Count, FREE, Went};
+use super::statics;
 
 /// How exactly something is counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -102,8 +103,7 @@ pub fn init() {
 }
 
 fn now() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    statics::GetCurrentTimestamp()
 }
 
 /// Adds a count. `New` where there is something to write that was not there before.

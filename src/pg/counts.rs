@@ -9,6 +9,8 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 
+use super::statics;
+
 /// The words of a key.
 pub const WORDS: usize = 8;
 /// A key. Its first word has the database's oid in the upper half.
@@ -88,8 +90,7 @@ pub enum Went {
 impl Count {
     /// Once, now.
     pub fn once(key: Key) -> Self {
-        // SAFETY: reads the clock.
-        let now = unsafe { pg_sys::GetCurrentTimestamp() };
+        let now = statics::GetCurrentTimestamp();
         Self {
             key,
             count: 1,

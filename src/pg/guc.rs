@@ -4,7 +4,9 @@
 //! value, its show hook never prints it. It is a setting, and not a static, because the server then
 //! carries it through savepoints, ROLLBACK, parallel workers and DISCARD.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::rc::Rc;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
@@ -37,6 +39,10 @@ static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
 static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
+thread_local! {
+    /// The ticket in force as text: each transaction asks for it.
+    static KNOWN_TICKET: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+}
 static SESSION_CONTEXT: BackendCell<bool> = BackendCell::new(false);
 /// Called with the new ticket's text when it changes; set once by the context module.
 static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
@@ -119,10 +125,17 @@ pub fn session_context_possible() -> bool {
     SESSION_CONTEXT.get()
 }
 
-/// The ticket in force, if the setting is not empty.
-pub fn ticket() -> Option<String> {
-    let text = TICKET.get()?;
-    (!text.is_empty()).then(|| text.to_string_lossy().into_owned())
+/// Returns the ticket in force, if the setting is not empty.
+pub fn ticket() -> Option<Rc<str>> {
+    if !has_ticket() {
+        return None;
+    }
+    KNOWN_TICKET.with_borrow_mut(|known| {
+        if known.is_none() {
+            *known = TICKET.get().map(|text| text.to_string_lossy().into());
+        }
+        known.clone()
+    })
 }
 
 /// Whether a missing context is an error.
@@ -332,6 +345,7 @@ unsafe extern "C-unwind" fn check_ticket(
 unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
     xact::new_generation();
     HAS_TICKET.set(false);
+    KNOWN_TICKET.set(None);
     if newval.is_null() {
         return;
     }

@@ -25,6 +25,7 @@
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `row` | the row that a function answers with |
 //! | `planner` | tenancy's conditions before all others |
+//! | `statics` | what the server only reads |
 //! | `support` | the planner support function's node surgery |
 //! | `time` | the clock |
 //! | `zone` | time zones |
@@ -79,6 +80,7 @@ pub mod session_settings;
 pub mod snapshot;
 pub mod sources;
 pub mod spi;
+pub mod statics;
 pub mod support;
 pub mod time;
 pub mod trigger;

@@ -4,10 +4,11 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::statics;
+
 /// The role whose rights are in force.
 pub fn current() -> pg_sys::Oid {
-    // SAFETY: reads a static of the server.
-    unsafe { pg_sys::GetUserId() }
+    statics::GetUserId()
 }
 
 /// True when row security does not apply to the current role.
@@ -23,14 +24,12 @@ pub fn bypasses(role: pg_sys::Oid) -> bool {
 
 /// The role that logged in.
 pub fn session() -> pg_sys::Oid {
-    // SAFETY: reads a static of the server.
-    unsafe { pg_sys::GetSessionUserId() }
+    statics::GetSessionUserId()
 }
 
 /// True inside a SECURITY DEFINER function, and where tenancy runs as its owner.
 pub fn in_definer_function() -> bool {
-    // SAFETY: reads statics of the server.
-    unsafe { pg_sys::GetUserId() != pg_sys::GetOuterUserId() }
+    statics::GetUserId() != statics::GetOuterUserId()
 }
 
 /// True for a superuser.
@@ -77,9 +76,8 @@ pub fn holds(role: pg_sys::Oid, other: pg_sys::Oid) -> bool {
 /// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
 /// function is running.
 pub fn outer_has_role(name: &CStr) -> bool {
-    // SAFETY: reads a static of the server, and a catalog look-up inside a transaction.
-    named(name)
-        .is_some_and(|role| unsafe { pg_sys::has_privs_of_role(pg_sys::GetOuterUserId(), role) })
+    // SAFETY: a catalog look-up inside a transaction.
+    named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(outer(), role) })
 }
 
 /// True when a role was granted the named role; being superuser does not count.
@@ -97,8 +95,7 @@ pub fn named(name: &CStr) -> Option<pg_sys::Oid> {
 
 /// The session's own role, as SET ROLE left it, whatever SECURITY DEFINER function is running.
 pub fn outer() -> pg_sys::Oid {
-    // SAFETY: reads a static of the server.
-    unsafe { pg_sys::GetOuterUserId() }
+    statics::GetOuterUserId()
 }
 
 /// The current role's name.

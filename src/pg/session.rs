@@ -4,6 +4,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::statics;
 use crate::error::Error;
 
 unsafe extern "C-unwind" {
@@ -134,8 +135,7 @@ pub fn bound_statement() -> Option<&'static CStr> {
 
 /// Whether the session runs as another role than it logged in as, by SET ROLE.
 pub fn has_set_role() -> bool {
-    // SAFETY: reads statics of the server.
-    unsafe { pg_sys::GetOuterUserId() != pg_sys::GetSessionUserId() }
+    statics::GetOuterUserId() != statics::GetSessionUserId()
 }
 
 /// Whether a statement runs in a transaction that goes on after it, or inside of another statement.

@@ -4,6 +4,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::statics;
 use crate::error::{Error, ErrorReport};
 
 use pgrx::datum::datetime_support::ToIsoString;
@@ -20,8 +21,7 @@ pub const LAST_SECOND: i64 = 9_224_318_015_999;
 
 /// Now, in microseconds since 2000.
 pub fn now() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
+    statics::GetCurrentTimestamp()
 }
 
 /// Now, in microseconds of the Unix epoch.

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{blockers, inval, time};
+use super::{blockers, inval, statics, time};
 use crate::error::Error;
 
 /// What the context module does when something ends.
@@ -56,14 +56,12 @@ pub fn new_generation() {
 
 /// When the current transaction started, microseconds since 2000; the same in its parallel workers.
 pub fn transaction_started() -> i64 {
-    // SAFETY: reads a static of the server.
-    unsafe { pg_sys::GetCurrentTransactionStartTimestamp() }
+    statics::GetCurrentTransactionStartTimestamp()
 }
 
 /// When the current statement of the client's started, as Unix microseconds; the same in its parallel workers.
 pub fn statement_started_unix() -> i64 {
-    // SAFETY: reads a static of the server.
-    time::to_unix_micros(unsafe { pg_sys::GetCurrentStatementStartTimestamp() })
+    time::to_unix_micros(statics::GetCurrentStatementStartTimestamp())
 }
 
 /// The same instant as Unix microseconds, to compare with expiries.
@@ -73,14 +71,12 @@ pub fn transaction_started_unix() -> i64 {
 
 /// The current savepoint's number.
 pub fn savepoint() -> u32 {
-    // SAFETY: reads the server's transaction state.
-    unsafe { pg_sys::GetCurrentSubTransactionId() }
+    statics::GetCurrentSubTransactionId()
 }
 
 /// True inside a transaction that can run queries.
 pub fn running() -> bool {
-    // SAFETY: reads the server's transaction state.
-    unsafe { pg_sys::IsTransactionState() }
+    statics::IsTransactionState()
 }
 
 /// True for the id of the current transaction or of one of its savepoints.
@@ -97,15 +93,13 @@ pub fn end_command() {
 
 /// True while a parallel query runs, in the leader and in its workers.
 pub fn parallel() -> bool {
-    // SAFETY: reads the server's transaction state.
-    unsafe { pg_sys::IsInParallelMode() }
+    statics::IsInParallelMode()
 }
 
 /// True in the queries by which the server checks foreign keys: they see what row security hides, and
 /// show it to nobody.
 pub fn in_referential_check() -> bool {
-    // SAFETY: reads a static of the server.
-    unsafe { pg_sys::InNoForceRLSOperation() }
+    statics::InNoForceRLSOperation()
 }
 
 /// True when this transaction may write.

@@ -376,6 +376,19 @@ impl World {
         }
         twin
     }
+
+    /// Gives the tables that a statement names, and their twins, the size that their rows need.
+    pub fn compact(&self, caller: usize, sql: &str) {
+        let twin = format!("twin_{}", CALLERS[caller].name);
+        let mut admin = self.db.admin();
+        admin.run("SET search_path = fns");
+        for table in TABLES.iter().filter(|table| sql.contains(table.name)) {
+            for schema in ["app", twin.as_str()] {
+                admin.run(&format!("VACUUM (FULL) {schema}.{}", table.name));
+            }
+            admin.run(&same_statistics(&twin, table.name));
+        }
+    }
 }
 
 impl Default for World {
