@@ -237,7 +237,7 @@ pub struct Exhausted {
 
 impl Exhausted {
     fn detail(&self) -> String {
-        let number = crate::budget::text;
+        let number = tenancy_core::quantity::text;
         let room = (self.limit + self.drawn - self.used - self.in_flight).max(0);
         let on_top = match self.drawn + self.credits {
             0 => String::new(),

@@ -1,37 +1,45 @@
 //! tenancy: multi-tenancy inside PostgreSQL.
 //!
-//! | module | what |
-//! | --- | --- |
-//! | `pg` | the server's side; the only unsafe code |
-//! | `error` | every error: SQLSTATE, message, detail, hint |
-//! | `tree` | scopes: rules, the type `regscope`, invalidation |
-//! | `access` | what a principal may do |
-//! | `context` | who is asking: authenticate, assume, tickets, narrowing |
-//! | `audit` | the record of what happened |
-//! | `usage` | metering: events of use, and what they add up to |
-//! | `budget` | what may be used, and the ledger |
-//! | `months` | tables that only grow, a partition for each month |
-//! | `worker` | each database's background worker |
-//! | `identity` | identity providers, their tokens, allowed networks |
-//! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
+//! The rooms, from the ground up. A room uses those below it, and no other: `crates/tenancy-core/tests/floors.rs` says
+//! which, and fails on any other edge.
 //!
-//! A call comes in at `tree`, `context` or `policy`, asks `tenancy-core` for a decision, and acts
-//! through `pg`.
+//! | room | what |
+//! | --- | --- |
+//! | `error` | every error: SQLSTATE, message, detail, hint |
+//! | `pg` | the server's side; the only unsafe code |
+//! | `requests` | asking this database's worker |
+//! | `tree` | scopes: one by its id, rules, invalidation |
+//! | `partitions` | tables with one partition a month |
+//! | `access` | what a principal may do |
+//! | `identity` | identity providers, their tokens, allowed networks |
+//! | `ledger` | the counters of budgets |
+//! | `audit` | the record of what happened |
+//! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `authority` | what the caller of a management function may do; keys and tickets for users |
+//! | `metering` | events of usage, and what they add up to |
+//! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
+//! | `budget` | what may be used: consume, check, reserve, settle |
+//! | `worker` | each database's background worker |
+//!
+//! A call comes in at a room, asks `tenancy-core` for a decision, and acts through `pg`.
 
 // The one unstable feature: on stable Rust an allocation that fails ends the process (pg::memory).
 #![feature(alloc_error_hook)]
 
 pub mod access;
 pub mod audit;
+pub mod authority;
 pub mod budget;
 pub mod context;
 pub mod error;
 pub mod identity;
-pub mod months;
+pub mod ledger;
+pub mod metering;
+pub mod partitions;
 pub mod pg;
 pub mod policy;
+pub mod requests;
 pub mod tree;
-pub mod usage;
 pub mod worker;
 
 use pgrx::prelude::*;
@@ -108,12 +116,12 @@ pub extern "C-unwind" fn _PG_init() {
         error::Error::NotPreloaded.raise();
     }
     audit::init();
-    usage::init();
-    budget::init();
+    metering::init();
+    ledger::init();
     worker::init();
     // Before context: what comes first here is called last before a transaction is prepared.
     pg::ledger::init();
     context::init();
-    pg::managed::init(access::standing);
+    pg::managed::init(authority::standing);
     policy::init();
 }

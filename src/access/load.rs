@@ -8,16 +8,16 @@ use tenancy_core::grants::{Grant, Grants, Holder};
 use tenancy_core::network::Network;
 use tenancy_core::permission::Permission;
 use tenancy_core::subject::Subject;
-use tenancy_core::tenants::Tenant;
 use tenancy_core::tree::{Level, Status};
 use uuid::Uuid;
 
-use super::places::{OnlyProjects, Places, Scopes};
-use super::{Access, Elevation, from_pg, pg_uuid};
+use super::reachable_scopes::{OnlyProjects, ReachableScopes, Scopes};
+use super::{Access, Elevation};
 use crate::error::Error;
-use crate::identity::networks;
 use crate::pg::sources::Reading;
+use crate::pg::uuid::{from_pg, not_null, pg_uuid};
 use crate::pg::{spi, xact};
+use crate::tree;
 
 /// Reads a user's access.
 pub fn load(user: Uuid) -> Result<Access, Error> {
@@ -64,7 +64,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         None => Holder::Below,
     };
     let partner = home.path.get(1).copied();
-    let places = Places::find(&grants, &scopes)?;
+    let places = ReachableScopes::find(&grants, &scopes)?;
     let tenants = Rc::new(places.all());
     let fleet = places.partners().next().is_some();
     let mut growing = reading.also();
@@ -82,7 +82,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         tenants,
         valid_until,
         assigned_until,
-        known_up_to: tenancy_core::id::first_at(recent_since()),
+        known_up_to: tree::first_recent(),
         places,
         networks: home.networks,
         reached: RefCell::default(),
@@ -118,10 +118,17 @@ fn home(user: Uuid) -> Result<Home, Error> {
             Ok(Home {
                 path,
                 active: status.as_deref() == Some(Status::Active.as_str()),
-                networks: networks::read(row.get(3)?.unwrap_or_default())?,
+                networks: networks(row.get(3)?.unwrap_or_default())?,
             })
         },
     )
+}
+
+/// Reads each scope's networks from a text with blanks between them.
+fn networks(scopes: Vec<String>) -> Result<Vec<Vec<Network>>, Error> {
+    let networks = |text: &String| text.split(' ').map(str::parse).collect();
+    let read: Result<_, _> = scopes.iter().map(networks).collect();
+    read.map_err(|_| Error::Internal("a network that cannot be read"))
 }
 
 /// What is assigned to a user within the scope it belongs to, by roles that are defined at the scope or
@@ -143,8 +150,8 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
             let mut grants = Vec::new();
             for row in rows {
                 let path = uuids(row.get(2)?);
-                reading.of(Subject::Scope(uuid(row.get(5)?)?));
-                reading.of(Subject::Role(uuid(row.get(6)?)?));
+                reading.of(Subject::Scope(not_null(row.get(5)?)?));
+                reading.of(Subject::Role(not_null(row.get(6)?)?));
                 path.iter().for_each(|id| reading.of(Subject::Scope(*id)));
                 if row.get(7)? != Some(true) {
                     continue;
@@ -197,9 +204,9 @@ pub fn only_projects(
         ],
         |rows| {
             for row in rows {
-                let scope = uuid(row.get(1)?)?;
+                let scope = not_null(row.get(1)?)?;
                 reading.of(Subject::Scope(scope));
-                reading.of(Subject::Role(uuid(row.get(2)?)?));
+                reading.of(Subject::Role(not_null(row.get(2)?)?));
                 match (row.get(5)? == Some(true), row.get(3)? == Some(true)) {
                     (false, _) => {}
                     (true, false) => whole = true,
@@ -227,14 +234,14 @@ fn may_elevate(grants: &[Grant]) -> bool {
     grants.any(|grant| grant.level == Level::Platform && held(grant))
 }
 
-struct Found {
+struct FoundElevation {
     elevation: Elevation,
     begun: bool,
 }
 
 /// Elevations that have not ended. One gives power in transactions that began after it, and never in
 /// its own.
-fn elevations(user: Uuid) -> Result<Vec<Found>, Error> {
+fn elevations(user: Uuid) -> Result<Vec<FoundElevation>, Error> {
     spi::read(
         "SELECT id, reason, (pg_catalog.date_part('epoch', expires_at) * 1000000)::bigint, \
                 began_at < pg_catalog.now() AND xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() \
@@ -245,9 +252,9 @@ fn elevations(user: Uuid) -> Result<Vec<Found>, Error> {
         |rows| {
             rows.into_iter()
                 .map(|row| {
-                    Ok(Found {
+                    Ok(FoundElevation {
                         elevation: Elevation {
-                            id: uuid(row.get(1)?)?,
+                            id: not_null(row.get(1)?)?,
                             reason: row.get(2)?.unwrap_or_default(),
                             expires_at: row.get(3)?.unwrap_or_default(),
                         },
@@ -259,42 +266,6 @@ fn elevations(user: Uuid) -> Result<Vec<Found>, Error> {
     )
 }
 
-/// A tenant by its id, whatever its status: for whoever is elevated.
-pub fn read_tenant(id: Uuid) -> Result<Option<Tenant>, Error> {
-    spi::read(
-        "SELECT id, external_id FROM tenancy.scopes WHERE id = $1 AND level = 'tenant'",
-        &[pg_uuid(id).into()],
-        |rows| {
-            let Some(row) = rows.into_iter().next() else {
-                return Ok(None);
-            };
-            Ok(Some(Tenant {
-                id: uuid(row.get(1)?)?,
-                external_id: row.get(2)?,
-            }))
-        },
-    )
-}
-
-/// An id that is there.
-pub fn uuid(id: Option<pgrx::Uuid>) -> Result<Uuid, Error> {
-    id.map(from_pg)
-        .ok_or(Error::Internal("a scope without an id"))
-}
-
 fn uuids(ids: Option<Vec<pgrx::Uuid>>) -> Vec<Uuid> {
     ids.unwrap_or_default().into_iter().map(from_pg).collect()
-}
-
-/// A day ago, in milliseconds of the Unix epoch: no sign-up takes so long to commit.
-fn recent_since() -> u64 {
-    const DAY: i64 = 24 * 3600 * 1000;
-    u64::try_from(crate::pg::time::now_unix_micros() / 1000 - DAY).unwrap_or(0)
-}
-
-/// Whether an id is so recent that backends look for it by themselves; see `Access::is_complete`.
-pub fn is_recent(id: Uuid) -> bool {
-    // Half a day, so that no clock and no long transaction makes a difference.
-    const HALF_A_DAY: u64 = 12 * 3600 * 1000;
-    id > tenancy_core::id::first_at(recent_since() + HALF_A_DAY)
 }

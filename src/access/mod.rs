@@ -3,16 +3,16 @@
 //! | file | what |
 //! | --- | --- |
 //! | `load` | a principal's assignments, read from the tree |
-//! | `places` | the active scopes that grants name |
-//! | `reached` | the tenants and projects that one permission reaches, asked for once per permission |
+//! | `reachable_scopes` | the active scopes that grants name |
+//! | `resolved_reach` | the tenants and projects that one permission reaches, asked for once per permission |
 //! | `cache` | the backend's resolved principals |
-//! | `authority` | whether the caller of a management function may do that |
+//! | `elevation` | whether what was made with an elevation still holds |
 
-mod authority;
 mod cache;
+mod elevation;
 mod load;
-mod places;
-mod reached;
+mod reachable_scopes;
+mod resolved_reach;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,12 +28,13 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::pg::sources::{self, Sources};
 use crate::pg::spi;
+use crate::pg::uuid::pg_uuid;
 
-pub use authority::{path, require_ticket, roots, standing, still_elevated};
 pub use cache::{forget, resolve, totals};
-pub use load::{is_recent, only_projects, read_tenant};
-pub use places::OnlyProjects;
-pub use reached::Reached;
+pub use elevation::still_elevated;
+pub use load::only_projects;
+pub use reachable_scopes::OnlyProjects;
+pub use resolved_reach::ResolvedReach;
 
 /// A principal with what it may do. Holds only while its whole path is active.
 #[derive(Debug)]
@@ -60,10 +61,10 @@ pub struct Access {
     assigned_until: Option<i64>,
     /// Tenants with smaller ids were there when the fleets were read.
     known_up_to: Uuid,
-    places: places::Places,
+    places: reachable_scopes::ReachableScopes,
     /// From where the user may come, by each scope of its path that says so.
     pub networks: Vec<Vec<Network>>,
-    reached: RefCell<HashMap<String, Rc<Reached>>>,
+    reached: RefCell<HashMap<String, Rc<ResolvedReach>>>,
     /// What it was made of.
     pub sources: Rc<Sources>,
     /// The fleets, as far as tenants are added.
@@ -83,7 +84,7 @@ pub struct Elevation {
 
 impl Access {
     /// What a permission reaches. A permission that is none reaches nothing.
-    pub fn reached(&self, permission: &str) -> Rc<Reached> {
+    pub fn reached(&self, permission: &str) -> Rc<ResolvedReach> {
         if let Some(known) = self.reached.borrow().get(permission) {
             return known.clone();
         }
@@ -94,7 +95,7 @@ impl Access {
         found
     }
 
-    fn find_reached(&self, permission: &str) -> Rc<Reached> {
+    fn find_reached(&self, permission: &str) -> Rc<ResolvedReach> {
         let Ok(wanted) = Permission::parse(permission) else {
             return Rc::default();
         };
@@ -108,11 +109,11 @@ impl Access {
         {
             return same.clone();
         }
-        Rc::new(Reached::new(reach, &self.places, &self.tenants))
+        Rc::new(ResolvedReach::new(reach, &self.places, &self.tenants))
     }
 
     /// What a permission reaches in one of the principal's tenants, or when elevated in any.
-    pub fn reached_in(&self, permission: &str, tenant: &Tenant) -> Reached {
+    pub fn reached_in(&self, permission: &str, tenant: &Tenant) -> ResolvedReach {
         self.reached(permission).narrow(tenant, &self.places)
     }
 
@@ -145,8 +146,8 @@ impl Access {
     }
 
     /// Whether a project of one of its tenants is within what is held.
-    pub fn enters(&self, project: Uuid, tenant: Uuid) -> bool {
-        self.spans_all() || self.places.enters(project, tenant)
+    pub fn holds_project(&self, project: Uuid, tenant: Uuid) -> bool {
+        self.spans_all() || self.places.holds_project(project, tenant)
     }
 
     /// The permissions held anywhere, as text, without repetition.
@@ -208,16 +209,6 @@ impl Access {
             + self.sources.bytes()
             + self.growing.bytes()
     }
-}
-
-/// The server's form of a uuid.
-pub fn pg_uuid(id: Uuid) -> pgrx::Uuid {
-    pgrx::Uuid::from_bytes(*id.as_bytes())
-}
-
-/// The crate's form of a uuid.
-pub fn from_pg(id: pgrx::Uuid) -> Uuid {
-    Uuid::from_bytes(*id.as_bytes())
 }
 
 /// How much this backend has resolved and keeps: principals, and about how many bytes; and how often it read something to

@@ -4,16 +4,13 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use tenancy_core::id::new_id;
+use tenancy_core::partitions::Monthly;
 use uuid::Uuid;
 
-use crate::access::pg_uuid;
-use crate::context::principal::Who;
-use crate::context::{Current, current};
 use crate::error::Error;
-use crate::months::Monthly;
-use crate::pg::append::{Json, Value, append, check_writable};
-use crate::pg::{client, cluster, role, spi, time};
-use crate::worker;
+use crate::pg::heap_insert::{Json, Value, append, check_writable};
+use crate::pg::{client, cluster, role, time};
+use crate::{partitions, requests, tree};
 
 /// Who acts, from where.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,48 +33,21 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whoever acts now, in the tenant and partner of a scope; nothing: in the context's.
-    pub fn about(scope: Option<Uuid>) -> Result<Self, Error> {
-        let actor = Self::of(current()?.as_deref());
-        match scope {
-            Some(scope) => actor.on(scope),
-            None => Ok(actor),
-        }
-    }
-
-    /// Whoever acts now in a context.
-    pub fn of(current: Option<&Current>) -> Self {
+    /// Returns the database roles and the client's address of this session, without a user.
+    pub fn of_session() -> Self {
         Self {
-            user: current.and_then(|now| match now.who {
-                Who::User(user) => Some(user),
-                Who::Maintenance => None,
-            }),
-            tenant: current.and_then(|now| Some(now.tenant.as_ref()?.id)),
-            partner: current.and_then(|now| now.access.as_ref()?.partner),
             role: role::name(role::outer()),
             login: role::name(role::session()),
-            // The gateway says where the user is; the connection is its own.
-            client: current.and_then(|now| now.client).or_else(client::address),
-            client_bits: None,
+            client: client::address(),
+            ..Self::default()
         }
     }
 
     /// In the tenant and partner of a scope instead.
     pub fn on(mut self, scope: Uuid) -> Result<Self, Error> {
-        (self.tenant, self.partner) = spi::read(
-            // By three ids, whatever is known of the table: it grows by thousands in one session.
-            "SELECT CASE t.level WHEN 'tenant' THEN t.id END, CASE p.level WHEN 'partner' THEN p.id END \
-             FROM tenancy.scopes s LEFT JOIN tenancy.scopes p ON p.id = s.path[2] \
-             LEFT JOIN tenancy.scopes t ON t.id = s.path[3] WHERE s.id = $1",
-            &[pg_uuid(scope).into()],
-            |rows| {
-                let Some(row) = rows.into_iter().next() else {
-                    return Ok((None, None));
-                };
-                let id = |n| Ok::<_, Error>(row.get::<pgrx::Uuid>(n)?.map(crate::access::from_pg));
-                Ok((id(1)?, id(2)?))
-            },
-        )?;
+        let found = tree::scope(scope)?;
+        (self.partner, self.tenant) =
+            found.map_or((None, None), |found| found.partner_and_tenant());
         Ok(self)
     }
 }
@@ -93,16 +63,6 @@ struct Row {
 
 /// An entry as the worker takes it.
 pub fn row(
-    action: &str,
-    scope: Option<Uuid>,
-    target: Option<&str>,
-    details: serde_json::Value,
-) -> Result<serde_json::Value, Error> {
-    row_by(Actor::about(scope)?, action, target, details)
-}
-
-/// The same by whom is known.
-pub fn row_by(
     actor: Actor,
     action: &str,
     target: Option<&str>,
@@ -139,7 +99,7 @@ pub fn write(
     check_writable(c"an entry in the audit log");
     let id = new_id();
     let at = time::now();
-    let table = Monthly::AuditLog.partition(time::to_unix_micros(at))?;
+    let table = partitions::of(Monthly::AuditLog, time::to_unix_micros(at))?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     append(
         table,
@@ -161,6 +121,6 @@ pub fn write(
             Value::Json(details),
         ],
     )?;
-    worker::wrote();
+    requests::wrote();
     Ok(id)
 }

@@ -15,16 +15,16 @@ use tenancy_core::token::Proof;
 use uuid::Uuid;
 
 use super::entry::{self, Actor};
-use super::own;
+use super::internal;
 use super::settings::{self, Logins};
-use crate::access::{from_pg, pg_uuid};
 use crate::error::Error;
-use crate::pg::append::Json;
 use crate::pg::capped::{self, Tier};
 use crate::pg::cell::BackendCell;
-use crate::pg::counts::{self, Count, Key, Went};
+use crate::pg::counts::{self, Added, Count, Key};
+use crate::pg::heap_insert::Json;
+use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{client, cluster, events, queue, role, session, spi, time, workers, xact};
-use crate::worker;
+use crate::requests;
 
 /// By what somebody logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,13 @@ struct Event {
     each: bool,
 }
 
-/// Somebody logged in.
-pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> Result<(), Error> {
+/// A user logged in; `actor` is that user in its context, where an entry has to name it at once.
+pub fn succeeded(
+    user: Uuid,
+    proof: Option<&Proof>,
+    vouched: Option<IpAddr>,
+    actor: impl Fn() -> Result<Actor, Error>,
+) -> Result<(), Error> {
     let wanted = settings::logins();
     if matches!(wanted, Logins::Off | Logins::Failures) {
         return Ok(());
@@ -93,13 +98,16 @@ pub fn succeeded(user: Uuid, proof: Option<&Proof>, vouched: Option<IpAddr>) -> 
     let event = event(false, kind, Some(user), credential, vouched);
     let kept = || keep(&event, wanted);
     let details = || json!({"credential": kind.name(), "key": credential});
-    let asked = || own::record_now("login", Some(user), None, details()).is_ok();
+    let asked = || {
+        let actor = actor();
+        actor.is_ok_and(|actor| internal::record_now("login", actor, None, details()).is_ok())
+    };
     // Again: the worker may just have gone, to make room for another database's, after it wrote.
     if !(kept() || asked() || kept() || asked()) {
         // No worker: how often is kept in any case, and who if the transaction is.
         lost();
         if !cluster::read_only() {
-            own::record("login", Some(user), None, details())?;
+            internal::record("login", actor, None, details())?;
         }
     }
     Ok(())
@@ -150,21 +158,21 @@ fn lost() {
 
 fn counted(event: &Event) -> bool {
     let went = counts::add(&Count::once(event.key()), false);
-    if went == Went::New {
+    if went == Added::New {
         if counts::crowded() {
             workers::make_all_write();
         }
-        worker::expect(time::now().saturating_add(settings::login_interval()));
+        requests::expect(time::now().saturating_add(settings::login_interval()));
     }
-    went != Went::Nowhere
+    went != Added::NoRoom
 }
 
 fn queued(event: &Event) -> bool {
     let went = events::add(&Count::once(event.key()), queue::database());
-    if went == Went::New {
-        worker::nudge();
+    if went == Added::New {
+        requests::nudge();
     }
-    went != Went::Nowhere
+    went != Added::NoRoom
 }
 
 /// Somebody tried to, with a credential, or else (`None`) by assuming a user; `vouched` is where the
@@ -211,10 +219,10 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     let mut went = tiers
         .iter()
         .map(|(event, tier)| capped::add(&Count::once(event.key()), *tier));
-    if went.find(|went| *went != Went::Nowhere) == Some(Went::New)
+    if went.find(|went| *went != Added::NoRoom) == Some(Added::New)
         && let Some(due) = capped::due(queue::database())
     {
-        worker::expect(due);
+        requests::expect(due);
     }
 }
 
@@ -364,7 +372,7 @@ pub fn put_back(taken: Vec<Count>) -> Vec<Count> {
             false if event.each => events::add(count, queue::database()),
             false => counts::add(count, event.others),
         };
-        went == Went::Nowhere
+        went == Added::NoRoom
     });
     homeless
 }

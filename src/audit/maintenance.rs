@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::entry::{self, Actor};
-use super::own::own;
+use super::internal::internal;
 use crate::error::Error;
 use crate::pg::{client, cluster, role, session, spi};
-use crate::worker::{self, Request};
+use crate::requests::{self, Request};
 
 /// What both tables say of a call, in whichever process writes them.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Maintenance {
+#[derive(Serialize, Deserialize)]
+struct Maintenance {
     entry: Value,
     reason: String,
     role: String,
@@ -31,7 +31,7 @@ pub fn record(reason: &str) -> Result<(), Error> {
     let details = json!({ "reason": reason });
     let call = Maintenance {
         // Whoever comes by a ticket has no context before it asks for one.
-        entry: entry::row_by(Actor::of(None), &own("maintenance"), None, details)?,
+        entry: entry::row(Actor::of_session(), &internal("maintenance"), None, details)?,
         reason: reason.to_owned(),
         role: role::name(role::outer()),
         login: role::name(role::session()),
@@ -39,17 +39,23 @@ pub fn record(reason: &str) -> Result<(), Error> {
         pid: session::backend(),
         xid: cluster::transaction(),
     };
-    let request = Request::Maintenance(Box::new(call));
-    match (worker::call(&request), request) {
-        (Err(_), Request::Maintenance(call)) if role::is_superuser_role(role::outer()) => {
-            write(&call)
-        }
-        (done, _) => done.map(drop),
+    let row =
+        serde_json::to_value(&call).map_err(|_| Error::Internal("an entry cannot be written"))?;
+    match requests::call(&Request::Maintenance(row)) {
+        Err(_) if role::is_superuser_role(role::outer()) => write(&call),
+        done => done.map(drop),
     }
 }
 
+/// Writes both rows of a call that another process has recorded.
+pub fn write_row(row: &Value) -> Result<(), Error> {
+    let call =
+        Maintenance::deserialize(row).map_err(|_| Error::Internal("an entry cannot be read"))?;
+    write(&call)
+}
+
 /// Writes both rows, in this transaction.
-pub fn write(call: &Maintenance) -> Result<(), Error> {
+fn write(call: &Maintenance) -> Result<(), Error> {
     entry::write_row(&call.entry)?;
     spi::write(
         "INSERT INTO tenancy.maintenance_log (role, login, reason, client, pid, xid) \

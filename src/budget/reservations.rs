@@ -3,32 +3,28 @@
 
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
-use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::permission::Permission;
+use tenancy_core::principal::Principal;
 use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
-use super::account::{Asked, Event, admit, note, note_open};
-use super::credits;
-use crate::access::{from_pg, pg_uuid};
 use crate::context::current;
-use crate::context::principal::Who;
 use crate::error::{Error, ErrorReport};
-use crate::pg::append::Json;
+use crate::ledger::{Admission, Event, admit, credits, free, held, note, note_open};
+use crate::metering::attribution::Attribution;
+use crate::metering::{Settled, check_recordable, reserved, settled};
 use crate::pg::fmgr::JsonArgument;
+use crate::pg::heap_insert::Json;
+use crate::pg::uuid::pg_uuid;
 use crate::pg::{bounded, role, spi, time};
-use crate::usage::place::Place;
-use crate::usage::{Settled, check_recordable, reserved, settled};
-use crate::worker;
+use crate::requests;
 
 /// What it takes to free room that somebody else keeps.
 const MANAGE: &str = "budgets:manage";
 const DAY: i64 = 24 * 3600 * 1_000_000;
 /// How long one may be open.
 const LONGEST: i64 = 7 * DAY;
-/// How many expire in one transaction: whoever else needs the worker waits for it.
-const AT_ONCE: i64 = 5_000;
 
 fn number(text: &AnyNumeric) -> Result<i64, Error> {
     Ok(quantity_in(&text.to_string())?)
@@ -76,10 +72,10 @@ fn reserve(
         .into());
     };
     let scopes = event.scopes();
-    let draws = admit(&event, &scopes, Asked::Reserve)?;
+    let draws = admit(&event, &scopes, Admission::Reserve)?;
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
-    spi::write_kept(
+    spi::execute_prepared(
         "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
                  to_timestamp($10::double precision / 1000000), 'open', $11, $12::name)",
@@ -101,7 +97,7 @@ fn reserve(
     credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
     note_open(&event, 1);
-    worker::expect_tidying(time::from_unix(event.at.saturating_add(ttl)));
+    requests::expect_tidying(time::from_unix(event.at.saturating_add(ttl)));
     Ok(id)
 }
 
@@ -122,26 +118,11 @@ const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r
      FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 AND coalesce(r.tenant_id, r.partner_id, $3) = $2 FOR UPDATE OF r";
 
-fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
-    let id =
-        |n: usize| -> Result<Option<Uuid>, Error> { Ok(row.get::<pgrx::Uuid>(n)?.map(from_pg)) };
-    Ok(Event {
-        partner: id(1)?,
-        tenant: id(2)?,
-        project: id(3)?,
-        user: id(4)?,
-        metric: row.get(5)?,
-        quantity: row.get(6)?.unwrap_or_default(),
-        cost: row.get(7)?.unwrap_or_default(),
-        at: row.get(8)?.unwrap_or_default(),
-    })
-}
-
 /// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
     check_recordable()?;
     // Others' are not even waited for.
-    let owner = pg_uuid(Place::owner_of_context()?);
+    let owner = pg_uuid(Attribution::owner_of_context()?);
     let args = &[id.into(), owner.into(), pg_uuid(PLATFORM_ID).into()];
     let found = spi::write_returning(FIND, args, |rows| {
         let Some(row) = rows.into_iter().next() else {
@@ -158,14 +139,8 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
     found.ok_or(Error::NoSuch("the reservation"))
 }
 
-/// Notes that a reservation holds nothing more.
-fn free(held: &Event) {
-    note(held, &held.scopes(), |quantity| (0, -quantity));
-    note_open(held, -1);
-}
-
-fn place(event: &Event) -> Place {
-    Place {
+fn place(event: &Event) -> Attribution {
+    Attribution {
         partner: event.partner,
         tenant: event.tenant,
         project: event.project,
@@ -214,17 +189,17 @@ fn settle(
                 ..*event
             };
             let scopes = excess.scopes();
-            let draws = match admit(&excess, &scopes, Asked::First) {
+            let draws = match admit(&excess, &scopes, Admission::Required) {
                 Err(Error::Exhausted(_)) => {
                     overrun = true;
-                    admit(&excess, &scopes, Asked::Not)
+                    admit(&excess, &scopes, Admission::Skip)
                 }
                 admitted => admitted,
             };
             credits::write(&draws?, event.at, None)
         },
     )?;
-    spi::write_kept(
+    spi::execute_prepared(
         "UPDATE tenancy.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
@@ -255,7 +230,7 @@ fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
 /// Whether the caller made it, or manages budgets above the tenant: who must keep a budget does not free its room.
 fn may_cancel(found: &Reservation) -> Result<bool, Error> {
     let context = current()?.ok_or(Error::MissingContext)?;
-    let own = matches!(context.who, Who::User(user) if found.held.user == Some(user));
+    let own = matches!(context.principal, Principal::User(user) if found.held.user == Some(user));
     if own && found.by == role::current_name() {
         return Ok(true);
     }
@@ -280,7 +255,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
     if found.state != "open" {
         return Err(Error::ReservationOver(found.state).into());
     }
-    spi::write_kept(
+    spi::execute_prepared(
         "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
@@ -289,47 +264,4 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         credits::free(id, found.held.at)?;
     }
     Ok(())
-}
-
-/// Whether the time of one is over that still counts in a scope. What is over elsewhere is in nobody's
-/// way here, whatever its tenant does with it.
-pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
-    spi::read(
-        "SELECT 1 FROM tenancy.budget_reservations r \
-         WHERE r.state = 'open' AND r.expires_at <= to_timestamp($1::double precision / 1000000) \
-           AND ($2 = $3 OR $2 IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) LIMIT 1",
-        &[
-            time::now_unix_micros().into(),
-            pg_uuid(scope).into(),
-            pg_uuid(PLATFORM_ID).into(),
-        ],
-        |rows| Ok(!rows.is_empty()),
-    )
-}
-
-/// Has those whose time is over count no more, so many of them; false if there was none that nobody
-/// is just settling.
-pub fn expire() -> Result<bool, Error> {
-    let gone = spi::write_returning(
-        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy.budget_reservations o \
-                                  WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
-                                  ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
-         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
-        &[time::now_unix_micros().into(), AT_ONCE.into()],
-        |rows| {
-            rows.into_iter()
-                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
-                .collect::<Result<Vec<_>, Error>>()
-        },
-    )?;
-    let any = !gone.is_empty();
-    for (held, drew) in gone {
-        free(&held);
-        if let Some(id) = drew {
-            credits::free(id, held.at)?;
-        }
-    }
-    Ok(any)
 }

@@ -4,18 +4,17 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use pgrx::prelude::*;
 use tenancy_core::credential::ApiKey;
-use tenancy_core::id::new_id;
+use tenancy_core::principal::Proven;
 use tenancy_core::subject::Subject;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
-use super::principal::Proven;
-use crate::access::{self, from_pg, pg_uuid};
-use crate::error::{Error, ErrorReport};
+use crate::access;
+use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
-use crate::pg::{secret, spi, time, xact};
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{spi, xact};
 
 /// Where the cache is emptied and begun again.
 const MOST_KEYS: usize = 100_000;
@@ -23,7 +22,7 @@ const MOST_KEYS: usize = 100_000;
 const USE_RECORDED_EVERY: i64 = 600 * 1_000_000;
 
 #[derive(Clone)]
-struct Stored {
+struct StoredKey {
     user: Uuid,
     hash: Vec<u8>,
     expires_at: Option<i64>,
@@ -34,7 +33,7 @@ struct Stored {
 }
 
 thread_local! {
-    static KEYS: RefCell<HashMap<Uuid, Stored>> = RefCell::default();
+    static KEYS: RefCell<HashMap<Uuid, StoredKey>> = RefCell::default();
 }
 
 /// What a key proves, if it is known, not revoked, not expired and its secret is right.
@@ -83,7 +82,7 @@ pub fn forget() {
     KEYS.with_borrow_mut(HashMap::clear);
 }
 
-fn find(id: Uuid) -> Result<Option<Stored>, Error> {
+fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
     let known = KEYS.with_borrow(|keys| {
         let stored = keys.get(&id)?;
         stored.sources.hold().then(|| stored.clone())
@@ -105,7 +104,7 @@ fn find(id: Uuid) -> Result<Option<Stored>, Error> {
             let Some(row) = rows.into_iter().next() else {
                 return Ok(None);
             };
-            Ok(Some(Stored {
+            Ok(Some(StoredKey {
                 user: from_pg(
                     row.get(1)?
                         .ok_or(Error::Internal("an API key without a user"))?,
@@ -146,48 +145,4 @@ fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
         }
     });
     Ok(())
-}
-
-/// Makes a key for a user and returns its text, which is shown once and stored nowhere.
-#[pg_extern(sql = false)]
-fn _make_api_key(
-    user: Option<pgrx::Uuid>,
-    name: Option<&str>,
-    expires_at: Option<TimestampWithTimeZone>,
-    elevation: Option<pgrx::Uuid>,
-) -> Result<String, ErrorReport> {
-    let user = user.ok_or(Error::Null("user"))?;
-    let name = name.ok_or(Error::Null("name"))?;
-    tenancy_core::slug::check_name(name)
-        .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
-    if let Some(end) = expires_at {
-        time::check_expiry(end)?;
-    }
-    crate::tree::require_user(from_pg(user))?;
-    let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
-    let key = ApiKey::new(new_id(), secret);
-    spi::write(
-        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at, elevation_id) \
-                    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id) \
-         INSERT INTO tenancy.api_key_uses (key_id) SELECT id FROM k",
-        &[
-            pg_uuid(key.id).into(),
-            user.into(),
-            name.to_owned().into(),
-            key.label().into(),
-            key.hash().to_vec().into(),
-            expires_at.into(),
-            elevation.into(),
-        ],
-    )?;
-    audit("key.issued", user, &key.label())?;
-    Ok(key.to_text())
-}
-
-fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Error> {
-    spi::write(
-        "SELECT tenancy._audit($1, $2, $3, NULL)",
-        &[action.into(), user.into(), label.to_owned().into()],
-    )
-    .map(|_| ())
 }

@@ -4,27 +4,28 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use tenancy_core::principal::Principal;
 use tenancy_core::subject::Subject;
 use tenancy_core::tenants::Tenant;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
 
-use super::leftovers::{Busy, Stay};
-use super::plans::{self, Form};
-use super::principal::Who;
-use super::{api_keys, leftovers, tickets};
-use crate::access::{self, Access, Elevation, OnlyProjects, Reached};
+use super::plans::{self, PlanShape};
+use super::session_cleanup::{InternalQuery, SessionLifetime};
+use super::{api_keys, session_cleanup, tickets};
+use crate::access::{self, Access, Elevation, OnlyProjects, ResolvedReach};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
 use crate::pg::sources::{Reading, Sources};
-use crate::pg::{guc, inval, managed, published, spi, xact};
+use crate::pg::{guc, inval, managed, spi, tenant_sets, xact};
+use crate::tree;
 
 /// A resolved context.
 #[derive(Debug)]
-pub struct Current {
+pub struct Context {
     /// The principal.
-    pub who: Who,
+    pub principal: Principal,
     /// What the principal may do; none for maintenance, which may do all.
     pub access: Option<Rc<Access>>,
     /// The one tenant, if there is one.
@@ -46,14 +47,14 @@ pub struct Current {
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
     /// What permissions reach in the selected tenant.
-    reached: RefCell<Vec<(String, Rc<Reached>)>>,
+    reached: RefCell<Vec<(String, Rc<ResolvedReach>)>>,
     /// The address that a trusted caller vouched for.
     pub client: Option<IpAddr>,
     /// What its proof was made of, the elevation behind that, and its tenant where that is none of the principal's own.
     sources: [Option<Rc<Sources>>; 3],
 }
 
-impl Current {
+impl Context {
     /// Whether nothing has changed that it was made of.
     fn still_holds(&self) -> bool {
         self.access
@@ -63,20 +64,20 @@ impl Current {
     }
 
     /// The form that plans take for it.
-    pub fn form(&self) -> Form {
-        match (self.who, &self.tenant) {
-            (Who::Maintenance, _) => Form::Open,
+    pub fn plan_shape(&self) -> PlanShape {
+        match (self.principal, &self.tenant) {
+            (Principal::Maintenance, _) => PlanShape::Open,
             // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
-            (Who::User(_), Some(_)) if !self.fleet => Form::Single,
-            (Who::User(_), None) if self.spans_all() => Form::Open,
-            (Who::User(_), _) => Form::Fleet,
+            (Principal::User(_), Some(_)) if !self.fleet => PlanShape::Single,
+            (Principal::User(_), None) if self.spans_all() => PlanShape::Open,
+            (Principal::User(_), _) => PlanShape::Fleet,
         }
     }
 
-    fn stay(&self) -> Stay {
-        match (self.who, self.lifetime) {
-            (Who::Maintenance, _) | (_, Lifetime::Session) => Stay::Session,
-            (Who::User(_), Lifetime::Transaction) => Stay::Transaction,
+    fn stay(&self) -> SessionLifetime {
+        match (self.principal, self.lifetime) {
+            (Principal::Maintenance, _) | (_, Lifetime::Session) => SessionLifetime::Session,
+            (Principal::User(_), Lifetime::Transaction) => SessionLifetime::Transaction,
         }
     }
 
@@ -132,7 +133,7 @@ impl Current {
         }
         match &self.access {
             Some(access) if access.tenants.contains_id(tenant.as_bytes()) => Ok(true),
-            Some(access) if access.spans_all() => Ok(access::read_tenant(tenant)?.is_some()),
+            Some(access) if access.spans_all() => Ok(tree::tenant(tenant)?.is_some()),
             _ => Ok(false),
         }
     }
@@ -144,14 +145,17 @@ impl Current {
         };
         match &self.tenant {
             Some(tenant) => {
-                reached.reach.everything || reached.entered.contains_id(tenant.id.as_bytes())
+                reached.reach.everything
+                    || reached
+                        .tenants_with_projects
+                        .contains_id(tenant.id.as_bytes())
             }
             None => access.holds_at_home(permission),
         }
     }
 
     /// What a permission reaches; nothing known for maintenance, which reaches all.
-    pub fn reached(&self, permission: &str) -> Option<Rc<Reached>> {
+    pub fn reached(&self, permission: &str) -> Option<Rc<ResolvedReach>> {
         let access = self.access.as_ref()?;
         let Some(tenant) = self.tenant.as_ref().filter(|_| self.selected) else {
             return Some(access.reached(permission));
@@ -167,11 +171,11 @@ impl Current {
 }
 
 thread_local! {
-    static STATE: RefCell<(u64, Option<Rc<Current>>)> = const { RefCell::new((0, None)) };
+    static STATE: RefCell<(u64, Option<Rc<Context>>)> = const { RefCell::new((0, None)) };
 }
 
 /// The context in force. An error when there is one that no longer holds.
-pub fn current() -> Result<Option<Rc<Current>>, Error> {
+pub fn current() -> Result<Option<Rc<Context>>, Error> {
     let known = STATE.with_borrow(|(generation, current)| {
         (*generation == xact::generation()).then(|| current.clone())
     });
@@ -179,14 +183,14 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
         return Ok(current);
     }
     let current = resolve()?.map(Rc::new);
-    published::clear();
+    tenant_sets::clear();
     let access = current.as_ref().and_then(|current| current.access.as_ref());
     inval::hold_until(access.and_then(|access| access.ends_in_transaction()));
     STATE.set((xact::generation(), current.clone()));
-    if let Some(Who::User(user)) = current
+    if let Some(Principal::User(user)) = current
         .as_ref()
-        .filter(|now| now.by_ticket)
-        .map(|now| now.who)
+        .filter(|context| context.by_ticket)
+        .map(|context| context.principal)
     {
         logins::came_by_ticket(user);
     }
@@ -196,7 +200,7 @@ pub fn current() -> Result<Option<Rc<Current>>, Error> {
 /// A statement begins, or a cursor goes on: what has changed since counts for it. An error when a cursor's
 /// context no longer holds; a statement that needs none must be able to end one, or to take another.
 pub fn ask_again(goes_on: bool) -> Result<(), Error> {
-    if leftovers::is_busy() || managed::is_running() {
+    if session_cleanup::is_busy() || managed::is_running() {
         return Ok(());
     }
     if inval::asks_again() || !resolved_still_holds() {
@@ -213,7 +217,7 @@ fn resolved_still_holds() -> bool {
 }
 
 /// The context in force; an error when there is none.
-pub fn required() -> Result<Rc<Current>, Error> {
+pub fn required() -> Result<Rc<Context>, Error> {
     current()?.ok_or(Error::MissingContext)
 }
 
@@ -223,8 +227,8 @@ pub fn end_transaction() {
     STATE.set((0, None));
 }
 
-fn resolve() -> Result<Option<Current>, Error> {
-    let _busy = Busy::begin();
+fn resolve() -> Result<Option<Context>, Error> {
+    let _busy = InternalQuery::begin();
     drop_stale();
     let token = guc::token().filter(guc::bound_here);
     let ticket = guc::ticket();
@@ -236,20 +240,20 @@ fn resolve() -> Result<Option<Current>, Error> {
             from_token(token)?
         }
         // Clearing the setting must not widen what select_tenant() narrowed.
-        (None, Some(_)) if leftovers::is_narrowed() => return Err(Error::Widened),
+        (None, Some(_)) if session_cleanup::is_narrowed() => return Err(Error::Widened),
         (None, Some(ticket)) => {
             from_ticket(ticket).inspect_err(|why| logins::failed(Some(ticket), None, None, why))?
         }
         (None, None) => return Ok(None),
     };
-    leftovers::enter(found.who, found.stay())?;
-    plans::enter(found.form());
+    session_cleanup::enter(found.principal, found.stay())?;
+    plans::enter(found.plan_shape());
     if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
         let over_another = ticket.is_some() || guc::session_context_possible();
         let wide = |access: &Rc<Access>| access.fleet || access.spans_all();
         let narrowed = found.selected && found.access.as_ref().is_some_and(wide);
         if over_another || narrowed {
-            plans::passing(over_another);
+            plans::may_widen(over_another);
         }
     }
     Ok(Some(found))
@@ -266,7 +270,7 @@ pub fn drop_stale() {
     }
 }
 
-fn from_token(token: &Token) -> Result<Current, Error> {
+fn from_token(token: &Token) -> Result<Context, Error> {
     if token
         .expires_at
         .is_some_and(|end| end <= xact::transaction_started_unix())
@@ -283,8 +287,8 @@ fn from_token(token: &Token) -> Result<Current, Error> {
         (None, _) => [None, None],
     };
     match (token.kind, token.user) {
-        (Kind::Maintenance, _) => Ok(Current {
-            who: Who::Maintenance,
+        (Kind::Maintenance, _) => Ok(Context {
+            principal: Principal::Maintenance,
             access: None,
             tenant: None,
             selected: false,
@@ -316,7 +320,7 @@ fn from_token(token: &Token) -> Result<Current, Error> {
     }
 }
 
-fn from_ticket(text: &str) -> Result<Current, Error> {
+fn from_ticket(text: &str) -> Result<Context, Error> {
     let (ticket, elevation) = tickets::verify(text)?;
     let held = Held {
         lifetime: Lifetime::Transaction,
@@ -331,16 +335,30 @@ fn from_ticket(text: &str) -> Result<Current, Error> {
 
 /// Whose context the ticket in force would be, where no other context is. An error when it holds no
 /// longer.
-pub fn ticket_holder() -> Result<Option<Who>, Error> {
-    let _busy = Busy::begin();
+fn ticket_holder() -> Result<Option<Principal>, Error> {
+    let _busy = InternalQuery::begin();
     drop_stale();
     if guc::token().filter(guc::bound_here).is_some() {
         return Ok(None);
     }
     match guc::ticket() {
-        Some(ticket) => Ok(Some(from_ticket(&ticket)?.who)),
+        Some(ticket) => Ok(Some(from_ticket(&ticket)?.principal)),
         None => Ok(None),
     }
+}
+
+/// A statement is about to run in a session where something was left: it is cleared away now for whoever
+/// comes by a ticket, and not when the statement is already under way. A ticket that holds no longer is
+/// no error before it is needed, and one that was left by another client gives way to a credential.
+pub fn before_statement() -> Result<(), Error> {
+    if session_cleanup::is_expecting()
+        && guc::has_ticket()
+        && !xact::parallel()
+        && let Ok(Some(principal)) = ticket_holder()
+    {
+        session_cleanup::clear_early(principal)?;
+    }
+    Ok(())
 }
 
 struct Held {
@@ -357,7 +375,7 @@ fn principal(
     tenant: Option<Uuid>,
     project: Option<Uuid>,
     held: Held,
-) -> Result<Current, Error> {
+) -> Result<Context, Error> {
     let access = access::resolve(user)?;
     identity::networks::check(&access.networks, held.client)?;
     let selected = tenant.is_some();
@@ -371,7 +389,7 @@ fn principal(
             None if access.spans_all() => {
                 let mut reading = Reading::begin();
                 reading.of(Subject::Scope(id));
-                let tenant = access::read_tenant(id)?.ok_or(Error::Inactive)?;
+                let tenant = tree::tenant(id)?.ok_or(Error::Inactive)?;
                 tenant_sources = Some(Rc::new(reading.done()));
                 tenant
             }
@@ -380,7 +398,9 @@ fn principal(
         }),
     };
     let (project, projects) = match (project, &tenant) {
-        (Some(id), Some(tenant)) if !access.enters(id, tenant.id) => return Err(Error::Inactive),
+        (Some(id), Some(tenant)) if !access.holds_project(id, tenant.id) => {
+            return Err(Error::Inactive);
+        }
         (None, Some(tenant)) => match access.only_projects(tenant.id) {
             OnlyProjects::None => (None, 0),
             OnlyProjects::One(project) => (Some(project), 0),
@@ -388,8 +408,8 @@ fn principal(
         },
         (project, _) => (project, 0),
     };
-    Ok(Current {
-        who: Who::User(user),
+    Ok(Context {
+        principal: Principal::User(user),
         fleet: access.fleet && !selected,
         access: Some(access),
         tenant,

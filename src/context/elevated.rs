@@ -5,12 +5,11 @@
 use pgrx::prelude::*;
 use serde_json::json;
 use tenancy_core::audit::parts;
-use tenancy_core::statement::Redacted;
+use tenancy_core::principal::Principal;
+use tenancy_core::redact::Redacted;
 
-use super::principal::Who;
-use super::{Current, current};
+use super::{Context, current, record_now};
 use crate::access::Elevation;
-use crate::audit;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::queries::{self, Mark, OnQuery, Started};
@@ -28,23 +27,23 @@ pub const ON_QUERY: OnQuery = OnQuery {
 
 /// An error if a context is elevated and the statement that asks is not on record: it began before, or
 /// in another tenant.
-pub fn require_record(now: &Current) -> Result<(), Error> {
-    match now.elevation() {
-        Some(elevation) if !queries::is_noted(mark(now, elevation)) => Err(Error::NotRecorded),
+pub fn require_record(context: &Context) -> Result<(), Error> {
+    match context.elevation() {
+        Some(elevation) if !queries::is_noted(mark(context, elevation)) => Err(Error::NotRecorded),
         _ => Ok(()),
     }
 }
 
 /// What a statement is on record with.
-fn mark(now: &Current, elevation: &Elevation) -> Mark {
-    let tenant = now.tenant.as_ref().map(|tenant| tenant.id.as_u128());
+fn mark(context: &Context, elevation: &Elevation) -> Mark {
+    let tenant = context.tenant.as_ref().map(|tenant| tenant.id.as_u128());
     elevation.id.as_u128() ^ tenant.unwrap_or(0)
 }
 
 /// An error if the elevation is over, also in a transaction that was elevated when it began, and in a
 /// statement on record: a cursor can be read from for long.
 fn require_time() -> Result<(), Error> {
-    match current()?.as_ref().and_then(|now| now.elevation()) {
+    match current()?.as_ref().and_then(|context| context.elevation()) {
         Some(elevation) if elevation.expires_at <= time::now_unix_micros() => {
             Err(Error::ElevationEnded)
         }
@@ -59,16 +58,16 @@ fn note_query(query: &Started) -> Option<Mark> {
         return None;
     }
     let noted = || -> Result<Option<Mark>, Error> {
-        let Some(now) = current()? else {
+        let Some(context) = current()? else {
             return Ok(None);
         };
-        let Some(elevation) = now.elevation() else {
+        let Some(elevation) = context.elevation() else {
             return Ok(None);
         };
         require_time()?;
         let _recording = Recording::begin();
-        let recorded = record(query, &now, elevation)?;
-        Ok(recorded.then(|| mark(&now, elevation)))
+        let recorded = record(query, &context, elevation)?;
+        Ok(recorded.then(|| mark(&context, elevation)))
     };
     noted().unwrap_or_else(|error| error.raise())
 }
@@ -90,7 +89,7 @@ impl Drop for Recording {
 
 /// Puts a query on record, if it names a protected table: in several entries if one does not hold all
 /// of their names.
-fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<bool, Error> {
+fn record(query: &Started, context: &Context, elevation: &Elevation) -> Result<bool, Error> {
     let parts = parts(protected_names(&query.tables())?);
     let statement = Redacted::of(&query.text(), guc::standard_strings());
     let mut details = json!({
@@ -107,9 +106,9 @@ fn record(query: &Started, now: &Current, elevation: &Elevation) -> Result<bool,
         if parts.len() > 1 {
             details["part"] = json!(format!("{} of {}", n + 1, parts.len()));
         }
-        audit::record_now(
+        record_now(
             "elevation.statement",
-            now.tenant.as_ref().map(|tenant| tenant.id),
+            context.tenant.as_ref().map(|tenant| tenant.id),
             None,
             details.clone(),
         )?;
@@ -139,8 +138,8 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
 /// An error unless there is a principal: only a user is elevated.
 #[pg_extern(sql = false)]
 fn _require_principal() -> Result<pgrx::Uuid, ErrorReport> {
-    match current()?.map(|now| now.who) {
-        Some(Who::User(user)) => Ok(crate::access::pg_uuid(user)),
+    match current()?.map(|context| context.principal) {
+        Some(Principal::User(user)) => Ok(crate::pg::uuid::pg_uuid(user)),
         _ => Err(Error::MissingContext)?,
     }
 }

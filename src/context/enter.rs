@@ -5,15 +5,16 @@ use std::net::IpAddr;
 
 use pgrx::prelude::*;
 use tenancy_core::credential::Credential;
+use tenancy_core::principal::{Principal, Proven};
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 
 use super::current;
-use super::principal::{Proven, Who};
-use super::{api_keys, leftovers, tickets};
-use crate::access::{from_pg, pg_uuid};
+use super::record::actor;
+use super::{api_keys, session_cleanup, tickets};
 use crate::audit::{self, logins};
 use crate::error::{Error, ErrorReport};
 use crate::identity;
+use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{guc, role, secret};
 
 /// Takes the context that a credential proves, for this transaction or the session.
@@ -29,7 +30,7 @@ fn authenticate(
     let (user, proof) = (proven.user, proven.proof);
     let bound = bind(proven, lifetime(session), None)
         .inspect_err(|why| logins::failed(Some(text), Some(user), None, why))?;
-    logins::succeeded(user, proof.as_ref(), None)?;
+    logins::succeeded(user, proof.as_ref(), None, || actor(Some(user)))?;
     Ok(bound)
 }
 
@@ -88,7 +89,7 @@ fn assume(
         client,
     )
     .inspect_err(|why| logins::failed(None, Some(user), client, why))?;
-    logins::succeeded(user, None, client)?;
+    logins::succeeded(user, None, client, || actor(Some(user)))?;
     Ok(bound)
 }
 
@@ -102,7 +103,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     if !role::outer_has_role(c"tenancy_admin") {
         Err(Error::MaintenanceForOthers)?;
     }
-    leftovers::check(Who::Maintenance)?;
+    session_cleanup::check(Principal::Maintenance)?;
     audit::maintenance::record(reason)?;
     // Role names may have any character, and this is one line.
     ereport!(
@@ -171,16 +172,16 @@ fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pg
 /// suspended tenant is refused here and not at the first query. A session context that was not used
 /// in this transaction gives way: else whoever left one on a pooled connection would lock others out.
 pub fn take(token: &Token) -> Result<(), Error> {
-    let who = who(token)?;
-    leftovers::check(who)?;
+    let principal = principal_of(token)?;
+    session_cleanup::check(principal)?;
     guc::set_token(token).ok_or(Error::NotPreloaded)?;
     current::required().map(|_| ())
 }
 
-fn who(token: &Token) -> Result<Who, Error> {
+fn principal_of(token: &Token) -> Result<Principal, Error> {
     match (token.kind, token.user) {
-        (Kind::Maintenance, _) => Ok(Who::Maintenance),
-        (Kind::Principal, Some(user)) => Ok(Who::User(user)),
+        (Kind::Maintenance, _) => Ok(Principal::Maintenance),
+        (Kind::Principal, Some(user)) => Ok(Principal::User(user)),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
     }
 }

@@ -3,45 +3,46 @@
 //! | file | what |
 //! | --- | --- |
 //! | `current` | the context in force, resolved once per generation |
-//! | `leftovers` | one principal a transaction, and nothing of the last one left in the session |
+//! | `session_cleanup` | one principal a transaction, and nothing of the last one left in the session |
 //! | `plans` | which kind of context cached plans were made for |
 //! | `elevated` | what is held at the platform reaches rows, in recorded statements |
 //! | `enter` | authenticate, assume, maintenance: the ways in |
 //! | `narrow` | select_tenant, select_project, release |
-//! | `principal` | who a context is for |
-//! | `show` | the accessors |
+//! | `record`, `application` | entries of the audit log for what a context does: tenancy's, and `audit()` |
+//! | `accessors` | the accessors |
 //! | `api_keys`, `tickets` | the two kinds of credential |
 
+mod accessors;
 pub mod api_keys;
+mod application;
 pub mod current;
 pub mod elevated;
 mod enter;
-mod leftovers;
 mod narrow;
 pub mod plans;
-pub mod principal;
-mod show;
+mod record;
+mod session_cleanup;
 pub mod tickets;
 
-pub use current::{Current, current};
-
-pub use leftovers::before_statement;
+pub use current::{Context, before_statement, current};
+pub use record::{record, record_now};
 
 use crate::pg::hooks::queries;
+use crate::pg::transaction_end;
 
 /// Connects the context to the backend's life: called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed);
-    crate::pg::xact::init(crate::pg::xact::OnEnd {
-        before_commit: leftovers::before_commit,
+    transaction_end::init(transaction_end::OnEnd {
+        before_commit: session_cleanup::before_commit,
         transaction: |committed| {
             current::end_transaction();
-            leftovers::end_transaction(committed);
+            session_cleanup::end_transaction(committed);
             plans::end_transaction();
             queries::forget(0);
         },
         savepoint_abort: |savepoint| {
-            leftovers::abort_savepoint(savepoint);
+            session_cleanup::abort_savepoint(savepoint);
             plans::abort_savepoint();
             queries::forget(savepoint);
         },

@@ -3,15 +3,17 @@
 use std::rc::Rc;
 
 use pgrx::prelude::*;
+use tenancy_core::principal::Principal;
 use tenancy_core::token::{Kind, Lifetime, Token};
+use tenancy_core::tree::Level;
 use uuid::Uuid;
 
-use super::current::{self, Current};
-use super::principal::Who;
-use super::{enter, leftovers};
-use crate::access::{from_pg, pg_uuid};
+use super::current::{self, Context};
+use super::{enter, session_cleanup};
 use crate::error::{Error, ErrorReport};
-use crate::pg::{guc, spi};
+use crate::pg::guc;
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::tree;
 
 /// Narrows the context to one of its tenants.
 #[pg_extern(sql = false)]
@@ -20,15 +22,18 @@ fn select_tenant(
     session: Option<bool>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
-    let now = required()?;
-    if !now.spans(tenant)? {
+    let context = required()?;
+    if !context.spans(tenant)? {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
     // Selecting the tenant that is selected keeps the project.
-    let project = now
-        .project
-        .filter(|_| now.tenant.as_ref().is_some_and(|held| held.id == tenant));
-    narrow(&now, tenant, project, session)?;
+    let project = context.project.filter(|_| {
+        context
+            .tenant
+            .as_ref()
+            .is_some_and(|held| held.id == tenant)
+    });
+    narrow(&context, tenant, project, session)?;
     Ok(pg_uuid(tenant))
 }
 
@@ -39,15 +44,15 @@ fn select_project(
     session: Option<bool>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let project = from_pg(project.ok_or(Error::Null("project"))?);
-    let now = required()?;
+    let context = required()?;
     let found = match tenant_of(project)? {
         Some((tenant, active))
-            if now.spans(tenant)?
-                && now.project.is_none_or(|held| held == project)
-                && now
+            if context.spans(tenant)?
+                && context.project.is_none_or(|held| held == project)
+                && context
                     .access
                     .as_ref()
-                    .is_some_and(|access| access.enters(project, tenant)) =>
+                    .is_some_and(|access| access.holds_project(project, tenant)) =>
         {
             Some((tenant, active))
         }
@@ -57,36 +62,36 @@ fn select_project(
     if !active {
         Err(Error::Inactive)?;
     }
-    narrow(&now, tenant, Some(project), session)?;
+    narrow(&context, tenant, Some(project), session)?;
     Ok(pg_uuid(project))
 }
 
 /// Leaves the context, the session's too, and the ticket. As with any setting, a ROLLBACK undoes it.
 #[pg_extern(sql = false)]
 fn release() -> Result<(), ErrorReport> {
-    leftovers::released()?;
+    session_cleanup::released()?;
     guc::clear();
     Ok(())
 }
 
-fn required() -> Result<Rc<Current>, Error> {
-    let now = current::required()?;
-    match now.who {
-        Who::User(_) => Ok(now),
-        Who::Maintenance => Err(Error::AllTenants),
+fn required() -> Result<Rc<Context>, Error> {
+    let context = current::required()?;
+    match context.principal {
+        Principal::User(_) => Ok(context),
+        Principal::Maintenance => Err(Error::AllTenants),
     }
 }
 
 fn narrow(
-    now: &Current,
+    context: &Context,
     tenant: Uuid,
     project: Option<Uuid>,
     session: Option<bool>,
 ) -> Result<(), Error> {
-    let Who::User(user) = now.who else {
+    let Principal::User(user) = context.principal else {
         return Err(Error::AllTenants);
     };
-    let lifetime = match (session, now.lifetime) {
+    let lifetime = match (session, context.lifetime) {
         (Some(true), Lifetime::Session) => Lifetime::Session,
         // Else a context that ends with its transaction could be made to outlive it.
         (Some(true), Lifetime::Transaction) => {
@@ -103,27 +108,17 @@ fn narrow(
         user: Some(user),
         tenant: Some(tenant),
         project,
-        proof: now.proof,
+        proof: context.proof,
         binding: guc::binding(lifetime),
-        expires_at: now.expires_at,
-        client: now.client,
+        expires_at: context.expires_at,
+        client: context.client,
     })?;
-    leftovers::narrowed();
+    session_cleanup::narrowed();
     Ok(())
 }
 
 /// The tenant of a project, and whether the project itself is active.
 fn tenant_of(project: Uuid) -> Result<Option<(Uuid, bool)>, Error> {
-    spi::read(
-        "SELECT parent_id, status = 'active' FROM tenancy.scopes \
-         WHERE id = $1 AND level = 'project'",
-        &[pg_uuid(project).into()],
-        |rows| {
-            let Some(row) = rows.into_iter().next() else {
-                return Ok(None);
-            };
-            let tenant = row.get::<pgrx::Uuid>(1)?.map(from_pg);
-            Ok(tenant.map(|tenant| (tenant, row.get(2).ok().flatten().unwrap_or(false))))
-        },
-    )
+    let found = tree::scope(project)?.filter(|found| found.level == Level::Project);
+    Ok(found.and_then(|found| Some((found.parent()?, found.active))))
 }

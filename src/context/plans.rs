@@ -9,7 +9,7 @@ use crate::pg::session;
 
 /// The kind of a context, as plans see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum PlanShape {
     /// One tenant: an equality.
     Single,
     /// Any number of tenants: a hash look-up per row, or an array for the index. Also without a
@@ -19,7 +19,7 @@ pub enum Form {
     Open,
 }
 
-impl Form {
+impl PlanShape {
     fn bit(self) -> u8 {
         1 << self as u8
     }
@@ -32,15 +32,15 @@ const ANY_TENANTS: u8 = 1 << 7;
 static PLANNED: BackendCell<u8> = BackendCell::new(0);
 
 /// An expression is being planned in this form.
-pub fn planned(form: Form) {
+pub fn planned(form: PlanShape) {
     PLANNED.set(PLANNED.get() | form.bit());
 }
 
 /// An expression is being planned that is the same for one tenant and for several.
-pub fn planned_for_any_tenants(form: Form) {
+pub fn planned_for_any_tenants(form: PlanShape) {
     PLANNED.set(
         PLANNED.get()
-            | if form == Form::Open {
+            | if form == PlanShape::Open {
                 form.bit()
             } else {
                 ANY_TENANTS
@@ -51,23 +51,28 @@ pub fn planned_for_any_tenants(form: Form) {
 /// How many contexts of one tenant in a row may run on a fleet's plans, which are right for them and
 /// only slower, before these are made anew: principals of both kinds that take turns on a pooled
 /// connection would otherwise have every statement planned in every transaction.
-const PATIENCE: u8 = 8;
+const CHEAP_PLAN_RUNS_MAX: u8 = 8;
 
-/// See [`passing`].
-static PASSING: BackendCell<Option<bool>> = BackendCell::new(None);
+/// See [`may_widen`].
+static MAY_WIDEN: BackendCell<Option<bool>> = BackendCell::new(None);
 
 static IN_A_ROW: BackendCell<u8> = BackendCell::new(0);
 
 /// A context of this form begins.
-pub fn enter(form: Form) {
+pub fn enter(form: PlanShape) {
     let planned = PLANNED.get();
-    let fits = form.bit() | if form == Form::Open { 0 } else { ANY_TENANTS };
+    let fits = form.bit()
+        | if form == PlanShape::Open {
+            0
+        } else {
+            ANY_TENANTS
+        };
     if planned & !fits == 0 {
         IN_A_ROW.set(0);
         return;
     }
-    let only_slower = form == Form::Single && planned & Form::Open.bit() == 0;
-    if only_slower && IN_A_ROW.get() < PATIENCE {
+    let only_slower = form == PlanShape::Single && planned & PlanShape::Open.bit() == 0;
+    if only_slower && IN_A_ROW.get() < CHEAP_PLAN_RUNS_MAX {
         IN_A_ROW.set(IN_A_ROW.get() + 1);
         return;
     }
@@ -76,21 +81,21 @@ pub fn enter(form: Form) {
 
 /// Plans are being made for one tenant in a context that may give way to a wider one without
 /// anything of tenancy being called: at a savepoint's rollback, or also at the transaction's end.
-pub fn passing(also_at_end: bool) {
-    PASSING.set(PASSING.get().max(Some(also_at_end)));
+pub fn may_widen(also_at_end: bool) {
+    MAY_WIDEN.set(MAY_WIDEN.get().max(Some(also_at_end)));
 }
 
 /// The transaction is over.
 pub fn end_transaction() {
-    if PASSING.get() == Some(true) {
+    if MAY_WIDEN.get() == Some(true) {
         abort_savepoint();
     }
-    PASSING.set(None);
+    MAY_WIDEN.set(None);
 }
 
 /// A savepoint is undone, and maybe with it a context.
 pub fn abort_savepoint() {
-    if PASSING.get().is_some() && PLANNED.get() & Form::Single.bit() != 0 {
+    if MAY_WIDEN.get().is_some() && PLANNED.get() & PlanShape::Single.bit() != 0 {
         // What comes may be a fleet, which a plan for one tenant cannot serve.
         reset();
     }

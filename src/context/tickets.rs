@@ -4,20 +4,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use pgrx::prelude::*;
 use tenancy_core::credential::Credential;
 use tenancy_core::mac::Key;
 use tenancy_core::ticket::{Ticket, TicketError};
 use uuid::Uuid;
 
-use super::plans::{self, Form};
-use crate::access::{self, from_pg, pg_uuid};
-use crate::error::{Error, ErrorReport};
+use super::plans::{self, PlanShape};
+use crate::access;
+use crate::error::Error;
 use crate::pg::sources::Sources;
+use crate::pg::uuid::from_pg;
 use crate::pg::{guc, spi, xact};
-
-/// The longest life of a ticket, in seconds: a week.
-const LONGEST: i64 = 7 * 24 * 3600;
 
 #[derive(Clone)]
 struct SigningKey {
@@ -110,7 +107,11 @@ pub fn changed(text: &str) {
     if let Ok(Credential::Ticket(ticket)) = Credential::parse(text) {
         let claims = ticket.claims();
         let fleet = claims.fleet && claims.tenant.is_none();
-        plans::enter(if fleet { Form::Fleet } else { Form::Single });
+        plans::enter(if fleet {
+            PlanShape::Fleet
+        } else {
+            PlanShape::Single
+        });
     }
 }
 
@@ -118,6 +119,13 @@ fn signing_key(id: Uuid, now: i64) -> Result<Option<SigningKey>, Error> {
     let is = |key: &SigningKey| key.id == id && key.retires_at.is_none_or(|end| end > now);
     let keys = signing_keys()?;
     Ok(keys.iter().find(|key| is(key)).cloned())
+}
+
+/// Returns the key that signs new tickets, with its id; nothing if there is none.
+pub fn current_signing_key() -> Result<Option<(Uuid, Key)>, Error> {
+    let keys = signing_keys()?;
+    let current = keys.iter().find(|key| key.retires_at.is_none());
+    Ok(current.map(|current| (current.id, current.key.clone())))
 }
 
 fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
@@ -149,73 +157,4 @@ fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
     )?;
     KEYS.set(Some(keys.clone()));
     Ok(keys)
-}
-
-/// A ticket for a user, good for `seconds`.
-#[pg_extern(sql = false)]
-fn _issue_ticket(
-    user: Option<pgrx::Uuid>,
-    seconds: Option<f64>,
-    tenant: Option<pgrx::Uuid>,
-) -> Result<String, ErrorReport> {
-    let user = from_pg(user.ok_or(Error::Null("user"))?);
-    let seconds = seconds.ok_or(Error::Null("ttl"))?;
-    if !(1.0..=LONGEST as f64).contains(&seconds) {
-        Err(Error::bad(
-            "ttl must be between 1 second and 7 days",
-            "A ticket is for handing an identity on, not for keeping it: issue an API key for that.",
-        ))?;
-    }
-    super::current::drop_stale();
-    crate::tree::require_user(user)?;
-    let access = access::resolve(user)?;
-    let tenant = tenant.map(from_pg);
-    if let Some(tenant) = tenant
-        && access.tenant(tenant).is_none()
-    {
-        Err(Error::NoSuchScope(tenant.to_string()))?;
-    }
-    // Real time, not the transaction's start: that may be long ago.
-    let now = crate::pg::time::now_unix_micros().div_euclid(1_000_000);
-    let expires_at = now.saturating_add(seconds as i64);
-    let elevation = access::require_ticket(user, expires_at.saturating_mul(1_000_000))?;
-    let keys = signing_keys()?;
-    let key = keys
-        .iter()
-        .find(|key| key.retires_at.is_none())
-        .ok_or(Error::Internal(
-            "no signing key: call tenancy.rotate_signing_key()",
-        ))?;
-    let ticket = Ticket {
-        key_id: key.id,
-        user,
-        tenant,
-        elevation,
-        fleet: access.fleet,
-        expires_at,
-    };
-    Ok(ticket.sign(&key.key))
-}
-
-/// A new key signs from now on; tickets of all older ones hold until `seconds` from now at the most.
-#[pg_extern(sql = false)]
-fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
-    let seconds = seconds.ok_or(Error::Null("grace"))?;
-    if !(0.0..=LONGEST as f64).contains(&seconds) {
-        Err(Error::bad(
-            "grace must be between 0 and 7 days",
-            "No ticket lives longer than 7 days.",
-        ))?;
-    }
-    let secret =
-        crate::pg::secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
-    let id = pg_uuid(tenancy_core::id::new_id());
-    spi::write(
-        "WITH retired AS (UPDATE tenancy.signing_keys \
-             SET retires_at = least(retires_at, now() + make_interval(secs => $3))), \
-         gone AS (DELETE FROM tenancy.signing_keys WHERE retires_at < now() - interval '7 days') \
-         INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
-        &[id.into(), secret.to_vec().into(), seconds.into()],
-    )?;
-    Ok(id)
 }

@@ -4,15 +4,16 @@
 use tenancy_core::jwt::Claims;
 use uuid::Uuid;
 
-use super::providers::Known;
-use crate::access::{from_pg, pg_uuid};
+use super::providers::KnownProvider;
 use crate::error::Error;
+use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{blockers, spi, xact};
+use crate::tree;
 
 /// A verified token, and where its user is.
 pub struct Login<'a> {
     /// Who issued it.
-    pub known: &'a Known,
+    pub known: &'a KnownProvider,
     /// What it says.
     pub claims: &'a Claims,
     /// The scope that the user belongs to.
@@ -67,7 +68,7 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
 
 /// What it locks must not hold up who manages the user.
 fn mark(parent: Uuid) -> Result<(), Error> {
-    blockers::mark(&crate::access::path(parent)?)
+    blockers::mark(&tree::path(parent)?)
 }
 
 fn may_write() -> Result<(), Error> {

@@ -12,13 +12,6 @@ use crate::pg::{client, session};
 /// The connection's address, once it is known; it stays.
 static CONNECTED_FROM: BackendCell<Option<Option<IpAddr>>> = BackendCell::new(None);
 
-/// Reads each scope's networks from a text with blanks between them.
-pub fn read(scopes: Vec<String>) -> Result<Vec<Vec<Network>>, Error> {
-    let networks = |text: &String| text.split(' ').map(str::parse).collect();
-    let read: Result<_, _> = scopes.iter().map(networks).collect();
-    read.map_err(|_| Error::Internal("a network that cannot be read"))
-}
-
 /// An error unless a user whose scopes have these networks may come from here.
 pub fn check(scopes: &[Vec<Network>], vouched: Option<IpAddr>) -> Result<(), Error> {
     if scopes.is_empty() {

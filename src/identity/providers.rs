@@ -9,16 +9,16 @@ use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, tokens_of};
 use tenancy_core::subject::Subject;
 use uuid::Uuid;
 
-use crate::access::from_pg;
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi;
+use crate::pg::uuid::from_pg;
 
 /// Where the cache is emptied and begun again.
 const MOST_PROVIDERS: usize = 10_000;
 
 /// A provider, and how its users are found.
-pub struct Known {
+pub struct KnownProvider {
     /// Its id.
     pub id: Uuid,
     /// It names users below this scope only.
@@ -37,7 +37,7 @@ pub struct Known {
 const MOST_TRIED: usize = 64;
 
 /// The providers of an issuer's tokens for one audience.
-type Claimants = Rc<[Rc<Known>]>;
+type Claimants = Rc<[Rc<KnownProvider>]>;
 
 thread_local! {
     static KNOWN: RefCell<HashMap<[u8; 32], (Claimants, Sources)>> = RefCell::default();
@@ -50,12 +50,12 @@ pub fn forget() {
 
 /// The providers that may verify a token of this issuer for these audiences. Where an administrator
 /// vouches for one, no other is asked. `None` where there are more than can be tried.
-pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<Known>>>, Error> {
+pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<KnownProvider>>>, Error> {
     // PostgreSQL's text has no NUL.
     if issuer.contains('\0') {
         return Ok(Some(Vec::new()));
     }
-    let mut found: Vec<Rc<Known>> = Vec::new();
+    let mut found: Vec<Rc<KnownProvider>> = Vec::new();
     for audience in audiences {
         for claimant in claimants(issuer, audience)?.iter() {
             if found.iter().all(|known| known.id != claimant.id) {
@@ -125,7 +125,7 @@ fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claiman
 }
 
 /// A row as a provider. One without keys, after a restore, verifies nothing and so is none.
-fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<Known>, Error> {
+fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
     let broken = || Error::Internal("an identity provider that cannot be read");
     let keys: Option<String> = row.get(6)?;
     let secret: Option<Vec<u8>> = row.get(7)?;
@@ -142,7 +142,7 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<Known>, Error> {
         name.map(|name| ClaimName::parse(&name).map_err(|_| broken()))
             .transpose()
     };
-    Ok(Some(Known {
+    Ok(Some(KnownProvider {
         id: from_pg(row.get(1)?.ok_or_else(broken)?),
         scope: from_pg(row.get(2)?.ok_or_else(broken)?),
         provider: Provider {

@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::jwt::{Claims, Unverified, tokens_of};
+use tenancy_core::principal::Proven;
 use tenancy_core::subject::Subject;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
 use super::login::{self, Login};
-use super::providers::{self, Known};
-use crate::access::{from_pg, pg_uuid};
-use crate::context::principal::Proven;
+use super::providers::{self, KnownProvider};
+use super::single_use;
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
+use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
-use crate::worker::{self, Reply, Request};
 
 /// Where the cache is emptied and begun again: its tokens may have a kilobyte or two each.
 const MOST_TOKENS: usize = 2_000;
@@ -103,7 +103,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
     let (known, claims) = find_provider(&token, now)?.ok_or(Error::InvalidCredential)?;
     claims_of(&token, &mut reading);
     if known.single_use {
-        claim_jti(known.id, &claims)?;
+        single_use::take(known.id, &claims)?;
     }
     let (user, parent) = log_in(&known, &claims, now)?;
     let of = [
@@ -135,14 +135,17 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
 /// The provider whose keys verify a token, with what the token says. Several may claim an issuer's
 /// tokens: one whose keys verify nothing of it is as if it were not there. Where two verify a token, it is
 /// for the one whose audience it was issued to, or for none.
-fn find_provider(token: &Unverified<'_>, now: i64) -> Result<Option<(Rc<Known>, Claims)>, Error> {
+fn find_provider(
+    token: &Unverified<'_>,
+    now: i64,
+) -> Result<Option<(Rc<KnownProvider>, Claims)>, Error> {
     let (Some(issuer), Some(audiences)) = (token.issuer(), token.audiences()) else {
         return Ok(None);
     };
     let Some(candidates) = providers::of(issuer, &audiences)? else {
         return Ok(None);
     };
-    let mut found: Vec<(Rc<Known>, Claims)> = candidates
+    let mut found: Vec<(Rc<KnownProvider>, Claims)> = candidates
         .into_iter()
         .filter_map(|known| {
             let claims = token.verify(&known.provider, now).ok()?;
@@ -151,7 +154,7 @@ fn find_provider(token: &Unverified<'_>, now: i64) -> Result<Option<(Rc<Known>, 
         .collect();
     if found.len() > 1 {
         let party = token.party();
-        let is_party = |known: &Known| {
+        let is_party = |known: &KnownProvider| {
             let mut audiences = known.provider.audiences.iter();
             party.is_some_and(|party| audiences.any(|audience| audience == party))
         };
@@ -185,23 +188,8 @@ impl Verified {
     }
 }
 
-/// Takes a token's id for good, or refuses it when it has been taken. The worker commits that before
-/// anything is read with the token, so that a rolled-back transaction does not give it back.
-fn claim_jti(provider: Uuid, claims: &Claims) -> Result<(), Error> {
-    let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
-    let claimed = worker::call(&Request::ClaimJti {
-        provider,
-        jti_hash: tenancy_core::jwt::fingerprint(id),
-        expires_at: claims.expires_at,
-    })?;
-    match claimed {
-        Reply::Done => Ok(()),
-        Reply::Duplicate => Err(Error::InvalidCredential),
-    }
-}
-
 /// The user of a token, with the roles that its groups stand for; and the scope that it belongs to.
-fn log_in(known: &Known, claims: &Claims, now: i64) -> Result<(Uuid, Uuid), Error> {
+fn log_in(known: &KnownProvider, claims: &Claims, now: i64) -> Result<(Uuid, Uuid), Error> {
     let parent = match &claims.tenant {
         None => known.scope,
         Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
@@ -252,14 +240,14 @@ fn find_tenant(scope: Uuid, claim: &str) -> Result<Option<Uuid>, Error> {
     )
 }
 
-struct Found {
+struct FoundUser {
     user: Uuid,
     /// The provider it belongs to, if to any.
     provider: Option<Uuid>,
     groups_differ: bool,
 }
 
-fn find_user(login: &Login<'_>) -> Result<Option<Found>, Error> {
+fn find_user(login: &Login<'_>) -> Result<Option<FoundUser>, Error> {
     spi::read(
         "SELECT u.id, b.provider_id, \
                 b.provider_id = $3 AND tenancy._groups_differ($3, u.id, $4, $5) \
@@ -276,7 +264,7 @@ fn find_user(login: &Login<'_>) -> Result<Option<Found>, Error> {
             let Some(row) = rows.into_iter().next() else {
                 return Ok(None);
             };
-            Ok(Some(Found {
+            Ok(Some(FoundUser {
                 user: from_pg(
                     row.get(1)?
                         .ok_or(Error::Internal("a scope without an id"))?,

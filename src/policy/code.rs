@@ -9,7 +9,7 @@ use pgrx::pg_sys;
 use serde_json::json;
 
 use super::{ddl, guard, registry};
-use crate::audit;
+use crate::context;
 use crate::error::Error;
 use crate::pg::{function, relation, role, spi};
 
@@ -126,5 +126,5 @@ fn needs_maintenance(table: pg_sys::Oid, statement: &'static str) -> Result<(), 
 
 fn record(table: &str, statement: &str) -> Result<(), Error> {
     let details = json!({ "statement": statement });
-    audit::record("protected_table_altered", None, Some(table), details)
+    context::record("protected_table_altered", None, Some(table), details)
 }

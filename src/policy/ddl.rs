@@ -5,13 +5,12 @@
 
 use pgrx::pg_sys;
 use serde_json::json;
+use tenancy_core::principal::Principal;
 
 use super::{catalog, guard, registry};
-use crate::audit;
-use crate::context::current;
-use crate::context::principal::Who;
+use crate::context::{self, current};
 use crate::error::Error;
-use crate::pg::hooks::ddl::{Change, Reach};
+use crate::pg::hooks::change::{Change, Reach};
 use crate::pg::hooks::{is_view, shared_role};
 use crate::pg::{relation, role};
 
@@ -59,7 +58,7 @@ pub fn check(change: &Change) -> Result<(), Error> {
     if needs {
         require_maintenance(change.command)?;
         let target = guard::name(change.table)?;
-        audit::record(
+        context::record(
             "protected_table_altered",
             None,
             target.as_deref(),
@@ -88,7 +87,7 @@ pub fn check_outcome(table: pg_sys::Oid) -> Result<(), Error> {
     if !role::is_superuser_role(role::current()) {
         require_maintenance("a change of the isolation")?;
     }
-    audit::record(
+    context::record(
         "isolation_removed",
         None,
         Some(&name),
@@ -123,7 +122,7 @@ fn owns(table: pg_sys::Oid) -> bool {
 /// An error outside of maintenance.
 pub fn require_maintenance(statement: &'static str) -> Result<(), Error> {
     match current()? {
-        Some(now) if now.who == Who::Maintenance => Ok(()),
+        Some(context) if context.principal == Principal::Maintenance => Ok(()),
         _ => Err(Error::NeedsMaintenance(statement)),
     }
 }

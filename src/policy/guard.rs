@@ -7,14 +7,14 @@ use std::collections::{HashMap, HashSet};
 
 use pgrx::pg_sys;
 use tenancy_core::policy::fault;
+use tenancy_core::principal::Principal;
 
 use super::registry;
 use crate::context::current;
-use crate::context::principal::Who;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::tables::{Derives, Named};
-use crate::pg::{cluster, guc, inval, relation, role, spi, xact};
+use crate::pg::{cluster, extension, guc, inval, relation, role, xact};
 
 /// What a table is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,14 +29,14 @@ enum Verdict {
 
 /// A backend's verdicts.
 #[derive(Default)]
-struct Known {
+struct KnownTables {
     tables: HashMap<u32, Verdict>,
     /// Tables on record, parts included; `None` until it is read.
     registered: Option<HashSet<u32>>,
 }
 
 thread_local! {
-    static KNOWN: RefCell<Known> = RefCell::default();
+    static KNOWN: RefCell<KnownTables> = RefCell::default();
 }
 
 static STALE: BackendCell<bool> = BackendCell::new(false);
@@ -72,7 +72,7 @@ crate::triggers! {
 
 /// Tells every backend that the registry has changed.
 fn changed() -> Result<(), Error> {
-    inval::send(spi::table(c"protected_table_registry")?);
+    inval::send(extension::table(c"protected_table_registry")?);
     Ok(())
 }
 
@@ -108,7 +108,8 @@ pub fn check(named: &Named) -> Result<(), Error> {
         return Ok(());
     }
     let context = current();
-    let maintenance = matches!(&context, Ok(Some(now)) if now.who == Who::Maintenance);
+    let maintenance =
+        matches!(&context, Ok(Some(context)) if context.principal == Principal::Maintenance);
     let derives = named.validates || matches!(named.derives, Derives::All(_));
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
         return Ok(());
@@ -160,7 +161,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     // The server's views ask for row security of the tables, not of indexes on expressions.
     if !role::bypasses(role) || catalog == PG_STATISTIC && registry::reads_statistics(caller)? {
         match current() {
-            Ok(Some(now)) if now.who == Who::Maintenance => {}
+            Ok(Some(context)) if context.principal == Principal::Maintenance => {}
             _ => return Err(Error::NeedsMaintenance("reading statistics of an index")),
         }
     }
@@ -256,7 +257,7 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
         return Ok(Verdict::Free);
     }
     if STALE.replace_with(false) {
-        KNOWN.with_borrow_mut(|known| *known = Known::default());
+        KNOWN.with_borrow_mut(|known| *known = KnownTables::default());
     }
     if let Some(known) = KNOWN.with_borrow(|known| known.tables.get(&table.to_u32()).copied()) {
         return Ok(known);
@@ -289,7 +290,7 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     let Some((schema, b'r' | b'p' | b'f')) = kind else {
         return Ok(Verdict::Free);
     };
-    if Some(schema) == spi::schema() {
+    if Some(schema) == extension::schema() {
         return Ok(Verdict::Free);
     }
     let known = KNOWN.with_borrow(|known| {
@@ -312,7 +313,7 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
 /// All tables on record, parts included.
 fn registered() -> Result<HashSet<u32>, Error> {
     if STALE.replace_with(false) {
-        KNOWN.with_borrow_mut(|known| *known = Known::default());
+        KNOWN.with_borrow_mut(|known| *known = KnownTables::default());
     }
     if let Some(tables) = KNOWN.with_borrow(|known| known.registered.clone()) {
         return Ok(tables);
@@ -330,7 +331,7 @@ fn installed() -> bool {
         return installed;
     }
     // While CREATE EXTENSION runs there may be one without the other.
-    let tables = [c"protected_table_registry", c"protected_member_registry"].map(spi::table);
+    let tables = [c"protected_table_registry", c"protected_member_registry"].map(extension::table);
     let installed = tables.iter().all(Result::is_ok);
     REGISTRIES.set(tables.map(|table| table.unwrap_or(pg_sys::Oid::INVALID)));
     INSTALLED.set(Some(installed));

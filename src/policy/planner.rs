@@ -9,11 +9,11 @@ use std::ffi::CStr;
 
 use super::predicates::{holds_int, holds_text, holds_uuid, tenants, visible};
 use crate::context::current;
-use crate::context::plans::{self, Form};
+use crate::context::plans::{self, PlanShape};
 use crate::error::Error;
 use crate::pg::fmgr::View;
-use crate::pg::published;
 use crate::pg::support::{Key, KeyType, Opinion, Request, Simplify, Wanted};
+use crate::pg::tenant_sets;
 use crate::support_functions;
 
 support_functions! {
@@ -48,9 +48,9 @@ fn can_write(request: &Request) -> Option<Opinion> {
     }
 }
 
-fn one(call: &Simplify, form: Form) -> Option<Opinion> {
+fn one(call: &Simplify, form: PlanShape) -> Option<Opinion> {
     plans::planned(form);
-    if form != Form::Single {
+    if form != PlanShape::Single {
         return None;
     }
     call.equals(match call.key_type()? {
@@ -85,7 +85,7 @@ fn owns(request: &Request) -> Option<Opinion> {
     let form = form();
     plans::planned_for_any_tenants(form);
     // In maintenance every row is the caller's: the call says so, an equality would not.
-    (form != Form::Open)
+    (form != PlanShape::Open)
         .then(|| call.equals_own(c"user_id"))
         .flatten()
 }
@@ -93,7 +93,7 @@ fn owns(request: &Request) -> Option<Opinion> {
 /// Index condition and estimate for the tenants that a permission reaches.
 fn many(
     request: &Request,
-    form: Form,
+    form: PlanShape,
     view: fn(&[u8]) -> Result<View, Error>,
     array: fn(KeyType) -> &'static CStr,
 ) -> Option<Opinion> {
@@ -111,15 +111,15 @@ fn many(
         Key::Text(text) => holds_text(view, || text),
     };
     let count = match view {
-        View::Set(set) => published::count(set),
+        View::Set(set) => tenant_sets::count(set),
         _ => 1,
     };
     let wanted = Wanted { count, has: &has };
     match (request, form) {
-        (Request::Simplify(_), _) | (Request::Index(_), Form::Open) => None,
+        (Request::Simplify(_), _) | (Request::Index(_), PlanShape::Open) => None,
         // Its cost would be estimated by calling it, in a statement that has not started.
         (Request::Index(_), _) if is_elevated() => None,
-        (Request::Selectivity(estimate), Form::Open) => estimate.all(),
+        (Request::Selectivity(estimate), PlanShape::Open) => estimate.all(),
         (Request::Selectivity(estimate), _) => estimate.of_tenants(&wanted),
         (Request::Index(index), _) => {
             if index.fraction(&wanted) > WORTH_AN_INDEX {
@@ -131,14 +131,14 @@ fn many(
 }
 
 fn is_elevated() -> bool {
-    matches!(current(), Ok(Some(now)) if now.elevation().is_some())
+    matches!(current(), Ok(Some(context)) if context.elevation().is_some())
 }
 
 /// The form to plan in. A context that no longer holds plans like none: the error is the
 /// execution's to raise.
-fn form() -> Form {
+fn form() -> PlanShape {
     match current() {
-        Ok(Some(now)) => now.form(),
-        Ok(None) | Err(_) => Form::Fleet,
+        Ok(Some(context)) => context.plan_shape(),
+        Ok(None) | Err(_) => PlanShape::Fleet,
     }
 }

@@ -10,7 +10,7 @@ use tenancy_core::policy::{
 
 use super::catalog::{self, Row};
 use super::{code, guard, registry};
-use crate::audit;
+use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::{bounded, cluster, relation, role};
 
@@ -130,7 +130,7 @@ fn record(
     details: Value,
 ) -> Result<(), Error> {
     if steps.iter().any(|step| step.kind == StepKind::Do) {
-        audit::record(action, None, Some(&table.to_string()), details)?;
+        context::record(action, None, Some(&table.to_string()), details)?;
     }
     Ok(())
 }
@@ -153,7 +153,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
         // First the record, then the power: whatever is read afterwards stays read when this is rolled back.
         if !role::is_superuser_role(role::current()) {
             let target = facts.relation.to_string();
-            audit::record_now("unprotect", None, Some(&target), json!({}))?;
+            context::record_now("unprotect", None, Some(&target), json!({}))?;
         }
         catalog::lock(table, &facts, false)?;
         facts = catalog::facts(table, &protection, &[])?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use tenancy_core::policy::{Protection, Refusal, Tally};
 
 use super::registry;
-use crate::audit;
+use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::scan::{self, Key};
 use crate::pg::spi;
@@ -49,7 +49,7 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
     };
     let found = count(table, &protection)?;
     // It has read every tenant's rows, also if this transaction is rolled back.
-    audit::record_now(
+    context::record_now(
         "unknown_keys",
         None,
         Some(&name),

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use tenancy_core::subject::Subject;
 use uuid::Uuid;
 
-use crate::access;
+use super::recent::is_recent;
 use crate::error::Error;
 use crate::pg::inval;
 use crate::pg::trigger::Change;
@@ -52,7 +52,7 @@ fn tenant_added(change: &Change) -> Result<(), Error> {
     };
     // Somebody may have a role in it already.
     send(Subject::Scope(id))?;
-    send(if access::is_recent(id) {
+    send(if is_recent(id) {
         Subject::FleetGrown(partner)
     } else {
         Subject::Fleet(partner)

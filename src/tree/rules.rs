@@ -3,12 +3,11 @@
 use pgrx::prelude::*;
 use tenancy_core::slug;
 use tenancy_core::tree::{Level, Status};
-use uuid::Uuid;
 
-use crate::access::pg_uuid;
 use crate::error::{Error, ErrorReport};
+use crate::pg::bounded;
+use crate::pg::uuid::pg_uuid;
 use crate::pg::zone::ServerZone;
-use crate::pg::{bounded, spi};
 
 /// A new id, of version 7.
 #[pg_extern(sql = false)]
@@ -86,19 +85,4 @@ fn parse_level(text: &str) -> Result<Level, Error> {
             "Levels are platform, partner, tenant, project, user.",
         )
     })
-}
-
-/// An error unless the id is a user's.
-pub fn require_user(id: Uuid) -> Result<(), Error> {
-    let found = spi::read(
-        "SELECT 1 FROM tenancy.scopes \
-         WHERE id = $1 AND level = 'user'",
-        &[pg_uuid(id).into()],
-        |rows| Ok(!rows.is_empty()),
-    )?;
-    if found {
-        Ok(())
-    } else {
-        Err(Error::NoSuchUser(id.to_string()))
-    }
 }

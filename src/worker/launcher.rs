@@ -3,22 +3,22 @@
 
 use pgrx::prelude::*;
 
-use crate::pg::worker as process;
+use crate::pg::bgworker;
 use crate::pg::workers::{self, Job};
 
 /// The launcher's life.
 pub fn run() {
     loop {
-        if process::reload() {
+        if bgworker::reload() {
             workers::reconsider();
         }
-        if process::stopping() {
+        if bgworker::stopping() {
             return;
         }
         match workers::next_job() {
-            Job::Sleep(until) => process::wait_until(until),
+            Job::Sleep(until) => bgworker::wait_until(until),
             Job::Start(database) => {
-                if !process::start(database) && work_for(database) {
+                if !bgworker::start(database) && work_for(database) {
                     return;
                 }
             }
@@ -28,7 +28,7 @@ pub fn run() {
 
 /// Works for a database, unless it has a worker.
 fn work_for(database: u32) -> bool {
-    let Some(started) = workers::take_on(database) else {
+    let Some(started) = workers::take_on(database, true) else {
         return false;
     };
     if workers::to_tell() {
@@ -39,6 +39,6 @@ fn work_for(database: u32) -> bool {
             "Raise max_worker_processes, which takes a restart."
         );
     }
-    process::work_for(database, started);
+    bgworker::work_for(database, started);
     true
 }

@@ -5,17 +5,16 @@ use std::ffi::CStr;
 use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
+use tenancy_core::partitions::Monthly;
 
-use super::{Shift, request};
+use super::{Shift, serve};
 use crate::audit::{logins, settings};
-use crate::budget;
 use crate::error::Error;
-use crate::months::Monthly;
+use crate::pg::bgworker;
 use crate::pg::counts::Count;
-use crate::pg::worker as process;
 use crate::pg::workers::{self, NEVER, Started};
-use crate::pg::{spi, time};
-use crate::usage;
+use crate::pg::{extension, spi, time};
+use crate::{ledger, metering, partitions};
 
 /// About how many events are rolled up in one transaction.
 const ROLL: i32 = 100_000;
@@ -174,7 +173,7 @@ impl Tasks {
         let queued = logins::queue_pending().then(|| at(self.queued.rests_until));
         let every = Duration::from_secs(settings::seal_interval());
         let sealed = self.unsealed.map(|_| at(self.sealed.next(every)));
-        let every = Duration::from_secs(usage::settings::rollup_interval());
+        let every = Duration::from_secs(metering::settings::rollup_interval());
         let rolled = self.unrolled.map(|_| at(self.rolled.next(every)));
         let tidied = self.tidied.rests_until.map(|until| at(Some(until)));
         let all = [logins, queued, sealed, rolled, tidied];
@@ -231,9 +230,9 @@ impl Tasks {
             .write(logins::take_queued())
             .and_then(|()| self.write(logins::take_due(true)))
             .and_then(|()| {
-                self.unsealed = Some(process::next_xid());
+                self.unsealed = Some(bgworker::next_xid());
                 self.seal()?;
-                self.unrolled = Some(process::next_xid());
+                self.unrolled = Some(bgworker::next_xid());
                 self.roll()
             });
         self.let_go();
@@ -247,7 +246,7 @@ impl Tasks {
             workers::tidying();
             let done = self.tidy();
             self.tidied.ended(done)?;
-            if let Some(why) = budget::thrashing(&mut self.evicted) {
+            if let Some(why) = ledger::thrashing(&mut self.evicted) {
                 ereport!(
                     WARNING,
                     PgSqlErrorCode::ERRCODE_WARNING,
@@ -268,11 +267,11 @@ impl Tasks {
             self.sealed.waits(self.unsealed.is_some());
             self.sealed.ended(done)?;
         }
-        let every = Duration::from_secs(usage::settings::rollup_interval());
+        let every = Duration::from_secs(metering::settings::rollup_interval());
         if self.unrolled.is_some() && self.rolled.take(now, every) {
             let done = [
                 self.roll(),
-                transaction(c"raise alerts of budgets", budget::alert),
+                transaction(c"raise alerts of budgets", ledger::alert),
             ];
             self.rolled.waits(self.unrolled.is_some());
             self.rolled.ended(done.into_iter().collect())?;
@@ -283,7 +282,7 @@ impl Tasks {
     /// Takes note of what was written.
     fn look(&mut self) {
         if workers::take_dirty() {
-            let next = Some(process::next_xid());
+            let next = Some(bgworker::next_xid());
             (self.unsealed, self.unrolled) = (next, next);
             (self.sealed.in_vain, self.rolled.in_vain) = (0, 0);
         }
@@ -292,18 +291,18 @@ impl Tasks {
     /// Rolls up, a transaction at a time, until nothing is left that can be.
     fn roll(&mut self) -> Result<(), Stop> {
         loop {
-            let (rolled, horizon) = transaction(c"roll up use", || usage::roll(ROLL))?;
+            let (rolled, horizon) = transaction(c"roll up use", || metering::roll(ROLL))?;
             if rolled == 0 {
                 if self.unrolled.is_some_and(|xid| horizon >= xid) {
                     self.unrolled = None;
                 }
                 return Ok(());
             }
-            if process::stopping() || self.shift.is_over() {
+            if bgworker::stopping() || self.shift.is_over() {
                 return Ok(());
             }
             // Nobody waits for all of it.
-            request::serve(self.shift);
+            serve::serve(self.shift);
         }
     }
 
@@ -332,11 +331,11 @@ impl Tasks {
                 }
                 return Ok(());
             }
-            if process::stopping() || self.shift.is_over() {
+            if bgworker::stopping() || self.shift.is_over() {
                 return Ok(());
             }
             // Nobody waits for all of it.
-            request::serve(self.shift);
+            serve::serve(self.shift);
         }
     }
 
@@ -345,7 +344,7 @@ impl Tasks {
         let done = [
             self.expire(),
             transaction(c"make the months' partitions", make_months),
-            transaction(c"forget old keys of use", usage::forget_keys),
+            transaction(c"forget old keys of use", metering::forget_keys),
             transaction(c"tidy up", || {
                 spi::write(
                     "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
@@ -357,12 +356,12 @@ impl Tasks {
                 )
                 .map(drop)
             }),
-            transaction(c"tidy up credits", budget::tidy),
-            transaction(c"summarize use", usage::summarize),
+            transaction(c"tidy up credits", ledger::credits::tidy),
+            transaction(c"summarize use", metering::summarize),
             retire(
-                usage::settings::retention(),
+                metering::settings::retention(),
                 c"retire old months of use",
-                usage::retire,
+                metering::retire,
             ),
             retire(
                 settings::retention(),
@@ -381,11 +380,11 @@ impl Tasks {
 
     /// A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
     fn expire(&self) -> Result<(), Stop> {
-        while transaction(c"expire reservations", budget::expire)?
-            && !process::stopping()
+        while transaction(c"expire reservations", ledger::expire)?
+            && !bgworker::stopping()
             && !self.shift.is_over()
         {
-            request::serve(self.shift);
+            serve::serve(self.shift);
         }
         Ok(())
     }
@@ -393,9 +392,9 @@ impl Tasks {
 
 fn make_months() -> Result<(), Error> {
     let now = time::now_unix_micros();
-    for table in [Monthly::AuditLog, Monthly::UsageEvents] {
-        table.make(now)?;
-        table.make(now.saturating_add(AHEAD))?;
+    for table in Monthly::ALL {
+        partitions::make(table, now)?;
+        partitions::make(table, now.saturating_add(AHEAD))?;
     }
     Ok(())
 }
@@ -409,8 +408,8 @@ fn retire(days: i32, doing: &CStr, f: impl FnOnce() -> Result<(), Error>) -> Res
 
 /// A transaction where the extension is installed.
 fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Stop> {
-    let done = process::transaction(doing, || {
-        if spi::schema().is_none() {
+    let done = bgworker::transaction(doing, || {
+        if extension::schema().is_none() {
             return Ok(None);
         }
         // Whoever holds a lock must not keep those waiting who ask something else.
@@ -426,7 +425,7 @@ fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<
 
 fn warn(why: &str) {
     // Told to end in the middle of something.
-    if process::stopping() {
+    if bgworker::stopping() {
         return;
     }
     ereport!(

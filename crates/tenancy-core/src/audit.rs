@@ -1,4 +1,4 @@
-//! What an entry of the audit log may say, and which month it belongs to.
+//! What an entry of the audit log may say.
 
 use crate::excerpt::excerpt;
 
@@ -10,8 +10,6 @@ pub const TARGET_MAX: usize = 500;
 pub const DETAILS_MAX: usize = 64 * 1024;
 /// What the extension's own actions begin with.
 pub const OWN: &str = "tenancy.";
-
-const MICROS_PER_DAY: i64 = 86_400_000_000;
 
 /// Why an entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,24 +123,6 @@ pub fn parts(names: Vec<String>) -> Vec<Vec<String>> {
     parts
 }
 
-/// The year and month in UTC of an instant in microseconds of the Unix epoch.
-pub fn month_of(unix_micros: i64) -> (i64, u8) {
-    // Days since 0000-03-01, in eras of 400 years: the leap day is the last of its year.
-    let days = unix_micros.div_euclid(MICROS_PER_DAY) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = era * 400 + year + i64::from(month <= 2);
-    (year, u8::try_from(month).unwrap_or(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,20 +186,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn months_at_their_edges() {
-        let day = |days: i64| days * MICROS_PER_DAY;
-        assert_eq!(month_of(0), (1970, 1));
-        assert_eq!(month_of(-1), (1969, 12));
-        assert_eq!(month_of(day(31) - 1), (1970, 1));
-        assert_eq!(month_of(day(31)), (1970, 2));
-        // 2000-02-29 and the day after it.
-        assert_eq!(month_of(day(11_016)), (2000, 2));
-        assert_eq!(month_of(day(11_017)), (2000, 3));
-        assert_eq!(month_of(day(20_454) - 1), (2025, 12));
-        assert_eq!(month_of(day(20_454)), (2026, 1));
-    }
-
     proptest! {
         #[test]
         fn every_name_is_in_a_part_that_fits(names in prop::collection::vec(".{1,130}", 0..100)) {
@@ -236,17 +202,6 @@ mod tests {
             let kept = fitting(&text, most);
             prop_assert!(text.starts_with(kept));
             prop_assert!(serde_json::to_string(kept).unwrap_or_default().len() <= most + 2);
-        }
-
-        #[test]
-        fn months_follow_each_other(days in -700_000_i64..700_000) {
-            let (year, month) = month_of(days * MICROS_PER_DAY);
-            let next = month_of((days + 1) * MICROS_PER_DAY);
-            let following = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
-            prop_assert!(next == (year, month) || next == following);
-            prop_assert!((1..=12).contains(&month));
-            // Never shorter than 28 days, never longer than 31.
-            prop_assert_ne!(month_of((days + 31) * MICROS_PER_DAY), (year, month));
         }
     }
 }

@@ -23,12 +23,12 @@ const LONG: u16 = 0x0000;
 
 /// A decimal as it is stored, behind its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct PgNumeric {
     bytes: [u8; BYTES],
     count: usize,
 }
 
-impl Stored {
+impl PgNumeric {
     /// Of millionths; without zeros behind the point that say nothing.
     #[must_use]
     pub fn new(millionths: i128) -> Self {
@@ -189,7 +189,7 @@ mod tests {
             (12_345_678_901_234, &[0x8301, 1234, 5678, 9012, 3400]),
         ] {
             assert_eq!(
-                Stored::new(millionths).bytes(),
+                PgNumeric::new(millionths).bytes(),
                 words(stored),
                 "{millionths}"
             );
@@ -243,13 +243,13 @@ mod tests {
         #[test]
         fn there_and_back(value in 0..=i64::MAX, shift in 0_u32..63) {
             let value = value >> shift;
-            prop_assert_eq!(millionths(Stored::new(value.into()).bytes()), Some(value));
+            prop_assert_eq!(millionths(PgNumeric::new(value.into()).bytes()), Some(value));
         }
 
         #[test]
         fn as_wide_arithmetic_says(value in any::<i64>(), factor in any::<u64>(), shift in 0_u32..64) {
             let value = i128::from(value) * i128::from(factor >> shift);
-            let stored = Stored::new(value);
+            let stored = PgNumeric::new(value);
             // Beyond 128 bits of hundredths of millionths this cannot tell.
             if value.unsigned_abs() < 1 << 120 {
                 prop_assert_eq!(naive(stored.bytes()), Some(value));
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_greatest_and_the_least() {
-        assert_eq!(Stored::new(i128::MAX).bytes().len(), BYTES);
-        assert_eq!(Stored::new(i128::MIN).bytes().len(), BYTES);
+        assert_eq!(PgNumeric::new(i128::MAX).bytes().len(), BYTES);
+        assert_eq!(PgNumeric::new(i128::MIN).bytes().len(), BYTES);
     }
 }

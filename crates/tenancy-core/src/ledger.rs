@@ -43,7 +43,7 @@ mod credit;
 mod mark;
 mod table;
 
-pub use credit::{Cover, Pot, Weighed, give_back};
+pub use credit::{CoverageResult, CreditBalance, CreditCoverage, give_back};
 pub use mark::Mark;
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
@@ -185,7 +185,7 @@ pub enum Blocked {
     /// A demand would exceed its limit.
     Over(usize, Entry),
     /// A cover does not reach.
-    Short(usize, Weighed),
+    Short(usize, CoverageResult),
 }
 
 /// Result of [`Ledger::begin_load`].
@@ -259,7 +259,7 @@ impl<'a> Ledger<'a> {
     pub fn admit(
         &mut self,
         demands: &[Demand],
-        covers: &mut [Cover],
+        covers: &mut [CreditCoverage],
         now: i64,
     ) -> Result<(), Blocked> {
         let mut over = None;

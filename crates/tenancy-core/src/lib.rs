@@ -11,11 +11,13 @@
 //! | [`tree`] | the levels of the scope tree, what may hold what, and the status that results |
 //! | [`permission`] | what a permission is and which one covers which |
 //! | [`audit`] | what an entry of the audit log may say |
+//! | [`principal`] | who a context is for, and what a credential proves of it |
 //! | [`quantity`] | numbers in fixed point: quantities, costs, prices |
 //! | [`decimal`] | the same as the server stores them |
 //! | [`metric`] | what may be metered, and how it adds up |
-//! | [`cover`] | which rollups a span of time is made of |
+//! | [`rollup_plan`] | which rollups a span of time is made of |
 //! | [`conditions`] | what of an expression shows whether it was evaluated |
+//! | [`partitions`] | which month an instant is in, and the partition of that month |
 //! | [`policy`] | how a table is isolated: which statements, or why it cannot be |
 //! | [`mac`] | how anything is signed |
 //! | [`token`] | the sealed value of the context setting |
@@ -27,15 +29,15 @@
 //! | [`span`] | what an interval comes to |
 //! | [`subject`] | what a cached answer was made of, as a number |
 //! | [`period`] | which hour, day, week, month or year of a time zone an instant is in |
-//! | [`statement`] | a statement without the values in it |
+//! | [`redact`] | a statement without the values in it |
 //! | [`jwt`] | what an identity provider says, and whether it is to be believed |
 //! | [`network`] | from where a scope's users may come |
+//! | [`worker`] | which databases have a worker and need one |
 //! | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
 #![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod conditions;
-pub mod cover;
 pub mod credential;
 pub mod decimal;
 mod excerpt;
@@ -46,16 +48,20 @@ pub mod ledger;
 pub mod mac;
 pub mod metric;
 pub mod network;
+pub mod partitions;
 pub mod period;
 pub mod permission;
 pub mod policy;
+pub mod principal;
 pub mod quantity;
+pub mod redact;
 pub mod role;
+pub mod rollup_plan;
 pub mod slug;
 pub mod span;
-pub mod statement;
 pub mod subject;
 pub mod tenants;
 pub mod ticket;
 pub mod token;
 pub mod tree;
+pub mod worker;

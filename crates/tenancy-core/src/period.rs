@@ -260,7 +260,7 @@ fn first(zone: &impl Zone, local: i64) -> Option<i64> {
 
 /// The months since the year 0 of a local time.
 fn month(local: i64) -> i64 {
-    let (year, month) = crate::audit::month_of(local * SECOND);
+    let (year, month) = crate::partitions::month_of(local * SECOND);
     year * 12 + i64::from(month) - 1
 }
 

@@ -51,6 +51,17 @@ pub fn priced(quantity: i64, price: i64) -> Result<i64, QuantityError> {
     i64::try_from((exact + PRICE_ONE / 2).div_euclid(PRICE_ONE)).map_err(|_| TooLarge("cost"))
 }
 
+/// Writes millionths as a decimal, without trailing zeros.
+pub fn text(millionths: i128) -> String {
+    let sign = if millionths < 0 { "-" } else { "" };
+    let (whole, part) = (
+        millionths.unsigned_abs() / 1_000_000,
+        millionths.unsigned_abs() % 1_000_000,
+    );
+    let text = format!("{sign}{whole}.{part:06}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn fixed(name: &'static str, text: &str, digits: usize, round: bool) -> Result<i64, QuantityError> {
     let (negative, text) = match text.strip_prefix('-') {
         Some(text) => (true, text),

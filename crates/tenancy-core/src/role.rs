@@ -112,6 +112,37 @@ pub const BUILT_IN: [BuiltIn; 7] = [
     },
 ];
 
+/// Why a role may not be called so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleNameError {
+    /// Too long, or of other characters.
+    #[error("{0:?} is not a role's name")]
+    Malformed(String),
+    /// A name that comes with tenancy, or that means no role.
+    #[error("the name is taken")]
+    Taken,
+}
+
+/// The longest name of a role, in bytes.
+const NAME_MAX: usize = 63;
+
+/// Whether a role may be called so: a letter, then letters, digits and `_`, all of them lower case.
+pub fn check_name(name: &str) -> Result<(), RoleNameError> {
+    let good = (1..=NAME_MAX).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !good {
+        // Shorter than other excerpts, as long as names are.
+        return Err(RoleNameError::Malformed(name.chars().take(40).collect()));
+    }
+    if BUILT_IN.iter().any(|known| known.name == name) || name == "none" {
+        return Err(RoleNameError::Taken);
+    }
+    Ok(())
+}
+
 /// The id of the built-in role with this place in [`BUILT_IN`].
 #[must_use]
 pub fn built_in_id(place: usize) -> Uuid {

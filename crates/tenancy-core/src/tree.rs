@@ -3,6 +3,7 @@
 use crate::excerpt::excerpt;
 use std::fmt;
 use std::str::FromStr;
+use uuid::Uuid;
 
 /// The level of a scope, from the root down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +72,17 @@ impl FromStr for Level {
             .find(|level| level.as_str() == text)
             .ok_or_else(|| UnknownLevel(excerpt(text)))
     }
+}
+
+/// Returns the partner and the tenant that a scope of this level and path is or belongs to. The path leads from the
+/// platform down to the scope itself.
+pub fn partner_and_tenant(level: Level, path: &[Uuid]) -> (Option<Uuid>, Option<Uuid>) {
+    let above = match (level, path.split_last()) {
+        // A user may belong to each of the three.
+        (Level::User, Some((_, above))) => above,
+        _ => path,
+    };
+    (above.get(1).copied(), above.get(2).copied())
 }
 
 /// The status of a scope, ordered from best to worst.

@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
+use super::change::{Change, Reach, is_asked_about};
 use super::objects::touch;
 use super::planted::{
     conversion_may_tell, default_is_a_users, index_may_tell, is_a_users, is_a_users_type,
@@ -12,39 +13,11 @@ use super::tell;
 use crate::pg::nodes::{Name, each};
 use crate::pg::relation;
 
-/// What a statement does to a table.
-pub struct Change {
-    /// The table.
-    pub table: pg_sys::Oid,
-    /// The statement's name.
-    pub command: &'static str,
-    /// How far it reaches.
-    pub reach: Reach,
-}
-
-/// How far a change of a table reaches.
-pub enum Reach {
-    /// The definition; it tells nothing about rows.
-    Definition,
-    /// The definition of one column, which tells nothing about rows. What isolates the table may depend on the column.
-    Column(String),
-    /// All rows: it reads, checks or changes them whatever row security says, or has code run for those to come.
-    Rows,
-    /// The definition; whether these columns are unique over all rows is told by a failure.
-    Unique(Vec<String>),
-    /// All rows, if there are any.
-    Contents,
-    /// What isolates the table.
-    Isolation,
-    /// Others, who have to wait.
-    Lock,
-}
-
-struct Found {
+struct Changes {
     changes: Vec<Change>,
 }
 
-impl Found {
+impl Changes {
     fn push(&mut self, table: Option<pg_sys::Oid>, command: &'static str, reach: Reach) {
         if let Some(table) = table {
             self.changes.push(Change {
@@ -82,7 +55,7 @@ unsafe fn columns(elements: *mut pg_sys::List) -> Vec<String> {
 /// # Safety
 /// `node` is a statement.
 pub unsafe fn check(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
-    let mut found = Found {
+    let mut found = Changes {
         changes: Vec::new(),
     };
     // SAFETY: the caller's.
@@ -122,7 +95,7 @@ unsafe fn text(name: *const c_char) -> String {
         .into_owned()
 }
 
-unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
+unsafe fn find(node: *mut pg_sys::Node, found: &mut Changes) {
     use Reach::*;
     use pg_sys::NodeTag::*;
     use pg_sys::ObjectType::*;
@@ -275,17 +248,7 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Found) {
     }
 }
 
-/// Whether a table is protected: what costs more than a look is only asked then.
-pub fn is_asked_about(table: pg_sys::Oid) -> bool {
-    let mut protected = false;
-    tell(|on| {
-        protected = (on.protected)(table)?;
-        Ok(())
-    });
-    protected
-}
-
-unsafe fn publish(objects: *mut pg_sys::List, found: &mut Found) {
+unsafe fn publish(objects: *mut pg_sys::List, found: &mut Changes) {
     // SAFETY: a publication's objects, of which tables have a name.
     unsafe {
         each(objects, |object| {
@@ -297,7 +260,7 @@ unsafe fn publish(objects: *mut pg_sys::List, found: &mut Found) {
     }
 }
 
-unsafe fn drop_statement(drop: *mut pg_sys::DropStmt, found: &mut Found) {
+unsafe fn drop_statement(drop: *mut pg_sys::DropStmt, found: &mut Changes) {
     use pg_sys::ObjectType::*;
     // SAFETY: what is dropped is named by lists of strings, of which the last names a table's policy, rule or trigger.
     unsafe {
@@ -334,7 +297,7 @@ unsafe fn drop_statement(drop: *mut pg_sys::DropStmt, found: &mut Found) {
     }
 }
 
-unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Found) {
+unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Changes) {
     use Reach::*;
     use pg_sys::AlterTableType as Kind;
     // SAFETY: a statement's list holds commands, each of which has the definition that its kind asks for.

@@ -6,29 +6,33 @@
 //! | `roles` | who becomes a member of tenancy's roles |
 //! | `session_statements` | statements prepared by SQL, and drivers' that SQL deallocates |
 //! | `session_tickets` | no ticket for the session behind a pool |
-//! | `leftovers` | cursors and temporary tables, which stay in a session |
+//! | `session_objects` | cursors and temporary tables, which stay in a session |
+//! | `transaction_end` | where transactions and savepoints end |
 //! | `queries` | queries that row security applies to |
 //! | `tables` | the tables that a query names, before any of it runs |
 //! | `raw` | the server's own functions behind the hooks |
+//! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
 //! | `planted` | whether an expression tells about rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by whatever statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
 //! | `changes` | new partitions and children, renamed columns, new policies, what a definition calls |
 
+pub mod change;
 mod changes;
-pub mod ddl;
+mod ddl;
 mod functions;
-mod leftovers;
 mod objects;
 mod planted;
 pub mod queries;
 mod raw;
 mod roles;
+mod session_objects;
 pub mod session_statements;
 mod session_tickets;
 mod shared_role;
 pub mod tables;
+pub mod transaction_end;
 
 use std::collections::HashSet;
 use std::ffi::c_char;
@@ -37,11 +41,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{memory, spi, worker, xact};
+use super::{bgworker, extension, memory, xact};
 use crate::error::Error;
 
 pub use ddl::is_view;
-pub use leftovers::{
+pub use session_objects::{
     has_leftovers, listens, note_leftovers, take_held_cursors, take_leftovers, unlistened,
 };
 pub use shared_role::{behind_clients, shared_role};
@@ -71,7 +75,7 @@ pub struct On {
     /// A MERGE changes a table that it does not read; an error refuses it.
     pub blind_merge: tables::OnTable,
     /// A statement changes a table's definition; an error refuses it.
-    pub change: fn(&ddl::Change) -> Result<(), Error>,
+    pub change: fn(&change::Change) -> Result<(), Error>,
     /// A statement validates the values of a domain; an error refuses it.
     pub domain: fn(domain: pg_sys::Oid) -> Result<(), Error>,
     /// The extension is about to be dropped with what depends on it; an error refuses it.
@@ -116,7 +120,7 @@ pub fn init(on: On) {
 
 /// Asks or tells, where the extension is installed; an error is raised.
 fn tell(what: impl FnOnce(&On) -> Result<(), Error>) {
-    if spi::schema().is_some()
+    if extension::schema().is_some()
         && let Some(on) = ON.get()
         && let Err(error) = what(&on)
     {
@@ -203,7 +207,7 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
         shared_role::check(node);
         roles::check(node);
         session_tickets::check(node);
-        leftovers::check(node);
+        session_objects::check(node);
         let altered = if xact::running() {
             tables::note_named(node);
             ddl::check(node)
@@ -211,7 +215,7 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
             Vec::new()
         };
         tables::derive(node);
-        worker::make_way(node);
+        bgworker::make_way(node);
         let mut changes = changes::of(node);
         changes.extend(changes::of_code(&altered));
         changes
@@ -239,7 +243,7 @@ unsafe fn is_rollback(node: *mut pg_sys::Node) -> bool {
 unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
     // SAFETY: NULL, or what `before` made, freed here.
     let changes = (!changes.is_null()).then(|| unsafe { Box::from_raw(changes) });
-    worker::made_way();
+    bgworker::made_way();
     if !xact::running() {
         return;
     }
@@ -249,7 +253,7 @@ unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
         xact::end_command();
     }
     if let Some(changes) = changes
-        && spi::schema().is_some()
+        && extension::schema().is_some()
     {
         changes::follow(&changes);
     }

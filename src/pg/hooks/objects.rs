@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::ddl::{Change, Reach};
+use super::change::{Change, Reach};
 use super::functions;
 use super::shared_role::shared_role;
 use super::tell;
@@ -104,7 +104,7 @@ unsafe extern "C-unwind" fn object_access(
         }),
         OAT_DROP | OAT_POST_ALTER if xact::running() => {
             if class == pg_sys::RelationRelationId {
-                altered(table_of(object));
+                altered(relation::table_of(object));
             } else if class.to_u32() == POLICIES {
                 tell(|on| {
                     if let Some(policy) = (on.policy)(object)? {
@@ -167,17 +167,6 @@ fn altered(table: pg_sys::Oid) {
                 reach: Reach::Definition,
             })
         });
-    }
-}
-
-/// The table of an index, else the relation itself.
-pub fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: a look-up in the system cache inside a transaction; what is no index gives the invalid oid.
-    let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
-    if table == pg_sys::Oid::INVALID {
-        relation
-    } else {
-        table
     }
 }
 

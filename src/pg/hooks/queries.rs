@@ -11,7 +11,7 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::{raw, tables};
+use super::{functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
@@ -109,6 +109,10 @@ pub fn forget(savepoint: u32) {
     NOTED.with_borrow_mut(|noted| noted.retain(|noted| noted.savepoint < savepoint));
     DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
     tables::forget(savepoint);
+    if savepoint == 0 {
+        objects::take_touched();
+        functions::forget_altered();
+    }
 }
 
 fn doing() -> Option<Doing> {
@@ -228,7 +232,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
     memory::require();
-    super::leftovers::check_query();
+    super::session_objects::check_query();
     super::session_statements::used();
     if flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0 {
         return enter(Doing::Plans);

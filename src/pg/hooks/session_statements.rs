@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use super::shared_role::behind_clients;
 use crate::error::Error;
-use crate::pg::{session, spi, xact};
+use crate::pg::{extension, session, spi, xact};
 
 /// How many deallocated statements of drivers stay, until the oldest goes. psycopg keeps 100 in use,
 /// Rails 1,000; one takes about 15 kB.
@@ -237,7 +237,7 @@ fn all_gone() {
 
 /// The session's statements, and whether SQL prepared each.
 fn every() -> Vec<(CString, bool)> {
-    if spi::schema().is_none() {
+    if extension::schema().is_none() {
         return Vec::new();
     }
     let found = spi::read(

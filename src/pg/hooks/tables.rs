@@ -4,12 +4,11 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::On;
-use super::ddl::is_asked_about;
-use super::objects::table_of;
+use super::change::is_asked_about;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::{Name, each};
-use crate::pg::{role, xact};
+use crate::pg::{relation, role, xact};
 
 static PREVIOUS: BackendCell<pg_sys::ExecutorCheckPerms_hook_type> = BackendCell::new(None);
 static ON_TABLE: BackendCell<Option<OnTable>> = BackendCell::new(None);
@@ -134,7 +133,8 @@ pub unsafe fn note_named(node: *mut pg_sys::Node) {
         let table = (!name.is_null())
             .then(|| unsafe { Name::copy(name) }.oid())
             .flatten();
-        elsewhere = elsewhere && table.is_some_and(|table| !is_asked_about(table_of(table)));
+        elsewhere =
+            elsewhere && table.is_some_and(|table| !is_asked_about(relation::table_of(table)));
     };
     // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
     unsafe {
@@ -185,10 +185,6 @@ pub fn init(on: &On) {
 pub fn forget(savepoint: u32) {
     if AROUND.get().savepoint >= savepoint {
         AROUND.set(NOTHING);
-    }
-    if savepoint == 0 {
-        super::objects::take_touched();
-        super::functions::forget_altered();
     }
 }
 

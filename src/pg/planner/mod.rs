@@ -13,7 +13,7 @@
 //! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` the view's own |
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
-//! `named` has a plan name the protected tables that planning took out of a statement.
+//! `support` is what planner support functions are asked and answer. `named` has a plan name the protected tables that planning took out of a statement.
 //!
 //! Everything else that a plan evaluates gets rows that have passed a scan's filter (joins, sorts, aggregates), or
 //! is evaluated whatever the rows are: an index scan's keys when it begins, a one-time filter.
@@ -30,6 +30,7 @@ mod indexes;
 mod named;
 mod nodes;
 mod policies;
+pub mod support;
 mod views;
 
 use std::ffi::{c_char, c_int};

@@ -4,12 +4,12 @@ use tenancy_core::tenants::TenantSet;
 
 use super::Outcome;
 use super::view::{tenants, visible};
-use crate::access::pg_uuid;
 use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Call, Value, View};
-use crate::pg::published::{self, Slot};
+use crate::pg::tenant_sets::{self, Slot};
+use crate::pg::uuid::pg_uuid;
 
 c_functions! {
     tenancy_tenant_ids, pg_finfo_tenancy_tenant_ids => tenant_ids;
@@ -73,14 +73,14 @@ fn keep_keys(
 fn ids(set: Option<Slot>) -> Value {
     let ids = |set: &TenantSet| set.ids().iter().map(|id| pg_uuid(*id)).collect();
     Value::Uuids(
-        set.and_then(|set| published::read(set, ids))
+        set.and_then(|set| tenant_sets::read(set, ids))
             .unwrap_or_default(),
     )
 }
 
 fn ints(set: Option<Slot>) -> Vec<i64> {
     let ints = |set: &TenantSet| set.ints().to_vec();
-    set.and_then(|set| published::read(set, ints))
+    set.and_then(|set| tenant_sets::read(set, ints))
         .unwrap_or_default()
 }
 
@@ -92,6 +92,6 @@ fn narrow(ints: Vec<i64>) -> Vec<i32> {
 
 fn texts(set: Option<Slot>) -> Vec<String> {
     let texts = |set: &TenantSet| set.texts().to_vec();
-    set.and_then(|set| published::read(set, texts))
+    set.and_then(|set| tenant_sets::read(set, texts))
         .unwrap_or_default()
 }

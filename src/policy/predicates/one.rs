@@ -6,7 +6,7 @@ use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
-use crate::pg::published;
+use crate::pg::tenant_sets;
 
 c_functions! {
     tenancy_tenant_id, pg_finfo_tenancy_tenant_id => tenant_id;
@@ -44,8 +44,8 @@ fn tenant_key_int4(call: &Call) -> Outcome {
 #[inline]
 fn tenant_key_text(call: &Call) -> Outcome {
     match call.view(tenants_or_nothing)? {
-        View::One { set, .. } if published::with(set, |set| !set.texts().is_empty()) => {
-            let text = || published::read(set, |set| set.texts().first().cloned()).flatten();
+        View::One { set, .. } if tenant_sets::with(set, |set| !set.texts().is_empty()) => {
+            let text = || tenant_sets::read(set, |set| set.texts().first().cloned()).flatten();
             Ok(call.keep(|| Value::Text(text().unwrap_or_default())))
         }
         View::One { .. } => Ok(Answer::Null),
@@ -59,7 +59,7 @@ fn tenant_key_text(call: &Call) -> Outcome {
 fn not_one(view: View) -> Outcome {
     let error = match view {
         View::Everything => Error::AllTenants,
-        View::Set(set) => Error::NotOneTenant(published::count(set).to_string()),
+        View::Set(set) => Error::NotOneTenant(tenant_sets::count(set).to_string()),
         View::Nothing | View::One { .. } | View::Projects { .. } => return Ok(Answer::Null),
     };
     context::plans::reset();

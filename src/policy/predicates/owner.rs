@@ -1,9 +1,10 @@
 //! Is the row its owner's? `owns`, for tables with an owner column.
 
+use tenancy_core::principal::Principal;
+
 use super::view::context_or_missing;
 use super::{Outcome, yes};
 use crate::c_functions;
-use crate::context::principal::Who;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::{Answer, Call};
@@ -16,12 +17,12 @@ c_functions! {
 #[derive(Clone, Copy)]
 struct Owner {
     generation: u64,
-    who: Option<Who>,
+    principal: Option<Principal>,
 }
 
 static OWNER: BackendCell<Owner> = BackendCell::new(Owner {
     generation: 0,
-    who: None,
+    principal: None,
 });
 
 /// True when the row's owner is the context's user, and in maintenance.
@@ -31,21 +32,21 @@ fn owns(call: &Call) -> Outcome {
     if owner.generation != xact::generation() {
         owner = find_owner()?;
     }
-    match owner.who {
+    match owner.principal {
         None => yes(false),
-        Some(Who::Maintenance) => yes(true),
-        Some(Who::User(_)) if call.is_null(0) => Ok(Answer::Null),
-        Some(Who::User(user)) => yes(user.as_bytes() == call.uuid(0)),
+        Some(Principal::Maintenance) => yes(true),
+        Some(Principal::User(_)) if call.is_null(0) => Ok(Answer::Null),
+        Some(Principal::User(user)) => yes(user.as_bytes() == call.uuid(0)),
     }
 }
 
 #[cold]
 fn find_owner() -> Result<Owner, Error> {
-    let who = context_or_missing()?.map(|now| now.who);
+    let principal = context_or_missing()?.map(|context| context.principal);
     let owner = Owner {
         // After `current`, which may itself have begun a generation.
         generation: xact::generation(),
-        who,
+        principal,
     };
     OWNER.set(owner);
     Ok(owner)

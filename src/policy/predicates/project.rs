@@ -6,7 +6,7 @@ use super::{Outcome, yes};
 use crate::c_functions;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, View};
-use crate::pg::published::{self, Slot};
+use crate::pg::tenant_sets::{self, Slot};
 use tenancy_core::tenants::TenantSet;
 
 c_functions! {
@@ -101,7 +101,7 @@ fn answer(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
         return Ok(Answer::Null);
     }
-    let tenant = |slot: Slot| published::with(slot, |set| has(call, set));
+    let tenant = |slot: Slot| tenant_sets::with(slot, |set| has(call, set));
     yes(match call.view(find)? {
         View::Everything => true,
         View::Projects {
@@ -113,7 +113,7 @@ fn answer(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
                 || if call.is_null(2) {
                     shared && !tenant(closed)
                 } else {
-                    published::with(projects, |set| set.contains_id(call.uuid(2)))
+                    tenant_sets::with(projects, |set| set.contains_id(call.uuid(2)))
                 }
         }
         View::Nothing | View::One { .. } | View::Set(_) => false,

@@ -7,7 +7,7 @@ use super::{Outcome, yes};
 use crate::c_functions;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, View};
-use crate::pg::published;
+use crate::pg::tenant_sets;
 
 c_functions! {
     tenancy_can_uuid, pg_finfo_tenancy_can_uuid => can_uuid, quick quick_uuid;
@@ -155,7 +155,7 @@ pub fn holds_int(view: View, key: i64) -> bool {
 #[inline]
 pub fn holds_text<'a>(view: View, key: impl FnOnce() -> &'a [u8]) -> bool {
     match view {
-        View::One { set, .. } => published::with(set, |set| set.contains_text(key())),
+        View::One { set, .. } => tenant_sets::with(set, |set| set.contains_text(key())),
         view => among(view, |set| set.contains_text(key())),
     }
 }
@@ -164,7 +164,7 @@ pub fn holds_text<'a>(view: View, key: impl FnOnce() -> &'a [u8]) -> bool {
 fn among(view: View, holds: impl FnOnce(&TenantSet) -> bool) -> bool {
     match view {
         View::Everything => true,
-        View::Set(set) => published::with(set, holds),
+        View::Set(set) => tenant_sets::with(set, holds),
         View::Nothing | View::One { .. } | View::Projects { .. } => false,
     }
 }

@@ -1,4 +1,4 @@
-//! What a call site may see. Asked once per generation and permission; the call site remembers.
+//! What a call site may see. Admission once per generation and permission; the call site remembers.
 //!
 //! A table with a project column asks for `data:read/project`: the permission, also where it is held
 //! in some of a tenant's projects only.
@@ -7,15 +7,15 @@ use std::rc::Rc;
 
 use tenancy_core::tenants::{TenantSet, int_key};
 
-use crate::access::Reached;
+use crate::access::ResolvedReach;
 use crate::context::elevated::require_record;
-use crate::context::plans::Form;
-use crate::context::{Current, current};
+use crate::context::plans::PlanShape;
+use crate::context::{Context, current};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::View;
 use crate::pg::hooks::queries;
-use crate::pg::{guc, published, xact};
+use crate::pg::{guc, tenant_sets, xact};
 
 /// The ending of a permission that is asked for in projects too.
 const IN_PROJECTS: &str = "/project";
@@ -105,16 +105,16 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
 /// setting tenancy.missing_context decides, which begins no generation; and each statement of an
 /// elevated context has to ask for itself.
 fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
-    let Some(now) = context_or_missing()? else {
+    let Some(context) = context_or_missing()? else {
         return Ok((View::Nothing, false));
     };
-    let keep = now.elevation().is_none();
-    require_record(&now)?;
-    let view = reached_view(question, permission, &now)?;
+    let keep = context.elevation().is_none();
+    require_record(&context)?;
+    let view = reached_view(question, permission, &context)?;
     Ok((view, keep && !matches!(view, View::Nothing)))
 }
 
-fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<View, Error> {
+fn reached_view(question: Question, permission: &[u8], context: &Context) -> Result<View, Error> {
     let Ok(text) = std::str::from_utf8(permission) else {
         return Ok(View::Nothing);
     };
@@ -122,7 +122,7 @@ fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<
         Some(permission) => (permission, true),
         None => (text, false),
     };
-    let Some(reached) = now.reached(permission) else {
+    let Some(reached) = context.reached(permission) else {
         // Maintenance.
         return Ok(View::Everything);
     };
@@ -130,30 +130,34 @@ fn reached_view(question: Question, permission: &[u8], now: &Current) -> Result<
         return Ok(View::Nothing);
     }
     match question {
-        Question::Writable if now.tenant.is_none() => Err(Error::NotOneTenant(now.span())),
-        Question::Tenants | Question::Writable => Ok(tenants_view(now, &reached, in_projects)),
+        Question::Writable if context.tenant.is_none() => Err(Error::NotOneTenant(context.span())),
+        Question::Tenants | Question::Writable => Ok(tenants_view(context, &reached, in_projects)),
         _ if reached.reach.everything => Ok(View::Everything),
-        Question::Visible if in_projects => Ok(set_of(reached.visible_entered())),
+        Question::Visible if in_projects => Ok(set_of(reached.visible_with_projects())),
         Question::Visible => Ok(set_of(reached.visible())),
-        Question::Projects | Question::WritableProjects => projects_view(question, now, &reached),
+        Question::Projects | Question::WritableProjects => {
+            projects_view(question, context, &reached)
+        }
     }
 }
 
-fn tenants_view(now: &Current, reached: &Reached, in_projects: bool) -> View {
+fn tenants_view(context: &Context, reached: &ResolvedReach, in_projects: bool) -> View {
     if reached.reach.everything {
         return View::Everything;
     }
     let set = if in_projects {
-        &reached.entered
+        &reached.tenants_with_projects
     } else {
         &reached.tenants
     };
     match set.single() {
-        Some(tenant) if now.form() == Form::Single || now.tenant.is_some() => View::One {
-            id: *tenant.id.as_bytes(),
-            int: int_key(tenant),
-            set: published::publish(set),
-        },
+        Some(tenant) if context.plan_shape() == PlanShape::Single || context.tenant.is_some() => {
+            View::One {
+                id: *tenant.id.as_bytes(),
+                int: int_key(tenant),
+                set: tenant_sets::publish(set),
+            }
+        }
         _ => set_of(set),
     }
 }
@@ -162,15 +166,19 @@ fn set_of(set: &Rc<TenantSet>) -> View {
     if set.is_empty() {
         View::Nothing
     } else {
-        View::Set(published::publish(set))
+        View::Set(tenant_sets::publish(set))
     }
 }
 
 /// All rows of tenants that are reached as a whole, of others only those of the projects; of a
 /// selected project only its own.
-fn projects_view(question: Question, now: &Current, reached: &Reached) -> Result<View, Error> {
+fn projects_view(
+    question: Question,
+    context: &Context,
+    reached: &ResolvedReach,
+) -> Result<View, Error> {
     let none = Rc::default();
-    let Some(project) = now.project else {
+    let Some(project) = context.project else {
         if reached.partial.is_empty() {
             return Ok(View::Everything);
         }
@@ -178,9 +186,9 @@ fn projects_view(question: Question, now: &Current, reached: &Reached) -> Result
             return Err(Error::NotOneProject(reached.projects.len()));
         }
         return Ok(View::Projects {
-            whole: published::publish(&reached.tenants),
-            projects: published::publish(&reached.projects),
-            closed: published::publish(&reached.partial),
+            whole: tenant_sets::publish(&reached.tenants),
+            projects: tenant_sets::publish(&reached.projects),
+            closed: tenant_sets::publish(&reached.partial),
         });
     };
     let held = reached.partial.is_empty() || reached.projects.contains_id(project.as_bytes());
@@ -190,17 +198,17 @@ fn projects_view(question: Question, now: &Current, reached: &Reached) -> Result
     };
     let selected = if held { vec![selected] } else { Vec::new() };
     Ok(View::Projects {
-        whole: published::publish(&none),
-        projects: published::publish(&Rc::new(TenantSet::new(selected))),
-        closed: published::publish(&reached.partial),
+        whole: tenant_sets::publish(&none),
+        projects: tenant_sets::publish(&Rc::new(TenantSet::new(selected))),
+        closed: tenant_sets::publish(&reached.partial),
     })
 }
 
 /// The context; an error when there is none and the setting says so.
-pub fn context_or_missing() -> Result<Option<Rc<Current>>, Error> {
-    let now = current()?;
-    if now.is_none() && guc::missing_is_error() {
+pub fn context_or_missing() -> Result<Option<Rc<Context>>, Error> {
+    let context = current()?;
+    if context.is_none() && guc::missing_is_error() {
         return Err(Error::MissingContext);
     }
-    Ok(now)
+    Ok(context)
 }

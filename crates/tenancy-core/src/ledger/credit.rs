@@ -10,7 +10,7 @@ use super::{Account, Blocked, Demand, Entry, Held, Ledger, Span};
 
 /// A budget with credits. The entry of its use is a demand's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cover {
+pub struct CreditCoverage {
     /// Which demand.
     pub demand: usize,
     /// What may be used without credits.
@@ -20,12 +20,12 @@ pub struct Cover {
     /// What credits covered: with the demand's period.
     pub drawn: Account,
     /// What there is to draw from, in this order.
-    pub pots: Vec<Pot>,
+    pub pots: Vec<CreditBalance>,
 }
 
 /// A credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pot {
+pub struct CreditBalance {
     /// What was drawn from it.
     pub account: Account,
     /// How much it is.
@@ -38,7 +38,7 @@ pub struct Pot {
 
 /// What a cover is found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weighed {
+pub struct CoverageResult {
     /// The entry of use.
     pub entry: Entry,
     /// What credits covered.
@@ -49,7 +49,7 @@ pub struct Weighed {
     pub missing: i128,
 }
 
-impl Pot {
+impl CreditBalance {
     fn since(&self) -> Option<(Span, i64)> {
         let span = |start| Span { start, ..Span::ALL };
         self.since.map(|(start, most)| (span(start), most))
@@ -69,7 +69,7 @@ impl Pot {
     }
 }
 
-impl Cover {
+impl CreditCoverage {
     /// What is in flight once it is admitted, in the demand's period.
     pub fn held(&self, period: Span) -> impl Iterator<Item = Held> {
         let held = |account, span, quantity| Held {
@@ -104,9 +104,9 @@ impl Ledger<'_> {
     pub(super) fn weigh(
         &mut self,
         demand: &Demand,
-        cover: &mut Cover,
+        cover: &mut CreditCoverage,
         now: i64,
-    ) -> Result<Weighed, Blocked> {
+    ) -> Result<CoverageResult, Blocked> {
         let entry = self.known(&demand.account, &demand.span, now)?;
         let drawn = self.known(&cover.drawn, &demand.span, now)?;
         let room = i128::from(cover.limit) + drawn.total() - entry.total();
@@ -123,7 +123,7 @@ impl Ledger<'_> {
                 (missing, taken) = (missing - take, taken + take);
             }
         }
-        Ok(Weighed {
+        Ok(CoverageResult {
             entry,
             drawn,
             taken,

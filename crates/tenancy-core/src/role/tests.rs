@@ -80,3 +80,29 @@ fn what_a_new_user_gets() {
         assert_eq!(default_for(level, true), None);
     }
 }
+
+#[test]
+fn names_are_short_and_lower_case() {
+    for name in ["a", "support_agent", "a1_", &"x".repeat(NAME_MAX)] {
+        assert_eq!(check_name(name), Ok(()), "{name}");
+    }
+    for name in [
+        "",
+        "A",
+        "1a",
+        "_a",
+        "a-b",
+        "a b",
+        "é",
+        "a\n",
+        &"x".repeat(NAME_MAX + 1),
+    ] {
+        assert!(
+            matches!(check_name(name), Err(RoleNameError::Malformed(_))),
+            "{name:?}"
+        );
+    }
+    for name in ["none", "member", "super_admin"] {
+        assert_eq!(check_name(name), Err(RoleNameError::Taken), "{name}");
+    }
+}

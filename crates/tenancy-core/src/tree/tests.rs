@@ -101,3 +101,25 @@ fn the_effective_status_is_the_worst_wherever_it_stands() {
         }
     }
 }
+
+#[test]
+fn a_user_belongs_to_the_partner_and_tenant_above_it() {
+    let id = Uuid::from_u128;
+    let path: Vec<Uuid> = (0..5).map(id).collect();
+    let (partner, tenant) = (Some(id(1)), Some(id(2)));
+    for (level, depth, expected) in [
+        (Level::Platform, 1, (None, None)),
+        (Level::User, 2, (None, None)),
+        (Level::Partner, 2, (partner, None)),
+        (Level::User, 3, (partner, None)),
+        (Level::Tenant, 3, (partner, tenant)),
+        (Level::Project, 4, (partner, tenant)),
+        (Level::User, 4, (partner, tenant)),
+    ] {
+        assert_eq!(
+            partner_and_tenant(level, &path[..depth]),
+            expected,
+            "{level} {depth}"
+        );
+    }
+}

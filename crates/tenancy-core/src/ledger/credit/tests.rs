@@ -55,9 +55,9 @@ impl Budget {
         }
     }
 
-    fn pots(&self, slot: i64) -> Vec<Pot> {
+    fn pots(&self, slot: i64) -> Vec<CreditBalance> {
         let usable = |c: &&Credit| c.from * GRID <= slot && slot < c.until * GRID;
-        let pot = |c: &Credit| Pot {
+        let pot = |c: &Credit| CreditBalance {
             account: account(-2, c.id),
             amount: c.amount,
             since: c.most.filter(|_| slot >= TURN).map(|most| (TURN, most)),
@@ -289,7 +289,7 @@ impl World {
     }
 
     /// What a pot has left, by the model.
-    fn left(&self, pot: &Pot) -> i128 {
+    fn left(&self, pot: &CreditBalance) -> i128 {
         let all = i128::from(pot.amount) - self.total(&pot.account, &Span::ALL);
         let since = pot
             .since()
@@ -312,7 +312,7 @@ impl World {
         quantity: i64,
         slot: i64,
         must: bool,
-    ) -> (Vec<Demand>, Vec<(usize, Cover)>) {
+    ) -> (Vec<Demand>, Vec<(usize, CreditCoverage)>) {
         let (mut demands, mut covers) = (Vec::<Demand>::new(), Vec::new());
         for (n, budget) in self.budgets.iter().enumerate() {
             if !at[budget.account] {
@@ -334,7 +334,7 @@ impl World {
                 demands[demand].limit = must.then_some(limit);
                 continue;
             }
-            let cover = Cover {
+            let cover = CreditCoverage {
                 demand,
                 limit: budget.limit,
                 must,
@@ -374,7 +374,7 @@ impl World {
             expected.push(taken);
         }
         expected.retain(|taken| !taken.is_empty());
-        let (of, mut covers): (Vec<usize>, Vec<Cover>) = covers.into_iter().unzip();
+        let (of, mut covers): (Vec<usize>, Vec<CreditCoverage>) = covers.into_iter().unzip();
         self.now += 1;
         let now = self.now;
         match self.ledger().admit(&demands, &mut covers, now) {
@@ -420,7 +420,7 @@ impl World {
                 .filter(|(b, _)| self.budgets[**b].account == n);
             let draws = draws.map(|(b, cover)| {
                 let pots = self.budgets[*b].credits.iter();
-                let id = |pot: &Pot| {
+                let id = |pot: &CreditBalance| {
                     pots.clone()
                         .find(|c| account(-2, c.id) == pot.account)
                         .map_or(0, |c| c.id)
@@ -665,7 +665,7 @@ impl World {
     /// Takes units until there is no room, and gives them back: how many there were.
     fn drain(&mut self, at: [bool; 2], slot: i64) -> i128 {
         let (demands, covers) = self.asked(at, 1, slot, true);
-        let mut covers: Vec<Cover> = covers.into_iter().map(|(_, cover)| cover).collect();
+        let mut covers: Vec<CreditCoverage> = covers.into_iter().map(|(_, cover)| cover).collect();
         let (mut taken, mut held) = (0, Vec::new());
         loop {
             match self.ledger().admit(&demands, &mut covers, 0) {
@@ -758,7 +758,7 @@ fn what_is_short_says_what_there_was() {
         blocked,
         Err(Blocked::Short(
             0,
-            Weighed {
+            CoverageResult {
                 taken: 7,
                 missing: 1,
                 ..

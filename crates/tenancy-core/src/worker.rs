@@ -1,0 +1,326 @@
+//! Which databases have a worker, which need one, and what the launcher does next. Instants are in microseconds since
+//! any epoch; the caller tells what time it is.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How long a worker may take from being asked for to being there, in microseconds.
+pub const START: i64 = 10 * SECOND;
+/// How often a worker is started for a database that none reaches: it was dropped, or allows no connections.
+pub const TRIES: u8 = 3;
+/// How many workers the launcher starts at once for work that no caller waits for.
+const ERRANDS: usize = 2;
+/// How long a database is left alone that somebody is about to drop, rename or copy, in microseconds.
+pub const AWAY: i64 = 10 * SECOND;
+/// How long after the last tidying up the launcher has a database tidied up again, in microseconds.
+pub const TIDY: i64 = 60 * SECOND;
+/// How often the launcher searches for databases that lost their entry, in microseconds.
+pub const SEARCH: i64 = 60 * SECOND;
+/// A second, in microseconds.
+pub const SECOND: i64 = 1_000_000;
+/// An instant that never comes.
+pub const NEVER: i64 = i64::MAX;
+/// An instant that is over.
+pub const LONG_AGO: i64 = i64::MIN;
+
+/// What is known of a database.
+pub struct Entry {
+    /// 0 is a free entry.
+    pub database: u32,
+    /// Its worker; 0 while there is none.
+    pub process: i32,
+    /// When a worker was last asked for.
+    pub started: i64,
+    /// The worker is to end as soon as no caller waits for it.
+    pub leave: bool,
+    /// Until when no worker is started for what is due.
+    pub away_until: i64,
+    /// The worker was started for what was due.
+    pub errand: bool,
+    /// How often a worker was started for what is due, and did not come.
+    pub tries: u8,
+    /// Since when a caller waits for whom no worker could be started.
+    pub wanted: i64,
+    /// When there is something to do.
+    pub due: i64,
+    /// When there is something to tidy up.
+    pub tidy: i64,
+    /// When it was tidied up.
+    pub tidied: i64,
+    /// All that is counted is to be written: it was counted before the server was stopped.
+    pub write_all: bool,
+    /// Something was written that is to be sealed or rolled up.
+    pub dirty: AtomicBool,
+    /// The worker was looked for since it last looked whether it may go.
+    pub touched: AtomicBool,
+}
+
+/// What somebody expects to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Any work.
+    Due,
+    /// Tidying up, which is bounded in how often it is done.
+    Tidying,
+}
+
+impl Entry {
+    /// A database of which nothing is known: what was written before may be unsealed.
+    pub const fn of(database: u32) -> Self {
+        Self {
+            database,
+            process: 0,
+            started: LONG_AGO,
+            leave: false,
+            away_until: LONG_AGO,
+            errand: false,
+            tries: 0,
+            wanted: NEVER,
+            due: NEVER,
+            tidy: NEVER,
+            tidied: LONG_AGO,
+            write_all: false,
+            dirty: AtomicBool::new(true),
+            touched: AtomicBool::new(false),
+        }
+    }
+
+    /// When something is expected.
+    pub fn expected(&self, what: What) -> i64 {
+        match what {
+            What::Due => self.due,
+            What::Tidying => self.tidy,
+        }
+    }
+
+    /// Something is expected then, if not before.
+    pub fn expect(&mut self, what: What, at: i64) {
+        let expected = match what {
+            What::Due => &mut self.due,
+            What::Tidying => &mut self.tidy,
+        };
+        *expected = at.min(*expected);
+    }
+
+    /// Whether a worker was asked for that may still come.
+    pub fn is_starting(&self, now: i64) -> bool {
+        self.process == 0 && self.started_lately(now)
+    }
+
+    /// Also when the clock was set back.
+    fn started_lately(&self, now: i64) -> bool {
+        (0..START).contains(&now.saturating_sub(self.started))
+    }
+
+    /// Whether a caller waits for whom no worker could be started.
+    pub fn is_wanted(&self) -> bool {
+        self.process == 0 && self.wanted != NEVER
+    }
+
+    /// When the launcher has to start a worker for what is due.
+    pub fn next(&self) -> i64 {
+        let tidy = match self.tidy {
+            NEVER => NEVER,
+            tidy => tidy.max(self.tidied.saturating_add(TIDY)),
+        };
+        match self.due.min(tidy) {
+            NEVER => NEVER,
+            due => due.max(self.away_until),
+        }
+    }
+
+    /// It has no worker any more; something is to be done again at `due`.
+    pub fn has_none(&mut self, due: i64) {
+        self.process = 0;
+        self.started = LONG_AGO;
+        self.leave = false;
+        self.due = due;
+    }
+
+    /// Its worker goes; what was expected or written meanwhile is still to come.
+    pub fn goes(&mut self, due: i64, dirty: bool, now: i64) {
+        let due = match *self.dirty.get_mut() {
+            true => due.min(now),
+            false => due.min(self.due),
+        };
+        self.has_none(due);
+        self.dirty.fetch_or(dirty, Ordering::Relaxed);
+    }
+}
+
+/// Who else needs a worker and has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Others {
+    /// No database.
+    None,
+    /// A database where something is due.
+    Due,
+    /// A database where a caller waits.
+    Wait,
+}
+
+/// What the launcher does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Starts a worker for this database.
+    Start(u32),
+    /// Nothing until then.
+    Sleep(i64),
+}
+
+/// The databases of a server. One more than `N` takes the entry of the idle one that is due last.
+pub struct Table<const N: usize> {
+    entries: [Entry; N],
+    /// How many entries were ever taken: the first ones.
+    used: usize,
+    /// Until when the launcher sleeps.
+    pub sleeps_until: i64,
+    /// The launcher serves what is due before it serves another caller.
+    pub errand_next: bool,
+    /// When the launcher searches for databases without an entry that have something to do.
+    pub search: i64,
+    /// When it last did.
+    pub searched: i64,
+}
+
+impl<const N: usize> Table<N> {
+    /// No database yet.
+    pub const fn new() -> Self {
+        Self {
+            entries: [const { Entry::of(0) }; N],
+            used: 0,
+            sleeps_until: LONG_AGO,
+            errand_next: false,
+            search: NEVER,
+            searched: LONG_AGO,
+        }
+    }
+
+    /// Those that have an entry.
+    pub fn all(&self) -> &[Entry] {
+        self.entries.get(..self.used).unwrap_or_default()
+    }
+
+    /// The same, to be changed.
+    pub fn all_mut(&mut self) -> &mut [Entry] {
+        self.entries.get_mut(..self.used).unwrap_or_default()
+    }
+
+    /// Returns a database's entry, and where it is: `hint` is where it was the last time.
+    pub fn find(&self, database: u32, hint: usize) -> Option<(usize, &Entry)> {
+        let here = |entry: &&Entry| entry.database == database;
+        if let Some(entry) = self.entries.get(hint).filter(here) {
+            return Some((hint, entry));
+        }
+        let at = self.position(database)?;
+        Some((at, self.entries.get(at)?))
+    }
+
+    /// Returns a database's entry, to be changed.
+    pub fn find_mut(&mut self, database: u32) -> Option<&mut Entry> {
+        let at = self.position(database)?;
+        self.entries.get_mut(at)
+    }
+
+    fn position(&self, database: u32) -> Option<usize> {
+        self.all().iter().position(|e| e.database == database)
+    }
+
+    /// Returns the database's entry, a new one if it has none. When all are taken, the idle database that is due last
+    /// loses its entry; what is counted for it is found by the next search. None if no database is idle.
+    pub fn entry(&mut self, database: u32, now: i64) -> Option<&mut Entry> {
+        let at = match self.position(database) {
+            Some(at) => at,
+            None => {
+                let at = self.make_room(now)?;
+                *self.entries.get_mut(at)? = Entry::of(database);
+                at
+            }
+        };
+        self.entries.get_mut(at)
+    }
+
+    fn make_room(&mut self, now: i64) -> Option<usize> {
+        if self.used < N {
+            self.used += 1;
+            return Some(self.used - 1);
+        }
+        let idle = |e: &Entry| e.process == 0 && e.wanted == NEVER && !e.is_starting(now);
+        let (at, last) = (self.all().iter().enumerate())
+            .filter(|(_, entry)| idle(entry))
+            .max_by_key(|(_, entry)| entry.next())?;
+        if last.next() != NEVER {
+            self.search = self.search.min(now.saturating_add(SEARCH));
+        }
+        Some(at)
+    }
+
+    /// Whether other databases than those that have a worker need one.
+    pub fn others(&self, now: i64) -> Others {
+        let others = self.all().iter().map(|entry| {
+            if entry.is_wanted() {
+                Others::Wait
+            } else if entry.process == 0 && !entry.is_starting(now) && entry.next() <= now {
+                Others::Due
+            } else {
+                Others::None
+            }
+        });
+        others.max().unwrap_or(Others::None)
+    }
+
+    /// Finds what the launcher does next: by turns a database where callers wait and one where something is due, in
+    /// each case the one that waits longest. Notes that a worker was asked for.
+    pub fn next_job(&mut self, now: i64) -> Job {
+        let running = |e: &&Entry| e.errand && e.started_lately(now);
+        let room = self.all().iter().filter(running).count() < ERRANDS;
+        let idle = || (self.all().iter().enumerate()).filter(|(_, e)| e.process == 0);
+        let free = || idle().filter(|(_, entry)| !entry.is_starting(now));
+        let wanted = free()
+            .filter(|(_, entry)| entry.is_wanted())
+            .min_by_key(|(_, entry)| entry.wanted)
+            .map(|(at, _)| at);
+        let due = free()
+            .filter(|(_, entry)| room && entry.next() <= now)
+            .min_by_key(|(_, entry)| entry.next())
+            .map(|(at, _)| at);
+        let errand = due.is_some() && (wanted.is_none() || self.errand_next);
+        let at = if errand { due } else { wanted };
+        let Some(at) = at else {
+            let until = idle().map(|(_, entry)| {
+                let due = if entry.is_wanted() { now } else { entry.next() };
+                match due {
+                    NEVER => NEVER,
+                    due => due.max(entry.started.saturating_add(START)),
+                }
+            });
+            let until = until.min().unwrap_or(NEVER).min(self.search);
+            // Everything that is due waits for an errand to end, which is told, or to be over in time.
+            self.sleeps_until = until;
+            return Job::Sleep(match room {
+                true => until,
+                false => until.max(now.saturating_add(SECOND)),
+            });
+        };
+        let entry = &mut self.entries[at];
+        entry.started = now;
+        entry.errand = errand;
+        entry.leave = false;
+        if errand {
+            entry.tries += 1;
+            if entry.tries > TRIES {
+                *entry = Entry::of(entry.database);
+                return Job::Sleep(now);
+            }
+        }
+        Job::Start(entry.database)
+    }
+}
+
+impl<const N: usize> Default for Table<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;

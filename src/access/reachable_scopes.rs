@@ -1,0 +1,253 @@
+//! The active scopes that grants name: tenants, alone or of a partner's fleet, and projects.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use tenancy_core::grants::{Grant, Reach};
+use tenancy_core::tenants::{Tenant, TenantSet};
+use tenancy_core::tree::Level;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::pg::spi;
+use crate::pg::uuid::{not_null, pg_uuid};
+
+/// The projects of a tenant in which all is held that is held in the tenant. Whoever works there works in one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnlyProjects {
+    /// The tenant is held as a whole, or nothing in it.
+    None,
+    /// This one.
+    One(Uuid),
+    /// So many.
+    Several(usize),
+}
+
+impl OnlyProjects {
+    /// These, some of them perhaps twice.
+    pub fn of(mut projects: Vec<Uuid>) -> Self {
+        projects.sort_unstable();
+        projects.dedup();
+        match projects.as_slice() {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            several => Self::Several(several.len()),
+        }
+    }
+}
+
+/// The active scopes that a principal's grants name, and the tenants below its partners.
+#[derive(Debug, Default)]
+pub struct ReachableScopes {
+    /// Tenants in which anything is held, sorted by id.
+    tenants: Vec<Tenant>,
+    /// The tenants of each partner at which anything is held, sorted.
+    fleets: HashMap<Uuid, Vec<Uuid>>,
+    /// The tenants at which anything is held by themselves.
+    singles: HashSet<Uuid>,
+    /// The projects at which anything is held, with their tenants.
+    projects: Vec<(Uuid, Uuid)>,
+    /// The scopes above a tenant, for tenants that are not in a fleet.
+    ancestors: HashMap<Uuid, Vec<Tenant>>,
+    /// The platform and, for fleets, their partners.
+    named: HashMap<Uuid, Tenant>,
+}
+
+impl ReachableScopes {
+    /// What grants name, of the scopes that were read.
+    pub fn find(grants: &[Grant], scopes: &Scopes) -> Result<Self, Error> {
+        let mut places = ReachableScopes::default();
+        let mut partners = Vec::new();
+        for grant in grants.iter().filter(|grant| scopes.active(&grant.path)) {
+            if grant.level == Level::Partner {
+                partners.push(grant.scope());
+            }
+            let Some(tenant) = grant.tenant() else {
+                if let Some(platform) = grant.path.first().and_then(|id| scopes.get(*id)) {
+                    places.named.insert(platform.id, platform.clone());
+                }
+                continue;
+            };
+            if grant.level == Level::Project {
+                places.projects.push((grant.scope(), tenant));
+            } else {
+                places.singles.insert(tenant);
+            }
+            if let Entry::Vacant(place) = places.ancestors.entry(tenant) {
+                let above = grant.path.iter().take_while(|id| **id != tenant);
+                place.insert(above.filter_map(|id| scopes.get(*id).cloned()).collect());
+                places.tenants.extend(scopes.get(tenant).cloned());
+            }
+        }
+        for partner in &partners {
+            places.fleets.insert(*partner, Vec::new());
+            if let Some(scope) = scopes.get(*partner) {
+                places.named.insert(*partner, scope.clone());
+            }
+        }
+        if !partners.is_empty() {
+            for (partner, tenant) in fleets(&partners)? {
+                places.fleets.entry(partner).or_default().push(tenant.id);
+                places.tenants.push(tenant);
+            }
+            places
+                .fleets
+                .values_mut()
+                .for_each(|ids| ids.sort_unstable());
+        }
+        places.tenants.sort_by_key(|tenant| tenant.id);
+        places.tenants.dedup_by_key(|tenant| tenant.id);
+        places.tenants.shrink_to_fit();
+        Ok(places)
+    }
+
+    /// One of the tenants by id.
+    pub fn tenant(&self, id: Uuid) -> Option<&Tenant> {
+        let at = self.tenants.binary_search_by_key(&id, |tenant| tenant.id);
+        at.ok().and_then(|at| self.tenants.get(at))
+    }
+
+    /// All of them as a set.
+    pub fn all(&self) -> TenantSet {
+        TenantSet::new(self.tenants.clone())
+    }
+
+    /// The partners whose fleets are held.
+    pub fn partners(&self) -> impl Iterator<Item = Uuid> + '_ {
+        self.fleets.keys().copied()
+    }
+
+    /// The active tenants that are reached as a whole, each once.
+    pub fn whole(&self, reach: &Reach) -> Vec<Tenant> {
+        let fleets = reach.partners.iter().filter_map(|id| self.fleets.get(id));
+        let mut ids: Vec<Uuid> = fleets.flatten().chain(&reach.tenants).copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let known = ids.into_iter().filter_map(|id| self.tenant(id));
+        known.cloned().collect()
+    }
+
+    /// The active projects that are reached, and their tenants.
+    pub fn projects(&self, reach: &Reach) -> (Vec<Tenant>, Vec<Tenant>) {
+        let live = |pair: &&(Uuid, Uuid)| self.projects.contains(pair);
+        let bare = |id| Tenant {
+            id,
+            external_id: None,
+        };
+        reach
+            .projects
+            .iter()
+            .filter(live)
+            .filter_map(|(project, tenant)| Some((bare(*project), self.tenant(*tenant)?.clone())))
+            .unzip()
+    }
+
+    /// The scopes above these tenants, or above any tenant that is not known here: the platform.
+    pub fn above(&self, tenants: impl Iterator<Item = Uuid>) -> Vec<Tenant> {
+        let mut above: HashMap<Uuid, Tenant> = HashMap::new();
+        let mut any = false;
+        for tenant in tenants {
+            any = true;
+            for scope in self.ancestors.get(&tenant).into_iter().flatten() {
+                above.insert(scope.id, scope.clone());
+            }
+        }
+        if any {
+            for scope in self.named.values() {
+                above.insert(scope.id, scope.clone());
+            }
+        }
+        above.into_values().collect()
+    }
+
+    /// The projects of a tenant in which all is held that is held in the tenant.
+    pub fn only_projects(&self, tenant: Uuid) -> OnlyProjects {
+        if self.is_whole(tenant) {
+            return OnlyProjects::None;
+        }
+        let here = self.projects.iter().filter(|(_, of)| *of == tenant);
+        OnlyProjects::of(here.map(|(project, _)| *project).collect())
+    }
+
+    /// Whether a project is within what is held.
+    pub fn holds_project(&self, project: Uuid, tenant: Uuid) -> bool {
+        self.is_whole(tenant) || self.projects.contains(&(project, tenant))
+    }
+
+    /// Whether a tenant is within what is held as a whole.
+    pub fn is_whole(&self, tenant: Uuid) -> bool {
+        let mut fleets = self.fleets.values();
+        self.singles.contains(&tenant) || fleets.any(|fleet| fleet.binary_search(&tenant).is_ok())
+    }
+
+    /// About how many bytes it takes.
+    pub fn bytes(&self) -> usize {
+        let external = |tenant: &Tenant| tenant.external_id.as_ref().map_or(0, String::capacity);
+        self.tenants.iter().map(external).sum::<usize>()
+            + self.tenants.capacity() * size_of::<Tenant>()
+            + self.fleets.values().map(Vec::capacity).sum::<usize>() * size_of::<Uuid>()
+    }
+}
+
+/// Scopes that were read, by id.
+#[derive(Default)]
+pub struct Scopes(HashMap<Uuid, (Tenant, bool)>);
+
+impl Scopes {
+    /// Reads those that were not.
+    pub fn read(&mut self, ids: impl Iterator<Item = Uuid>) -> Result<(), Error> {
+        let mut missing: Vec<Uuid> = ids.filter(|id| !self.0.contains_key(id)).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<pgrx::Uuid> = missing.into_iter().map(pg_uuid).collect();
+        spi::read(
+            "SELECT id, external_id, status = 'active' FROM tenancy.scopes WHERE id = ANY ($1)",
+            &[missing.into()],
+            |rows| {
+                for row in rows {
+                    let tenant = Tenant {
+                        id: not_null(row.get(1)?)?,
+                        external_id: row.get(2)?,
+                    };
+                    self.0
+                        .insert(tenant.id, (tenant, row.get(3)? == Some(true)));
+                }
+                Ok(())
+            },
+        )
+    }
+
+    fn get(&self, id: Uuid) -> Option<&Tenant> {
+        self.0.get(&id).map(|(tenant, _)| tenant)
+    }
+
+    /// Whether every scope of a path is active.
+    pub fn active(&self, path: &[Uuid]) -> bool {
+        path.iter()
+            .all(|id| self.0.get(id).is_some_and(|(_, active)| *active))
+    }
+}
+
+/// The active tenants of these partners.
+fn fleets(partners: &[Uuid]) -> Result<Vec<(Uuid, Tenant)>, Error> {
+    let partners: Vec<pgrx::Uuid> = partners.iter().copied().map(pg_uuid).collect();
+    spi::read(
+        "SELECT id, external_id, parent_id FROM tenancy.scopes \
+         WHERE parent_id = ANY ($1) AND level = 'tenant' AND status = 'active'",
+        &[partners.into()],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    let tenant = Tenant {
+                        id: not_null(row.get(1)?)?,
+                        external_id: row.get(2)?,
+                    };
+                    Ok((not_null(row.get(3)?)?, tenant))
+                })
+                .collect()
+        },
+    )
+}

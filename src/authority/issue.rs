@@ -1,0 +1,124 @@
+//! Making what users log in with: API keys, tickets, and the keys that sign tickets. `context` verifies them.
+
+use pgrx::prelude::*;
+use tenancy_core::credential::ApiKey;
+use tenancy_core::id::new_id;
+use tenancy_core::ticket::Ticket;
+
+use super::authorize::require_ticket;
+use crate::context::{self, tickets};
+use crate::error::{Error, ErrorReport};
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{secret, spi, time};
+use crate::{access, tree};
+
+/// The longest life of a ticket: a week.
+const TICKET_TTL_MAX_SECONDS: i64 = 7 * 24 * 3600;
+
+/// Makes a key for a user and returns its text, which is shown once and stored nowhere.
+#[pg_extern(sql = false)]
+fn _make_api_key(
+    user: Option<pgrx::Uuid>,
+    name: Option<&str>,
+    expires_at: Option<TimestampWithTimeZone>,
+    elevation: Option<pgrx::Uuid>,
+) -> Result<String, ErrorReport> {
+    let user = user.ok_or(Error::Null("user"))?;
+    let name = name.ok_or(Error::Null("name"))?;
+    tenancy_core::slug::check_name(name)
+        .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
+    if let Some(end) = expires_at {
+        time::check_expiry(end)?;
+    }
+    tree::require_user(from_pg(user))?;
+    let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
+    let key = ApiKey::new(new_id(), secret);
+    spi::write(
+        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at, elevation_id) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id) \
+         INSERT INTO tenancy.api_key_uses (key_id) SELECT id FROM k",
+        &[
+            pg_uuid(key.id).into(),
+            user.into(),
+            name.to_owned().into(),
+            key.label().into(),
+            key.hash().to_vec().into(),
+            expires_at.into(),
+            elevation.into(),
+        ],
+    )?;
+    audit("key.issued", user, &key.label())?;
+    Ok(key.to_text())
+}
+
+fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Error> {
+    spi::write(
+        "SELECT tenancy._audit($1, $2, $3, NULL)",
+        &[action.into(), user.into(), label.to_owned().into()],
+    )
+    .map(|_| ())
+}
+
+/// A ticket for a user, good for `seconds`.
+#[pg_extern(sql = false)]
+fn _issue_ticket(
+    user: Option<pgrx::Uuid>,
+    seconds: Option<f64>,
+    tenant: Option<pgrx::Uuid>,
+) -> Result<String, ErrorReport> {
+    let user = from_pg(user.ok_or(Error::Null("user"))?);
+    let seconds = seconds.ok_or(Error::Null("ttl"))?;
+    if !(1.0..=TICKET_TTL_MAX_SECONDS as f64).contains(&seconds) {
+        Err(Error::bad(
+            "ttl must be between 1 second and 7 days",
+            "A ticket is for handing an identity on, not for keeping it: issue an API key for that.",
+        ))?;
+    }
+    context::current::drop_stale();
+    tree::require_user(user)?;
+    let access = access::resolve(user)?;
+    let tenant = tenant.map(from_pg);
+    if let Some(tenant) = tenant
+        && access.tenant(tenant).is_none()
+    {
+        Err(Error::NoSuchScope(tenant.to_string()))?;
+    }
+    // Real time, not the transaction's start: that may be long ago.
+    let now = time::now_unix_micros().div_euclid(1_000_000);
+    let expires_at = now.saturating_add(seconds as i64);
+    let elevation = require_ticket(user, expires_at.saturating_mul(1_000_000))?;
+    let (key_id, key) = tickets::current_signing_key()?.ok_or(Error::Internal(
+        "no signing key: call tenancy.rotate_signing_key()",
+    ))?;
+    let ticket = Ticket {
+        key_id,
+        user,
+        tenant,
+        elevation,
+        fleet: access.fleet,
+        expires_at,
+    };
+    Ok(ticket.sign(&key))
+}
+
+/// A new key signs from now on; tickets of all older ones hold until `seconds` from now at the most.
+#[pg_extern(sql = false)]
+fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
+    let seconds = seconds.ok_or(Error::Null("grace"))?;
+    if !(0.0..=TICKET_TTL_MAX_SECONDS as f64).contains(&seconds) {
+        Err(Error::bad(
+            "grace must be between 0 and 7 days",
+            "No ticket lives longer than 7 days.",
+        ))?;
+    }
+    let secret = secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
+    let id = pg_uuid(new_id());
+    spi::write(
+        "WITH retired AS (UPDATE tenancy.signing_keys \
+             SET retires_at = least(retires_at, now() + make_interval(secs => $3))), \
+         gone AS (DELETE FROM tenancy.signing_keys WHERE retires_at < now() - interval '7 days') \
+         INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
+        &[id.into(), secret.to_vec().into(), seconds.into()],
+    )?;
+    Ok(id)
+}

@@ -1,0 +1,120 @@
+//! The type `regscope`: a scope's id that may be written as a slug, as `regclass` is for tables.
+
+use std::ffi::CStr;
+
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use crate::context::current;
+use crate::error::{Error, ErrorReport};
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{role, spi};
+
+/// Input: an id is taken as it is; a slug, or a path of slugs from a partner or a tenant down, is
+/// looked up among the scopes that the caller may see.
+#[pg_extern(sql = false)]
+fn regscope_in(text: &CStr) -> Result<pgrx::Uuid, ErrorReport> {
+    let text = text
+        .to_str()
+        .map_err(|_| Error::NoSuchScope(String::from("?")))?;
+    if let Ok(id) = Uuid::try_parse(text) {
+        return Ok(pg_uuid(id));
+    }
+    Ok(pg_uuid(find(text)?))
+}
+
+/// Output: the id.
+#[pg_extern(sql = false)]
+fn regscope_out(scope: pgrx::Uuid) -> std::ffi::CString {
+    // A uuid's text has no NUL byte.
+    std::ffi::CString::new(from_pg(scope).to_string()).unwrap_or_default()
+}
+
+struct FoundScope {
+    id: Uuid,
+    level: String,
+    /// The level that the path begins at.
+    top: String,
+    /// Whether several tenants that the caller may see are called as the path begins.
+    several: bool,
+}
+
+/// The most bytes that a path of slugs can have: partner/tenant/project/user, and some room.
+const PATH_BYTES_MAX: usize = 5 * 64;
+
+fn find(text: &str) -> Result<Uuid, Error> {
+    let no_such = || Error::NoSuchScope(text.chars().take(80).collect());
+    if text.len() > PATH_BYTES_MAX {
+        return Err(no_such());
+    }
+    let slugs: Vec<String> = text.split('/').map(str::to_owned).collect();
+    let (below, exactly) = visible()?
+        .map(|visible| (visible.below, visible.exactly))
+        .unzip();
+    let found = spi::read(
+        "WITH RECURSIVE step (id, level, path, n, top) AS (\
+             SELECT id, level, path, 1, level FROM tenancy.scopes WHERE slug = ($1)[1] AND level <> 'project' \
+             UNION ALL \
+             SELECT c.id, c.level, c.path, step.n + 1, step.top \
+             FROM step CROSS JOIN LATERAL (\
+                 SELECT s.id, s.level, s.path FROM tenancy.scopes s \
+                 WHERE s.parent_id = step.id AND s.slug = ($1)[step.n + 1] OFFSET 0) c \
+             WHERE step.n < cardinality($1)) \
+         SELECT id, level, top, \
+             (SELECT count(*) FROM tenancy.scopes t WHERE t.slug = ($1)[1] AND t.level = 'tenant' \
+                 AND ($2 IS NULL OR t.path && $2 OR t.id = ANY ($3))) > 1 \
+         FROM step \
+         WHERE n = cardinality($1) AND ($2 IS NULL OR path && $2 OR id = ANY ($3)) \
+         ORDER BY array_position('{platform,partner,tenant,project,user}', top), \
+                  array_position('{platform,partner,tenant,project,user}', level) LIMIT 2",
+        &[slugs.into(), below.into(), exactly.into()],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    Ok(FoundScope {
+                        id: from_pg(
+                            row.get(1)?
+                                .ok_or(Error::Internal("a scope without an id"))?,
+                        ),
+                        level: row.get::<String>(2)?.unwrap_or_default(),
+                        top: row.get::<String>(3)?.unwrap_or_default(),
+                        several: row.get::<bool>(4)?.unwrap_or(false),
+                    })
+                })
+                .collect::<Result<Vec<_>, Error>>()
+        },
+    )?;
+    let ambiguous = || Err(Error::AmbiguousSlug(text.chars().take(80).collect()));
+    match found.as_slice() {
+        [] => Err(no_such()),
+        // The upper levels come first: nobody below can take the name of a partner, or of the platform.
+        [first, ..] if matches!(first.top.as_str(), "platform" | "partner") => Ok(first.id),
+        // Which tenant is meant must be clear before what is below it is looked at: else the one that happens to have
+        // such a user is taken for the other.
+        [first, ..] if first.top == "tenant" && first.several => ambiguous(),
+        // A tenant's slug is taken before a user's: a user's means something within its parent only.
+        [first, second] if second.level != "user" || first.level == "user" => ambiguous(),
+        [first, ..] => Ok(first.id),
+    }
+}
+
+/// What a caller may see: everything below some scopes, and some scopes by themselves.
+struct Visible {
+    below: Vec<pgrx::Uuid>,
+    exactly: Vec<pgrx::Uuid>,
+}
+
+/// Administrators, auditors and the gateway see the tree (`None`); everybody else where something is
+/// held, and the tenants in which that is a project only.
+fn visible() -> Result<Option<Visible>, Error> {
+    if role::reads_all(role::current()) {
+        return Ok(None);
+    }
+    let context = current()?;
+    let (below, exactly) = context.map_or_else(Default::default, |context| context.held());
+    let ids = |ids: Vec<Uuid>| ids.into_iter().map(pg_uuid).collect();
+    Ok(Some(Visible {
+        below: ids(below),
+        exactly: ids(exactly),
+    }))
+}

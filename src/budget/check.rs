@@ -1,0 +1,228 @@
+//! `check_budget()` and `fits()`: would it be admitted, and if not, where not. `consume()` is with
+//! `record_usage()`. Admission before all that costs something, so nothing is allocated but the answer.
+
+use std::rc::Rc;
+
+use tenancy_core::ledger::{Account, Span};
+
+use crate::error::Error;
+use crate::ledger::{Budget, Event, any_expired, budgets_of, credits, end, load};
+use crate::metering;
+use crate::pg::fmgr::{Answer, Call};
+use crate::pg::heap_insert::look_again;
+use crate::pg::row::{Field, Shape, Type};
+use crate::pg::{bgworker, ledger, time, xact};
+use crate::requests::{self, Reply, Request};
+
+crate::c_functions! {
+    tenancy_fits, pg_finfo_tenancy_fits => fits;
+    tenancy_check_budget, pg_finfo_tenancy_check_budget => check_budget;
+}
+
+/// What a budget says of a wish.
+struct BudgetState<'a> {
+    budget: &'a Budget,
+    span: Span,
+    used: i128,
+    in_flight: Option<i128>,
+    /// What credits have.
+    credits: i128,
+    /// With that.
+    left: i128,
+    asked: i128,
+}
+
+/// What an entry comes to: use, what reservations hold, and what is in flight, where somebody knows.
+type Sums = (i128, i128, Option<i128>);
+
+impl<'a> BudgetState<'a> {
+    /// By what entries come to.
+    fn new<E>(
+        budget: &'a Budget,
+        (span, at): (Span, i64),
+        mut sums: impl FnMut(&Account, &Span) -> Result<Sums, E>,
+    ) -> Result<Self, E> {
+        let (used, reserved, in_flight) = sums(&budget.account(), &span)?;
+        let mut state = Self {
+            budget,
+            span,
+            used,
+            in_flight: in_flight.map(|running| running + reserved),
+            credits: 0,
+            left: i128::from(budget.amount) - used - reserved - in_flight.unwrap_or_default(),
+            asked: 0,
+        };
+        if let Some(pots) = credits::pots(budget, at) {
+            let mut total = |account: &Account, span: &Span| {
+                let (used, reserved, in_flight) = sums(account, span)?;
+                Ok(used + reserved + in_flight.unwrap_or_default())
+            };
+            state.left += total(&credits::covered(budget), &span)?;
+            for pot in pots {
+                state.credits += pot.left(&mut total)?.max(0);
+            }
+            state.left = state.left.max(0) + state.credits;
+        }
+        Ok(state)
+    }
+
+    fn fits(&self) -> bool {
+        !self.budget.hard || self.asked <= self.left || self.asked == 0
+    }
+
+    /// The least of these is the one to tell of.
+    fn rank(&self) -> (bool, bool, i128) {
+        (self.fits(), !self.budget.hard, self.left - self.asked)
+    }
+}
+
+/// Whether so much more would be admitted now, and nothing else: for whoever asks often.
+fn fits(call: &Call) -> Result<Answer, Error> {
+    let event = wish(call)?;
+    let budgets = budgets_of(&event.scopes())?;
+    let worst = worst(&event, &budgets, |budget| budget.hard)?;
+    Ok(Answer::Bool(worst.is_none_or(|state| state.fits())))
+}
+
+/// The columns of check_budget().
+static ANSWER: Shape<11> = Shape::new([
+    (c"allowed", Type::Bool),
+    (c"level", Type::Text),
+    (c"scope", Type::Uuid),
+    (c"of_cost", Type::Bool),
+    (c"period", Type::Text),
+    (c"amount", Type::Numeric),
+    (c"used", Type::Numeric),
+    (c"in_flight", Type::Numeric),
+    (c"remaining", Type::Numeric),
+    (c"credits", Type::Numeric),
+    (c"resets_at", Type::Instant),
+]);
+
+/// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
+fn check_budget(call: &Call) -> Result<Answer, Error> {
+    let event = wish(call)?;
+    let budgets = budgets_of(&event.scopes())?;
+    let Some(state) = worst(&event, &budgets, |_| true)? else {
+        let mut without = [Field::Null; 11];
+        without[0] = Field::Bool(true);
+        return ANSWER.answer(&without);
+    };
+    let budget = state.budget;
+    let resets = end(&state.span).map(time::from_unix);
+    ANSWER.answer(&[
+        Field::Bool(state.fits()),
+        Field::word(budget.level),
+        Field::Uuid(*budget.scope.as_bytes()),
+        Field::Bool(budget.metric == 0),
+        Field::word(budget.period.as_str()),
+        Field::millionths(budget.amount.into()),
+        Field::millionths(state.used),
+        state.in_flight.map_or(Field::Null, Field::millionths),
+        Field::millionths(state.left.max(0)),
+        Field::millionths(state.credits),
+        resets.map_or(Field::Null, Field::Instant),
+    ])
+}
+
+/// What is asked for. What was set before this call began holds in it.
+fn wish(call: &Call) -> Result<Event, Error> {
+    if call.is_null(1) {
+        return Err(Error::Null("quantity"));
+    }
+    let quantity = metering::quantity_of(call, 1)?;
+    let metric = match call.is_null(0) {
+        true => None,
+        false => Some(call.str(0)?),
+    };
+    let event = metering::wish(metric, quantity)?;
+    look_again();
+    Ok(event)
+}
+
+/// Which budget has no room for an event, or the least left.
+fn worst<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<BudgetState<'a>>, Error> {
+    let mut tidy = false;
+    loop {
+        let found = at_once(event, budgets, &wanted)?;
+        // What has expired is in nobody's way; on a standby it was left out.
+        let refused = found.as_ref().filter(|state| !state.fits());
+        match refused {
+            Some(state) if !tidy && !bgworker::recovering() && any_expired(state.budget.scope)? => {
+                tidy = requests::call(&Request::ExpireReservations)? != Reply::Done;
+            }
+            _ => return Ok(found),
+        }
+    }
+}
+
+/// The same, as all of them are at one moment.
+fn at_once<'a>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+) -> Result<Option<BudgetState<'a>>, Error> {
+    // Nobody tells the ledger of a standby what the primary commits; and a parallel query has no snapshot
+    // that is new enough to load an entry.
+    if bgworker::recovering() || xact::parallel() {
+        return weigh(event, budgets, wanted, |budget| {
+            let span = budget.span(event.at)?;
+            BudgetState::new(budget, (span, event.at), |account, span| {
+                let (used, reserved) = load::read(account, span)?;
+                Ok((used, reserved, None))
+            })
+        });
+    }
+    loop {
+        let found = ledger::view(|ledger| {
+            weigh(event, budgets, &wanted, |budget| {
+                let span = budget.known(event.at).ok_or(Unknown::Period(budget))?;
+                BudgetState::new(budget, (span, event.at), |account, span| {
+                    let entry = ledger.loaded(account, span);
+                    let entry = entry.ok_or(Unknown::Entry(*account, *span))?;
+                    Ok((entry.used, entry.reserved, Some(entry.in_flight)))
+                })
+            })
+        });
+        match found {
+            Ok(worst) => return Ok(worst),
+            Err(Unknown::Period(budget)) => drop(budget.span(event.at)?),
+            Err(Unknown::Entry(account, span)) => load::load(&account, &span)?,
+        }
+    }
+}
+
+/// What must be found out first.
+enum Unknown<'a> {
+    Period(&'a Budget),
+    Entry(Account, Span),
+}
+
+fn weigh<'a, E>(
+    event: &Event,
+    budgets: &'a [Rc<Budget>],
+    wanted: impl Fn(&Budget) -> bool,
+    ask: impl Fn(&'a Budget) -> Result<BudgetState<'a>, E>,
+) -> Result<Option<BudgetState<'a>>, E> {
+    let mut worst: Option<BudgetState<'_>> = None;
+    for budget in budgets.iter().filter(|budget| wanted(budget)) {
+        let Some(asked) = event.share(budget) else {
+            continue;
+        };
+        let state = BudgetState {
+            asked: asked.into(),
+            ..ask(budget)?
+        };
+        if worst
+            .as_ref()
+            .is_none_or(|worst| state.rank() < worst.rank())
+        {
+            worst = Some(state);
+        }
+    }
+    Ok(worst)
+}

@@ -1,0 +1,113 @@
+//! What the context says, for SQL to read. Without a context all of these are NULL.
+
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use tenancy_core::principal::Principal;
+use tenancy_core::tenants::int_key;
+use tenancy_core::token::Lifetime;
+use uuid::Uuid;
+
+use super::current::current;
+use crate::access::Access;
+use crate::error::ErrorReport;
+use crate::pg::time::iso_from_unix_micros;
+use crate::pg::uuid::pg_uuid;
+
+/// The user of the context.
+#[pg_extern(sql = false)]
+fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|context| match context.principal {
+        Principal::User(user) => Some(pg_uuid(user)),
+        Principal::Maintenance => None,
+    }))
+}
+
+/// The tenant of the context, if it has just one.
+#[pg_extern(sql = false)]
+fn context_tenant_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|context| Some(pg_uuid(context.tenant.as_ref()?.id))))
+}
+
+/// That tenant's external id, if it is an integer.
+#[pg_extern(sql = false)]
+fn context_tenant_key_bigint() -> Result<Option<i64>, ErrorReport> {
+    Ok(current()?.and_then(|context| int_key(context.tenant.as_ref()?)))
+}
+
+/// That tenant's external id, if it is an integer of 32 bits.
+#[pg_extern(sql = false)]
+fn context_tenant_key_integer() -> Result<Option<i32>, ErrorReport> {
+    Ok(current()?.and_then(|context| i32::try_from(int_key(context.tenant.as_ref()?)?).ok()))
+}
+
+/// That tenant's external id.
+#[pg_extern(sql = false)]
+fn context_tenant_key_text() -> Result<Option<String>, ErrorReport> {
+    Ok(current()?.and_then(|context| context.tenant.as_ref()?.external_id.clone()))
+}
+
+/// The partner that the context's user, and its tenants, belong to.
+#[pg_extern(sql = false)]
+fn partner_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|context| context.access.as_ref()?.partner.map(pg_uuid)))
+}
+
+/// The project that was selected.
+#[pg_extern(sql = false)]
+fn project_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
+    Ok(current()?.and_then(|context| context.project.map(pg_uuid)))
+}
+
+/// The whole context.
+#[pg_extern(sql = false)]
+fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
+    let Some(context) = current()? else {
+        return Ok(None);
+    };
+    let text = |id: Uuid| id.to_string();
+    let access = context.access.as_ref();
+    Ok(Some(pgrx::JsonB(json!({
+        "kind": match context.principal {
+            Principal::Maintenance => "maintenance",
+            Principal::User(_) => "principal",
+        },
+        "user_id": match context.principal {
+            Principal::User(user) => Some(text(user)),
+            Principal::Maintenance => None,
+        },
+        "tenant_id": context.tenant.as_ref().map(|tenant| text(tenant.id)),
+        "partner_id": access.and_then(|access| access.partner).map(text),
+        "project_id": context.project.map(text),
+        "tenants": access.map(|_| match context.count() {
+            Some(count) => json!(count),
+            None => json!("all"),
+        }),
+        "permissions": access.map(|access| access.permissions()),
+        "roles": access.map(|access| roles(access)),
+        "elevation": context.elevation().map(|elevation| json!({
+            "reason": elevation.reason,
+            "expires_at": iso_from_unix_micros(elevation.expires_at),
+        })),
+        "source": if context.by_ticket { "ticket" } else { "authenticated" },
+        "lifetime": match context.lifetime {
+            Lifetime::Transaction => "transaction",
+            Lifetime::Session => "session",
+        },
+        "expires_at": context.expires_at.and_then(iso_from_unix_micros),
+    }))))
+}
+
+/// What is held where.
+fn roles(access: &Access) -> Vec<Value> {
+    let grants = access.grants.all().iter();
+    grants
+        .map(|grant| {
+            let permissions = grant.permissions.iter().map(ToString::to_string);
+            json!({
+                "scope_id": grant.scope().to_string(),
+                "level": grant.level.as_str(),
+                "permissions": permissions.collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}

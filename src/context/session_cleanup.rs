@@ -1,0 +1,247 @@
+//! One transaction holds one principal; and nothing that a principal made in the session reaches the
+//! next one, or somebody without a context: no cursor WITH HOLD, no temporary table, no currval(), no
+//! prepared statement, no LISTEN, no advisory lock.
+//!
+//! A context that ends with its transaction begins in a clean session and leaves a clean one: a pooled
+//! connection goes to anybody, and what anybody left there (a temporary table in the place of another,
+//! a function, a type) would run with the context of the next. A session context keeps what it made
+//! until it is released or another principal comes. Maintenance keeps everything.
+//!
+//! The statement that authenticates runs before the context begins: a type of a client without any
+//! context could read the credential. So what such a client makes ends with its transaction too.
+
+use tenancy_core::principal::Principal;
+
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::hooks::session_statements;
+use crate::pg::session::settings;
+use crate::pg::transaction_end::Ending;
+use crate::pg::{guc, hooks, session, spi, xact};
+
+/// How long what a context makes in the session may stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionLifetime {
+    /// Until another principal comes.
+    Session,
+    /// Until the transaction ends.
+    Transaction,
+}
+
+/// The principal of the current transaction.
+static HERE: BackendCell<Option<(Principal, SessionLifetime)>> = BackendCell::new(None);
+/// The last principal that had a session context.
+static LAST: BackendCell<Option<Principal>> = BackendCell::new(None);
+/// The savepoint in which this transaction cleared away, and who was last then: dropping a table is
+/// undone with its savepoint.
+static CLEARED: BackendCell<Option<(u32, Option<Principal>)>> = BackendCell::new(None);
+/// What this transaction had cleared away is back.
+static UNDONE: BackendCell<bool> = BackendCell::new(false);
+/// A ticket's principal, for whom this transaction cleared away before its first use.
+static EARLY: BackendCell<Option<Principal>> = BackendCell::new(None);
+/// The session hears no channel any more if this transaction commits.
+static UNLISTENING: BackendCell<bool> = BackendCell::new(false);
+/// How many [`InternalQuery`] are alive.
+static BUSY: BackendCell<u32> = BackendCell::new(0);
+/// The savepoint in which this transaction narrowed its context.
+static NARROWED: BackendCell<Option<u32>> = BackendCell::new(None);
+
+/// An error if this transaction already has another principal.
+pub fn check(principal: Principal) -> Result<(), Error> {
+    match HERE.get() {
+        Some((here, _)) if here != principal => Err(Error::Rebound),
+        _ => Ok(()),
+    }
+}
+
+/// The context of `who` begins, or goes on.
+pub fn enter(principal: Principal, stay: SessionLifetime) -> Result<(), Error> {
+    check(principal)?;
+    let first = HERE.get().is_none();
+    if session::parallel_leader().is_none() {
+        let another = LAST.get().is_some_and(|last| last != principal);
+        // What was made since belongs to the ticket's principal.
+        let cleared = EARLY.get() == Some(principal);
+        if another || UNDONE.get() || (first && stay == SessionLifetime::Transaction && !cleared) {
+            clear_for_next()?;
+        }
+        LAST.set((stay == SessionLifetime::Session).then_some(principal));
+    }
+    if first {
+        HERE.set(Some((principal, stay)));
+    }
+    Ok(())
+}
+
+/// Whether a ticket's principal may need what was left to be cleared away before its first use.
+pub fn is_expecting() -> bool {
+    BUSY.get() == 0 && HERE.get().is_none() && EARLY.get().is_none()
+}
+
+/// Clears away what was left for a ticket's principal, before its first use.
+pub fn clear_early(principal: Principal) -> Result<(), Error> {
+    clear_for_next()?;
+    LAST.set(None);
+    EARLY.set(Some(principal));
+    Ok(())
+}
+
+fn clear_for_next() -> Result<(), Error> {
+    let last = LAST.get();
+    clear_away()?;
+    UNDONE.set(false);
+    CLEARED.set(Some((xact::savepoint(), last)));
+    Ok(())
+}
+
+/// Alive while tenancy runs queries of its own, which are no statement of anybody's.
+pub struct InternalQuery;
+
+/// Whether tenancy runs queries of its own.
+pub fn is_busy() -> bool {
+    BUSY.get() > 0
+}
+
+impl InternalQuery {
+    /// Until the value is dropped, also by an error.
+    pub fn begin() -> Self {
+        BUSY.set(BUSY.get() + 1);
+        Self
+    }
+}
+
+impl Drop for InternalQuery {
+    fn drop(&mut self) {
+        BUSY.set(BUSY.get().saturating_sub(1));
+    }
+}
+
+/// The context was narrowed.
+pub fn narrowed() {
+    if NARROWED.get().is_none() {
+        NARROWED.set(Some(xact::savepoint()));
+    }
+}
+
+/// Whether the context was narrowed in this transaction.
+pub fn is_narrowed() -> bool {
+    NARROWED.get().is_some()
+}
+
+/// The session's context is released.
+pub fn released() -> Result<(), Error> {
+    if LAST.get().is_some() {
+        clear_away()
+    } else {
+        Ok(())
+    }
+}
+
+/// The transaction is about to commit, or to be prepared.
+pub fn before_commit(ending: Ending) -> Result<(), Error> {
+    let pooled = guc::pooled();
+    let passing = match HERE.get() {
+        Some((_, stay)) => stay == SessionLifetime::Transaction,
+        None => guc::has_ticket(),
+    };
+    if passing || (pooled && !maintained()) {
+        match ending {
+            Ending::Commit => clear_away()?,
+            // The server itself prepares none with cursors, temporary objects or LISTEN.
+            Ending::Prepare => session::release_advisory_locks(),
+        }
+    } else if ending == Ending::Commit
+        && !keeps()
+        && hooks::has_leftovers()
+        && session::has_temporary()
+        && hooks::behind_clients()
+    {
+        hooks::take_leftovers();
+        session::drop_temporary();
+    }
+    settings::before_commit(pooled, hooks::behind_clients);
+    Ok(())
+}
+
+/// Whether what was made stays for the next transactions.
+fn keeps() -> bool {
+    match HERE.get() {
+        Some((_, stay)) => stay == SessionLifetime::Session,
+        None => guc::has_session_context(),
+    }
+}
+
+fn maintained() -> bool {
+    matches!(HERE.get(), Some((Principal::Maintenance, _)))
+}
+
+/// The transaction is over.
+pub fn end_transaction(committed: bool) {
+    if let (false, Some((_, last))) = (committed, CLEARED.get()) {
+        LAST.set(last);
+        hooks::note_leftovers();
+    }
+    if session::parallel_leader().is_none() {
+        session_statements::end_transaction(keeps());
+        if committed && UNLISTENING.get() {
+            hooks::unlistened();
+        }
+        let passing = matches!(HERE.get(), Some((_, SessionLifetime::Transaction)));
+        if !committed && (passing || guc::pooled()) {
+            session::release_advisory_locks();
+        }
+    }
+    UNLISTENING.set(false);
+    CLEARED.set(None);
+    EARLY.set(None);
+    UNDONE.set(false);
+    NARROWED.set(None);
+    HERE.set(None);
+}
+
+/// A savepoint, and what began after it, is undone.
+pub fn abort_savepoint(savepoint: u32) {
+    if let Some((cleared, last)) = CLEARED.get()
+        && cleared >= savepoint
+    {
+        LAST.set(last);
+        CLEARED.set(None);
+        EARLY.set(None);
+        UNDONE.set(true);
+        hooks::note_leftovers();
+        xact::new_generation();
+    }
+    if NARROWED.get().is_some_and(|at| at >= savepoint) {
+        NARROWED.set(None);
+    }
+}
+
+fn clear_away() -> Result<(), Error> {
+    let _busy = InternalQuery::begin();
+    if hooks::take_held_cursors() {
+        let held = spi::read(
+            "SELECT name FROM pg_catalog.pg_cursors WHERE is_holdable",
+            &[],
+            |rows| {
+                rows.into_iter()
+                    .map(|row| Ok(row.get::<String>(1)?))
+                    .collect::<Result<Vec<_>, Error>>()
+            },
+        )?;
+        for name in held.into_iter().flatten() {
+            session::close_cursor(&name)?;
+        }
+    }
+    if hooks::take_leftovers() {
+        session::drop_temporary();
+    }
+    session::forget_sequences();
+    session_statements::drop_prepared();
+    session::release_advisory_locks();
+    settings::before_context(hooks::behind_clients);
+    if hooks::listens() && hooks::behind_clients() {
+        session::unlisten();
+        UNLISTENING.set(true);
+    }
+    Ok(())
+}

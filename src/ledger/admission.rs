@@ -1,0 +1,233 @@
+//! What an event means for the ledger: whether it is admitted, and what it adds when it commits.
+
+use tenancy_core::ledger::{Account, Blocked, CreditCoverage, Demand, Span};
+use uuid::Uuid;
+
+use super::budget_cache::{self, Budget, end};
+use super::credits::{self, Draw};
+use super::event::{Event, note};
+use super::load::load;
+use super::{expiry, settings};
+use crate::error::{Error, Exhausted};
+use crate::pg::heap_insert::look_again;
+use crate::pg::{bgworker, ledger, queue, time};
+use crate::requests::{self, Reply, Request};
+
+/// Whether an event is asked for, or has happened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is recorded if every budget has room for it.
+    Required,
+    /// The same for a reservation, of which so many may be open.
+    Reserve,
+    /// It is recorded.
+    Skip,
+    /// It is recorded, and in flight already.
+    AlreadyHeld,
+}
+
+/// An event's part in the ledger. In the transaction that writes it, before it is written.
+pub fn recorded(event: &Event, admission: Admission) -> Result<(), Error> {
+    let scopes = event.scopes();
+    if admission != Admission::AlreadyHeld {
+        let draws = admit(event, &scopes, admission)?;
+        credits::write(&draws, event.at, None)?;
+    }
+    note(event, &scopes, |quantity| (quantity, 0));
+    Ok(())
+}
+
+/// How many reservations may be open where one is made.
+fn caps(event: &Event) -> impl Iterator<Item = Cap> {
+    let cap = |level, scope: Option<Uuid>, most: Option<i64>| {
+        let (scope, most) = scope.zip(most)?;
+        Some(Cap { level, scope, most })
+    };
+    let user = cap("user", event.user, settings::reservations_per_user());
+    let tenant = cap("tenant", event.tenant, settings::reservations_per_tenant());
+    user.into_iter().chain(tenant)
+}
+
+/// What is asked of the ledger at once.
+#[derive(Default)]
+struct AdmissionRequest<'a> {
+    demands: Vec<Demand>,
+    /// For each demand, whose limit it has.
+    of: Vec<&'a Budget>,
+    covers: Vec<CreditCoverage>,
+    covered: Vec<&'a Budget>,
+    /// The demands behind those of budgets.
+    caps: Vec<Cap>,
+}
+
+/// How many reservations may be open.
+#[derive(Clone, Copy)]
+struct Cap {
+    level: &'static str,
+    scope: Uuid,
+    most: i64,
+}
+
+impl<'a> AdmissionRequest<'a> {
+    fn add(
+        &mut self,
+        event: &Event,
+        budget: &'a Budget,
+        admission: Admission,
+    ) -> Result<(), Error> {
+        // Nothing always fits.
+        let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
+            return Ok(());
+        };
+        let demand = Demand {
+            account: budget.account(),
+            span: budget.span(event.at)?,
+            quantity,
+            limit: None,
+        };
+        let same = |d: &Demand| d.account == demand.account && d.span == demand.span;
+        let n = match self.demands.iter().position(same) {
+            Some(n) => n,
+            None => {
+                self.demands.push(demand);
+                self.of.push(budget);
+                self.demands.len() - 1
+            }
+        };
+        let must = budget.hard && matches!(admission, Admission::Required | Admission::Reserve);
+        if let Some(cover) = credits::cover(budget, n, must, event.at) {
+            self.covers.push(cover);
+            self.covered.push(budget);
+        } else if must
+            && let (Some(known), Some(of)) = (self.demands.get_mut(n), self.of.get_mut(n))
+            // Two budgets for one thing: the lower one says.
+            && known.limit.is_none_or(|limit| budget.amount < limit)
+        {
+            (known.limit, *of) = (Some(budget.amount), budget);
+        }
+        Ok(())
+    }
+
+    /// One reservation more, after the budgets' demands.
+    fn add_open(&mut self, event: &Event) {
+        for cap in caps(event) {
+            self.demands.push(Demand {
+                account: Account::open(queue::database(), *cap.scope.as_bytes()),
+                span: Span::ALL,
+                quantity: 1,
+                limit: Some(cap.most),
+            });
+            self.caps.push(cap);
+        }
+    }
+
+    /// The cap that is reached.
+    fn capped(&self, blocked: &Blocked) -> Option<Cap> {
+        match blocked {
+            Blocked::Over(n, _) => self.caps.get(n.checked_sub(self.of.len())?).copied(),
+            _ => None,
+        }
+    }
+
+    /// The budget that has no room.
+    fn refuses(&self, blocked: &Blocked) -> Option<&'a Budget> {
+        match blocked {
+            Blocked::Over(n, _) => self.of.get(*n).copied(),
+            Blocked::Short(n, _) => self.covered.get(*n).copied(),
+            Blocked::Missing(..) | Blocked::Loading(..) => None,
+        }
+    }
+
+    /// Whose budget or cap refuses.
+    fn scope(&self, blocked: &Blocked) -> Option<Uuid> {
+        let budget = self.refuses(blocked).map(|budget| budget.scope);
+        budget.or_else(|| Some(self.capped(blocked)?.scope))
+    }
+
+    fn draws(&self) -> Vec<Draw> {
+        self.covers.iter().flat_map(credits::drawn).collect()
+    }
+}
+
+/// Has what is asked for in flight, in every budget or in none. Returns what credits are to cover of it.
+pub fn admit(event: &Event, scopes: &[Uuid], admission: Admission) -> Result<Vec<Draw>, Error> {
+    if bgworker::recovering() {
+        return Err(Error::OnStandby);
+    }
+    let mut tidy = false;
+    loop {
+        // What was set before this call began holds in it.
+        look_again();
+        let book = budget_cache::of(scopes)?;
+        let mut request = AdmissionRequest::default();
+        for budget in book.iter() {
+            request.add(event, budget, admission)?;
+        }
+        if admission == Admission::Reserve {
+            request.add_open(event);
+        }
+        if request.demands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let blocked = match ledger::admit(&request.demands, &mut request.covers) {
+            Ok(()) => return Ok(request.draws()),
+            Err(blocked) => blocked,
+        };
+        if let Blocked::Missing(account, span) | Blocked::Loading(account, span) = blocked {
+            match load(&account, &span) {
+                // What has happened is recorded also where it cannot be followed.
+                Err(Error::LedgerFull) if admission == Admission::Skip => return Ok(Vec::new()),
+                loaded => loaded?,
+            }
+            continue;
+        }
+        // What has expired is in nobody's way.
+        let reserved = !matches!(blocked, Blocked::Over(_, entry) if entry.reserved <= 0);
+        if !tidy
+            && reserved
+            && let Some(scope) = request.scope(&blocked)
+            && expiry::any_expired(scope)?
+        {
+            tidy = requests::call(&Request::ExpireReservations)? != Reply::Done;
+            continue;
+        }
+        return Err(refused(&request, &blocked));
+    }
+}
+
+fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
+    if let Some(cap) = request.capped(blocked) {
+        return Error::TooManyReservations {
+            level: cap.level,
+            most: cap.most,
+        };
+    }
+    let found = match blocked {
+        Blocked::Over(n, entry) => request
+            .of
+            .get(*n)
+            .zip(request.demands.get(*n))
+            .map(|(of, demand)| (of, demand, entry, 0, 0)),
+        Blocked::Short(n, weighed) => request.covered.get(*n).and_then(|of| {
+            let demand = request.demands.get(request.covers.get(*n)?.demand)?;
+            let drawn = weighed.drawn.total();
+            Some((of, demand, &weighed.entry, drawn, weighed.taken))
+        }),
+        Blocked::Missing(..) | Blocked::Loading(..) => None,
+    };
+    let Some((budget, demand, entry, drawn, left)) = found else {
+        return Error::Internal("a refusal without a demand");
+    };
+    Error::Exhausted(Box::new(Exhausted {
+        level: budget.level,
+        period: budget.period.as_str(),
+        cost: budget.metric == 0,
+        limit: budget.amount.into(),
+        used: entry.used,
+        in_flight: entry.in_flight + entry.reserved,
+        drawn,
+        credits: left,
+        asked: demand.quantity.into(),
+        resets: end(&demand.span).and_then(time::iso_from_unix_micros),
+    }))
+}

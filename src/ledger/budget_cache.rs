@@ -1,0 +1,290 @@
+//! The budgets of scopes: each backend keeps those that it has met, until they change.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tenancy_core::ledger::{Account, Span};
+use tenancy_core::period::{Period, period};
+use tenancy_core::subject::Subject;
+use tenancy_core::tree::Level;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::pg::sources::{Reading, Sources};
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::zone::ServerZone;
+use crate::pg::{queue, spi};
+
+/// A budget.
+#[derive(Debug)]
+pub struct Budget {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub scope: Uuid,
+    /// The level of that scope.
+    pub level: &'static str,
+    /// Of what; 0 is cost.
+    pub metric: i32,
+    /// How much, in millionths.
+    pub amount: i64,
+    /// Whether more is refused.
+    pub hard: bool,
+    /// In which period.
+    pub period: Period,
+    /// What it has on top, in the order in which that is drawn from; nothing if it never had any.
+    pub credits: Option<Vec<Credit>>,
+    zone: ServerZone,
+    span: Cell<Option<Span>>,
+}
+
+impl Budget {
+    /// The account that counts for it.
+    pub fn account(&self) -> Account {
+        Account {
+            database: queue::database(),
+            metric: self.metric,
+            scope: *self.scope.as_bytes(),
+        }
+    }
+
+    /// The period that an instant, in microseconds of the Unix epoch, is in.
+    pub fn span(&self, at: i64) -> Result<Span, Error> {
+        if let Some(known) = self.known(at) {
+            return Ok(known);
+        }
+        // Never another: what is not in its period is counted in none.
+        let span = period(self.period, &self.zone, at).ok_or(Error::NoPeriod)?;
+        self.span.set(Some(span));
+        Ok(span)
+    }
+
+    /// The same, if it is known.
+    pub fn known(&self, at: i64) -> Option<Span> {
+        self.span.get().filter(|span| span.has(at))
+    }
+}
+
+/// When a period ends, in microseconds of the Unix epoch; nothing for one that does not.
+pub fn end(span: &Span) -> Option<i64> {
+    /// The end of all: the year 9999.
+    const NEVER: i64 = 253_370_764_800_000_000;
+    (span.end < NEVER).then_some(span.end)
+}
+
+/// A credit that may have something left. Quantities in millionths, instants in microseconds of the Unix
+/// epoch.
+#[derive(Debug)]
+pub struct Credit {
+    /// Its id.
+    pub id: Uuid,
+    /// How much it is.
+    pub amount: i64,
+    effective_at: i64,
+    expires_at: Option<i64>,
+    /// When the period ends in which it became effective, and how much of it goes on.
+    rolls: Option<(i64, i64)>,
+}
+
+impl Credit {
+    /// What may be drawn at an instant: all in all, and since when no more than how much.
+    pub fn at(&self, at: i64) -> Option<(i64, Option<(i64, i64)>)> {
+        if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
+            return None;
+        }
+        match self.rolls.filter(|(end, _)| *end <= at) {
+            Some((_, 0)) => None,
+            since => Some((self.amount, since)),
+        }
+    }
+}
+
+/// How many scopes a backend remembers.
+const MOST: usize = 20_000;
+
+type Budgets = Rc<[Rc<Budget>]>;
+
+/// A scope's budgets, and what they were made of.
+#[derive(Clone)]
+struct ScopeBudgets {
+    budgets: Budgets,
+    sources: Rc<Sources>,
+}
+
+#[derive(Default)]
+struct BudgetCache {
+    of: HashMap<Uuid, ScopeBudgets>,
+    last: Option<Last>,
+}
+
+/// The scopes that were asked for last, and the budgets of all of them.
+struct Last {
+    scopes: Vec<Uuid>,
+    budgets: Budgets,
+    sources: Vec<Rc<Sources>>,
+}
+
+impl Last {
+    fn holds(&self, scopes: &[Uuid]) -> bool {
+        self.scopes == scopes && self.sources.iter().all(|sources| sources.hold())
+    }
+}
+
+impl BudgetCache {
+    /// Those of a scope, if they are known and nothing has changed.
+    fn known(&self, scope: &Uuid) -> Option<&ScopeBudgets> {
+        self.of.get(scope).filter(|known| known.sources.hold())
+    }
+}
+
+thread_local! {
+    static CACHE: RefCell<BudgetCache> = RefCell::default();
+}
+
+/// The budgets of these scopes, in their order.
+pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
+    let last = CACHE.with_borrow(|cache| {
+        let last = cache.last.as_ref().filter(|last| last.holds(scopes));
+        last.map(|last| last.budgets.clone())
+    });
+    if let Some(last) = last {
+        return Ok(last);
+    }
+    let known = CACHE.with_borrow(|cache| -> Vec<Option<ScopeBudgets>> {
+        let each = scopes.iter().map(|scope| cache.known(scope).cloned());
+        each.collect()
+    });
+    let pairs = scopes.iter().zip(&known);
+    let missing: Vec<Uuid> = pairs
+        .filter(|(_, known)| known.is_none())
+        .map(|(scope, _)| *scope)
+        .collect();
+    let mut found = if missing.is_empty() {
+        HashMap::new()
+    } else {
+        read(&missing)?
+    };
+    let all = scopes.iter().zip(known);
+    let all = all.map(|(scope, known)| known.or_else(|| found.remove(scope)));
+    let all = all
+        .collect::<Option<Vec<ScopeBudgets>>>()
+        .ok_or(Error::Internal("a scope is asked for its budgets twice"))?;
+    let budgets: Budgets = all
+        .iter()
+        .flat_map(|of| of.budgets.iter().cloned())
+        .collect();
+    CACHE.with_borrow_mut(|cache| {
+        if cache.of.len() > MOST {
+            cache.of.clear();
+        }
+        cache.last = Some(Last {
+            scopes: scopes.to_vec(),
+            budgets: budgets.clone(),
+            sources: all.iter().map(|of| of.sources.clone()).collect(),
+        });
+        cache.of.extend(scopes.iter().copied().zip(all));
+    });
+    Ok(budgets)
+}
+
+fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
+    let mut readings: HashMap<Uuid, Reading> = HashMap::new();
+    for scope in scopes {
+        let mut reading = Reading::begin();
+        reading.of(Subject::Budgets(*scope));
+        readings.insert(*scope, reading);
+    }
+    let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
+    let mut with_credits = Vec::new();
+    let mut found = spi::read(
+        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id), \
+                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id), s.path \
+         FROM tenancy.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
+         ORDER BY b.id",
+        &[ids.into()],
+        |rows| {
+            let mut found: HashMap<Uuid, Vec<Budget>> = HashMap::new();
+            for row in rows {
+                let scope: Option<pgrx::Uuid> = row.get(1)?;
+                let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
+                let id: Option<pgrx::Uuid> = row.get(8)?;
+                let id = id.ok_or(Error::Internal("a budget without an id"))?;
+                let path: Option<Vec<pgrx::Uuid>> = row.get(10)?;
+                if let Some(reading) = readings.get_mut(&scope) {
+                    reading.of(Subject::Scope(scope));
+                    reading.of(Subject::Credits(from_pg(id)));
+                    let path = path.iter().flatten().copied().map(from_pg);
+                    path.for_each(|id| reading.of(Subject::TimeZone(id)));
+                }
+                if path.is_none() {
+                    continue;
+                }
+                let credited = row.get(9)?.unwrap_or(false);
+                if credited {
+                    with_credits.push(id);
+                }
+                let text = |n: usize| -> Result<String, Error> {
+                    Ok(row.get::<String>(n)?.unwrap_or_default())
+                };
+                found.entry(scope).or_default().push(Budget {
+                    id: from_pg(id),
+                    scope,
+                    level: text(2)?.parse().map(Level::as_str).unwrap_or_default(),
+                    metric: row.get(3)?.unwrap_or_default(),
+                    amount: row.get(4)?.unwrap_or_default(),
+                    hard: row.get(5)?.unwrap_or(true),
+                    credits: credited.then(Vec::new),
+                    period: text(6)?.parse().map_err(|_| Error::NoPeriod)?,
+                    zone: ServerZone::named(&text(7)?).ok_or(Error::NoPeriod)?,
+                    span: Cell::new(None),
+                });
+            }
+            Ok(found)
+        },
+    )?;
+    if !with_credits.is_empty() {
+        let mut credits = read_credits(with_credits)?;
+        for budget in found.values_mut().flatten() {
+            budget.credits =
+                (budget.credits.take()).map(|none| credits.remove(&budget.id).unwrap_or(none));
+        }
+    }
+    let known = readings.into_iter().map(|(scope, reading)| {
+        let budgets = found.remove(&scope).unwrap_or_default();
+        let budgets = budgets.into_iter().map(Rc::new).collect();
+        let sources = Rc::new(reading.done());
+        (scope, ScopeBudgets { budgets, sources })
+    });
+    Ok(known.collect())
+}
+
+/// Those that are not closed, by their budgets, in order.
+fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, Error> {
+    spi::read(
+        "SELECT g.budget_id, g.id, g.amount, (extract(epoch FROM g.effective_at) * 1000000)::bigint, \
+                (extract(epoch FROM g.expires_at) * 1000000)::bigint, (extract(epoch FROM g.rolls_at) * 1000000)::bigint, g.rollover \
+         FROM tenancy.credit_grants g WHERE g.budget_id = ANY ($1) AND g.closed_at IS NULL \
+         ORDER BY g.priority, g.expires_at NULLS LAST, g.id",
+        &[budgets.into()],
+        |rows| {
+            let mut found: HashMap<Uuid, Vec<Credit>> = HashMap::new();
+            for row in rows {
+                let id = |n: usize| -> Result<Uuid, Error> {
+                    let id: Option<pgrx::Uuid> = row.get(n)?;
+                    id.map(from_pg)
+                        .ok_or(Error::Internal("a credit without an id"))
+                };
+                let rolls_at: Option<i64> = row.get(6)?;
+                found.entry(id(1)?).or_default().push(Credit {
+                    id: id(2)?,
+                    amount: row.get(3)?.unwrap_or_default(),
+                    effective_at: row.get(4)?.unwrap_or_default(),
+                    expires_at: row.get(5)?,
+                    rolls: rolls_at.zip(row.get(7)?),
+                });
+            }
+            Ok(found)
+        },
+    )
+}

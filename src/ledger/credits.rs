@@ -1,0 +1,170 @@
+//! Credits on top of budgets: what is drawn from them, in rows and in the ledger.
+
+use tenancy_core::ledger::{
+    Account, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
+};
+use uuid::Uuid;
+
+use super::budget_cache::Budget;
+use super::event::Event;
+use crate::error::Error;
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{ledger, queue, spi};
+
+/// What is drawn from a credit.
+pub struct Draw {
+    budget: Uuid,
+    credit: Uuid,
+    quantity: i64,
+}
+
+/// What credits covered of a budget.
+pub fn covered(budget: &Budget) -> Account {
+    Account::covered(queue::database(), *budget.id.as_bytes())
+}
+
+/// What a budget's credits have for use at an instant, in order; nothing if it never had any.
+pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = CreditBalance>> {
+    let database = queue::database();
+    let pots = budget.credits.as_ref()?.iter().filter_map(move |credit| {
+        let (amount, since) = credit.at(at)?;
+        Some(CreditBalance {
+            account: Account::drawn(database, *credit.id.as_bytes()),
+            amount,
+            since,
+            taken: 0,
+        })
+    });
+    Some(pots)
+}
+
+/// What they have for a demand.
+pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<CreditCoverage> {
+    Some(CreditCoverage {
+        demand,
+        limit: budget.amount,
+        must,
+        drawn: covered(budget),
+        pots: pots(budget, at)?.collect(),
+    })
+}
+
+/// What an admitted cover draws.
+pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = Draw> {
+    let taken = cover.pots.iter().filter(|pot| pot.taken != 0);
+    taken.map(|pot| Draw {
+        budget: Uuid::from_bytes(cover.drawn.scope),
+        credit: Uuid::from_bytes(pot.account.scope),
+        quantity: pot.taken,
+    })
+}
+
+/// Writes down what is drawn: used, or kept for a reservation.
+pub fn write(draws: &[Draw], at: i64, reservation: Option<pgrx::Uuid>) -> Result<(), Error> {
+    if draws.is_empty() {
+        return Ok(());
+    }
+    let credits: Vec<pgrx::Uuid> = draws.iter().map(|draw| pg_uuid(draw.credit)).collect();
+    let quantities: Vec<i64> = draws.iter().map(|draw| draw.quantity).collect();
+    spi::execute_prepared(
+        "INSERT INTO tenancy.credit_draws (credit_id, at, quantity, reservation) \
+         SELECT d.credit_id, to_timestamp($3::double precision / 1000000), d.quantity, $4 FROM unnest($1, $2) d (credit_id, quantity)",
+        &[
+            credits.into(),
+            quantities.into(),
+            at.into(),
+            reservation.into(),
+        ],
+    )?;
+    for draw in draws {
+        let part = i128::from(draw.quantity);
+        let part = match reservation {
+            Some(_) => (0, part),
+            None => (part, 0),
+        };
+        note(draw, at, part);
+    }
+    Ok(())
+}
+
+fn note(draw: &Draw, at: i64, (used, reserved): (i128, i128)) {
+    let database = queue::database();
+    for account in [
+        Account::covered(database, *draw.budget.as_bytes()),
+        Account::drawn(database, *draw.credit.as_bytes()),
+    ] {
+        ledger::note(&Recorded {
+            account,
+            slot: slot(at),
+            used,
+            reserved,
+        });
+    }
+}
+
+/// A reservation ends: what it drew is used as far as the work came to it, and the rest is free again.
+/// Whoever calls has the reservation locked.
+pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(), Error> {
+    let mut kept: Vec<Draw> = Vec::new();
+    let mut of_budget: Vec<i64> = Vec::new();
+    let mut gone = take(reservation)?.into_iter().peekable();
+    while let Some((draw, metric)) = gone.next() {
+        note(&draw, held.at, (0, -i128::from(draw.quantity)));
+        of_budget.push(draw.quantity);
+        let last = gone
+            .peek()
+            .is_none_or(|(next, _)| next.budget != draw.budget);
+        kept.push(draw);
+        if last {
+            let share = |event: &Event| event.share_of(metric).unwrap_or(0);
+            keep_first(&mut of_budget, share(held).saturating_sub(share(used)));
+            let first = kept.len() - of_budget.len();
+            for (draw, quantity) in kept.iter_mut().skip(first).zip(of_budget.drain(..)) {
+                draw.quantity = quantity;
+            }
+        }
+    }
+    kept.retain(|draw| draw.quantity != 0);
+    write(&kept, held.at, None)
+}
+
+/// A reservation ends without use: all that it drew is free again.
+pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
+    for (draw, _) in take(reservation)? {
+        note(&draw, at, (0, -i128::from(draw.quantity)));
+    }
+    Ok(())
+}
+
+/// The rows of a reservation, which go: by budget, with its metric, in the order in which they were drawn.
+fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, i32)>, Error> {
+    spi::write_returning(
+        "WITH gone AS (DELETE FROM tenancy.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
+         SELECT g.budget_id, g.id, gone.quantity, coalesce(b.metric_id, 0) \
+         FROM gone JOIN tenancy.credit_grants g ON g.id = gone.credit_id JOIN tenancy.budget_definitions b ON b.id = g.budget_id \
+         ORDER BY g.budget_id, g.priority, g.expires_at NULLS LAST, g.id",
+        &[reservation.into()],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    let id = |n: usize| -> Result<Uuid, Error> {
+                        let id: Option<pgrx::Uuid> = row.get(n)?;
+                        id.map(from_pg)
+                            .ok_or(Error::Internal("a draw without its credit"))
+                    };
+                    let draw = Draw {
+                        budget: id(1)?,
+                        credit: id(2)?,
+                        quantity: row.get(3)?.unwrap_or_default(),
+                    };
+                    Ok((draw, row.get(4)?.unwrap_or_default()))
+                })
+                .collect()
+        },
+    )
+}
+
+/// Has small rows become few, and reads no more what is used up.
+pub fn tidy() -> Result<(), Error> {
+    spi::write("SELECT tenancy._tidy_credits()", &[]).map(drop)
+}

@@ -1,0 +1,114 @@
+//! What is counted of an event, and where; and the notes of it that count when the transaction commits.
+
+use std::ops::Deref;
+
+use tenancy_core::id::PLATFORM_ID;
+use tenancy_core::ledger::{Account, Recorded, slot};
+use uuid::Uuid;
+
+use super::budget_cache::Budget;
+use crate::pg::{ledger, queue};
+
+/// What is counted of an event, and where.
+#[derive(Clone, Copy)]
+pub struct Event {
+    /// The partner.
+    pub partner: Option<Uuid>,
+    /// The tenant.
+    pub tenant: Option<Uuid>,
+    /// The project.
+    pub project: Option<Uuid>,
+    /// The user.
+    pub user: Option<Uuid>,
+    /// Of what, unless its events do not add up.
+    pub metric: Option<i32>,
+    /// How much, in millionths.
+    pub quantity: i64,
+    /// What it costs, in millionths.
+    pub cost: i64,
+    /// When, in microseconds of the Unix epoch.
+    pub at: i64,
+}
+
+/// The scopes that an event belongs to, from the platform down.
+#[derive(Clone, Copy)]
+pub struct Scopes {
+    ids: [Uuid; 5],
+    count: usize,
+}
+
+impl Deref for Scopes {
+    type Target = [Uuid];
+
+    fn deref(&self) -> &[Uuid] {
+        self.ids.get(..self.count).unwrap_or_default()
+    }
+}
+
+impl Event {
+    /// The scopes that it belongs to, from the platform down.
+    pub fn scopes(&self) -> Scopes {
+        let below = [self.partner, self.tenant, self.project, self.user];
+        let mut scopes = Scopes {
+            ids: [PLATFORM_ID; 5],
+            count: 1,
+        };
+        for id in below.into_iter().flatten() {
+            if let Some(place) = scopes.ids.get_mut(scopes.count) {
+                *place = id;
+                scopes.count += 1;
+            }
+        }
+        scopes
+    }
+
+    /// How much of what a budget is for.
+    pub fn share(&self, budget: &Budget) -> Option<i64> {
+        self.share_of(budget.metric)
+    }
+
+    /// How much of a metric; 0 is cost.
+    pub fn share_of(&self, metric: i32) -> Option<i64> {
+        match metric {
+            0 => Some(self.cost),
+            metric if Some(metric) == self.metric => Some(self.quantity),
+            _ => None,
+        }
+    }
+}
+
+/// Notes what of an event is used, and what is reserved, when this transaction commits.
+pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128)) {
+    let database = queue::database();
+    for scope in scopes {
+        let parts = [
+            event.metric.map(|metric| (metric, event.quantity)),
+            Some((0, event.cost)),
+        ];
+        for (metric, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
+            let (used, reserved) = part(quantity.into());
+            ledger::note(&Recorded {
+                account: Account {
+                    database,
+                    metric,
+                    scope: *scope.as_bytes(),
+                },
+                slot: slot(event.at),
+                used,
+                reserved,
+            });
+        }
+    }
+}
+
+/// Notes that so many reservations more are open, or fewer, when this transaction commits.
+pub fn note_open(event: &Event, more: i128) {
+    for scope in [event.user, event.tenant].into_iter().flatten() {
+        ledger::note(&Recorded {
+            account: Account::open(queue::database(), *scope.as_bytes()),
+            slot: slot(event.at),
+            used: 0,
+            reserved: more,
+        });
+    }
+}

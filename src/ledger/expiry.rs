@@ -1,0 +1,79 @@
+//! What reservations hold, until they are settled or their time is over.
+
+use pgrx::spi::SpiHeapTupleData;
+use tenancy_core::id::PLATFORM_ID;
+use uuid::Uuid;
+
+use super::credits;
+use super::event::{Event, note, note_open};
+use crate::error::Error;
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{spi, time};
+
+/// How many expire in one transaction: whoever else needs the worker waits for it.
+const AT_ONCE: i64 = 5_000;
+
+/// What a reservation holds, by its first eight columns.
+pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
+    let id =
+        |n: usize| -> Result<Option<Uuid>, Error> { Ok(row.get::<pgrx::Uuid>(n)?.map(from_pg)) };
+    Ok(Event {
+        partner: id(1)?,
+        tenant: id(2)?,
+        project: id(3)?,
+        user: id(4)?,
+        metric: row.get(5)?,
+        quantity: row.get(6)?.unwrap_or_default(),
+        cost: row.get(7)?.unwrap_or_default(),
+        at: row.get(8)?.unwrap_or_default(),
+    })
+}
+
+/// Notes that a reservation holds nothing more.
+pub fn free(held: &Event) {
+    note(held, &held.scopes(), |quantity| (0, -quantity));
+    note_open(held, -1);
+}
+
+/// Whether the time of one is over that still counts in a scope. What is over elsewhere is in nobody's
+/// way here, whatever its tenant does with it.
+pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
+    spi::read(
+        "SELECT 1 FROM tenancy.budget_reservations r \
+         WHERE r.state = 'open' AND r.expires_at <= to_timestamp($1::double precision / 1000000) \
+           AND ($2 = $3 OR $2 IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) LIMIT 1",
+        &[
+            time::now_unix_micros().into(),
+            pg_uuid(scope).into(),
+            pg_uuid(PLATFORM_ID).into(),
+        ],
+        |rows| Ok(!rows.is_empty()),
+    )
+}
+
+/// Has those whose time is over count no more, so many of them; false if there was none that nobody
+/// is just settling.
+pub fn expire() -> Result<bool, Error> {
+    let gone = spi::write_returning(
+        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy.budget_reservations o \
+                                  WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
+                                  ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
+         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
+                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
+        &[time::now_unix_micros().into(), AT_ONCE.into()],
+        |rows| {
+            rows.into_iter()
+                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
+                .collect::<Result<Vec<_>, Error>>()
+        },
+    )?;
+    let any = !gone.is_empty();
+    for (held, drew) in gone {
+        free(&held);
+        if let Some(id) = drew {
+            credits::free(id, held.at)?;
+        }
+    }
+    Ok(any)
+}

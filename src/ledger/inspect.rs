@@ -1,0 +1,94 @@
+//! The ledger as it is, for SQL to show.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use tenancy_core::ledger::{Span, State};
+use tenancy_core::quantity;
+
+use crate::error::Error;
+use crate::pg::{ledger, queue, time};
+
+/// Millionths as a decimal.
+pub fn decimal(millionths: i128) -> Option<AnyNumeric> {
+    AnyNumeric::try_from(quantity::text(millionths).as_str()).ok()
+}
+
+/// When a period ends; nothing for one that does not.
+pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
+    time::from_unix_micros(super::budget_cache::end(span)?)
+}
+
+/// This database's entries.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
+fn _ledger_entries() -> TableIterator<
+    'static,
+    (
+        name!(scope_id, pgrx::Uuid),
+        name!(metric_id, i32),
+        name!(period_start, Option<TimestampWithTimeZone>),
+        name!(period_end, Option<TimestampWithTimeZone>),
+        name!(loaded, bool),
+        name!(used, Option<AnyNumeric>),
+        name!(in_flight, Option<AnyNumeric>),
+        name!(reserved, Option<AnyNumeric>),
+        name!(touched_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    TableIterator::new(ledger::entries(queue::database()).into_iter().map(|entry| {
+        (
+            pgrx::Uuid::from_bytes(entry.account.scope),
+            entry.account.metric,
+            time::from_unix_micros(entry.span.start),
+            end(&entry.span),
+            entry.state == State::Loaded,
+            decimal(entry.used),
+            decimal(entry.in_flight),
+            decimal(entry.reserved),
+            entry.touched.try_into().ok(),
+        )
+    }))
+}
+
+/// What the ledger knows of itself.
+#[pg_extern(sql = false)]
+fn _ledger_counts() -> TableIterator<
+    'static,
+    (
+        name!(capacity, i64),
+        name!(hits, i64),
+        name!(misses, i64),
+        name!(loads, i64),
+        name!(evictions, i64),
+    ),
+> {
+    let (capacity, head) = ledger::counts();
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    TableIterator::once((
+        capacity as i64,
+        number(head.hits),
+        number(head.misses),
+        number(head.loads),
+        number(head.evictions),
+    ))
+}
+
+/// What to tell whoever runs the server, if since the last time a tenth of all entries had to make room.
+pub fn thrashing(seen: &mut Option<u64>) -> Option<String> {
+    let (capacity, head) = ledger::counts();
+    let gone = head.evictions.saturating_sub(seen.replace(head.evictions)?);
+    (gone > capacity as u64 / 10).then(|| {
+        format!("{gone} counters of budgets made room for others, and are read again; there is room for {capacity}")
+    })
+}
+
+/// Drops this database's entries; each is read again when it is needed.
+#[pg_extern(sql = false)]
+fn _forget_ledger() {
+    ledger::forget(queue::database());
+}
+
+/// Writes down which budgets have come to a threshold, once each.
+pub fn alert() -> Result<(), Error> {
+    crate::pg::spi::write("SELECT tenancy._raise_alerts()", &[]).map(drop)
+}

@@ -1,0 +1,49 @@
+//! What committed rows say of an account, without what this transaction used itself: that counts when
+//! it commits. Reservations, and what was drawn from credits, are read as this transaction left them.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::spi::SpiTupleTable;
+use tenancy_core::ledger::{Account, Span};
+
+use crate::error::Error;
+use crate::pg::{ledger, spi};
+
+/// Has the ledger know an account's period.
+pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
+    ledger::load(account, span, |snapshot| {
+        let (query, args) = question(account, span);
+        spi::select_at_snapshot(snapshot, query, &args, sums)
+    })
+}
+
+/// Use, and what is reserved, where the ledger cannot be asked.
+pub fn read(account: &Account, span: &Span) -> Result<(i128, i128), Error> {
+    let (query, args) = question(account, span);
+    spi::read(query, &args, sums)
+}
+
+fn question(account: &Account, span: &Span) -> (&'static str, [DatumWithOid<'static>; 4]) {
+    let query = if account.is_credit() {
+        "SELECT used, reserved FROM tenancy._drawn_of($1, $2, $3, $4)"
+    } else if account.is_open() {
+        "SELECT used, reserved FROM tenancy._open_of($1, $2, $3, $4)"
+    } else {
+        "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)"
+    };
+    let args = [
+        pgrx::Uuid::from_bytes(account.scope).into(),
+        account.metric.into(),
+        span.start.into(),
+        span.end.into(),
+    ];
+    (query, args)
+}
+
+fn sums(rows: SpiTupleTable<'_>) -> Result<(i128, i128), Error> {
+    let row = rows.first();
+    let number = |text: Option<String>| {
+        text.and_then(|text| text.parse().ok())
+            .ok_or(Error::Internal("a sum of use"))
+    };
+    Ok((number(row.get(1)?)?, number(row.get(2)?)?))
+}

@@ -1,0 +1,129 @@
+//! What may be counted: each backend keeps the definitions that it has used, until one changes.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use tenancy_core::metric::Aggregation;
+use tenancy_core::quantity::{self, priced};
+
+use crate::error::Error;
+use crate::pg::{extension, inval, spi};
+
+/// A metric.
+pub struct Metric {
+    /// Its id.
+    pub id: i32,
+    /// How its events add up.
+    pub aggregation: Aggregation,
+    /// The attributes by which use is told apart.
+    pub dimensions: Vec<String>,
+    /// The attribute whose values are counted.
+    pub distinct_of: Option<String>,
+    price: Option<i64>,
+    prices: Option<Prices>,
+}
+
+/// Prices by the values of a dimension.
+struct Prices {
+    dimension: String,
+    of: HashMap<String, i64>,
+}
+
+impl Metric {
+    /// What a quantity costs, in millionths. `value` tells the values of dimensions.
+    pub fn cost<'a>(
+        &self,
+        quantity: i64,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<i64, Error> {
+        let by_value = self.prices.as_ref().and_then(|prices| {
+            let value = value(&prices.dimension)?;
+            prices.of.get(value).copied()
+        });
+        by_value
+            .or(self.price)
+            .map_or(Ok(0), |price| at_price(quantity, price))
+    }
+
+    /// The most that a quantity can cost, in millionths, as far as `value` tells the values of dimensions: what it does not
+    /// tell is taken at the highest price.
+    pub fn highest_cost<'a>(
+        &self,
+        quantity: i64,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<i64, Error> {
+        let cost = self.cost(quantity, &value)?;
+        match &self.prices {
+            Some(prices) if value(&prices.dimension).is_none() => {
+                let highest = prices.of.values().copied().max().unwrap_or_default();
+                Ok(cost.max(at_price(quantity, highest)?))
+            }
+            _ => Ok(cost),
+        }
+    }
+}
+
+fn at_price(quantity: i64, price: i64) -> Result<i64, Error> {
+    priced(quantity, price).map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))
+}
+
+thread_local! {
+    static KNOWN: RefCell<HashMap<String, Rc<Metric>>> = RefCell::new(HashMap::new());
+}
+
+/// A metric by name.
+pub fn find(name: &str) -> Result<Rc<Metric>, Error> {
+    if inval::take_metrics() {
+        KNOWN.with_borrow_mut(HashMap::clear);
+        inval::watch_metrics(extension::table(c"metric_definitions")?);
+    }
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(name).cloned()) {
+        return Ok(known);
+    }
+    let found = Rc::new(load(name)?);
+    KNOWN.with_borrow_mut(|known| known.insert(name.to_owned(), found.clone()));
+    Ok(found)
+}
+
+/// Tells every backend that metrics have changed.
+pub fn changed() -> Result<(), Error> {
+    inval::send(extension::table(c"metric_definitions")?);
+    Ok(())
+}
+
+fn load(name: &str) -> Result<Metric, Error> {
+    spi::read(
+        "SELECT m.id, m.aggregation, m.dimensions, m.distinct_of, m.price::text, p.key, \
+                (SELECT array_agg(v.key ORDER BY v.key) FROM jsonb_each(p.value) v), \
+                (SELECT array_agg((v.value::numeric)::text ORDER BY v.key) FROM jsonb_each(p.value) v) \
+         FROM tenancy.metric_definitions m LEFT JOIN LATERAL jsonb_each(m.prices) p ON true \
+         WHERE m.name = $1 LIMIT 1",
+        &[name.into()],
+        |rows| {
+            let Some(row) = rows.into_iter().next() else {
+                return Err(Error::NoSuchMetric(name.chars().take(80).collect()));
+            };
+            let price =
+                |text: &str| quantity::price(text).map_err(|_| Error::Internal("a metric's price"));
+            let aggregation: String = row.get(2)?.unwrap_or_default();
+            let own: Option<String> = row.get(5)?;
+            let dimension: Option<String> = row.get(6)?;
+            let values: Vec<String> = row.get(7)?.unwrap_or_default();
+            let of: Vec<String> = row.get(8)?.unwrap_or_default();
+            let of = values.into_iter().zip(of);
+            let of = of.map(|(value, text)| Ok((value, price(&text)?)));
+            let of: HashMap<String, i64> = of.collect::<Result<_, Error>>()?;
+            Ok(Metric {
+                id: row.get(1)?.unwrap_or_default(),
+                aggregation: aggregation
+                    .parse()
+                    .map_err(|_| Error::Internal("a metric's aggregation"))?,
+                dimensions: row.get(3)?.unwrap_or_default(),
+                distinct_of: row.get(4)?,
+                price: own.as_deref().map(price).transpose()?,
+                prices: dimension.map(|dimension| Prices { dimension, of }),
+            })
+        },
+    )
+}

@@ -1,0 +1,29 @@
+//! Metering: what was used, by whom, and what it adds up to. Events are rows that nobody changes,
+//! written without a query and without a lock on one another; the worker rolls them up.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `record` | an event, and the one way in for all of them |
+//! | `attribution` | the scopes that an event belongs to |
+//! | `metrics` | what may be counted, kept by each backend |
+//! | `record_usage` | `record_usage()` and its kin, and INSERT into `recorded_usage` |
+//! | `rollup` | what the worker does |
+//! | `rules` | rules of core, for SQL |
+//! | `settings` | the settings `tenancy.usage_*` |
+
+pub mod attribution;
+mod metrics;
+mod record;
+mod record_usage;
+mod rollup;
+mod rules;
+pub mod settings;
+
+pub use record::check_recordable;
+pub use record_usage::{Arguments, Settled, id, quantity_of, reserved, settled, wish};
+pub use rollup::{forget_keys, retire, roll, summarize};
+
+/// Defines the settings; while the server loads its libraries.
+pub fn init() {
+    settings::init();
+}

@@ -1,0 +1,333 @@
+//! An event, and the one way in for all of them.
+
+use pgrx::pg_sys;
+use tenancy_core::id::new_id;
+use tenancy_core::metric::{
+    ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
+};
+use tenancy_core::partitions::Monthly;
+use tenancy_core::principal::Principal;
+use tenancy_core::quantity::ONE;
+use uuid::Uuid;
+
+use super::attribution::Attribution;
+use super::metrics::Metric;
+use super::settings;
+use crate::context::current;
+use crate::error::Error;
+use crate::ledger::{self, Admission, Event};
+use crate::pg::cell::BackendCell;
+use crate::pg::fmgr::JsonArgument;
+use crate::pg::heap_insert::{Json, Value, append, check_writable, hold};
+use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::{bgworker, cluster, managed, role, spi, time};
+use crate::{partitions, requests};
+
+/// How far ahead of the clock an event may be: clocks differ.
+const AHEAD: i64 = 3600 * 1_000_000;
+
+/// What is to be recorded.
+pub struct Use<'a> {
+    /// Where, and by whom.
+    pub place: Attribution,
+    /// What.
+    pub metric: &'a Metric,
+    /// How much, in millionths.
+    pub quantity: i64,
+    /// What it cost, in millionths; nothing: by the metric's price.
+    pub cost: Option<i64>,
+    /// What else is known of it.
+    pub attributes: Option<JsonArgument>,
+    /// By which a second attempt is known.
+    pub key: Option<&'a [u8]>,
+    /// When, in microseconds since 2000; nothing: now.
+    pub at: Option<i64>,
+    /// Whether budgets must have room for it.
+    pub admission: Admission,
+}
+
+/// What became of it.
+pub enum Recorded {
+    /// It was written, with this id.
+    Now(Uuid),
+    /// It was written before, with this id.
+    Before(Uuid),
+}
+
+/// Records an event in this transaction. Every quantity that is ever counted passes here.
+pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
+    check_recordable()?;
+    let id = new_id();
+    let told = ReadAttributes::of(used)?;
+    let cost = told.cost(used)?;
+    // When a reservation was made was looked at when it was made: that work has happened, whatever the clock says now.
+    let at = match (used.admission, used.at) {
+        (Admission::AlreadyHeld, Some(at)) => at,
+        (_, at) => when(at)?,
+    };
+    if let Some(key) = used.key
+        && let Some(first) = claim(used, key, id)?
+    {
+        return Ok(Recorded::Before(first));
+    }
+    ledger::recorded(
+        &event(&used.place, used.metric, used.quantity, cost, at),
+        used.admission,
+    )?;
+    let table = partitions::of(Monthly::UsageEvents, time::to_unix_micros(at))?;
+    let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
+    let xid = cluster::transaction();
+    // Once a transaction is enough: the worker waits for its end.
+    if LAST.replace_with((xid, table)) != (xid, table) {
+        hold(table);
+        requests::wrote();
+    }
+    append(
+        table,
+        &[
+            Value::Instant(at),
+            Value::Int8(cluster::identifier()),
+            Value::Xid8(xid),
+            Value::Uuid(*id.as_bytes()),
+            Value::Int4(used.metric.id),
+            uuid(used.place.partner),
+            uuid(used.place.tenant),
+            uuid(used.place.project),
+            uuid(used.place.user),
+            Value::Int8(used.quantity),
+            Value::Int8(cost),
+            uuid(told.value),
+            told.dimensions(),
+            told.attributes.map_or(Value::Null, Value::Json),
+        ],
+    )?;
+    Ok(Recorded::Now(id))
+}
+
+/// An error where use cannot be recorded: on a standby, which says what can be done there, and wherever
+/// else this transaction may not write.
+pub fn check_recordable() -> Result<(), Error> {
+    if bgworker::recovering() {
+        return Err(Error::OnStandby);
+    }
+    check_writable(c"recording use");
+    Ok(())
+}
+
+/// What it costs.
+pub fn cost_of(used: &Use<'_>) -> Result<i64, Error> {
+    ReadAttributes::of(used)?.cost(used)
+}
+
+/// The most that it may cost, where its attributes leave that open.
+pub fn highest_cost_of(used: &Use<'_>) -> Result<i64, Error> {
+    if let Some(cost) = used.cost {
+        return Ok(cost);
+    }
+    if used.attributes.is_none() {
+        return used.metric.highest_cost(used.quantity, |_| None);
+    }
+    let told = ReadAttributes::of(used)?;
+    used.metric
+        .highest_cost(used.quantity, |name| told.dimension(name))
+}
+
+/// What budgets count of it. Greatest quantities and different values do not add up.
+pub fn event(place: &Attribution, metric: &Metric, quantity: i64, cost: i64, at: i64) -> Event {
+    let (counted, quantity) = match metric.aggregation {
+        Aggregation::Sum => (Some(metric.id), quantity),
+        Aggregation::Count => (Some(metric.id), ONE),
+        Aggregation::Max | Aggregation::Distinct => (None, 0),
+    };
+    Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        metric: counted,
+        quantity,
+        cost,
+        at: time::to_unix_micros(at),
+    }
+}
+
+/// The transaction that wrote last, and where to.
+static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid::INVALID));
+
+/// What the attributes say.
+struct ReadAttributes {
+    attributes: Option<Json>,
+    dimensions: Vec<(String, String)>,
+    value: Option<Uuid>,
+}
+
+impl ReadAttributes {
+    fn of(used: &Use<'_>) -> Result<Self, Error> {
+        let refused = |fault: MetricError| {
+            Error::bad(
+                fault,
+                "Such as {\"model\": \"small\", \"request\": \"r-17\"}.",
+            )
+        };
+        let attributes = match &used.attributes {
+            Some(given) if !given.is_object || given.bytes > ATTRIBUTES_MAX => {
+                return Err(refused(MetricError::Attributes));
+            }
+            given => given.as_ref().map(|given| given.json),
+        };
+        let metric = used.metric;
+        let say = |name: &str| {
+            let told = attributes.map(|all| all.field(name)).transpose()?;
+            dimension_value(name, told.flatten().as_ref()).map_err(refused)
+        };
+        let mut dimensions = Vec::new();
+        for name in &metric.dimensions {
+            if let Some(text) = say(name)? {
+                dimensions.push((name.clone(), text));
+            }
+        }
+        let value = match (metric.aggregation, &metric.distinct_of) {
+            (Aggregation::Distinct, Some(of)) => {
+                let text = say(of)?;
+                let text = text.ok_or_else(|| refused(MetricError::NoValue(of.clone())))?;
+                Some(hash(text.as_bytes()))
+            }
+            (Aggregation::Distinct, None) => Some(used.place.user.ok_or_else(|| {
+                Error::bad(
+                    "this metric counts users, and no user is named",
+                    "Record it for a user.",
+                )
+            })?),
+            _ => None,
+        };
+        Ok(Self {
+            attributes,
+            dimensions,
+            value,
+        })
+    }
+
+    fn cost(&self, used: &Use<'_>) -> Result<i64, Error> {
+        match used.cost {
+            Some(cost) => Ok(cost),
+            None => used.metric.cost(used.quantity, |name| self.dimension(name)),
+        }
+    }
+
+    fn dimension(&self, name: &str) -> Option<&str> {
+        let told = self.dimensions.iter().find(|(of, _)| of == name);
+        told.map(|(_, text)| text.as_str())
+    }
+
+    /// For the row.
+    fn dimensions(&self) -> Value<'static> {
+        if self.dimensions.is_empty() {
+            return Value::Null;
+        }
+        let pairs = self.dimensions.iter();
+        Value::Json(Json::object(
+            pairs.map(|(name, text)| (name.as_str(), text.as_str())),
+        ))
+    }
+}
+
+fn when(at: Option<i64>) -> Result<i64, Error> {
+    let now = time::now();
+    let Some(at) = at else {
+        return Ok(now);
+    };
+    if at > now.saturating_add(AHEAD) {
+        return Err(Error::bad(
+            "at is in the future",
+            "It may be an hour ahead at most.",
+        ));
+    }
+    if at < now.saturating_sub(settings::late()) {
+        return Err(Error::bad(
+            "at is too long ago",
+            "How late use can be recorded is the setting tenancy.usage_late.",
+        ));
+    }
+    Ok(at)
+}
+
+/// Whose a key is: of the database role that records, in the context of one user. No other caller can use it up first.
+fn key_of(key: &[u8]) -> Result<Uuid, Error> {
+    let user = match current()?.map(|context| context.principal) {
+        Some(Principal::User(user)) => user,
+        _ => Uuid::nil(),
+    };
+    let role = role::name(managed::caller());
+    Ok(hash(
+        &[user.as_bytes(), role.as_bytes(), b"\0", key].concat(),
+    ))
+}
+
+/// What a repeated key must repeat.
+fn said(used: &Use<'_>) -> Uuid {
+    let mut bytes = Vec::with_capacity(96);
+    bytes.extend_from_slice(&used.quantity.to_be_bytes());
+    bytes.push(u8::from(used.cost.is_some()));
+    bytes.extend_from_slice(&used.cost.unwrap_or_default().to_be_bytes());
+    let place = [
+        used.place.partner,
+        used.place.tenant,
+        used.place.project,
+        used.place.user,
+    ];
+    for id in place {
+        bytes.extend_from_slice(id.unwrap_or_default().as_bytes());
+    }
+    hash(&bytes)
+}
+
+/// Uses up a key, or returns the event that did. Waits for a transaction that uses the same one. An error if that
+/// event was another: another quantity, cost, user or project.
+fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(Error::bad(
+            MetricError::Key,
+            "Such as the id of the request.",
+        ));
+    }
+    let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(key_of(key)?));
+    let said = said(used);
+    loop {
+        let new = spi::execute_prepared(
+            "INSERT INTO tenancy.usage_keys (scope_id, metric_id, key, event_id, said, used_at) \
+             VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
+            &[
+                scope.into(),
+                used.metric.id.into(),
+                key.into(),
+                pg_uuid(id).into(),
+                pg_uuid(said).into(),
+            ],
+        )?;
+        if new > 0 {
+            return Ok(None);
+        }
+        let first: Option<(Uuid, Uuid)> = spi::read(
+            "SELECT event_id, said FROM tenancy.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
+            &[scope.into(), used.metric.id.into(), key.into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => {
+                    let (first, said): (Option<pgrx::Uuid>, Option<pgrx::Uuid>) =
+                        (row.get(1)?, row.get(2)?);
+                    Ok(first.map(from_pg).zip(said.map(from_pg)))
+                }
+                None => Ok(None),
+            },
+        )?;
+        // Gone in between: it was as old as keys get.
+        if let Some((first, then)) = first {
+            if then != said {
+                return Err(Error::bad(
+                    "the idempotency key was used for another event",
+                    "A retry repeats quantity, cost, user and project; a new event has a new key.",
+                ));
+            }
+            return Ok(Some(first));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! `record_usage()` and its kin, and INSERT into `recorded_usage`. Called often, so arguments are read
+//! where they lie.
+
+use tenancy_core::decimal;
+use tenancy_core::quantity::{cost, quantity};
+use uuid::Uuid;
+
+use super::attribution::{Attribution, NamedScopes};
+use super::metrics;
+use super::record::{Recorded, Use, cost_of, event, highest_cost_of, record};
+use crate::error::Error;
+use crate::ledger::{Admission, Event};
+use crate::pg::fmgr::{Answer, Call, JsonArgument};
+use crate::pg::time;
+
+crate::c_functions! {
+    tenancy_record_usage, pg_finfo_tenancy_record_usage => record_usage;
+    tenancy_record_usage_for, pg_finfo_tenancy_record_usage_for => record_usage_for;
+    tenancy_record, pg_finfo_tenancy_record => record_or_not;
+}
+
+crate::triggers! {
+    tenancy_insert_usage, pg_finfo_tenancy_insert_usage => row insert;
+    tenancy_metrics_changed, pg_finfo_tenancy_metrics_changed => statement metrics::changed;
+}
+
+/// Where a call has its arguments: metric, quantity, cost, attributes, idempotency_key, at.
+pub struct Arguments {
+    metric: usize,
+    quantity: usize,
+    cost: usize,
+    attributes: usize,
+    key: usize,
+    /// Where it says when; nothing: now.
+    pub at: Option<usize>,
+    /// Whether budgets must have room for it.
+    pub admission: Admission,
+}
+
+impl Arguments {
+    /// From this argument on; what has happened is recorded whether there is room or not.
+    pub const fn from(first: usize) -> Self {
+        Self {
+            metric: first,
+            quantity: first + 1,
+            cost: first + 2,
+            attributes: first + 3,
+            key: first + 4,
+            at: Some(first + 5),
+            admission: Admission::Skip,
+        }
+    }
+
+    /// Records what a call says, somewhere. Without a quantity it is what `otherwise` says.
+    pub fn record(
+        &self,
+        call: &Call,
+        place: Attribution,
+        otherwise: Option<i64>,
+    ) -> Result<Recorded, Error> {
+        if call.is_null(self.metric) {
+            return Err(Error::Null("metric"));
+        }
+        let given = |n: usize| (!call.is_null(n)).then_some(n);
+        let name = call.str(self.metric)?;
+        let much = match given(self.quantity) {
+            Some(n) => quantity_of(call, n)?,
+            None => otherwise.ok_or(Error::Null("quantity"))?,
+        };
+        let cost = given(self.cost).map(|n| cost(call.numeric(n)));
+        let metric = metrics::find(name)?;
+        record(&Use {
+            place,
+            metric: &metric,
+            quantity: much,
+            cost: cost.transpose()?,
+            attributes: given(self.attributes).map(|n| call.json(n)),
+            key: given(self.key).map(|n| call.text(n)),
+            at: self.at.and_then(given).map(|n| call.instant(n)),
+            admission: self.admission,
+        })
+    }
+}
+
+/// A quantity in millionths. What is wrong with one, and what is stored unusually, is told by its text.
+pub fn quantity_of(call: &Call, n: usize) -> Result<i64, Error> {
+    match decimal::millionths(call.stored_numeric(n)) {
+        Some(quantity) => Ok(quantity),
+        None => Ok(quantity(call.numeric(n))?),
+    }
+}
+
+/// The id of what was recorded.
+pub fn id(call: &Call, recorded: &Recorded) -> Answer {
+    let (Recorded::Now(id) | Recorded::Before(id)) = recorded;
+    call.uuid_answer(*id.as_bytes())
+}
+
+fn record_usage(call: &Call) -> Result<Answer, Error> {
+    let place = Attribution::of_context()?;
+    let recorded = Arguments::from(0).record(call, place, None)?;
+    Ok(id(call, &recorded))
+}
+
+/// What a reservation of so much of a metric may come to. Without a cost it is the highest that its attributes allow: a
+/// hard budget of cost must hold for whatever it is settled as.
+pub fn reserved(
+    metric: &str,
+    quantity: i64,
+    cost: Option<i64>,
+    attributes: Option<JsonArgument>,
+) -> Result<Event, Error> {
+    let (place, now) = (Attribution::of_context()?, time::now());
+    let metric = metrics::find(metric)?;
+    let used = Use {
+        place,
+        metric: &metric,
+        quantity,
+        cost,
+        attributes,
+        key: None,
+        at: None,
+        admission: Admission::Required,
+    };
+    let cost = highest_cost_of(&used)?;
+    Ok(event(&place, &metric, quantity, cost, now))
+}
+
+/// What so much of a metric would be, or of cost, used now in the context.
+pub fn wish(metric: Option<&str>, quantity: i64) -> Result<Event, Error> {
+    let (place, now) = (Attribution::of_context()?, time::now());
+    let Some(name) = metric else {
+        return Ok(Event {
+            partner: place.partner,
+            tenant: place.tenant,
+            project: place.project,
+            user: place.user,
+            metric: None,
+            quantity: 0,
+            cost: quantity,
+            at: time::to_unix_micros(now),
+        });
+    };
+    let metric = metrics::find(name)?;
+    let cost = metric.cost(quantity, |_| None)?;
+    Ok(event(&place, &metric, quantity, cost, now))
+}
+
+/// How much a reservation came to.
+pub struct Settled<'a> {
+    /// Where it was made.
+    pub place: Attribution,
+    /// The metric's name.
+    pub metric: &'a str,
+    /// How much it was, in millionths.
+    pub quantity: i64,
+    /// What it cost; nothing: by the metric's price.
+    pub cost: Option<i64>,
+    /// What else is known of it.
+    pub attributes: Option<JsonArgument>,
+    /// When it was made, in microseconds since 2000.
+    pub at: i64,
+}
+
+/// Records what a reservation came to. `known` is told what that is before it is written.
+pub fn settled(
+    settled: Settled<'_>,
+    known: impl FnOnce(&Event) -> Result<(), Error>,
+) -> Result<Uuid, Error> {
+    let metric = metrics::find(settled.metric)?;
+    let mut used = Use {
+        place: settled.place,
+        metric: &metric,
+        quantity: settled.quantity,
+        cost: settled.cost,
+        attributes: settled.attributes,
+        key: None,
+        at: Some(settled.at),
+        admission: Admission::AlreadyHeld,
+    };
+    let cost = cost_of(&used)?;
+    used.cost = Some(cost);
+    known(&event(
+        &used.place,
+        &metric,
+        used.quantity,
+        cost,
+        settled.at,
+    ))?;
+    let (Recorded::Now(id) | Recorded::Before(id)) = record(&used)?;
+    Ok(id)
+}
+
+fn record_or_not(call: &Call) -> Result<Answer, Error> {
+    let place = Attribution::of_context()?;
+    let recorded = Arguments::from(0).record(call, place, None)?;
+    Ok(Answer::Bool(matches!(recorded, Recorded::Now(_))))
+}
+
+fn uuid(call: &Call, n: usize) -> Option<Uuid> {
+    (!call.is_null(n)).then(|| Uuid::from_bytes(*call.uuid(n)))
+}
+
+fn record_usage_for(call: &Call) -> Result<Answer, Error> {
+    let names = NamedScopes {
+        user: uuid(call, 0),
+        tenant: uuid(call, 7),
+        project: uuid(call, 8),
+    };
+    if names == NamedScopes::default() {
+        return Err(Error::Null("user and tenant"));
+    }
+    let recorded = Arguments::from(1).record(call, Attribution::named(names)?, None)?;
+    Ok(id(call, &recorded))
+}
+
+/// A row of the view `recorded_usage`: id, at, metric, quantity, cost, attributes, idempotency_key,
+/// partner_id, tenant_id, project_id, user_id.
+fn insert(call: &Call) -> Result<(), Error> {
+    if !call.is_null(0) || !call.is_null(7) {
+        return Err(Error::bad(
+            "id and partner_id are not for INSERT",
+            "Name user_id, tenant_id, project_id: what is above follows.",
+        ));
+    }
+    let place = Attribution::named(NamedScopes {
+        user: uuid(call, 10),
+        tenant: uuid(call, 8),
+        project: uuid(call, 9),
+    })?;
+    let arguments = Arguments {
+        metric: 2,
+        quantity: 3,
+        cost: 4,
+        attributes: 5,
+        key: 6,
+        at: Some(1),
+        admission: Admission::Skip,
+    };
+    let one = tenancy_core::quantity::ONE;
+    arguments.record(call, place, Some(one)).map(drop)
+}

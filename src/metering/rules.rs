@@ -1,0 +1,138 @@
+//! The rules of metering, for SQL to ask.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use tenancy_core::ledger::Span;
+use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
+use tenancy_core::period::{NoEdges, Period, edges, period};
+use tenancy_core::rollup_plan::{Grain, cover_all};
+
+use crate::error::{Error, ErrorReport};
+use crate::pg::zone::ServerZone;
+use crate::pg::{bounded, time};
+
+fn refused(fault: MetricError) -> Error {
+    let hint = match fault {
+        MetricError::Name(_) | MetricError::Dimension(_) | MetricError::Twice(_) => {
+            "Up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens; dimensions are not called as a level of the tree."
+        }
+        MetricError::Aggregation(_) => "One of sum, max, count, distinct.",
+        _ => "Such as tokens, GB, requests.",
+    };
+    Error::bad(fault, hint)
+}
+
+/// True, or an error that says what is wrong with a metric.
+#[pg_extern(sql = false)]
+fn _check_metric(
+    name: Option<&str>,
+    unit: Option<&str>,
+    aggregation: Option<&str>,
+    dimensions: Option<bounded::Texts>,
+    distinct_of: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    check_name(name.ok_or(Error::Null("name"))?).map_err(refused)?;
+    check_unit(unit.ok_or(Error::Null("unit"))?).map_err(refused)?;
+    let aggregation: Aggregation = aggregation
+        .ok_or(Error::Null("aggregation"))?
+        .parse()
+        .map_err(refused)?;
+    let dimensions: Vec<String> = dimensions
+        .ok_or(Error::Null("dimensions"))?
+        .0
+        .into_iter()
+        .map(|name| name.ok_or(Error::Null("a dimension")))
+        .collect::<Result<_, _>>()?;
+    check_dimensions(&dimensions).map_err(refused)?;
+    if let Some(of) = distinct_of {
+        if aggregation != Aggregation::Distinct {
+            Err(Error::bad(
+                "distinct_of is for metrics that count distinct values",
+                "Leave it out, or make aggregation distinct.",
+            ))?;
+        }
+        check_dimensions(&[of.to_owned()]).map_err(refused)?;
+    }
+    Ok(true)
+}
+
+/// The pieces that spans of time are read from.
+#[pg_extern(sql = false)]
+fn _cover(
+    edges: Vec<TimestampWithTimeZone>,
+    coarsest: &str,
+) -> TableIterator<
+    'static,
+    (
+        name!(grain, &'static str),
+        name!(lo, TimestampWithTimeZone),
+        name!(hi, TimestampWithTimeZone),
+    ),
+> {
+    let coarsest = if coarsest == Grain::Quarter.as_str() {
+        Grain::Quarter
+    } else {
+        Grain::Day
+    };
+    let edges: Vec<i64> = edges.into_iter().map(i64::from).collect();
+    let pieces = cover_all(&edges, coarsest);
+    TableIterator::new(pieces.into_iter().filter_map(|piece| {
+        Some((
+            piece.grain.as_str(),
+            piece.from.try_into().ok()?,
+            piece.to.try_into().ok()?,
+        ))
+    }))
+}
+
+fn kind_of(text: &str) -> Result<Period, Error> {
+    text.parse().map_err(|_| {
+        Error::bad(
+            "not a period",
+            "One of hour, day, week, month, year, total.",
+        )
+    })
+}
+
+fn zone_of(name: &str) -> Result<ServerZone, Error> {
+    ServerZone::named(name).ok_or(Error::NoPeriod)
+}
+
+/// The period of a time zone that an instant is in, in microseconds of the Unix epoch.
+#[pg_extern(sql = false)]
+fn _period(
+    period: &str,
+    zone: &str,
+    at: i64,
+) -> Result<TableIterator<'static, (name!(lo, i64), name!(hi, i64))>, ErrorReport> {
+    let (kind, zone) = (kind_of(period)?, zone_of(zone)?);
+    let span = self::period(kind, &zone, at).ok_or(Error::NoPeriod)?;
+    Ok(TableIterator::once((span.start, span.end)))
+}
+
+/// The most buckets that use is shown by.
+const BUCKETS_MAX: usize = 100_000;
+
+/// The first instants of the periods that a span of time is in, and of the one after them.
+#[pg_extern(sql = false)]
+fn _bucket_edges(
+    since: TimestampWithTimeZone,
+    until: TimestampWithTimeZone,
+    bucket: &str,
+    zone: &str,
+) -> Result<Vec<TimestampWithTimeZone>, ErrorReport> {
+    let (kind, zone) = (kind_of(bucket)?, zone_of(zone)?);
+    let span = Span {
+        start: time::to_unix_micros(since.into()),
+        end: time::to_unix_micros(until.into()),
+    };
+    let edges = edges(kind, &zone, span, BUCKETS_MAX).map_err(|why| match why {
+        NoEdges::Unknown => Error::NoPeriod,
+        NoEdges::TooMany => Error::bad(
+            "there would be more than 100000 buckets",
+            "Name since and until, or a longer bucket.",
+        ),
+    })?;
+    let edges = edges.into_iter().map(time::from_unix_micros);
+    Ok(edges.collect::<Option<_>>().ok_or(Error::NoPeriod)?)
+}

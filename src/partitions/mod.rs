@@ -1,0 +1,45 @@
+//! Tables that only grow, with one partition a month in UTC: the audit log and the events of use.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys::Oid;
+use tenancy_core::partitions::Monthly;
+
+use crate::error::Error;
+use crate::pg::heap_insert::{look_again, partition};
+use crate::pg::spi;
+use crate::requests::{self, Request};
+
+/// Returns the partition that takes a row of this instant, in microseconds of the Unix epoch. Makes it if need be.
+pub fn of(table: Monthly, at: i64) -> Result<Oid, Error> {
+    let name =
+        CString::new(table.partition(at)).map_err(|_| Error::Internal("a partition's name"))?;
+    match partition(&name) {
+        Some(partition) => Ok(partition),
+        None => make_now(table, at, &name),
+    }
+}
+
+/// The first row of a month, unless the worker came before it. The worker makes the partition in a
+/// transaction of its own, or else every other first writer would wait for this one's end.
+#[cold]
+fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
+    if requests::call(&Request::Partition(table, at)).is_err() {
+        make(table, at)?;
+    }
+    look_again();
+    partition(name).ok_or(Error::Internal("a month has no partition"))
+}
+
+/// Makes the partition of an instant's month, unless it is there.
+pub fn make(table: Monthly, at: i64) -> Result<(), Error> {
+    let make = match table {
+        Monthly::AuditLog => {
+            "SELECT tenancy._make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
+        }
+        Monthly::UsageEvents => {
+            "SELECT tenancy._make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
+        }
+    };
+    spi::write(make, &[at.into()]).map(drop)
+}

@@ -1,0 +1,179 @@
+//! Management functions: called by anybody who was granted them, run as the extension's owner. SQL
+//! declares `tenancy.f(…)` with the C function here as its body; it remembers which role called and
+//! calls `tenancy._f(…)`, of the same argument types, which asks whether that caller may.
+//!
+//! A SECURITY DEFINER function could not tell who called it: the server shows it only the owner.
+
+use std::ffi::{CStr, CString};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::{blockers, role, spi};
+
+static STANDING: BackendCell<Option<FindStanding>> = BackendCell::new(None);
+
+/// Who says where the caller stands: nothing where there is no caller who may manage.
+pub type FindStanding = fn() -> Option<Standing>;
+
+/// Who calls a management function.
+pub enum Standing {
+    /// A role that administers tenancy, without a principal.
+    Administrator,
+    /// A user who belongs to the scope with this path.
+    User(Vec<Uuid>),
+}
+
+/// Installs it.
+pub fn init(standing: FindStanding) {
+    STANDING.set(Some(standing));
+}
+
+static CALLER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
+
+/// The role that called the management function that is running, else the current one.
+pub fn caller() -> pg_sys::Oid {
+    CALLER.get().unwrap_or_else(role::current)
+}
+
+/// Whether a management function is running.
+pub fn is_running() -> bool {
+    CALLER.get().is_some()
+}
+
+/// Restores the caller of the function around, also after an error.
+struct Called(Option<pg_sys::Oid>);
+
+impl Called {
+    fn by(role: pg_sys::Oid) -> Self {
+        let before = CALLER.get();
+        CALLER.set(Some(role));
+        Self(before)
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        CALLER.set(self.0);
+    }
+}
+
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+pub extern "C" fn pg_finfo_managed_wrapper() -> &'static pg_sys::Pg_finfo_record {
+    const V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+    &V1
+}
+
+/// The body of every management function.
+#[doc(hidden)]
+#[unsafe(no_mangle)]
+#[pg_guard]
+pub unsafe extern "C-unwind" fn managed_wrapper(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the server passes a valid call.
+    let result = unsafe {
+        inner((*(*fcinfo).flinfo).fn_oid).and_then(|inner| {
+            let manages =
+                CALLER.get().is_none() && !pg_sys::get_func_retset(inner) && !records(inner);
+            let below = if !manages { None } else { begin()? };
+            // A function of tenancy's own that calls another keeps the caller.
+            let _called = Called::by(caller());
+            let run = || spi::as_owner(|| Ok(call(inner, fcinfo)));
+            match below {
+                Some(below) => blockers::call(below, run)?,
+                None => run(),
+            }
+        })
+    };
+    result.unwrap_or_else(|error| error.raise())
+}
+
+/// Whether a function only records: nobody is managed by that.
+unsafe fn records(inner: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog look-up inside a transaction.
+    unsafe {
+        let name = pg_sys::get_func_name(inner);
+        !name.is_null() && CStr::from_ptr(name).to_bytes().starts_with(b"_record_")
+    }
+}
+
+/// A management function begins: marks the transaction as its caller's, and says who must not hold it up.
+fn begin() -> Result<Option<blockers::Below>, Error> {
+    let standing = STANDING.get().and_then(|standing| standing());
+    let below = match &standing {
+        None => return Ok(None),
+        Some(Standing::Administrator) => blockers::Below::Everybody,
+        Some(Standing::User(home)) => {
+            blockers::mark(home)?;
+            match home.last() {
+                // Nobody belongs below a tenant.
+                Some(scope) if home.len() < 3 => blockers::Below::Scope(*scope),
+                _ => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(below))
+}
+
+/// `tenancy._f` of `tenancy.f`.
+unsafe fn inner(outer: pg_sys::Oid) -> Result<pg_sys::Oid, Error> {
+    const MISSING: Error = Error::Internal("a management function without a body");
+    // SAFETY: catalog look-ups inside a transaction; what they return lives in the current context.
+    unsafe {
+        let name = pg_sys::get_func_name(outer);
+        if name.is_null() {
+            return Err(MISSING);
+        }
+        let mut name = CStr::from_ptr(name).to_bytes().to_vec();
+        name.insert(0, b'_');
+        let name = CString::new(name).map_err(|_| MISSING)?;
+        let (mut types, mut count) = (std::ptr::null_mut(), 0);
+        pg_sys::get_func_signature(outer, &mut types, &mut count);
+        let types = pg_sys::buildoidvector(types, count);
+        let found = pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
+            pg_sys::Anum_pg_proc_oid as i16,
+            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(types),
+            pg_sys::Datum::from(pg_sys::get_func_namespace(outer)),
+            pg_sys::Datum::from(0),
+        );
+        if found == pg_sys::Oid::INVALID {
+            return Err(MISSING);
+        }
+        Ok(found)
+    }
+}
+
+/// Calls a function with the arguments of another call, and leaves its NULL there.
+unsafe fn call(function: pg_sys::Oid, outer: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: the arguments are as many, and of the types, that the function was looked up by; the call
+    // is built in the current context, which outlives it.
+    unsafe {
+        let mut flinfo = pg_sys::FmgrInfo::default();
+        pg_sys::fmgr_info(function, &mut flinfo);
+        let count = usize::try_from((*outer).nargs).unwrap_or(0);
+        let size = size_of::<pg_sys::FunctionCallInfoBaseData>()
+            + count * size_of::<pg_sys::NullableDatum>();
+        let inner: pg_sys::FunctionCallInfo = pg_sys::palloc0(size).cast();
+        (*inner).flinfo = &mut flinfo;
+        (*inner).fncollation = (*outer).fncollation;
+        (*inner).nargs = (*outer).nargs;
+        // A function that returns rows puts them where the outer one's are expected.
+        (*inner).resultinfo = (*outer).resultinfo;
+        for n in 0..count {
+            *(*inner).args.as_mut_ptr().add(n) = *(*outer).args.as_ptr().add(n);
+        }
+        let Some(address) = flinfo.fn_addr else {
+            return pg_sys::Datum::from(0);
+        };
+        #[allow(ffi_unwind_calls)] // inside the boundary
+        let result = pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| address(inner));
+        (*outer).isnull = (*inner).isnull;
+        result
+    }
+}

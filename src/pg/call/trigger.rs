@@ -1,0 +1,171 @@
+//! Triggers in C.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+use tenancy_core::subject::half;
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::pg::fmgr::Call;
+
+/// Runs a body with the new row's columns as its arguments, and hands that row back to the server.
+///
+/// # Safety
+/// `fcinfo` is valid for the call.
+pub unsafe fn row(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Call) -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the server calls triggers with their data as the context, which is checked; the row has
+    // the columns of its relation, and is taken apart into a call with as many arguments.
+    let (done, tuple) = unsafe {
+        let Some(data) = data(fcinfo) else {
+            Error::Internal("a trigger that is called as a function").raise();
+        };
+        let tuple = (*data).tg_trigtuple;
+        let columns = (*(*data).tg_relation).rd_att;
+        let count = usize::try_from((*columns).natts).unwrap_or(0);
+        let (mut values, mut nulls) = (vec![pg_sys::Datum::from(0); count], vec![true; count]);
+        pg_sys::heap_deform_tuple(tuple, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let size = size_of::<pg_sys::FunctionCallInfoBaseData>()
+            + count * size_of::<pg_sys::NullableDatum>();
+        let inner: pg_sys::FunctionCallInfo = pg_sys::palloc0(size).cast();
+        (*inner).flinfo = (*fcinfo).flinfo;
+        (*inner).nargs = (*columns).natts as i16;
+        for (n, (value, isnull)) in values.into_iter().zip(nulls).enumerate() {
+            *(*inner).args.as_mut_ptr().add(n) = pg_sys::NullableDatum { value, isnull };
+        }
+        (body(&Call::new(inner)), tuple)
+    };
+    if let Err(error) = done {
+        error.raise();
+    }
+    pg_sys::Datum::from(tuple)
+}
+
+/// Runs a body once for a statement.
+///
+/// # Safety
+/// As for [`row`].
+pub unsafe fn statement(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    if unsafe { data(fcinfo) }.is_none() {
+        Error::Internal("a trigger that is called as a function").raise();
+    }
+    if let Err(error) = body() {
+        error.raise();
+    }
+    pg_sys::Datum::from(0)
+}
+
+/// What a trigger was called for: a row before and after, or a statement.
+pub struct Change(*mut pg_sys::TriggerData);
+
+impl Change {
+    /// The row as it was and as it is, as far as there is one. Neither for a statement.
+    fn rows(&self) -> [pg_sys::HeapTuple; 2] {
+        let none = std::ptr::null_mut();
+        // SAFETY: the trigger's data, for as long as it runs.
+        let (event, row, new) = unsafe {
+            (
+                (*self.0).tg_event,
+                (*self.0).tg_trigtuple,
+                (*self.0).tg_newtuple,
+            )
+        };
+        if event & pg_sys::TRIGGER_EVENT_ROW == 0 {
+            return [none, none];
+        }
+        match event & pg_sys::TRIGGER_EVENT_OPMASK {
+            pg_sys::TRIGGER_EVENT_INSERT => [none, row],
+            pg_sys::TRIGGER_EVENT_UPDATE => [row, new],
+            _ => [row, none],
+        }
+    }
+
+    /// Returns whether it is of a row.
+    pub fn is_of_row(&self) -> bool {
+        self.rows().iter().any(|row| !row.is_null())
+    }
+
+    /// Returns what CREATE TRIGGER gave the function.
+    pub fn arguments(&self) -> Vec<&CStr> {
+        // SAFETY: the trigger has as many arguments as it says, C strings that live while it runs.
+        unsafe {
+            let trigger = (*self.0).tg_trigger;
+            let count = usize::try_from((*trigger).tgnargs).unwrap_or(0);
+            (0..count)
+                .map(|n| CStr::from_ptr(*(*trigger).tgargs.add(n)))
+                .collect()
+        }
+    }
+
+    /// Returns what a column of type uuid had, and what it has now; of a bytea the first half of a hash. An error if there is
+    /// no such column.
+    pub fn uuids(&self, column: &CStr) -> Result<[Option<Uuid>; 2], Error> {
+        // SAFETY: the trigger's data, for as long as it runs; a uuid has 16 bytes, and a bytea is read
+        // before the row goes.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            let kind = pg_sys::SPI_gettypeid(columns, number);
+            if number <= 0 || ![pg_sys::UUIDOID, pg_sys::BYTEAOID].contains(&kind) {
+                return Err(Error::Internal("a trigger's column is missing"));
+            }
+            Ok(self.rows().map(|row| {
+                if row.is_null() {
+                    return None;
+                }
+                let mut null = false;
+                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
+                if null {
+                    None
+                } else if kind == pg_sys::BYTEAOID {
+                    let bytes = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                    Some(half(pgrx::varlena::varlena_to_byte_slice(bytes)))
+                } else {
+                    Some(Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()))
+                }
+            }))
+        }
+    }
+}
+
+/// Runs a body with what has changed.
+///
+/// # Safety
+/// As for [`row`].
+pub unsafe fn change(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Change) -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    let Some(data) = (unsafe { data(fcinfo) }) else {
+        Error::Internal("a trigger that is called as a function").raise();
+    };
+    if let Err(error) = body(&Change(data)) {
+        error.raise();
+    }
+    pg_sys::Datum::from(0)
+}
+
+unsafe fn data(fcinfo: pg_sys::FunctionCallInfo) -> Option<*mut pg_sys::TriggerData> {
+    // SAFETY: the context of a call is NULL or a node.
+    unsafe {
+        let context = (*fcinfo).context;
+        (!context.is_null() && (*context).type_ == pg_sys::NodeTag::T_TriggerData)
+            .then_some(context.cast())
+    }
+}
+
+/// Declares triggers for hand-written `CREATE FUNCTION … LANGUAGE c`, each for rows, statements or either.
+#[macro_export]
+macro_rules! triggers {
+    ($($symbol:ident, $finfo:ident => $kind:ident $body:path;)*) => {
+        $($crate::c_symbol!($symbol, $finfo, $crate::pg::trigger::$kind, $body);)*
+    };
+}

@@ -1,0 +1,29 @@
+//! The extension's schema and tables in this database.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::error::Error;
+
+/// The schema of the extension, if it is installed in this database.
+pub fn schema() -> Option<pg_sys::Oid> {
+    // SAFETY: catalog look-ups by name inside a transaction.
+    unsafe {
+        if pg_sys::get_extension_oid(c"tenancy".as_ptr(), true) == pg_sys::Oid::INVALID {
+            return None;
+        }
+        let schema = pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true);
+        (schema != pg_sys::Oid::INVALID).then_some(schema)
+    }
+}
+
+/// A table of the extension's.
+pub fn table(name: &CStr) -> Result<pg_sys::Oid, Error> {
+    let namespace = schema().ok_or(Error::NotInstalled)?;
+    // SAFETY: a catalog look-up by name inside a transaction.
+    let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), namespace) };
+    (oid != pg_sys::Oid::INVALID)
+        .then_some(oid)
+        .ok_or(Error::NotInstalled)
+}

@@ -1,0 +1,100 @@
+//! What pg_class says of a relation.
+
+use pgrx::pg_sys;
+
+unsafe extern "C" {
+    fn has_superclass(relation: pg_sys::Oid) -> bool;
+    fn get_default_partition_oid(relation: pg_sys::Oid) -> pg_sys::Oid;
+}
+
+/// Returns whether a relation is a partition or an inheritance child.
+pub fn has_parent(relation: pg_sys::Oid) -> bool {
+    // SAFETY: an index look-up in a catalog inside a transaction.
+    unsafe { has_superclass(relation) }
+}
+
+/// Returns whether row security filters what a role reads of a relation.
+pub fn filters(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: look-ups in the system cache inside a transaction; the last argument keeps it from raising an error.
+    unsafe {
+        pg_sys::check_enable_rls(relation, role, true)
+            == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
+/// Returns whether this transaction holds a lock on a relation that keeps others from changing its definition or its rows:
+/// what builds, rewrites or analyses one takes it.
+pub fn is_locked(relation: pg_sys::Oid) -> bool {
+    const STRONG: std::ops::RangeInclusive<u32> =
+        pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock;
+    let tag = pg_sys::LOCKTAG {
+        // SAFETY: reads a static of the server.
+        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field2: relation.to_u32(),
+        locktag_field3: 0,
+        locktag_field4: 0,
+        locktag_type: pg_sys::LockTagType::LOCKTAG_RELATION as u8,
+        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
+    };
+    STRONG
+        .into_iter()
+        .any(|mode| holds(&tag, mode.cast_signed()))
+}
+
+#[cfg(any(feature = "pg15", feature = "pg16"))]
+fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: looks into the backend's own table of locks.
+    unsafe { pg_sys::LockHeldByMe(tag, mode) }
+}
+
+#[cfg(not(any(feature = "pg15", feature = "pg16")))]
+fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+    // SAFETY: looks into the backend's own table of locks.
+    unsafe { pg_sys::LockHeldByMe(tag, mode, false) }
+}
+
+/// Returns the default partition of a table, if it is partitioned and has one.
+pub fn default_partition(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the system cache inside a transaction.
+    let partition = unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
+            #[allow(ffi_unwind_calls)] // inside the boundary
+            get_default_partition_oid(relation)
+        })
+    };
+    (partition != pg_sys::Oid::INVALID).then_some(partition)
+}
+
+/// Reads a relation's row in the system cache, if there is one.
+pub fn read<T>(
+    relation: pg_sys::Oid,
+    f: impl FnOnce(&pg_sys::FormData_pg_class) -> T,
+) -> Option<T> {
+    // SAFETY: a look-up in the system cache inside a transaction; the tuple is released before
+    // returning, and `f` keeps nothing of it.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(
+            pg_sys::SysCacheIdentifier::RELOID as i32,
+            pg_sys::Datum::from(relation),
+        );
+        if tuple.is_null() {
+            return None;
+        }
+        let header = (*tuple).t_data;
+        let form = header.cast::<u8>().add((*header).t_hoff.into());
+        let result = f(&*form.cast::<pg_sys::FormData_pg_class>());
+        pg_sys::ReleaseSysCache(tuple);
+        Some(result)
+    }
+}
+
+/// The table of an index, else the relation itself.
+pub fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a look-up in the system cache inside a transaction; what is no index gives the invalid oid.
+    let table = unsafe { pg_sys::IndexGetRelation(relation, true) };
+    if table == pg_sys::Oid::INVALID {
+        relation
+    } else {
+        table
+    }
+}

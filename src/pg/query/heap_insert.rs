@@ -1,0 +1,220 @@
+//! Appends a row to a table of tenancy's own without a query: no plan, no switch of roles. For rows
+//! that must cost as little as they can.
+
+use std::ffi::CStr;
+use std::net::IpAddr;
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+
+/// A value of a row.
+#[derive(Clone, Copy)]
+pub enum Value<'a> {
+    /// SQL NULL.
+    Null,
+    /// A timestamptz, in microseconds since 2000.
+    Instant(i64),
+    /// An integer.
+    Int4(i32),
+    /// A bigint.
+    Int8(i64),
+    /// A transaction's id.
+    Xid8(u64),
+    /// A uuid.
+    Uuid([u8; 16]),
+    /// A text.
+    Text(&'a str),
+    /// An inet of which so many bits count; all: a host.
+    Inet(IpAddr, u8),
+    /// A jsonb.
+    Json(Json),
+}
+
+/// A jsonb as the server has it.
+#[derive(Clone, Copy)]
+pub struct Json(pub(in crate::pg) pg_sys::Datum);
+
+impl Json {
+    /// From a value of ours.
+    pub fn new(value: serde_json::Value) -> Result<Self, Error> {
+        pgrx::JsonB(value)
+            .into_datum()
+            .map(Self)
+            .ok_or(Error::Internal("JSON that is no jsonb"))
+    }
+
+    /// As a value of ours.
+    pub fn value(self) -> Result<serde_json::Value, Error> {
+        // SAFETY: the datum is a jsonb that lives as long as the call.
+        unsafe { pgrx::JsonB::from_datum(self.0, false) }
+            .map(|json| json.0)
+            .ok_or(Error::Internal("a jsonb that is no JSON"))
+    }
+
+    /// What an object has under a key; the rest of it is not looked at.
+    pub fn field(self, key: &str) -> Result<Option<serde_json::Value>, Error> {
+        // SAFETY: the datum is an unpacked jsonb that lives as long as the call; what is found is the
+        // server's, allocated in the current context, and of the kind that its tag says.
+        let found = unsafe {
+            let json: *mut pg_sys::Jsonb = self.0.cast_mut_ptr();
+            let found = pg_sys::getKeyJsonValueFromContainer(
+                &raw mut (*json).root,
+                key.as_ptr().cast(),
+                key.len() as i32,
+                std::ptr::null_mut(),
+            );
+            let Some(found) = found.as_ref() else {
+                return Ok(None);
+            };
+            match found.type_ {
+                pg_sys::jbvType::jbvNull => Some(serde_json::Value::Null),
+                pg_sys::jbvType::jbvBool => Some(serde_json::Value::Bool(found.val.boolean)),
+                pg_sys::jbvType::jbvString => {
+                    let text = found.val.string;
+                    let length = usize::try_from(text.len).unwrap_or(0);
+                    let bytes = std::slice::from_raw_parts(text.val.cast::<u8>(), length);
+                    let text = std::str::from_utf8(bytes)
+                        .map_err(|_| Error::Internal("a text that is not UTF-8"))?;
+                    Some(serde_json::Value::String(text.to_owned()))
+                }
+                _ => None,
+            }
+        };
+        match found {
+            Some(found) => Ok(Some(found)),
+            // A number, or what is not scalar: as the server writes it.
+            None => Ok(self.value()?.get(key).cloned()),
+        }
+    }
+
+    /// An object of texts.
+    pub fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
+        let mut state = std::ptr::null_mut();
+        // SAFETY: the server's own way to make one: the texts are copied when it is made of the value,
+        // before this returns.
+        unsafe {
+            pg_sys::pushJsonbValue(&mut state, WJB_BEGIN_OBJECT, std::ptr::null_mut());
+            for (key, text) in pairs {
+                for (what, text) in [(WJB_KEY, key), (WJB_VALUE, text)] {
+                    let mut value: pg_sys::JsonbValue = std::mem::zeroed();
+                    value.type_ = pg_sys::jbvType::jbvString;
+                    value.val.string.len = text.len() as i32;
+                    value.val.string.val = text.as_ptr().cast_mut().cast();
+                    pg_sys::pushJsonbValue(&mut state, what, &mut value);
+                }
+            }
+            let object = pg_sys::pushJsonbValue(&mut state, WJB_END_OBJECT, std::ptr::null_mut());
+            Self(pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(object)))
+        }
+    }
+}
+
+impl Value<'_> {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        match self {
+            Value::Null => None,
+            Value::Instant(value) | Value::Int8(value) => Some(pg_sys::Datum::from(value)),
+            Value::Int4(value) => Some(pg_sys::Datum::from(value)),
+            Value::Xid8(value) => Some(pg_sys::Datum::from(value)),
+            Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
+            Value::Text(text) => text.into_datum(),
+            Value::Inet(address, bits) => Some(inet(address, bits)),
+            Value::Json(Json(datum)) => Some(datum),
+        }
+    }
+}
+
+/// utils/inet.h: a family (IPv4 is AF_INET, IPv6 the number after it), the bits of the mask, the address.
+fn inet(address: IpAddr, bits: u8) -> pg_sys::Datum {
+    const INET: u8 = libc::AF_INET as u8;
+    let mut bytes = Vec::with_capacity(18);
+    match address {
+        IpAddr::V4(v4) => {
+            bytes.extend_from_slice(&[INET, bits.min(32)]);
+            bytes.extend_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            bytes.extend_from_slice(&[INET + 1, bits.min(128)]);
+            bytes.extend_from_slice(&v6.octets());
+        }
+    }
+    // SAFETY: a varlena is its bytes behind its length; that is what a bytea is too.
+    unsafe {
+        pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
+            bytes.as_ptr().cast(),
+            bytes.len() as i32,
+        ))
+    }
+}
+
+/// Hears of what other sessions have just made.
+pub fn look_again() {
+    // SAFETY: inside a transaction; what the server does whenever it locks a table.
+    unsafe { pg_sys::AcceptInvalidationMessages() };
+}
+
+/// A table of tenancy's by name; a partition of another only.
+pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups in system caches inside a transaction; what is not there gives the invalid oid.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true);
+        let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
+        (table != pg_sys::Oid::INVALID && pg_sys::get_rel_relispartition(table)).then_some(table)
+    }
+}
+
+/// An error where the transaction may not write; on a standby, too.
+pub fn check_writable(doing: &CStr) {
+    // SAFETY: inside a transaction; the text outlives the call.
+    unsafe {
+        pg_sys::PreventCommandIfReadOnly(doing.as_ptr());
+        pg_sys::PreventCommandIfParallelMode(doing.as_ptr());
+    }
+}
+
+/// Locks a table and its indexes as an INSERT does, but until the transaction ends: rows that follow
+/// find them locked.
+pub fn hold(table: pg_sys::Oid) {
+    const LOCK: i32 = pg_sys::RowExclusiveLock as i32;
+    // SAFETY: inside a transaction. The table is open while its indexes are listed; the list is ours.
+    unsafe {
+        let relation = pg_sys::table_open(table, LOCK);
+        let indexes = pg_sys::RelationGetIndexList(relation);
+        if !indexes.is_null() {
+            for n in 0..usize::try_from((*indexes).length).unwrap_or(0) {
+                pg_sys::LockRelationOid((*(*indexes).elements.add(n)).oid_value, LOCK);
+            }
+        }
+        pg_sys::list_free(indexes);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
+/// Appends a row, where that is allowed: the table's columns in order. Row security, triggers and constraints are not asked.
+pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
+    let (mut values, mut nulls) = (Vec::new(), Vec::new());
+    for value in row {
+        let datum = value.into_datum();
+        nulls.push(datum.is_none());
+        values.push(datum.unwrap_or(pg_sys::Datum::from(0)));
+    }
+    // SAFETY: inside a transaction. The table is open and locked as an INSERT locks it while its
+    // descriptor is used; there are as many values as columns, and their types are those that sql/
+    // declares, in its order. Tables come from tenancy's own functions: a heap, with plain indexes.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        if (*(*relation).rd_att).natts as usize != values.len() {
+            pg_sys::table_close(relation, pg_sys::NoLock as i32);
+            return Err(Error::Internal("a partition of another shape"));
+        }
+        let tuple =
+            pg_sys::heap_form_tuple((*relation).rd_att, values.as_mut_ptr(), nulls.as_mut_ptr());
+        pg_sys::CatalogTupleInsert(relation, tuple);
+        pg_sys::heap_freetuple(tuple);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+    Ok(())
+}

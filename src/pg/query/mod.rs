@@ -1,0 +1,15 @@
+//! Reading and writing tenancy's own tables.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `spi` | queries as the owner of tenancy's objects, with a pinned search_path |
+//! | `savepoint` | savepoints of tenancy's own |
+//! | `snapshot` | snapshots to read at that are newer than the statement's |
+//! | `scan` | one column of a table, every committed row, without a plan |
+//! | `heap_insert` | new rows, without a query |
+
+pub mod heap_insert;
+pub mod savepoint;
+pub mod scan;
+pub mod snapshot;
+pub mod spi;

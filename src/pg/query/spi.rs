@@ -1,0 +1,247 @@
+//! Queries that tenancy runs for itself: as `tenancy_owner`, with a pinned search_path, so that
+//! neither the caller's rights nor the caller's schemas decide what they see. That role owns tenancy's
+//! own objects and can do nothing else: what it runs must not touch an object that is not tenancy's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::snapshot::{self, Pushed};
+use crate::pg::{extension, inval, relation, role, savepoint, xact};
+
+thread_local! {
+    static KEPT: RefCell<HashMap<&'static str, std::rc::Rc<OwnedPreparedStatement>>> =
+        RefCell::new(HashMap::new());
+}
+
+static OWNER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
+/// Queries of tenancy's own are planned.
+static OWN: BackendCell<bool> = BackendCell::new(false);
+
+/// Forgets who owns tenancy's objects; looked up again at the next call.
+pub fn forget_owner() {
+    OWNER.set(None);
+}
+
+/// Runs `f` as the owner of tenancy's objects with search_path = pg_catalog, pg_temp. Role and path return
+/// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
+pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let owner = owner()?;
+    // It never has a superuser's power, whatever was made of tenancy's objects or of the role.
+    if role::is_superuser_role(owner) {
+        return Err(Error::OwnerSuperuser);
+    }
+    uncompiled(|| as_role(owner, Security::Pinned, f))
+}
+
+/// Runs `f`, which may set off code that belongs to a role, with that role's rights and no way back to
+/// more: as the server does for index expressions in REINDEX. Settings that the code changes return to
+/// what they were. `path` is what the code looks names up in, after the server's own schema.
+pub fn as_restricted<R>(
+    role: pg_sys::Oid,
+    path: Option<&CStr>,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_role(role, Security::Restricted, || {
+        if let Some(path) = path {
+            // SAFETY: at the nest level that as_role has begun.
+            unsafe { save(c"search_path", path) };
+        }
+        f()
+    })
+}
+
+/// Runs `f`, whose queries are tenancy's own. They read many catalogs and few rows: the planner takes them for expensive
+/// where there are thousands of relations, and compiling them would take seconds.
+pub fn uncompiled<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OWN.set(self.0);
+        }
+    }
+    let _before = Restore(OWN.replace_with(true));
+    f()
+}
+
+/// Whether queries of tenancy's own are planned: no code is compiled for them.
+pub fn is_own() -> bool {
+    OWN.get()
+}
+
+/// What `f` runs with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Security {
+    /// Statements of tenancy's own.
+    Pinned,
+    /// Code that others wrote.
+    Restricted,
+}
+
+impl Security {
+    fn flags(self) -> i32 {
+        let restricted = match self {
+            Self::Pinned => 0,
+            Self::Restricted => pg_sys::SECURITY_RESTRICTED_OPERATION,
+        };
+        (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restricted) as i32
+    }
+}
+
+/// Sets a setting until the nest level ends.
+unsafe fn save(name: &CStr, value: &CStr) {
+    // SAFETY: called between NewGUCNestLevel and AtEOXact_GUC; the server copies the strings.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_SAVE,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+fn as_role<R>(
+    role: pg_sys::Oid,
+    security: Security,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
+    // SAFETY: the role is switched the way the server does it for SECURITY DEFINER functions; the
+    // setting is saved at a nest level of its own and restored below or by the abort.
+    let level = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | security.flags());
+        let level = pg_sys::NewGUCNestLevel();
+        save(c"search_path", c"pg_catalog, pg_temp");
+        // Off, it would make an error of whatever row security applies to.
+        if !pg_sys::row_security {
+            save(c"row_security", c"on");
+        }
+        level
+    };
+    let result = f();
+    // SAFETY: undoes the above, in reverse order.
+    unsafe {
+        pg_sys::AtEOXact_GUC(security == Security::Pinned, level);
+        pg_sys::SetUserIdAndSecContext(user, context);
+    }
+    result
+}
+
+/// Reads as the owner, seeing all that is committed now, also in the middle of a statement. Assigns
+/// no transaction id, so it works on standbys and in parallel workers.
+pub fn read<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| {
+        latest(|| {
+            let _pushed = (!xact::parallel()).then(snapshot::push_latest);
+            select(query, args, f)
+        })
+    })
+}
+
+/// Reads as the owner at a snapshot that was pushed last, and at no other.
+pub fn select_at_snapshot<R>(
+    _: &Pushed,
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| {
+        let read = || select(query, args, f);
+        // Once a transaction has written, pgrx has the server take a newer one; not in a savepoint that has not.
+        match xact::has_written_here() {
+            true => savepoint::around(read),
+            false => read(),
+        }
+    })
+}
+
+fn select<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    Spi::connect(|client| {
+        let kept = kept(client, query, args)?;
+        f(client.select(&*kept, None, args)?)
+    })
+}
+
+/// Calls `f`, which pushes a snapshot to read at. Once a transaction has written, pgrx has the server take one instead,
+/// and from REPEATABLE READ on that is the transaction's first: a savepoint that has not written yet reads at what is pushed.
+fn latest<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    if !xact::reads_as_of_its_begin() || xact::parallel() {
+        return f();
+    }
+    // SAFETY: inside a transaction and outside parallel mode; what this transaction has written is to be seen.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    savepoint::around(f)
+}
+
+/// Writes as the owner.
+pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
+    as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
+}
+
+/// Writes as the owner with a plan that is kept: for what is done often.
+pub fn execute_prepared(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            let kept = kept(client, query, args)?;
+            Ok(client.update(&*kept, None, args)?.len() as u64)
+        })
+    })
+}
+
+/// Writes as the owner, and reads what comes back.
+pub fn write_returning<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_owner(|| Spi::connect_mut(|client| f(client.update(query, None, args)?)))
+}
+
+fn kept(
+    client: &SpiClient<'_>,
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<std::rc::Rc<OwnedPreparedStatement>, Error> {
+    if let Some(plan) = KEPT.with_borrow(|kept| kept.get(query).cloned()) {
+        return Ok(plan);
+    }
+    let types: Vec<PgOid> = args.iter().map(|arg| PgOid::from(arg.oid())).collect();
+    let plan = std::rc::Rc::new(client.prepare(query, &types)?.keep());
+    KEPT.with_borrow_mut(|kept| kept.insert(query, plan.clone()));
+    Ok(plan)
+}
+
+/// The role that owns tenancy's objects, and by the way the beacon to watch.
+fn owner() -> Result<pg_sys::Oid, Error> {
+    if let Some(owner) = OWNER.get() {
+        return Ok(owner);
+    }
+    let namespace = extension::schema().ok_or(Error::NotInstalled)?;
+    // SAFETY: a catalog look-up by name inside a transaction; an absent table gives the invalid oid.
+    let beacon = unsafe { pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace) };
+    let owner = relation::read(beacon, |class| class.relowner).ok_or(Error::NotInstalled)?;
+    inval::watch(beacon);
+    OWNER.set(Some(owner));
+    Ok(owner)
+}

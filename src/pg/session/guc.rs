@@ -1,0 +1,366 @@
+//! The settings `tenancy.*`.
+//!
+//! `tenancy.context` holds a token that only this library can make: its check hook refuses any other
+//! value, its show hook never prints it. It is a setting, and not a static, because the server then
+//! carries it through savepoints, ROLLBACK, parallel workers and DISCARD.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::rc::Rc;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+use tenancy_core::token::{Binding, Lifetime, Token};
+
+use crate::pg::cell::BackendCell;
+use crate::pg::{secret, session, xact};
+
+/// The id of the key in tokens; there is one key now.
+pub const KEY_ID: u8 = 1;
+
+/// What a query on a protected table does when there is no context.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum MissingContext {
+    /// An error with a hint.
+    #[name = c"error"]
+    Error,
+    /// No rows.
+    #[name = c"empty"]
+    Empty,
+}
+
+static CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static TICKET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static MISSING: GucSetting<MissingContext> =
+    GucSetting::<MissingContext>::new(MissingContext::Error);
+static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
+static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
+thread_local! {
+    /// The ticket in force as text: each transaction asks for it.
+    static KNOWN_TICKET: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
+}
+static SESSION_CONTEXT: BackendCell<bool> = BackendCell::new(false);
+/// Called with the new ticket's text when it changes; set once by the context module.
+static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
+
+const SEALED: &CStr = c"(sealed)";
+const UNSET: &CStr = c"";
+
+/// Defines the settings and reserves the prefix.
+pub fn init(on_ticket: fn(&str)) {
+    ON_TICKET.set(Some(on_ticket));
+    let secret = GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE;
+    // SAFETY: the hooks below are guarded, allocate what they hand over with malloc as the server
+    // asks, and do not raise errors in the assign hooks.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            c"tenancy.context",
+            c"The authenticated context of this transaction or session.",
+            c"Made by tenancy.authenticate() and tenancy.assume(); can be cleared, not set.",
+            &CONTEXT,
+            GucContext::Userset,
+            secret,
+            Some(check_context),
+            Some(assign_context),
+            Some(show_context),
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"tenancy.ticket",
+            c"A ticket of tenancy.issue_ticket(), verified at its first use in each transaction.",
+            c"Never shown.",
+            &TICKET,
+            GucContext::Userset,
+            secret,
+            Some(check_ticket),
+            Some(assign_ticket),
+            Some(show_ticket),
+        );
+    }
+    GucRegistry::define_enum_guc(
+        c"tenancy.missing_context",
+        c"What a query on a protected table does without a context: error or empty.",
+        c"There are no rows either way.",
+        &MISSING,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"tenancy.allow_bypassrls",
+        c"Allows a role that bypasses row security to take a context.",
+        c"Such a role reads all rows whatever its context; only a superuser can allow it.",
+        &ALLOW_BYPASS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"tenancy.pooled",
+        c"Nothing of a transaction stays in the session: for roles whose connections many clients share.",
+        c"Forbids session contexts, and undoes what a transaction set for the session when it ends.",
+        &POOLED,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
+    // SAFETY: a C string that lives for ever.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
+}
+
+/// The token in force, made by this library for this backend.
+#[inline]
+pub fn token() -> Option<Token> {
+    TOKEN.get()
+}
+
+/// Whether a ticket is set.
+#[inline]
+pub fn has_ticket() -> bool {
+    HAS_TICKET.get()
+}
+
+/// Whether this session ever had a context of its own: one may be underneath the transaction's.
+pub fn session_context_possible() -> bool {
+    SESSION_CONTEXT.get()
+}
+
+/// Returns the ticket in force, if the setting is not empty.
+pub fn ticket() -> Option<Rc<str>> {
+    if !has_ticket() {
+        return None;
+    }
+    KNOWN_TICKET.with_borrow_mut(|known| {
+        if known.is_none() {
+            *known = TICKET.get().map(|text| text.to_string_lossy().into());
+        }
+        known.clone()
+    })
+}
+
+/// Whether a missing context is an error.
+pub fn missing_is_error() -> bool {
+    matches!(MISSING.get(), MissingContext::Error)
+}
+
+/// The setting standard_conforming_strings.
+pub fn standard_strings() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::standard_conforming_strings }
+}
+
+/// The setting row_security: whether queries are filtered, or else refused.
+pub fn row_security() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::row_security }
+}
+
+/// Whether a superuser allowed roles that bypass row security.
+pub fn bypass_allowed() -> bool {
+    ALLOW_BYPASS.get()
+}
+
+/// Whether a superuser said that many clients share the session.
+pub fn pooled() -> bool {
+    POOLED.get()
+}
+
+/// Whether a session context is in force.
+pub fn has_session_context() -> bool {
+    TOKEN
+        .get()
+        .is_some_and(|token| token.lifetime == Lifetime::Session)
+}
+
+/// Puts a context in force: the one place that sets it.
+pub fn set_token(token: &Token) -> Option<()> {
+    if token.lifetime == Lifetime::Session {
+        SESSION_CONTEXT.set(true);
+    }
+    let text = CString::new(token.encode(&secret::key()?, KEY_ID)).ok()?;
+    set(
+        c"tenancy.context",
+        &text,
+        token.lifetime == Lifetime::Session,
+    );
+    Some(())
+}
+
+/// Clears context and ticket for the session.
+pub fn clear() {
+    set(c"tenancy.context", UNSET, true);
+    clear_ticket();
+}
+
+/// Clears the ticket for the session.
+pub fn clear_ticket() {
+    set(c"tenancy.ticket", UNSET, true);
+}
+
+fn set(name: &CStr, value: &CStr, session: bool) {
+    let action = if session {
+        pg_sys::GucAction::GUC_ACTION_SET
+    } else {
+        pg_sys::GucAction::GUC_ACTION_LOCAL
+    };
+    // SAFETY: both strings outlive the call; the server copies them.
+    unsafe {
+        pg_sys::set_config_option(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            action,
+            true,
+            0,
+            false,
+        );
+    }
+}
+
+/// Whether a token was made for this backend, and for this transaction or session. A parallel worker
+/// takes its leader's: the transaction's start is the same there, and the session is the leader's
+/// own as long as its process lives.
+pub fn bound_here(token: &Token) -> bool {
+    match (session::parallel_leader(), token.lifetime) {
+        (None, _) => token.binding == binding(token.lifetime),
+        (Some(leader), Lifetime::Session) => token.binding.backend == leader,
+        (Some(leader), Lifetime::Transaction) => {
+            token.binding.backend == leader && token.binding.started == xact::transaction_started()
+        }
+    }
+}
+
+/// The binding of a token made now.
+pub fn binding(lifetime: Lifetime) -> Binding {
+    let started = match lifetime {
+        Lifetime::Transaction => xact::transaction_started(),
+        Lifetime::Session => session::started(),
+    };
+    Binding {
+        backend: session::backend(),
+        started,
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_context(
+    newval: *mut *mut c_char,
+    extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the server passes a pointer to the new value, which is NULL or a C string.
+    let text = unsafe {
+        if (*newval).is_null() {
+            return true;
+        }
+        CStr::from_ptr(*newval)
+    };
+    if text.is_empty() {
+        return true;
+    }
+    let token = text.to_str().ok().and_then(|text| {
+        let token = Token::decode(text, &secret::key()?, KEY_ID).ok()?;
+        bound_here(&token).then_some(token)
+    });
+    // SAFETY: `extra` is ours to fill with malloc'ed memory that the server frees; the message
+    // strings are static and the server only reads them.
+    unsafe {
+        let Some(token) = token else {
+            pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
+            // Without a message of our own the server would print the value.
+            pg_sys::GUC_check_errmsg_string =
+                c"tenancy.context cannot be set by hand".as_ptr().cast_mut();
+            pg_sys::GUC_check_errhint_string =
+                c"Use tenancy.authenticate(credential), or SET tenancy.ticket."
+                    .as_ptr()
+                    .cast_mut();
+            return false;
+        };
+        let memory = guc_alloc(size_of::<Token>()).cast::<Token>();
+        if memory.is_null() {
+            return false;
+        }
+        memory.write(token);
+        *extra = memory.cast();
+    }
+    true
+}
+
+unsafe fn guc_alloc(size: usize) -> *mut c_void {
+    // SAFETY: plain allocation; up to 15 the server frees `extra` with free(), from 16 with guc_free().
+    #[cfg(feature = "pg15")]
+    unsafe {
+        libc::malloc(size)
+    }
+    // SAFETY: as above.
+    #[cfg(not(feature = "pg15"))]
+    unsafe {
+        pg_sys::guc_malloc(pg_sys::LOG as i32, size)
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_context(_newval: *const c_char, extra: *mut c_void) {
+    // SAFETY: `extra` is NULL or what check_context left for this value.
+    TOKEN.set(unsafe { extra.cast::<Token>().as_ref().copied() });
+    xact::new_generation();
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn show_context() -> *const c_char {
+    if TOKEN.get().is_some() {
+        SEALED.as_ptr()
+    } else {
+        UNSET.as_ptr()
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_ticket(
+    _newval: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    // ALTER ROLE, ALTER DATABASE and CREATE FUNCTION … SET ask in this way. What they store can be
+    // read by everybody.
+    if source != pg_sys::GucSource::PGC_S_TEST {
+        return true;
+    }
+    // SAFETY: static strings that the server only reads.
+    unsafe {
+        pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
+        pg_sys::GUC_check_errmsg_string = c"tenancy.ticket cannot be stored in the catalogs"
+            .as_ptr()
+            .cast_mut();
+        pg_sys::GUC_check_errhint_string =
+            c"Everybody could read it there. SET it in the session, or in the startup packet."
+                .as_ptr()
+                .cast_mut();
+    }
+    false
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
+    xact::new_generation();
+    HAS_TICKET.set(false);
+    KNOWN_TICKET.set(None);
+    if newval.is_null() {
+        return;
+    }
+    // SAFETY: the server passes the new value as a C string.
+    let text = unsafe { CStr::from_ptr(newval) };
+    HAS_TICKET.set(!text.is_empty());
+    if let (Ok(text), Some(on_ticket)) = (text.to_str(), ON_TICKET.get()) {
+        on_ticket(text);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn show_ticket() -> *const c_char {
+    match TICKET.get() {
+        Some(text) if !text.is_empty() => SEALED.as_ptr(),
+        _ => UNSET.as_ptr(),
+    }
+}

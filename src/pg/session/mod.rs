@@ -1,0 +1,167 @@
+//! What a backend is, and what it carries from one transaction into the next.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
+//! | `secret` | the key in shared memory that context tokens are made with |
+//! | `settings` | settings that a transaction leaves in the session |
+//! | `client` | where the client is |
+//! | `cluster` | the cluster and the transaction |
+//! | `xact` | the transaction, its savepoint and its statement |
+
+pub mod client;
+pub mod cluster;
+pub mod guc;
+pub mod secret;
+pub mod settings;
+pub mod xact;
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use crate::error::Error;
+use crate::pg::statics;
+
+unsafe extern "C-unwind" {
+    /// commands/sequence.h: forgets currval() and lastval().
+    fn ResetSequenceCaches();
+    /// commands/async.h: at the commit, hears no channel any more.
+    fn Async_UnlistenAll();
+}
+
+/// This backend's process id.
+pub fn backend() -> i32 {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::MyProcPid }
+}
+
+/// When this session started; what session contexts are bound to.
+pub fn started() -> i64 {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::MyStartTimestamp }
+}
+
+/// The leader's process id, in a parallel worker.
+pub fn parallel_leader() -> Option<i32> {
+    // SAFETY: MyProc is set in every backend; a worker joins its leader's lock group before it
+    // restores any setting, and the leader outlives it.
+    unsafe {
+        if pg_sys::ParallelWorkerNumber < 0 || pg_sys::MyProc.is_null() {
+            return None;
+        }
+        let leader = (*pg_sys::MyProc).lockGroupLeader;
+        Some(if leader.is_null() { 0 } else { (*leader).pid })
+    }
+}
+
+/// Drops temporary tables and whatever else is in the session's temporary schema.
+pub fn drop_temporary() {
+    if has_temporary() {
+        // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
+        unsafe { pg_sys::ResetTempTableNamespace() };
+    }
+}
+
+/// Forgets currval() and lastval().
+pub fn forget_sequences() {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: frees the backend's own cache.
+    unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
+    }
+}
+
+/// Whether the session ever made a temporary table.
+pub fn has_temporary() -> bool {
+    let (mut namespace, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+    // SAFETY: reads statics of the server.
+    unsafe { pg_sys::GetTempNamespaceState(&mut namespace, &mut toast) };
+    namespace != pg_sys::Oid::INVALID
+}
+
+/// Closes a cursor by name, unless it is the one that is running.
+pub fn close_cursor(name: &str) -> Result<(), Error> {
+    let name = std::ffi::CString::new(name)
+        .map_err(|_| Error::Internal("a cursor name with a NUL byte"))?;
+    // SAFETY: the portal is looked up by name and dropped as CLOSE does; an active one is left.
+    unsafe {
+        let portal = pg_sys::GetPortalByName(name.as_ptr());
+        if !portal.is_null() && (*portal).status != pg_sys::PortalStatus::PORTAL_ACTIVE {
+            pg_sys::PortalDrop(portal, false);
+        }
+    }
+    Ok(())
+}
+
+/// Hears no channel any more, once the transaction commits.
+pub fn unlisten() {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: called inside a transaction; what UNLISTEN * does.
+    unsafe {
+        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| Async_UnlistenAll());
+    }
+}
+
+/// Releases the session's advisory locks; those of the transaction stay.
+pub fn release_advisory_locks() {
+    // SAFETY: what pg_advisory_unlock_all() does; reads no catalog, so it may run after an abort too.
+    unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
+}
+
+/// A prepared statement.
+#[derive(Clone, Copy)]
+pub struct Statement {
+    /// Whether PREPARE made it, and not the protocol.
+    pub by_sql: bool,
+    /// When it was prepared, microseconds since 2000.
+    pub at: i64,
+}
+
+/// The prepared statement of this name.
+pub fn statement(name: &CStr) -> Option<Statement> {
+    // SAFETY: looked up in the backend's own table; read before anything can drop it.
+    unsafe {
+        let found = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
+        found.as_ref().map(|found| Statement {
+            by_sql: found.from_sql,
+            at: found.prepare_time,
+        })
+    }
+}
+
+/// Drops the prepared statement of this name, if it is there and was made in this way.
+pub fn drop_statement(name: &CStr, by_sql: bool) {
+    if statement(name).is_some_and(|found| found.by_sql == by_sql) {
+        // SAFETY: reads no catalog, so it may run after an abort too. A portal that runs the statement
+        // holds its plan, and a copy of its text.
+        unsafe { pg_sys::DropPreparedStatement(name.as_ptr(), false) };
+    }
+}
+
+/// The name of the prepared statement that the client's running portal is bound to.
+pub fn bound_statement() -> Option<&'static CStr> {
+    // SAFETY: reads a static of the server; the portal and its names live while it is active. The
+    // caller compares the name at once.
+    unsafe {
+        let name = pg_sys::ActivePortal.as_ref()?.prepStmtName;
+        (!name.is_null()).then(|| CStr::from_ptr(name))
+    }
+}
+
+/// Whether the session runs as another role than it logged in as, by SET ROLE.
+pub fn has_set_role() -> bool {
+    statics::GetOuterUserId() != statics::GetSessionUserId()
+}
+
+/// Whether a statement runs in a transaction that goes on after it, or inside of another statement.
+pub fn in_transaction_block(top_level: bool) -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::IsInTransactionBlock(top_level) }
+}
+
+/// Has every cached plan made anew at its next use.
+pub fn reset_plans() {
+    // SAFETY: marks cached plans invalid; takes no locks and reads no catalogs.
+    unsafe { pg_sys::ResetPlanCache() };
+}

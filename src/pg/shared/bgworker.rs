@@ -1,0 +1,358 @@
+//! The background worker's process and the launcher's: how they are started, what they wait for, and their
+//! transactions.
+
+use std::ffi::{CStr, c_char};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::workers::{self, Started};
+use crate::pg::{extension, spi, time};
+
+static RUN: BackendCell<Option<Run>> = BackendCell::new(None);
+static HERE: BackendCell<bool> = BackendCell::new(false);
+static LAUNCHER: BackendCell<bool> = BackendCell::new(false);
+/// The database that a statement is about to drop.
+static DROPPING: BackendCell<u32> = BackendCell::new(0);
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// What the processes run.
+#[derive(Clone, Copy)]
+pub struct Run {
+    /// A database's worker.
+    pub worker: fn(Started),
+    /// The launcher, which ends when it has worked for a database.
+    pub launcher: fn(),
+}
+
+/// Registers the launcher; while the server loads its libraries.
+pub fn init(run: Run) {
+    RUN.set(Some(run));
+    // SAFETY: reads a static of the server. pg_upgrade wants no process that writes.
+    if unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    let mut launcher = describe(c"tenancy launcher", c"tenancy_launcher_main");
+    // In seconds: at once. It ends after each database that it worked for.
+    launcher.bgw_restart_time = 0;
+    // SAFETY: the server copies the description.
+    unsafe { pg_sys::RegisterBackgroundWorker(&mut launcher) };
+}
+
+/// Registers a worker for a database; false when the server has no process left for it. One that
+/// fails is not restarted by the server, which would try for ever when the database is gone: whoever
+/// needs it next starts it again.
+pub fn start(database: u32) -> bool {
+    let mut worker = describe(c"tenancy worker", c"tenancy_worker_main");
+    worker.bgw_main_arg = pg_sys::Datum::from(database);
+    // SAFETY: the server copies the description.
+    unsafe { pg_sys::RegisterDynamicBackgroundWorker(&mut worker, std::ptr::null_mut()) }
+}
+
+fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
+    let mut worker = pg_sys::BackgroundWorker::default();
+    copy(&mut worker.bgw_name, name);
+    // The launcher's, too: whoever works for a database shows as its worker.
+    copy(&mut worker.bgw_type, c"tenancy worker");
+    copy(&mut worker.bgw_library_name, c"tenancy");
+    copy(&mut worker.bgw_function_name, function);
+    worker.bgw_flags =
+        (pg_sys::BGWORKER_SHMEM_ACCESS | pg_sys::BGWORKER_BACKEND_DATABASE_CONNECTION) as i32;
+    worker.bgw_start_time = pg_sys::BgWorkerStartTime::BgWorkerStart_RecoveryFinished;
+    worker.bgw_restart_time = pg_sys::BGW_NEVER_RESTART;
+    worker
+}
+
+/// Whether the server has no process for any worker.
+pub fn impossible() -> bool {
+    // SAFETY: reads a setting.
+    unsafe { pg_sys::max_worker_processes == 0 }
+}
+
+fn copy(into: &mut [c_char], text: &CStr) {
+    for (to, from) in into.iter_mut().zip(text.to_bytes_with_nul()) {
+        *to = *from as c_char;
+    }
+}
+
+/// Where a worker's process begins.
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
+    listen();
+    connect(database.value() as u32);
+    if let Some(started) = workers::arrive() {
+        work(started);
+    }
+}
+
+/// Where the launcher's process begins.
+#[doc(hidden)]
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn tenancy_launcher_main(_argument: pg_sys::Datum) {
+    LAUNCHER.set(true);
+    listen();
+    // It must not wait long for a database that somebody copies or drops.
+    set(c"lock_timeout", c"900ms");
+    workers::launch();
+    if let Some(run) = RUN.get() {
+        (run.launcher)();
+    }
+    // SAFETY: ends the process. With 0 the server would not start it again.
+    unsafe { pg_sys::proc_exit(1) };
+}
+
+/// Lets signals in, once there are handlers.
+fn listen() {
+    // SAFETY: the steps that the server asks of a background worker, in their order.
+    unsafe {
+        pg_sys::pqsignal(libc::SIGTERM, Some(on_sigterm));
+        pg_sys::pqsignal(libc::SIGHUP, Some(on_sighup));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+fn connect(database: u32) {
+    let database = pg_sys::Oid::from(database);
+    // SAFETY: once in the process's life. Where it fails, the process ends.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::Oid::INVALID, 0);
+    }
+}
+
+/// The launcher works for a database. Its process can do so once, and for one.
+pub fn work_for(database: u32, started: Started) {
+    connect(database);
+    workers::connected();
+    work(started);
+}
+
+fn work(started: Started) {
+    HERE.set(true);
+    // What it answers for is on disk, whatever the database's default.
+    set(c"synchronous_commit", c"on");
+    // It must not be in the way: it gives up before the server looks for deadlocks.
+    set(c"lock_timeout", c"900ms");
+    set(c"statement_timeout", c"0");
+    set(c"idle_in_transaction_session_timeout", c"0");
+    set(c"default_transaction_read_only", c"off");
+    set(c"default_transaction_isolation", c"read committed");
+    if let Some(run) = RUN.get() {
+        (run.worker)(started);
+    }
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: both strings outlive the call.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
+/// Whether this process is a worker.
+pub fn here() -> bool {
+    HERE.get()
+}
+
+/// Whether this process is the launcher.
+pub fn is_launcher() -> bool {
+    LAUNCHER.get()
+}
+
+/// Ends the query that runs, if one does; the loop sees the flag then.
+unsafe extern "C-unwind" fn on_sigterm(_signal: i32) {
+    STOP.store(true, Ordering::Relaxed);
+    // SAFETY: what the server's own handlers do: flags, and a latch that keeps errno.
+    unsafe {
+        pg_sys::QueryCancelPending = 1;
+        pg_sys::InterruptPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// Has the settings read again before the next work.
+unsafe extern "C-unwind" fn on_sighup(_signal: i32) {
+    // SAFETY: as above.
+    unsafe {
+        pg_sys::ConfigReloadPending = 1;
+        pg_sys::SetLatch(pg_sys::MyLatch);
+    }
+}
+
+/// Whether the server wants this worker to end.
+pub fn stopping() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// Lets the worker's last transactions run after it was told to end.
+pub fn last_work() {
+    // SAFETY: clears a flag of this process.
+    unsafe { pg_sys::QueryCancelPending = 0 };
+}
+
+/// Waits until somebody wakes this process, or so long. Ends with the server.
+pub fn wait(time: Duration) {
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    // SAFETY: the process's own latch.
+    unsafe {
+        pg_sys::WaitLatch(
+            pg_sys::MyLatch,
+            events as i32,
+            i64::from(i32::try_from(time.as_millis()).unwrap_or(i32::MAX)),
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+        pg_sys::ResetLatch(pg_sys::MyLatch);
+    }
+    if !stopping() {
+        pgrx::check_for_interrupts!();
+    }
+}
+
+/// Waits until somebody wakes this process, or until then. Ends with the server.
+pub fn wait_until(until: i64) {
+    let micros = until.saturating_sub(time::now()).max(0);
+    // A moment longer, so that it is not too early.
+    wait(Duration::from_micros(micros.unsigned_abs()).saturating_add(Duration::from_millis(1)));
+}
+
+/// Reads the settings again, if the server was told to.
+pub fn reload() -> bool {
+    // SAFETY: the flag is set by the signal handler; outside of a transaction.
+    unsafe {
+        let told = pg_sys::ConfigReloadPending != 0;
+        if told {
+            pg_sys::ConfigReloadPending = 0;
+            pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+        }
+        told
+    }
+}
+
+/// Runs `f` in a transaction of the worker's own and commits it. An error aborts it and is told.
+pub fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<R, String> {
+    // SAFETY: outside of any transaction. Committed below or aborted.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, doing.as_ptr());
+    }
+    let done = PgTryBuilder::new(AssertUnwindSafe(|| {
+        // SAFETY: a transaction with a snapshot, as a statement has it.
+        unsafe {
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        // The process is the bootstrap superuser's, since tenancy_owner may not log in; its work is not.
+        let result = match extension::schema() {
+            Some(_) => spi::as_owner(f),
+            None => f(),
+        }
+        .map_err(|error| error.to_string())?;
+        // SAFETY: ends what was begun above.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+        }
+        Ok(result)
+    }))
+    .catch_others(|caught| {
+        Err(match caught {
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            } => report.message().to_owned(),
+        })
+    })
+    .execute();
+    // SAFETY: ends a transaction that was not committed; does nothing where there is none.
+    unsafe {
+        if done.is_err() {
+            pg_sys::AbortCurrentTransaction();
+        }
+        pg_sys::pgstat_report_stat(true);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+    }
+    done
+}
+
+/// The next transaction's id: every one that was given out is smaller.
+pub fn next_xid() -> u64 {
+    // SAFETY: reads a counter in shared memory.
+    unsafe { pg_sys::ReadNextFullTransactionId() }.value
+}
+
+/// True on a standby.
+pub fn recovering() -> bool {
+    // SAFETY: reads the server's state.
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// Whether the server counts who is connected to a database that the statement names, and which.
+///
+/// # Safety
+/// `node` is a statement.
+pub unsafe fn make_way(node: *mut pg_sys::Node) {
+    use pg_sys::NodeTag::*;
+    DROPPING.set(0);
+    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    unsafe {
+        match (*node).type_ {
+            T_DropdbStmt => {
+                DROPPING.set(leave((*node.cast::<pg_sys::DropdbStmt>()).dbname));
+            }
+            T_RenameStmt => {
+                let rename = node.cast::<pg_sys::RenameStmt>();
+                if (*rename).renameType == pg_sys::ObjectType::OBJECT_DATABASE {
+                    leave((*rename).subname);
+                }
+            }
+            T_AlterDatabaseStmt => {
+                leave((*node.cast::<pg_sys::AlterDatabaseStmt>()).dbname);
+            }
+            T_CreatedbStmt => {
+                let create = node.cast::<pg_sys::CreatedbStmt>();
+                crate::pg::nodes::each((*create).options, |option| {
+                    let option = option.cast::<pg_sys::DefElem>();
+                    if CStr::from_ptr((*option).defname) == c"template" && !(*option).arg.is_null()
+                    {
+                        leave(pg_sys::defGetString(option));
+                    }
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The statement is done. There is nothing to do any more for a database that it dropped.
+pub fn made_way() {
+    match DROPPING.replace_with(0) {
+        0 => {}
+        database => workers::dropped(database),
+    }
+}
+
+unsafe fn leave(name: *mut c_char) -> u32 {
+    if name.is_null() || !crate::pg::xact::running() {
+        return 0;
+    }
+    // SAFETY: a catalog look-up inside a transaction; an absent database gives the invalid oid.
+    let database = unsafe { pg_sys::get_database_oid(name, true) };
+    if database != pg_sys::Oid::INVALID {
+        workers::ask_to_leave(database);
+    }
+    database.to_u32()
+}

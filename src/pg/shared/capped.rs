@@ -1,0 +1,192 @@
+//! Counters in shared memory of what an attacker repeats as often as it likes. Each database has a fixed
+//! number of them; each is written down soon, and then again after twice the time of the last, up to an
+//! hour. So the rows that come of it are bounded, whatever is counted.
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::prelude::*;
+use pgrx::{pg_shmem_init, pg_sys};
+
+use crate::pg::counts::{Added, Count, FREE};
+use crate::pg::statics;
+
+/// How exactly something is counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// By whom it is about.
+    Named,
+    /// By where it comes from.
+    Origin,
+    /// All the rest.
+    Rest,
+}
+
+/// How many places there are.
+const NAMED: usize = 512;
+const ORIGINS: usize = 256;
+const RESTS: usize = 128;
+/// How many of them one database takes at most.
+const NAMED_EACH: usize = 128;
+const ORIGINS_EACH: usize = 64;
+const RESTS_EACH: usize = 1;
+/// How long after the first writing the second comes at the earliest, in microseconds.
+const SOON: i64 = 1_000_000;
+/// How long a counter waits at most to be written again, and keeps its place when nothing is counted.
+const LONGEST: i64 = 3_600 * 1_000_000;
+
+/// A counter, and when it was written down.
+#[derive(Clone, Copy)]
+struct Place {
+    count: Count,
+    written: i64,
+    times: u32,
+}
+
+const UNUSED: Place = Place {
+    count: FREE,
+    written: 0,
+    times: 0,
+};
+
+impl Place {
+    fn is_free(&self, now: i64) -> bool {
+        self.count.key == FREE.key
+            || self.count.is_abandoned(now)
+            || (self.count.count == 0 && !(0..LONGEST).contains(&now.saturating_sub(self.written)))
+    }
+
+    /// How long it waits between two writings.
+    fn rest(&self) -> i64 {
+        let rest = SOON.saturating_mul(1 << self.times.saturating_sub(1).min(12));
+        rest.min(LONGEST)
+    }
+
+    /// Also when the clock was set back.
+    fn is_due(&self, now: i64) -> bool {
+        self.times == 0 || !(0..self.rest()).contains(&now.saturating_sub(self.written))
+    }
+
+    /// When it is due.
+    fn due(&self) -> i64 {
+        match self.times {
+            0 => self.count.first,
+            _ => self.written.saturating_add(self.rest()),
+        }
+    }
+
+    /// Whether there is something to write.
+    fn counts(&self) -> bool {
+        self.count.count > 0
+    }
+}
+
+struct Shared {
+    named: [Place; NAMED],
+    origins: [Place; ORIGINS],
+    rests: [Place; RESTS],
+}
+
+// SAFETY: plain memory without pointers, reached under the lock.
+unsafe impl pgrx::PGRXSharedMemory for Shared {}
+
+// SAFETY: the name is used for this lock only.
+static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_capped_counts") };
+
+/// Takes the shared memory; while the server loads its libraries.
+pub fn init() {
+    pg_shmem_init!(
+        SHARED = Shared {
+            named: [UNUSED; NAMED],
+            origins: [UNUSED; ORIGINS],
+            rests: [UNUSED; RESTS],
+        }
+    );
+}
+
+fn now() -> i64 {
+    statics::GetCurrentTimestamp()
+}
+
+/// Adds a count. `New` where there is something to write that was not there before.
+pub fn add(count: &Count, tier: Tier) -> Added {
+    let now = now();
+    let mut shared = SHARED.exclusive();
+    let (places, most) = match tier {
+        Tier::Named => (&mut shared.named[..], NAMED_EACH),
+        Tier::Origin => (&mut shared.origins[..], ORIGINS_EACH),
+        Tier::Rest => (&mut shared.rests[..], RESTS_EACH),
+    };
+    let database = (count.key[0] >> 32) as u32;
+    let (mut free, mut taken) = (None, 0);
+    for (at, place) in places.iter_mut().enumerate() {
+        if place.is_free(now) {
+            free.get_or_insert(at);
+        } else if place.count.key == count.key {
+            let first = place.count.count == 0;
+            place.count.add(count);
+            return if first { Added::New } else { Added::Known };
+        } else if place.count.of(database) {
+            taken += 1;
+        }
+    }
+    match free.and_then(|at| places.get_mut(at)) {
+        Some(place) if taken < most => {
+            *place = Place {
+                count: *count,
+                ..UNUSED
+            };
+            Added::New
+        }
+        _ => Added::NoRoom,
+    }
+}
+
+/// When a database has something to write.
+pub fn due(database: u32) -> Option<i64> {
+    let shared = SHARED.share();
+    let mine = shared.counting().filter(|p| p.count.of(database));
+    mine.map(Place::due).min()
+}
+
+/// The databases that have something to write.
+pub fn databases() -> Vec<u32> {
+    let shared = SHARED.share();
+    let counting = shared.counting();
+    counting.map(|place| place.count.database()).collect()
+}
+
+/// All that there is to write, with how exactly it is counted.
+pub fn all() -> Vec<(Count, Tier)> {
+    let shared = SHARED.share();
+    let named = shared.named.iter().map(|place| (place, Tier::Named));
+    let origins = shared.origins.iter().map(|place| (place, Tier::Origin));
+    let rests = shared.rests.iter().map(|place| (place, Tier::Rest));
+    let all = named.chain(origins).chain(rests);
+    all.filter(|(place, _)| place.counts())
+        .map(|(place, tier)| (place.count, tier))
+        .collect()
+}
+
+impl Shared {
+    fn counting(&self) -> impl Iterator<Item = &Place> {
+        let all = self.named.iter().chain(&self.origins).chain(&self.rests);
+        all.filter(|place| place.counts())
+    }
+}
+
+/// Takes what a database is to write now, or `all` that it has. The counters keep their places.
+pub fn take(database: u32, all: bool) -> Vec<Count> {
+    let now = now();
+    let mut found = Vec::new();
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    let places = shared.named.iter_mut().chain(&mut shared.origins);
+    for place in places.chain(&mut shared.rests) {
+        if place.count.count > 0 && place.count.of(database) && (all || place.is_due(now)) {
+            found.push(place.count);
+            place.count.count = 0;
+            place.written = now;
+            place.times = place.times.saturating_add(1);
+        }
+    }
+    found
+}

@@ -1,0 +1,217 @@
+//! Counters in shared memory, each under a key of a fixed size: what happens too often to be written
+//! down one by one. One short lock, no allocation; when there is no room, the caller finds another way,
+//! and at last counts under a coarser key, for which some is kept.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+
+use pgrx::lwlock::PgLwLock;
+use pgrx::prelude::*;
+use pgrx::{pg_shmem_init, pg_sys};
+
+use crate::pg::statics;
+
+/// The words of a key.
+pub const WORDS: usize = 8;
+/// A key. Its first word has the database's oid in the upper half.
+pub type Key = [u64; WORDS];
+
+/// How many fine keys there are.
+const FINE: usize = 4096;
+/// How many coarse ones.
+const COARSE: usize = 128;
+/// How many places a fine key may be in.
+const WINDOW: usize = 16;
+/// After how long a count that no worker took is given up for another one, in microseconds: its
+/// database was dropped, or this is a standby.
+const ABANDONED: i64 = 48 * 3_600 * 1_000_000;
+
+/// A counter.
+#[derive(Clone, Copy)]
+pub struct Count {
+    /// What is counted.
+    pub key: Key,
+    /// How often; 0 is a free place.
+    pub count: u64,
+    /// When it was first counted, in microseconds since 2000.
+    pub first: i64,
+    /// When last.
+    pub last: i64,
+}
+
+struct Shared {
+    fine: [Count; FINE],
+    coarse: [Count; COARSE],
+    /// How many places are taken.
+    taken: usize,
+}
+
+// SAFETY: plain memory without pointers, reached under the lock.
+unsafe impl pgrx::PGRXSharedMemory for Shared {}
+
+// SAFETY: the name is used for this lock only.
+static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_counts") };
+
+/// SipHash under a random key, made when the server starts and inherited by every backend: nobody can
+/// tell which keys share their places.
+static HASHER: OnceLock<RandomState> = OnceLock::new();
+
+/// A free place.
+pub const FREE: Count = Count {
+    key: [0; WORDS],
+    count: 0,
+    first: 0,
+    last: 0,
+};
+
+/// Takes the shared memory; while the server loads its libraries.
+pub fn init() {
+    HASHER.get_or_init(RandomState::new);
+    pg_shmem_init!(
+        SHARED = Shared {
+            fine: [FREE; FINE],
+            coarse: [FREE; COARSE],
+            taken: 0,
+        }
+    );
+}
+
+/// What became of a count that is to be added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It went to a counter that was there.
+    Known,
+    /// It went to a new one.
+    New,
+    /// There was no room.
+    NoRoom,
+}
+
+impl Count {
+    /// Once, now.
+    pub fn once(key: Key) -> Self {
+        let now = statics::GetCurrentTimestamp();
+        Self {
+            key,
+            count: 1,
+            first: now,
+            last: now,
+        }
+    }
+
+    /// Adds another one of the same key.
+    pub fn add(&mut self, other: &Self) {
+        self.first = if self.count == 0 {
+            other.first
+        } else {
+            self.first.min(other.first)
+        };
+        self.last = self.last.max(other.last);
+        self.count += other.count;
+    }
+
+    /// Whether nobody will write it down any more.
+    pub fn is_abandoned(&self, now: i64) -> bool {
+        self.count > 0 && now.saturating_sub(self.last) > ABANDONED
+    }
+
+    /// The database that counts it.
+    pub fn database(&self) -> u32 {
+        (self.key[0] >> 32) as u32
+    }
+
+    /// Whether a database counts it.
+    pub fn of(&self, database: u32) -> bool {
+        self.database() == database
+    }
+}
+
+/// Adds a count: a new one, or one that was taken out and could not be written down.
+pub fn add(count: &Count, coarse: bool) -> Added {
+    let start = HASHER
+        .get()
+        .map_or(0, |hasher| hasher.hash_one(count.key) as usize % FINE);
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    let taken = &mut shared.taken;
+    if coarse {
+        return add_to(shared.coarse.iter_mut(), count, taken);
+    }
+    let (before, after) = shared.fine.split_at_mut(start);
+    let window = after.iter_mut().chain(before.iter_mut()).take(WINDOW);
+    add_to(window, count, taken)
+}
+
+fn add_to<'a>(
+    places: impl Iterator<Item = &'a mut Count>,
+    count: &Count,
+    taken: &mut usize,
+) -> Added {
+    let (mut free, mut abandoned) = (None, None);
+    for place in places {
+        if place.count == 0 {
+            free.get_or_insert(place);
+        } else if place.key == count.key {
+            place.add(count);
+            return Added::Known;
+        } else if place.is_abandoned(count.last) {
+            abandoned.get_or_insert(place);
+        }
+    }
+    match free.or(abandoned) {
+        Some(place) => {
+            *taken += usize::from(place.count == 0);
+            *place = *count;
+            Added::New
+        }
+        None => Added::NoRoom,
+    }
+}
+
+/// When a database's first counter was first counted.
+pub fn first(database: u32) -> Option<i64> {
+    let shared = SHARED.share();
+    let mine = shared.taken().filter(|count| count.of(database));
+    mine.map(|count| count.first).min()
+}
+
+/// The databases that have counters.
+pub fn databases() -> Vec<u32> {
+    let shared = SHARED.share();
+    shared.taken().map(Count::database).collect()
+}
+
+/// All counters, and whether each is a coarse one.
+pub fn all() -> Vec<(Count, bool)> {
+    let shared = SHARED.share();
+    let fine = shared.fine.iter().map(|count| (*count, false));
+    let coarse = shared.coarse.iter().map(|count| (*count, true));
+    let all = fine.chain(coarse);
+    all.filter(|(count, _)| count.count != 0).collect()
+}
+
+/// Whether there is little room left.
+pub fn crowded() -> bool {
+    SHARED.share().taken > FINE / 2
+}
+
+impl Shared {
+    fn taken(&self) -> impl Iterator<Item = &Count> {
+        let places = self.fine.iter().chain(&self.coarse);
+        places.filter(|count| count.count != 0)
+    }
+}
+
+/// Takes out those counters of a database that `due` names.
+pub fn take(database: u32, due: impl Fn(&Count) -> bool) -> Vec<Count> {
+    let mut found = Vec::new();
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    for place in shared.fine.iter_mut().chain(shared.coarse.iter_mut()) {
+        if place.count != 0 && place.of(database) && due(place) {
+            found.push(std::mem::replace(place, FREE));
+        }
+    }
+    shared.taken = shared.taken.saturating_sub(found.len());
+    found
+}

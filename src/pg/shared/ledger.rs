@@ -1,0 +1,579 @@
+//! The ledger in shared memory: core's table under one lock, what this backend's transaction added to
+//! it, and the moments at which that is taken out again. Why it is exact: [`tenancy_core::ledger`].
+//!
+//! What core asks of the server:
+//!
+//! - A mark is written when its transaction first records something, and that assigns the id: before the
+//!   transaction is visible, and whatever records more while it commits.
+//! - A transaction becomes visible when the server takes it out of the list of running ones. That comes
+//!   after all that waits, for locks or for standbys, and before `XACT_EVENT_COMMIT`, where it finishes;
+//!   nothing in between waits. Who is terminated while it waits for a standby goes on to there as well.
+//! - The loader's snapshot is taken under the ledger's lock. Nobody who holds the lock of that list wants
+//!   the ledger's. What is read is read at that snapshot, and none that is newer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::time::Duration;
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::lwlock::PgLwLock;
+use pgrx::prelude::*;
+use pgrx::{pg_shmem_init, pg_sys};
+use tenancy_core::ledger::{
+    Account, Blocked, CreditCoverage, Demand, EMPTY_BUCKET, Entry, GRID, Head, Held, Ledger, Load,
+    Mark, PATIENCE, Recorded, Span, State, View, slot,
+};
+
+use crate::error::Error;
+use crate::pg::cell::BackendCell;
+use crate::pg::snapshot::{Pushed, Snapshot};
+use crate::pg::{time, xact};
+
+static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(131_072);
+
+/// How many entries are copied at a time.
+const PIECE: usize = 4096;
+
+/// How long is slept at most before looking again: as long as another loader is waited for.
+const LOOK: Duration = Duration::from_micros(PATIENCE);
+
+struct Top(Head);
+
+// SAFETY: plain memory without pointers, reached under the lock.
+unsafe impl pgrx::PGRXSharedMemory for Top {}
+
+// SAFETY: the name is used for this lock only.
+static HEAD: PgLwLock<Top> = unsafe { PgLwLock::new(c"tenancy_ledger") };
+
+/// Where the rest of it is: the same in every process, since they are forked.
+#[derive(Clone, Copy)]
+struct Memory {
+    changed: *mut pg_sys::ConditionVariable,
+    entries: *mut Entry,
+    buckets: *mut u32,
+    count: usize,
+    /// One for each backend.
+    marks: *mut Mark,
+    backends: usize,
+}
+
+static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
+
+/// What this transaction has in the ledger, by the savepoint that is open and in which it came.
+#[derive(Default)]
+struct OpenNotes {
+    savepoint: u32,
+    held: HashMap<(Account, Span), i128>,
+    recorded: HashMap<(Account, i64), (i128, i128)>,
+}
+
+impl OpenNotes {
+    fn hold(&mut self, held: Held) {
+        *self.held.entry((held.account, held.span)).or_default() += held.quantity;
+    }
+
+    fn note(&mut self, recorded: &Recorded) {
+        let key = (recorded.account, recorded.slot);
+        let sum = self.recorded.entry(key).or_default();
+        sum.0 += recorded.used;
+        sum.1 += recorded.reserved;
+    }
+
+    fn held(&self) -> impl Iterator<Item = Held> {
+        self.held.iter().map(|(key, quantity)| Held {
+            account: key.0,
+            span: key.1,
+            quantity: *quantity,
+        })
+    }
+
+    fn recorded(&self) -> impl Iterator<Item = Recorded> {
+        self.recorded.iter().map(|(key, sum)| Recorded {
+            account: key.0,
+            slot: key.1,
+            used: sum.0,
+            reserved: sum.1,
+        })
+    }
+
+    /// What was noted of an account in a period. A batch loads many: by the slots of the period, if they
+    /// are fewer than all that was noted.
+    fn of(&self, account: &Account, span: &Span) -> (i128, i128) {
+        let add = |sum: (i128, i128), noted: &(i128, i128)| (sum.0 + noted.0, sum.1 + noted.1);
+        let slots = (span.end / GRID).saturating_sub(span.start / GRID);
+        if usize::try_from(slots).is_ok_and(|slots| slots < self.recorded.len()) {
+            let slots = (0..=slots).map(|n| slot(span.start).saturating_add(n * GRID));
+            return slots
+                .filter(|slot| span.has(*slot))
+                .filter_map(|slot| self.recorded.get(&(*account, slot)))
+                .fold((0, 0), add);
+        }
+        let of = self.recorded.iter();
+        of.filter(|((of, slot), _)| of == account && span.has(*slot))
+            .fold((0, 0), |sum, (_, noted)| add(sum, noted))
+    }
+
+    /// A savepoint was released: what it had is its parent's. The smaller part moves.
+    fn take_in(&mut self, mut inner: Self) {
+        if inner.held.len() > self.held.len() {
+            std::mem::swap(&mut inner.held, &mut self.held);
+        }
+        if inner.recorded.len() > self.recorded.len() {
+            std::mem::swap(&mut inner.recorded, &mut self.recorded);
+        }
+        inner.held().for_each(|held| self.hold(held));
+        inner.recorded().for_each(|recorded| self.note(&recorded));
+    }
+}
+
+thread_local! {
+    /// The innermost savepoint last. A batch may open a hundred thousand, one after the other: what is
+    /// kept grows with what they used, not with how many they were.
+    static MINE: RefCell<Vec<OpenNotes>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What came since the innermost savepoint.
+fn mine<R>(f: impl FnOnce(&mut OpenNotes) -> R) -> R {
+    let savepoint = xact::savepoint();
+    MINE.with_borrow_mut(|all| {
+        if all.last().is_none_or(|last| last.savepoint != savepoint) {
+            all.push(OpenNotes {
+                savepoint,
+                ..OpenNotes::default()
+            });
+        }
+        let last = all.len() - 1;
+        f(&mut all[last])
+    })
+}
+
+fn any_recorded() -> bool {
+    MINE.with_borrow(|all| all.iter().any(|mine| !mine.recorded.is_empty()))
+}
+
+static ACTIVE: BackendCell<bool> = BackendCell::new(false);
+static MARKED: BackendCell<bool> = BackendCell::new(false);
+static LOADING: BackendCell<Option<(Account, Span, u64)>> = BackendCell::new(None);
+
+type Hook = Option<unsafe extern "C-unwind" fn()>;
+static NEXT_REQUEST: BackendCell<Hook> = BackendCell::new(None);
+static NEXT_STARTUP: BackendCell<Hook> = BackendCell::new(None);
+
+/// Takes the shared memory; while the server loads its libraries.
+pub fn init() {
+    GucRegistry::define_int_guc(
+        c"tenancy.ledger_entries",
+        c"How many counters of budgets are kept in shared memory.",
+        c"One for each scope, metric and period that has a budget; others make room and are read again when they are needed.",
+        &ENTRIES,
+        64,
+        16_777_216,
+        GucContext::Postmaster,
+        GucFlags::default(),
+    );
+    pg_shmem_init!(HEAD = Top(Head::new()));
+    // SAFETY: hooks and callbacks are set once, while the library is loaded, and live for ever.
+    unsafe {
+        NEXT_REQUEST.set(pg_sys::shmem_request_hook);
+        pg_sys::shmem_request_hook = Some(request);
+        NEXT_STARTUP.set(pg_sys::shmem_startup_hook);
+        pg_sys::shmem_startup_hook = Some(startup);
+        pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(savepoint_event), std::ptr::null_mut());
+    }
+}
+
+fn count() -> usize {
+    usize::try_from(ENTRIES.get()).unwrap_or(64)
+}
+
+fn backends() -> usize {
+    // SAFETY: reads a static of the server, which is known when memory is asked for.
+    usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0)
+}
+
+/// Of the condition variable, marks, entries and buckets, each aligned for the next one.
+fn sizes(count: usize) -> [usize; 4] {
+    [
+        size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<Mark>()),
+        backends() * size_of::<Mark>(),
+        count * size_of::<Entry>(),
+        count * size_of::<u32>(),
+    ]
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn request() {
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: the hook that was there, then what the server wants such a hook to do.
+    unsafe {
+        if let Some(next) = NEXT_REQUEST.get() {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| next());
+        }
+        // The server may align what it hands out to less than a mark needs.
+        pg_sys::RequestAddinShmemSpace(sizes(count()).iter().sum::<usize>() + align_of::<Mark>());
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn startup() {
+    let count = count();
+    let backends = backends();
+    let sizes = sizes(count);
+    let [first, second, third, _] = sizes;
+    let mut found = false;
+    #[allow(ffi_unwind_calls)] // inside the boundary
+    // SAFETY: the hook that was there; then memory of the size that was asked for, in this one process,
+    // written before any other can see it.
+    unsafe {
+        if let Some(next) = NEXT_STARTUP.get() {
+            pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| next());
+        }
+        let memory = pg_sys::ShmemInitStruct(
+            c"tenancy_ledger_entries".as_ptr(),
+            sizes.iter().sum::<usize>() + align_of::<Mark>(),
+            &mut found,
+        )
+        .cast::<u8>();
+        let memory = memory.add(memory.align_offset(align_of::<Mark>()));
+        let changed: *mut pg_sys::ConditionVariable = memory.cast();
+        let marks: *mut Mark = memory.add(first).cast();
+        let entries: *mut Entry = memory.add(first + second).cast();
+        let buckets: *mut u32 = memory.add(first + second + third).cast();
+        if !found {
+            pg_sys::ConditionVariableInit(changed);
+            for n in 0..backends {
+                marks.add(n).write(Mark::new());
+            }
+            for n in 0..count {
+                entries.add(n).write(Entry::FREE);
+                buckets.add(n).write(EMPTY_BUCKET);
+            }
+        }
+        MEMORY.set(Some(Memory {
+            changed,
+            entries,
+            buckets,
+            count,
+            marks,
+            backends,
+        }));
+    }
+}
+
+fn with<R>(f: impl FnOnce(&mut Ledger<'_>) -> R) -> R {
+    let Some(memory) = MEMORY.get() else {
+        Error::NotPreloaded.raise();
+    };
+    let mut head = HEAD.exclusive();
+    // SAFETY: the memory lives as long as the server, is `count` long, and is reached under the lock only.
+    let (entries, buckets) = unsafe {
+        (
+            std::slice::from_raw_parts_mut(memory.entries, memory.count),
+            std::slice::from_raw_parts_mut(memory.buckets, memory.count),
+        )
+    };
+    f(&mut Ledger::new(
+        &mut head.0,
+        buckets,
+        entries,
+        memory.marks(),
+    ))
+}
+
+impl Memory {
+    fn marks(&self) -> &'static [Mark] {
+        // SAFETY: the memory lives as long as the server and is `backends` long; marks are atomic.
+        unsafe { std::slice::from_raw_parts(self.marks, self.backends) }
+    }
+}
+
+/// The place of this backend's mark. Transactions that can write are those of the first processes in the
+/// server's table, of which there are `MaxBackends`.
+fn own_mark() -> usize {
+    // SAFETY: reads the server's table of processes; this process is in it while it runs transactions.
+    unsafe {
+        let first: *const pg_sys::PGPROC = (*pg_sys::ProcGlobal).allProcs;
+        let own = (pg_sys::MyProc as usize).saturating_sub(first as usize);
+        own / size_of::<pg_sys::PGPROC>()
+    }
+}
+
+/// Writes down which transaction this is, before it is visible.
+fn mark() {
+    if MARKED.get() {
+        return;
+    }
+    let Some(mark) = MEMORY
+        .get()
+        .and_then(|memory| memory.marks().get(own_mark()))
+    else {
+        Error::NotPreloaded.raise();
+    };
+    // SAFETY: inside a transaction that may write.
+    mark.set(unsafe { pg_sys::GetTopTransactionId() }.into_inner());
+    MARKED.set(true);
+}
+
+/// Waits until `f` says something.
+fn wait<R>(mut f: impl FnMut(&mut Ledger<'_>) -> Option<R>) -> R {
+    loop {
+        if let Some(result) = with(&mut f) {
+            // SAFETY: forgets that this process sleeps, if it did.
+            unsafe { pg_sys::ConditionVariableCancelSleep() };
+            return result;
+        }
+        if let Some(memory) = MEMORY.get() {
+            // SAFETY: a condition variable in shared memory; an error leaves through the guard, and the
+            // abort takes this process off its list.
+            unsafe {
+                pg_sys::ConditionVariableTimedSleep(
+                    memory.changed,
+                    LOOK.as_millis() as _,
+                    pg_sys::PG_WAIT_EXTENSION,
+                )
+            };
+        }
+    }
+}
+
+fn wake() {
+    if let Some(memory) = MEMORY.get() {
+        // SAFETY: a condition variable in shared memory; waking raises nothing.
+        unsafe { pg_sys::ConditionVariableBroadcast(memory.changed) };
+    }
+}
+
+/// Takes all demands with what covers them, until the transaction ends or its savepoint is rolled back;
+/// or none.
+pub fn admit(demands: &[Demand], covers: &mut [CreditCoverage]) -> Result<(), Blocked> {
+    let now = time::now();
+    ACTIVE.set(true);
+    // Room first: between the lock and the note there is nothing that can fail.
+    let pots: usize = covers.iter().map(|cover| 1 + 2 * cover.pots.len()).sum();
+    mine(|mine| mine.held.reserve(demands.len() + pots));
+    with(|ledger| ledger.admit(demands, covers, now))?;
+    mine(|mine| {
+        for demand in demands {
+            mine.hold(Held {
+                account: demand.account,
+                span: demand.span,
+                quantity: demand.quantity.into(),
+            });
+        }
+        for cover in covers.iter() {
+            if let Some(demand) = demands.get(cover.demand) {
+                cover.held(demand.span).for_each(|held| mine.hold(held));
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Notes what this transaction recorded: it is used when it commits.
+pub fn note(recorded: &Recorded) {
+    ACTIVE.set(true);
+    mark();
+    mine(|mine| mine.note(recorded));
+}
+
+/// Looks at the ledger, which stays as it is meanwhile: `f` asks nobody else.
+pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
+    let Some(memory) = MEMORY.get() else {
+        Error::NotPreloaded.raise();
+    };
+    let _shared = HEAD.share();
+    // SAFETY: as in `with`; shared, since nothing is written.
+    let (entries, buckets) = unsafe {
+        (
+            std::slice::from_raw_parts(memory.entries, memory.count),
+            std::slice::from_raw_parts(memory.buckets, memory.count),
+        )
+    };
+    f(&View::new(buckets, entries))
+}
+
+/// Has an entry loaded. `read` returns what committed rows say of use and of reservations at a snapshot,
+/// without this transaction's.
+pub fn load(
+    account: &Account,
+    span: &Span,
+    read: impl FnOnce(&Pushed) -> Result<(i128, i128), Error>,
+) -> Result<(), Error> {
+    let _loading = Loading;
+    let own = own_mark();
+    let snapshot = Snapshot::prepare();
+    let begun = wait(|ledger| {
+        let take = || {
+            snapshot.take();
+            |transaction| snapshot.sees(transaction)
+        };
+        match ledger.begin_load(account, span, time::now(), own, take) {
+            Load::Busy => None,
+            begun => Some(begun),
+        }
+    });
+    let number = match begun {
+        Load::Begun(number) => number,
+        Load::There | Load::Busy => return Ok(()),
+        Load::Full => return Err(Error::LedgerFull),
+    };
+    LOADING.set(Some((*account, *span, number)));
+    let pushed = snapshot.push();
+    let (used, reserved) = read(&pushed)?;
+    drop(pushed);
+    // Rows that do not say whose they are, are seen as this transaction left them, and its changes come
+    // when it commits: those of reservations, and all that was drawn from credits.
+    let (own_used, own_reserved) = own_notes(account, span);
+    let own_used = if account.is_credit() { own_used } else { 0 };
+    let (used, reserved) = (used - own_used, reserved - own_reserved);
+    wait(|ledger| {
+        ledger
+            .end_load(account, span, number, used, reserved)
+            .then_some(())
+    });
+    LOADING.set(None);
+    wake();
+    Ok(())
+}
+
+/// What this transaction noted of an entry.
+fn own_notes(account: &Account, span: &Span) -> (i128, i128) {
+    MINE.with_borrow(|all| {
+        all.iter().fold((0, 0), |sum, mine| {
+            let of = mine.of(account, span);
+            (sum.0 + of.0, sum.1 + of.1)
+        })
+    })
+}
+
+/// However a load ends, nobody goes on waiting for it.
+struct Loading;
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        abandon();
+    }
+}
+
+fn abandon() {
+    if let Some((account, span, number)) = LOADING.replace_with(None) {
+        with(|ledger| ledger.drop_load(&account, &span, number));
+        wake();
+    }
+}
+
+/// Drops all of a database's entries that can be read again.
+pub fn forget(database: u32) {
+    with(|ledger| ledger.forget(database));
+}
+
+/// The entries of a database, each as it is when it is read.
+pub fn entries(database: u32) -> Vec<Entry> {
+    let mut found = Vec::new();
+    let Some(memory) = MEMORY.get() else {
+        return found;
+    };
+    let of = |entry: &&Entry| entry.state != State::Free && entry.account.database == database;
+    // A piece at a time: nobody waits for all of it.
+    for first in (0..memory.count).step_by(PIECE) {
+        let _head = HEAD.share();
+        let count = PIECE.min(memory.count - first);
+        // SAFETY: as in `with`; shared, since nothing is written.
+        let entries = unsafe { std::slice::from_raw_parts(memory.entries.add(first), count) };
+        found.extend(entries.iter().filter(of));
+    }
+    found
+}
+
+/// How many entries there may be in all, and what the ledger knows of itself.
+pub fn counts() -> (usize, Head) {
+    (
+        MEMORY.get().map_or(0, |memory| memory.count),
+        HEAD.share().0,
+    )
+}
+
+fn finish(committed: bool) {
+    abandon();
+    if !ACTIVE.replace_with(false) {
+        return;
+    }
+    let mut all = MINE.take();
+    while all.len() > 1 {
+        if let (Some(inner), Some(outer)) = (all.pop(), all.last_mut()) {
+            outer.take_in(inner);
+        }
+    }
+    let mine = all.pop().unwrap_or_default();
+    let held: Vec<Held> = mine.held().collect();
+    let recorded: Vec<Recorded> = mine.recorded().collect();
+    let marked = MARKED.replace_with(false);
+    if (held.is_empty() && recorded.is_empty()) && !marked {
+        return;
+    }
+    if with(|ledger| ledger.finish(committed, own_mark(), &held, &recorded)) {
+        wake();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_PRE_PREPARE if ACTIVE.get() && any_recorded() => {
+            Error::UsePrepared.raise();
+        }
+        XACT_EVENT_COMMIT => finish(true),
+        XACT_EVENT_ABORT => finish(false),
+        XACT_EVENT_PREPARE => finish(false),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn savepoint_event(
+    event: pg_sys::SubXactEvent::Type,
+    savepoint: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _arg: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    if !ACTIVE.get() {
+        return;
+    }
+    match event {
+        SUBXACT_EVENT_COMMIT_SUB => MINE.with_borrow_mut(|all| released(all, savepoint, parent)),
+        SUBXACT_EVENT_ABORT_SUB => {
+            abandon();
+            let gone = MINE.with_borrow_mut(|all| rolled_back(all, savepoint));
+            if !gone.is_empty() {
+                with(|ledger| ledger.give_back(&gone));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn released(all: &mut Vec<OpenNotes>, savepoint: u32, parent: u32) {
+    let Some(mut inner) = all.pop_if(|last| last.savepoint == savepoint) else {
+        return;
+    };
+    match all.last_mut().filter(|last| last.savepoint == parent) {
+        Some(outer) => outer.take_in(inner),
+        None => {
+            inner.savepoint = parent;
+            all.push(inner);
+        }
+    }
+}
+
+/// What was admitted since a savepoint, or in one after it.
+fn rolled_back(all: &mut Vec<OpenNotes>, savepoint: u32) -> Vec<Held> {
+    let from = all.partition_point(|mine| mine.savepoint < savepoint);
+    all.split_off(from)
+        .iter()
+        .flat_map(OpenNotes::held)
+        .collect()
+}

@@ -1,0 +1,23 @@
+//! Shared memory, and the processes that work with it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `ledger` | the ledger's memory, and where transactions enter and leave it |
+//! | `counts` | counters |
+//! | `capped` | counters that come to few rows |
+//! | `events` | what the worker writes one by one |
+//! | `kept` | what is counted, while the server is down |
+//! | `queue` | requests to the database's worker |
+//! | `workers` | which databases have a worker and need one |
+//! | `bgworker` | the processes of background workers and of the launcher |
+//! | `latch` | waking a process |
+
+pub mod bgworker;
+pub mod capped;
+pub mod counts;
+pub mod events;
+pub mod kept;
+pub mod latch;
+pub mod ledger;
+pub mod queue;
+pub mod workers;

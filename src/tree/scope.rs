@@ -1,0 +1,108 @@
+//! Reading scopes by their ids.
+
+use std::collections::HashMap;
+
+use pgrx::spi::SpiHeapTupleData;
+use tenancy_core::tenants::Tenant;
+use tenancy_core::tree::{Level, partner_and_tenant};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::pg::spi;
+use crate::pg::uuid::{from_pg, not_null, pg_uuid};
+
+/// A scope.
+pub struct Scope {
+    /// Its id.
+    pub id: Uuid,
+    /// Its level.
+    pub level: Level,
+    /// The scopes from the platform down to this one.
+    pub path: Vec<Uuid>,
+    /// Its slug.
+    pub slug: String,
+    /// Its id in the identity provider, if it has one.
+    pub external_id: Option<String>,
+    /// Whether its own status is active; those above it have statuses of their own.
+    pub active: bool,
+}
+
+impl Scope {
+    /// The partner and the tenant that it is or belongs to.
+    pub fn partner_and_tenant(&self) -> (Option<Uuid>, Option<Uuid>) {
+        partner_and_tenant(self.level, &self.path)
+    }
+
+    /// The scope above it; nothing for the platform.
+    pub fn parent(&self) -> Option<Uuid> {
+        let (_, above) = self.path.split_last()?;
+        above.last().copied()
+    }
+
+    /// It as a tenant of a set.
+    pub fn into_tenant(self) -> Tenant {
+        Tenant {
+            id: self.id,
+            external_id: self.external_id,
+        }
+    }
+}
+
+/// Returns a scope, whatever its status; nothing if there is none of this id.
+pub fn scope(id: Uuid) -> Result<Option<Scope>, Error> {
+    spi::read(
+        "SELECT id, level, path, slug, external_id, status = 'active' FROM tenancy.scopes WHERE id = $1",
+        &[pg_uuid(id).into()],
+        |rows| rows.into_iter().next().map(|row| read(&row)).transpose(),
+    )
+}
+
+/// Returns those of these scopes that there are, by their ids.
+pub fn scopes(ids: &[Uuid]) -> Result<HashMap<Uuid, Scope>, Error> {
+    let ids: Vec<pgrx::Uuid> = ids.iter().copied().map(pg_uuid).collect();
+    spi::read(
+        "SELECT id, level, path, slug, external_id, status = 'active' FROM tenancy.scopes WHERE id = ANY ($1)",
+        &[ids.into()],
+        |rows| {
+            let found = rows.into_iter().map(|row| read(&row));
+            found
+                .map(|found| found.map(|found| (found.id, found)))
+                .collect()
+        },
+    )
+}
+
+/// Returns the path of a scope; empty if there is none of this id.
+pub fn path(id: Uuid) -> Result<Vec<Uuid>, Error> {
+    Ok(scope(id)?.map(|found| found.path).unwrap_or_default())
+}
+
+/// Returns a tenant by its id, whatever its status.
+pub fn tenant(id: Uuid) -> Result<Option<Tenant>, Error> {
+    let found = scope(id)?.filter(|found| found.level == Level::Tenant);
+    Ok(found.map(Scope::into_tenant))
+}
+
+/// An error unless the id is a user's.
+pub fn require_user(id: Uuid) -> Result<(), Error> {
+    match scope(id)? {
+        Some(found) if found.level == Level::User => Ok(()),
+        _ => Err(Error::NoSuchUser(id.to_string())),
+    }
+}
+
+/// A row of `id, level, path, slug, external_id, status = 'active'`.
+fn read(row: &SpiHeapTupleData<'_>) -> Result<Scope, Error> {
+    let level: String = row.get(2)?.unwrap_or_default();
+    let path: Vec<pgrx::Uuid> = row.get(3)?.unwrap_or_default();
+    Ok(Scope {
+        id: not_null(row.get(1)?)?,
+        level: level
+            .parse()
+            .map_err(|_| Error::Internal("a scope of no known level"))?,
+        path: path.into_iter().map(from_pg).collect(),
+        slug: row.get(4)?.unwrap_or_default(),
+        external_id: row.get(5)?,
+        active: row.get(6)?.unwrap_or(false),
+    })
+}
