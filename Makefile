@@ -19,7 +19,7 @@ help:
 	@echo 'make test       every test; KINDS="core regress" or TEST=budgets::race for some of them'
 	@echo 'make psql       psql on a throwaway server with the extension'
 	@echo 'make bless      takes what the regression tests answer now as right, to be read as a diff'
-	@echo 'make reference  writes the pages of functions, views and settings (docs/reference) from what a server says'
+	@echo 'make reference  writes the pages of functions, views, settings and errors (docs/reference)'
 	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
 	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
 	@echo 'make bench      side-by-side measurements against hand-written SQL'

@@ -40,8 +40,7 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy.role_assignments', '');
 CREATE FUNCTION tenancy._keep_built_in() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = format('role "%s" comes with tenancy and cannot be changed', OLD.name),
-        HINT = 'Define one of your own with tenancy.define_role().';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('built_in_role', OLD.name);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._keep_built_in() FROM PUBLIC;
@@ -123,7 +122,7 @@ DECLARE
     built_in boolean;
 BEGIN
     IF role IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'role must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'role');
     END IF;
     -- Defined at the scope or above; the topmost counts: nobody below takes its name.
     SELECT r.id, r.built_in INTO found_role, built_in
@@ -131,8 +130,7 @@ BEGIN
      WHERE s.id = scope AND r.name = role
      ORDER BY array_position(s.path, r.scope_id) LIMIT 1;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', left(role, 80)),
-            HINT = 'The view tenancy.roles has those that can be assigned.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('role_not_found', left(role, 80));
     END IF;
     -- Whoever is just giving it more is waited for, so that what is checked is what is assigned. Built-in roles do not
     -- change, and a lock on one would be in the way of every sign-up.
@@ -163,16 +161,15 @@ BEGIN
     PERFORM tenancy._authorize('roles:manage', scope);
     PERFORM tenancy._check_role_name(name);
     IF permissions IS NULL OR array_position(permissions, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'permissions must not be null', HINT = 'An empty array makes a role that may nothing.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'permissions', 'An empty array creates a role with no permissions.');
     END IF;
     IF cardinality(permissions) > 100 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a role has at most 100 permissions';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'a role has at most 100 permissions');
     END IF;
     PERFORM tenancy._authorize_permissions(permissions, scope);
     SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
     IF level NOT IN ('platform', 'partner', 'tenant') THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s has no roles of its own', level),
-            HINT = 'Roles are defined at the platform, a partner or a tenant, for it and all below.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('level_without_roles', level);
     END IF;
     -- What it gives ends with what it is given with. One that nobody has may end by itself.
     held := least(tenancy._held_until(permissions, scope), tenancy._held_until('{roles:manage}', scope));
@@ -200,8 +197,7 @@ BEGIN
         || CASE WHEN held IS NULL THEN '{}' ELSE jsonb_build_object('expires_at', held) END);
     RETURN role;
 EXCEPTION WHEN unique_violation THEN
-    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('role name "%s" is taken', name),
-        HINT = 'Somebody else is just defining it.';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('role_name_taken', name);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._define_role(tenancy.regscope, text, text[], text) FROM PUBLIC;
@@ -224,8 +220,7 @@ BEGIN
     SELECT r.id, r.permissions INTO found_role FROM tenancy.role_definitions r
      WHERE r.scope_id = scope AND r.name = _drop_role.name FOR UPDATE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', left(name, 80)),
-            HINT = 'The view tenancy.roles has the roles and where they are defined.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('role_not_found', left(name, 80));
     END IF;
     PERFORM tenancy._authorize_permissions(found_role.permissions, scope);
     DELETE FROM tenancy.role_definitions r WHERE r.id = found_role.id;
@@ -253,7 +248,7 @@ DECLARE
     found_role uuid;
 BEGIN
     IF "user" IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'user');
     END IF;
     PERFORM tenancy._authorize('roles:manage', scope);
     BEGIN
@@ -267,12 +262,10 @@ BEGIN
     END IF;
     SELECT s.level, s.path INTO at_scope FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
     IF at_scope.level = 'user' THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a role is not assigned at a user',
-            HINT = 'It is assigned to a user at the platform, a partner, a tenant or a project.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('role_at_user');
     END IF;
     IF who.parent_id <> ALL (at_scope.path) THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a user''s roles lie within the scope that it belongs to',
-            HINT = 'A tenant''s user has roles in the tenant and its projects; for several tenants make it a user of their partner.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('role_outside');
     END IF;
     -- To take away, a role that the user has there: another one of the name may have been defined above since.
     IF held THEN
@@ -325,8 +318,7 @@ BEGIN
     found_role := tenancy._assignable("user", role, scope, held => true);
     DELETE FROM tenancy.role_assignments a WHERE a.user_id = "user" AND a.role_id = found_role AND a.scope_id = scope;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('the user does not have role "%s" there', role),
-            HINT = 'The view tenancy.assignments has what was assigned where.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('assignment_not_found', role);
     END IF;
     PERFORM tenancy._audit('role.unassigned', scope, role, jsonb_build_object('user', "user"::uuid));
 END
@@ -382,8 +374,8 @@ BEGIN
     PERFORM tenancy._authorize('platform:elevate', '00000000-0000-7000-8000-000000000000');
     reason := tenancy._checked_reason(reason);
     IF seconds IS NULL OR seconds NOT BETWEEN 1 AND 86400 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'ttl must be between 1 second and 1 day',
-            HINT = 'As short as the work takes: it can be asked for again.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'ttl must be between 1 second and 1 day',
+            'Make it as short as the work takes; another elevation can follow.');
     END IF;
     INSERT INTO tenancy.elevations (user_id, reason, expires_at) VALUES (who, reason, clock_timestamp() + make_interval(secs => seconds))
     RETURNING id, expires_at INTO made;

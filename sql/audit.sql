@@ -254,8 +254,8 @@ DECLARE
     done bigint := 0;
 BEGIN
     IF (expected_seal IS NULL) <> (expected_hash IS NULL) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'expected_seal and expected_hash go together',
-            HINT = 'Both are from tenancy.audit_head().';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'expected_seal and expected_hash go together',
+            'Both are from tenancy.audit_head().');
     END IF;
     -- No month is dropped meanwhile.
     LOCK TABLE tenancy.audit_log IN ACCESS SHARE MODE;

@@ -1,12 +1,15 @@
 -- The schema, the roles, the type regscope and the beacons. Runs first.
 
+-- Until the schema is known to be safe, nothing in it is called: these three errors repeat what the catalogue says.
+
 DO $$
 BEGIN
     IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
         RAISE EXCEPTION USING
-            ERRCODE = '0A000',
+            ERRCODE = '0A000', SCHEMA = 'tenancy', CONSTRAINT = 'database_not_utf8',
             MESSAGE = 'tenancy needs a database in UTF8',
-            DETAIL = pg_catalog.format('This one is in %s.', pg_catalog.current_setting('server_encoding'));
+            DETAIL = pg_catalog.format('The encoding of this database is %s.', pg_catalog.current_setting('server_encoding')),
+            HINT = 'Create a database with ENCODING ''UTF8''.';
     END IF;
 END
 $$;
@@ -31,7 +34,7 @@ BEGIN
         COMMENT ON ROLE tenancy_owner IS 'tenancy: owns its tables and functions, and is what they run as. Has no members';
     ELSIF fault IS NOT NULL THEN
         RAISE EXCEPTION USING
-            ERRCODE = '42501',
+            ERRCODE = '42501', SCHEMA = 'tenancy', CONSTRAINT = 'owner_role_unfit',
             MESSAGE = 'role "tenancy_owner" exists and is not fit to own tenancy''s objects',
             DETAIL = fault,
             HINT = 'Take that from it with ALTER ROLE or REVOKE, or rename it, and run CREATE EXTENSION tenancy again.';
@@ -45,7 +48,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
                WHERE n.nspname = 'tenancy' AND NOT r.rolsuper AND r.rolname <> 'tenancy_owner') THEN
         RAISE EXCEPTION USING
-            ERRCODE = '42501',
+            ERRCODE = '42501', SCHEMA = 'tenancy', CONSTRAINT = 'schema_not_owned',
             MESSAGE = 'schema "tenancy" exists and does not belong to a superuser or to tenancy_owner',
             HINT = 'Look at what it holds, drop it, and run CREATE EXTENSION tenancy again.';
     END IF;
@@ -55,6 +58,13 @@ $$;
 REVOKE ALL ON SCHEMA tenancy FROM PUBLIC;
 GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
 COMMENT ON SCHEMA tenancy IS 'multi-tenancy: the tree of tenants, the context, row isolation';
+
+-- Every error of the other files: RAISE EXCEPTION USING MESSAGE = tenancy._error('kind', …), which does not return.
+CREATE FUNCTION tenancy._error(kind text, VARIADIC arguments text[] DEFAULT '{}') RETURNS text
+    LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_error_wrapper';
+REVOKE ALL ON FUNCTION tenancy._error(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy._error(text, text[]) IS
+    'internal: raises an error of the catalogue (crates/tenancy-core/src/error/catalogue.rs) with the arguments of its texts';
 
 -- Roles belong to the cluster and stay when the extension is dropped.
 DO $$

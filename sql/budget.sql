@@ -60,8 +60,8 @@ CREATE FUNCTION tenancy._check_period(period text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'year', 'total') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a period', left(period, 80)),
-            HINT = 'One of hour, day, week, month, year, total.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('"%s" is not a period', left(period, 80)),
+            'Use hour, day, week, month, year or total.');
     END IF;
 END
 $$;
@@ -77,8 +77,7 @@ BEGIN
        JOIN tenancy.scopes p ON p.id = s.parent_id
       WHERE b.imposed AND b.period <> 'total' AND scope = ANY (s.path) AND NOT p.path && tenancy.scope_ids('budgets:manage');
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'the time zone is that of a budget that was imposed from above',
-            DETAIL = 'Its periods would begin at other times.', HINT = 'Whoever may set that budget may change the time zone.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('imposed_time_zone');
     END IF;
 END
 $$;
@@ -147,15 +146,15 @@ DECLARE
     above uuid;
 BEGIN
     IF scope IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'scope');
     END IF;
     PERFORM tenancy._authorize('budgets:manage', scope);
     PERFORM tenancy._check_period(period);
     IF metric IS NOT NULL THEN
         wanted := tenancy._metric_named(metric);
         IF wanted.aggregation NOT IN ('sum', 'count') THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is a %s, which has no budget', metric, wanted.aggregation),
-                HINT = 'Budgets are for metrics that add up, sum and count, and for cost (metric NULL).';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('metric "%s" is a %s, which has no budget', metric, wanted.aggregation),
+                'Budgets are for metrics that add up (sum and count) and for cost (metric NULL).');
         END IF;
         metric_id := wanted.id;
     END IF;
@@ -189,14 +188,15 @@ DECLARE
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
     IF amount IS NULL OR hard IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s must not be null', CASE WHEN amount IS NULL THEN 'amount' ELSE 'hard' END);
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'hard' END);
     END IF;
     IF amount = 'NaN' OR amount < 0 OR amount > 9223372036854.775807 OR amount <> trunc(amount, 6) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument',
+            'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most');
     END IF;
     IF alert_at IS NULL OR cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
-            HINT = 'Such as {0.8, 1}: at 80 % and when all is used.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
+            'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
     END IF;
     -- A larger one, or one that only shows, gives.
     IF EXISTS (SELECT FROM tenancy.budget_definitions b
@@ -237,14 +237,12 @@ BEGIN
     -- Locked: nobody grants on it now.
     SELECT b.id, b.imposed INTO budget, gone FROM tenancy._lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
-            HINT = 'tenancy.budgets shows those there are; one that is imposed is removed by whom it was imposed.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('budget_not_found');
     END IF;
     PERFORM tenancy._require_lasting('what the budget no longer holds back', tenancy._held_until('{budgets:manage}', scope));
     PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL), '0');
     IF EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) THEN
-        RAISE EXCEPTION USING ERRCODE = '2BP01', MESSAGE = 'the budget has credits with something left',
-            HINT = 'tenancy.credits shows them; tenancy.revoke_credit() ends one.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('budget_has_credits');
     END IF;
     DELETE FROM tenancy.budget_definitions b WHERE b.id = budget;
     PERFORM tenancy._audit('budget.removed', scope, metric, jsonb_build_object('period', period, 'imposed', gone));

@@ -151,7 +151,7 @@ DECLARE
     elevation uuid;
 BEGIN
     IF "user" IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'user');
     END IF;
     BEGIN
         PERFORM tenancy._authorize('keys:manage', "user");
@@ -185,7 +185,7 @@ DECLARE
     label text;
 BEGIN
     IF id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'id must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'id');
     END IF;
     SELECT k.user_id, k.label INTO owner, label FROM tenancy.api_key_secrets k WHERE k.id = _revoke_api_key.id;
     -- Also where there is no such key, for the same answer without a context.
@@ -195,8 +195,7 @@ BEGIN
         owner := NULL;
     END;
     IF owner IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('API key %s does not exist', id),
-            HINT = 'The view tenancy.api_keys has their ids.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('api_key_not_found', id::text);
     END IF;
     UPDATE tenancy.api_key_secrets k SET revoked_at = coalesce(k.revoked_at, now()) WHERE k.id = _revoke_api_key.id;
     PERFORM tenancy._audit('key.revoked', owner, label, NULL);

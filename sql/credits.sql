@@ -159,42 +159,44 @@ DECLARE
 BEGIN
     SELECT b.* INTO wanted FROM tenancy._budget_of(scope, metric, period) b;
     IF amount IS NULL OR priority IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s must not be null', CASE WHEN amount IS NULL THEN 'amount' ELSE 'priority' END);
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'priority' END);
     END IF;
     IF amount = 'NaN' OR amount <= 0 OR amount > 9223372036854.775807 OR amount <> trunc(amount, 6) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'amount must be a number above 0 and up to 9223372036854.775807 with 6 digits after the point at most';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument',
+            'amount must be a number above 0 and up to 9223372036854.775807 with 6 digits after the point at most');
     END IF;
     IF priority NOT BETWEEN 0 AND 100 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'priority must be from 0 to 100', HINT = 'Credits with a lower one are drawn from first.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'priority must be from 0 to 100',
+            'Credits with a lower priority are drawn from first.');
     END IF;
     IF rollover = 'NaN' OR rollover NOT BETWEEN 0 AND amount OR rollover <> trunc(rollover, 6) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rollover must be from 0 to amount with 6 digits after the point at most',
-            HINT = 'It is how much of what is left goes on when the period ends; NULL: all.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'rollover must be from 0 to amount with 6 digits after the point at most',
+            'It is the most of the rest that goes into the next period; NULL: all.');
     END IF;
     IF rollover IS NOT NULL AND period = 'total' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'rollover must be null for a budget for all time', HINT = 'Its period does not end; expires_at ends the credit.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'rollover must be null for a budget for all time',
+            'Its period does not end; expires_at ends the credit.');
     END IF;
     IF since NOT BETWEEN '1970-01-02 00:00:00+00' AND '9000-01-01 00:00:00+00' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'effective_at must be after 1970 and before 9000';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'effective_at must be after 1970 and before 9000');
     END IF;
     IF expires_at <= greatest(since, clock_timestamp()) OR expires_at > '9000-01-01 00:00:00+00' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'expires_at must be after effective_at, in the future and before 9000', HINT = 'NULL: never.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'expires_at must be after effective_at, in the future and before 9000',
+            'Pass NULL for a credit that does not expire.');
     END IF;
     PERFORM tenancy._require_lasting('the credit', tenancy._held_until('{budgets:manage}', scope), expires_at);
     IF length(note) > 500 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'note must have 500 characters at most';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'note must have 500 characters at most');
     END IF;
     -- Locked: one grant at a time, and the budget stays.
     SELECT b.id, b.imposed INTO budget FROM tenancy._lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget.id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = 'the budget does not exist',
-            HINT = 'tenancy.budgets shows those there are; credits on one that is imposed are granted by whom it was imposed.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('budget_not_found');
     END IF;
     IF (SELECT count(*) FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) >= 100 THEN
         PERFORM tenancy._close_credits(ARRAY(SELECT g.id FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL), '0');
         IF (SELECT count(*) FROM tenancy.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy._over(g, now())) >= 100 THEN
-            RAISE EXCEPTION USING ERRCODE = '54000', MESSAGE = 'the budget has 100 credits that have something left',
-                HINT = 'Grant fewer and larger ones; tenancy.revoke_credit() ends one.';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('too_many_credits');
         END IF;
     END IF;
     INSERT INTO tenancy.credit_grants AS g (budget_id, scope_id, amount, priority, effective_at, expires_at, rollover, rolls_at, note, granted_by)
@@ -231,7 +233,7 @@ DECLARE
     may boolean;
 BEGIN
     IF id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'id must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'id');
     END IF;
     SELECT g.* INTO credit FROM tenancy.credit_grants g WHERE g.id = _revoke_credit.id;
     SELECT b.imposed, m.name AS metric, b.period INTO budget
@@ -244,8 +246,7 @@ BEGIN
         may := false;
     END;
     IF may IS DISTINCT FROM true THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('credit %s does not exist', id),
-            HINT = 'The view tenancy.credits has their ids; one on an imposed budget is revoked by whom that was imposed.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('credit_not_found', id::text);
     END IF;
     UPDATE tenancy.credit_grants g SET closed_at = coalesce(g.closed_at, now()) WHERE g.id = credit.id;
     PERFORM tenancy._audit('credit.revoked', credit.scope_id, budget.metric, jsonb_build_object('credit', id, 'period', budget.period, 'imposed', budget.imposed));

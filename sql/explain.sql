@@ -17,7 +17,7 @@ DECLARE
     closed text;
 BEGIN
     IF "table" IS NULL OR "user" IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'table and user must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'table and user');
     END IF;
     SELECT r.relation, r.options, v.isolated INTO protection
       FROM (WITH RECURSIVE up (oid, depth) AS (
@@ -44,7 +44,7 @@ BEGIN
     IF role IS NOT NULL THEN
         SELECT r.rolsuper OR r.rolbypassrls AS bypasses INTO who FROM pg_roles r WHERE r.rolname = role;
         IF NOT FOUND THEN
-            RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('role "%s" does not exist', role);
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('database_role_not_found', role);
         END IF;
         RETURN QUERY SELECT format('may the database role %I use it?', role),
             CASE WHEN who.bypasses THEN 'PAST ROW SECURITY' WHEN has_table_privilege(role, "table", 'SELECT') THEN 'yes' ELSE 'no' END,

@@ -269,7 +269,7 @@ DECLARE
     ambiguous boolean;
 BEGIN
     IF issuer IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'issuer must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'issuer');
     END IF;
     -- The topmost is meant: nobody below takes its name away. Of several beside one another, none is.
     WITH seen AS MATERIALIZED (
@@ -284,15 +284,13 @@ BEGIN
                         WHERE p.issuer = _provider_of.issuer AND s.path && tenancy.scope_ids('identity:view')
                           AND provider_scope IS NULL AND provider.scope_id <> ALL (s.path)) INTO ambiguous;
         IF ambiguous THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('identity provider "%s" is ambiguous', left(issuer, 80)),
-                HINT = 'Several scopes have one of this issuer: name its scope too, as in provider_scope => ''globex''.';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('provider_ambiguous', left(issuer, 80));
         END IF;
         PERFORM tenancy._authorize('identity:manage', provider.scope_id);
         SELECT p.* INTO provider FROM tenancy.identity_provider_registry p WHERE p.id = provider.id FOR UPDATE;
     END IF;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('identity provider "%s" does not exist', left(issuer, 80)),
-            HINT = 'The view tenancy.identity_providers has those that you may see.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('provider_not_found', left(issuer, 80));
     END IF;
     RETURN provider;
 END
@@ -376,8 +374,7 @@ BEGIN
                  JOIN tenancy.identity_provider_registry p ON p.id = c.provider_id JOIN tenancy.scopes s ON s.id = p.scope_id
                 WHERE c.tokens = ANY (claimed) AND s.path[2] = place[2]
                 GROUP BY c.tokens HAVING count(DISTINCT c.provider_id) >= most) THEN
-        RAISE EXCEPTION USING ERRCODE = '53400', MESSAGE = format('a partner has at most %s providers of one issuer and audience', most),
-            HINT = 'A provider of the partner with a tenant claim serves all tenants below it; or pass another audience.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('too_many_providers', most::text);
     END IF;
     INSERT INTO tenancy.identity_claims (tokens, key, provider_id)
     SELECT t, k, provider FROM unnest(claimed) t,
@@ -391,12 +388,11 @@ CREATE FUNCTION tenancy._raise_claimed(issuer text, broken text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF broken <> 'identity_claims_pkey' THEN
-        RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('identity provider "%s" exists already', left(issuer, 80)),
-            HINT = 'The scope has one of this issuer: set_identity_keys() replaces its keys.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('provider_exists', left(issuer, 80));
     END IF;
-    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('tokens of "%s" for this audience are another provider''s', left(issuer, 80)),
-        HINT = CASE WHEN tenancy._vouches() THEN 'One issuer and audience belong to one scope; with a tenant claim its provider serves all tenants below that.'
-                    ELSE 'Pass an audience of your own: nobody else can have the id of the scope. Or ask tenancy_admin to add the provider, who says whose the tokens are.' END;
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('tokens_claimed', left(issuer, 80),
+        CASE WHEN tenancy._vouches() THEN 'One issuer and audience belong to one scope; with a tenant claim its provider serves all tenants below that.'
+             ELSE 'Pass an audience of your own: no other scope can have the id of the scope. Or ask tenancy_admin, who decides whose the tokens are, to add the provider.' END);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._raise_claimed(text, text) FROM PUBLIC;
@@ -416,33 +412,32 @@ BEGIN
     PERFORM tenancy._authorize_signing(scope);
     SELECT s.level INTO place FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
     IF place NOT IN ('platform', 'partner', 'tenant') THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s has no identity provider', place),
-            HINT = 'A provider belongs to the platform, a partner or a tenant.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('level_without_provider', place);
     END IF;
     IF issuer IS NULL OR length(issuer) NOT BETWEEN 1 AND 2048 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'issuer must have 1 to 2048 characters',
-            HINT = 'It is what the provider''s tokens have in "iss", to the last slash.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'issuer must have 1 to 2048 characters',
+            'Pass exactly what the provider''s tokens have in "iss", up to the last slash.');
     END IF;
     IF audiences IS NULL OR cardinality(audiences) = 0 OR array_position(audiences, NULL) IS NOT NULL
        OR '' = ANY (audiences) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'audiences must name what the tokens are for',
-            HINT = 'One of them must be in a token''s "aud": a token for another application is not for this one.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'audiences must name what the tokens are for',
+            'One of them must be in a token''s "aud": a token for another application is not for this one.');
     END IF;
     IF cardinality(audiences) > 32 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'a provider has at most 32 audiences';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'a provider has at most 32 audiences');
     END IF;
     -- So that there is one that nobody else can have.
     IF EXISTS (SELECT FROM unnest(audiences) a JOIN tenancy.scopes s ON s.id = CASE WHEN a COLLATE "C" ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN a::uuid END
                 WHERE scope <> ALL (s.path)) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'an audience that is the id of a scope is for that scope';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'an audience that is the id of a scope is for that scope');
     END IF;
     IF user_claim IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'user_claim must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'user_claim');
     END IF;
     PERFORM tenancy._check_claim(user_claim), tenancy._check_claim(tenant_claim), tenancy._check_claim(groups_claim),
             tenancy._check_claim(name_claim);
     IF seconds IS NULL OR seconds NOT BETWEEN 0 AND 600 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'leeway must be between 0 and 10 minutes';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'leeway must be between 0 and 10 minutes');
     END IF;
     PERFORM tenancy._check_identity_keys(keys, secret);
     INSERT INTO tenancy.identity_provider_registry AS p
@@ -492,7 +487,7 @@ DECLARE
     provider tenancy.identity_provider_registry := tenancy._provider_of(issuer, provider_scope);
 BEGIN
     IF enabled IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'enabled must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'enabled');
     END IF;
     IF enabled THEN
         PERFORM tenancy._authorize_signing(provider.scope_id);
@@ -531,14 +526,13 @@ DECLARE
     held timestamptz;
 BEGIN
     IF "group" IS NULL OR "group" = '' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'group must not be empty';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'group must not be empty');
     END IF;
     IF NOT EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = place AND provider.scope_id = ANY (s.path)) THEN
         PERFORM tenancy._no_such_scope(place);
     END IF;
     IF EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = place AND s.level = 'user') THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'a role is not assigned at a user',
-            HINT = 'It is assigned at the platform, a partner, a tenant or a project.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('role_at_user');
     END IF;
     given := tenancy._find_role(role, place);
     -- Where the user's tenant is what counts, the mapping reaches every tenant of the provider's.
@@ -570,8 +564,7 @@ BEGIN
      WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.role_id = given
        AND g.scope_id IS NOT DISTINCT FROM scope::uuid;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('group "%s" is not mapped to this role', left("group", 80)),
-            HINT = 'The view tenancy.identity_groups has what is mapped.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('group_not_mapped', left("group", 80));
     END IF;
     -- At once, for whoever has the role by a group; who has another group for it gets it again at the next login.
     DELETE FROM tenancy.role_assignments a USING tenancy.identity_users u, tenancy.scopes s
@@ -602,8 +595,8 @@ BEGIN
         RETURN;
     END IF;
     IF cardinality(networks) = 0 OR array_position(networks, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'networks must name networks',
-            HINT = 'NULL lets users come from anywhere; set_status() stops them all.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'networks must name networks',
+            'NULL lets users come from anywhere; set_status() stops them all.');
     END IF;
     INSERT INTO tenancy.allowed_networks AS n (scope_id, networks) VALUES (scope, networks)
         ON CONFLICT (scope_id) DO UPDATE SET networks = excluded.networks;

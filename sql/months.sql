@@ -3,9 +3,7 @@
 CREATE FUNCTION tenancy._append_only() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = '42501',
-        MESSAGE = format('%s on %I.%I is refused: it is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME),
-        HINT = format('Old months go as a whole, by the setting %s.', TG_ARGV[0]);
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('append_only', TG_OP, format('%I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME), TG_ARGV[0]);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._append_only() FROM PUBLIC;

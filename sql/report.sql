@@ -178,7 +178,7 @@ DECLARE
     room numeric;
 BEGIN
     IF scope IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'scope');
     END IF;
     level := tenancy._authorize_usage(scope);
     m := tenancy._report_metric(metric);
@@ -243,15 +243,16 @@ BEGIN
     IF scope IS NULL THEN
         roots := tenancy._report_roots();
         IF cardinality(roots) > 1 THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('there are %s scopes whose use you may see', cardinality(roots)),
-                HINT = 'Name one, or see them in tenancy.tree().';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('scope_needed', cardinality(roots)::text);
         END IF;
     END IF;
     PERFORM tenancy._authorize_usage(roots[1]);
     m := tenancy._report_metric(metric);
     IF "by" IS NULL OR "limit" IS NULL OR "limit" NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023',
-            MESSAGE = CASE WHEN "by" IS NULL THEN 'by must not be null' ELSE 'limit must be from 1 to 10000' END;
+        IF "by" IS NULL THEN
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'by');
+        END IF;
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'limit must be from 1 to 10000');
     END IF;
     IF since IS NULL AND until IS NULL THEN
         SELECT s.since, s.until INTO since, until FROM tenancy._report_span('month', tenancy._time_zone(roots[1]), now()) s;
@@ -338,10 +339,12 @@ BEGIN
     m := tenancy._report_metric(metric);
     PERFORM tenancy._check_period(period);
     IF depth IS NULL OR depth NOT BETWEEN 0 AND 4 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'depth must be from 0 to 4', HINT = 'So many levels below the scope.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'depth must be from 0 to 4',
+            'depth is the number of levels shown below the scope.');
     END IF;
     IF most IS NULL OR most NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'most must be from 1 to 10000', HINT = 'So many children of a scope are shown, those with most use.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'most must be from 1 to 10000',
+            'most is the number of children shown of a scope: those with most usage.');
     END IF;
 
     WHILE step <= depth LOOP

@@ -26,12 +26,12 @@ CREATE FUNCTION tenancy._check_settings(settings jsonb) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF settings IS NULL OR jsonb_typeof(settings) <> 'object' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'settings must be a JSON object',
-            HINT = 'Such as {"plan": "pro"}.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'settings must be a JSON object',
+            'For example {"plan": "pro"}.');
     END IF;
     IF settings ? 'time_zone' AND (jsonb_typeof(settings -> 'time_zone') <> 'string' OR NOT tenancy._is_time_zone(settings ->> 'time_zone')) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('%s is not a time zone', left((settings -> 'time_zone')::text, 80)),
-            HINT = 'A name such as "Europe/Berlin", as in pg_timezone_names. Without the key time_zone, that of the nearest scope above counts.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('%s is not a time zone', left((settings -> 'time_zone')::text, 80)),
+            'Use a name of pg_timezone_names, for example "Europe/Berlin". Without the key time_zone, the nearest scope above decides.');
     END IF;
 END
 $$;
@@ -118,27 +118,21 @@ DECLARE
 BEGIN
     IF NEW.parent_id IS NULL THEN
         IF NEW.path <> ARRAY[NEW.id] THEN
-            RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = 'the platform''s path is itself';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('platform_path');
         END IF;
         RETURN NULL;
     END IF;
     SELECT s.level, s.path INTO parent FROM tenancy.scopes s WHERE s.id = NEW.parent_id;
     IF NOT tenancy._may_hold(parent.level, NEW.level) THEN
-        RAISE EXCEPTION USING ERRCODE = '23514',
-            MESSAGE = format('a %s cannot hold a %s', parent.level, NEW.level),
-            HINT = 'Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('level_mismatch', parent.level, NEW.level);
     END IF;
     IF NEW.path <> parent.path || NEW.id THEN
-        RAISE EXCEPTION USING ERRCODE = '23514',
-            MESSAGE = format('the path of scope %s is not its parent''s path and itself', NEW.id),
-            HINT = 'Move a tenant with tenancy.move_tenant(tenant, partner).';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('path_mismatch', NEW.id::text);
     END IF;
     -- At the statement's end, so a statement that moves a whole subtree passes.
     IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM tenancy.scopes c
                                     WHERE c.parent_id = NEW.id AND c.path <> NEW.path || c.id) THEN
-        RAISE EXCEPTION USING ERRCODE = '23514',
-            MESSAGE = format('scopes below %s would keep their old path', NEW.id),
-            HINT = 'Move a tenant with tenancy.move_tenant(tenant, partner).';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('paths_below_mismatch', NEW.id::text);
     END IF;
     RETURN NULL;
 END
@@ -211,18 +205,16 @@ DECLARE
 BEGIN
     PERFORM tenancy._check_names(level, slug, name, external_id), tenancy._check_status(status);
     IF parent IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the parent of a %s must not be null', level);
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', format('the parent of a %s', level));
     END IF;
     PERFORM tenancy._check_settings(settings);
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('scope "%s" does not exist', parent),
-            HINT = 'A scope is named by its id or its slug, and must be visible to you.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('scope_not_found', parent::text);
     END IF;
     IF NOT tenancy._may_hold(holder.level, level) THEN
-        RAISE EXCEPTION USING ERRCODE = '23514', MESSAGE = format('a %s cannot hold a %s', holder.level, level),
-            HINT = 'Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('level_mismatch', holder.level, level);
     END IF;
     INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, status, external_id, kind, settings)
     VALUES (new_scope, level, parent, holder.path || new_scope, slug, coalesce(name, slug), status, external_id,
@@ -231,13 +223,8 @@ BEGIN
     RETURN new_scope;
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
-    RAISE EXCEPTION USING ERRCODE = '42710',
-        MESSAGE = CASE WHEN broken LIKE '%external_id%'
-                       THEN format('external id "%s" is taken', external_id)
-                       ELSE format('slug "%s" is taken', slug) END,
-        HINT = CASE WHEN broken LIKE '%external_id%'
-                    THEN 'External ids of partners and tenants are unique in the database, of projects and users within their parent.'
-                    ELSE 'Slugs are unique among the children of one scope.' END;
+    RAISE EXCEPTION USING MESSAGE = CASE WHEN broken LIKE '%external_id%' THEN tenancy._error('external_id_taken', external_id)
+                                         ELSE tenancy._error('slug_taken', slug) END;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
@@ -285,9 +272,7 @@ BEGIN
         PERFORM tenancy._authorize('tenants:manage', '00000000-0000-7000-8000-000000000000');
     END IF;
 EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
-    RAISE EXCEPTION USING ERRCODE = '42501', MESSAGE = 'permission denied: tenants:manage in platform',
-        DETAIL = 'The external id of a partner or a tenant decides which rows are its own.',
-        HINT = 'Leave external_id out, and ask a role with tenants:manage at the platform, or tenancy_admin, to call tenancy.update_scope(tenant, external_id => …).';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('external_id_denied');
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._authorize_external_id(text) FROM PUBLIC;
@@ -349,8 +334,7 @@ DECLARE
     found_role uuid;
 BEGIN
     IF kind IS NULL OR kind NOT IN ('human', 'service') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a kind of user', left(kind, 40)),
-            HINT = 'It is human or service.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('"%s" is not a kind of user', left(kind, 40)), 'Use human or service.');
     END IF;
     PERFORM tenancy._authorize('users:manage', parent);
     PERFORM tenancy._require_lasting_id(external_id, 'users:manage', parent);
@@ -385,10 +369,9 @@ CREATE FUNCTION tenancy._no_such_scope(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF scope IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'scope');
     END IF;
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('scope "%s" does not exist', scope),
-        HINT = 'A scope is named by its id or its slug, and must be visible to you.';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('scope_not_found', scope::text);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._no_such_scope(uuid) FROM PUBLIC;
@@ -397,8 +380,7 @@ COMMENT ON FUNCTION tenancy._no_such_scope(uuid) IS 'internal: raises 42704';
 CREATE FUNCTION tenancy._no_such_user("user" uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('user "%s" does not exist', "user"),
-        HINT = 'A user is named by its id, or as in tenant/user.';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('user_not_found', "user"::text);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._no_such_user(uuid) FROM PUBLIC;
@@ -512,13 +494,8 @@ BEGIN
         'slug', slug, 'name', name, 'external_id', external_id, 'settings', settings)));
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
-    RAISE EXCEPTION USING ERRCODE = '42710',
-        MESSAGE = CASE WHEN broken LIKE '%external_id%'
-                       THEN format('external id "%s" is taken', external_id)
-                       ELSE format('slug "%s" is taken', slug) END,
-        HINT = CASE WHEN broken LIKE '%external_id%'
-                    THEN 'External ids of partners and tenants are unique in the database, of projects and users within their parent.'
-                    ELSE 'Slugs are unique among the children of one scope.' END;
+    RAISE EXCEPTION USING MESSAGE = CASE WHEN broken LIKE '%external_id%' THEN tenancy._error('external_id_taken', external_id)
+                                         ELSE tenancy._error('slug_taken', slug) END;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
@@ -556,9 +533,7 @@ BEGIN
         PERFORM tenancy._no_such_scope(partner);
     END IF;
     IF moving.level <> 'tenant' OR target.level <> 'partner' THEN
-        RAISE EXCEPTION USING ERRCODE = '23514',
-            MESSAGE = format('a %s cannot be moved under a %s', moving.level, target.level),
-            HINT = 'A tenant moves to another partner, with its projects and users.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('move_denied', moving.level, target.level);
     END IF;
     -- Another move may have been waited for: the tenant is somebody else's then.
     PERFORM tenancy._authorize('tenants:manage', tenant), tenancy._authorize('tenants:manage', moving.path[cardinality(moving.path) - 1]);
@@ -568,8 +543,7 @@ BEGIN
      WHERE s.id = tenant OR s.parent_id = tenant;
     PERFORM tenancy._audit('tenant.moved', tenant, NULL, jsonb_build_object('from', moving.path[cardinality(moving.path) - 1], 'to', partner::uuid));
 EXCEPTION WHEN unique_violation THEN
-    RAISE EXCEPTION USING ERRCODE = '42710', MESSAGE = format('slug "%s" is taken', moving.slug),
-        HINT = 'The partner has a tenant of this slug: give one of them another with tenancy.update_scope().';
+    RAISE EXCEPTION USING MESSAGE = tenancy._error('slug_taken', moving.slug);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy._move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;

@@ -57,8 +57,7 @@ DECLARE
 BEGIN
     SELECT m.* INTO found FROM tenancy.metric_definitions m WHERE m.name = _metric_named.name;
     IF found.id IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '42704', MESSAGE = format('metric "%s" does not exist', left(name, 80)),
-            HINT = 'tenancy.metrics shows those there are.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('metric_not_found', left(name, 80));
     END IF;
     RETURN found;
 END
@@ -76,18 +75,20 @@ BEGIN
     PERFORM tenancy._authorize('platform:manage', '00000000-0000-7000-8000-000000000000');
     PERFORM tenancy._check_metric(name, unit, aggregation, dimensions, distinct_of);
     IF price = 'NaN' OR price NOT BETWEEN 0 AND 1000000 THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'price must be between 0 and 1000000', HINT = 'It is the price of one unit.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'price must be between 0 and 1000000',
+            'It is the price of one unit.');
     END IF;
     IF prices IS NOT NULL THEN
         IF jsonb_typeof(prices) <> 'object' OR (SELECT count(*) <> 1 FROM jsonb_object_keys(prices))
            OR EXISTS (SELECT FROM jsonb_each(prices) p WHERE p.key <> ALL (dimensions) OR jsonb_typeof(p.value) <> 'object') THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'prices must have one dimension of the metric, with a price for each value',
-                HINT = 'Such as {"model": {"small": 0.001, "large": 0.01}}; price is for all others.';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'prices must have one dimension of the metric, with a price for each value',
+                'For example {"model": {"small": 0.001, "large": 0.01}}; price is for all others.');
         END IF;
         FOR priced IN SELECT v.key, v.value FROM jsonb_each(prices) p, jsonb_each(p.value) v LOOP
             IF jsonb_typeof(priced.value) <> 'number' OR (priced.value)::numeric NOT BETWEEN 0 AND 1000000 THEN
-                RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('the price of "%s" must be a number between 0 and 1000000', left(priced.key, 80)),
-                    HINT = 'It is the price of one unit.';
+                RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument',
+                    format('the price of "%s" must be a number between 0 and 1000000', left(priced.key, 80)),
+                    'It is the price of one unit.');
             END IF;
         END LOOP;
     END IF;
@@ -102,12 +103,10 @@ BEGIN
         RETURNING id INTO known.id;
     ELSE
         IF known.aggregation <> aggregation OR known.distinct_of IS DISTINCT FROM distinct_of THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is a %s and stays one', name, known.aggregation),
-                DETAIL = 'What was recorded would mean something else.', HINT = 'Define another metric.';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('metric_fixed', name, 'aggregation', known.aggregation);
         END IF;
         IF known.unit <> unit THEN
-            RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('metric "%s" is in %s and stays so', name, known.unit),
-                DETAIL = 'What was recorded would mean something else.', HINT = 'Define another metric.';
+            RAISE EXCEPTION USING MESSAGE = tenancy._error('metric_fixed', name, 'unit', known.unit);
         END IF;
         -- Budgets of cost hold as long as prices do.
         IF (known.price, known.prices, known.dimensions) IS DISTINCT FROM (price, prices, dimensions) THEN
@@ -257,8 +256,8 @@ CREATE FUNCTION tenancy._record_usage_many(events jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF jsonb_typeof(events) IS DISTINCT FROM 'array' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'events must be a JSON array of objects',
-            HINT = 'Such as [{"metric": "tokens", "quantity": 12}].';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'events must be a JSON array of objects',
+            'For example [{"metric": "tokens", "quantity": 12}].');
     END IF;
     RETURN (SELECT count(*) FILTER (WHERE tenancy._record(e.metric, coalesce(e.quantity, 1), e.cost, e.attributes, e.idempotency_key, e.at))
               FROM jsonb_to_recordset(events) e (metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz));
@@ -592,25 +591,26 @@ DECLARE
     told bigint := 0;
 BEGIN
     IF scope IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'scope must not be null';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('null_argument', 'scope');
     END IF;
     level := tenancy._authorize_usage(scope);
     IF metric IS NOT NULL THEN
         m := tenancy._metric_named(metric);
     END IF;
     IF bucket NOT IN ('hour', 'day', 'week', 'month') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('"%s" is not a bucket', left(bucket, 80)), HINT = 'One of hour, day, week, month.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('"%s" is not a bucket', left(bucket, 80)), 'Use hour, day, week or month.');
     END IF;
     IF "by" IS NOT NULL AND "by" NOT IN ('partner', 'tenant', 'project', 'user') AND (metric IS NULL OR "by" <> ALL (m.dimensions)) THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = format('use cannot be shown by "%s"', left("by", 80)),
-            HINT = 'One of partner, tenant, project, user, or a dimension of the metric.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', format('usage cannot be shown by "%s"', left("by", 80)),
+            'Use partner, tenant, project, user, or a dimension of the metric.');
     END IF;
     IF (isfinite(since) AND since NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00')
        OR (isfinite(until) AND until NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00') THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'since and until must be in the years 1 to 9999', HINT = 'infinity and -infinity are all there is.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'since and until must be in the years 1 to 9999',
+            'For more, use -infinity and infinity.');
     END IF;
     IF since >= until THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'since must be before until', HINT = 'until is not part of the span.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('invalid_argument', 'since must be before until', 'until is not part of the span.');
     END IF;
     zone := tenancy._time_zone(scope);
 
@@ -657,8 +657,7 @@ BEGIN
       FROM tenancy._cover(edges, CASE WHEN fine THEN 'quarter' ELSE 'day' END) c;
     PERFORM 1 FROM tenancy.usage_retired g JOIN unnest(grains, los, his) p (grain, lo, hi) ON p.grain = 'event' AND p.lo < g.to_at AND p.hi > g.from_at;
     IF FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'events of that time are gone',
-            DETAIL = 'What is left of them is kept by quarters of an hour.', HINT = 'Begin and end the span at a quarter.';
+        RAISE EXCEPTION USING MESSAGE = tenancy._error('usage_expired');
     END IF;
 
     -- Each part by itself, so that none is read that has nothing to tell, and each by its index.

@@ -1,35 +1,29 @@
-//! Every error that Rust raises: one table of SQLSTATE, message, detail and hint.
-//!
-//! Two rules hold for all of them. What the caller may not see gets the message of what does not
-//! exist; and no message repeats a credential, a ticket or a token.
+//! Every error that Rust raises, and the kind of each in the catalogue (`tenancy_core::error`), which has the name, the
+//! SQLSTATE and the texts. SQL raises the same kinds by `_error()`. `pg::raise` hands them to the server.
 
-use pgrx::prelude::*;
+use std::fmt;
+
 use pgrx::spi;
+use tenancy_core::error::{Kind, Texts, kind};
 use tenancy_core::policy::Refusal;
 use tenancy_core::quantity::QuantityError;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
 /// What can go wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum Error {
     /// The library came by LOAD or CREATE EXTENSION, not with the server's start.
-    #[error("tenancy must be loaded when the server starts")]
     NotPreloaded,
     /// An allocation of so many bytes failed.
-    #[error("out of memory")]
     OutOfMemory(usize),
     /// This database has no tenancy.
-    #[error("the extension tenancy is not installed in this database")]
     NotInstalled,
     /// tenancy's objects belong to a superuser, whose power its queries would have.
-    #[error("the objects of tenancy belong to a superuser")]
     OwnerSuperuser,
     /// A protected table was touched without a context.
-    #[error("a tenancy context is required")]
     MissingContext,
     /// A protected table lacks something that isolates it.
-    #[error("protected table {table} is not isolated")]
     NotIsolated {
         /// Its name.
         table: String,
@@ -37,39 +31,26 @@ pub enum Error {
         fault: String,
     },
     /// A MERGE that takes no right to read a protected table.
-    #[error("permission denied: MERGE that reads no column of a protected table")]
     BlindMerge,
     /// A function that follows the versions of any row, whatever the policies of its table.
-    #[error("permission denied for function currtid2: it knows no row security")]
     RowVersions,
     /// A role that tenants share reached for what its sessions share.
-    #[error("permission denied for {0}: tenants share this role")]
     SharedObjects(&'static str),
     /// A statement that needs all rows of a protected table, outside of maintenance.
-    #[error("{0} on a protected table needs maintenance")]
     NeedsMaintenance(&'static str),
     /// Tenancy was to be dropped, and a table's own policies would then open it.
-    #[error(
-        "cannot drop extension tenancy: {0} is protected and has permissive policies of its own"
-    )]
     WouldOpen(String),
     /// A tenant was asked for where the context has several, or none.
-    #[error("the context spans {0} tenants, and one is needed here")]
     NotOneTenant(String),
     /// A tenant's user, who holds nothing in it.
-    #[error("the user has no role in its tenant")]
     NoRole,
     /// A project was asked for where the context has several.
-    #[error("the context spans {0} projects, and one is needed here")]
     NotOneProject(usize),
     /// Use of a user who holds the tenant by several projects, recorded in none of them.
-    #[error("the user has roles at {0} projects of the tenant, and one is needed here")]
     NamesNoProject(usize),
     /// The server's time zones do not say when a period begins or ends.
-    #[error("the period is not known in this time zone")]
     NoPeriod,
     /// A permission is missing.
-    #[error("permission denied: {permission} in {scope}")]
     Denied {
         /// The permission.
         permission: String,
@@ -77,7 +58,6 @@ pub enum Error {
         scope: String,
     },
     /// What is given would be there when what it is given with has ended.
-    #[error("{what} would outlast what you hold")]
     Outlasts {
         /// What is given.
         what: String,
@@ -87,82 +67,62 @@ pub enum Error {
         ends: bool,
     },
     /// Maintenance met an expression that asks for certain tenants.
-    #[error("the context spans all tenants")]
     AllTenants,
     /// Wrong, unknown, revoked or expired: which of them is nobody's business.
-    #[error("invalid credential")]
     InvalidCredential,
     /// The ticket or the credential behind a context has run out.
-    #[error("the tenancy context has expired")]
     Expired,
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
-    #[error("access is not active")]
     Inactive,
     /// The user may not come from this address.
-    #[error("access is not allowed from this address")]
     WrongNetwork,
     /// A login that has something to write, where nothing can be written.
-    #[error("this login has to write, and the transaction is read-only")]
     LoginWrites,
     /// An elevated context in a statement that began before it.
-    #[error("this statement is not on record, and the context is elevated")]
     NotRecorded,
     /// The elevation that the transaction began with is over.
-    #[error("the elevation has ended")]
     ElevationEnded,
     /// A second principal in one transaction.
-    #[error("this transaction already has another principal")]
     Rebound,
     /// A session context of one user, and a ticket of another.
-    #[error("the session has a context and a ticket of different users")]
     TwoIdentities,
     /// What outlives a transaction, asked for by a role behind a pool.
-    #[error("{0} allowed behind a pool")]
     Pooled(&'static str),
     /// A context that was narrowed, then cleared, over a ticket that is wider.
-    #[error("the narrowed context was cleared in this transaction")]
     Widened,
     /// A superuser or BYPASSRLS role asked for a context.
-    #[error("the current role bypasses row security")]
     BypassesRowSecurity,
     /// A managed role tried to reach past row security.
-    #[error("permission denied: {0} on a protected table")]
     NotOnProtected(&'static str),
     /// The context lacks a permission.
-    #[error("permission denied: {0}")]
     NotPermitted(&'static str),
     /// The background worker is needed and cannot be had.
-    #[error("the background worker of tenancy is not available")]
     NoWorker,
     /// The background worker does not answer.
-    #[error("the background worker of tenancy does not answer")]
     WorkerSilent,
     /// The background worker could not do it.
-    #[error("the background worker of tenancy failed: {0}")]
     WorkerFailed(String),
     /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
-    #[error("maintenance is for a session whose own role is granted tenancy_admin")]
     MaintenanceForOthers,
     /// A managed role tried to change what all sessions of the role share.
-    #[error("permission denied to alter the current role")]
     SharedRole,
     /// A role that is no superuser tried to become the owner of tenancy's objects, or to change it.
-    #[error("permission denied to grant or change role \"tenancy_owner\"")]
     OwnerRole,
     /// Not there, or not visible.
-    #[error("scope \"{0}\" does not exist")]
     NoSuchScope(String),
     /// Not there, not visible, or not a user.
-    #[error("user \"{0}\" does not exist")]
     NoSuchUser(String),
+    /// An event is dated in the future.
+    EventInFuture,
+    /// An event is dated before what may still be recorded.
+    EventTooOld,
+    /// An idempotency key came again with another event.
+    KeyReused,
     /// A metric that was not defined.
-    #[error("metric \"{0}\" does not exist")]
     NoSuchMetric(String),
     /// A budget has no room.
-    #[error("the {}'s budget is exhausted", .0.level)]
     Exhausted(Box<Exhausted>),
     /// As many reservations are open as may be.
-    #[error("the {level} has {most} reservations open, and may not have more")]
     TooManyReservations {
         /// The level of whose they are.
         level: &'static str,
@@ -170,43 +130,34 @@ pub enum Error {
         most: i64,
     },
     /// All of the ledger's entries are in use.
-    #[error("the ledger of tenancy is full")]
     LedgerFull,
     /// Two-phase commit after recording use.
-    #[error("cannot PREPARE a transaction that has recorded use")]
     UsePrepared,
     /// Two-phase commit after managing: nobody could end what is prepared.
-    #[error("cannot PREPARE a transaction that has called a management function")]
     ManagedPrepared,
     /// Recording use where nothing can be written.
-    #[error("use cannot be recorded on a standby")]
     OnStandby,
     /// A reservation that was settled or cancelled, or has expired.
-    #[error("the reservation is {0}")]
     ReservationOver(String),
     /// An object that is not a scope is not there, or not visible.
-    #[error("{0} does not exist")]
     NoSuch(&'static str),
+    /// A reservation is not there, or not visible.
+    NoSuchReservation,
     /// The name of a role that comes with tenancy.
-    #[error("role name \"{0}\" is taken")]
     RoleTaken(String),
     /// A slug that several scopes have.
-    #[error("slug \"{0}\" is ambiguous")]
     AmbiguousSlug(String),
     /// An argument is NULL.
-    #[error("{0} must not be null")]
     Null(&'static str),
     /// An argument is wrong.
-    #[error("{0}")]
     BadArgument(String, &'static str),
     /// protect() will not do it.
-    #[error("{0}")]
     Refused(Refusal),
     /// The server's query interface failed.
-    #[error("query failed: {0}")]
-    Spi(#[from] spi::Error),
+    Spi(spi::Error),
+    /// An error that SQL raises, by its kind, with the arguments of its texts.
+    OfSql(Kind, Vec<String>),
     /// A state that should not be.
-    #[error("tenancy: {0}")]
     Internal(&'static str),
 }
 
@@ -231,7 +182,7 @@ pub struct Exhausted {
     pub credits: i128,
     /// What was asked for.
     pub asked: i128,
-    /// When it begins anew.
+    /// When it resets.
     pub resets: Option<String>,
 }
 
@@ -244,8 +195,8 @@ impl Exhausted {
             credits => format!(" and {} in credits", number(credits)),
         };
         let of = if self.cost { " of cost" } else { "" };
-        let begins = (self.resets.as_ref())
-            .map_or_else(String::new, |at| format!(" It begins anew at {at}."));
+        let begins =
+            (self.resets.as_ref()).map_or_else(String::new, |at| format!(" It resets at {at}."));
         format!(
             "Asked for {}{of}; of {} ({}){on_top}, {} are used, {} in flight and {} left.{begins}",
             number(self.asked),
@@ -268,7 +219,7 @@ impl From<QuantityError> for Error {
     fn from(fault: QuantityError) -> Self {
         Self::bad(
             fault,
-            "From 0 to about 9.2 · 10¹², a quantity to the millionth.",
+            "Pass 0 to about 9.2 · 10¹², with 6 digits after the point at most.",
         )
     }
 }
@@ -279,259 +230,120 @@ impl Error {
         Self::BadArgument(message.to_string(), hint)
     }
 
-    fn code(&self) -> PgSqlErrorCode {
-        use PgSqlErrorCode::*;
+    /// Returns its kind, and the arguments of its texts.
+    pub fn parts(&self) -> (Kind, Vec<String>) {
         match self {
-            Self::NotPreloaded
-            | Self::NotInstalled
-            | Self::OwnerSuperuser
-            | Self::MissingContext
-            | Self::NotIsolated { .. }
-            | Self::NeedsMaintenance(_)
-            | Self::NotOneTenant(_)
-            | Self::NoRole
-            | Self::NotOneProject(_)
-            | Self::NamesNoProject(_)
-            | Self::NoPeriod
-            | Self::NotRecorded
-            | Self::ElevationEnded
-            | Self::NoWorker
-            | Self::WorkerSilent
-            | Self::WorkerFailed(_)
-            | Self::AllTenants => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::InvalidCredential
-            | Self::Expired
-            | Self::Inactive
-            | Self::WrongNetwork
-            | Self::Rebound
-            | Self::TwoIdentities
-            | Self::Pooled(_)
-            | Self::Widened
-            | Self::BypassesRowSecurity
-            | Self::MaintenanceForOthers
-            | Self::BlindMerge
-            | Self::RowVersions
-            | Self::SharedObjects(_)
-            | Self::NotOnProtected(_)
-            | Self::Denied { .. }
-            | Self::Outlasts { .. }
-            | Self::NotPermitted(_)
-            | Self::SharedRole
-            | Self::OwnerRole => ERRCODE_INSUFFICIENT_PRIVILEGE,
-            Self::WouldOpen(_) => ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-            Self::LoginWrites => ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::NoSuchScope(_)
-            | Self::NoSuchUser(_)
-            | Self::NoSuchMetric(_)
-            | Self::NoSuch(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::RoleTaken(_) => ERRCODE_DUPLICATE_OBJECT,
-            Self::AmbiguousSlug(_) | Self::Null(_) | Self::BadArgument(..) => {
-                ERRCODE_INVALID_PARAMETER_VALUE
+            Self::NotPreloaded => (kind::not_preloaded(), vec![]),
+            Self::OutOfMemory(bytes) => (kind::out_of_memory(), strings([bytes])),
+            Self::NotInstalled => (kind::not_installed(), vec![]),
+            Self::OwnerSuperuser => (kind::owner_is_superuser(), vec![]),
+            Self::MissingContext => (kind::context_required(), vec![]),
+            Self::NotIsolated { table, fault } => {
+                (kind::table_not_isolated(), strings([table, fault]))
             }
-            Self::Refused(refusal) => match refusal.sqlstate() {
-                "42501" => ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "42703" => ERRCODE_UNDEFINED_COLUMN,
-                "42704" => ERRCODE_UNDEFINED_OBJECT,
-                "42710" => ERRCODE_DUPLICATE_OBJECT,
-                "42809" => ERRCODE_WRONG_OBJECT_TYPE,
-                "23502" => ERRCODE_NOT_NULL_VIOLATION,
-                "55000" => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                _ => ERRCODE_INVALID_PARAMETER_VALUE,
-            },
-            Self::Exhausted(_) | Self::TooManyReservations { .. } => {
-                ERRCODE_CONFIGURATION_LIMIT_EXCEEDED
+            Self::BlindMerge => (kind::blind_merge(), vec![]),
+            Self::RowVersions => (kind::row_versions_denied(), vec![]),
+            Self::SharedObjects(objects) => (kind::shared_objects_denied(), strings([objects])),
+            Self::NeedsMaintenance(statement) => (kind::maintenance_needed(), strings([statement])),
+            Self::WouldOpen(table) => (kind::drop_opens_table(), strings([table])),
+            Self::NotOneTenant(tenants) => (kind::tenant_needed(), strings([tenants])),
+            Self::NoRole => (kind::user_without_role(), vec![]),
+            Self::NotOneProject(projects) => (kind::project_needed(), strings([projects])),
+            Self::NamesNoProject(projects) => {
+                (kind::user_in_several_projects(), strings([projects]))
             }
-            Self::LedgerFull => ERRCODE_INSUFFICIENT_RESOURCES,
-            Self::OnStandby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::ReservationOver(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::UsePrepared | Self::ManagedPrepared => ERRCODE_FEATURE_NOT_SUPPORTED,
-            Self::OutOfMemory(_) => ERRCODE_OUT_OF_MEMORY,
-            Self::Spi(_) | Self::Internal(_) => ERRCODE_INTERNAL_ERROR,
-        }
-    }
-
-    fn detail(&self) -> Option<String> {
-        match self {
-            Self::Refused(refusal) => refusal.detail(),
-            Self::Outlasts { until, .. } => Some(format!("You hold what gives it until {until}.")),
-            Self::Exhausted(exhausted) => Some(exhausted.detail()),
-            Self::NotIsolated { fault, .. } => Some(fault.clone()),
-            Self::OutOfMemory(bytes) => Some(format!("Failed on request of size {bytes}.")),
-            Self::Inactive => Some(
-                "The user, the tenant it selected or a scope above is suspended, archived, deleted, \
-                 not ready, or has moved away."
-                    .into(),
+            Self::NoPeriod => (kind::period_unknown(), vec![]),
+            Self::Denied { permission, scope } => {
+                let permission = format!("{permission} in {scope}");
+                (kind::permission_missing(), vec![permission])
+            }
+            Self::NotPermitted(permission) => (kind::permission_missing(), strings([permission])),
+            Self::Outlasts { what, until, ends } => {
+                let hint = if *ends {
+                    "Pass an earlier expires_at: it must end by then."
+                } else {
+                    "Pass an earlier expires_at where there is one. A caller who holds it without an end, or an administrator, can give it for longer."
+                };
+                (
+                    kind::grant_outlasts_holder(),
+                    strings([what.as_str(), until, hint]),
+                )
+            }
+            Self::AllTenants => (kind::all_tenants(), vec![]),
+            Self::InvalidCredential => (kind::invalid_credential(), vec![]),
+            Self::Expired => (kind::context_expired(), vec![]),
+            Self::Inactive => (kind::access_inactive(), vec![]),
+            Self::WrongNetwork => (kind::address_not_allowed(), vec![]),
+            Self::LoginWrites => (kind::login_needs_write(), vec![]),
+            Self::NotRecorded => (kind::statement_not_recorded(), vec![]),
+            Self::ElevationEnded => (kind::elevation_ended(), vec![]),
+            Self::Rebound => (kind::second_principal(), vec![]),
+            Self::TwoIdentities => (kind::context_and_ticket_differ(), vec![]),
+            Self::Pooled(what) => (kind::not_behind_pool(), strings([what])),
+            Self::Widened => (kind::narrowed_context_cleared(), vec![]),
+            Self::BypassesRowSecurity => (kind::role_bypasses_row_security(), vec![]),
+            Self::NotOnProtected(command) => (kind::protected_table_denied(), strings([command])),
+            Self::NoWorker => (kind::worker_unavailable(), vec![]),
+            Self::WorkerSilent => (kind::worker_silent(), vec![]),
+            Self::WorkerFailed(reason) => (kind::worker_failed(), strings([reason])),
+            Self::MaintenanceForOthers => (kind::maintenance_not_direct(), vec![]),
+            Self::SharedRole => (kind::shared_role_denied(), vec![]),
+            Self::OwnerRole => (kind::owner_role_protected(), vec![]),
+            Self::NoSuchScope(scope) => (kind::scope_not_found(), strings([scope])),
+            Self::NoSuchUser(user) => (kind::user_not_found(), strings([user])),
+            Self::EventInFuture => (kind::event_in_future(), vec![]),
+            Self::EventTooOld => (kind::event_too_old(), vec![]),
+            Self::KeyReused => (kind::idempotency_key_reused(), vec![]),
+            Self::NoSuchMetric(metric) => (kind::metric_not_found(), strings([metric])),
+            Self::Exhausted(exhausted) => (
+                kind::budget_exhausted(),
+                strings([exhausted.level, &exhausted.detail()]),
             ),
-            _ => None,
+            Self::TooManyReservations { level, most } => {
+                let most = most.to_string();
+                (kind::too_many_reservations(), strings([*level, &most]))
+            }
+            Self::LedgerFull => (kind::ledger_full(), vec![]),
+            Self::UsePrepared => (kind::prepared_usage(), vec![]),
+            Self::ManagedPrepared => (kind::prepared_management(), vec![]),
+            Self::OnStandby => (kind::usage_on_standby(), vec![]),
+            Self::ReservationOver(state) => (kind::reservation_closed(), strings([state])),
+            Self::NoSuch(object) => (kind::object_not_found(), strings([object])),
+            Self::NoSuchReservation => (kind::reservation_not_found(), vec![]),
+            Self::RoleTaken(role) => (kind::role_name_reserved(), strings([role])),
+            Self::AmbiguousSlug(slug) => (kind::slug_ambiguous(), strings([slug])),
+            Self::Null(argument) => (kind::null_argument(), strings([argument])),
+            Self::BadArgument(message, hint) => {
+                (kind::invalid_argument(), strings([message.as_str(), hint]))
+            }
+            Self::Refused(refusal) => refusal.parts(),
+            Self::Spi(error) => (kind::query_failed(), strings([error])),
+            Self::OfSql(kind, arguments) => (*kind, arguments.clone()),
+            Self::Internal(fault) => (kind::internal(), strings([fault])),
         }
     }
 
-    fn hint(&self) -> Option<String> {
-        let hint = match self {
-            Self::Refused(refusal) => return refusal.hint(),
-            Self::Outlasts { ends: true, .. } => "Pass an earlier expires_at: it must end by then.",
-            Self::Outlasts { ends: false, .. } => {
-                "Pass an earlier expires_at where there is one; a caller who holds it without an end, or an administrator, can give it for longer."
-            }
-            Self::NotPreloaded => {
-                "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server."
-            }
-            Self::NotInstalled => "Run CREATE EXTENSION tenancy.",
-            Self::OwnerSuperuser => {
-                "Give them back to tenancy_owner, and take SUPERUSER from that role if it has it."
-            }
-            Self::MissingContext => {
-                "Call tenancy.authenticate(credential) in this transaction (or with session => true). \
-                 For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason)."
-            }
-            Self::NotIsolated { .. } => {
-                "Its owner calls tenancy.protect() to isolate it again, or tenancy.unprotect() to give its protection up."
-            }
-            Self::SharedObjects(_) => {
-                "What belongs to a role is in reach of every session of that role. A function of another role, declared \
-                 SECURITY DEFINER, can hand out what is a tenant's."
-            }
-            Self::BlindMerge => {
-                "Name a column of the table in the statement, as in ON target.id = source.id."
-            }
-            Self::RowVersions => {
-                "Select the row's ctid instead, as in SELECT ctid FROM t WHERE id = 1."
-            }
-            Self::NeedsMaintenance(_) => {
-                "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted \
-                 tenancy_admin; or take the protection off with tenancy.unprotect()."
-            }
-            Self::WouldOpen(_) => {
-                "Without tenancy's policies they would show the rows of all tenants. Run tenancy.unprotect() on each of \
-                 tenancy.protected_tables first, or drop those policies."
-            }
-            Self::NotOneTenant(_) => {
-                "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it \
-                 again: its plan was made for one tenant and has been discarded."
-            }
-            Self::NoRole => "Its use is its tenant's: tenancy.assign() gives it a role there.",
-            Self::RoleTaken(_) => "It is the name of a role that comes with tenancy.",
-            Self::NotRecorded => {
-                "Take the context in a statement before: only what starts in an elevated context is recorded."
-            }
-            Self::ElevationEnded => {
-                "Begin another transaction; tenancy.elevate() begins another elevation."
-            }
-            Self::NotOneProject(_) => "Call tenancy.select_project(project) first.",
-            Self::NamesNoProject(_) => "Name the project in which it was used.",
-            Self::NoPeriod => {
-                "The server's time zones (tzdata) decide; tenancy.update_scope() sets another as the setting time_zone."
-            }
-            Self::Denied { .. } | Self::NotPermitted(_) => {
-                "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign()."
-            }
-            Self::InvalidCredential => "The credential is malformed, unknown, expired or revoked.",
-            Self::AllTenants => {
-                "Name the tenant in the statement. If a prepared statement said this, run it again: its \
-                 plan was made for certain tenants and has been discarded."
-            }
-            Self::Expired => "Authenticate again.",
-            Self::WrongNetwork => {
-                "The networks that users may come from are set with tenancy.set_allowed_networks()."
-            }
-            Self::LoginWrites => {
-                "A first login, or one with other groups than the last, needs a read-write \
-                 transaction on the primary; the next ones do not."
-            }
-            Self::Inactive => return None,
-            Self::Rebound => {
-                "One transaction holds one principal: end it first; a session context ends with \
-                 tenancy.release()."
-            }
-            Self::TwoIdentities => "Call tenancy.release(), or RESET tenancy.ticket.",
-            Self::Pooled(_) => {
-                "tenancy.pooled is on for this role: the next client would have it. Authenticate, or SET LOCAL tenancy.ticket, in each transaction."
-            }
-            Self::Widened => "End the transaction.",
-            Self::BypassesRowSecurity => {
-                "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. \
-                 Connect as a role that is a member of tenancy_app, or have a superuser set \
-                 tenancy.allow_bypassrls."
-            }
-            Self::NotOnProtected(_) => {
-                "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, \
-                 so it does not do this even as the table's owner: let another role own the table."
-            }
-            Self::MaintenanceForOthers => {
-                "It lasts for the transaction, so a SECURITY DEFINER function would hand all tenants' \
-                 rows to whoever calls it."
-            }
-            Self::SharedRole => {
-                "Sessions of many tenants share a role that is granted tenancy_app; only an \
-                 administrator may alter it."
-            }
-            Self::OwnerRole => {
-                "tenancy's tables and functions belong to it: whoever acts as it reads and writes every tenant's access. \
-                 Nobody needs to; a superuser can."
-            }
-            Self::NoSuchScope(_) => {
-                "A scope is named by its id or its slug, and must be visible to you."
-            }
-            Self::NoSuchUser(_) => "A user is named by its id, or as in tenant/user.",
-            Self::NoSuchMetric(_) => {
-                "tenancy.metrics shows those there are; tenancy.define_metric() adds one."
-            }
-            Self::AmbiguousSlug(_) => {
-                "Name the scope above it too, as in partner/tenant, or use the id."
-            }
-            Self::NoWorker => {
-                "There is none on a standby; elsewhere raise max_worker_processes, which takes a restart."
-            }
-            Self::WorkerSilent => {
-                "Another session may hold a lock on a table of tenancy's; else the server's log says more."
-            }
-            Self::BadArgument(_, hint) => hint,
-            Self::Exhausted(_) => {
-                "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another."
-            }
-            Self::TooManyReservations { .. } => {
-                "Settle or cancel what is done, or reserve with a shorter ttl. A superuser sets \
-                 tenancy.reservations_per_user and tenancy.reservations_per_tenant."
-            }
-            Self::OnStandby => {
-                "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed."
-            }
-            Self::ReservationOver(_) => "A reservation is settled or cancelled once.",
-            Self::LedgerFull => {
-                "Each budget with transactions in flight takes one; raise tenancy.ledger_entries, which takes a restart."
-            }
-            Self::ManagedPrepared => {
-                "Its locks would hold up who manages its caller, without a session to end: COMMIT it."
-            }
-            Self::UsePrepared => {
-                "What is in flight belongs to this session: record use in a transaction of its own."
-            }
-            Self::WorkerFailed(_)
-            | Self::NoSuch(_)
-            | Self::Null(_)
-            | Self::Spi(_)
-            | Self::Internal(_)
-            | Self::OutOfMemory(_) => return None,
-        };
-        Some(hint.to_owned())
-    }
-
-    /// Raises the error.
-    pub fn raise(self) -> ! {
-        ErrorReport::from(self).report(PgLogLevel::ERROR);
-        unreachable!("an ERROR does not return")
+    /// Returns its message, detail and hint.
+    pub fn texts(&self) -> Texts {
+        let (kind, arguments) = self.parts();
+        kind.fill(&arguments)
     }
 }
 
-impl From<Error> for ErrorReport {
-    fn from(error: Error) -> Self {
-        let mut report = Self::new(error.code(), error.to_string(), "tenancy");
-        if let Some(detail) = error.detail() {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = error.hint() {
-            report = report.set_hint(hint);
-        }
-        report
+fn strings<T: ToString, const N: usize>(arguments: [T; N]) -> Vec<String> {
+    arguments.map(|argument| argument.to_string()).into()
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.texts().message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<spi::Error> for Error {
+    fn from(error: spi::Error) -> Self {
+        Self::Spi(error)
     }
 }

@@ -67,7 +67,7 @@ fn reserve(
     let Some(metric) = event.metric else {
         return Err(Error::bad(
             "only what adds up can be reserved",
-            "Metrics that are a sum or a count.",
+            "Reserve metrics whose aggregation is sum or count.",
         )
         .into());
     };
@@ -136,7 +136,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             by: row.get(12)?.unwrap_or_default(),
         }))
     })?;
-    found.ok_or(Error::NoSuch("the reservation"))
+    found.ok_or(Error::NoSuchReservation)
 }
 
 fn place(event: &Event) -> Attribution {

@@ -31,21 +31,21 @@ fn record(call: &Call) -> Result<Answer, Error> {
     check_action(action).map_err(|fault| {
         Error::bad(
             fault,
-            "Words of a-z, 0-9 and _, joined by dots, as in invoice.sent.",
+            "An action is words of a-z, 0-9 and _, joined by dots, as in invoice.sent.",
         )
     })?;
     let target = if call.is_null(1) {
         None
     } else {
         let target = call.str(1)?;
-        check_target(target).map_err(|fault| Error::bad(fault, "Such as an id, or a name."))?;
+        check_target(target).map_err(|fault| Error::bad(fault, "For example an id or a name."))?;
         Some(target)
     };
     let details = call.json(2);
     if !details.is_object || details.bytes > DETAILS_MAX {
         return Err(Error::bad(
             "details must be a JSON object of 64 kB at most",
-            "Such as {\"amount\": 7}. What is larger belongs into a table, and its id here.",
+            "For example {\"amount\": 7}. Keep what is larger in a table, and record its id.",
         ));
     }
     let actor = actor_of(context.as_deref());

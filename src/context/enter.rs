@@ -65,7 +65,7 @@ fn assume(
         identity::networks::parse(&client.0).ok_or_else(|| {
             Error::bad(
                 "client must be the address of one host",
-                "As in 192.0.2.7, without a netmask.",
+                "Pass an address such as 192.0.2.7, without a netmask.",
             )
         })
     });

@@ -65,7 +65,8 @@ impl Metric {
 }
 
 fn at_price(quantity: i64, price: i64) -> Result<i64, Error> {
-    priced(quantity, price).map_err(|fault| Error::bad(fault, "A cost ends at about 9.2 · 10¹²."))
+    priced(quantity, price)
+        .map_err(|fault| Error::bad(fault, "A cost is at most about 9.2 · 10¹²."))
 }
 
 thread_local! {

@@ -166,7 +166,7 @@ impl ReadAttributes {
         let refused = |fault: MetricError| {
             Error::bad(
                 fault,
-                "Such as {\"model\": \"small\", \"request\": \"r-17\"}.",
+                "For example {\"model\": \"small\", \"request\": \"r-17\"}.",
             )
         };
         let attributes = match &used.attributes {
@@ -237,16 +237,10 @@ fn when(at: Option<i64>) -> Result<i64, Error> {
         return Ok(now);
     };
     if at > now.saturating_add(AHEAD) {
-        return Err(Error::bad(
-            "at is in the future",
-            "It may be an hour ahead at most.",
-        ));
+        return Err(Error::EventInFuture);
     }
     if at < now.saturating_sub(settings::late()) {
-        return Err(Error::bad(
-            "at is too long ago",
-            "How late use can be recorded is the setting tenancy.usage_late.",
-        ));
+        return Err(Error::EventTooOld);
     }
     Ok(at)
 }
@@ -287,7 +281,7 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
     if key.is_empty() || key.len() > KEY_MAX {
         return Err(Error::bad(
             MetricError::Key,
-            "Such as the id of the request.",
+            "For example the id of the request.",
         ));
     }
     let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(key_of(key)?));
@@ -322,10 +316,7 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
         // Gone in between: it was as old as keys get.
         if let Some((first, then)) = first {
             if then != said {
-                return Err(Error::bad(
-                    "the idempotency key was used for another event",
-                    "A retry repeats quantity, cost, user and project; a new event has a new key.",
-                ));
+                return Err(Error::KeyReused);
             }
             return Ok(Some(first));
         }

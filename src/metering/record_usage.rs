@@ -220,7 +220,7 @@ fn insert(call: &Call) -> Result<(), Error> {
     if !call.is_null(0) || !call.is_null(7) {
         return Err(Error::bad(
             "id and partner_id are not for INSERT",
-            "Name user_id, tenant_id, project_id: what is above follows.",
+            "Pass user_id, tenant_id and project_id; id and partner_id follow from them.",
         ));
     }
     let place = Attribution::named(NamedScopes {

@@ -14,10 +14,10 @@ use crate::pg::{bounded, time};
 fn refused(fault: MetricError) -> Error {
     let hint = match fault {
         MetricError::Name(_) | MetricError::Dimension(_) | MetricError::Twice(_) => {
-            "Up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens; dimensions are not called as a level of the tree."
+            "A name has up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens. A dimension must not have the name of a level of the tree."
         }
-        MetricError::Aggregation(_) => "One of sum, max, count, distinct.",
-        _ => "Such as tokens, GB, requests.",
+        MetricError::Aggregation(_) => "Use sum, max, count or distinct.",
+        _ => "For example tokens, GB or requests.",
     };
     Error::bad(fault, hint)
 }
@@ -86,12 +86,8 @@ fn _cover(
 }
 
 fn kind_of(text: &str) -> Result<Period, Error> {
-    text.parse().map_err(|_| {
-        Error::bad(
-            "not a period",
-            "One of hour, day, week, month, year, total.",
-        )
-    })
+    text.parse()
+        .map_err(|_| Error::bad("not a period", "Use hour, day, week, month, year or total."))
 }
 
 fn zone_of(name: &str) -> Result<ServerZone, Error> {
@@ -130,7 +126,7 @@ fn _bucket_edges(
         NoEdges::Unknown => Error::NoPeriod,
         NoEdges::TooMany => Error::bad(
             "there would be more than 100000 buckets",
-            "Name since and until, or a longer bucket.",
+            "Pass since and until, or a longer bucket.",
         ),
     })?;
     let edges = edges.into_iter().map(time::from_unix_micros);

@@ -7,12 +7,9 @@
 
 use std::alloc::Layout;
 use std::cell::Cell;
-use std::ffi::{c_int, c_void};
-
-use pgrx::pg_sys;
-use pgrx::prelude::*;
 
 use super::cell::BackendCell;
+use super::raise;
 use crate::error::Error;
 
 /// A block that a memory context asks for even if it could not have a larger one (`AllocSetAlloc`), and room for the
@@ -26,26 +23,10 @@ thread_local! {
 /// Whether the ballast is there.
 static HELD: BackendCell<bool> = BackendCell::new(false);
 
-/// Where the server calls [`error_raised`] from.
-struct Watcher(std::cell::UnsafeCell<pg_sys::ErrorContextCallback>);
-
-// SAFETY: a backend has one thread that reaches it.
-unsafe impl Sync for Watcher {}
-
-static WATCHER: Watcher = Watcher(std::cell::UnsafeCell::new(pg_sys::ErrorContextCallback {
-    previous: std::ptr::null_mut(),
-    callback: Some(error_raised),
-    arg: std::ptr::null_mut(),
-}));
-
-unsafe extern "C-unwind" {
-    /// utils/elog.h: the SQLSTATE of the error that is being raised.
-    fn geterrcode() -> c_int;
-}
-
 /// Installs the hook for allocations of Rust's.
 pub fn init() {
     std::alloc::set_alloc_error_hook(failed);
+    raise::on_out_of_memory(drop_ballast);
 }
 
 /// Before a statement is planned, and before it runs: has the server tell of its errors, and takes the ballast. Raises an
@@ -58,16 +39,7 @@ pub fn require() {
 
 /// As [`require`], for what must run in any state. Returns whether the ballast is there.
 pub fn watch() -> bool {
-    // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static that stays, and stands
-    // at the end of the list. A frame that ends restores what was behind it, which is ours.
-    unsafe {
-        let ours = WATCHER.0.get();
-        let mut link = &raw mut pg_sys::error_context_stack;
-        while !(*link).is_null() && *link != ours {
-            link = &raw mut (**link).previous;
-        }
-        *link = ours;
-    }
+    raise::watch();
     if !HELD.get() {
         let mut room = Vec::new();
         if room.try_reserve_exact(BALLAST_BYTES).is_ok() {
@@ -78,19 +50,10 @@ pub fn watch() -> bool {
     HELD.get()
 }
 
+/// Memory is out: makes room for the error.
 fn drop_ballast() {
     if HELD.replace_with(false) {
         drop(BALLAST.take());
-    }
-}
-
-/// Called by the server for each message that it reports, before it looks for whom to throw it to. It must not
-/// raise an error itself.
-unsafe extern "C-unwind" fn error_raised(_: *mut c_void) {
-    #[allow(ffi_unwind_calls)] // reads a static
-    // SAFETY: the server is reporting a message.
-    if unsafe { geterrcode() } == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
-        drop_ballast();
     }
 }
 

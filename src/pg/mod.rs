@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `cell` | statics of one backend: single-threaded, so a plain cell |
 //! | `memory` | allocations that fail |
+//! | `raise` | the catalogue's errors, and the name of each where drivers read it |
 //! | `backtrace` | keeps Rust's frames out of errors |
 //! | `time`, `zone` | the clock, time zones |
 //! | `statics` | what the server only reads |
@@ -31,6 +32,7 @@ pub mod memory;
 pub mod nodes;
 pub mod planner;
 mod query;
+pub mod raise;
 pub mod session;
 mod shared;
 pub mod statics;

@@ -46,9 +46,12 @@ fn _check_names(
 #[pg_extern(sql = false)]
 fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
     let status = status.ok_or(Error::Null("status"))?;
-    status
-        .parse::<Status>()
-        .map_err(|fault| Error::bad(fault, "Only what is active may work."))?;
+    status.parse::<Status>().map_err(|fault| {
+        Error::bad(
+            fault,
+            "A scope works while its status, and that of every scope above, is active.",
+        )
+    })?;
     Ok(true)
 }
 

@@ -13,6 +13,7 @@
 //! | [`audit`] | what an entry of the audit log may say |
 //! | [`principal`] | who a context is for, and what a credential proves of it |
 //! | [`quantity`] | numbers in fixed point: quantities, costs, prices |
+//! | [`error`] | the kinds of errors: their names, SQLSTATEs and texts |
 //! | [`decimal`] | the same as the server stores them |
 //! | [`metric`] | what may be metered, and how it adds up |
 //! | [`rollup_plan`] | which rollups a span of time is made of |
@@ -40,6 +41,7 @@ pub mod audit;
 pub mod conditions;
 pub mod credential;
 pub mod decimal;
+pub mod error;
 mod excerpt;
 pub mod grants;
 pub mod id;

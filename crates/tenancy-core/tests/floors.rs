@@ -21,8 +21,8 @@ const ROOMS: &[&[&str]] = &[
 
 /// The folders and files of `src/pg`, likewise.
 const PG: &[&[&str]] = &[
-    &["statics"],
-    &["cell", "backtrace", "time", "zone", "uuid", "nodes"],
+    &["cell", "statics", "backtrace", "uuid", "nodes"],
+    &["raise", "time", "zone"],
     &["memory", "catalog"],
     &["session"],
     &["cache"],
@@ -35,6 +35,7 @@ const PG: &[&[&str]] = &[
 /// The modules of this crate, likewise.
 const CORE: &[&[&str]] = &[
     &[
+        "error",
         "excerpt",
         "id",
         "mac",

@@ -6,6 +6,7 @@
 //! | `row` | the row that a function answers with |
 //! | `trigger` | triggers in C |
 //! | `tenant_sets` | the tenant sets that per-row calls read |
+//! | `sql_error` | how SQL raises the errors of the catalogue |
 //! | `bounded` | arguments that are measured before they are converted |
 //! | `managed` | management functions: run as the owner, and know who called |
 //! | `blockers` | ending the transactions of the managed that hold up who manages them |
@@ -15,5 +16,6 @@ pub mod bounded;
 pub mod fmgr;
 pub mod managed;
 pub mod row;
+mod sql_error;
 pub mod tenant_sets;
 pub mod trigger;

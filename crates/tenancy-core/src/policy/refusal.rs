@@ -1,176 +1,230 @@
 //! Why a table cannot be isolated.
 
-use thiserror::Error;
+use std::fmt;
 
-/// A refusal: the reason as the message, with SQLSTATE, detail and hint.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+use crate::error::{Kind, Texts, kind};
+
+/// A refusal: a kind of error, and what fills in its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum Refusal {
-    #[error("{table} is a view and cannot be isolated by itself")]
-    View { table: String },
-    #[error("{table} is a materialized view and cannot be isolated")]
-    MaterializedView { table: String },
-    #[error("{table} is a foreign table and cannot be isolated")]
-    ForeignTable { table: String },
-    #[error("{member}, part of {table}, is a foreign table and cannot be isolated")]
-    ForeignMember { table: String, member: String },
-    #[error("{table} is {what}, not a table")]
-    NotATable { table: String, what: &'static str },
-    #[error("{table} is a system catalog")]
-    Catalog { table: String },
-    #[error("{table} belongs to the extension tenancy")]
-    Own { table: String },
-    #[error("{table} is a temporary table")]
-    Temporary { table: String },
-    #[error("{table} is a part of {root}, which is not protected")]
-    Part { table: String, root: String },
-    #[error("column {column} of {table} does not exist")]
-    NoColumn { table: String, column: String },
-    #[error("{option} {column} of {table} does not exist")]
+    View {
+        table: String,
+    },
+    MaterializedView {
+        table: String,
+    },
+    ForeignTable {
+        table: String,
+    },
+    ForeignMember {
+        table: String,
+        member: String,
+    },
+    NotATable {
+        table: String,
+        what: &'static str,
+    },
+    Catalog {
+        table: String,
+    },
+    Own {
+        table: String,
+    },
+    Temporary {
+        table: String,
+    },
+    Part {
+        table: String,
+        root: String,
+    },
+    NoColumn {
+        table: String,
+        column: String,
+    },
     NoSuchColumn {
         table: String,
         option: &'static str,
         column: String,
     },
-    #[error("tenant column {column} of {table} has type {type_name}")]
     ColumnType {
         table: String,
         column: String,
         type_name: String,
     },
-    #[error("{option} {column} of {table} has type {type_name}, not uuid")]
     NotUuid {
         table: String,
         option: &'static str,
         column: String,
         type_name: String,
     },
-    #[error("tenant column {column} of {table} has a nondeterministic collation")]
-    Collation { table: String, column: String },
-    #[error("tenant column {column} of {table} is generated")]
-    Generated { table: String, column: String },
-    #[error("tenant column {column} of {table} is NULL in {rows} {}", if *rows == 1 { "row" } else { "rows" })]
+    Collation {
+        table: String,
+        column: String,
+    },
+    Generated {
+        table: String,
+        column: String,
+    },
     Nulls {
         table: String,
         column: String,
         rows: i64,
     },
-    #[error("{table} has rows, and the new column {column} needs a tenant for them")]
-    NeedsBackfill { table: String, column: String },
-    #[error("rows cannot be given to a scope of level {level}")]
-    BackfillLevel { level: String, shared: bool },
-    #[error("the scope to backfill with has no external id that fits type {type_name}")]
-    BackfillKey { type_name: String },
-    #[error("must be owner of table {table}")]
-    NotOwner { table: String },
-    #[error("{member}, part of {table}, belongs to another role")]
-    OtherOwner { table: String, member: String },
-    #[error("{message}")]
-    Contradiction { message: String, hint: String },
-    #[error("{table} is already protected with other options")]
-    Different { table: String, is: String },
-    #[error("{table} is isolated as a part of {root}")]
-    PartOf { table: String, root: String },
-    #[error("role \"{role}\" does not exist")]
-    NoRole { role: String },
-    #[error("{table} is not protected")]
-    NotProtected { table: String },
-    #[error("{table} is protected, and its new parent is not")]
-    UnprotectedParent { table: String },
-    #[error("the record of the protection of {table} cannot be read: {reason}")]
-    BadRecord { table: String, reason: String },
+    NeedsBackfill {
+        table: String,
+        column: String,
+    },
+    BackfillLevel {
+        level: String,
+        shared: bool,
+    },
+    BackfillKey {
+        type_name: String,
+    },
+    NotOwner {
+        table: String,
+    },
+    OtherOwner {
+        table: String,
+        member: String,
+    },
+    Contradiction {
+        message: String,
+        hint: String,
+    },
+    Different {
+        table: String,
+        is: String,
+    },
+    PartOf {
+        table: String,
+        root: String,
+    },
+    NoRole {
+        role: String,
+    },
+    NotProtected {
+        table: String,
+    },
+    UnprotectedParent {
+        table: String,
+    },
+    BadRecord {
+        table: String,
+        reason: String,
+    },
 }
 
 impl Refusal {
-    /// The SQLSTATE, five characters.
+    /// Returns the kind of error, and the arguments of its texts.
     #[must_use]
-    pub fn sqlstate(&self) -> &'static str {
+    pub fn parts(&self) -> (Kind, Vec<String>) {
         match self {
-            Self::View { .. }
-            | Self::MaterializedView { .. }
-            | Self::ForeignTable { .. }
-            | Self::ForeignMember { .. }
-            | Self::NotATable { .. }
-            | Self::Catalog { .. }
-            | Self::Own { .. }
-            | Self::Temporary { .. } => "42809",
-            Self::NotOwner { .. } | Self::OtherOwner { .. } => "42501",
-            Self::Different { .. } => "42710",
-            Self::NotProtected { .. } | Self::NoRole { .. } => "42704",
-            Self::BadRecord { .. } => "XX000",
-            Self::UnprotectedParent { .. }
-            | Self::Part { .. }
-            | Self::PartOf { .. }
-            | Self::NoColumn { .. }
-            | Self::NoSuchColumn { .. }
-            | Self::ColumnType { .. }
-            | Self::NotUuid { .. }
-            | Self::Collation { .. }
-            | Self::Generated { .. }
-            | Self::Nulls { .. }
-            | Self::NeedsBackfill { .. }
-            | Self::BackfillLevel { .. }
-            | Self::BackfillKey { .. }
-            | Self::Contradiction { .. } => "22023",
-        }
-    }
-
-    /// What else there is to know.
-    #[must_use]
-    pub fn detail(&self) -> Option<String> {
-        match self {
-            Self::Different { is, .. } => Some(format!("It is protected with {is}.")),
-            Self::MaterializedView { .. } => Some("Row security does not apply to materialized views: they hold the rows of every tenant.".into()),
-            Self::ForeignTable { .. } | Self::ForeignMember { .. } => Some("Row security does not apply to foreign tables.".into()),
-            Self::OtherOwner { .. } => Some("A part's triggers and expressions would run with the rights of the owner of the whole.".into()),
-            Self::Temporary { .. } => Some("Temporary tables are seen by one session only.".into()),
-            Self::Collation { .. } => Some("Two keys that differ in bytes would count as one tenant.".into()),
-            _ => None,
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::View { table } => format!(
-                "Protect the tables it reads, and let it run with its caller's rights: ALTER VIEW {table} SET (security_invoker = true)."
+            Self::View { table } => (kind::table_is_view(), strings([table])),
+            Self::MaterializedView { table } => {
+                (kind::table_is_materialized_view(), strings([table]))
+            }
+            Self::ForeignTable { table } => (kind::table_is_foreign(), strings([table])),
+            Self::ForeignMember { table, member } => {
+                (kind::table_has_foreign_part(), strings([member, table]))
+            }
+            Self::NotATable { table, what } => (kind::not_a_table(), strings([table, what])),
+            Self::Catalog { table } => (kind::table_is_catalog(), strings([table])),
+            Self::Own { table } => (kind::table_is_tenancys(), strings([table])),
+            Self::Temporary { table } => (kind::table_is_temporary(), strings([table])),
+            Self::Part { table, root } => (kind::part_of_unprotected(), strings([table, root])),
+            Self::NoColumn { table, column } => {
+                (kind::tenant_column_missing(), strings([column, table]))
+            }
+            Self::NoSuchColumn {
+                table,
+                option,
+                column,
+            } => (
+                kind::option_column_missing(),
+                strings([option, column, table]),
             ),
-            Self::MaterializedView { .. } => {
-                "Protect the tables it reads, and grant it to nobody who serves a single tenant.".into()
+            Self::ColumnType {
+                table,
+                column,
+                type_name,
+            } => (
+                kind::tenant_column_type(),
+                strings([column, table, type_name]),
+            ),
+            Self::NotUuid {
+                table,
+                option,
+                column,
+                type_name,
+            } => (
+                kind::option_column_type(),
+                strings([option, column, table, type_name]),
+            ),
+            Self::Collation { table, column } => {
+                (kind::tenant_column_collation(), strings([column, table]))
             }
-            Self::ForeignTable { .. } => "Protect the table on the server where it lives.".into(),
-            Self::ForeignMember { member, .. } => {
-                format!("Detach {member}, or protect the table on the server where it lives.")
+            Self::Generated { table, column } => {
+                (kind::tenant_column_generated(), strings([column, table]))
             }
+            Self::Nulls {
+                table,
+                column,
+                rows,
+            } => {
+                let rows = format!("{rows} {}", if *rows == 1 { "row" } else { "rows" });
+                (kind::tenant_column_null(), strings([column, table, &rows]))
+            }
+            Self::NeedsBackfill { table, column } => {
+                (kind::backfill_needed(), strings([table, column]))
+            }
+            Self::BackfillLevel { level, shared } => {
+                let hint = if *shared {
+                    "Use a tenant, or a partner or the platform for rows that all below may read."
+                } else {
+                    "Use a tenant."
+                };
+                (kind::backfill_level(), strings([level, hint]))
+            }
+            Self::BackfillKey { type_name } => (kind::backfill_without_key(), strings([type_name])),
+            Self::NotOwner { table } => (kind::not_table_owner(), strings([table])),
             Self::OtherOwner { table, member } => {
-                format!("Give them one owner: ALTER TABLE {member} OWNER TO that of {table}.")
+                (kind::part_of_other_owner(), strings([member, table]))
             }
-            Self::NotATable { .. } => "Name an ordinary or a partitioned table.".into(),
-            Self::Part { root, .. } => format!("Protect {root}: its parts are isolated with it."),
-            Self::UnprotectedParent { .. } => {
-                "Its rows would be read through the parent: protect the parent first.".into()
+            Self::Contradiction { message, hint } => {
+                (kind::protect_options(), strings([message, hint]))
             }
-            Self::PartOf { root, .. } => format!("Unprotect {root}, or detach this part of it first."),
-            Self::NoColumn { .. } => {
-                "Name the column that holds the tenant with tenant_column, or have one made: add_column => true.".into()
+            Self::Different { table, is } => {
+                let literal = table.replace('\'', "''");
+                (kind::already_protected(), strings([table, is, &literal]))
             }
-            Self::ColumnType { .. } => "Use uuid (the id of a scope), or bigint, integer, text or varchar (its external id).".into(),
-            Self::Nulls { .. } => "Say whose they are: backfill => 'slug of a tenant'.".into(),
-            Self::NeedsBackfill { .. } => "Say whose they are: backfill => 'slug of a tenant'.".into(),
-            Self::BackfillLevel { shared, .. } => if *shared {
-                "Use a tenant, or a partner or the platform for rows that all below may read.".into()
-            } else {
-                "Use a tenant.".into()
-            },
-            Self::BackfillKey { .. } => "Give the scope the key that the application uses for it as its external id.".into(),
-            Self::Contradiction { hint, .. } => hint.clone(),
-            Self::Different { table, .. } => format!("Take it off first: SELECT * FROM tenancy.unprotect('{}').", table.replace('\'', "''")),
-            Self::NotProtected { .. } => "See tenancy.protected_tables.".into(),
-            Self::Collation { .. } => "Give the column a deterministic collation.".into(),
-            Self::Generated { .. } => "The tenant must be a column that is stored as it was written.".into(),
-            Self::NotUuid { .. } => "It must hold the id of a scope.".into(),
-            _ => return None,
-        })
+            Self::PartOf { table, root } => (kind::isolated_by_parent(), strings([table, root])),
+            Self::NoRole { role } => (kind::database_role_not_found(), strings([role])),
+            Self::NotProtected { table } => (kind::table_not_protected(), strings([table])),
+            Self::UnprotectedParent { table } => (kind::parent_not_protected(), strings([table])),
+            Self::BadRecord { table, reason } => {
+                (kind::protection_unreadable(), strings([table, reason]))
+            }
+        }
+    }
+
+    /// Returns the message, detail and hint.
+    #[must_use]
+    pub fn texts(&self) -> Texts {
+        let (kind, arguments) = self.parts();
+        kind.fill(&arguments)
     }
 }
+
+fn strings<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(String::from).into()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.texts().message)
+    }
+}
+
+impl std::error::Error for Refusal {}

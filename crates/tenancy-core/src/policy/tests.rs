@@ -584,7 +584,10 @@ fn nothing_is_granted_but_on_request() {
         ]
     );
     assert_eq!(
-        refused(&grantees(), json!({"grants": ["public"]})).sqlstate(),
+        refused(&grantees(), json!({"grants": ["public"]}))
+            .parts()
+            .0
+            .sqlstate,
         "42704"
     );
 }
@@ -736,12 +739,18 @@ fn keys_of_the_application() {
             &format!("ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT {default}").as_str()
         ));
         assert_eq!(
-            refused(&with_scope(Value::Null), backfill.clone()).sqlstate(),
+            refused(&with_scope(Value::Null), backfill.clone())
+                .parts()
+                .0
+                .sqlstate,
             "22023"
         );
         if type_name.contains("int") {
             assert_eq!(
-                refused(&with_scope(json!("17; drop")), backfill).sqlstate(),
+                refused(&with_scope(json!("17; drop")), backfill)
+                    .parts()
+                    .0
+                    .sqlstate,
                 "22023"
             );
         }
@@ -758,11 +767,12 @@ fn a_column_is_added() {
             ("/null_rows", Value::Null),
         ],
     );
-    let hint = refused(&bare, json!({})).hint().unwrap_or_default();
+    let hint = refused(&bare, json!({})).texts().hint.unwrap_or_default();
     assert!(hint.contains("add_column => true"), "{hint}");
     let full = with(bare.clone(), &[("/has_rows", json!(true))]);
     let hint = refused(&full, json!({"add_column": true}))
-        .hint()
+        .texts()
+        .hint
         .unwrap_or_default();
     assert!(hint.contains("backfill"), "{hint}");
     assert!(matches!(
@@ -1082,7 +1092,7 @@ fn refusals() {
     for (path, change, opts, sqlstate, message) in cases {
         let refusal = refused(&with(table(), &[(path, change.clone())]), opts.clone());
         assert_eq!(refusal.to_string(), *message);
-        assert_eq!(refusal.sqlstate(), *sqlstate, "{message}");
+        assert_eq!(refusal.parts().0.sqlstate, *sqlstate, "{message}");
     }
     let different = refused(
         &with(
@@ -1095,7 +1105,7 @@ fn refusals() {
         json!({}),
     );
     assert_eq!(
-        different.detail().as_deref(),
+        different.texts().detail.as_deref(),
         Some("It is protected with tenant_column => 't''x', shared => true.")
     );
 }
@@ -1250,7 +1260,7 @@ fn permissions_of_its_own() {
         "n:r'",
     ] {
         let refusal = refused(&table(), json!({"read_permission": wrong}));
-        assert_eq!(refusal.sqlstate(), "22023", "{wrong}");
-        assert!(refusal.hint().is_some());
+        assert_eq!(refusal.parts().0.sqlstate, "22023", "{wrong}");
+        assert!(refusal.texts().hint.is_some());
     }
 }

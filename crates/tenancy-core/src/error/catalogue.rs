@@ -1,0 +1,305 @@
+//! The kinds, by sections of the reference. An entry is
+//! `name: "SQLSTATE", Retry, "message", [detail "…",] [hint "…"];`
+
+use super::Kind;
+
+macro_rules! kinds {
+    ($($section:literal {
+        $($name:ident: $sqlstate:literal, $retry:ident, $message:literal $(, detail $detail:literal)? $(, hint $hint:literal)?;)*
+    })*) => {
+        /// Each kind by its name.
+        pub mod kind {
+            use crate::error::{Kind, Retry};
+
+            $($(
+                #[doc = $message]
+                #[must_use]
+                pub const fn $name() -> Kind {
+                    Kind {
+                        name: stringify!($name),
+                        sqlstate: $sqlstate,
+                        retry: Retry::$retry,
+                        message: $message,
+                        detail: concat!($($detail)?),
+                        hint: concat!($($hint)?),
+                    }
+                }
+            )*)*
+        }
+
+        /// All kinds, by sections.
+        pub const SECTIONS: &[(&str, &[Kind])] = &[$(($section, &[$(kind::$name()),*])),*];
+    };
+}
+
+kinds! {
+    "The installation" {
+        not_preloaded: "55000", AfterHint, "tenancy must be loaded when the server starts",
+            hint "Add tenancy to shared_preload_libraries in postgresql.conf and restart the server.";
+        not_installed: "55000", AfterHint, "the extension tenancy is not installed in this database",
+            hint "Run CREATE EXTENSION tenancy.";
+        database_not_utf8: "0A000", No, "tenancy needs a database in UTF8",
+            detail "The encoding of this database is {encoding}.",
+            hint "Create a database with ENCODING 'UTF8'.";
+        owner_role_unfit: "42501", AfterHint, "role \"tenancy_owner\" exists and is not fit to own tenancy's objects",
+            detail "{fault}",
+            hint "Take that from it with ALTER ROLE or REVOKE, or rename it, and run CREATE EXTENSION tenancy again.";
+        schema_not_owned: "42501", AfterHint, "schema \"tenancy\" exists and does not belong to a superuser or to tenancy_owner",
+            hint "Look at what it holds, drop it, and run CREATE EXTENSION tenancy again.";
+        owner_is_superuser: "55000", AfterHint, "the objects of tenancy belong to a superuser",
+            hint "Give them back to tenancy_owner, and take SUPERUSER from that role if it has it.";
+        owner_role_protected: "42501", No, "permission denied to grant or change role \"tenancy_owner\"",
+            hint "A role that acts as tenancy_owner could read and change the access of every tenant. Only a superuser may grant or change it.";
+        drop_opens_table: "2BP01", AfterHint, "cannot drop extension tenancy: {table} is protected and has permissive policies of its own",
+            hint "Without tenancy's policies they would show the rows of all tenants. Run tenancy.unprotect() on each of tenancy.protected_tables first, or drop those policies.";
+        worker_unavailable: "55000", Later, "the background worker of tenancy is not available",
+            hint "A standby has none. Elsewhere raise max_worker_processes and restart the server.";
+        worker_silent: "55000", Later, "the background worker of tenancy does not answer",
+            hint "Another session may hold a lock on a table of tenancy. Otherwise look into the server's log.";
+        worker_failed: "55000", Later, "the background worker of tenancy failed: {reason}";
+    }
+    "Logging in, and the context" {
+        invalid_credential: "42501", No, "invalid credential",
+            hint "The credential is malformed, unknown, expired or revoked.";
+        access_inactive: "42501", No, "access is not active",
+            detail "The user, the tenant it selected or a scope above is suspended, archived, deleted, not ready, or has moved away.";
+        address_not_allowed: "42501", No, "access is not allowed from this address",
+            hint "tenancy.set_allowed_networks() sets the networks that users may come from.";
+        login_needs_write: "25006", NewTransaction, "this login has to write, and the transaction is read-only",
+            hint "A user's first login, or a login with other groups than the last, needs a read-write transaction on the primary. The next logins do not.";
+        context_required: "55000", AfterHint, "a tenancy context is required",
+            hint "Call tenancy.authenticate(credential) in this transaction (or with session => true). For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason).";
+        context_expired: "42501", AfterLogin, "the tenancy context has expired",
+            hint "Authenticate again.";
+        second_principal: "42501", NewTransaction, "this transaction already has another principal",
+            hint "One transaction holds one principal: end it first; a session context ends with tenancy.release().";
+        context_and_ticket_differ: "42501", AfterHint, "the session has a context and a ticket of different users",
+            hint "Call tenancy.release(), or RESET tenancy.ticket.";
+        narrowed_context_cleared: "42501", NewTransaction, "the narrowed context was cleared in this transaction",
+            hint "End the transaction.";
+        not_behind_pool: "42501", AfterHint, "{what} allowed behind a pool",
+            hint "tenancy.pooled is on for this role: the next client would have it. Authenticate, or SET LOCAL tenancy.ticket, in each transaction.";
+        role_bypasses_row_security: "42501", No, "the current role bypasses row security",
+            hint "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. Connect as a role that is a member of tenancy_app, or have a superuser set tenancy.allow_bypassrls.";
+        tenant_needed: "55000", AfterHint, "the context spans {tenants} tenants, and one is needed here",
+            hint "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it again: its plan was made for one tenant and has been discarded.";
+        project_needed: "55000", AfterHint, "the context spans {projects} projects, and one is needed here",
+            hint "Call tenancy.select_project(project) first.";
+        all_tenants: "55000", AfterHint, "the context spans all tenants",
+            hint "Name the tenant in the statement. If a prepared statement said this, run it again: its plan was made for certain tenants and has been discarded.";
+        statement_not_recorded: "55000", AfterHint, "this statement is not on record, and the context is elevated",
+            hint "Take the context in a statement before: only what starts in an elevated context is recorded.";
+        elevation_ended: "55000", NewTransaction, "the elevation has ended",
+            hint "Begin another transaction; tenancy.elevate() begins another elevation.";
+    }
+    "Permissions" {
+        permission_missing: "42501", No, "permission denied: {permission}",
+            hint "tenancy.context() shows what you hold; a role that has it can be assigned with tenancy.assign().";
+        external_id_denied: "42501", No, "permission denied: tenants:manage in platform",
+            detail "The external id of a partner or a tenant decides which rows are its own.",
+            hint "Leave external_id out, and ask a role with tenants:manage at the platform, or tenancy_admin, to call tenancy.update_scope(tenant, external_id => …).";
+        grant_outlasts_holder: "42501", AfterHint, "{what} would outlast what you hold",
+            detail "You hold what gives it until {until}.",
+            hint "{hint}";
+        imposed_time_zone: "42501", No, "the time zone is that of a budget that was imposed from above",
+            detail "Its periods would begin at other times.",
+            hint "A user who may set that budget may change the time zone.";
+        built_in_role: "42501", No, "role \"{role}\" comes with tenancy and cannot be changed",
+            hint "Define one of your own with tenancy.define_role().";
+        append_only: "42501", No, "{command} on {table} is refused: it is append-only",
+            hint "Only whole months are dropped, by the setting {setting}.";
+    }
+    "What a role that many tenants share may not do" {
+        maintenance_not_direct: "42501", No, "maintenance is for a session whose own role is granted tenancy_admin",
+            hint "Maintenance lasts for the transaction: a SECURITY DEFINER function would give all tenants' rows to its caller.";
+        maintenance_needed: "55000", AfterHint, "{statement} on a protected table needs maintenance",
+            hint "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted tenancy_admin; or take the protection off with tenancy.unprotect().";
+        protected_table_denied: "42501", No, "permission denied: {command} on a protected table",
+            hint "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, so it does not do this even as the table's owner: let another role own the table.";
+        blind_merge: "42501", No, "permission denied: MERGE that reads no column of a protected table",
+            hint "Name a column of the table in the statement, as in ON target.id = source.id.";
+        row_versions_denied: "42501", No, "permission denied for function currtid2: it knows no row security",
+            hint "Select the row's ctid instead, as in SELECT ctid FROM t WHERE id = 1.";
+        shared_objects_denied: "42501", No, "permission denied for {objects}: tenants share this role",
+            hint "Every session of a role reaches what belongs to the role. A SECURITY DEFINER function of another role can return what belongs to one tenant.";
+        shared_role_denied: "42501", No, "permission denied to alter the current role",
+            hint "Sessions of many tenants share a role that is granted tenancy_app; only an administrator may alter it.";
+        prepared_usage: "0A000", No, "cannot PREPARE a transaction that has recorded usage",
+            hint "What is in flight belongs to this session. Record usage in a transaction of its own.";
+        prepared_management: "0A000", No, "cannot PREPARE a transaction that has called a management function",
+            hint "A prepared transaction's locks would block the administrators above its caller. COMMIT it instead.";
+    }
+    "The tree" {
+        scope_not_found: "42704", No, "scope \"{scope}\" does not exist",
+            hint "A scope is named by its id or its slug, and must be visible to you.";
+        user_not_found: "42704", No, "user \"{user}\" does not exist",
+            hint "A user is named by its id, or as in tenant/user.";
+        slug_ambiguous: "22023", No, "slug \"{slug}\" is ambiguous",
+            hint "Name the scope above it too, as in partner/tenant, or use the id.";
+        scope_needed: "22023", No, "there are {scopes} scopes whose usage you may see",
+            hint "Name one, or see them in tenancy.tree().";
+        slug_taken: "42710", No, "slug \"{slug}\" is taken",
+            hint "Slugs are unique among the children of one scope. Choose another, or give the other scope another with tenancy.update_scope().";
+        external_id_taken: "42710", No, "external id \"{external_id}\" is taken",
+            hint "External ids of partners and tenants are unique in the database, of projects and users within their parent.";
+        level_mismatch: "23514", No, "a {parent} cannot hold a {child}",
+            hint "Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.";
+        move_denied: "23514", No, "a {level} cannot be moved under a {target}",
+            hint "A tenant moves to another partner, with its projects and users.";
+        platform_path: "23514", No, "the platform's path is itself";
+        path_mismatch: "23514", No, "the path of scope {scope} is not its parent's path and itself",
+            hint "Move a tenant with tenancy.move_tenant(tenant, partner).";
+        paths_below_mismatch: "23514", No, "scopes below {scope} would keep their old path",
+            hint "Move a tenant with tenancy.move_tenant(tenant, partner).";
+    }
+    "Roles, keys and identity providers" {
+        role_not_found: "42704", No, "role \"{role}\" does not exist",
+            hint "The view tenancy.roles shows the roles and where they are defined.";
+        role_name_reserved: "42710", No, "role name \"{role}\" is taken",
+            hint "It is the name of a role that comes with tenancy.";
+        role_name_taken: "42710", NewTransaction, "role name \"{role}\" is taken",
+            hint "Another transaction has just defined it.";
+        level_without_roles: "23514", No, "a {level} has no roles of its own",
+            hint "Roles are defined at the platform, a partner or a tenant, for it and all below.";
+        role_at_user: "23514", No, "a role is not assigned at a user",
+            hint "It is assigned at the platform, a partner, a tenant or a project.";
+        role_outside: "23514", No, "a user's roles lie within the scope that it belongs to",
+            hint "A tenant's user has roles in the tenant and its projects; for several tenants make it a user of their partner.";
+        assignment_not_found: "42704", No, "the user does not have role \"{role}\" there",
+            hint "The view tenancy.assignments shows which role was assigned where.";
+        api_key_not_found: "42704", No, "API key {id} does not exist",
+            hint "The view tenancy.api_keys has their ids.";
+        provider_not_found: "42704", No, "identity provider \"{issuer}\" does not exist",
+            hint "The view tenancy.identity_providers shows those that you may see.";
+        provider_ambiguous: "22023", No, "identity provider \"{issuer}\" is ambiguous",
+            hint "Several scopes have one of this issuer: name its scope too, as in provider_scope => 'globex'.";
+        provider_exists: "42710", No, "identity provider \"{issuer}\" exists already",
+            hint "The scope has one of this issuer: set_identity_keys() replaces its keys.";
+        tokens_claimed: "42710", No, "tokens of \"{issuer}\" for this audience are another provider's",
+            hint "{hint}";
+        too_many_providers: "53400", No, "a partner has at most {most} providers of one issuer and audience",
+            hint "A provider of the partner with a tenant claim serves all tenants below it; or pass another audience.";
+        level_without_provider: "23514", No, "a {level} has no identity provider",
+            hint "A provider belongs to the platform, a partner or a tenant.";
+        group_not_mapped: "42704", No, "group \"{group}\" is not mapped to this role",
+            hint "The view tenancy.identity_groups shows which groups are mapped.";
+    }
+    "Usage" {
+        metric_not_found: "42704", No, "metric \"{metric}\" does not exist",
+            hint "tenancy.metrics shows those there are; tenancy.define_metric() adds one.";
+        metric_fixed: "22023", No, "metric \"{metric}\" keeps its {property} {value}",
+            detail "What was recorded would mean something else.",
+            hint "Define another metric.";
+        user_without_role: "55000", AfterHint, "the user has no role in its tenant",
+            hint "Usage belongs to the tenant: give the user a role there with tenancy.assign().";
+        user_in_several_projects: "55000", AfterHint, "the user has roles at {projects} projects of the tenant, and one is needed here",
+            hint "Name the project in which it was used.";
+        event_in_future: "22023", No, "at is in the future",
+            hint "at may be up to one hour ahead.";
+        event_too_old: "22023", No, "at is too long ago",
+            hint "The setting tenancy.usage_late says how late usage can be recorded.";
+        idempotency_key_reused: "22023", No, "the idempotency key was used for another event",
+            hint "A retry repeats quantity, cost, user and project; a new event has a new key.";
+        usage_on_standby: "25006", NewTransaction, "usage cannot be recorded on a standby",
+            hint "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed.";
+        usage_expired: "22023", No, "events of that time are gone",
+            detail "Only 15-minute totals are kept for that time.",
+            hint "Align since and until to 15-minute boundaries.";
+        period_unknown: "55000", AfterHint, "the period is not known in this time zone",
+            hint "The server's time zones (tzdata) decide; tenancy.update_scope() sets another as the setting time_zone.";
+    }
+    "Budgets" {
+        budget_exhausted: "53400", Later, "the {level}'s budget is exhausted",
+            detail "{detail}",
+            hint "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another.";
+        budget_not_found: "42704", No, "the budget does not exist",
+            hint "tenancy.budgets shows those there are. A budget that was imposed is changed from above, where it was imposed.";
+        budget_has_credits: "2BP01", AfterHint, "the budget has credits with something left",
+            hint "tenancy.credits shows them; tenancy.revoke_credit() ends one.";
+        too_many_credits: "54000", AfterHint, "the budget has 100 credits that have something left",
+            hint "Grant fewer and larger ones; tenancy.revoke_credit() ends one.";
+        credit_not_found: "42704", No, "credit {id} does not exist",
+            hint "The view tenancy.credits has their ids. A credit on a budget that was imposed is revoked from above, where it was imposed.";
+        reservation_not_found: "42704", No, "the reservation does not exist";
+        reservation_closed: "55000", No, "the reservation is {state}",
+            hint "A reservation is settled or cancelled once.";
+        too_many_reservations: "53400", Later, "the {level} has {most} reservations open, and may not have more",
+            hint "Settle or cancel what is done, or reserve with a shorter ttl. A superuser sets tenancy.reservations_per_user and tenancy.reservations_per_tenant.";
+        ledger_full: "53000", Later, "the ledger of tenancy is full",
+            hint "Each budget with transactions in flight takes one entry. Raise tenancy.ledger_entries and restart the server.";
+    }
+    "Arguments" {
+        null_argument: "22023", No, "{argument} must not be null",
+            hint "{hint}";
+        invalid_argument: "22023", No, "{message}",
+            hint "{hint}";
+        object_not_found: "42704", No, "{object} does not exist";
+        database_role_not_found: "42704", No, "role \"{role}\" does not exist";
+    }
+    "Isolated tables" {
+        table_not_isolated: "55000", AfterHint, "protected table {table} is not isolated",
+            detail "{fault}",
+            hint "Its owner calls tenancy.protect() to isolate it again, or tenancy.unprotect() to give its protection up.";
+        table_not_protected: "42704", No, "{table} is not protected",
+            hint "See tenancy.protected_tables.";
+        not_table_owner: "42501", No, "must be owner of table {table}";
+        part_of_other_owner: "42501", No, "{member}, part of {table}, belongs to another role",
+            detail "A part's triggers and expressions would run with the rights of the owner of the whole.",
+            hint "Give them one owner: ALTER TABLE {member} OWNER TO that of {table}.";
+        already_protected: "42710", No, "{table} is already protected with other options",
+            detail "It is protected with {options}.",
+            hint "Take it off first: SELECT * FROM tenancy.unprotect('{literal}').";
+        isolated_by_parent: "22023", No, "{table} is isolated as a part of {root}",
+            hint "Unprotect {root}, or detach this part of it first.";
+        parent_not_protected: "22023", No, "{table} is protected, and its new parent is not",
+            hint "Its rows would be read through the parent: protect the parent first.";
+        part_of_unprotected: "22023", No, "{table} is a part of {root}, which is not protected",
+            hint "Protect {root}: its parts are isolated with it.";
+        table_is_view: "42809", No, "{table} is a view and cannot be isolated by itself",
+            hint "Protect the tables it reads, and let it run with its caller's rights: ALTER VIEW {table} SET (security_invoker = true).";
+        table_is_materialized_view: "42809", No, "{table} is a materialized view and cannot be isolated",
+            detail "Row security does not apply to materialized views: they hold the rows of every tenant.",
+            hint "Protect the tables it reads, and do not grant it to a role that serves a single tenant.";
+        table_is_foreign: "42809", No, "{table} is a foreign table and cannot be isolated",
+            detail "Row security does not apply to foreign tables.",
+            hint "Protect the table on the server where it lives.";
+        table_has_foreign_part: "42809", No, "{member}, part of {table}, is a foreign table and cannot be isolated",
+            detail "Row security does not apply to foreign tables.",
+            hint "Detach {member}, or protect the table on the server where it lives.";
+        not_a_table: "42809", No, "{table} is {what}, not a table",
+            hint "Name an ordinary or a partitioned table.";
+        table_is_catalog: "42809", No, "{table} is a system catalog";
+        table_is_tenancys: "42809", No, "{table} belongs to the extension tenancy";
+        table_is_temporary: "42809", No, "{table} is a temporary table",
+            detail "Temporary tables are seen by one session only.";
+        tenant_column_missing: "22023", No, "column {column} of {table} does not exist",
+            hint "Name the column that holds the tenant with tenant_column, or have one made: add_column => true.";
+        tenant_column_type: "22023", No, "tenant column {column} of {table} has type {type}",
+            hint "Use uuid (the id of a scope), or bigint, integer, text or varchar (its external id).";
+        tenant_column_collation: "22023", No, "tenant column {column} of {table} has a nondeterministic collation",
+            detail "Two keys that differ in bytes would count as one tenant.",
+            hint "Give the column a deterministic collation.";
+        tenant_column_generated: "22023", No, "tenant column {column} of {table} is generated",
+            hint "The tenant must be a column that is stored as it was written.";
+        tenant_column_null: "22023", No, "tenant column {column} of {table} is NULL in {rows}",
+            hint "Say whose they are: backfill => 'slug of a tenant'.";
+        option_column_missing: "22023", No, "{option} {column} of {table} does not exist";
+        option_column_type: "22023", No, "{option} {column} of {table} has type {type}, not uuid",
+            hint "It must hold the id of a scope.";
+        backfill_needed: "22023", No, "{table} has rows, and the new column {column} needs a tenant for them",
+            hint "Say whose they are: backfill => 'slug of a tenant'.";
+        backfill_level: "22023", No, "rows cannot be given to a scope of level {level}",
+            hint "{hint}";
+        backfill_without_key: "22023", No, "the scope to backfill with has no external id that fits type {type}",
+            hint "Give the scope the key that the application uses for it as its external id.";
+        protect_options: "22023", No, "{message}",
+            hint "{hint}";
+        protection_unreadable: "XX000", No, "the record of the protection of {table} cannot be read: {reason}";
+    }
+    "Faults" {
+        out_of_memory: "53200", Later, "out of memory",
+            detail "Failed on request of size {bytes}.";
+        query_failed: "XX000", No, "query failed: {reason}";
+        internal: "XX000", No, "tenancy: {fault}";
+    }
+}
