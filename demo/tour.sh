@@ -191,11 +191,11 @@ SELECT 'tokens', context_tokens + generated_tokens,
 FROM app.api_calls LEFT JOIN tenancy.users u ON u.parent_id = tenant_id
 WHERE at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls);
 SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage('tokens');
-SELECT name, quantity, share, cost FROM tenancy.top_usage('tokens', by => 'model');
+SELECT name, quantity, share, cost FROM tenancy.top_usage('tokens', by_dimension => 'model');
 SQL
 slice=$(quiet "SELECT sum(context_tokens + generated_tokens), count(*) FROM app.api_calls
     WHERE at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls)")
-[[ $slice == "$(quiet "SELECT sum(quantity), sum(events) FROM tenancy.usage('platform', 'tokens', by => 'tenant')")" ]] ||
+[[ $slice == "$(quiet "SELECT sum(quantity), sum(events) FROM tenancy.usage('platform', 'tokens', by_dimension => 'tenant')")" ]] ||
     die "what is metered is not what was called"
 expect '^ *large |'
 

@@ -1,5 +1,4 @@
--- The schema, the roles, the type regscope and the beacons. Runs first.
-
+-- The schemas, the roles, the type regscope and the beacons. Runs first.
 -- Until the schema is known to be safe, nothing in it is called: these three errors repeat what the catalogue says.
 
 DO $$
@@ -59,11 +58,16 @@ REVOKE ALL ON SCHEMA tenancy FROM PUBLIC;
 GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
 COMMENT ON SCHEMA tenancy IS 'multi-tenancy: the tree of tenants, the context, row isolation';
 
--- Every error of the other files: RAISE EXCEPTION USING MESSAGE = tenancy._error('kind', …), which does not return.
-CREATE FUNCTION tenancy._error(kind text, VARIADIC arguments text[] DEFAULT '{}') RETURNS text
+-- What nobody calls or reads by name. One that is there already is an error: it could hold anything. Nobody needs USAGE: views,
+-- policies and casts name their functions by what they are, and ask for EXECUTE alone.
+CREATE SCHEMA tenancy_internal;
+COMMENT ON SCHEMA tenancy_internal IS 'internal: the tables and functions of tenancy that nobody calls or reads by name';
+
+-- Every error of the other files: RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('kind', …), which does not return.
+CREATE FUNCTION tenancy_internal.error(kind text, VARIADIC arguments text[] DEFAULT '{}') RETURNS text
     LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_error_wrapper';
-REVOKE ALL ON FUNCTION tenancy._error(text, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._error(text, text[]) IS
+REVOKE ALL ON FUNCTION tenancy_internal.error(text, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.error(text, text[]) IS
     'internal: raises an error of the catalogue (crates/tenancy-core/src/error/catalogue.rs) with the arguments of its texts';
 
 -- Roles belong to the cluster and stay when the extension is dropped.
@@ -90,32 +94,32 @@ $$;
 -- A scope's id that may be written as a slug: 'acme', 'globex/acme', 'globex/acme/alice'.
 CREATE TYPE tenancy.regscope;
 
-CREATE FUNCTION tenancy.regscope_in(cstring) RETURNS tenancy.regscope
+CREATE FUNCTION tenancy_internal.regscope_in(cstring) RETURNS tenancy.regscope
     LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'regscope_in_wrapper';
-CREATE FUNCTION tenancy.regscope_out(tenancy.regscope) RETURNS cstring
+CREATE FUNCTION tenancy_internal.regscope_out(tenancy.regscope) RETURNS cstring
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'regscope_out_wrapper';
 
-CREATE FUNCTION tenancy.regscope_recv(internal) RETURNS tenancy.regscope
+CREATE FUNCTION tenancy_internal.regscope_recv(internal) RETURNS tenancy.regscope
     LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'uuid_recv';
-CREATE FUNCTION tenancy.regscope_send(tenancy.regscope) RETURNS bytea
+CREATE FUNCTION tenancy_internal.regscope_send(tenancy.regscope) RETURNS bytea
     LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'uuid_send';
 
 CREATE TYPE tenancy.regscope (
-    INPUT = tenancy.regscope_in,
-    OUTPUT = tenancy.regscope_out,
-    RECEIVE = tenancy.regscope_recv,
-    SEND = tenancy.regscope_send,
+    INPUT = tenancy_internal.regscope_in,
+    OUTPUT = tenancy_internal.regscope_out,
+    RECEIVE = tenancy_internal.regscope_recv,
+    SEND = tenancy_internal.regscope_send,
     LIKE = uuid
 );
 -- A cast to text calls them with the caller's rights.
-REVOKE ALL ON FUNCTION tenancy.regscope_in(cstring), tenancy.regscope_out(tenancy.regscope) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.regscope_in(cstring), tenancy.regscope_out(tenancy.regscope)
+REVOKE ALL ON FUNCTION tenancy_internal.regscope_in(cstring), tenancy_internal.regscope_out(tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy_internal.regscope_in(cstring), tenancy_internal.regscope_out(tenancy.regscope)
     TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON FUNCTION tenancy.regscope_in(cstring) IS 'internal: input of regscope';
-COMMENT ON FUNCTION tenancy.regscope_out(tenancy.regscope) IS 'internal: output of regscope';
-REVOKE ALL ON FUNCTION tenancy.regscope_recv(internal), tenancy.regscope_send(tenancy.regscope) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy.regscope_recv(internal) IS 'internal: binary input of regscope';
-COMMENT ON FUNCTION tenancy.regscope_send(tenancy.regscope) IS 'internal: binary output of regscope';
+COMMENT ON FUNCTION tenancy_internal.regscope_in(cstring) IS 'internal: input of regscope';
+COMMENT ON FUNCTION tenancy_internal.regscope_out(tenancy.regscope) IS 'internal: output of regscope';
+REVOKE ALL ON FUNCTION tenancy_internal.regscope_recv(internal), tenancy_internal.regscope_send(tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.regscope_recv(internal) IS 'internal: binary input of regscope';
+COMMENT ON FUNCTION tenancy_internal.regscope_send(tenancy.regscope) IS 'internal: binary output of regscope';
 COMMENT ON TYPE tenancy.regscope IS
     'a scope: written as its id, its slug, or a path of slugs (partner/tenant, tenant/user); stored as the id. '
     'A slug that does not exist or is not visible to the caller: 42704';
@@ -125,27 +129,27 @@ CREATE CAST (tenancy.regscope AS uuid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (text AS tenancy.regscope) WITH INOUT AS IMPLICIT;
 
 -- Nobody reads it: an invalidation of its relcache entry tells every backend to resolve everything anew.
-CREATE TABLE tenancy.beacon ();
-REVOKE ALL ON tenancy.beacon FROM PUBLIC;
-COMMENT ON TABLE tenancy.beacon IS 'signals a change of everything to all backends; has no rows';
+CREATE TABLE tenancy_internal.beacon ();
+REVOKE ALL ON tenancy_internal.beacon FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.beacon IS 'signals a change of everything to all backends; has no rows';
 
 -- On a row, with pairs of a subject and the column that has its id: backends drop what they made of these. Otherwise, and on
 -- TRUNCATE: everything. What an UPDATE leaves as it was concerns nobody, so each trigger says in WHEN what counts.
-CREATE FUNCTION tenancy._changed() RETURNS trigger
+CREATE FUNCTION tenancy_internal.changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_changed';
-REVOKE ALL ON FUNCTION tenancy._changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy._changed() IS 'internal: trigger that makes backends read again what they made of a row';
+REVOKE ALL ON FUNCTION tenancy_internal.changed() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.changed() IS 'internal: trigger that makes backends read again what they made of a row';
 
 -- Has backends told of every change of a table's rows, with these arguments. finalize.sql drops it.
-CREATE FUNCTION tenancy._tell_changes(told_of regclass, VARIADIC arguments text[] DEFAULT '{}') RETURNS void
+CREATE FUNCTION tenancy_internal.tell_changes(told_of regclass, VARIADIC arguments text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     listed text := (SELECT string_agg(quote_literal(a), ', ') FROM unnest(arguments) a);
 BEGIN
-    EXECUTE format('CREATE TRIGGER access_added AFTER INSERT OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION tenancy._changed(%s)',
+    EXECUTE format('CREATE TRIGGER access_added AFTER INSERT OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION tenancy_internal.changed(%s)',
         told_of, listed);
-    EXECUTE format('CREATE TRIGGER access_changed AFTER UPDATE ON %s FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION tenancy._changed(%s)',
+    EXECUTE format('CREATE TRIGGER access_changed AFTER UPDATE ON %s FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION tenancy_internal.changed(%s)',
         told_of, listed);
-    EXECUTE format('CREATE TRIGGER access_emptied AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION tenancy._changed()', told_of);
+    EXECUTE format('CREATE TRIGGER access_emptied AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION tenancy_internal.changed()', told_of);
 END
 $$;

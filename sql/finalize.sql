@@ -1,6 +1,6 @@
 -- Runs last: what no file may forget.
 
-DROP FUNCTION tenancy._tell_changes(regclass, text[]);
+DROP FUNCTION tenancy_internal.tell_changes(regclass, text[]);
 
 -- Backends are told also where session_replication_role is replica: what is applied there is as true.
 DO $$
@@ -10,7 +10,7 @@ BEGIN
     FOR tells IN
         SELECT t.tgrelid::pg_catalog.regclass AS of, t.tgname
           FROM pg_catalog.pg_trigger t
-         WHERE t.tgfoid = ANY ('{tenancy._changed(), tenancy._tenant_added(), tenancy._metrics_changed(), tenancy._protection_changed()}'
+         WHERE t.tgfoid = ANY ('{tenancy_internal.changed(), tenancy_internal.tenant_added(), tenancy_internal.metrics_changed(), tenancy_internal.protection_changed()}'
                                ::pg_catalog.regprocedure[])
     LOOP
         EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', tells.of, tells.tgname);
@@ -46,8 +46,9 @@ END
 $$;
 
 -- After that, since it also notes these grants as the extension's own, which pg_dump then leaves out.
-REVOKE ALL ON ALL TABLES IN SCHEMA tenancy FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenancy FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
+REVOKE ALL ON SCHEMA tenancy_internal FROM PUBLIC;
 
 -- The first key that tickets are signed with.
-SELECT tenancy._rotate_signing_key(0);
+SELECT tenancy_internal.rotate_signing_key(0);

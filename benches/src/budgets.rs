@@ -124,7 +124,7 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
     let wrong: i64 = admin
         .query_one(
             "SELECT count(*) FROM tenancy.ledger l
-              WHERE l.level = 'platform' AND l.used * 1000000 <> (SELECT sum(e.quantity) FROM tenancy.usage_events e WHERE e.at >= l.period_start)",
+              WHERE l.level = 'platform' AND l.used * 1000000 <> (SELECT sum(e.quantity) FROM tenancy_internal.usage_events e WHERE e.at >= l.period_start)",
             &[],
         )?
         .get(0);
@@ -138,7 +138,7 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
 fn written(admin: &mut Client) -> Result<[i64; 3], Fault> {
     let row = admin.query_one(
         &format!(
-            "SELECT (SELECT count(*) FROM tenancy.usage_events WHERE at >= date_trunc('month', now())), (SELECT count(*) FROM bench.events_hand),
+            "SELECT (SELECT count(*) FROM tenancy_internal.usage_events WHERE at >= date_trunc('month', now())), (SELECT count(*) FROM bench.events_hand),
                     (SELECT used FROM bench.counters WHERE scope = '{PLATFORM}')"
         ),
         &[],

@@ -120,8 +120,12 @@ pub fn logins(config: &Config, world: &World, report: &mut Report) -> Result<(),
         }
         kept.push(tokens);
     }
-    for table in ["scopes", "identity_users", "role_assignments"] {
-        admin.batch_execute(&format!("VACUUM (ANALYZE) tenancy.{table}"))?;
+    for table in [
+        "tenancy.scopes",
+        "tenancy_internal.identity_users",
+        "tenancy_internal.role_assignments",
+    ] {
+        admin.batch_execute(&format!("VACUUM (ANALYZE) {table}"))?;
     }
 
     let key = |n: usize| Ok(world.tenants[n % world.tenants.len()].key.clone());

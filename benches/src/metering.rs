@@ -65,10 +65,10 @@ pub fn prepare(config: &Config, world: &World) -> Result<Client, Fault> {
     }
     admin.batch_execute(&format!(
         "SELECT tenancy.define_metric('tokens', 'tokens', price => {PRICE}::numeric / 1000000, dimensions => '{{model}}');
-         SELECT tenancy._make_usage_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
+         SELECT tenancy_internal.make_usage_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month')::date)
            FROM generate_series(-2, 1) n;
          -- As tenancy's own: the same columns, partitions and indexes.
-         CREATE TABLE bench.events_hand (LIKE tenancy.usage_events INCLUDING DEFAULTS) PARTITION BY RANGE (at);
+         CREATE TABLE bench.events_hand (LIKE tenancy_internal.usage_events INCLUDING DEFAULTS) PARTITION BY RANGE (at);
          DO $$ DECLARE lo timestamptz; BEGIN
              FOR n IN 0..1 LOOP
                  lo := (date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AT TIME ZONE 'UTC';

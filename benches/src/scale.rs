@@ -35,8 +35,12 @@ pub fn scopes(config: &Config, world: &World, report: &mut Report) -> Result<(),
         }
         let loaded = more(&mut admin, there, scopes)?;
         there = scopes;
-        for table in ["scopes", "budget_definitions", "usage_quarterly"] {
-            admin.batch_execute(&format!("VACUUM (ANALYZE) tenancy.{table}"))?;
+        for table in [
+            "tenancy.scopes",
+            "tenancy_internal.budget_definitions",
+            "tenancy_internal.usage_quarterly",
+        ] {
+            admin.batch_execute(&format!("VACUUM (ANALYZE) {table}"))?;
         }
         if asking.is_empty() {
             asking = tickets(&mut admin)?;
@@ -65,7 +69,7 @@ pub fn scopes(config: &Config, world: &World, report: &mut Report) -> Result<(),
         };
         let entries: i64 = admin
             .query_one(
-                "SELECT count(*) FROM tenancy._ledger_entries() WHERE loaded",
+                "SELECT count(*) FROM tenancy_internal.ledger_entries() WHERE loaded",
                 &[],
             )?
             .get(0);
@@ -99,11 +103,11 @@ fn more(admin: &mut Client, from: i64, to: i64) -> Result<f64, Fault> {
                JOIN (SELECT id, path, row_number() OVER (ORDER BY slug) - 1 AS n FROM tenancy.scopes
                       WHERE level = 'tenant' AND slug LIKE 'narrow-2-%') t ON t.n = p.n % 100
               WHERE p.n >= {from};
-         INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id)
+         INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id)
              SELECT s.id, r.id, s.parent_id FROM bench.people p JOIN tenancy.scopes s ON s.id = p.id
-               JOIN tenancy.role_definitions r ON r.built_in AND r.name = 'member'
+               JOIN tenancy_internal.role_definitions r ON r.built_in AND r.name = 'member'
               WHERE p.n >= {from};
-         INSERT INTO tenancy.budget_definitions (scope_id, metric_id, period, imposed, amount, hard)
+         INSERT INTO tenancy_internal.budget_definitions (scope_id, metric_id, period, imposed, amount, hard)
              SELECT p.id, 1, 'month', true, 1000000000000000000, true FROM bench.people p WHERE p.n >= {from}"
     ))?;
     // As a gateway writes batches: what is recorded is counted in the ledger, which reads an entry first.

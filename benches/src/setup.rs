@@ -127,24 +127,24 @@ fn tree(admin: &mut Client) -> Result<(), Fault> {
              UNION ALL
              SELECT NULL, 'super_admin', p.id, tenancy.create_user(p.id, 'root', role => 'super_admin')
              FROM tenancy.scopes p WHERE p.level = 'platform';
-         INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id)
+         INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id)
              SELECT u.id, r.id, t.id
              FROM bench.users u JOIN bench.partners p ON p.id = u.parent JOIN bench.tenants t ON t.partner = p.slug
-             JOIN tenancy.role_definitions r ON r.built_in AND r.name = 'partner_user'
+             JOIN tenancy_internal.role_definitions r ON r.built_in AND r.name = 'partner_user'
              WHERE u.kind LIKE 'picked-%' AND (u.kind <> 'picked-1' OR t.slug = 'narrow-2-1');
          ALTER TABLE bench.users ADD key text, ADD ticket text;
          UPDATE bench.users SET key = tenancy.issue_api_key(id, 'bench'), ticket = tenancy.issue_ticket(id, '1 day');
          ALTER TABLE tenancy.scopes SET (autovacuum_enabled = off);
-         ALTER TABLE tenancy.api_key_secrets SET (autovacuum_enabled = off);
-         ALTER TABLE tenancy.api_key_uses SET (autovacuum_enabled = off)",
+         ALTER TABLE tenancy_internal.api_key_secrets SET (autovacuum_enabled = off);
+         ALTER TABLE tenancy_internal.api_key_uses SET (autovacuum_enabled = off)",
     )?;
     vacuum(
         admin,
         &[
             "tenancy.scopes",
-            "tenancy.role_assignments",
-            "tenancy.api_key_secrets",
-            "tenancy.api_key_uses",
+            "tenancy_internal.role_assignments",
+            "tenancy_internal.api_key_secrets",
+            "tenancy_internal.api_key_uses",
             "bench.tenants",
         ],
     )

@@ -57,8 +57,8 @@ fn fill(
         let last = count.min(first + 1_000_000) - 1;
         admin.execute(
             &format!(
-                "INSERT INTO tenancy.usage_events (at, origin, xid, id, metric_id, partner_id, tenant_id, user_id, quantity, cost, dimensions)
-                 SELECT {from} + i * {micros} * interval '1 microsecond', tenancy._origin(), pg_current_xact_id(), gen_random_uuid(), 1, $1,
+                "INSERT INTO tenancy_internal.usage_events (at, origin, xid, id, metric_id, partner_id, tenant_id, user_id, quantity, cost, dimensions)
+                 SELECT {from} + i * {micros} * interval '1 microsecond', tenancy_internal.origin(), pg_current_xact_id(), gen_random_uuid(), 1, $1,
                         ($2::uuid[])[1 + h.n % 100], overlay(($2::uuid[])[1 + h.n % 100]::text PLACING lpad((h.n / 100 % 10)::text, 12, '0') FROM 25)::uuid,
                         (1 + h.n % 1000) * 1000000::bigint, (1 + h.n % 1000) * {PRICE},
                         (ARRAY['{{\"model\": \"small\"}}', '{{\"model\": \"large\"}}', '{{\"model\": \"other\"}}'])[1 + h.n / 1000 % 3]::jsonb
@@ -86,9 +86,9 @@ pub fn rollup(config: &Config, world: &World, report: &mut Report) -> Result<(),
     hand.batch_execute("SET work_mem = '64MB'")?;
     admin.batch_execute(
         "SELECT tenancy.rollup();
-         CREATE TABLE bench.quarterly_hand (LIKE tenancy.usage_quarterly INCLUDING ALL) WITH (fillfactor = 80);
-         CREATE TABLE bench.hourly_hand (LIKE tenancy.usage_hourly INCLUDING ALL) WITH (fillfactor = 80);
-         CREATE TABLE bench.daily_hand (LIKE tenancy.usage_daily INCLUDING ALL) WITH (fillfactor = 80)",
+         CREATE TABLE bench.quarterly_hand (LIKE tenancy_internal.usage_quarterly INCLUDING ALL) WITH (fillfactor = 80);
+         CREATE TABLE bench.hourly_hand (LIKE tenancy_internal.usage_hourly INCLUDING ALL) WITH (fillfactor = 80);
+         CREATE TABLE bench.daily_hand (LIKE tenancy_internal.usage_daily INCLUDING ALL) WITH (fillfactor = 80)",
     )?;
     let mut day = 0;
     for (what, hours) in [("many to a row", 1), ("nearly each a row of its own", 24)] {
@@ -100,8 +100,8 @@ pub fn rollup(config: &Config, world: &World, report: &mut Report) -> Result<(),
             fill(&mut admin, world, &from, hours, ROUND)?;
             admin.batch_execute(&format!(
                 "DROP TABLE IF EXISTS bench.roll_events;
-                 CREATE TABLE bench.roll_events AS SELECT * FROM tenancy.usage_events WHERE at >= {from} AND at < {from} + interval '1 day';
-                 ANALYZE bench.roll_events; ANALYZE tenancy.usage_events"
+                 CREATE TABLE bench.roll_events AS SELECT * FROM tenancy_internal.usage_events WHERE at >= {from} AND at < {from} + interval '1 day';
+                 ANALYZE bench.roll_events; ANALYZE tenancy_internal.usage_events"
             ))?;
             admin.batch_execute("CHECKPOINT")?;
             for side in [round % 2, (round + 1) % 2] {
@@ -215,7 +215,7 @@ pub fn month_of_use(config: &Config, world: &World, report: &mut Report) -> Resu
         "usage_hourly",
         "usage_daily",
     ] {
-        admin.batch_execute(&format!("VACUUM (ANALYZE) tenancy.{table}"))?;
+        admin.batch_execute(&format!("VACUUM (ANALYZE) tenancy_internal.{table}"))?;
     }
     let partner = places(&mut admin, world, 1)?[0].partner;
     let mut app = config.connect(APP)?;
@@ -232,11 +232,11 @@ pub fn month_of_use(config: &Config, world: &World, report: &mut Report) -> Resu
             if by.is_empty() {
                 ""
             } else {
-                ", by => 'tenant'"
+                ", by_dimension => 'tenant'"
             }
         );
         let asked_hand = format!(
-            "SELECT {}::text, (sum(quantity) * 0.000001)::text, (sum(cost) * 0.000001)::text, count(*) FROM tenancy.usage_events
+            "SELECT {}::text, (sum(quantity) * 0.000001)::text, (sum(cost) * 0.000001)::text, count(*) FROM tenancy_internal.usage_events
               WHERE partner_id = {} AND metric_id = 1 AND at >= '{}' AND at < '{}'{}",
             if by.is_empty() { "NULL" } else { by },
             literal(&partner),

@@ -30,13 +30,7 @@ CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position
   FROM section s CROSS JOIN LATERAL unnest(string_to_array(s.names, ' ')) WITH ORDINALITY AS n (name, position);
 
--- What people write: short names of types, defaults without casts.
-CREATE FUNCTION pg_temp.plain(declared text) RETURNS text LANGUAGE sql AS $$
-    SELECT regexp_replace(replace(replace(replace(declared,
-        '''00000000-0000-7000-8000-000000000001''::uuid', '''internal'''),
-        'tenancy.', ''), 'timestamp with time zone', 'timestamptz'),
-        '::(timestamptz|numeric|interval|jsonb|bytea|text|name|uuid|regscope|inet|bigint|integer)(\[\])?', '', 'g')
-$$;
+\ir plain.sql
 
 CREATE TEMP TABLE callable AS
 SELECT p.oid, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment,
@@ -44,7 +38,7 @@ SELECT p.oid, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment,
        coalesce((SELECT array_agg(r.rolname::text ORDER BY r.rolname) FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
                   WHERE a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner), '{}') AS roles
   FROM pg_proc p
- WHERE p.pronamespace = 'tenancy'::regnamespace AND p.proname !~ '^_' AND obj_description(p.oid, 'pg_proc') !~ '^internal: ';
+ WHERE p.pronamespace = 'tenancy'::regnamespace;
 -- The comment ends with who may call: this adds what a grant cannot say.
 ALTER TABLE callable ADD who text;
 UPDATE callable SET who = (regexp_match(comment, '[.] For (tenancy_[^.]*)$'))[1];

@@ -4,7 +4,7 @@ SELECT '# Views and tables
 <!-- Written by scripts/reference from the catalogs: change the comments in sql/ instead. -->
 
 Those that the application''s role `tenancy_app` may read show each caller its part; without a context it sees nothing of
-them. "May read" names the database roles with SELECT. Everything else in the schema is tenancy''s own.';
+them. "May read" names the database roles with SELECT. tenancy''s own tables are in the schema `tenancy_internal`.';
 
 CREATE TEMP TABLE readable AS
 SELECT c.oid, c.relname AS name, obj_description(c.oid, 'pg_class') AS comment, 'tenancy_app' = ANY (g.roles) AS shared, g.roles,

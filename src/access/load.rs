@@ -104,7 +104,7 @@ struct Home {
 fn home(user: Uuid) -> Result<Home, Error> {
     spi::read(
         "SELECT u.path, u.status, \
-                ARRAY(SELECT pg_catalog.array_to_string(n.networks, ' ') FROM tenancy.allowed_networks n \
+                ARRAY(SELECT pg_catalog.array_to_string(n.networks, ' ') FROM tenancy_internal.allowed_networks n \
                        WHERE n.scope_id = ANY (u.path)) \
          FROM tenancy.scopes u WHERE u.id = $1 AND u.level = 'user'",
         &[pg_uuid(user).into()],
@@ -141,8 +141,8 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
         "SELECT s.level, s.path, r.permissions, \
                 (pg_catalog.date_part('epoch', least(a.expires_at, r.expires_at)) * 1000000)::bigint, \
                 a.scope_id, a.role_id, $2 = ANY (s.path) AND r.scope_id = ANY (s.path) \
-         FROM tenancy.role_assignments a \
-         LEFT JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         FROM tenancy_internal.role_assignments a \
+         LEFT JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
          LEFT JOIN tenancy.scopes s ON s.id = a.scope_id \
          WHERE a.user_id = $1",
         &[pg_uuid(user).into(), pg_uuid(home).into()],
@@ -192,8 +192,8 @@ pub fn only_projects(
     spi::read(
         "SELECT s.id, a.role_id, s.level = 'project', s.status = 'active', \
                 r.scope_id = ANY (s.path) AND least(a.expires_at, r.expires_at) > pg_catalog.now() IS NOT FALSE \
-         FROM tenancy.role_assignments a \
-         JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         FROM tenancy_internal.role_assignments a \
+         JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
          WHERE a.user_id = $1 AND $2 = ANY (s.path) AND (s.id = ANY ($3) OR s.level = 'project' AND s.parent_id = $4)",
         &[

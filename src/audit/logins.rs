@@ -449,7 +449,7 @@ fn write_one(count: &Count) -> Result<(), Error> {
 
 fn owner_of(key: Uuid) -> Result<Option<Uuid>, Error> {
     spi::read(
-        "SELECT user_id FROM tenancy.api_key_secrets WHERE id = $1",
+        "SELECT user_id FROM tenancy_internal.api_key_secrets WHERE id = $1",
         &[pg_uuid(key).into()],
         |rows| match rows.into_iter().next() {
             Some(row) => Ok(row.get::<pgrx::Uuid>(1)?.map(from_pg)),

@@ -215,8 +215,8 @@ fn _authorize_over(
 fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
     spi::read(
         "SELECT s.path, r.permissions, cardinality(u.path) > 2 \
-         FROM tenancy.role_assignments a \
-         JOIN tenancy.role_definitions r ON r.id = a.role_id \
+         FROM tenancy_internal.role_assignments a \
+         JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id \
          JOIN tenancy.scopes u ON u.id = a.user_id WHERE a.user_id = $1",
         &[pg_uuid(user).into()],

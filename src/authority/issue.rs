@@ -34,9 +34,9 @@ fn _make_api_key(
     let secret = secret::random().ok_or(Error::Internal("no source of random bytes"))?;
     let key = ApiKey::new(new_id(), secret);
     spi::write(
-        "WITH k AS (INSERT INTO tenancy.api_key_secrets (id, user_id, name, label, hash, expires_at, elevation_id) \
+        "WITH k AS (INSERT INTO tenancy_internal.api_key_secrets (id, user_id, name, label, hash, expires_at, elevation_id) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id) \
-         INSERT INTO tenancy.api_key_uses (key_id) SELECT id FROM k",
+         INSERT INTO tenancy_internal.api_key_uses (key_id) SELECT id FROM k",
         &[
             pg_uuid(key.id).into(),
             user.into(),
@@ -53,7 +53,7 @@ fn _make_api_key(
 
 fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Error> {
     spi::write(
-        "SELECT tenancy._audit($1, $2, $3, NULL)",
+        "SELECT tenancy_internal.audit($1, $2, $3, NULL)",
         &[action.into(), user.into(), label.to_owned().into()],
     )
     .map(|_| ())
@@ -114,10 +114,10 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
     let secret = secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
     let id = pg_uuid(new_id());
     spi::write(
-        "WITH retired AS (UPDATE tenancy.signing_keys \
+        "WITH retired AS (UPDATE tenancy_internal.signing_keys \
              SET retires_at = least(retires_at, now() + make_interval(secs => $3))), \
-         gone AS (DELETE FROM tenancy.signing_keys WHERE retires_at < now() - interval '7 days') \
-         INSERT INTO tenancy.signing_keys (id, secret) VALUES ($1, $2)",
+         gone AS (DELETE FROM tenancy_internal.signing_keys WHERE retires_at < now() - interval '7 days') \
+         INSERT INTO tenancy_internal.signing_keys (id, secret) VALUES ($1, $2)",
         &[id.into(), secret.to_vec().into(), seconds.into()],
     )?;
     Ok(id)

@@ -76,7 +76,7 @@ fn reserve(
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::execute_prepared(
-        "INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by) \
+        "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
                  to_timestamp($10::double precision / 1000000), 'open', $11, $12::name)",
         &[
@@ -115,7 +115,7 @@ struct Reservation {
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
      (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text \
-     FROM tenancy.budget_reservations r JOIN tenancy.metric_definitions m ON m.id = r.metric_id \
+     FROM tenancy_internal.budget_reservations r JOIN tenancy_internal.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 AND coalesce(r.tenant_id, r.partner_id, $3) = $2 FOR UPDATE OF r";
 
 /// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
@@ -200,7 +200,7 @@ fn settle(
         },
     )?;
     spi::execute_prepared(
-        "UPDATE tenancy.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+        "UPDATE tenancy_internal.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
             id.into(),
@@ -256,7 +256,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         return Err(Error::ReservationOver(found.state).into());
     }
     spi::execute_prepared(
-        "UPDATE tenancy.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
+        "UPDATE tenancy_internal.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
     free(&found.held);

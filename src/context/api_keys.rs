@@ -96,8 +96,8 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
         "SELECT k.user_id, k.hash, \
                 (pg_catalog.date_part('epoch', k.expires_at) * 1000000)::bigint, \
                 (pg_catalog.date_part('epoch', u.last_used_at) * 1000000)::bigint, k.elevation_id \
-         FROM tenancy.api_key_secrets k \
-         LEFT JOIN tenancy.api_key_uses u ON u.key_id = k.id \
+         FROM tenancy_internal.api_key_secrets k \
+         LEFT JOIN tenancy_internal.api_key_uses u ON u.key_id = k.id \
          WHERE k.id = $1 AND k.revoked_at IS NULL",
         &[pg_uuid(id).into()],
         |rows| {
@@ -132,8 +132,8 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
 /// Notes that a key was used, unless another session is just doing so.
 fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
     spi::write(
-        "UPDATE tenancy.api_key_uses SET last_used_at = now() WHERE key_id = \
-         (SELECT key_id FROM tenancy.api_key_uses \
+        "UPDATE tenancy_internal.api_key_uses SET last_used_at = now() WHERE key_id = \
+         (SELECT key_id FROM tenancy_internal.api_key_uses \
           WHERE key_id = $1 \
             AND (last_used_at IS NULL OR last_used_at < now() - interval '10 minutes') \
           FOR UPDATE SKIP LOCKED)",

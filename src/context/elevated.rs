@@ -123,7 +123,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
              SELECT unnest($1::oid[]) \
              UNION SELECT i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
          SELECT format('%I.%I', n.nspname, c.relname) \
-         FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
+         FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid \
          JOIN pg_class c ON c.oid = u.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
          ORDER BY 1",
         &[tables.to_vec().into()],

@@ -134,7 +134,7 @@ fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
     }
     let keys = spi::read(
         "SELECT id, secret, (pg_catalog.date_part('epoch', retires_at) * 1000000)::bigint \
-         FROM tenancy.signing_keys ORDER BY created_at DESC",
+         FROM tenancy_internal.signing_keys ORDER BY created_at DESC",
         &[],
         |rows| {
             rows.into_iter()

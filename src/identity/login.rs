@@ -33,7 +33,7 @@ pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
         .create_users
         .then(|| tenancy_core::slug::suggest(subject).to_vec());
     spi::write_returning(
-        "SELECT tenancy._first_login($1, $2, $3, $4, $5)",
+        "SELECT tenancy_internal.first_login($1, $2, $3, $4, $5)",
         &[
             pg_uuid(login.known.id).into(),
             pg_uuid(login.parent).into(),
@@ -55,7 +55,7 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
     may_write()?;
     mark(login.parent)?;
     spi::write_returning(
-        "SELECT tenancy._sync_groups($1, $2, $3, $4)",
+        "SELECT tenancy_internal.sync_groups($1, $2, $3, $4)",
         &[
             pg_uuid(login.known.id).into(),
             pg_uuid(user).into(),

@@ -100,9 +100,9 @@ fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claiman
     spi::read(
         "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
                 p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use, p.vouched \
-         FROM tenancy.identity_provider_registry p \
-         LEFT JOIN tenancy.identity_secrets s ON s.provider_id = p.id \
-         WHERE p.id = ANY (ARRAY(SELECT c.provider_id FROM tenancy.identity_claims c WHERE c.tokens = $1)) \
+         FROM tenancy_internal.identity_provider_registry p \
+         LEFT JOIN tenancy_internal.identity_secrets s ON s.provider_id = p.id \
+         WHERE p.id = ANY (ARRAY(SELECT c.provider_id FROM tenancy_internal.identity_claims c WHERE c.tokens = $1)) \
            AND p.issuer = $2 AND p.enabled \
          ORDER BY p.vouched DESC, p.id LIMIT $3",
         &[

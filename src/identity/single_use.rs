@@ -27,7 +27,7 @@ pub fn take(provider: Uuid, claims: &Claims) -> Result<(), Error> {
 /// Writes down that a token was used, in this transaction; false if it was used before. For the worker.
 pub fn claim(provider: Uuid, jti_hash: &[u8; 32], expires_at: i64) -> Result<bool, Error> {
     let new = spi::write(
-        "INSERT INTO tenancy.claimed_tokens (provider, jti_hash, expires_at) \
+        "INSERT INTO tenancy_internal.claimed_tokens (provider, jti_hash, expires_at) \
          VALUES ($1, $2, to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING 1",
         &[
             pg_uuid(provider).into(),

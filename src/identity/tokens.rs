@@ -55,8 +55,8 @@ pub fn still_holds(provider: Uuid, user: Uuid) -> Result<Rc<Sources>, Error> {
     }
     let mut reading = Reading::begin();
     let named = spi::read(
-        "SELECT 1 FROM tenancy.identity_users b \
-         JOIN tenancy.identity_provider_registry p ON p.id = b.provider_id \
+        "SELECT 1 FROM tenancy_internal.identity_users b \
+         JOIN tenancy_internal.identity_provider_registry p ON p.id = b.provider_id \
          JOIN tenancy.scopes u ON u.id = b.user_id \
          WHERE b.user_id = $1 AND p.id = $2 AND p.enabled AND p.scope_id = ANY (u.path)",
         &[pg_uuid(user).into(), pg_uuid(provider).into()],
@@ -250,8 +250,8 @@ struct FoundUser {
 fn find_user(login: &Login<'_>) -> Result<Option<FoundUser>, Error> {
     spi::read(
         "SELECT u.id, b.provider_id, \
-                b.provider_id = $3 AND tenancy._groups_differ($3, u.id, $4, $5) \
-         FROM tenancy.scopes u LEFT JOIN tenancy.identity_users b ON b.user_id = u.id \
+                b.provider_id = $3 AND tenancy_internal.groups_differ($3, u.id, $4, $5) \
+         FROM tenancy.scopes u LEFT JOIN tenancy_internal.identity_users b ON b.user_id = u.id \
          WHERE u.parent_id = $1 AND u.level = 'user' AND u.external_id = $2",
         &[
             pg_uuid(login.parent).into(),

@@ -198,9 +198,9 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
     let mut with_credits = Vec::new();
     let mut found = spi::read(
-        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy._time_zone(b.scope_id), \
-                b.id, EXISTS (SELECT FROM tenancy.credit_grants g WHERE g.budget_id = b.id), s.path \
-         FROM tenancy.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
+        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy_internal.time_zone(b.scope_id), \
+                b.id, EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = b.id), s.path \
+         FROM tenancy_internal.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
         &[ids.into()],
         |rows| {
@@ -264,7 +264,7 @@ fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, 
     spi::read(
         "SELECT g.budget_id, g.id, g.amount, (extract(epoch FROM g.effective_at) * 1000000)::bigint, \
                 (extract(epoch FROM g.expires_at) * 1000000)::bigint, (extract(epoch FROM g.rolls_at) * 1000000)::bigint, g.rollover \
-         FROM tenancy.credit_grants g WHERE g.budget_id = ANY ($1) AND g.closed_at IS NULL \
+         FROM tenancy_internal.credit_grants g WHERE g.budget_id = ANY ($1) AND g.closed_at IS NULL \
          ORDER BY g.priority, g.expires_at NULLS LAST, g.id",
         &[budgets.into()],
         |rows| {

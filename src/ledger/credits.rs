@@ -67,7 +67,7 @@ pub fn write(draws: &[Draw], at: i64, reservation: Option<pgrx::Uuid>) -> Result
     let credits: Vec<pgrx::Uuid> = draws.iter().map(|draw| pg_uuid(draw.credit)).collect();
     let quantities: Vec<i64> = draws.iter().map(|draw| draw.quantity).collect();
     spi::execute_prepared(
-        "INSERT INTO tenancy.credit_draws (credit_id, at, quantity, reservation) \
+        "INSERT INTO tenancy_internal.credit_draws (credit_id, at, quantity, reservation) \
          SELECT d.credit_id, to_timestamp($3::double precision / 1000000), d.quantity, $4 FROM unnest($1, $2) d (credit_id, quantity)",
         &[
             credits.into(),
@@ -139,9 +139,9 @@ pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
 /// The rows of a reservation, which go: by budget, with its metric, in the order in which they were drawn.
 fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, i32)>, Error> {
     spi::write_returning(
-        "WITH gone AS (DELETE FROM tenancy.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
+        "WITH gone AS (DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
          SELECT g.budget_id, g.id, gone.quantity, coalesce(b.metric_id, 0) \
-         FROM gone JOIN tenancy.credit_grants g ON g.id = gone.credit_id JOIN tenancy.budget_definitions b ON b.id = g.budget_id \
+         FROM gone JOIN tenancy_internal.credit_grants g ON g.id = gone.credit_id JOIN tenancy_internal.budget_definitions b ON b.id = g.budget_id \
          ORDER BY g.budget_id, g.priority, g.expires_at NULLS LAST, g.id",
         &[reservation.into()],
         |rows| {
@@ -166,5 +166,5 @@ fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, i32)>, Error> {
 
 /// Has small rows become few, and reads no more what is used up.
 pub fn tidy() -> Result<(), Error> {
-    spi::write("SELECT tenancy._tidy_credits()", &[]).map(drop)
+    spi::write("SELECT tenancy_internal.tidy_credits()", &[]).map(drop)
 }

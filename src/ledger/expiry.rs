@@ -39,7 +39,7 @@ pub fn free(held: &Event) {
 /// way here, whatever its tenant does with it.
 pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
     spi::read(
-        "SELECT 1 FROM tenancy.budget_reservations r \
+        "SELECT 1 FROM tenancy_internal.budget_reservations r \
          WHERE r.state = 'open' AND r.expires_at <= to_timestamp($1::double precision / 1000000) \
            AND ($2 = $3 OR $2 IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) LIMIT 1",
         &[
@@ -55,8 +55,8 @@ pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
 /// is just settling.
 pub fn expire() -> Result<bool, Error> {
     let gone = spi::write_returning(
-        "UPDATE tenancy.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
-         WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy.budget_reservations o \
+        "UPDATE tenancy_internal.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+         WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy_internal.budget_reservations o \
                                   WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
                                   ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \

@@ -90,5 +90,5 @@ fn _forget_ledger() {
 
 /// Writes down which budgets have come to a threshold, once each.
 pub fn alert() -> Result<(), Error> {
-    crate::pg::spi::write("SELECT tenancy._raise_alerts()", &[]).map(drop)
+    crate::pg::spi::write("SELECT tenancy_internal.raise_alerts()", &[]).map(drop)
 }

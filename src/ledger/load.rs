@@ -24,11 +24,11 @@ pub fn read(account: &Account, span: &Span) -> Result<(i128, i128), Error> {
 
 fn question(account: &Account, span: &Span) -> (&'static str, [DatumWithOid<'static>; 4]) {
     let query = if account.is_credit() {
-        "SELECT used, reserved FROM tenancy._drawn_of($1, $2, $3, $4)"
+        "SELECT used, reserved FROM tenancy_internal.drawn_of($1, $2, $3, $4)"
     } else if account.is_open() {
-        "SELECT used, reserved FROM tenancy._open_of($1, $2, $3, $4)"
+        "SELECT used, reserved FROM tenancy_internal.open_of($1, $2, $3, $4)"
     } else {
-        "SELECT used, reserved FROM tenancy._used_of($1, $2, $3, $4)"
+        "SELECT used, reserved FROM tenancy_internal.used_of($1, $2, $3, $4)"
     };
     let args = [
         pgrx::Uuid::from_bytes(account.scope).into(),

@@ -77,7 +77,7 @@ thread_local! {
 pub fn find(name: &str) -> Result<Rc<Metric>, Error> {
     if inval::take_metrics() {
         KNOWN.with_borrow_mut(HashMap::clear);
-        inval::watch_metrics(extension::table(c"metric_definitions")?);
+        inval::watch_metrics(extension::internal_table(c"metric_definitions")?);
     }
     if let Some(known) = KNOWN.with_borrow(|known| known.get(name).cloned()) {
         return Ok(known);
@@ -89,7 +89,7 @@ pub fn find(name: &str) -> Result<Rc<Metric>, Error> {
 
 /// Tells every backend that metrics have changed.
 pub fn changed() -> Result<(), Error> {
-    inval::send(extension::table(c"metric_definitions")?);
+    inval::send(extension::internal_table(c"metric_definitions")?);
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn load(name: &str) -> Result<Metric, Error> {
         "SELECT m.id, m.aggregation, m.dimensions, m.distinct_of, m.price::text, p.key, \
                 (SELECT array_agg(v.key ORDER BY v.key) FROM jsonb_each(p.value) v), \
                 (SELECT array_agg((v.value::numeric)::text ORDER BY v.key) FROM jsonb_each(p.value) v) \
-         FROM tenancy.metric_definitions m LEFT JOIN LATERAL jsonb_each(m.prices) p ON true \
+         FROM tenancy_internal.metric_definitions m LEFT JOIN LATERAL jsonb_each(m.prices) p ON true \
          WHERE m.name = $1 LIMIT 1",
         &[name.into()],
         |rows| {

@@ -288,7 +288,7 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
     let said = said(used);
     loop {
         let new = spi::execute_prepared(
-            "INSERT INTO tenancy.usage_keys (scope_id, metric_id, key, event_id, said, used_at) \
+            "INSERT INTO tenancy_internal.usage_keys (scope_id, metric_id, key, event_id, said, used_at) \
              VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
             &[
                 scope.into(),
@@ -302,7 +302,7 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
             return Ok(None);
         }
         let first: Option<(Uuid, Uuid)> = spi::read(
-            "SELECT event_id, said FROM tenancy.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
+            "SELECT event_id, said FROM tenancy_internal.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
             &[scope.into(), used.metric.id.into(), key.into()],
             |rows| match rows.into_iter().next() {
                 Some(row) => {

@@ -7,7 +7,7 @@ use crate::pg::spi;
 /// Rolls up about so many events. How many it were, and up to which transaction all could be.
 pub fn roll(most: i32) -> Result<(i64, u64), Error> {
     spi::write_returning(
-        "SELECT tenancy._roll_usage($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+        "SELECT tenancy_internal.roll_usage($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
         &[most.into()],
         |rows| {
             let row = rows.first();
@@ -21,13 +21,13 @@ pub fn roll(most: i32) -> Result<(i64, u64), Error> {
 
 /// Keeps the index by time of new events small and exact.
 pub fn summarize() -> Result<(), Error> {
-    spi::write("SELECT tenancy._summarize_usage()", &[]).map(drop)
+    spi::write("SELECT tenancy_internal.summarize_usage()", &[]).map(drop)
 }
 
 /// Drops idempotency keys that no longer hold.
 pub fn forget_keys() -> Result<(), Error> {
     spi::write(
-        "DELETE FROM tenancy.usage_keys WHERE used_at < now() - make_interval(days => $1)",
+        "DELETE FROM tenancy_internal.usage_keys WHERE used_at < now() - make_interval(days => $1)",
         &[settings::key_retention().into()],
     )
     .map(drop)
@@ -36,7 +36,7 @@ pub fn forget_keys() -> Result<(), Error> {
 /// Drops months that are old enough.
 pub fn retire() -> Result<(), Error> {
     spi::write(
-        "SELECT tenancy._retire_usage($1)",
+        "SELECT tenancy_internal.retire_usage($1)",
         &[settings::retention().into()],
     )
     .map(drop)

@@ -35,10 +35,10 @@ fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
 pub fn make(table: Monthly, at: i64) -> Result<(), Error> {
     let make = match table {
         Monthly::AuditLog => {
-            "SELECT tenancy._make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
+            "SELECT tenancy_internal.make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
         }
         Monthly::UsageEvents => {
-            "SELECT tenancy._make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
+            "SELECT tenancy_internal.make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
         }
     };
     spi::write(make, &[at.into()]).map(drop)

@@ -35,8 +35,8 @@ tables(oid) AS (
 )
 SELECT format('%I.%I', n.nspname, c.relname)
 FROM tables t
-JOIN (SELECT relation FROM tenancy.protected_table_registry
-      UNION ALL SELECT relation FROM tenancy.protected_member_registry) r ON r.relation = t.oid
+JOIN (SELECT relation FROM tenancy_internal.protected_table_registry
+      UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r ON r.relation = t.oid
 JOIN pg_class c ON c.oid = t.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 ORDER BY 1

@@ -77,7 +77,7 @@ SELECT jsonb_build_object(
     'kind', c.relkind,
     'persistence', c.relpersistence,
     'catalog', n.nspname IN ('pg_catalog', 'information_schema') OR n.nspname LIKE 'pg\_toast%',
-    'own', n.nspname = 'tenancy' OR EXISTS (
+    'own', n.nspname IN ('tenancy', 'tenancy_internal') OR EXISTS (
         SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
           AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'tenancy'),

@@ -72,7 +72,7 @@ crate::triggers! {
 
 /// Tells every backend that the registry has changed.
 fn changed() -> Result<(), Error> {
-    inval::send(extension::table(c"protected_table_registry")?);
+    inval::send(extension::internal_table(c"protected_table_registry")?);
     Ok(())
 }
 
@@ -290,7 +290,7 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     let Some((schema, b'r' | b'p' | b'f')) = kind else {
         return Ok(Verdict::Free);
     };
-    if Some(schema) == extension::schema() {
+    if [extension::schema(), extension::internal_schema()].contains(&Some(schema)) {
         return Ok(Verdict::Free);
     }
     let known = KNOWN.with_borrow(|known| {
@@ -331,7 +331,8 @@ fn installed() -> bool {
         return installed;
     }
     // While CREATE EXTENSION runs there may be one without the other.
-    let tables = [c"protected_table_registry", c"protected_member_registry"].map(extension::table);
+    let tables =
+        [c"protected_table_registry", c"protected_member_registry"].map(extension::internal_table);
     let installed = tables.iter().all(Result::is_ok);
     REGISTRIES.set(tables.map(|table| table.unwrap_or(pg_sys::Oid::INVALID)));
     INSTALLED.set(Some(installed));

@@ -8,10 +8,10 @@ up(oid, depth) AS (
 ),
 protections AS (
     (SELECT r.options, CASE WHEN u.depth = 0 THEN r.key_type END AS key_type
-     FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid
+     FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid
      ORDER BY u.depth DESC LIMIT 1)
     UNION ALL
-    SELECT m.options, NULL FROM tenancy.protected_member_registry m WHERE m.relation = $1
+    SELECT m.options, NULL FROM tenancy_internal.protected_member_registry m WHERE m.relation = $1
     LIMIT 1
 )
 SELECT jsonb_build_object(

@@ -33,7 +33,7 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<JsonB, Error> {
 pub fn all() -> Result<Value, Error> {
     spi::read(
         "SELECT coalesce(jsonb_object_agg(relation::oid::text, tenant_column), '{}') \
-         FROM tenancy.protected_table_registry",
+         FROM tenancy_internal.protected_table_registry",
         &[],
         |rows| match rows.into_iter().next() {
             Some(row) => Ok(row
@@ -47,7 +47,7 @@ pub fn all() -> Result<Value, Error> {
 /// What a table is protected with.
 pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     spi::read(
-        "SELECT options, relation::text FROM tenancy.protected_table_registry WHERE relation = $1",
+        "SELECT options, relation::text FROM tenancy_internal.protected_table_registry WHERE relation = $1",
         &[table.into()],
         protection,
     )
@@ -56,7 +56,7 @@ pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
 /// What a table was protected with that is no part of a protected table any more.
 pub fn find_detached(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     spi::read(
-        "SELECT m.options, m.relation::text FROM tenancy.protected_member_registry m \
+        "SELECT m.options, m.relation::text FROM tenancy_internal.protected_member_registry m \
          WHERE m.relation = $1 AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = $1)",
         &[table.into()],
         protection,
@@ -74,8 +74,8 @@ fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, 
 /// All tables on record, parts included.
 pub fn tables() -> Result<HashSet<u32>, Error> {
     spi::read(
-        "SELECT relation::oid FROM tenancy.protected_table_registry \
-         UNION ALL SELECT relation::oid FROM tenancy.protected_member_registry",
+        "SELECT relation::oid FROM tenancy_internal.protected_table_registry \
+         UNION ALL SELECT relation::oid FROM tenancy_internal.protected_member_registry",
         &[],
         |rows| {
             let mut found = HashSet::new();
@@ -128,8 +128,8 @@ pub fn protected_with(domain: pg_sys::Oid) -> Result<bool, Error> {
                  OR t.typrelid IN (SELECT a.attrelid FROM pg_attribute a WHERE a.atttypid = u.oid) \
                  OR t.oid IN (SELECT r.rngtypid FROM pg_range r WHERE r.rngsubtype = u.oid)) \
          SELECT EXISTS (\
-             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
-                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             SELECT FROM (SELECT relation FROM tenancy_internal.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r \
              JOIN pg_attribute a ON a.attrelid = r.relation AND NOT a.attisdropped \
              JOIN types u ON u.oid = a.atttypid)",
         &[domain.into()],
@@ -161,7 +161,7 @@ pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
              SELECT $1::oid, 0 \
              UNION \
              SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
-         SELECT u.oid FROM up u JOIN tenancy.protected_table_registry r ON r.relation = u.oid \
+         SELECT u.oid FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid \
          ORDER BY u.depth DESC LIMIT 1",
         &[table.into()],
         |rows| match rows.into_iter().next() {
@@ -177,7 +177,7 @@ pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
         "WITH RECURSIVE tree(oid) AS (\
              SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
              UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         SELECT r.relation::text FROM tree t JOIN tenancy.protected_table_registry r ON r.relation = t.oid \
+         SELECT r.relation::text FROM tree t JOIN tenancy_internal.protected_table_registry r ON r.relation = t.oid \
          LIMIT 1",
         &[table.into()],
         |rows| match rows.into_iter().next() {
@@ -194,7 +194,7 @@ pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
              SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
              UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
          SELECT t.oid FROM tree t \
-         WHERE NOT EXISTS (SELECT FROM tenancy.protected_member_registry m WHERE m.relation = t.oid AND m.root = $1)",
+         WHERE NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = t.oid AND m.root = $1)",
         &[root.into()],
         |rows| {
             let mut found = Vec::new();
@@ -224,8 +224,8 @@ pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
 pub fn opened_by_own_policies() -> Result<Option<String>, Error> {
     spi::read(
         "SELECT r.relation::text \
-         FROM (SELECT relation FROM tenancy.protected_table_registry \
-               UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+         FROM (SELECT relation FROM tenancy_internal.protected_table_registry \
+               UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r \
          JOIN pg_policy p ON p.polrelid = r.relation AND p.polpermissive AND NOT starts_with(p.polname::text, 'tenancy_') \
          ORDER BY 1 LIMIT 1",
         &[],
@@ -240,8 +240,8 @@ pub fn opened_by_own_policies() -> Result<Option<String>, Error> {
 pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
     spi::read(
         "SELECT quote_ident(p.polname), format('%I.%I', n.nspname, c.relname) \
-         FROM (SELECT relation FROM tenancy.protected_table_registry \
-               UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+         FROM (SELECT relation FROM tenancy_internal.protected_table_registry \
+               UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r \
          JOIN pg_policy p ON p.polrelid = r.relation AND p.polpermissive \
          JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace",
         &[],
@@ -262,8 +262,8 @@ pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
 pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "SELECT EXISTS (\
-             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
-                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             SELECT FROM (SELECT relation FROM tenancy_internal.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r \
              JOIN pg_class c ON c.oid = r.relation JOIN pg_type t ON t.oid = c.reloftype \
              WHERE t.typrelid = $1)",
         &[composite.into()],
@@ -279,8 +279,8 @@ pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
 pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "SELECT EXISTS (\
-             SELECT FROM (SELECT relation FROM tenancy.protected_table_registry \
-                          UNION ALL SELECT relation FROM tenancy.protected_member_registry) r \
+             SELECT FROM (SELECT relation FROM tenancy_internal.protected_table_registry \
+                          UNION ALL SELECT relation FROM tenancy_internal.protected_member_registry) r \
              JOIN pg_index i ON i.indrelid = r.relation AND i.indexprs IS NOT NULL \
              WHERE has_any_column_privilege($1, i.indexrelid, 'SELECT'))",
         &[role.into()],
@@ -314,9 +314,9 @@ pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
         "WITH RECURSIVE tree(oid) AS (\
              SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
          SELECT n.nspname::text, c.relname::text, r.undo \
-         FROM (SELECT relation, undo FROM tenancy.protected_table_registry \
+         FROM (SELECT relation, undo FROM tenancy_internal.protected_table_registry \
                UNION ALL \
-               SELECT relation, undo FROM tenancy.protected_member_registry) r \
+               SELECT relation, undo FROM tenancy_internal.protected_member_registry) r \
          JOIN tree t ON t.oid = r.relation \
          JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace",
         &[root.into()],
@@ -366,7 +366,7 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
         .collect();
     let by = role::current_name();
     spi::write(
-        "INSERT INTO tenancy.protected_table_registry \
+        "INSERT INTO tenancy_internal.protected_table_registry \
                 (relation, tenant_column, key_type, options, undo, protected_by) \
          VALUES ($1, $2::name, $3, $4, $5, $6::name) \
          ON CONFLICT (relation) DO UPDATE SET undo = EXCLUDED.undo",
@@ -384,15 +384,15 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
         "WITH RECURSIVE tree(oid) AS (\
              SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
              UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         DELETE FROM tenancy.protected_table_registry r USING tree t WHERE r.relation = t.oid",
+         DELETE FROM tenancy_internal.protected_table_registry r USING tree t WHERE r.relation = t.oid",
         &[root.into()],
     )?;
     spi::write(
-        "DELETE FROM tenancy.protected_member_registry WHERE relation = $1",
+        "DELETE FROM tenancy_internal.protected_member_registry WHERE relation = $1",
         &[root.into()],
     )?;
     spi::write(
-        "INSERT INTO tenancy.protected_member_registry (relation, root, options, undo) \
+        "INSERT INTO tenancy_internal.protected_member_registry (relation, root, options, undo) \
          SELECT c.oid, $1, $2, p.undo \
          FROM jsonb_to_recordset($3) AS p(schema name, name name, undo jsonb) \
          JOIN pg_namespace n ON n.nspname = p.schema \
@@ -419,11 +419,11 @@ pub fn rename_column(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Err
              SELECT r.relation, (SELECT jsonb_object_agg(o.key, \
                  CASE WHEN o.key IN ('tenant_column', 'owner_column', 'project_column') AND o.value = to_jsonb($2) \
                       THEN to_jsonb($3) ELSE o.value END) FROM jsonb_each(r.options) o) AS options \
-             FROM tenancy.protected_table_registry r WHERE r.relation = $1), \
+             FROM tenancy_internal.protected_table_registry r WHERE r.relation = $1), \
          parts AS (\
-             UPDATE tenancy.protected_member_registry m SET options = renamed.options \
+             UPDATE tenancy_internal.protected_member_registry m SET options = renamed.options \
              FROM renamed WHERE m.root = $1) \
-         UPDATE tenancy.protected_table_registry r \
+         UPDATE tenancy_internal.protected_table_registry r \
          SET options = renamed.options, tenant_column = renamed.options ->> 'tenant_column' \
          FROM renamed WHERE r.relation = $1",
         &[table.into(), old.to_owned().into(), new.to_owned().into()],
@@ -436,8 +436,8 @@ pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
     spi::write(
         "WITH RECURSIVE tree(oid) AS (\
              SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid), \
-         parts AS (DELETE FROM tenancy.protected_member_registry m USING tree t WHERE m.relation = t.oid) \
-         DELETE FROM tenancy.protected_table_registry WHERE relation = $1",
+         parts AS (DELETE FROM tenancy_internal.protected_member_registry m USING tree t WHERE m.relation = t.oid) \
+         DELETE FROM tenancy_internal.protected_table_registry WHERE relation = $1",
         &[root.into()],
     )?;
     Ok(())
@@ -446,7 +446,7 @@ pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
 /// Leaves the duty to take back the schema's USAGE to another protected table there, if there is one.
 pub fn hand_over(root: pg_sys::Oid, schema: &str, items: &[&UndoItem]) -> Result<bool, Error> {
     let heir = spi::read(
-        "SELECT r.relation::oid FROM tenancy.protected_table_registry r \
+        "SELECT r.relation::oid FROM tenancy_internal.protected_table_registry r \
          JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE n.nspname = $2::name AND r.relation <> $1 \
          ORDER BY r.protected_at, r.relation::oid LIMIT 1",
@@ -461,7 +461,7 @@ pub fn hand_over(root: pg_sys::Oid, schema: &str, items: &[&UndoItem]) -> Result
     };
     for item in items {
         spi::write(
-            "UPDATE tenancy.protected_table_registry SET undo = undo || $2 \
+            "UPDATE tenancy_internal.protected_table_registry SET undo = undo || $2 \
              WHERE relation = $1 AND NOT undo @> jsonb_build_array(jsonb_build_object('key', $3))",
             &[heir.into(), encode(item)?.into(), item.key.clone().into()],
         )?;

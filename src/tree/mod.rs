@@ -1,4 +1,4 @@
-//! The tree of scopes. The functions that build it are SQL (sql/tree.sql); here scopes are read, and here are the
+//! The tree of scopes. The functions that build it are SQL (sql/tree); here scopes are read, and here are the
 //! rules that SQL asks for and the triggers that tell other backends of a change.
 //!
 //! | file | what |

@@ -311,7 +311,7 @@ impl Tasks {
         loop {
             let (sealed, horizon) = transaction(c"seal the audit log", || {
                 spi::write_returning(
-                    "SELECT tenancy._seal_audit_log($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
+                    "SELECT tenancy_internal.seal_audit_log($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
                     &[SEAL.into()],
                     |rows| {
                         let row = rows.first();
@@ -347,11 +347,11 @@ impl Tasks {
             transaction(c"forget old keys of use", metering::forget_keys),
             transaction(c"tidy up", || {
                 spi::write(
-                    "DELETE FROM tenancy.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
+                    "DELETE FROM tenancy_internal.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
                     &[],
                 )?;
                 spi::write(
-                    "DELETE FROM tenancy.claimed_tokens WHERE expires_at < now()",
+                    "DELETE FROM tenancy_internal.claimed_tokens WHERE expires_at < now()",
                     &[],
                 )
                 .map(drop)
@@ -368,7 +368,7 @@ impl Tasks {
                 c"retire old months of the audit log",
                 || {
                     spi::write(
-                        "SELECT tenancy._retire_audit_log($1)",
+                        "SELECT tenancy_internal.retire_audit_log($1)",
                         &[settings::retention().into()],
                     )
                     .map(drop)

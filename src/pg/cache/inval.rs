@@ -77,7 +77,7 @@ pub fn send(table: pg_sys::Oid) {
 
 /// Tells every backend when the transaction commits that anything may have changed.
 pub fn send_all() -> Result<(), Error> {
-    send(extension::table(c"beacon")?);
+    send(extension::internal_table(c"beacon")?);
     Ok(())
 }
 

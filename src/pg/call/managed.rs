@@ -1,10 +1,10 @@
 //! Management functions: called by anybody who was granted them, run as the extension's owner. SQL
 //! declares `tenancy.f(…)` with the C function here as its body; it remembers which role called and
-//! calls `tenancy._f(…)`, of the same argument types, which asks whether that caller may.
+//! calls `tenancy_internal.f(…)`, of the same argument types, which asks whether that caller may.
 //!
 //! A SECURITY DEFINER function could not tell who called it: the server shows it only the owner.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::{blockers, role, spi};
+use crate::pg::{blockers, extension, role, spi};
 
 static STANDING: BackendCell<Option<FindStanding>> = BackendCell::new(None);
 
@@ -97,7 +97,7 @@ unsafe fn records(inner: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe {
         let name = pg_sys::get_func_name(inner);
-        !name.is_null() && CStr::from_ptr(name).to_bytes().starts_with(b"_record_")
+        !name.is_null() && CStr::from_ptr(name).to_bytes().starts_with(b"record_")
     }
 }
 
@@ -119,27 +119,25 @@ fn begin() -> Result<Option<blockers::Below>, Error> {
     Ok(Some(below))
 }
 
-/// `tenancy._f` of `tenancy.f`.
+/// `tenancy_internal.f` of `tenancy.f`.
 unsafe fn inner(outer: pg_sys::Oid) -> Result<pg_sys::Oid, Error> {
     const MISSING: Error = Error::Internal("a management function without a body");
+    let schema = extension::internal_schema().ok_or(MISSING)?;
     // SAFETY: catalog look-ups inside a transaction; what they return lives in the current context.
     unsafe {
         let name = pg_sys::get_func_name(outer);
         if name.is_null() {
             return Err(MISSING);
         }
-        let mut name = CStr::from_ptr(name).to_bytes().to_vec();
-        name.insert(0, b'_');
-        let name = CString::new(name).map_err(|_| MISSING)?;
         let (mut types, mut count) = (std::ptr::null_mut(), 0);
         pg_sys::get_func_signature(outer, &mut types, &mut count);
         let types = pg_sys::buildoidvector(types, count);
         let found = pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
             pg_sys::Anum_pg_proc_oid as i16,
-            pg_sys::Datum::from(name.as_ptr()),
+            pg_sys::Datum::from(name),
             pg_sys::Datum::from(types),
-            pg_sys::Datum::from(pg_sys::get_func_namespace(outer)),
+            pg_sys::Datum::from(schema),
             pg_sys::Datum::from(0),
         );
         if found == pg_sys::Oid::INVALID {

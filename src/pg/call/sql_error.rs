@@ -6,7 +6,7 @@ use tenancy_core::error::find;
 use super::bounded;
 use crate::error::{Error, ErrorReport};
 
-/// Raises an error of the catalogue for SQL: `RAISE EXCEPTION USING MESSAGE = tenancy._error('kind', …)`. As an expression
+/// Raises an error of the catalogue for SQL: `RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('kind', …)`. As an expression
 /// of RAISE it adds nothing to the error's CONTEXT.
 #[pg_extern(sql = false)]
 fn _error(kind: &str, arguments: bounded::Texts) -> Result<String, ErrorReport> {

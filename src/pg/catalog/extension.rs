@@ -18,9 +18,25 @@ pub fn schema() -> Option<pg_sys::Oid> {
     }
 }
 
-/// A table of the extension's.
+/// The schema of what nobody calls by name: it is a member of the extension, so nobody else's.
+pub fn internal_schema() -> Option<pg_sys::Oid> {
+    // SAFETY: a catalog look-up by name inside a transaction.
+    let schema = unsafe { pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true) };
+    (schema != pg_sys::Oid::INVALID).then_some(schema)
+}
+
+/// A table of the extension's that people read.
 pub fn table(name: &CStr) -> Result<pg_sys::Oid, Error> {
-    let namespace = schema().ok_or(Error::NotInstalled)?;
+    table_in(schema(), name)
+}
+
+/// A table of the extension's own.
+pub fn internal_table(name: &CStr) -> Result<pg_sys::Oid, Error> {
+    table_in(schema().and_then(|_| internal_schema()), name)
+}
+
+fn table_in(schema: Option<pg_sys::Oid>, name: &CStr) -> Result<pg_sys::Oid, Error> {
+    let namespace = schema.ok_or(Error::NotInstalled)?;
     // SAFETY: a catalog look-up by name inside a transaction.
     let oid = unsafe { pg_sys::get_relname_relid(name.as_ptr(), namespace) };
     (oid != pg_sys::Oid::INVALID)

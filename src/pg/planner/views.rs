@@ -1,7 +1,7 @@
 //! tenancy's views: `security_barrier` keeps leaky functions of a caller out of them, and lets every other
 //! condition in, where it is one among the view's own.
 //!
-//! A view of tenancy ends its conditions with a mark, `tenancy._barrier()`. Conditions that are moved into the view
+//! A view of tenancy ends its conditions with a mark, `tenancy_internal.barrier()`. Conditions that are moved into the view
 //! stand behind it, wherever they come from: statements, other views, functions that were inlined. Of these
 //!
 //! - those that show nothing but their result stay as they are, and search indexes;
@@ -124,7 +124,7 @@ unsafe fn join(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::Node>) {
     }
 }
 
-/// Whether a condition is `tenancy._barrier()`.
+/// Whether a condition is `tenancy_internal.barrier()`.
 unsafe fn is_mark(node: *mut pg_sys::Node) -> bool {
     // SAFETY: the tag tells which node it is; a function's name lives in the planner's memory.
     unsafe {
@@ -140,8 +140,8 @@ unsafe fn is_mark(node: *mut pg_sys::Node) -> bool {
         }
         let name = pg_sys::get_func_name(call.funcid);
         !name.is_null()
-            && std::ffi::CStr::from_ptr(name) == c"_barrier"
+            && std::ffi::CStr::from_ptr(name) == c"barrier"
             && pg_sys::get_func_namespace(call.funcid)
-                == pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true)
+                == pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true)
     }
 }

@@ -160,7 +160,7 @@ pub fn look_again() {
 pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups in system caches inside a transaction; what is not there gives the invalid oid.
     unsafe {
-        let schema = pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true);
+        let schema = pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true);
         let table = pg_sys::get_relname_relid(name.as_ptr(), schema);
         (table != pg_sys::Oid::INVALID && pg_sys::get_rel_relispartition(table)).then_some(table)
     }

@@ -237,9 +237,7 @@ fn owner() -> Result<pg_sys::Oid, Error> {
     if let Some(owner) = OWNER.get() {
         return Ok(owner);
     }
-    let namespace = extension::schema().ok_or(Error::NotInstalled)?;
-    // SAFETY: a catalog look-up by name inside a transaction; an absent table gives the invalid oid.
-    let beacon = unsafe { pg_sys::get_relname_relid(c"beacon".as_ptr(), namespace) };
+    let beacon = extension::internal_table(c"beacon")?;
     let owner = relation::read(beacon, |class| class.relowner).ok_or(Error::NotInstalled)?;
     inval::watch(beacon);
     OWNER.set(Some(owner));

@@ -6,7 +6,7 @@ use crate::{Failure, Session, World};
 #[track_caller]
 pub fn each(session: &mut Session, world: &World, cases: &[(&str, &str)]) {
     let state = "SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT to_jsonb(s)::text x FROM tenancy.scopes s UNION ALL \
-                 SELECT to_jsonb(k)::text FROM tenancy.api_key_secrets k UNION ALL SELECT id::text || coalesce(retires_at::text, '') FROM tenancy.signing_keys \
+                 SELECT to_jsonb(k)::text FROM tenancy_internal.api_key_secrets k UNION ALL SELECT id::text || coalesce(retires_at::text, '') FROM tenancy_internal.signing_keys \
                  UNION ALL SELECT id::text FROM tenancy.maintenance_log) a";
     let before = world.db.admin().text(state);
     let mut wrong = Vec::new();

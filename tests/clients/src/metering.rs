@@ -10,14 +10,14 @@ const LEDGER: &str = "
     SELECT concat_ws(' ', l.level, l.scope, coalesce(l.metric, 'cost'), l.period_start, 'used', l.used, 'by events', t.used, 'in flight', l.in_flight,
                      'reserved', l.reserved, 'by rows', t.open, CASE WHEN NOT l.loaded THEN 'not loaded' END)
       FROM tenancy.ledger l
-      LEFT JOIN tenancy.metric_definitions m ON m.name = l.metric
+      LEFT JOIN tenancy_internal.metric_definitions m ON m.name = l.metric
      CROSS JOIN LATERAL (SELECT
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost WHEN m.aggregation = 'count' THEN 1000000 ELSE e.quantity END), 0) / 1000000.0
-           FROM tenancy.usage_events e
+           FROM tenancy_internal.usage_events e
           WHERE (l.level = 'platform' OR l.scope_id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))
             AND (m.id IS NULL OR e.metric_id = m.id) AND e.at >= l.period_start AND (l.period_end IS NULL OR e.at < l.period_end)),
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END), 0) / 1000000.0
-           FROM tenancy.budget_reservations r
+           FROM tenancy_internal.budget_reservations r
           WHERE r.state = 'open' AND (l.level = 'platform' OR l.scope_id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id))
             AND (m.id IS NULL OR r.metric_id = m.id) AND r.reserved_at >= l.period_start AND (l.period_end IS NULL OR r.reserved_at < l.period_end))) t (used, open)
      WHERE NOT l.loaded OR l.used <> t.used OR l.in_flight <> 0 OR l.reserved <> t.open";
@@ -28,19 +28,19 @@ const USAGE: &str = "
       FROM (SELECT s.level, s.slug, m.name, (SELECT (u.quantity, u.cost, u.events)::text FROM tenancy.usage(s.id, m.name) u) AS said,
                    (SELECT ROW(CASE m.aggregation WHEN 'sum' THEN trim_scale(coalesce(sum(e.quantity) * 0.000001, 0)) WHEN 'count' THEN count(*) END,
                                trim_scale(coalesce(sum(e.cost) * 0.000001, 0)), count(*))::text
-                      FROM tenancy.usage_events e
+                      FROM tenancy_internal.usage_events e
                      WHERE (m.id IS NULL OR e.metric_id = m.id) AND (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))) AS truth
-              FROM tenancy.scopes s, (SELECT d.id, d.name, d.aggregation FROM tenancy.metric_definitions d UNION ALL SELECT NULL, NULL, NULL) m) x
+              FROM tenancy.scopes s, (SELECT d.id, d.name, d.aggregation FROM tenancy_internal.metric_definitions d UNION ALL SELECT NULL, NULL, NULL) m) x
      WHERE x.said IS DISTINCT FROM x.truth";
 
 /// Rollup and tail of each grain, against the events, in one snapshot.
 const ROLLED: &str = "
     WITH tail AS (SELECT count(*) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost
-                    FROM tenancy.usage_events e LEFT JOIN tenancy.usage_marks m ON m.origin = e.origin WHERE e.xid >= coalesce(m.rolled_to, '0')),
-    events AS (SELECT count(*) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost FROM tenancy.usage_events e),
-    grains AS (SELECT 'quarters' AS grain, sum(q.events) AS events, sum(q.quantity) AS quantity, sum(q.cost) AS cost FROM tenancy.usage_quarterly q
-               UNION ALL SELECT 'hours', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy.usage_hourly q
-               UNION ALL SELECT 'days', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy.usage_daily q)
+                    FROM tenancy_internal.usage_events e LEFT JOIN tenancy.usage_marks m ON m.origin = e.origin WHERE e.xid >= coalesce(m.rolled_to, '0')),
+    events AS (SELECT count(*) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost FROM tenancy_internal.usage_events e),
+    grains AS (SELECT 'quarters' AS grain, sum(q.events) AS events, sum(q.quantity) AS quantity, sum(q.cost) AS cost FROM tenancy_internal.usage_quarterly q
+               UNION ALL SELECT 'hours', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy_internal.usage_hourly q
+               UNION ALL SELECT 'days', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy_internal.usage_daily q)
     SELECT concat_ws(' ', g.grain, g.events, g.quantity, g.cost, 'tail', t.events, t.quantity, t.cost, 'events', e.events, e.quantity, e.cost)
       FROM grains g, tail t, events e
      WHERE (coalesce(g.events, 0) + t.events, coalesce(g.quantity, 0) + t.quantity, coalesce(g.cost, 0) + t.cost) <> (e.events, e.quantity, e.cost)";
@@ -50,17 +50,17 @@ const ROLLED: &str = "
 const OVER: &str = "
     SELECT concat_ws(' ', s.level, s.slug, coalesce(m.name, 'cost'), b.period, b.amount / 1000000.0, 'used', t.used / 1000000.0, 'open', t.open / 1000000.0,
                      'overrun', t.overrun / 1000000.0)
-      FROM tenancy.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id
-      LEFT JOIN tenancy.metric_definitions m ON m.id = b.metric_id
-     CROSS JOIN LATERAL tenancy._period(b.period, tenancy._time_zone(b.scope_id), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) p
+      FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id
+      LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id
+     CROSS JOIN LATERAL tenancy_internal.period(b.period, tenancy_internal.time_zone(b.scope_id), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) p
      CROSS JOIN LATERAL (SELECT
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost ELSE e.quantity END), 0) FROM tenancy.usage_events e
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost ELSE e.quantity END), 0) FROM tenancy_internal.usage_events e
           WHERE (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id)) AND (m.id IS NULL OR e.metric_id = m.id)
             AND e.at >= to_timestamp(p.lo / 1000000) AND e.at < to_timestamp(p.hi / 1000000)),
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END) FILTER (WHERE r.state = 'open'), 0) FROM tenancy.budget_reservations r
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END) FILTER (WHERE r.state = 'open'), 0) FROM tenancy_internal.budget_reservations r
           WHERE (s.level = 'platform' OR s.id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) AND (m.id IS NULL OR r.metric_id = m.id)
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000)),
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.used_cost - r.cost ELSE r.used - r.quantity END) FILTER (WHERE r.overrun), 0) FROM tenancy.budget_reservations r
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.used_cost - r.cost ELSE r.used - r.quantity END) FILTER (WHERE r.overrun), 0) FROM tenancy_internal.budget_reservations r
           WHERE (s.level = 'platform' OR s.id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) AND (m.id IS NULL OR r.metric_id = m.id)
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000))) t (used, open, overrun)
      WHERE b.hard AND t.used + t.open > b.amount + t.overrun";
@@ -201,7 +201,7 @@ impl Drop for Stop<'_> {
 #[track_caller]
 pub fn cancel(world: &World, id: &str) {
     let made = world.db.admin().text(&format!(
-        "SELECT concat_ws(' ', user_id, reserved_by, tenant_id) FROM tenancy.budget_reservations WHERE id = '{id}'"
+        "SELECT concat_ws(' ', user_id, reserved_by, tenant_id) FROM tenancy_internal.budget_reservations WHERE id = '{id}'"
     ));
     let mut made = made.split(' ');
     let (user, by) = (made.next().unwrap(), made.next().unwrap());

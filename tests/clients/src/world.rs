@@ -40,6 +40,12 @@ pub fn unique(label: &str) -> String {
     name
 }
 
+/// What the library has for tests alone: the extension does not declare it.
+const TESTING: &str = "CREATE SCHEMA testing;
+    CREATE FUNCTION testing.record_now(action text, details jsonb) RETURNS void LANGUAGE c AS '$libdir/tenancy', '_record_now_wrapper';
+    CREATE FUNCTION testing.claim_token(provider uuid, jti_hash bytea, expires_at timestamptz) RETURNS boolean
+        LANGUAGE c STRICT AS '$libdir/tenancy', '_claim_token_wrapper'";
+
 /// A database of its own, with the extension and login roles; gone when dropped.
 pub struct Db {
     server: Config,
@@ -68,7 +74,7 @@ impl Db {
         let mut gate = db.connect_to("postgres", None);
         gate.run("SELECT pg_advisory_lock(8007)");
         let mut admin = db.admin();
-        admin.run("CREATE EXTENSION tenancy");
+        admin.run("CREATE EXTENSION tenancy").run(TESTING);
         db.grant_roles(&mut admin);
         admin.run(&format!(
             "GRANT CREATE ON DATABASE {0} TO {1}; CREATE SCHEMA app AUTHORIZATION {1}; GRANT USAGE ON SCHEMA app TO PUBLIC;

@@ -48,8 +48,8 @@ const REFERENCE: &str = "
     CREATE VIEW reference.grants AS
         SELECT u.id AS user_id, s.id AS scope_id, s.level, s.path, p AS permission,
                NOT EXISTS (SELECT FROM tenancy.scopes a WHERE a.id = ANY (s.path) AND a.status <> 'active') AS active
-        FROM tenancy.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id
-        JOIN tenancy.role_definitions r ON r.id = a.role_id CROSS JOIN unnest(r.permissions) p
+        FROM tenancy_internal.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id
+        JOIN tenancy_internal.role_definitions r ON r.id = a.role_id CROSS JOIN unnest(r.permissions) p
         WHERE (a.expires_at IS NULL OR a.expires_at > now()) AND u.parent_id = ANY (s.path);
     CREATE FUNCTION reference.holds(who uuid, wanted text, scope uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
         SELECT EXISTS (SELECT FROM reference.grants g JOIN tenancy.scopes s ON s.id = scope AND g.scope_id = ANY (s.path)
@@ -121,7 +121,7 @@ fn assign(world: &World, dice: &mut Dice, count: usize) {
             dice.of(&possible)
         ));
     }
-    world.db.admin().run("UPDATE tenancy.role_assignments SET expires_at = now() - interval '1 second' WHERE expires_at IS NOT NULL AND abs(hashtext(id::text)) % 2 = 0");
+    world.db.admin().run("UPDATE tenancy_internal.role_assignments SET expires_at = now() - interval '1 second' WHERE expires_at IS NOT NULL AND abs(hashtext(id::text)) % 2 = 0");
 }
 
 /// Asks as each user in turn, over the one connection, and compares.
@@ -205,7 +205,7 @@ fn fifty_principals_against_a_naive_reference() {
         match round {
             1 => owner.run("SELECT tenancy.set_status('t00', 'suspended'), tenancy.set_status('p1', 'archived'), tenancy.set_status('t20/j0', 'suspended')"),
             2 => owner.run("SELECT tenancy.set_status('t00', 'active'), tenancy.set_status('p1', 'active'), tenancy.set_status('t20/j0', 'active'), tenancy.move_tenant('t11', 'p2')"),
-            3 => admin.run("DELETE FROM tenancy.role_assignments WHERE abs(hashtext(user_id::text)) % 3 = 0; DELETE FROM tenancy.role_definitions WHERE name IN ('r3', 'r7')"),
+            3 => admin.run("DELETE FROM tenancy_internal.role_assignments WHERE abs(hashtext(user_id::text)) % 3 = 0; DELETE FROM tenancy_internal.role_definitions WHERE name IN ('r3', 'r7')"),
             _ => &mut owner,
         };
         let found = compare(&world, &mut app, &format!("round {round}"));

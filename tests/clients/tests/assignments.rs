@@ -282,12 +282,12 @@ fn open_connections_lose_what_is_taken_at_their_next_transaction() {
     owner.run("SELECT tenancy.set_status('globex', 'suspended')");
     session.fails(COUNT).code("42501").says("not active");
     owner.run("SELECT tenancy.set_status('globex', 'active')");
-    world.db.admin().run("DELETE FROM tenancy.role_assignments WHERE user_id IN (SELECT id FROM tenancy.scopes WHERE slug = 'paul')");
+    world.db.admin().run("DELETE FROM tenancy_internal.role_assignments WHERE user_id IN (SELECT id FROM tenancy.scopes WHERE slug = 'paul')");
     assert_eq!(seen(&mut session), Vec::<String>::new());
     world
         .db
         .admin()
-        .run("DELETE FROM tenancy.api_key_secrets; DELETE FROM tenancy.scopes WHERE slug = 'paul'");
+        .run("DELETE FROM tenancy_internal.api_key_secrets; DELETE FROM tenancy.scopes WHERE slug = 'paul'");
     session.fails(COUNT).code("42501");
 }
 
@@ -377,8 +377,8 @@ fn a_tenant_that_moves_leaves_the_old_partners_people_and_roles_behind() {
         ),
         (5, 0, 5, 10)
     );
-    let left = "SELECT string_agg(u.slug || ' ' || r.name, ', ' ORDER BY u.slug, r.name) FROM tenancy.role_assignments a
-        JOIN tenancy.role_definitions r ON r.id = a.role_id JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id
+    let left = "SELECT string_agg(u.slug || ' ' || r.name, ', ' ORDER BY u.slug, r.name) FROM tenancy_internal.role_assignments a
+        JOIN tenancy_internal.role_definitions r ON r.id = a.role_id JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id
         WHERE s.slug IN ('acme', 'web')";
     assert_eq!(world.db.admin().text(left), "alice member, alice own");
     // The old partner's definition reaches nobody there.

@@ -159,7 +159,7 @@ fn a_key_with_any_part_changed_is_refused() {
     let hash = world
         .db
         .admin()
-        .text("SELECT encode(hash, 'base64') FROM tenancy.api_key_secrets LIMIT 1");
+        .text("SELECT encode(hash, 'base64') FROM tenancy_internal.api_key_secrets LIMIT 1");
     app.try_login(&format!("{}{}", &alice[..37], &hash[..43]))
         .unwrap_err()
         .code("42501");

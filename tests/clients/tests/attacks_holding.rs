@@ -156,7 +156,7 @@ fn what_was_given_for_a_while_is_over_with_the_giver() {
         .run("SELECT tenancy.assign('acme/dora', 'fresh', 'acme')");
     assert_eq!(world.db.app().begin(&key).text(held), "t");
     world.db.admin().run(
-        "UPDATE tenancy.role_definitions SET expires_at = clock_timestamp() - interval '1 second' WHERE name = 'fresh'",
+        "UPDATE tenancy_internal.role_definitions SET expires_at = clock_timestamp() - interval '1 second' WHERE name = 'fresh'",
     );
     assert_eq!(world.db.app().begin(&key).text(held), "f");
     // Until it is defined again by one who does.
@@ -233,7 +233,7 @@ fn every_management_function_gives_nothing_or_is_bounded() {
     );
     // Those that are bounded ask.
     let asking = world.db.admin().texts(
-        "SELECT substr(proname, 2) FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace AND (prosrc LIKE '%_require_lasting%' OR prosrc LIKE '%_authorize_signing(%')",
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'tenancy_internal'::regnamespace AND (prosrc LIKE '%.require_lasting%' OR prosrc LIKE '%.authorize_signing(%')",
     );
     let asking: BTreeSet<String> = asking.into_iter().collect();
     for name in list(BOUNDED) {
@@ -377,7 +377,7 @@ fn spans_and_times_are_checked_by_what_they_come_to() {
         .admin()
         .texts(
             "SELECT proname || '.' || a.name FROM pg_proc p, unnest(p.proargnames, p.proargtypes::oid[]) a (name, type)
-              WHERE pronamespace = 'tenancy'::regnamespace AND proname !~ '^_' AND a.type IN ('interval'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)",
+              WHERE pronamespace = 'tenancy'::regnamespace AND a.type IN ('interval'::regtype, 'timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)",
         )
         .into_iter()
         .collect();

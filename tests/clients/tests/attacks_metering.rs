@@ -25,7 +25,7 @@ fn gateway(world: &World) -> Session {
 
 fn recorded(world: &World) -> String {
     world.db.admin().text(
-        "SELECT coalesce(trim_scale(sum(quantity) / 1000000.0), 0)::text FROM tenancy.usage_events",
+        "SELECT coalesce(trim_scale(sum(quantity) / 1000000.0), 0)::text FROM tenancy_internal.usage_events",
     )
 }
 

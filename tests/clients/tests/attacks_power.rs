@@ -2,7 +2,8 @@
 //! objects and queries belong to a role that can do nothing else.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use tenancy_client_tests::{Failure, Session, World};
+use tenancy_client_tests::world::server;
+use tenancy_client_tests::{Db, Failure, Session, World};
 
 /// A world with a role that owns the schema `trap` and is a member of nothing.
 struct Trap {
@@ -260,9 +261,9 @@ fn an_external_id_is_the_platforms_to_give() {
 fn nobody_hangs_anything_of_its_own_on_tenancys_tables() {
     let trap = Trap::new();
     let mut admin = trap.world.db.admin();
-    let tables = admin.texts("SELECT oid::regclass FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relkind IN ('r', 'p') ORDER BY 1");
+    let tables = admin.texts("SELECT oid::regclass FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relkind IN ('r', 'p') ORDER BY 1");
     assert!(tables.len() > 20);
-    let keys = admin.texts("SELECT k.conrelid::regclass || ' (' || string_agg(quote_ident(a.attname), ', ') || ')' FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) WHERE k.contype IN ('p', 'u') AND k.connamespace = 'tenancy'::regnamespace GROUP BY k.oid, k.conrelid HAVING count(*) = 1 ORDER BY 1");
+    let keys = admin.texts("SELECT k.conrelid::regclass || ' (' || string_agg(quote_ident(a.attname), ', ') || ')' FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) WHERE k.contype IN ('p', 'u') AND k.connamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) GROUP BY k.oid, k.conrelid HAVING count(*) = 1 ORDER BY 1");
     assert!(
         keys.iter().any(|key| key == "tenancy.scopes (id)"),
         "{keys:?}"
@@ -306,6 +307,8 @@ fn nobody_hangs_anything_of_its_own_on_tenancys_tables() {
         for sql in [
             "CREATE FUNCTION tenancy.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "CREATE TABLE tenancy.mine ()",
+            "CREATE FUNCTION tenancy_internal.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TABLE tenancy_internal.mine ()",
             "SET ROLE tenancy_owner",
         ] {
             role.fails(sql).code("42501");
@@ -334,7 +337,7 @@ fn tenancys_own_queries_run_as_tenancy_owner() {
         "CREATE TABLE public.ran (who name, what text); GRANT ALL ON public.ran TO PUBLIC;
          CREATE FUNCTION public.ran() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user, TG_TABLE_NAME); RETURN NULL; END $$;
          GRANT USAGE ON SCHEMA public TO PUBLIC;
-         DO $$ DECLARE t record; BEGIN FOR t IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relkind = 'r' AND NOT relispartition LOOP
+         DO $$ DECLARE t record; BEGIN FOR t IN SELECT oid::regclass AS name FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relkind = 'r' AND NOT relispartition LOOP
              EXECUTE format('CREATE TRIGGER ran AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH STATEMENT EXECUTE FUNCTION public.ran()', t.name); END LOOP; END $$",
     );
     admin.run("SELECT tenancy.define_metric('tokens', 'tokens'), tenancy.create_tenant('later'), tenancy.set_budget('acme', 'tokens', 10)");
@@ -441,7 +444,7 @@ fn only_what_is_on_the_list_belongs_to_a_superuser() {
     );
     assert_eq!(admin.number("SELECT count(*) FROM pg_cast c JOIN pg_depend d ON d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e' WHERE castfunc <> 0"), 0);
     // A month that was made by a call, and those that the worker made, are among them.
-    assert!(admin.number("SELECT count(*) FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relispartition AND relowner = to_regrole('tenancy_owner')") >= 1);
+    assert!(admin.number("SELECT count(*) FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relispartition AND relowner = to_regrole('tenancy_owner')") >= 1);
 }
 
 /// The role that owns them.
@@ -453,39 +456,39 @@ fn tenancy_owner_can_do_nothing_else() {
     assert_eq!(admin.number("SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid IN (m.roleid, m.member) WHERE r.rolname = 'tenancy_owner'"), 0);
     // What it owns or was granted in this database is tenancy's, and it reads no table of an application's.
     assert_eq!(
-        admin.texts("SELECT o.type || ' ' || o.identity FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, s.objsubid) o WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = to_regrole('tenancy_owner') AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND coalesce(o.schema, o.name) <> 'tenancy' AND o.type NOT IN ('default value')"),
+        admin.texts("SELECT o.type || ' ' || o.identity FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, s.objsubid) o WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = to_regrole('tenancy_owner') AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND coalesce(o.schema, o.name) NOT IN ('tenancy', 'tenancy_internal') AND o.type NOT IN ('default value')"),
         Vec::<String>::new()
     );
     assert_eq!(
-        admin.texts("SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace <> 'tenancy'::regnamespace AND relnamespace <> 'pg_catalog'::regnamespace AND relnamespace <> 'information_schema'::regnamespace AND has_any_column_privilege('tenancy_owner', oid, 'SELECT, INSERT, UPDATE, REFERENCES')"),
+        admin.texts("SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace NOT IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relnamespace <> 'pg_catalog'::regnamespace AND relnamespace <> 'information_schema'::regnamespace AND has_any_column_privilege('tenancy_owner', oid, 'SELECT, INSERT, UPDATE, REFERENCES')"),
         Vec::<String>::new()
     );
     // Nobody else makes anything in the schema, or hangs anything on what is there.
     assert_eq!(
-        admin.texts("SELECT 'schema' FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname = 'tenancy' AND a.grantee <> nspowner AND a.privilege_type = 'CREATE'
-                     UNION ALL SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a WHERE relnamespace = 'tenancy'::regnamespace AND a.grantee <> relowner AND a.privilege_type IN ('REFERENCES', 'TRIGGER', 'TRUNCATE')
-                     UNION ALL SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE relnamespace = 'tenancy'::regnamespace AND a.grantee <> relowner AND a.privilege_type = 'REFERENCES'
-                     UNION ALL SELECT 'grant option of ' || c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a WHERE relnamespace = 'tenancy'::regnamespace AND a.grantee <> relowner AND a.is_grantable
-                     UNION ALL SELECT 'default privileges' FROM pg_default_acl WHERE defaclrole = to_regrole('tenancy_owner') OR defaclnamespace = 'tenancy'::regnamespace"),
+        admin.texts("SELECT 'schema' FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname IN ('tenancy', 'tenancy_internal') AND a.grantee <> nspowner AND a.privilege_type = 'CREATE'
+                     UNION ALL SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee <> relowner AND a.privilege_type IN ('REFERENCES', 'TRIGGER', 'TRUNCATE')
+                     UNION ALL SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(t.attacl) a WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee <> relowner AND a.privilege_type = 'REFERENCES'
+                     UNION ALL SELECT 'grant option of ' || c.oid::regclass FROM pg_class c, aclexplode(c.relacl) a WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee <> relowner AND a.is_grantable
+                     UNION ALL SELECT 'default privileges' FROM pg_default_acl WHERE defaclrole = to_regrole('tenancy_owner') OR defaclnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace)"),
         Vec::<String>::new()
     );
     // What runs with its power: a pinned path, with the temporary schema last, and arguments whose types bring no code along.
     assert_eq!(
-        admin.texts("SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace = 'tenancy'::regnamespace AND (p.prosecdef OR l.lanname IN ('sql', 'plpgsql'))
+        admin.texts("SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND (p.prosecdef OR l.lanname IN ('sql', 'plpgsql'))
                        -- What is in standard SQL was parsed when it was made.
                        AND (p.prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s = 'search_path=pg_catalog, pg_temp')
                             OR l.lanname NOT IN ('sql', 'plpgsql'))"),
         Vec::<String>::new()
     );
     assert_eq!(
-        admin.texts("SELECT p.oid::regprocedure || ' takes ' || format_type(t.oid, NULL) FROM pg_proc p, unnest(p.proargtypes) a JOIN pg_type t ON t.oid = a WHERE p.pronamespace = 'tenancy'::regnamespace AND (t.typtype = 'p' AND t.typname NOT IN ('cstring', 'internal', 'trigger', 'event_trigger') OR t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'tenancy'::regnamespace))"),
+        admin.texts("SELECT p.oid::regprocedure || ' takes ' || format_type(t.oid, NULL) FROM pg_proc p, unnest(p.proargtypes) a JOIN pg_type t ON t.oid = a WHERE p.pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND (t.typtype = 'p' AND t.typname NOT IN ('cstring', 'internal', 'trigger', 'event_trigger') OR t.typnamespace NOT IN ('pg_catalog'::regnamespace, 'tenancy'::regnamespace, 'tenancy_internal'::regnamespace))"),
         Vec::<String>::new()
     );
     // Triggers on its tables call its functions; no rules, no policies of another's.
     assert_eq!(
-        admin.texts("SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid WHERE c.relnamespace = 'tenancy'::regnamespace AND NOT t.tgisinternal AND p.pronamespace <> 'tenancy'::regnamespace
-                     UNION ALL SELECT r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace = 'tenancy'::regnamespace AND r.rulename <> '_RETURN'
-                     UNION ALL SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid JOIN pg_class f ON f.oid = k.conrelid WHERE k.contype = 'f' AND c.relnamespace = 'tenancy'::regnamespace AND f.relnamespace <> 'tenancy'::regnamespace"),
+        admin.texts("SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid WHERE c.relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND NOT t.tgisinternal AND p.pronamespace NOT IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace)
+                     UNION ALL SELECT r.rulename FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class WHERE c.relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND r.rulename <> '_RETURN'
+                     UNION ALL SELECT k.conname FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid JOIN pg_class f ON f.oid = k.conrelid WHERE k.contype = 'f' AND c.relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND f.relnamespace NOT IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace)"),
         Vec::<String>::new()
     );
 }
@@ -524,6 +527,36 @@ fn tenancy_will_not_be_owned_by_a_mightier_role() {
         .fails("SELECT tenancy.create_tenant('x')")
         .code("55000");
     admin.run("ROLLBACK; SELECT tenancy.create_tenant('x')");
+}
+
+/// A schema of tenancy's that is there already could hold anything under its names.
+#[test]
+fn a_schema_that_somebody_made_first_is_not_taken() {
+    let db = Db::without_extension(server());
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "GRANT CREATE ON DATABASE {} TO {}",
+        db.name, db.stranger
+    ));
+    let mut stranger = db.stranger();
+    for (schema, code) in [("tenancy", "42501"), ("tenancy_internal", "42P06")] {
+        stranger.run(&format!(
+            "CREATE SCHEMA {schema}; CREATE FUNCTION {schema}.barrier() RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+        ));
+        admin.fails("CREATE EXTENSION tenancy").code(code);
+        stranger.run(&format!("DROP SCHEMA {schema} CASCADE"));
+    }
+    // Whoever it belongs to now, it is not known what it holds.
+    admin.run("CREATE SCHEMA tenancy_internal");
+    admin.fails("CREATE EXTENSION tenancy").code("42P06");
+    admin.run("DROP SCHEMA tenancy_internal; CREATE EXTENSION tenancy");
+    for schema in ["tenancy", "tenancy_internal"] {
+        stranger
+            .fails(&format!(
+                "CREATE FUNCTION {schema}.mine() RETURNS boolean LANGUAGE sql AS 'SELECT true'"
+            ))
+            .code("42501");
+    }
 }
 
 /// Before PostgreSQL 16 a role with CREATEROLE grants and changes every role that is no superuser.

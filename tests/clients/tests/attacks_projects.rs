@@ -53,7 +53,7 @@ fn used(world: &World) -> String {
     world.db.admin().text(
         "SELECT string_agg(x.said, ', ' ORDER BY x.said) FROM (
             SELECT concat_ws(' ', coalesce(s.slug, 'tenant'), trim_scale(sum(e.quantity) / 1000000.0)) AS said
-              FROM tenancy.usage_events e LEFT JOIN tenancy.scopes s ON s.id = e.project_id GROUP BY s.slug) x",
+              FROM tenancy_internal.usage_events e LEFT JOIN tenancy.scopes s ON s.id = e.project_id GROUP BY s.slug) x",
     )
 }
 
@@ -98,7 +98,7 @@ fn without_a_project_nothing_is_used() {
         world
             .db
             .admin()
-            .number("SELECT count(*) FROM tenancy.budget_reservations"),
+            .number("SELECT count(*) FROM tenancy_internal.budget_reservations"),
         0
     );
 }
@@ -326,6 +326,6 @@ fn place(world: &World, sql: &str) -> String {
     }
     gateway.run("COMMIT");
     world.db.admin().text(
-        "SELECT coalesce(project_id::text, 'tenant') FROM tenancy.usage_events WHERE attributes ? 'last' ORDER BY id DESC LIMIT 1",
+        "SELECT coalesce(project_id::text, 'tenant') FROM tenancy_internal.usage_events WHERE attributes ? 'last' ORDER BY id DESC LIMIT 1",
     )
 }

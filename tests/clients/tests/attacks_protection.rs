@@ -251,8 +251,8 @@ fn a_table_that_lost_its_column_or_its_policies_in_a_restore_is_closed() {
     admin.run(
         "ALTER TABLE app.notes ADD COLUMN tenant_id bigint;
          CREATE TABLE app.restored (LIKE app.notes); GRANT SELECT ON app.restored TO tenancy_app;
-         INSERT INTO tenancy.protected_table_registry
-         SELECT 'app.restored', tenant_column, key_type, options, undo, protected_at, protected_by FROM tenancy.protected_table_registry",
+         INSERT INTO tenancy_internal.protected_table_registry
+         SELECT 'app.restored', tenant_column, key_type, options, undo, protected_at, protected_by FROM tenancy_internal.protected_table_registry",
     );
     app.begin(world.key("alice"));
     for table in ["app.notes", "app.restored"] {
@@ -582,7 +582,7 @@ fn dropping_the_extension_opens_nothing() {
         "DROP EXTENSION tenancy CASCADE",
         "DROP SCHEMA tenancy CASCADE",
         "DROP FUNCTION tenancy.can(text, uuid) CASCADE",
-        "ALTER EXTENSION tenancy DROP TABLE tenancy.protected_table_registry",
+        "ALTER EXTENSION tenancy DROP TABLE tenancy_internal.protected_table_registry",
         "DROP EVENT TRIGGER tenancy_forget_dropped",
         "DROP OWNED BY tenancy_owner CASCADE",
     ] {

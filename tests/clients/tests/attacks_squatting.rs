@@ -61,7 +61,7 @@ fn an_issuer_is_nobodys_by_being_said_first() {
         world
             .db
             .admin()
-            .number("SELECT count(*) FROM tenancy.identity_users b JOIN tenancy.scopes u ON u.id = b.user_id WHERE u.external_id = 'zoe'"),
+            .number("SELECT count(*) FROM tenancy_internal.identity_users b JOIN tenancy.scopes u ON u.id = b.user_id WHERE u.external_id = 'zoe'"),
         2
     );
     let mut app = world.db.app();
@@ -87,7 +87,7 @@ fn an_issuer_is_nobodys_by_being_said_first() {
         world
             .db
             .admin()
-            .number("SELECT count(*) FROM tenancy.identity_claims"),
+            .number("SELECT count(*) FROM tenancy_internal.identity_claims"),
         2
     );
 }
@@ -380,7 +380,7 @@ fn a_tenants_role_does_not_stand_in_for_its_partners() {
     ops.run("SELECT tenancy.define_role('globex', 'auditor', '{audit:view}')");
     ops.run("SELECT tenancy.assign('globex/paul', 'support', 'acme'), tenancy.assign('globex/paul', 'auditor', 'acme')");
     assert_eq!(
-        world.db.admin().texts("SELECT r.name || ' ' || s.slug FROM tenancy.role_assignments a JOIN tenancy.role_definitions r ON r.id = a.role_id JOIN tenancy.scopes s ON s.id = r.scope_id
+        world.db.admin().texts("SELECT r.name || ' ' || s.slug FROM tenancy_internal.role_assignments a JOIN tenancy_internal.role_definitions r ON r.id = a.role_id JOIN tenancy.scopes s ON s.id = r.scope_id
                      JOIN tenancy.scopes u ON u.id = a.user_id WHERE u.slug = 'paul' ORDER BY 1"),
         ["auditor globex", "support globex"]
     );

@@ -201,7 +201,7 @@ fn a_tenants_own_changes_make_nobody_else_read_again() {
     let mut admin = world.db.admin();
     for table in admin.texts(
         "SELECT DISTINCT t.tgrelid::regclass::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-          WHERE p.proname IN ('_changed', '_tenant_added') AND t.tgrelid <> 'tenancy.role_definitions'::regclass ORDER BY 1",
+          WHERE p.proname IN ('changed', 'tenant_added') AND t.tgrelid <> 'tenancy_internal.role_definitions'::regclass ORDER BY 1",
     ) {
         let column = admin.text(&format!(
             "SELECT attname FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attnum = 1"
@@ -295,22 +295,22 @@ const DIRECT: &[(&str, &str, &str)] = &[
     ("UPDATE tenancy.scopes SET status = 'archived' WHERE slug = 'acme'", "UPDATE tenancy.scopes SET status = 'active' WHERE slug = 'acme'", "42501"),
     ("UPDATE tenancy.scopes SET status = 'deleted' WHERE slug = 'globex'", "UPDATE tenancy.scopes SET status = 'active' WHERE slug = 'globex'", "42501"),
     ("UPDATE tenancy.scopes SET status = 'suspended' WHERE level = 'platform'", "UPDATE tenancy.scopes SET status = 'active' WHERE level = 'platform'", "42501"),
-    ("CREATE TABLE kept AS SELECT * FROM tenancy.role_assignments; DELETE FROM tenancy.role_assignments", "INSERT INTO tenancy.role_assignments SELECT * FROM kept; DROP TABLE kept", "0"),
-    ("CREATE TABLE kept AS SELECT * FROM tenancy.role_assignments; TRUNCATE tenancy.role_assignments", "INSERT INTO tenancy.role_assignments SELECT * FROM kept; DROP TABLE kept", "0"),
-    ("UPDATE tenancy.role_assignments SET expires_at = now() - interval '1 hour'", "UPDATE tenancy.role_assignments SET expires_at = NULL", "0"),
-    ("UPDATE tenancy.role_assignments a SET user_id = b.id FROM tenancy.scopes b, tenancy.scopes u WHERE b.slug = 'bob' AND u.slug = 'alice' AND a.user_id = u.id",
-     "UPDATE tenancy.role_assignments a SET user_id = u.id FROM tenancy.scopes b, tenancy.scopes u, tenancy.scopes s
+    ("CREATE TABLE kept AS SELECT * FROM tenancy_internal.role_assignments; DELETE FROM tenancy_internal.role_assignments", "INSERT INTO tenancy_internal.role_assignments SELECT * FROM kept; DROP TABLE kept", "0"),
+    ("CREATE TABLE kept AS SELECT * FROM tenancy_internal.role_assignments; TRUNCATE tenancy_internal.role_assignments", "INSERT INTO tenancy_internal.role_assignments SELECT * FROM kept; DROP TABLE kept", "0"),
+    ("UPDATE tenancy_internal.role_assignments SET expires_at = now() - interval '1 hour'", "UPDATE tenancy_internal.role_assignments SET expires_at = NULL", "0"),
+    ("UPDATE tenancy_internal.role_assignments a SET user_id = b.id FROM tenancy.scopes b, tenancy.scopes u WHERE b.slug = 'bob' AND u.slug = 'alice' AND a.user_id = u.id",
+     "UPDATE tenancy_internal.role_assignments a SET user_id = u.id FROM tenancy.scopes b, tenancy.scopes u, tenancy.scopes s
        WHERE b.slug = 'bob' AND u.slug = 'alice' AND a.user_id = b.id AND s.id = a.scope_id AND s.slug = 'acme'", "0"),
-    ("UPDATE tenancy.role_definitions SET permissions = '{users:view}' WHERE name = 'crew'", "UPDATE tenancy.role_definitions SET permissions = '{data:read}' WHERE name = 'crew'", "0"),
-    ("UPDATE tenancy.role_definitions SET expires_at = now() - interval '1 hour' WHERE name = 'crew'", "UPDATE tenancy.role_definitions SET expires_at = NULL WHERE name = 'crew'", "0"),
-    ("UPDATE tenancy.role_definitions SET scope_id = (SELECT id FROM tenancy.scopes WHERE slug = 'hooli') WHERE name = 'crew'",
-     "UPDATE tenancy.role_definitions SET scope_id = (SELECT id FROM tenancy.scopes WHERE slug = 'globex') WHERE name = 'crew'", "0"),
-    ("CREATE TABLE kept AS SELECT * FROM tenancy.role_definitions WHERE name = 'crew'; CREATE TABLE given AS SELECT * FROM tenancy.role_assignments;
-      DELETE FROM tenancy.role_definitions WHERE name = 'crew'",
-     "INSERT INTO tenancy.role_definitions SELECT * FROM kept; INSERT INTO tenancy.role_assignments SELECT * FROM given ON CONFLICT DO NOTHING; DROP TABLE kept, given", "0"),
-    ("INSERT INTO tenancy.allowed_networks SELECT id, '{10.0.0.0/8}' FROM tenancy.scopes WHERE slug = 'globex'", "DELETE FROM tenancy.allowed_networks", "42501"),
-    ("INSERT INTO tenancy.allowed_networks SELECT id, '{10.0.0.0/8}' FROM tenancy.scopes WHERE slug = 'acme'", "UPDATE tenancy.allowed_networks SET networks = '{127.0.0.1,::1}'", "42501"),
-    ("UPDATE tenancy.allowed_networks SET networks = '{10.0.0.0/8}'", "TRUNCATE tenancy.allowed_networks", "42501"),
+    ("UPDATE tenancy_internal.role_definitions SET permissions = '{users:view}' WHERE name = 'crew'", "UPDATE tenancy_internal.role_definitions SET permissions = '{data:read}' WHERE name = 'crew'", "0"),
+    ("UPDATE tenancy_internal.role_definitions SET expires_at = now() - interval '1 hour' WHERE name = 'crew'", "UPDATE tenancy_internal.role_definitions SET expires_at = NULL WHERE name = 'crew'", "0"),
+    ("UPDATE tenancy_internal.role_definitions SET scope_id = (SELECT id FROM tenancy.scopes WHERE slug = 'hooli') WHERE name = 'crew'",
+     "UPDATE tenancy_internal.role_definitions SET scope_id = (SELECT id FROM tenancy.scopes WHERE slug = 'globex') WHERE name = 'crew'", "0"),
+    ("CREATE TABLE kept AS SELECT * FROM tenancy_internal.role_definitions WHERE name = 'crew'; CREATE TABLE given AS SELECT * FROM tenancy_internal.role_assignments;
+      DELETE FROM tenancy_internal.role_definitions WHERE name = 'crew'",
+     "INSERT INTO tenancy_internal.role_definitions SELECT * FROM kept; INSERT INTO tenancy_internal.role_assignments SELECT * FROM given ON CONFLICT DO NOTHING; DROP TABLE kept, given", "0"),
+    ("INSERT INTO tenancy_internal.allowed_networks SELECT id, '{10.0.0.0/8}' FROM tenancy.scopes WHERE slug = 'globex'", "DELETE FROM tenancy_internal.allowed_networks", "42501"),
+    ("INSERT INTO tenancy_internal.allowed_networks SELECT id, '{10.0.0.0/8}' FROM tenancy.scopes WHERE slug = 'acme'", "UPDATE tenancy_internal.allowed_networks SET networks = '{127.0.0.1,::1}'", "42501"),
+    ("UPDATE tenancy_internal.allowed_networks SET networks = '{10.0.0.0/8}'", "TRUNCATE tenancy_internal.allowed_networks", "42501"),
     ("SELECT tenancy.move_tenant('acme', 'hooli')", "SELECT tenancy.move_tenant('acme', 'globex'); SELECT tenancy.assign('acme/alice', 'crew', 'acme')", "0"),
 ];
 
@@ -338,12 +338,16 @@ fn each_change_is_felt_by_whom_it_concerns() {
         felt.all(&world, "3", back);
     }
     // As a parallel restore may bring it: the role after whoever has it.
-    admin.run("CREATE TABLE kept AS SELECT * FROM tenancy.role_definitions WHERE name = 'crew'; CREATE TABLE given AS SELECT * FROM tenancy.role_assignments;
-               DELETE FROM tenancy.role_definitions WHERE name = 'crew'");
+    admin.run("CREATE TABLE kept AS SELECT * FROM tenancy_internal.role_definitions WHERE name = 'crew'; CREATE TABLE given AS SELECT * FROM tenancy_internal.role_assignments;
+               DELETE FROM tenancy_internal.role_definitions WHERE name = 'crew'");
     felt.all(&world, "0", "the role is dropped");
-    admin.run("INSERT INTO tenancy.role_assignments SELECT * FROM given ON CONFLICT DO NOTHING");
+    admin.run(
+        "INSERT INTO tenancy_internal.role_assignments SELECT * FROM given ON CONFLICT DO NOTHING",
+    );
     felt.all(&world, "0", "what has no role yet");
-    admin.run("INSERT INTO tenancy.role_definitions SELECT * FROM kept; DROP TABLE kept, given");
+    admin.run(
+        "INSERT INTO tenancy_internal.role_definitions SELECT * FROM kept; DROP TABLE kept, given",
+    );
     felt.all(&world, "3", "the role has come");
     // As a subscriber applies it.
     for (change, back, then) in DIRECT
@@ -398,11 +402,11 @@ fn a_change_is_felt_when_it_is_committed_and_not_when_it_is_undone() {
     admin.run(
         "SELECT tenancy.create_user('acme', 'many' || n) FROM generate_series(1, 1100) n;
          BEGIN; UPDATE tenancy.scopes SET status = 'suspended' WHERE slug LIKE 'many%';
-         UPDATE tenancy.role_definitions SET permissions = '{users:view}' WHERE name = 'crew'; COMMIT",
+         UPDATE tenancy_internal.role_definitions SET permissions = '{users:view}' WHERE name = 'crew'; COMMIT",
     );
     felt.all(&world, "0", "after many others");
     admin
-        .run("UPDATE tenancy.role_definitions SET permissions = '{data:read}' WHERE name = 'crew'");
+        .run("UPDATE tenancy_internal.role_definitions SET permissions = '{data:read}' WHERE name = 'crew'");
     felt.see(&world);
     felt.all(&world, "3", "given back");
 }
@@ -522,8 +526,12 @@ fn budgets_are_read_again_by_whom_they_concern() {
             35,
             36,
         ),
-        ("UPDATE tenancy.credit_grants SET closed_at = now()", 5, 6),
-        ("TRUNCATE tenancy.credit_grants", 5, 6),
+        (
+            "UPDATE tenancy_internal.credit_grants SET closed_at = now()",
+            5,
+            6,
+        ),
+        ("TRUNCATE tenancy_internal.credit_grants", 5, 6),
         (
             "SELECT tenancy.set_budget('umbrella/bob', 'calls', 3)",
             3,
@@ -533,12 +541,12 @@ fn budgets_are_read_again_by_whom_they_concern() {
         ("SELECT tenancy.set_budget('platform', 'calls', 1)", 1, 2),
         ("SELECT tenancy.remove_budget('platform', 'calls')", 2, 3),
         (
-            "DELETE FROM tenancy.budget_definitions WHERE amount = 2000000",
+            "DELETE FROM tenancy_internal.budget_definitions WHERE amount = 2000000",
             3,
             4,
         ),
         (
-            "UPDATE tenancy.budget_definitions SET hard = false WHERE amount = 3000000",
+            "UPDATE tenancy_internal.budget_definitions SET hard = false WHERE amount = 3000000",
             5,
             6,
         ),
@@ -568,24 +576,24 @@ fn tokens_are_verified_again_when_what_they_name_changes() {
     session.login_session(&token);
     for (change, back) in [
         (
-            "UPDATE tenancy.identity_provider_registry SET enabled = false",
-            "UPDATE tenancy.identity_provider_registry SET enabled = true",
+            "UPDATE tenancy_internal.identity_provider_registry SET enabled = false",
+            "UPDATE tenancy_internal.identity_provider_registry SET enabled = true",
         ),
         (
-            "UPDATE tenancy.identity_provider_registry SET audiences = '{other}'",
-            "UPDATE tenancy.identity_provider_registry SET audiences = '{notes}'",
+            "UPDATE tenancy_internal.identity_provider_registry SET audiences = '{other}'",
+            "UPDATE tenancy_internal.identity_provider_registry SET audiences = '{notes}'",
         ),
         (
             "UPDATE tenancy.scopes SET external_id = 'other' WHERE slug = 'bert'",
             "UPDATE tenancy.scopes SET external_id = 'bert' WHERE slug = 'bert'",
         ),
         (
-            "CREATE TABLE kept AS SELECT * FROM tenancy.identity_provider_registry; TRUNCATE tenancy.identity_provider_registry",
-            "INSERT INTO tenancy.identity_provider_registry SELECT * FROM kept; DROP TABLE kept",
+            "CREATE TABLE kept AS SELECT * FROM tenancy_internal.identity_provider_registry; TRUNCATE tenancy_internal.identity_provider_registry",
+            "INSERT INTO tenancy_internal.identity_provider_registry SELECT * FROM kept; DROP TABLE kept",
         ),
         (
-            "CREATE TABLE kept AS SELECT * FROM tenancy.identity_users; UPDATE tenancy.identity_users SET provider_id = tenancy.new_id()",
-            "TRUNCATE tenancy.identity_users; INSERT INTO tenancy.identity_users SELECT * FROM kept; DROP TABLE kept",
+            "CREATE TABLE kept AS SELECT * FROM tenancy_internal.identity_users; UPDATE tenancy_internal.identity_users SET provider_id = tenancy.new_id()",
+            "TRUNCATE tenancy_internal.identity_users; INSERT INTO tenancy_internal.identity_users SELECT * FROM kept; DROP TABLE kept",
         ),
     ] {
         app.begin(&token).run("COMMIT");

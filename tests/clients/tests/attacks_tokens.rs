@@ -198,20 +198,20 @@ fn secrets_and_keys_are_not_for_reading() {
             "allowed_networks",
         ] {
             session
-                .fails(&format!("SELECT FROM tenancy.{table}"))
+                .fails(&format!("SELECT FROM tenancy_internal.{table}"))
                 .code("42501");
             session
-                .fails(&format!("DELETE FROM tenancy.{table}"))
+                .fails(&format!("DELETE FROM tenancy_internal.{table}"))
                 .code("42501");
         }
         for call in [
-            "_first_login(NULL, NULL, NULL, NULL, NULL)",
-            "_sync_groups(NULL, NULL, NULL, NULL)",
-            "_set_identity_keys('x', NULL, NULL, NULL)",
-            "_provider_of('x', NULL)",
+            "first_login(NULL, NULL, NULL, NULL, NULL)",
+            "sync_groups(NULL, NULL, NULL, NULL)",
+            "set_identity_keys('x', NULL, NULL, NULL)",
+            "provider_of('x', NULL)",
         ] {
             session
-                .fails(&format!("SELECT tenancy.{call}"))
+                .fails(&format!("SELECT tenancy_internal.{call}"))
                 .code("42501");
         }
     }

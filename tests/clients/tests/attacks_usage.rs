@@ -100,7 +100,7 @@ fn no_rule_is_a_time_zone() {
     }
     // Whatever the case of a name.
     alice.run(&zone("acme", "europe/BERLIN")).run("COMMIT");
-    let berlin = "SELECT tenancy._time_zone('acme'::tenancy.regscope)";
+    let berlin = "SELECT tenancy_internal.time_zone('acme'::tenancy.regscope)";
     assert_eq!(world.db.admin().text(berlin), "europe/BERLIN");
 }
 
@@ -127,7 +127,7 @@ fn no_stored_time_zone_lets_use_pass() {
             "UTC"
         };
         assert_eq!(
-            admin.text("SELECT tenancy._time_zone('acme'::tenancy.regscope)"),
+            admin.text("SELECT tenancy_internal.time_zone('acme'::tenancy.regscope)"),
             zone
         );
         // What was used counts in the zone that is in force then.

@@ -78,7 +78,7 @@ impl Committing {
 #[track_caller]
 fn others_work(world: &World, admin: &mut Session) {
     for user in ["bob", "alice", "eve", "pat"] {
-        admin.run("SELECT tenancy._forget_ledger()");
+        admin.run("SELECT tenancy_internal.forget_ledger()");
         let mut session = world.db.app();
         session.run("BEGIN").run(PATIENT).login(world.key(user));
         session.run(
@@ -103,7 +103,7 @@ fn others_work(world: &World, admin: &mut Session) {
 
 fn used(admin: &mut Session, user: &str) -> i64 {
     admin.number(&format!(
-        "SELECT count(*) FROM tenancy.usage_events e JOIN tenancy.scopes u ON u.id = e.user_id WHERE u.slug = '{user}' AND e.attributes ? 'waits'"
+        "SELECT count(*) FROM tenancy_internal.usage_events e JOIN tenancy.scopes u ON u.id = e.user_id WHERE u.slug = '{user}' AND e.attributes ? 'waits'"
     ))
 }
 
@@ -252,7 +252,7 @@ fn a_commit_that_takes_long_holds_up_nobody() {
         );
         let (mut bob, mut met) = (world.db.app(), 0);
         until("nobody consumes while a commit goes on", || {
-            admin.run("SELECT tenancy._forget_ledger()");
+            admin.run("SELECT tenancy_internal.forget_ledger()");
             let before = admin.text(&commit);
             bob.begin(world.key("bob"))
                 .run("SELECT tenancy.consume('tokens', 1); COMMIT");
@@ -314,10 +314,10 @@ fn who_stops_while_a_counter_is_read_holds_up_nobody() {
     let world = World::bare();
     let mut admin = world.db.admin();
     world.db.owner().run(METERED);
-    let loading = "SELECT count(*) FROM tenancy._ledger_entries() WHERE NOT loaded";
+    let loading = "SELECT count(*) FROM tenancy_internal.ledger_entries() WHERE NOT loaded";
     let mut slow: Vec<Slow> = Vec::new();
     for n in 1..=2 {
-        admin.run("SELECT tenancy._forget_ledger()");
+        admin.run("SELECT tenancy_internal.forget_ledger()");
         let mut session = Slow::connect(&world.db.config(&world.db.app));
         session.query(&format!(
             "BEGIN; SELECT tenancy.authenticate('{}'); SET LOCAL client_min_messages = log;
@@ -367,7 +367,7 @@ fn who_stops_while_a_counter_is_read_holds_up_nobody() {
 
 fn used_in_all(admin: &mut Session, user: &str, quantity: &str) -> i64 {
     admin.number(&format!(
-        "SELECT count(*) FROM tenancy.usage_events e JOIN tenancy.scopes u ON u.id = e.user_id WHERE u.slug = '{user}' AND e.quantity = {quantity} * 1000000"
+        "SELECT count(*) FROM tenancy_internal.usage_events e JOIN tenancy.scopes u ON u.id = e.user_id WHERE u.slug = '{user}' AND e.quantity = {quantity} * 1000000"
     ))
 }
 
@@ -392,7 +392,7 @@ fn counters_that_are_read_while_others_commit_count_each_once() {
         scope.spawn(|| {
             let mut admin = world.db.admin();
             while !until.load(Ordering::Relaxed) {
-                admin.run("SELECT tenancy._forget_ledger()");
+                admin.run("SELECT tenancy_internal.forget_ledger()");
             }
         });
         scope.spawn(|| {

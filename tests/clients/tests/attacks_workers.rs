@@ -189,7 +189,7 @@ fn several_databases_share_what_is_left_when_all_processes_are_taken() {
                     scope.spawn(|| {
                         let mut admin = world.db.admin();
                         for _ in 0..20 {
-                            admin.run("SELECT tenancy._record_now('shared', '{}')");
+                            admin.run("SELECT testing.record_now('shared', '{}')");
                         }
                     });
                 }
@@ -203,7 +203,7 @@ fn several_databases_share_what_is_left_when_all_processes_are_taken() {
             scope.spawn(|| {
                 let mut admin = worlds[0].db.admin();
                 while !ended.load(Ordering::Relaxed) {
-                    admin.run("SELECT tenancy._record_now('on and on', '{}')");
+                    admin.run("SELECT testing.record_now('on and on', '{}')");
                 }
             });
             for world in &worlds {
@@ -229,7 +229,7 @@ fn more_databases_than_processes_go_on_at_once() {
             scope.spawn(|| {
                 let mut admin = db.admin();
                 for _ in 0..100 {
-                    admin.run("SELECT tenancy._record_now('at once', '{}')");
+                    admin.run("SELECT testing.record_now('at once', '{}')");
                 }
             });
         }
@@ -331,7 +331,7 @@ fn the_launcher_ends_and_comes_again() {
             .status();
         assert!(done.unwrap().success());
         pid = another_launcher(&mut admin, pid);
-        admin.run("SELECT tenancy._record_now('x', '{}')");
+        admin.run("SELECT testing.record_now('x', '{}')");
     }
     // Killed, all processes of the server start anew.
     kill9(pid);
@@ -346,7 +346,7 @@ fn the_launcher_ends_and_comes_again() {
     with_all_taken(&cluster, &world, || {
         let mut admin = world.db.admin();
         for _ in 0..5 {
-            admin.run("SELECT tenancy._record_now('y', '{}')");
+            admin.run("SELECT testing.record_now('y', '{}')");
             // While it works for a database, too.
             let pid = admin.number("SELECT pid FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
             assert_eq!(launcher(&mut admin), Some(pid.try_into().unwrap()));
@@ -369,7 +369,7 @@ fn the_launcher_is_in_nobodys_way() {
     with_all_taken(&cluster, &world, || {
         let other = Db::on(cluster.config());
         let mut admin = other.admin();
-        admin.run("SELECT tenancy._record_now('x', '{}')");
+        admin.run("SELECT testing.record_now('x', '{}')");
         assert_eq!(admin.number(HERE), 1);
         drop(admin);
         // Each waits 5 seconds at most for those who are connected.
@@ -377,10 +377,7 @@ fn the_launcher_is_in_nobodys_way() {
         outside.run(&format!("DROP DATABASE {copy}"));
         outside.run(&format!("DROP DATABASE {}", other.name));
         // Who comes next is served at once.
-        world
-            .db
-            .admin()
-            .run("SELECT tenancy._record_now('x', '{}')");
+        world.db.admin().run("SELECT testing.record_now('x', '{}')");
     });
     // What was to be done for a database that is gone is nobody's.
     let gone = World::bare_in(Db::on(cluster.config()));
@@ -412,7 +409,7 @@ fn one_database_does_not_take_all_places_of_those_who_wait() {
     let cluster = Cluster::start_with(&["max_connections=200"], &[]);
     let (stuck, free) = (Db::on(cluster.config()), Db::on(cluster.config()));
     let mut lock = stuck.admin();
-    lock.run("SELECT tenancy._record_now('first', '{}')");
+    lock.run("SELECT testing.record_now('first', '{}')");
     let part = lock.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'tenancy.audit_log'::regclass ORDER BY inhrelid LIMIT 1");
     lock.run(&format!(
         "BEGIN; LOCK TABLE {part} IN ACCESS EXCLUSIVE MODE"
@@ -422,13 +419,13 @@ fn one_database_does_not_take_all_places_of_those_who_wait() {
             let mut session = stuck.admin();
             scope.spawn(move || {
                 session
-                    .fails("SELECT tenancy._record_now('late', '{}')")
+                    .fails("SELECT testing.record_now('late', '{}')")
                     .code("55000");
             });
         }
         let mut admin = free.admin();
         for _ in 0..20 {
-            admin.run("SET statement_timeout = '5s'; SELECT tenancy._record_now('free', '{}')");
+            admin.run("SET statement_timeout = '5s'; SELECT testing.record_now('free', '{}')");
             thread::sleep(Duration::from_millis(100));
         }
     });
@@ -459,6 +456,6 @@ fn what_a_standby_has_counted_is_written_once_it_is_promoted() {
     assert_eq!((there.number(WORKERS), there.number(LOGINS)), (0, 0));
     there.run("SELECT pg_promote()");
     until(&mut there, LOGINS, 1, 30);
-    there.run("SELECT tenancy._record_now('x', '{}')");
+    there.run("SELECT testing.record_now('x', '{}')");
     assert!(launcher(&mut there).is_some());
 }

@@ -86,13 +86,11 @@ fn nobody_changes_it() {
             .code("42501");
         session.run("SELECT count(*) FROM tenancy.audit_log");
         for sql in [
-            "SELECT tenancy._audit('x', NULL, NULL, '{}')",
-            "SELECT tenancy._record_now('x', '{}')",
-            "SELECT tenancy._seal_audit_log(1)",
-            "SELECT tenancy._retire_audit_log(1)",
-            "SELECT tenancy._make_audit_partition('2020-01-01')",
-            "SELECT * FROM tenancy.claimed_tokens",
-            "SELECT tenancy._claim_token(tenancy.new_id(), 'x', now())",
+            "SELECT tenancy_internal.audit('x', NULL, NULL, '{}')",
+            "SELECT tenancy_internal.seal_audit_log(1)",
+            "SELECT tenancy_internal.retire_audit_log(1)",
+            "SELECT tenancy_internal.make_audit_partition('2020-01-01')",
+            "SELECT * FROM tenancy_internal.claimed_tokens",
         ] {
             session.fails(sql).code("42501");
         }
@@ -104,20 +102,20 @@ fn default_privileges_open_no_partition() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run(&format!(
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA tenancy GRANT ALL ON TABLES TO {}; SELECT tenancy._make_audit_partition('2031-05-01')",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA tenancy GRANT ALL ON TABLES TO {}; SELECT tenancy_internal.make_audit_partition('2031-05-01')",
         db.stranger
     ));
     admin.run("INSERT INTO tenancy.audit_log SELECT '2031-05-02', 1, '1', tenancy.new_id(), NULL, NULL, NULL, 'x', NULL, 'r', 'l', NULL, '{}'");
     let mut stranger = db.stranger();
     assert_eq!(
-        stranger.number("SELECT count(*) FROM tenancy.audit_log_2031_05"),
+        stranger.number("SELECT count(*) FROM tenancy_internal.audit_log_2031_05"),
         0
     );
     stranger
-        .fails("DELETE FROM tenancy.audit_log_2031_05")
+        .fails("DELETE FROM tenancy_internal.audit_log_2031_05")
         .code("42501");
     stranger
-        .fails("INSERT INTO tenancy.audit_log_2031_05 SELECT '2031-05-02', 1, '1', tenancy.new_id(), NULL, NULL, NULL, 'x', NULL, 'r', 'l', NULL, '{}'")
+        .fails("INSERT INTO tenancy_internal.audit_log_2031_05 SELECT '2031-05-02', 1, '1', tenancy.new_id(), NULL, NULL, NULL, 'x', NULL, 'r', 'l', NULL, '{}'")
         .code("42501");
 }
 
@@ -129,7 +127,7 @@ fn whatever_transactions_do_each_entry_is_sealed_once() {
         "ALTER DATABASE {} SET tenancy.audit_seal_interval = 1",
         db.name
     ));
-    admin.run("SELECT tenancy._audit('first', NULL, NULL, '{}')");
+    admin.run("SELECT tenancy_internal.audit('first', NULL, NULL, '{}')");
     // One that is open all the time, and has written.
     let mut long = db.owner();
     long.run("BEGIN; SELECT tenancy.audit('long.first')");
@@ -207,17 +205,17 @@ fn it_is_found_by_tenant_and_by_partner() {
     let scope = |slug: &str| world.id(slug);
     for slug in ["acme", "umbrella", "soylent", "globex"] {
         admin.run(&format!(
-            "SELECT count(tenancy._audit('x', '{}', NULL, '{{}}')) FROM generate_series(1, 3000)",
+            "SELECT count(tenancy_internal.audit('x', '{}', NULL, '{{}}')) FROM generate_series(1, 3000)",
             scope(slug)
         ));
     }
-    admin.run(&format!("SELECT count(tenancy._audit('x', '{0}', NULL, '{{}}')) FROM generate_series(1, 20); ANALYZE tenancy.audit_log", scope("platform")));
+    admin.run(&format!("SELECT count(tenancy_internal.audit('x', '{0}', NULL, '{{}}')) FROM generate_series(1, 20); ANALYZE tenancy.audit_log", scope("platform")));
     let mut other = world.db.owner();
     other.run("SELECT tenancy.create_partner('small'); SELECT tenancy.create_tenant('tiny', partner => 'small'); SELECT tenancy.create_user('tiny', 'tim', role => 'tenant_admin')");
     other.run("SELECT tenancy.assign('acme/alice', 'manager', 'acme'); SELECT tenancy.assign('platform/pat', 'super_admin', 'platform')");
     let tiny = admin.text("SELECT id FROM tenancy.scopes WHERE slug = 'tiny'");
     admin.run(&format!(
-        "SELECT count(tenancy._audit('x', '{tiny}', NULL, '{{}}')) FROM generate_series(1, 20)"
+        "SELECT count(tenancy_internal.audit('x', '{tiny}', NULL, '{{}}')) FROM generate_series(1, 20)"
     ));
     admin.run("VACUUM ANALYZE tenancy.audit_log");
     let key = other.text("SELECT tenancy.issue_api_key('tiny/tim', 'k')");
@@ -273,7 +271,7 @@ fn in_the_transaction_that_makes_the_extension() {
     let mut admin = db.admin();
     admin.run("DROP EXTENSION tenancy CASCADE; DROP SCHEMA IF EXISTS tenancy CASCADE");
     admin.run(
-        "BEGIN; CREATE EXTENSION tenancy; SELECT tenancy._audit('early', NULL, NULL, '{}'); COMMIT",
+        "BEGIN; CREATE EXTENSION tenancy; SELECT tenancy_internal.audit('early', NULL, NULL, '{}'); COMMIT",
     );
     assert_eq!(
         admin.text("SELECT string_agg(action, ' ') FROM tenancy.audit_log"),
@@ -298,9 +296,9 @@ fn crashes_leave_the_chain_whole() {
     ));
     for round in 0..2 {
         let mut admin = db.admin();
-        admin.run("SELECT tenancy._audit('committed', NULL, NULL, '{}')");
+        admin.run("SELECT tenancy_internal.audit('committed', NULL, NULL, '{}')");
         let mut now = db.admin();
-        now.run("BEGIN; SELECT tenancy._record_now('for.good', '{}')");
+        now.run("BEGIN; SELECT testing.record_now('for.good', '{}')");
         let mut open = db.owner();
         open.run("BEGIN; SELECT tenancy.audit('not.committed')");
         if round == 0 {
@@ -323,7 +321,7 @@ fn crashes_leave_the_chain_whole() {
             thread::sleep(Duration::from_millis(50));
         };
         assert_eq!(admin.texts(WRONG), NONE);
-        admin.run("SELECT tenancy._audit('after', NULL, NULL, '{}'); SELECT tenancy._record_now('after', '{}')");
+        admin.run("SELECT tenancy_internal.audit('after', NULL, NULL, '{}'); SELECT testing.record_now('after', '{}')");
         until(
             &mut admin,
             "SELECT count(*) FROM tenancy.audit_log l WHERE NOT EXISTS (SELECT FROM tenancy.audit_seals s WHERE l.id = ANY (s.ids))",
@@ -345,15 +343,15 @@ fn the_worker_retires_old_months() {
         "ALTER DATABASE {0} SET tenancy.audit_retention = 60; ALTER DATABASE {0} SET tenancy.audit_seal_interval = 1",
         db.name
     ));
-    admin.run("SELECT tenancy._make_audit_partition('2021-01-01'), tenancy._make_audit_partition((now() - interval '40 days')::date)");
-    admin.run("INSERT INTO tenancy.audit_log SELECT '2021-01-02', tenancy._origin(), pg_current_xact_id(), tenancy.new_id(), NULL, NULL, NULL, 'old.entry', NULL, 'r', 'l', NULL, '{}' FROM generate_series(1, 5)");
+    admin.run("SELECT tenancy_internal.make_audit_partition('2021-01-01'), tenancy_internal.make_audit_partition((now() - interval '40 days')::date)");
+    admin.run("INSERT INTO tenancy.audit_log SELECT '2021-01-02', tenancy_internal.origin(), pg_current_xact_id(), tenancy.new_id(), NULL, NULL, NULL, 'old.entry', NULL, 'r', 'l', NULL, '{}' FROM generate_series(1, 5)");
     // It looks when it starts.
     let end = Instant::now() + Duration::from_secs(20);
     while admin.number("SELECT count(*) FROM tenancy.audit_retired") == 0 {
         assert!(Instant::now() < end, "nothing was retired");
         admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
         db.admin()
-            .run("SELECT tenancy._audit('x', NULL, NULL, '{}')");
+            .run("SELECT tenancy_internal.audit('x', NULL, NULL, '{}')");
         thread::sleep(Duration::from_millis(1500));
     }
     assert_eq!(
@@ -363,7 +361,7 @@ fn the_worker_retires_old_months() {
     );
     assert_eq!(admin.texts(WRONG), NONE);
     assert_eq!(
-        admin.text("SELECT to_regclass('tenancy.audit_log_2021_01')::text"),
+        admin.text("SELECT to_regclass('tenancy_internal.audit_log_2021_01')::text"),
         "NULL"
     );
 }

@@ -20,7 +20,7 @@ fn set(world: &World, name: &str, value: &str) {
 /// Ends the worker, which writes down what it has.
 fn flush(world: &World) {
     // There is one, and it does not go before.
-    world.db.admin().run("SELECT tenancy._record_now('flush', '{}'); SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
+    world.db.admin().run("SELECT testing.record_now('flush', '{}'); SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
 }
 
 #[track_caller]

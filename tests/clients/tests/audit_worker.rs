@@ -20,17 +20,17 @@ fn entries(session: &mut Session, action: &str) -> i64 {
 fn what_it_did_stays_whatever_becomes_of_the_caller() {
     let db = Db::new();
     let mut admin = db.admin();
-    admin.run("BEGIN; SELECT tenancy._record_now('rolled.back', '{}'); ROLLBACK");
-    admin.run("BEGIN READ ONLY; SELECT tenancy._record_now('read.only', '{}'); COMMIT");
-    admin.run("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; SELECT tenancy._record_now('deferrable', '{}'); ROLLBACK");
+    admin.run("BEGIN; SELECT testing.record_now('rolled.back', '{}'); ROLLBACK");
+    admin.run("BEGIN READ ONLY; SELECT testing.record_now('read.only', '{}'); COMMIT");
+    admin.run("BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY DEFERRABLE; SELECT testing.record_now('deferrable', '{}'); ROLLBACK");
     admin.fails(
-        "DO $$ BEGIN PERFORM tenancy._record_now('failed', '{}'); RAISE EXCEPTION 'x'; END $$",
+        "DO $$ BEGIN PERFORM testing.record_now('failed', '{}'); RAISE EXCEPTION 'x'; END $$",
     );
     for action in ["rolled.back", "read.only", "deferrable", "failed"] {
         assert_eq!(entries(&mut admin, action), 1, "{action}");
     }
     // It was committed before the call returned, in a transaction of another's.
-    admin.run("BEGIN; SELECT tenancy._record_now('mine', '{}')");
+    admin.run("BEGIN; SELECT testing.record_now('mine', '{}')");
     assert_eq!(entries(&mut db.admin(), "mine"), 1);
     admin.run("ROLLBACK");
     assert_eq!(admin.number(WORKERS), 1);
@@ -45,7 +45,7 @@ fn many_call_at_once() {
             let mut session = db.admin();
             scope.spawn(move || {
                 for _ in 0..50 {
-                    session.run("SELECT tenancy._record_now('many', '{\"x\": 1}')");
+                    session.run("SELECT testing.record_now('many', '{\"x\": 1}')");
                 }
             });
         }
@@ -66,7 +66,7 @@ fn a_token_is_claimed_once() {
     let db = Db::new();
     let claim = |n: u8, until: &str| {
         format!(
-            "SELECT tenancy._claim_token('00000000-0000-7000-8000-0000000000{n:02}', sha256('jti'), {until})"
+            "SELECT testing.claim_token('00000000-0000-7000-8000-0000000000{n:02}', sha256('jti'), {until})"
         )
     };
     let mut admin = db.admin();
@@ -92,14 +92,14 @@ fn a_token_is_claimed_once() {
     assert_eq!(won, 1);
     // What has expired goes; the worker looks when it starts.
     assert_eq!(admin.text(&claim(4, "now() - interval '1 second'")), "t");
-    admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database(); SELECT tenancy._record_now('x', '{}')");
+    admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database(); SELECT testing.record_now('x', '{}')");
     let end = Instant::now() + Duration::from_secs(10);
-    while admin.number("SELECT count(*) FROM tenancy.claimed_tokens") != 3 {
+    while admin.number("SELECT count(*) FROM tenancy_internal.claimed_tokens") != 3 {
         assert!(Instant::now() < end, "the expired one is still there");
         thread::sleep(Duration::from_millis(50));
     }
     admin
-        .fails("SELECT tenancy._claim_token(tenancy.new_id(), 'short', now())")
+        .fails("SELECT testing.claim_token(tenancy.new_id(), 'short', now())")
         .code("22023");
 }
 
@@ -108,9 +108,9 @@ fn what_is_too_large_is_refused() {
     let db = Db::new();
     let mut admin = db.admin();
     admin
-        .fails("SELECT tenancy._record_now('large', jsonb_build_object('x', repeat('y', 9000)))")
+        .fails("SELECT testing.record_now('large', jsonb_build_object('x', repeat('y', 9000)))")
         .code("22023");
-    admin.run("SELECT tenancy._record_now('fits', jsonb_build_object('x', repeat('y', 7000)))");
+    admin.run("SELECT testing.record_now('fits', jsonb_build_object('x', repeat('y', 7000)))");
     assert_eq!(entries(&mut admin, "fits"), 1);
 }
 
@@ -118,7 +118,7 @@ fn what_is_too_large_is_refused() {
 fn a_call_that_is_cancelled_leaves_nothing_behind() {
     let db = Db::new();
     let mut admin = db.admin();
-    admin.run("SELECT tenancy._record_now('first', '{}')");
+    admin.run("SELECT testing.record_now('first', '{}')");
     // The worker waits for the table, and the callers for it.
     let mut lock = db.admin();
     let part = admin.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'tenancy.audit_log'::regclass ORDER BY inhrelid LIMIT 1");
@@ -131,7 +131,7 @@ fn a_call_that_is_cancelled_leaves_nothing_behind() {
             scope.spawn(move || {
                 for _ in 0..10 {
                     session
-                        .fails("SET statement_timeout = 40; SELECT tenancy._record_now('cancelled', '{}')")
+                        .fails("SET statement_timeout = 40; SELECT testing.record_now('cancelled', '{}')")
                         .code("57014");
                 }
             });
@@ -142,7 +142,7 @@ fn a_call_that_is_cancelled_leaves_nothing_behind() {
             let pid = session.pid();
             let mut killer = db.admin();
             scope.spawn(move || {
-                session.fails("SELECT tenancy._record_now('terminated', '{}')");
+                session.fails("SELECT testing.record_now('terminated', '{}')");
             });
             thread::sleep(Duration::from_millis(100));
             killer.run(&format!("SELECT pg_terminate_backend({pid})"));
@@ -151,7 +151,7 @@ fn a_call_that_is_cancelled_leaves_nothing_behind() {
     lock.run("ROLLBACK");
     // All slots are free again: more than there are can call one after the other, and at once.
     for _ in 0..200 {
-        admin.run("SELECT tenancy._record_now('after', '{}')");
+        admin.run("SELECT testing.record_now('after', '{}')");
     }
     assert_eq!(entries(&mut admin, "after"), 200);
 }
@@ -160,7 +160,7 @@ fn a_call_that_is_cancelled_leaves_nothing_behind() {
 fn a_call_that_nobody_answers_fails_in_time() {
     let db = Db::new();
     let mut admin = db.admin();
-    admin.run("SELECT tenancy._record_now('first', '{}')");
+    admin.run("SELECT testing.record_now('first', '{}')");
     let mut lock = db.admin();
     let part = admin.text("SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'tenancy.audit_log'::regclass ORDER BY inhrelid LIMIT 1");
     lock.run(&format!(
@@ -168,11 +168,11 @@ fn a_call_that_nobody_answers_fails_in_time() {
     ));
     let began = Instant::now();
     admin
-        .fails("SELECT tenancy._record_now('late', '{}')")
+        .fails("SELECT testing.record_now('late', '{}')")
         .code("55000");
     assert!(began.elapsed() < Duration::from_secs(15));
     lock.run("ROLLBACK");
-    admin.run("SELECT tenancy._record_now('after', '{}')");
+    admin.run("SELECT testing.record_now('after', '{}')");
     assert_eq!(entries(&mut admin, "late"), 0);
 }
 
@@ -181,12 +181,12 @@ fn told_to_end_it_ends_and_comes_again() {
     let db = Db::new();
     let mut admin = db.admin();
     for _ in 0..5 {
-        admin.run("SELECT tenancy._record_now('x', '{}')");
+        admin.run("SELECT testing.record_now('x', '{}')");
         let pid = admin.text(PID);
         admin.run(&format!("SELECT pg_terminate_backend({pid}, 5000)"));
         assert_eq!(admin.number(WORKERS), 0);
     }
-    admin.run("SELECT tenancy._record_now('x', '{}')");
+    admin.run("SELECT testing.record_now('x', '{}')");
     assert_eq!(entries(&mut admin, "x"), 6);
     // While callers wait for it: each has an answer, yes or no, and yes is true.
     let done: i64 = thread::scope(|scope| {
@@ -197,7 +197,7 @@ fn told_to_end_it_ends_and_comes_again() {
                     (0..100)
                         .filter(|_| {
                             session
-                                .batch_execute("SELECT tenancy._record_now('y', '{}')")
+                                .batch_execute("SELECT testing.record_now('y', '{}')")
                                 .is_ok()
                         })
                         .count() as i64
@@ -222,7 +222,7 @@ fn told_to_end_it_ends_and_comes_again() {
 fn databases_are_dropped_copied_and_renamed_at_once() {
     let db = Db::new();
     let mut root = db.admin();
-    root.run("SELECT tenancy._record_now('x', '{}')");
+    root.run("SELECT testing.record_now('x', '{}')");
     let name = tenancy_client_tests::world::unique("w");
     let mut config = db.config("postgres");
     config.dbname("postgres");
@@ -235,7 +235,7 @@ fn databases_are_dropped_copied_and_renamed_at_once() {
     there.dbname(&name);
     let use_it = |config: &postgres::Config| {
         let mut session = Session::connect(config);
-        session.run("SELECT tenancy._record_now('y', '{}')");
+        session.run("SELECT testing.record_now('y', '{}')");
         assert_eq!(session.number(WORKERS), 1);
         assert_eq!(
             session.texts("SELECT problem FROM tenancy.verify_audit_log()"),
@@ -260,10 +260,10 @@ fn databases_are_dropped_copied_and_renamed_at_once() {
 fn it_leaves_when_the_extension_does() {
     let db = Db::new();
     let mut admin = db.admin();
-    admin.run("SELECT tenancy._record_now('x', '{}')");
+    admin.run("SELECT testing.record_now('x', '{}')");
     admin.run("SET statement_timeout = '5s'; DROP EXTENSION tenancy CASCADE");
     admin.run("DROP SCHEMA IF EXISTS tenancy CASCADE; CREATE EXTENSION tenancy");
-    admin.run("SELECT tenancy._record_now('again', '{}')");
+    admin.run("SELECT testing.record_now('again', '{}')");
     assert_eq!(entries(&mut admin, "again"), 1);
 }
 
@@ -278,7 +278,7 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
     let db = Db::on(cluster.config());
     let mut admin = db.admin();
     admin
-        .fails("SELECT tenancy._record_now('x', '{}')")
+        .fails("SELECT testing.record_now('x', '{}')")
         .code("55000")
         .hints("max_worker_processes");
     // What is recorded before it is a power is none without a record.
@@ -299,7 +299,7 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
     assert_eq!(admin.text(log), "a superuser");
     assert_eq!(entries(&mut admin, "maintenance"), 1);
     // The first writer makes the partition by itself.
-    admin.run("SELECT tenancy._audit('y', NULL, NULL, '{}')");
+    admin.run("SELECT tenancy_internal.audit('y', NULL, NULL, '{}')");
     assert_eq!(entries(&mut admin, "y"), 1);
     db.owner().run("SELECT tenancy.seal_audit_log()");
     assert_eq!(
@@ -316,12 +316,12 @@ fn whoever_holds_a_lock_keeps_nobody_else_waiting() {
         "ALTER DATABASE {} SET tenancy.audit_seal_interval = 1",
         db.name
     ));
-    admin.run("SELECT tenancy._record_now('first', '{}')");
+    admin.run("SELECT testing.record_now('first', '{}')");
     let mut sealer = db.owner();
     sealer.run("BEGIN; SELECT tenancy.seal_audit_log()");
     let began = Instant::now();
     for _ in 0..40 {
-        admin.run("SELECT tenancy._record_now('other', '{}'), pg_sleep(0.05)");
+        admin.run("SELECT testing.record_now('other', '{}'), pg_sleep(0.05)");
     }
     assert!(
         began.elapsed() < Duration::from_secs(4),

@@ -36,7 +36,7 @@ const STATE: &str = "SELECT string_agg(x, chr(10) ORDER BY x) FROM (
         WHERE relnamespace = 'app'::regnamespace AND NOT attisdropped
     UNION ALL SELECT concat(conrelid::regclass, conname) FROM pg_constraint WHERE connamespace = 'app'::regnamespace
     UNION ALL SELECT to_jsonb(p)::text FROM pg_policies p
-    UNION ALL SELECT r::text FROM tenancy.protected_table_registry r UNION ALL SELECT r::text FROM tenancy.protected_member_registry r) s";
+    UNION ALL SELECT r::text FROM tenancy_internal.protected_table_registry r UNION ALL SELECT r::text FROM tenancy_internal.protected_member_registry r) s";
 
 #[test]
 fn what_cannot_be_isolated_is_refused_with_the_reason() {
@@ -59,7 +59,11 @@ fn what_cannot_be_isolated_is_refused_with_the_reason() {
         ("protect('pg_catalog.pg_class')", "42809", false),
         ("protect('information_schema.sql_features')", "42809", false),
         ("protect('tenancy.scopes')", "42809", false),
-        ("protect('tenancy.api_key_secrets')", "42809", false),
+        (
+            "protect('tenancy_internal.api_key_secrets')",
+            "42809",
+            false,
+        ),
         ("protect('app.rows')", "22023", true),
         ("protect('app.plain', 'nothing')", "22023", true),
         ("protect('app.plain', '')", "22023", true),

@@ -13,7 +13,7 @@ const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price =>
 /// What entries of the ledger say, against the events: rows are wrong ones.
 const WRONG: &str = "SELECT l.level, l.scope, l.metric, l.period_start, l.used, l.in_flight, s.sum FROM tenancy.ledger l, LATERAL (
     SELECT coalesce(sum(CASE WHEN l.metric IS NULL THEN e.cost ELSE e.quantity END), 0) / 1000000.0 AS sum
-      FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id
+      FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id
      WHERE (l.level = 'platform' OR l.scope_id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))
        AND (l.metric IS NULL OR m.name = l.metric) AND e.at >= l.period_start AND (l.period_end IS NULL OR e.at < l.period_end)) s
     WHERE NOT l.loaded OR l.used <> s.sum OR l.in_flight <> 0";
@@ -42,7 +42,7 @@ fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
 
 fn used(admin: &mut Session, column: &str, id: uuid::Uuid) -> i64 {
     admin.number(&format!(
-        "SELECT (coalesce(sum(quantity), 0) / 1000000)::bigint FROM tenancy.usage_events WHERE {column} = '{id}'"
+        "SELECT (coalesce(sum(quantity), 0) / 1000000)::bigint FROM tenancy_internal.usage_events WHERE {column} = '{id}'"
     ))
 }
 
@@ -95,7 +95,7 @@ fn a_race_for_exactly_k_units_at_several_levels() {
         }
     };
     drain(&keys);
-    let total = "SELECT (sum(quantity) / 1000000)::bigint FROM tenancy.usage_events";
+    let total = "SELECT (sum(quantity) / 1000000)::bigint FROM tenancy_internal.usage_events";
     assert!(used(&mut admin, "user_id", world.id("alice")) <= 150);
     assert!(used(&mut admin, "tenant_id", world.id("acme")) <= 211);
     // At half a unit of cost each.
@@ -170,7 +170,7 @@ fn budgets_come_and_go_while_use_is_recorded() {
                 owner.run(&format!(
                     "SELECT tenancy.remove_budget('{scope}', 'tokens', 'month')"
                 ));
-                admin.run("SELECT tenancy._forget_ledger()");
+                admin.run("SELECT tenancy_internal.forget_ledger()");
             }
             if n % 5 == 0 {
                 owner.run("SELECT tenancy.rollup()");
@@ -375,8 +375,8 @@ fn who_may_set_what() {
         .code("55000");
     for closed in [
         "SELECT * FROM tenancy.ledger",
-        "SELECT * FROM tenancy.budget_definitions",
-        "SELECT tenancy._forget_ledger()",
+        "SELECT * FROM tenancy_internal.budget_definitions",
+        "SELECT tenancy_internal.forget_ledger()",
         "SELECT * FROM tenancy.ledger_stats()",
     ] {
         world.begin("alice").fails(closed).code("42501");
@@ -450,7 +450,7 @@ fn periods_begin_anew() {
     let world = world();
     let mut owner = world.db.owner();
     let span = |owner: &mut Session, period: &str, zone: &str, at: &str| {
-        owner.text(&format!("SELECT to_char(to_timestamp(lo / 1000000) AT TIME ZONE '{zone}', 'YYYY-MM-DD HH24:MI') || ' ' || (hi - lo) / 3600000000 FROM tenancy._period('{period}', '{zone}', (extract(epoch FROM '{at}'::timestamptz) * 1000000)::bigint)"))
+        owner.text(&format!("SELECT to_char(to_timestamp(lo / 1000000) AT TIME ZONE '{zone}', 'YYYY-MM-DD HH24:MI') || ' ' || (hi - lo) / 3600000000 FROM tenancy_internal.period('{period}', '{zone}', (extract(epoch FROM '{at}'::timestamptz) * 1000000)::bigint)"))
     };
     owner.run("RESET ROLE");
     let mut owner = world.db.admin();

@@ -143,7 +143,7 @@ fn days_and_hours_of_a_zone_with_daylight_saving() {
     assert_eq!(t.admin.text(days), say);
     all_agrees(&mut t.admin, 5 + 5 + 3);
     t.admin
-        .run("SELECT tenancy.rollup(), tenancy._forget_ledger()");
+        .run("SELECT tenancy.rollup(), tenancy_internal.forget_ledger()");
     assert_eq!(t.admin.text(days), say.replace(" 10 10", " 10"));
     usage_agrees(&mut t.admin);
     t.full("alice", "tokens");

@@ -218,11 +218,11 @@ impl<'a> Traffic<'a> {
     /// What is there is what was acknowledged, and some of what was not.
     #[track_caller]
     fn nothing_is_lost(&self, admin: &mut Session) -> i64 {
-        let rows = admin.texts("SELECT attributes ->> 'n' FROM tenancy.usage_events");
+        let rows = admin.texts("SELECT attributes ->> 'n' FROM tenancy_internal.usage_events");
         let there: HashSet<i64> = rows.iter().map(|n| n.parse().unwrap()).collect();
         assert_eq!(there.len(), rows.len(), "an event is there twice");
         let reservations: Vec<(String, String, bool)> = (admin
-            .simple_query("SELECT id, state, event_id FROM tenancy.budget_reservations")
+            .simple_query("SELECT id, state, event_id FROM tenancy_internal.budget_reservations")
             .unwrap()
             .iter())
         .filter_map(|message| match message {
@@ -265,7 +265,7 @@ impl<'a> Traffic<'a> {
         for (id, state, event) in reservations {
             assert_eq!(state == "settled", event, "{id} is {state}");
         }
-        assert_eq!(admin.number("SELECT count(*) FROM tenancy.budget_reservations r WHERE r.event_id IS NOT NULL AND NOT EXISTS (SELECT FROM tenancy.usage_events e WHERE e.id = r.event_id)"), 0);
+        assert_eq!(admin.number("SELECT count(*) FROM tenancy_internal.budget_reservations r WHERE r.event_id IS NOT NULL AND NOT EXISTS (SELECT FROM tenancy_internal.usage_events e WHERE e.id = r.event_id)"), 0);
         there.len().try_into().unwrap()
     }
 }
@@ -394,7 +394,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         within_budgets(&mut admin);
         all_agrees(&mut admin, ENTRIES);
         // The same once more from rows alone.
-        admin.run("SELECT tenancy._forget_ledger()");
+        admin.run("SELECT tenancy_internal.forget_ledger()");
         touch(&world);
         ledger_agrees(&mut admin, ENTRIES);
     }
@@ -403,7 +403,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
     let mut ended = 0;
     for key in ["acme", "umbrella", "soylent", ""] {
         let of = format!(
-            "SELECT id FROM tenancy.budget_reservations r WHERE r.state = 'open' AND r.tenant_id IS NOT DISTINCT FROM (SELECT id FROM tenancy.scopes WHERE slug = '{key}' AND level = 'tenant')"
+            "SELECT id FROM tenancy_internal.budget_reservations r WHERE r.state = 'open' AND r.tenant_id IS NOT DISTINCT FROM (SELECT id FROM tenancy.scopes WHERE slug = '{key}' AND level = 'tenant')"
         );
         for id in admin.texts(&of) {
             cancel(&world, &id);
@@ -411,7 +411,9 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         }
     }
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
+        admin.number(
+            "SELECT count(*) FROM tenancy_internal.budget_reservations WHERE state = 'open'"
+        ),
         0,
         "after {ended}"
     );

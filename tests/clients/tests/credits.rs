@@ -9,16 +9,16 @@ use tenancy_client_tests::{Db, Session, World};
 
 /// What entries of the ledger about credits say, against the rows: these are wrong.
 const WRONG: &str = "SELECT e.metric_id, e.scope_id, e.period_start, e.used, e.reserved, e.in_flight, s.used, s.reserved
-    FROM tenancy._ledger_entries() e, LATERAL (
+    FROM tenancy_internal.ledger_entries() e, LATERAL (
         SELECT coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NULL), 0) / 1000000.0,
                coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NOT NULL), 0) / 1000000.0
-          FROM tenancy.credit_draws d JOIN tenancy.credit_grants g ON g.id = d.credit_id
+          FROM tenancy_internal.credit_draws d JOIN tenancy_internal.credit_grants g ON g.id = d.credit_id
          WHERE (e.metric_id = -2 AND g.id = e.scope_id OR e.metric_id = -1 AND g.budget_id = e.scope_id)
            AND d.at >= e.period_start AND (e.period_end IS NULL OR d.at < e.period_end)) s (used, reserved)
     WHERE e.metric_id IN (-1, -2) AND (NOT e.loaded OR e.used <> s.used OR e.reserved <> s.reserved OR e.in_flight <> 0)
     UNION ALL
     SELECT 0, g.id, NULL, sum(d.quantity), NULL, NULL, g.amount, NULL
-      FROM tenancy.credit_grants g JOIN tenancy.credit_draws d ON d.credit_id = g.id GROUP BY g.id HAVING sum(d.quantity) > g.amount";
+      FROM tenancy_internal.credit_grants g JOIN tenancy_internal.credit_draws d ON d.credit_id = g.id GROUP BY g.id HAVING sum(d.quantity) > g.amount";
 
 fn world_in(db: Db) -> World {
     let world = World::bare_in(db);
@@ -99,7 +99,10 @@ fn agrees(world: &World, expected: &str) {
 
 /// Has every entry be read again.
 fn forget(world: &World) {
-    world.db.admin().run("SELECT tenancy._forget_ledger()");
+    world
+        .db
+        .admin()
+        .run("SELECT tenancy_internal.forget_ledger()");
 }
 
 #[test]
@@ -159,7 +162,10 @@ fn in_their_order_and_after_the_budget() {
     );
     consume(&world, "3");
     // What is used up is closed; what it covered stays covered, also when the budget is raised.
-    world.db.admin().run("SELECT tenancy._tidy_credits()");
+    world
+        .db
+        .admin()
+        .run("SELECT tenancy_internal.tidy_credits()");
     assert_eq!(
         world
             .db
@@ -318,7 +324,7 @@ fn what_is_left_rolls_over() {
     consume(&world, "1");
     let mut admin = world.db.admin();
     let open = "SELECT count(*) FROM tenancy.credits WHERE note = 'e capped' AND closed_at IS NULL";
-    admin.run("SELECT tenancy._tidy_credits()");
+    admin.run("SELECT tenancy_internal.tidy_credits()");
     assert_eq!(admin.number(open), 1);
     world
         .db
@@ -345,8 +351,8 @@ fn what_a_reservation_holds_of_the_last_period_is_not_of_this_one() {
     refused(&world, "0.000001");
     // As if it had been made before the hour was over: of the other 5, all may go on.
     world.db.admin().run(&format!(
-        "UPDATE tenancy.credit_draws SET at = timestamptz '{turn}' - interval '1 minute';
-         UPDATE tenancy.budget_reservations SET reserved_at = timestamptz '{turn}' - interval '1 minute'"
+        "UPDATE tenancy_internal.credit_draws SET at = timestamptz '{turn}' - interval '1 minute';
+         UPDATE tenancy_internal.budget_reservations SET reserved_at = timestamptz '{turn}' - interval '1 minute'"
     ));
     forget(&world);
     agrees(&world, "a: 0 5 5");
@@ -384,7 +390,7 @@ fn expired_is_gone_but_for_what_happened_before() {
     has(&world, 3);
     // Long after that it is not read any more.
     let mut admin = world.db.admin();
-    admin.run("UPDATE tenancy.credit_grants SET expires_at = now() - interval '40 days' WHERE note = 'a'; SELECT tenancy._tidy_credits()");
+    admin.run("UPDATE tenancy_internal.credit_grants SET expires_at = now() - interval '40 days' WHERE note = 'a'; SELECT tenancy_internal.tidy_credits()");
     let closed = "SELECT string_agg(note, ' ') FROM tenancy.credits WHERE closed_at IS NOT NULL";
     assert_eq!(
         admin
@@ -393,7 +399,7 @@ fn expired_is_gone_but_for_what_happened_before() {
             .get::<_, Option<String>>(0),
         None
     );
-    admin.run("UPDATE tenancy.credit_grants SET expires_at = now() - interval '44 days' WHERE note = 'a'; SELECT tenancy._tidy_credits()");
+    admin.run("UPDATE tenancy_internal.credit_grants SET expires_at = now() - interval '44 days' WHERE note = 'a'; SELECT tenancy_internal.tidy_credits()");
     assert_eq!(admin.text(closed), "a");
 }
 
@@ -494,10 +500,9 @@ fn reservations_draw_and_give_back() {
     end(&format!("settle('{id}', 1)"));
     agrees(&world, "a: 3 0 0, b: 5 0 0, c: 4 0 0");
     assert_eq!(
-        world
-            .db
-            .admin()
-            .number("SELECT count(*) FROM tenancy.credit_draws WHERE reservation IS NOT NULL"),
+        world.db.admin().number(
+            "SELECT count(*) FROM tenancy_internal.credit_draws WHERE reservation IS NOT NULL"
+        ),
         0
     );
     // Of cost and of a metric at once, where one is more than reserved and the other less.
@@ -537,10 +542,10 @@ fn draws_become_few_rows_and_add_up_to_the_same() {
     consume(&world, "3");
     agrees(&world, "a: 63 0 37, b: 63 0 7");
     let mut admin = world.db.admin();
-    let rows = "SELECT count(*) FROM tenancy.credit_draws";
+    let rows = "SELECT count(*) FROM tenancy_internal.credit_draws";
     assert_eq!(admin.number(rows), 122);
     for _ in 0..2 {
-        admin.run("SELECT tenancy._tidy_credits()");
+        admin.run("SELECT tenancy_internal.tidy_credits()");
         // Five quarters, unless they began with the first minute, and the new one.
         assert!(admin.number(rows) <= 12);
         agrees(&world, "a: 63 0 37, b: 63 0 7");
@@ -550,7 +555,7 @@ fn draws_become_few_rows_and_add_up_to_the_same() {
     // Late, into a quarter that has its row.
     gateway.execute(record, &[&world.id("alice")]).unwrap();
     agrees(&world, "a: 100 0 0, b: 70 0 0");
-    admin.run("SELECT tenancy._tidy_credits()");
+    admin.run("SELECT tenancy_internal.tidy_credits()");
     assert!(admin.number(rows) <= 12);
     agrees(&world, "a: 100 0 0, b: 70 0 0");
     forget(&world);
@@ -628,11 +633,11 @@ fn who_may_grant_and_revoke() {
         2
     );
     for closed in [
-        "SELECT * FROM tenancy.credit_grants",
-        "SELECT * FROM tenancy.credit_draws",
-        "INSERT INTO tenancy.credit_draws DEFAULT VALUES",
-        "SELECT tenancy._grant_credit('acme', 'tokens', 5, 'day', 50, NULL, NULL, NULL, NULL)",
-        "SELECT tenancy._tidy_credits()",
+        "SELECT * FROM tenancy_internal.credit_grants",
+        "SELECT * FROM tenancy_internal.credit_draws",
+        "INSERT INTO tenancy_internal.credit_draws DEFAULT VALUES",
+        "SELECT tenancy_internal.grant_credit('acme', 'tokens', 5, 'day', 50, NULL, NULL, NULL, NULL)",
+        "SELECT tenancy_internal.tidy_credits()",
     ] {
         world.begin("alice").fails(closed).code("42501");
     }
@@ -664,9 +669,12 @@ fn who_may_grant_and_revoke() {
     consume(&world, "2");
     commit("ops", remove);
     let mut admin = world.db.admin();
-    assert_eq!(admin.number("SELECT count(*) FROM tenancy.credit_draws"), 0);
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.credit_grants"),
+        admin.number("SELECT count(*) FROM tenancy_internal.credit_draws"),
+        0
+    );
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy_internal.credit_grants"),
         0
     );
     assert_eq!(
@@ -749,9 +757,9 @@ fn what_cannot_be_granted() {
     );
     // A scope that is dropped takes them along.
     let mut admin = world.db.admin();
-    admin.run("DELETE FROM tenancy.budget_definitions");
+    admin.run("DELETE FROM tenancy_internal.budget_definitions");
     assert_eq!(
-        admin.number("SELECT (SELECT count(*) FROM tenancy.credit_grants) + (SELECT count(*) FROM tenancy.credit_draws)"),
+        admin.number("SELECT (SELECT count(*) FROM tenancy_internal.credit_grants) + (SELECT count(*) FROM tenancy_internal.credit_draws)"),
         0
     );
 }
@@ -792,10 +800,9 @@ fn drain(world: &World) {
 }
 
 fn used(world: &World) -> i64 {
-    world
-        .db
-        .admin()
-        .number("SELECT (coalesce(sum(quantity), 0) / 1000000)::bigint FROM tenancy.usage_events")
+    world.db.admin().number(
+        "SELECT (coalesce(sum(quantity), 0) / 1000000)::bigint FROM tenancy_internal.usage_events",
+    )
 }
 
 #[test]
@@ -830,7 +837,10 @@ fn a_race_for_a_budget_and_its_credits() {
         // Meanwhile entries come and go, and one more credit comes.
         for n in 0..20 {
             forget(&world);
-            world.db.admin().run("SELECT tenancy._tidy_credits()");
+            world
+                .db
+                .admin()
+                .run("SELECT tenancy_internal.tidy_credits()");
             if n == 10 {
                 grant(&world, 23, "");
             }

@@ -9,6 +9,7 @@ use tenancy_client_tests::idp::{AUDIENCE, Idp, Signer, refused};
 use tenancy_client_tests::metering::all_agrees;
 use tenancy_client_tests::program::{Cluster, server_program, succeed};
 use tenancy_client_tests::scratch::Scratch;
+use tenancy_client_tests::world::server;
 use tenancy_client_tests::{Db, World};
 
 /// What a provider shares for HS256.
@@ -116,10 +117,10 @@ const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
 const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
-const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', \"by\" => 'model') u ORDER BY 1";
+const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', by_dimension => 'model') u ORDER BY 1";
 const CREDITS: &str = "SELECT to_jsonb(c)::text FROM tenancy.credits c ORDER BY note";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
-const AUDIT: &str = "SELECT tenancy._audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
+const AUDIT: &str = "SELECT tenancy_internal.audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
 const WRONG: &str = "SELECT problem FROM tenancy.verify_audit_log()";
 const UNSEALED: &str = "SELECT count(*) FROM tenancy.audit_log l WHERE NOT EXISTS (SELECT FROM tenancy.audit_seals s WHERE l.id = ANY (s.ids))";
 const POLICIES: &str =
@@ -247,19 +248,19 @@ fn same(before: &World, after: &World) {
     admin.run("SELECT tenancy.rollup()");
     assert_eq!(admin.number(total), 465 + 1000 + 7);
     assert_eq!(
-        admin.number("SELECT sum(events) FROM tenancy.usage_quarterly"),
+        admin.number("SELECT sum(events) FROM tenancy_internal.usage_quarterly"),
         33
     );
     // What was open is settled here, once; and the ledger, as it was and read again, is what the rows say.
     let id = admin.text(&format!(
-        "SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND user_id = '{}'",
+        "SELECT id FROM tenancy_internal.budget_reservations WHERE state = 'open' AND user_id = '{}'",
         after.id("alice")
     ));
     let settle = format!("SELECT tenancy.settle('{id}', 40)");
     app.begin(after.key("alice")).run(&settle).run("COMMIT");
     app.begin(after.key("alice")).fails(&settle).code("55000");
     app.run("ROLLBACK");
-    for again in ["SELECT", "SELECT tenancy._forget_ledger()"] {
+    for again in ["SELECT", "SELECT tenancy_internal.forget_ledger()"] {
         admin.run(again);
         assert_eq!(app.begin(after.key("alice")).text(check), "10000 1512 0");
         app.run("COMMIT");
@@ -354,8 +355,11 @@ fn a_dump_has_no_secret_in_it() {
     let world = full();
     let output = succeed(client("pg_dump", &Db::config(&world.db, "postgres")).arg(&world.db.name));
     let dump = String::from_utf8(output.stdout).unwrap();
-    assert!(dump.contains("COPY tenancy.scopes") && dump.contains("COPY tenancy.api_key_secrets"));
-    assert!(!dump.contains("COPY tenancy.signing_keys"));
+    assert!(
+        dump.contains("COPY tenancy.scopes")
+            && dump.contains("COPY tenancy_internal.api_key_secrets")
+    );
+    assert!(!dump.contains("COPY tenancy_internal.signing_keys"));
     for key in world.keys.values() {
         assert!(
             !dump.contains(key) && !dump.contains(&key[37..]),
@@ -365,14 +369,14 @@ fn a_dump_has_no_secret_in_it() {
     for secret in world
         .db
         .admin()
-        .texts("SELECT encode(secret, 'hex') FROM tenancy.signing_keys")
+        .texts("SELECT encode(secret, 'hex') FROM tenancy_internal.signing_keys")
     {
         assert!(!dump.contains(&secret), "a signing key is in the dump");
     }
     assert!(!dump.contains(&world.ticket("alice", "1 hour")));
     let hex: String = SECRET.bytes().map(|b| format!("{b:02x}")).collect();
-    assert!(dump.contains("COPY tenancy.identity_provider_registry"));
-    assert!(!dump.contains("COPY tenancy.identity_secrets"));
+    assert!(dump.contains("COPY tenancy_internal.identity_provider_registry"));
+    assert!(!dump.contains("COPY tenancy_internal.identity_secrets"));
     assert!(
         !dump.contains(SECRET) && !dump.contains(&hex),
         "a provider's secret is in the dump"
@@ -393,4 +397,65 @@ fn the_owner_cannot_dump_by_accident_what_row_security_hides() {
         String::from_utf8_lossy(&output.stderr).contains("row-level security"),
         "{output:?}"
     );
+}
+
+/// A dump of before there was the schema tenancy_internal, through the filter that operating/upgrades.md names.
+#[test]
+fn an_earlier_dump_is_restored_too() {
+    const DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/earlier_dump.sql");
+    const FILTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/earlier-dump");
+    let db = Db::without_extension(server());
+    let scratch = Scratch::new("earlier");
+    let file = scratch.0.join("dump");
+    let filtered = Command::new(FILTER)
+        .stdin(std::fs::File::open(DUMP).unwrap())
+        .output()
+        .unwrap();
+    assert!(filtered.status.success());
+    std::fs::write(&file, filtered.stdout).unwrap();
+    // The roles are there if a test has made the extension before, as in the cluster that the dump comes from.
+    drop(Db::new());
+    restore(&server(), &db.name, &file, "p");
+    let mut admin = db.admin();
+    let used = "SELECT quantity::bigint FROM tenancy.usage('acme', 'tokens')";
+    for (sql, wanted) in [
+        (
+            "SELECT slug FROM tenancy.tenants WHERE external_id = '41'",
+            "acme",
+        ),
+        (
+            "SELECT concat_ws(' ', \"user\", role) FROM tenancy.assignments WHERE role = 'reader'",
+            "alice reader",
+        ),
+        ("SELECT name FROM tenancy.api_keys", "laptop"),
+        (
+            "SELECT concat_ws(' ', \"group\", role) FROM tenancy.identity_groups",
+            "staff member",
+        ),
+        (
+            "SELECT concat_ws(' ', metric, amount::int) FROM tenancy.budgets",
+            "tokens 100",
+        ),
+        ("SELECT note FROM tenancy.credits", "welcome"),
+        (used, "25"),
+        (
+            "SELECT concat_ws(' ', \"table\", isolated) FROM tenancy.protected_tables",
+            "app.notes t",
+        ),
+        (
+            "SELECT details ->> 'table' FROM tenancy.audit_log WHERE action = 'note.written'",
+            "tenancy.role_definitions",
+        ),
+        ("SELECT count(*) FROM tenancy.verify_audit_log()", "0"),
+        (
+            "SELECT string_agg(DISTINCT c.relnamespace::regnamespace::text, ' ') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+           WHERE i.inhparent IN ('tenancy.audit_log'::regclass, 'tenancy_internal.usage_events'::regclass)",
+            "tenancy_internal",
+        ),
+    ] {
+        assert_eq!(admin.text(sql), wanted, "{sql}");
+    }
+    // It goes on.
+    admin.run("SELECT tenancy.record_usage_for('acme/alice', 'tokens', 5)");
+    assert_eq!(admin.number(used), 30);
 }

@@ -131,7 +131,7 @@ fn raise(kind: &Kind, arguments: &[String]) -> String {
         .iter()
         .map(|argument| format!(", '{}'", argument.replace('\'', "''")))
         .collect();
-    let call = format!("tenancy._error('{}'{arguments})", kind.name);
+    let call = format!("tenancy_internal.error('{}'{arguments})", kind.name);
     format!("DO $do$ BEGIN RAISE EXCEPTION USING MESSAGE = {call}; END $do$")
 }
 
@@ -201,13 +201,13 @@ fn arguments_of_any_kind_are_harmless() {
 fn only_the_owner_of_tenancy_raises_its_errors() {
     let world = World::bare();
     for mut session in [world.db.app(), world.db.gateway(), world.db.owner()] {
-        let error = refused(&mut session, "SELECT tenancy._error('ledger_full')");
+        let error = refused(&mut session, "SELECT tenancy_internal.error('ledger_full')");
         assert_eq!(kind(&error), ("42501", None), "{error:?}");
     }
     let mut admin = world.db.admin();
     fails(
         &mut admin,
-        "SELECT tenancy._error('no_such')",
+        "SELECT tenancy_internal.error('no_such')",
         "XX000",
         "internal",
     );

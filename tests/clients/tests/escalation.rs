@@ -262,7 +262,7 @@ fn built_in_roles_are_nobodys_to_change() {
             .db
             .admin()
             .fails(&format!(
-                "UPDATE tenancy.role_definitions SET permissions = '{{*:*}}' WHERE name = '{role}'"
+                "UPDATE tenancy_internal.role_definitions SET permissions = '{{*:*}}' WHERE name = '{role}'"
             ))
             .code("42501");
     }
@@ -271,10 +271,10 @@ fn built_in_roles_are_nobodys_to_change() {
         .code("42710");
     sue.fails_inside("SELECT tenancy.drop_role('platform', 'member')")
         .code("42501");
-    sue.fails_inside("UPDATE tenancy.role_definitions SET permissions = '{*:*}'")
+    sue.fails_inside("UPDATE tenancy_internal.role_definitions SET permissions = '{*:*}'")
         .code("42501");
     sue.fails_inside(
-        "INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id) SELECT NULL, NULL, NULL",
+        "INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id) SELECT NULL, NULL, NULL",
     )
     .code("42501");
 }
@@ -645,9 +645,9 @@ fn the_path_and_temporary_objects_change_no_answer() {
         alice.fails_inside(&call).code("42501");
     }
     for call in [
-        "SELECT tenancy._authorize('*:*', NULL)",
-        "SELECT tenancy._create_tenant('x', NULL, NULL::uuid, NULL, '{}', 'active')",
-        "SELECT tenancy._make_api_key(NULL, 'x', NULL, NULL)",
+        "SELECT tenancy_internal.authorize('*:*', NULL)",
+        "SELECT tenancy_internal.create_tenant('x', NULL, NULL::uuid, NULL, '{}', 'active')",
+        "SELECT tenancy_internal.make_api_key(NULL, 'x', NULL, NULL)",
     ] {
         alice
             .fails_inside(call)

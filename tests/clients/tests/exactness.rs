@@ -162,14 +162,16 @@ fn cancel_all(world: &World, users: &[&str]) {
     let mut admin = world.db.admin();
     for user in users {
         let sql = format!(
-            "SELECT r.id FROM tenancy.budget_reservations r JOIN tenancy.scopes u ON u.slug = '{user}' AND u.parent_id = r.tenant_id WHERE r.state = 'open'"
+            "SELECT r.id FROM tenancy_internal.budget_reservations r JOIN tenancy.scopes u ON u.slug = '{user}' AND u.parent_id = r.tenant_id WHERE r.state = 'open'"
         );
         for id in admin.texts(&sql) {
             cancel(world, &id);
         }
     }
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
+        admin.number(
+            "SELECT count(*) FROM tenancy_internal.budget_reservations WHERE state = 'open'"
+        ),
         0
     );
 }
@@ -217,7 +219,8 @@ fn to_the_last_unit(more: bool) {
     let used = |admin: &mut Session, scope: &str| {
         admin.text(&format!("SELECT trim_scale(used) FROM tenancy.ledger WHERE scope = '{scope}' AND metric = 'tokens'"))
     };
-    let overruns = admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE overrun");
+    let overruns =
+        admin.number("SELECT count(*) FROM tenancy_internal.budget_reservations WHERE overrun");
     assert_eq!(overruns > 0, more, "settled above what fitted");
     if more {
         return;
@@ -303,11 +306,11 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
     // Nobody is short of a unit, nobody has one too many.
     let mut admin = world.db.admin();
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.usage_events"),
+        admin.number("SELECT count(*) FROM tenancy_internal.usage_events"),
         admitted
     );
     assert_eq!(admitted, 120 * 12);
-    assert_eq!(admin.texts("SELECT user_id || ' ' || count(*) FROM tenancy.usage_events GROUP BY user_id HAVING count(*) <> 12"), Vec::<String>::new());
+    assert_eq!(admin.texts("SELECT user_id || ' ' || count(*) FROM tenancy_internal.usage_events GROUP BY user_id HAVING count(*) <> 12"), Vec::<String>::new());
     assert!(admin.number("SELECT evictions FROM tenancy.ledger_stats()") > 2000);
     all_agrees(&mut admin, 30);
     usage_agrees(&mut admin);
@@ -338,10 +341,10 @@ fn what_a_transaction_did_itself_is_counted_once() {
             alice
                 .begin(world.key("alice"))
                 .run(&format!("SAVEPOINT s; SELECT tenancy.cancel('{id}')"));
-            admin.run("SELECT tenancy._forget_ledger()");
+            admin.run("SELECT tenancy_internal.forget_ledger()");
             assert_eq!(alice.text(check), "0 10");
             alice.run(&format!("ROLLBACK TO s; SELECT tenancy.settle('{id}', 4)"));
-            admin.run("SELECT tenancy._forget_ledger()");
+            admin.run("SELECT tenancy_internal.forget_ledger()");
             assert_eq!(alice.text(check), "0 10");
             alice.run("COMMIT");
             ledger_agrees(&mut admin, 1);
@@ -349,6 +352,6 @@ fn what_a_transaction_did_itself_is_counted_once() {
             alice.run("COMMIT");
         }
         owner.run("SELECT tenancy.remove_budget('acme', 'tokens', 'total'), tenancy.remove_budget('globex', NULL, 'total')");
-        admin.run("SELECT tenancy._forget_ledger()");
+        admin.run("SELECT tenancy_internal.forget_ledger()");
     }
 }

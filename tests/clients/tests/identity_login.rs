@@ -22,7 +22,7 @@ fn users(world: &World, external_id: &str) -> Vec<String> {
 /// The roles that a user has by its groups, as role@scope.
 fn roles(world: &World, external_id: &str) -> Vec<String> {
     world.db.admin().texts(&format!(
-        "SELECT r.name || '@' || s.slug FROM tenancy.role_assignments a JOIN tenancy.role_definitions r ON r.id = a.role_id \
+        "SELECT r.name || '@' || s.slug FROM tenancy_internal.role_assignments a JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
          JOIN tenancy.scopes s ON s.id = a.scope_id JOIN tenancy.scopes u ON u.id = a.user_id \
          WHERE a.source = 'group' AND u.external_id = '{external_id}' ORDER BY 1"
     ))
@@ -135,8 +135,8 @@ fn groups_give_and_take_at_a_login() {
     // What was assigned by hand is not the groups' to take.
     owner.run("SELECT tenancy.update_scope('acme/zoe', name => 'Zoe')");
     world.db.admin().run(
-        "INSERT INTO tenancy.role_assignments (user_id, role_id, scope_id) \
-         SELECT u.id, r.id, u.parent_id FROM tenancy.scopes u, tenancy.role_definitions r \
+        "INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id) \
+         SELECT u.id, r.id, u.parent_id FROM tenancy.scopes u, tenancy_internal.role_definitions r \
          WHERE u.external_id = 'zoe' AND r.name = 'member'",
     );
     app.begin(&at(-20, &["leads"])).run("COMMIT");

@@ -162,7 +162,7 @@ fn a_mapping_gives_what_its_maker_holds() {
             .begin(&idp.token_with("zoe", json!({"org": tenant, "groups": "staff"})))
             .run("COMMIT");
         world.db.admin().texts(&format!(
-            "SELECT r.name || '@' || s.slug FROM tenancy.role_assignments a JOIN tenancy.role_definitions r ON r.id = a.role_id \
+            "SELECT r.name || '@' || s.slug FROM tenancy_internal.role_assignments a JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
              JOIN tenancy.scopes s ON s.id = a.scope_id JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes p ON p.id = u.parent_id \
              WHERE u.external_id = 'zoe' AND p.slug = '{tenant}' ORDER BY 1"
         ))

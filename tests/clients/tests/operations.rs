@@ -100,13 +100,13 @@ fn crowd(world: &World) {
     let mut admin = world.db.admin();
     admin.run(
         "SELECT tenancy.create_project('acme', 'web'), tenancy.create_user('acme', 'ann');
-         INSERT INTO tenancy.usage_quarterly (metric_id, slot, partner_id, tenant_id, project_id, events, quantity, most, cost)
+         INSERT INTO tenancy_internal.usage_quarterly (metric_id, slot, partner_id, tenant_id, project_id, events, quantity, most, cost)
          SELECT 1, date_bin('15 minutes', now(), '2000-01-01 00:00:00+00') - n % 100 * interval '15 minutes', p.id, tenancy.new_id(), tenancy.new_id(), 1, 1000000, 1000000, 500000
            FROM generate_series(1, 20000) n, tenancy.scopes p WHERE p.slug = 'hooli';
-         INSERT INTO tenancy.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, reserved_by)
+         INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, reserved_by)
          SELECT tenancy.new_id(), p.id, tenancy.new_id(), NULL, tenancy.new_id(), 1, 1000000, 500000, now(), now() + interval '1 day', 'open', current_user
            FROM generate_series(1, 20000) n, tenancy.scopes p WHERE p.slug = 'hooli';
-         ANALYZE tenancy.usage_quarterly; ANALYZE tenancy.budget_reservations",
+         ANALYZE tenancy_internal.usage_quarterly; ANALYZE tenancy_internal.budget_reservations",
     );
 }
 
@@ -118,7 +118,7 @@ fn a_load_reads_its_own_rows_whatever_others_have() {
     for scope in ["acme", "web", "ann", "globex"] {
         for metric in [0, 1] {
             admin.run(&format!(
-                "BEGIN; SELECT * FROM tenancy._used_of((SELECT id FROM tenancy.scopes WHERE slug = '{scope}'), {metric},
+                "BEGIN; SELECT * FROM tenancy_internal.used_of((SELECT id FROM tenancy.scopes WHERE slug = '{scope}'), {metric},
                     extract(epoch FROM date_trunc('month', now()))::bigint * 1000000 + 900000000, extract(epoch FROM now() + interval '1 hour')::bigint / 900 * 900000000)",
             ));
             for table in ["usage_quarterly", "budget_reservations"] {
@@ -181,7 +181,7 @@ fn a_user_without_a_role_does_not_use_past_its_tenant() {
 fn expires(admin: &mut Session) {
     let end = Instant::now() + Duration::from_secs(10);
     while admin.number(
-        "SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open' AND expires_at < now()",
+        "SELECT count(*) FROM tenancy_internal.budget_reservations WHERE state = 'open' AND expires_at < now()",
     ) != 0
     {
         assert!(Instant::now() < end, "what has expired is still open");
@@ -196,7 +196,7 @@ fn new_worker(world: &World, admin: &mut Session) {
         .run("SELECT tenancy.reserve('tokens', 1, '100 milliseconds'); COMMIT");
     thread::sleep(Duration::from_millis(300));
     admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
-    admin.run("SELECT tenancy._record_now('x', '{}')");
+    admin.run("SELECT testing.record_now('x', '{}')");
 }
 
 #[test]
@@ -209,12 +209,12 @@ fn a_table_that_is_locked_keeps_other_work_from_nothing_and_the_log_says_what() 
     let mut admin = world.db.admin();
     let mut lock = world.db.admin();
     // As a long ANALYZE has it: the months are there, and nobody asks for its lock.
-    lock.run("BEGIN; LOCK TABLE tenancy.usage_events IN SHARE UPDATE EXCLUSIVE MODE");
+    lock.run("BEGIN; LOCK TABLE tenancy_internal.usage_events IN SHARE UPDATE EXCLUSIVE MODE");
     new_worker(&world, &mut admin);
     expires(&mut admin);
     lock.run("ROLLBACK");
     assert!(!cluster.log().contains("lock timeout"), "{}", cluster.log());
-    lock.run("BEGIN; LOCK TABLE tenancy.usage_keys IN SHARE MODE");
+    lock.run("BEGIN; LOCK TABLE tenancy_internal.usage_keys IN SHARE MODE");
     new_worker(&world, &mut admin);
     expires(&mut admin);
     let end = Instant::now() + Duration::from_secs(10);

@@ -111,7 +111,7 @@ fn every_zone_at_every_change_of_its_clock() {
             }
             list.push('}');
             let said = admin.texts(&format!(
-                "SELECT a.at || ' ' || p.lo || ' ' || p.hi FROM unnest('{list}'::bigint[]) a (at) CROSS JOIN LATERAL tenancy._period('{kind}', '{name}', a.at) p"
+                "SELECT a.at || ' ' || p.lo || ' ' || p.hi FROM unnest('{list}'::bigint[]) a (at) CROSS JOIN LATERAL tenancy_internal.period('{kind}', '{name}', a.at) p"
             ));
             let mut expected: Vec<String> = Vec::with_capacity(instants.len());
             for at in &instants {
@@ -156,7 +156,7 @@ fn buckets_are_the_same_periods() {
             };
             let said = admin.text(&format!(
                 "SELECT string_agg((extract(epoch FROM e.edge) * 1000000)::bigint::text, ' ' ORDER BY e.n)
-                   FROM unnest(tenancy._bucket_edges(to_timestamp(0) + {} * interval '1 microsecond', to_timestamp(0) + {} * interval '1 microsecond', '{kind}', '{name}'))
+                   FROM unnest(tenancy_internal.bucket_edges(to_timestamp(0) + {} * interval '1 microsecond', to_timestamp(0) + {} * interval '1 microsecond', '{kind}', '{name}'))
                         WITH ORDINALITY e (edge, n)", span.start, span.end
             ));
             let expected = edges(kind, clock, span, 1000).unwrap();
@@ -174,7 +174,7 @@ fn a_zone_is_a_name_that_the_server_lists() {
     assert!(names.len() > 500);
     // In its own case, and in others.
     let refused = admin.texts(
-        "SELECT z.name FROM pg_timezone_names z WHERE NOT tenancy._is_time_zone(z.name) OR NOT tenancy._is_time_zone(upper(z.name)) OR NOT tenancy._is_time_zone(lower(z.name))",
+        "SELECT z.name FROM pg_timezone_names z WHERE NOT tenancy_internal.is_time_zone(z.name) OR NOT tenancy_internal.is_time_zone(upper(z.name)) OR NOT tenancy_internal.is_time_zone(lower(z.name))",
     );
     assert_eq!(refused, Vec::<String>::new());
     // What else SET timezone takes, and what else leads to a file.
@@ -221,10 +221,10 @@ fn a_zone_is_a_name_that_the_server_lists() {
             continue;
         }
         let quoted = rule.replace('\'', "''");
-        let known = admin.text(&format!("SELECT tenancy._is_time_zone('{quoted}')"));
+        let known = admin.text(&format!("SELECT tenancy_internal.is_time_zone('{quoted}')"));
         assert_eq!(known, "f", "{rule}");
         // Once more, when it is known.
-        let known = admin.text(&format!("SELECT tenancy._is_time_zone('{quoted}')"));
+        let known = admin.text(&format!("SELECT tenancy_internal.is_time_zone('{quoted}')"));
         assert_eq!(known, "f", "{rule}");
     }
     for long in [
@@ -233,21 +233,21 @@ fn a_zone_is_a_name_that_the_server_lists() {
         "repeat('x', 1000000)",
     ] {
         assert_eq!(
-            admin.text(&format!("SELECT tenancy._is_time_zone({long})")),
+            admin.text(&format!("SELECT tenancy_internal.is_time_zone({long})")),
             "f"
         );
     }
     admin
-        .fails("SELECT * FROM tenancy._period('day', 'AAA4', 0)")
+        .fails("SELECT * FROM tenancy_internal.period('day', 'AAA4', 0)")
         .code("55000")
         .hints("time_zone");
     admin
-        .fails("SELECT * FROM tenancy._period('fortnight', 'UTC', 0)")
+        .fails("SELECT * FROM tenancy_internal.period('fortnight', 'UTC', 0)")
         .code("22023");
     for at in [i64::MIN, i64::MAX] {
         admin
             .fails(&format!(
-                "SELECT * FROM tenancy._period('day', 'UTC', '{at}')"
+                "SELECT * FROM tenancy_internal.period('day', 'UTC', '{at}')"
             ))
             .code("55000");
     }

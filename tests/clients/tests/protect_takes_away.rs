@@ -22,7 +22,7 @@ fn nobody_may_put_a_foreign_key_or_a_trigger_on_tenancys_tables() {
         "CREATE TABLE app.x (ref uuid REFERENCES tenancy.scopes (id))",
         "ALTER TABLE app.notes ADD FOREIGN KEY (tenant_id) REFERENCES tenancy.scopes (id)",
         "CREATE TYPE app.evil AS (t text); CREATE TABLE app.x (ref app.evil REFERENCES tenancy.scopes (id))",
-        "CREATE TABLE app.x (ref uuid REFERENCES tenancy.role_definitions (id))",
+        "CREATE TABLE app.x (ref uuid REFERENCES tenancy_internal.role_definitions (id))",
         "CREATE TRIGGER t AFTER INSERT ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     ] {
         owner.run("BEGIN; SELECT tenancy.maintenance('test')");

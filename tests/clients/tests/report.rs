@@ -175,7 +175,7 @@ fn everybody_draws_its_part() {
         );
         assert_eq!(
             session.texts(
-                "SELECT name || ' ' || share FROM tenancy.top_usage('tokens', by => 'partner')"
+                "SELECT name || ' ' || share FROM tenancy.top_usage('tokens', by_dimension => 'partner')"
             ),
             ["hooli 83.8", "globex 16.2"]
         );
@@ -229,7 +229,7 @@ fn what_one_may_not_see_is_not_there() {
         .code("22023");
     assert_eq!(
         world.begin("alice").texts(
-            "SELECT concat_ws(' ', name, quantity) FROM tenancy.top_usage('tokens', by => 'project')"
+            "SELECT concat_ws(' ', name, quantity) FROM tenancy.top_usage('tokens', by_dimension => 'project')"
         ),
         ["45", "acme/web 15"]
     );
@@ -345,7 +345,7 @@ fn each_line_is_the_truth() {
                 "SELECT concat_ws(' ', t.tree, t.used, u.quantity)
                    FROM tenancy.tree(metric => 'tokens', period => '{period}', depth => 4) t
                    JOIN tenancy.scopes s ON s.slug = regexp_replace(t.tree, '^.*[ ]', '') AND s.level = t.level
-                  CROSS JOIN LATERAL tenancy._report_span('{period}', tenancy._time_zone(s.id), now()) p
+                  CROSS JOIN LATERAL tenancy_internal.report_span('{period}', tenancy_internal.time_zone(s.id), now()) p
                   CROSS JOIN LATERAL tenancy.usage(s.id, 'tokens', p.since, p.until) u
                   WHERE t.used IS DISTINCT FROM u.quantity"
             ));

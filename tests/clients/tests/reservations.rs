@@ -25,7 +25,7 @@ fn ledger(world: &World) -> (String, String) {
     let mut admin = world.db.admin();
     let says = admin.text("SELECT concat_ws(' ', used, in_flight, reserved) FROM tenancy.ledger WHERE level = 'tenant' AND metric = 'tokens'");
     let rows = admin.text(
-        "SELECT concat_ws(' ', trim_scale(coalesce((SELECT sum(quantity) FROM tenancy.usage_events), 0) / 1000000.0), 0,
+        "SELECT concat_ws(' ', trim_scale(coalesce((SELECT sum(quantity) FROM tenancy_internal.usage_events), 0) / 1000000.0), 0,
                 coalesce((SELECT sum(quantity) FROM tenancy.reservations WHERE state = 'open'), 0))",
     );
     (says, rows)
@@ -126,8 +126,11 @@ fn kept_settled_and_cancelled() {
         ("SELECT tenancy.reserve('nothing', 1)", "42704"),
         ("SELECT tenancy.settle(NULL)", "22023"),
         ("SELECT tenancy.cancel(gen_random_uuid())", "42704"),
-        ("SELECT * FROM tenancy.budget_reservations", "42501"),
-        ("SELECT * FROM tenancy.budget_alert_log", "42501"),
+        (
+            "SELECT * FROM tenancy_internal.budget_reservations",
+            "42501",
+        ),
+        ("SELECT * FROM tenancy_internal.budget_alert_log", "42501"),
     ] {
         world.begin("alice").fails(sql).code(code);
     }
@@ -415,10 +418,9 @@ fn reservations_race_settle_once_and_outlive_a_crash() {
             .sum()
     });
     assert_eq!(settled, 142);
-    let used = world
-        .db
-        .admin()
-        .text("SELECT trim_scale(sum(quantity) / 1000000.0)::text FROM tenancy.usage_events");
+    let used = world.db.admin().text(
+        "SELECT trim_scale(sum(quantity) / 1000000.0)::text FROM tenancy_internal.usage_events",
+    );
     agrees(&world, &format!("{used} 0 0"));
 }
 
@@ -487,7 +489,10 @@ fn a_user_and_a_tenant_have_so_many_open() {
         .code("55000");
     full("alice", "the tenant");
     // Read from the rows again.
-    world.db.admin().run("SELECT tenancy._forget_ledger()");
+    world
+        .db
+        .admin()
+        .run("SELECT tenancy_internal.forget_ledger()");
     full("alice", "the tenant");
     cap(&world, 0, 0);
     for _ in 0..7 {

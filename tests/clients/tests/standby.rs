@@ -230,7 +230,9 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
     }
 
     let events: HashSet<i64> = there
-        .texts("SELECT attributes ->> 'n' FROM tenancy.usage_events WHERE attributes ? 'n'")
+        .texts(
+            "SELECT attributes ->> 'n' FROM tenancy_internal.usage_events WHERE attributes ? 'n'",
+        )
         .iter()
         .map(|n| n.parse().unwrap())
         .collect();
@@ -268,7 +270,7 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
     app.run("ROLLBACK");
     // Its budgets go on exactly.
     for id in there.texts(
-        "SELECT id FROM tenancy.budget_reservations WHERE state = 'open' AND expires_at > now()",
+        "SELECT id FROM tenancy_internal.budget_reservations WHERE state = 'open' AND expires_at > now()",
     ) {
         if id != to_keep {
             panic!("{id} is open, and nobody left it so");
@@ -281,7 +283,7 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
     use_up(|| db(&world.db.app), &keys, "tokens", "1");
     assert_eq!(
         there.text(&format!(
-            "SELECT state FROM tenancy.budget_reservations WHERE id = '{to_expire}'"
+            "SELECT state FROM tenancy_internal.budget_reservations WHERE id = '{to_expire}'"
         )),
         "expired"
     );

@@ -95,7 +95,7 @@ fn whoever_stands_still_at_a_commit_is_counted_once() {
             }
             // All of the entries go and are read again, one after the other, for as long as there is something to settle.
             while working.load(Ordering::Relaxed) > 0 {
-                admin.run("SELECT tenancy._forget_ledger()");
+                admin.run("SELECT tenancy_internal.forget_ledger()");
                 reader.run("SELECT * FROM tenancy.check_budget('tokens')");
             }
             drop(stop);
@@ -105,7 +105,9 @@ fn whoever_stands_still_at_a_commit_is_counted_once() {
     }
     assert!(stops > ROUNDS, "{stops}");
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.budget_reservations WHERE state = 'open'"),
+        admin.number(
+            "SELECT count(*) FROM tenancy_internal.budget_reservations WHERE state = 'open'"
+        ),
         0
     );
     all_agrees(&mut admin, 30);

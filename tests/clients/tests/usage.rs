@@ -17,22 +17,22 @@ const WRONG: &str = "SELECT count(*) FROM
     (SELECT s.id AS scope, m.name, (SELECT (u.quantity, u.cost, u.events) FROM tenancy.usage(s.id, m.name) u) AS said,
             (SELECT ROW(CASE m.aggregation WHEN 'sum' THEN coalesce(sum(e.quantity) * 0.000001, 0) WHEN 'max' THEN max(e.quantity) * 0.000001
                              WHEN 'count' THEN count(*) ELSE count(DISTINCT e.user_id) END, coalesce(sum(e.cost) * 0.000001, 0), count(*))
-               FROM tenancy.usage_events e
+               FROM tenancy_internal.usage_events e
               WHERE e.metric_id = m.id AND (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))) AS truth
-       FROM tenancy.scopes s, tenancy.metric_definitions m) x
+       FROM tenancy.scopes s, tenancy_internal.metric_definitions m) x
     WHERE x.said IS DISTINCT FROM x.truth";
 
 /// The same by day and user, in one snapshot.
 const WRONG_BY: &str = "SELECT count(*) FROM
-    (SELECT u.bucket_start, u.key, u.quantity FROM tenancy.usage('platform', 'tokens', bucket => 'day', \"by\" => 'user') u) u
+    (SELECT u.bucket_start, u.key, u.quantity FROM tenancy.usage('platform', 'tokens', bucket => 'day', by_dimension => 'user') u) u
     FULL JOIN (SELECT date_trunc('day', e.at, 'UTC') AS bucket_start, e.user_id::text AS key, sum(e.quantity) * 0.000001 AS quantity
-                 FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id AND m.name = 'tokens' GROUP BY 1, 2) t
+                 FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id AND m.name = 'tokens' GROUP BY 1, 2) t
       ON t.bucket_start = u.bucket_start AND t.key IS NOT DISTINCT FROM u.key
     WHERE t.quantity IS DISTINCT FROM u.quantity";
 
 /// Rollups of all three grains hold what is below the mark.
-const ROLLED: &str = "SELECT concat_ws(' ', (SELECT sum(events) FROM tenancy.usage_quarterly), (SELECT sum(events) FROM tenancy.usage_hourly), (SELECT sum(events) FROM tenancy.usage_daily),
-    (SELECT count(*) FROM tenancy.usage_events e JOIN tenancy.usage_marks m ON m.origin = e.origin AND e.xid < m.rolled_to))";
+const ROLLED: &str = "SELECT concat_ws(' ', (SELECT sum(events) FROM tenancy_internal.usage_quarterly), (SELECT sum(events) FROM tenancy_internal.usage_hourly), (SELECT sum(events) FROM tenancy_internal.usage_daily),
+    (SELECT count(*) FROM tenancy_internal.usage_events e JOIN tenancy.usage_marks m ON m.origin = e.origin AND e.xid < m.rolled_to))";
 
 fn metered(world: World) -> World {
     let mut admin = world.db.admin();
@@ -61,7 +61,7 @@ fn agree(session: &mut Session) {
 #[track_caller]
 fn roll_all(session: &mut Session) {
     let end = Instant::now() + Duration::from_secs(30);
-    while session.number("SELECT tenancy.rollup() * 0 + count(*) FROM tenancy.usage_events e LEFT JOIN tenancy.usage_marks m ON m.origin = e.origin WHERE e.xid >= m.rolled_to OR m.origin IS NULL") > 0 {
+    while session.number("SELECT tenancy.rollup() * 0 + count(*) FROM tenancy_internal.usage_events e LEFT JOIN tenancy.usage_marks m ON m.origin = e.origin WHERE e.xid >= m.rolled_to OR m.origin IS NULL") > 0 {
         assert!(Instant::now() < end, "something is never rolled up");
         thread::sleep(Duration::from_millis(50));
     }
@@ -146,7 +146,7 @@ fn at_every_moment_it_is_what_the_events_say() {
     });
     let mut admin = world.db.admin();
     assert!(looked.load(Ordering::Relaxed) > 3);
-    assert!(admin.number("SELECT count(*) FROM tenancy.usage_events") > 500);
+    assert!(admin.number("SELECT count(*) FROM tenancy_internal.usage_events") > 500);
     agree(&mut admin);
     roll_all(&mut admin);
     agree(&mut admin);
@@ -166,7 +166,10 @@ fn a_transaction_that_recorded_use_is_not_prepared() {
         .code("0A000");
     admin.run("ROLLBACK");
     agree(&mut admin);
-    assert_eq!(admin.number("SELECT count(*) FROM tenancy.usage_events"), 0);
+    assert_eq!(
+        admin.number("SELECT count(*) FROM tenancy_internal.usage_events"),
+        0
+    );
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn the_worker_rolls_up_by_itself() {
     app.run("SELECT tenancy.record_usage('tokens', 3); COMMIT");
     let mut admin = world.db.admin();
     let end = Instant::now() + Duration::from_secs(30);
-    while admin.number("SELECT count(*) FROM tenancy.usage_daily") == 0 {
+    while admin.number("SELECT count(*) FROM tenancy_internal.usage_daily") == 0 {
         assert!(Instant::now() < end, "nothing was rolled up");
         thread::sleep(Duration::from_millis(100));
     }
@@ -227,7 +230,7 @@ fn a_key_counts_once_whoever_comes_first() {
     });
     let mut admin = world.db.admin();
     assert_eq!(
-        admin.number("SELECT count(*) FROM tenancy.usage_events WHERE quantity = 2000000"),
+        admin.number("SELECT count(*) FROM tenancy_internal.usage_events WHERE quantity = 2000000"),
         50
     );
     // The same key means another thing for another metric and in another tenant.
@@ -239,7 +242,7 @@ fn a_key_counts_once_whoever_comes_first() {
         app.run("COMMIT");
         assert_eq!(
             admin.number(&format!(
-                "SELECT count(*) FROM tenancy.usage_events WHERE id = '{id}'"
+                "SELECT count(*) FROM tenancy_internal.usage_events WHERE id = '{id}'"
             )),
             1
         );
@@ -286,7 +289,7 @@ fn a_hundred_thousand_at_once_count_the_same() {
         expected
     );
     assert_eq!(
-        admin.texts("SELECT s.slug || ' ' || u.events FROM tenancy.usage('globex', 'tokens', \"by\" => 'tenant') u JOIN tenancy.scopes s ON s.id = u.key::uuid ORDER BY 1"),
+        admin.texts("SELECT s.slug || ' ' || u.events FROM tenancy.usage('globex', 'tokens', by_dimension => 'tenant') u JOIN tenancy.scopes s ON s.id = u.key::uuid ORDER BY 1"),
         ["acme 33333", "umbrella 83334"]
     );
     agree(&mut admin);
@@ -327,12 +330,14 @@ fn no_argument_reaches_another_scope() {
         format!(
             "INSERT INTO tenancy.recorded_usage (metric, tenant_id) VALUES ('tokens', '{umbrella}')"
         ),
-        "INSERT INTO tenancy.usage_events SELECT * FROM tenancy.usage_events".to_owned(),
-        "INSERT INTO tenancy.usage_daily SELECT * FROM tenancy.usage_daily".to_owned(),
+        "INSERT INTO tenancy_internal.usage_events SELECT * FROM tenancy_internal.usage_events"
+            .to_owned(),
+        "INSERT INTO tenancy_internal.usage_daily SELECT * FROM tenancy_internal.usage_daily"
+            .to_owned(),
         "DELETE FROM tenancy.usage_marks".to_owned(),
         "SELECT tenancy.rollup()".to_owned(),
-        "SELECT tenancy._record('tokens', 1, NULL, NULL, NULL, NULL)".to_owned(),
-        format!("SELECT * FROM tenancy._usage('{umbrella}', NULL, NULL, NULL, NULL, NULL)"),
+        "SELECT tenancy_internal.record('tokens', 1, NULL, NULL, NULL, NULL)".to_owned(),
+        format!("SELECT * FROM tenancy_internal.usage('{umbrella}', NULL, NULL, NULL, NULL, NULL)"),
     ] {
         app.begin(world.key("alice"));
         app.fails(&sql).code("42501");
@@ -340,7 +345,7 @@ fn no_argument_reaches_another_scope() {
     }
     let mut admin = world.db.admin();
     assert_eq!(
-        admin.texts("SELECT DISTINCT s.slug FROM tenancy.usage_events e JOIN tenancy.scopes s ON s.id = e.tenant_id"),
+        admin.texts("SELECT DISTINCT s.slug FROM tenancy_internal.usage_events e JOIN tenancy.scopes s ON s.id = e.tenant_id"),
         ["acme"]
     );
     // Whoever asks for another's use learns nothing: not that it exists either.
@@ -436,7 +441,7 @@ fn survive(world: &World, cluster: &Cluster, kill: impl Fn(&mut Session), times:
         thread::sleep(Duration::from_millis(50));
     };
     agree(&mut admin);
-    let recorded = admin.number("SELECT count(*) FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id AND m.name = 'calls'");
+    let recorded = admin.number("SELECT count(*) FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id AND m.name = 'calls'");
     let acknowledged = acknowledged.load(Ordering::Relaxed);
     assert!(
         recorded.unsigned_abs() >= acknowledged && acknowledged > 20,
@@ -498,7 +503,7 @@ fn dimensions_are_texts_whatever_they_came_as() {
         alice.run("COMMIT");
         assert_eq!(
             admin.text(&format!(
-                "SELECT concat(dimensions, ' ', cost / 1000000, ' ', attributes = $a${attributes}$a$::jsonb) FROM tenancy.usage_events WHERE id = '{id}'"
+                "SELECT concat(dimensions, ' ', cost / 1000000, ' ', attributes = $a${attributes}$a$::jsonb) FROM tenancy_internal.usage_events WHERE id = '{id}'"
             )),
             format!("{dimensions} {cost} t")
         );

@@ -15,7 +15,7 @@ SELECT bool_or(position(substr(:'laptop', length(label) + 1) IN k::text) > 0) AS
 
 -- Nobody reads the hashes. Without a context the auditor, the administrator and the gateway read the view; the application sees none,
 -- and nobody but the administrator issues or revokes, which says the same of a key that is there and of one that is not.
-SELECT * FROM tenancy.api_key_secrets;
+SELECT * FROM tenancy_internal.api_key_secrets;
 \c - audit_r
 SELECT name, state FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 \c - gw_r
@@ -37,7 +37,7 @@ SELECT name, last_used_at IS NOT NULL AS used FROM tenancy.api_keys WHERE parent
 -- In the whole database there is no text of the key.
 \c - postgres
 SELECT hash = sha256(convert_to(:'laptop', 'UTF8')) OR position(convert_to(:'laptop', 'UTF8') IN hash) > 0 AS unsalted_text, octet_length(hash) AS bytes
-FROM tenancy.api_key_secrets WHERE name = 'laptop';
+FROM tenancy_internal.api_key_secrets WHERE name = 'laptop';
 
 -- Wrong, in every part.
 \c - app_r
@@ -56,7 +56,7 @@ SELECT tenancy.authenticate(left(:'laptop', length(:'laptop') - 20) || right(:'c
 -- Expired: the time is moved by hand.
 SELECT slug(tenancy.authenticate(:'ci'));
 \c - postgres
-UPDATE tenancy.api_key_secrets SET expires_at = now() WHERE name = 'ci';
+UPDATE tenancy_internal.api_key_secrets SET expires_at = now() WHERE name = 'ci';
 SELECT name, state FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 \c - app_r
 SELECT tenancy.authenticate(:'ci');

@@ -5,9 +5,9 @@
 SELECT tenancy.audit('invoice.sent', 'invoice 7', '{"amount": 7}') IS NOT NULL AS done;
 -- Of the extension's own, in the tenant and partner of what they are about.
 \c - postgres
-SELECT tenancy._audit('test.scope', s.id, 'web', '{}') FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.slug = 'web' AND p.slug = 'acme';
-SELECT tenancy._audit('test.scope', id, 'globex', NULL) FROM tenancy.partners WHERE slug = 'globex';
-SELECT tenancy._audit('test.scope', id, 'beta', NULL) FROM tenancy.tenants WHERE slug = 'beta';
+SELECT tenancy_internal.audit('test.scope', s.id, 'web', '{}') FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.slug = 'web' AND p.slug = 'acme';
+SELECT tenancy_internal.audit('test.scope', id, 'globex', NULL) FROM tenancy.partners WHERE slug = 'globex';
+SELECT tenancy_internal.audit('test.scope', id, 'beta', NULL) FROM tenancy.tenants WHERE slug = 'beta';
 SELECT action, slug(user_id), slug(tenant_id), slug(partner_id), target, role, login, details, at <= clock_timestamp() AS past,
        origin = (SELECT system_identifier FROM pg_control_system()) AS here
 FROM tenancy.audit_log WHERE action IN ('invoice.sent', 'tenancy.test.scope') ORDER BY id;
@@ -38,9 +38,12 @@ BEGIN;
 SELECT tenancy.audit('roll.back') IS NOT NULL AS done;
 ROLLBACK;
 \c - postgres
+-- The library has it for tests alone.
+CREATE FUNCTION record_now(action text, details jsonb) RETURNS void LANGUAGE c AS '$libdir/tenancy', '_record_now_wrapper';
 BEGIN READ ONLY;
-SELECT tenancy._record_now('test.stays', '{"n": 1}');
+SELECT record_now('test.stays', '{"n": 1}');
 ROLLBACK;
+DROP FUNCTION record_now;
 SELECT action, details FROM tenancy.audit_log WHERE action IN ('roll.back', 'tenancy.test.stays');
 
 -- Nobody without a context or the role.

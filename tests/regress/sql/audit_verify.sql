@@ -73,12 +73,12 @@ BEGIN; UPDATE tenancy.audit_log l SET details = o.details, target = o.target FRO
 BEGIN; DELETE FROM tenancy.audit_log WHERE id IN (SELECT id FROM names); SELECT * FROM pg_temp.wrong(); ROLLBACK;
 -- The entry and its digest, but not the hash.
 BEGIN; UPDATE tenancy.audit_log SET target = 'z' WHERE id = :'four';
-       UPDATE tenancy.audit_seals s SET digests = ARRAY(SELECT tenancy._audit_digest(l) FROM tenancy.audit_log l WHERE l.id = ANY (s.ids) ORDER BY l.xid, l.id) WHERE :'four' = ANY (ids);
+       UPDATE tenancy.audit_seals s SET digests = ARRAY(SELECT tenancy_internal.audit_digest(l) FROM tenancy.audit_log l WHERE l.id = ANY (s.ids) ORDER BY l.xid, l.id) WHERE :'four' = ANY (ids);
        SELECT * FROM pg_temp.wrong(); ROLLBACK;
 -- And the hash, but not those after it.
 BEGIN; UPDATE tenancy.audit_log SET target = 'z' WHERE id = :'four';
-       UPDATE tenancy.audit_seals s SET digests = ARRAY(SELECT tenancy._audit_digest(l) FROM tenancy.audit_log l WHERE l.id = ANY (s.ids) ORDER BY l.xid, l.id) WHERE :'four' = ANY (ids);
-       UPDATE tenancy.audit_seals s SET hash = tenancy._seal_hash(s) WHERE :'four' = ANY (ids);
+       UPDATE tenancy.audit_seals s SET digests = ARRAY(SELECT tenancy_internal.audit_digest(l) FROM tenancy.audit_log l WHERE l.id = ANY (s.ids) ORDER BY l.xid, l.id) WHERE :'four' = ANY (ids);
+       UPDATE tenancy.audit_seals s SET hash = tenancy_internal.seal_hash(s) WHERE :'four' = ANY (ids);
        SELECT * FROM pg_temp.wrong(); ROLLBACK;
 -- A seal less, with its entry or without; two that change places; the last one less, which only the noted head tells.
 BEGIN; DELETE FROM tenancy.audit_seals WHERE :'four' = ANY (ids); SELECT * FROM pg_temp.wrong(); ROLLBACK;
@@ -106,23 +106,23 @@ END
 $$;
 
 -- A month that is old enough, and sealed, goes as a whole; its entries are not missed.
-SELECT tenancy._make_audit_partition('2020-02-01');
+SELECT tenancy_internal.make_audit_partition('2020-02-01');
 INSERT INTO tenancy.audit_log SELECT '2020-02-29 23:59:59.999999+00', origin, xid, tenancy.new_id(), user_id, tenant_id, partner_id, 'old.one', target, role, login, client, details
 FROM (SELECT l.*, pg_current_xact_id() FROM tenancy.audit_log l WHERE id = :'one') l;
 -- It was added to what is sealed.
 SELECT entry IS NOT NULL AS entry, at, problem FROM tenancy.verify_audit_log();
-ALTER TABLE tenancy.audit_log_2020_02 DISABLE TRIGGER append_only;
-DELETE FROM tenancy.audit_log_2020_02;
-ALTER TABLE tenancy.audit_log_2020_02 ENABLE ALWAYS TRIGGER append_only;
+ALTER TABLE tenancy_internal.audit_log_2020_02 DISABLE TRIGGER append_only;
+DELETE FROM tenancy_internal.audit_log_2020_02;
+ALTER TABLE tenancy_internal.audit_log_2020_02 ENABLE ALWAYS TRIGGER append_only;
 INSERT INTO tenancy.audit_log SELECT '2020-02-29 23:59:59.999999+00', origin, pg_current_xact_id(), tenancy.new_id(), user_id, tenant_id, partner_id, 'old.one', target, role, login, client, details
 FROM tenancy.audit_log l WHERE id = :'one';
 SET timezone = 'America/Los_Angeles';
-SELECT tenancy._retire_audit_log(0), tenancy._retire_audit_log(100000);
+SELECT tenancy_internal.retire_audit_log(0), tenancy_internal.retire_audit_log(100000);
 -- Not sealed: it stays.
-SELECT tenancy._retire_audit_log(30);
+SELECT tenancy_internal.retire_audit_log(30);
 SELECT tenancy.seal_audit_log() > 0 AS sealed;
-SELECT tenancy._retire_audit_log(30);
-SELECT to_regclass('tenancy.audit_log_2020_02') IS NULL AS gone;
+SELECT tenancy_internal.retire_audit_log(30);
+SELECT to_regclass('tenancy_internal.audit_log_2020_02') IS NULL AS gone;
 SELECT partition, from_at AT TIME ZONE 'UTC' AS from_at, to_at AT TIME ZONE 'UTC' AS to_at, entries FROM tenancy.audit_retired;
 SELECT action, target, details - 'last_seal' AS details FROM tenancy.audit_log WHERE action = 'tenancy.audit.retired';
 SELECT * FROM pg_temp.wrong();

@@ -235,4 +235,4 @@ SELECT matrix.look('admin', 17);
 \pset tuples_only off
 SELECT "view", principal, rows, i FROM matrix.seen ORDER BY 1, i \crosstabview view principal rows i
 -- What this file made goes: other files count.
-DELETE FROM tenancy.role_definitions WHERE name LIKE 'role\_%';
+DELETE FROM tenancy_internal.role_definitions WHERE name LIKE 'role\_%';

@@ -11,7 +11,7 @@ CREATE POLICY mine ON dry.notes USING (true);
 GRANT SELECT, TRUNCATE ON dry.notes TO plain_r;
 
 SELECT * FROM tenancy.protect('dry.notes', dry_run => true);
-SELECT * FROM tenancy.protect('dry.serials', add_column => true, concurrently => true, dry_run => true);
+SELECT * FROM tenancy.protect('dry.serials', add_column => true, concurrent_index => true, dry_run => true);
 -- Nothing has changed.
 SELECT relname, relrowsecurity, relforcerowsecurity, (SELECT array_agg(polname) FROM pg_policy WHERE polrelid = c.oid) AS policies,
        (SELECT count(*) FROM pg_index WHERE indrelid = c.oid) AS indexes

@@ -112,8 +112,8 @@ ROLLBACK;
 -- concurrently: the index is left to be built, outside of a transaction.
 \c - owner_r
 CREATE TABLE opts.big (tenant_id uuid, body text);
-SELECT kind, statement, note FROM tenancy.protect('opts.big', concurrently => true) WHERE statement ~ 'INDEX' ORDER BY step;
-SELECT statement FROM tenancy.protect('opts.big', concurrently => true, dry_run => true) WHERE kind = 'run' \gexec
+SELECT kind, statement, note FROM tenancy.protect('opts.big', concurrent_index => true) WHERE statement ~ 'INDEX' ORDER BY step;
+SELECT statement FROM tenancy.protect('opts.big', concurrent_index => true, dry_run => true) WHERE kind = 'run' \gexec
 SELECT kind, statement, note FROM tenancy.protect('opts.big') WHERE statement ~ 'INDEX' ORDER BY step;
 
 -- An index that starts with the tenant is good enough; names are quoted; other columns may be the tenant's.

@@ -75,7 +75,7 @@ CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 GRANT USAGE ON FOREIGN SERVER nowhere TO owner_r;
 \c - owner_r
 CREATE TABLE parts.keyed (account bigint NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
-SELECT count(*) > 0 AS done FROM tenancy.protect('parts.keyed', 'account', concurrently => true, grants => '{tenancy_app}');
+SELECT count(*) > 0 AS done FROM tenancy.protect('parts.keyed', 'account', concurrent_index => true, grants => '{tenancy_app}');
 CREATE FOREIGN TABLE parts.far (account bigint NOT NULL, at date NOT NULL) SERVER nowhere;
 ALTER TABLE parts.keyed ATTACH PARTITION parts.far FOR VALUES FROM ('2028-01-01') TO ('2029-01-01');
 \echo :SQLSTATE
@@ -86,10 +86,10 @@ CREATE TABLE parts.log (tenant_id uuid NOT NULL, at date NOT NULL) PARTITION BY 
 CREATE TABLE parts.log_a PARTITION OF parts.log FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE TABLE parts.log_b PARTITION OF parts.log FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 \pset format unaligned
-SELECT statement, note FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true) WHERE kind = 'run' ORDER BY step;
-SELECT statement FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true, dry_run => true) WHERE kind = 'run' ORDER BY step \gexec
+SELECT statement, note FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrent_index => true) WHERE kind = 'run' ORDER BY step;
+SELECT statement FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrent_index => true, dry_run => true) WHERE kind = 'run' ORDER BY step \gexec
 SELECT indexrelid::regclass AS index, indisvalid FROM pg_index WHERE indrelid::regclass::text LIKE 'parts.log%' ORDER BY indexrelid::regclass::text;
-SELECT count(*) FILTER (WHERE kind = 'run') AS left_to_run FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrently => true);
+SELECT count(*) FILTER (WHERE kind = 'run') AS left_to_run FROM tenancy.protect('parts.log', grants => '{tenancy_app}', concurrent_index => true);
 
 \c - owner_r
 ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO tenancy_app;

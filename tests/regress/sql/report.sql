@@ -38,25 +38,25 @@ SET timezone = 'UTC';
 \pset linestyle unicode
 \pset footer off
 -- The last day of June begins: there will be another 400.
-SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin');
 -- The same, rolled up.
 SELECT tenancy.rollup() > 0 AS rolled;
-CREATE TABLE printed AS SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin') WITH ORDINALITY;
-SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin') WITH ORDINALITY EXCEPT TABLE printed;
+CREATE TABLE printed AS SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin') WITH ORDINALITY;
+SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'month', 3, 20, '2025-06-30 00:00 Europe/Berlin') WITH ORDINALITY EXCEPT TABLE printed;
 SELECT count(*) FROM printed;
 -- A day; the night's work is of the 15th there.
-SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'day', 2, 20, '2025-06-15 12:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'day', 2, 20, '2025-06-15 12:00 Europe/Berlin');
 -- No end of it; fewer of each; no deeper.
-SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'total', 2, 1, '2025-06-30 00:00 Europe/Berlin');
-SELECT * FROM tenancy._tree_at('north'::tenancy.regscope, 'words', 'month', 0, 20, '2025-06-30 00:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'total', 2, 1, '2025-06-30 00:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('north'::tenancy.regscope, 'words', 'month', 0, 20, '2025-06-30 00:00 Europe/Berlin');
 -- Cost; each in its own time zone's June.
-SELECT * FROM tenancy._tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-06-29 00:00+00');
-SELECT * FROM tenancy._tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-07-01 04:59:59+00');
-SELECT * FROM tenancy._tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-07-01 05:00+00');
+SELECT * FROM tenancy_internal.tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-06-29 00:00+00');
+SELECT * FROM tenancy_internal.tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-07-01 04:59:59+00');
+SELECT * FROM tenancy_internal.tree_at('south'::tenancy.regscope, NULL, 'month', 2, 20, '2025-07-01 05:00+00');
 -- What does not add up; nothing to say too early.
-SELECT * FROM tenancy._tree_at('oslo'::tenancy.regscope, 'seats', 'month', 2, 1, '2025-06-30 00:00 Europe/Berlin');
-SELECT * FROM tenancy._tree_at('oslo'::tenancy.regscope, 'people', 'month', 1, 1, '2025-06-30 00:00 Europe/Berlin');
-SELECT * FROM tenancy._tree_at('oslo'::tenancy.regscope, 'calls', 'month', 1, 20, '2025-06-02 10:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('oslo'::tenancy.regscope, 'seats', 'month', 2, 1, '2025-06-30 00:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('oslo'::tenancy.regscope, 'people', 'month', 1, 1, '2025-06-30 00:00 Europe/Berlin');
+SELECT * FROM tenancy_internal.tree_at('oslo'::tenancy.regscope, 'calls', 'month', 1, 20, '2025-06-02 10:00 Europe/Berlin');
 \pset border 1
 \pset linestyle ascii
 \pset footer on
@@ -64,7 +64,7 @@ SELECT * FROM tenancy._tree_at('oslo'::tenancy.regscope, 'calls', 'month', 1, 20
 -- 700 in seven days, 2900 in all: 3000. Each day of the week counts once.
 CREATE FUNCTION say(scope text, period text, at timestamptz, zone text, metric text DEFAULT 'words') RETURNS text LANGUAGE sql AS $$
     SELECT format('%s to %s: %s used, %s expected of %s, until %s', f.period_start AT TIME ZONE zone, f.period_end AT TIME ZONE zone, f.used, f.forecast, f.budget, f.exhausted_at AT TIME ZONE zone)
-    FROM tenancy._forecast_at(scope::tenancy.regscope, metric, period, at) f $$;
+    FROM tenancy_internal.forecast_at(scope::tenancy.regscope, metric, period, at) f $$;
 SELECT say('oslo/kari', 'month', '2025-06-30 00:00 Europe/Berlin', 'Europe/Berlin');
 SELECT say('oslo', 'month', '2025-06-30 00:00 Europe/Berlin', 'Europe/Berlin');
 SELECT say('north', 'month', '2025-06-30 00:00 Europe/Berlin', 'Europe/Berlin');
@@ -91,7 +91,7 @@ SELECT tenancy.remove_budget('oslo/kari', 'words', 'day');
 SELECT tenancy.set_budget('oslo/kari', 'words', 300, 'day') IS NOT NULL AS set;
 SELECT tenancy.grant_credit('oslo/kari', 'words', 50, 'day', effective_at => '2025-05-01') IS NOT NULL AS granted;
 SELECT say('oslo/kari', 'day', '2025-05-20 12:00 Europe/Berlin', 'Europe/Berlin');
-SELECT tree, used, budget, bar FROM tenancy._tree_at('oslo/kari'::tenancy.regscope, 'words', 'day', 0, 1, '2025-05-20 12:00 Europe/Berlin');
+SELECT tree, used, budget, bar FROM tenancy_internal.tree_at('oslo/kari'::tenancy.regscope, 'words', 'day', 0, 1, '2025-05-20 12:00 Europe/Berlin');
 SELECT tenancy.grant_credit('oslo/kari', 'words', 50, 'day', effective_at => '2025-05-01') IS NOT NULL AS granted,
        tenancy.grant_credit('oslo/kari', 'words', 1000, 'day', effective_at => '2025-06-01') IS NOT NULL AS later;
 SELECT say('oslo/kari', 'day', '2025-05-20 12:00 Europe/Berlin', 'Europe/Berlin');
@@ -110,13 +110,13 @@ SELECT say('oslo/ole', 'week', '2025-03-30 13:00 Europe/Berlin', 'Europe/Berlin'
 SELECT say('oslo/kari', 'year', '2025-06-30 00:00 Europe/Berlin', 'Europe/Berlin');
 -- The week that is looked back on has an hour less, too.
 SELECT s.since AT TIME ZONE 'Europe/Berlin' AS since, s.until AT TIME ZONE 'Europe/Berlin' AS until, s.lately AT TIME ZONE 'Europe/Berlin' AS lately
-FROM unnest('{2025-03-31 12:07 Europe/Berlin,2025-03-05 12:07 Europe/Berlin}'::timestamptz[]) at, tenancy._report_span('month', 'Europe/Berlin', at) s;
+FROM unnest('{2025-03-31 12:07 Europe/Berlin,2025-03-05 12:07 Europe/Berlin}'::timestamptz[]) at, tenancy_internal.report_span('month', 'Europe/Berlin', at) s;
 
 -- Who used most.
 SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage('words', 'north', since => '2025-06-01 00:00 Europe/Berlin', until => '2025-07-01 00:00 Europe/Berlin');
-SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage('words', since => '2025-06-01', until => '2025-07-01', by => 'partner', "limit" => 1);
+SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage('words', since => '2025-06-01', until => '2025-07-01', by_dimension => 'partner', max_rows => 1);
 SELECT rank, name, quantity, share, cost, events FROM tenancy.top_usage(NULL, 'north', 'user', since => '2025-06-01', until => '2025-06-30');
-SELECT rank, key, name, quantity, share, cost, events FROM tenancy.top_usage('words', 'oslo', 'model', since => '2025-06-01', until => '2025-06-30', "limit" => 2);
+SELECT rank, key, name, quantity, share, cost, events FROM tenancy.top_usage('words', 'oslo', 'model', since => '2025-06-01', until => '2025-06-30', max_rows => 2);
 SELECT rank, name, key IS NULL AS none, quantity, share FROM tenancy.top_usage('words', 'oslo', 'project', since => '2025-06-01', until => '2025-06-30');
 SELECT rank, name, quantity, share, cost FROM tenancy.top_usage('seats', 'oslo', 'user', until => '2025-07-01');
 -- Of this month nothing.
@@ -136,9 +136,9 @@ SELECT * FROM tenancy.forecast('oslo', 'words', 'never');
 SELECT * FROM tenancy.forecast(NULL, 'words');
 \echo :SQLSTATE
 SELECT * FROM tenancy.top_usage('nope');
-SELECT * FROM tenancy.top_usage('words', by => 'colour');
-SELECT * FROM tenancy.top_usage('words', by => NULL);
-SELECT * FROM tenancy.top_usage('words', "limit" => 0);
+SELECT * FROM tenancy.top_usage('words', by_dimension => 'colour');
+SELECT * FROM tenancy.top_usage('words', by_dimension => NULL);
+SELECT * FROM tenancy.top_usage('words', max_rows => 0);
 SELECT * FROM tenancy.top_usage('words', since => '2025-06-01', until => '2025-06-01');
 SELECT * FROM tenancy.tree('00000000-0000-7000-8000-0000000000ff');
 \echo :SQLSTATE

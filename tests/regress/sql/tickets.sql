@@ -99,9 +99,9 @@ SELECT tenancy.issue_ticket('00000000-0000-7000-8000-0000000000ff'::uuid);
 SELECT tenancy.rotate_signing_key();
 \c - gw_r
 SELECT tenancy.rotate_signing_key();
-SELECT * FROM tenancy.signing_keys;
+SELECT * FROM tenancy_internal.signing_keys;
 \c - adm_r
-SELECT * FROM tenancy.signing_keys;
+SELECT * FROM tenancy_internal.signing_keys;
 
 -- Bad arguments.
 SELECT tenancy.issue_ticket('acme/alice', '0.5 seconds');

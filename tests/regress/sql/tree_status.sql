@@ -9,10 +9,12 @@ SELECT slug(tenancy.create_user('umbrella', 'pam', role => 'partner_admin'));
 SELECT tenancy.issue_api_key('stem/sam', 'test') AS sam, tenancy.issue_api_key('umbrella/pam', 'test') AS pam \gset
 
 -- Every pair: the worse of the two.
-SELECT own, partner, tenancy._worst_status(ARRAY[own, partner]) AS effective
+\c - postgres
+SELECT own, partner, tenancy_internal.worst_status(ARRAY[own, partner]) AS effective
 FROM unnest('{active,provisioning,suspended,archived,deleted}'::text[]) WITH ORDINALITY o (own, m),
      unnest('{active,provisioning,suspended,archived,deleted}'::text[]) WITH ORDINALITY p (partner, n)
 ORDER BY m, n \crosstabview
+\c - adm_r
 
 SELECT tenancy.set_status('umbrella', 'suspended');
 SELECT slug, status, effective_status, tenancy.effective_status(id) = effective_status AS same FROM tenancy.partners WHERE slug = 'umbrella'

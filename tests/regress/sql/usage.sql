@@ -122,7 +122,7 @@ SELECT tenancy.record_usage_many('[]');
 SELECT tenancy.record_usage_for('acme/bob', 'requests');
 \echo :SQLSTATE
 INSERT INTO tenancy.recorded_usage (metric) VALUES ('requests');
-SELECT count(*) FROM tenancy.usage_events;
+SELECT count(*) FROM tenancy_internal.usage_events;
 \set ON_ERROR_ROLLBACK off
 ROLLBACK;
 BEGIN READ ONLY;
@@ -158,31 +158,31 @@ DELETE FROM tenancy.recorded_usage;
 \set VERBOSITY terse
 -- Nobody changes what was recorded.
 \c - postgres
-UPDATE tenancy.usage_events SET quantity = 0;
-DELETE FROM tenancy.usage_events;
-TRUNCATE tenancy.usage_events;
-DO $$ BEGIN EXECUTE format('DELETE FROM tenancy.%I', (SELECT min(relname) FROM pg_class WHERE relname LIKE 'usage\_events\_%' AND relkind = 'r'));
+UPDATE tenancy_internal.usage_events SET quantity = 0;
+DELETE FROM tenancy_internal.usage_events;
+TRUNCATE tenancy_internal.usage_events;
+DO $$ BEGIN EXECUTE format('DELETE FROM tenancy_internal.%I', (SELECT min(relname) FROM pg_class WHERE relname LIKE 'usage\_events\_%' AND relkind = 'r'));
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = regexp_replace(SQLERRM, '\d{4}_\d\d', 'year_month'), ERRCODE = SQLSTATE; END $$;
 \set VERBOSITY default
 
 -- What it adds up to: the same before and after it is rolled up.
 SELECT slug(e.partner_id) AS partner, slug(e.tenant_id) AS tenant, slug(e.project_id) AS project, slug(e.user_id) AS "user", m.name AS metric,
        count(*), sum(e.quantity) AS quantity, sum(e.cost) AS cost
-FROM tenancy.usage_events e JOIN tenancy.metric_definitions m ON m.id = e.metric_id GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
+FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5;
 CREATE FUNCTION all_usage() RETURNS TABLE (scope text, metric text, "by" text, key text, quantity numeric, cost numeric, events bigint) LANGUAGE sql AS $$
     SELECT s.scope, m.metric, b."by", CASE WHEN u.key ~ '^[0-9a-f]{8}-' THEN slug(u.key::uuid) ELSE u.key END, u.quantity, u.cost, u.events
     FROM unnest('{platform,globex,initech,acme,apex,acme/bob}'::text[]) s (scope),
          (SELECT name AS metric, dimensions FROM tenancy.metrics UNION ALL VALUES (NULL, '{}'::text[])) m,
          unnest('{partner,tenant,project,user}' || m.dimensions || NULL::text) b ("by"),
-         tenancy.usage(s.scope, m.metric, "by" => b."by") u $$;
+         tenancy.usage(s.scope, m.metric, by_dimension => b."by") u $$;
 CREATE TABLE rolled_later AS SELECT * FROM all_usage();
 SELECT tenancy.rollup() >= 0 AS done;
 SELECT count(*) AS different FROM (TABLE rolled_later EXCEPT ALL SELECT * FROM all_usage()) d;
 SELECT count(*) AS different FROM (SELECT * FROM all_usage() EXCEPT ALL TABLE rolled_later) d;
-SELECT (SELECT sum(events) FROM tenancy.usage_quarterly) = (SELECT count(*) FROM tenancy.usage_events) AS quarters,
-       (SELECT sum(events) FROM tenancy.usage_hourly) = (SELECT count(*) FROM tenancy.usage_events) AS hours,
-       (SELECT sum(events) FROM tenancy.usage_daily) = (SELECT count(*) FROM tenancy.usage_events) AS days,
-       (SELECT max(rolled_to) FROM tenancy.usage_marks) > (SELECT max(xid) FROM tenancy.usage_events) AS marked;
+SELECT (SELECT sum(events) FROM tenancy_internal.usage_quarterly) = (SELECT count(*) FROM tenancy_internal.usage_events) AS quarters,
+       (SELECT sum(events) FROM tenancy_internal.usage_hourly) = (SELECT count(*) FROM tenancy_internal.usage_events) AS hours,
+       (SELECT sum(events) FROM tenancy_internal.usage_daily) = (SELECT count(*) FROM tenancy_internal.usage_events) AS days,
+       (SELECT max(rolled_to) FROM tenancy.usage_marks) > (SELECT max(xid) FROM tenancy_internal.usage_events) AS marked;
 \c - adm_r
 SELECT * FROM all_usage() ORDER BY 1, 2, 3 NULLS FIRST, 4 NULLS FIRST;
 
@@ -203,8 +203,8 @@ SELECT * FROM tenancy.usage(NULL);
 SELECT * FROM tenancy.usage(tenancy.user_id(), 'nope');
 \echo :SQLSTATE
 SELECT * FROM tenancy.usage(tenancy.user_id(), 'llm.tokens', bucket => 'year');
-SELECT * FROM tenancy.usage(tenancy.user_id(), 'llm.tokens', "by" => 'request');
-SELECT * FROM tenancy.usage(tenancy.user_id(), "by" => 'model');
+SELECT * FROM tenancy.usage(tenancy.user_id(), 'llm.tokens', by_dimension => 'request');
+SELECT * FROM tenancy.usage(tenancy.user_id(), by_dimension => 'model');
 SELECT * FROM tenancy.usage(tenancy.user_id(), 'llm.tokens', since => now(), until => now());
 \set ON_ERROR_ROLLBACK off
 ROLLBACK;
@@ -219,7 +219,7 @@ ROLLBACK;
 BEGIN;
 SELECT slug(tenancy.authenticate(:'gina'));
 SELECT count(*), count(DISTINCT user_id), count(DISTINCT tenant_id) FROM tenancy.recorded_usage;
-SELECT slug(key::uuid), quantity, events FROM tenancy.usage('globex', 'llm.tokens', "by" => 'tenant') ORDER BY 1;
+SELECT slug(key::uuid), quantity, events FROM tenancy.usage('globex', 'llm.tokens', by_dimension => 'tenant') ORDER BY 1;
 SELECT * FROM tenancy.usage('initech');
 \echo :SQLSTATE
 ROLLBACK;

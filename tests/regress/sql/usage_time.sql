@@ -39,7 +39,7 @@ CREATE FUNCTION truth(scope uuid, bucket text, since timestamptz, until timestam
     SELECT greatest(CASE WHEN bucket <> 'hour' OR date_trunc('hour', t.start, s.zone) = t.start THEN t.start
                          -- At Lord Howe the clock goes back by half an hour.
                          ELSE '2025-04-05 15:00+00' END, since), count(*)
-    FROM tenancy.usage_events e, (SELECT s.settings ->> 'time_zone' AS zone FROM tenancy.scopes s WHERE s.id = scope) s,
+    FROM tenancy_internal.usage_events e, (SELECT s.settings ->> 'time_zone' AS zone FROM tenancy.scopes s WHERE s.id = scope) s,
          LATERAL (SELECT date_trunc(bucket, e.at, s.zone) AS start) t
     WHERE e.tenant_id = scope AND (since IS NULL OR e.at >= since) AND (until IS NULL OR e.at < until) GROUP BY 1 $$;
 CREATE FUNCTION differences() RETURNS TABLE (slug text, bucket text, since timestamptz, until timestamptz, wrong bigint) LANGUAGE sql AS $$
@@ -52,7 +52,7 @@ CREATE FUNCTION differences() RETURNS TABLE (slug text, bucket text, since times
     WHERE t.slug IN ('berlin', 'kolkata', 'howe') $$;
 SELECT count(*) AS asked, sum(wrong) AS wrong FROM differences();
 -- Part of it rolled up.
-SELECT tenancy._roll_usage(1) >= 0 AS some;
+SELECT tenancy_internal.roll_usage(1) >= 0 AS some;
 SELECT sum(wrong) AS wrong FROM differences();
 SELECT tenancy.rollup() >= 0 AS all;
 SELECT sum(wrong) AS wrong FROM differences();
@@ -66,9 +66,9 @@ SELECT bucket_start AT TIME ZONE 'UTC' AS hour, events FROM tenancy.usage('howe'
 SELECT bucket_start AT TIME ZONE 'Asia/Kolkata' AS day, events FROM tenancy.usage('kolkata', 'clock', '2025-03-29 00:00 Asia/Kolkata', '2025-04-01 00:00 Asia/Kolkata', 'day');
 SELECT bucket_start AT TIME ZONE 'Africa/Monrovia' AS day, events FROM tenancy.usage('monrovia', 'clock', bucket => 'day');
 -- One that an upgrade of the server's zones took away, or a dump brought from elsewhere: UTC.
-SELECT tenancy._time_zone('nowhere'::tenancy.regscope);
+SELECT tenancy_internal.time_zone('nowhere'::tenancy.regscope);
 UPDATE tenancy.scopes SET settings = '{"time_zone": "Mars/Olympus"}' WHERE slug = 'nowhere';
-SELECT tenancy._time_zone('nowhere'::tenancy.regscope);
+SELECT tenancy_internal.time_zone('nowhere'::tenancy.regscope);
 SELECT * FROM tenancy.usage('nowhere', 'clock', bucket => 'day');
 SELECT * FROM tenancy.usage('berlin', 'clock', '1900-01-01', '2100-01-01', 'hour');
 \echo :SQLSTATE
@@ -82,17 +82,17 @@ SELECT sum(wrong) AS wrong FROM differences();
 
 -- Months go when they are old and rolled up, and what they added up to stays.
 CREATE TABLE before AS SELECT t.slug, u.* FROM tenancy.tenants t, tenancy.usage(t.id, 'clock', bucket => 'day') u WHERE t.slug IN ('berlin', 'kolkata', 'howe');
-SELECT tenancy._retire_usage(0) AS off, tenancy._retire_usage(36500) AS none;
+SELECT tenancy_internal.retire_usage(0) AS off, tenancy_internal.retire_usage(36500) AS none;
 -- A month in which something is not rolled up stays.
 BEGIN;
 SET LOCAL tenancy.usage_late = 36500;
 INSERT INTO tenancy.recorded_usage (metric, tenant_id, at) SELECT 'clock', id, '2025-03-30 12:00+00' FROM tenancy.tenants WHERE slug = 'solo';
-SELECT tenancy._retire_usage(30) AS retired;
+SELECT tenancy_internal.retire_usage(30) AS retired;
 COMMIT;
 SELECT partition FROM tenancy.usage_retired WHERE partition < 'usage_events_2026' ORDER BY 1;
-SELECT tenancy.rollup() >= 0 AS done, tenancy._retire_usage(30) AS retired;
+SELECT tenancy.rollup() >= 0 AS done, tenancy_internal.retire_usage(30) AS retired;
 SELECT partition FROM tenancy.usage_retired WHERE partition < 'usage_events_2026' ORDER BY 1;
-SELECT count(*) FROM tenancy.usage_events WHERE at < '2026-01-01';
+SELECT count(*) FROM tenancy_internal.usage_events WHERE at < '2026-01-01';
 SELECT count(*) AS different FROM before b FULL JOIN (SELECT t.slug, u.* FROM tenancy.tenants t, tenancy.usage(t.id, 'clock', bucket => 'day') u WHERE t.slug IN ('berlin', 'kolkata', 'howe')) a
     USING (slug, bucket_start) WHERE a.events IS DISTINCT FROM b.events;
 SELECT events FROM tenancy.usage('berlin', 'clock', '2025-03-30 10:07+00', '2025-03-30 12:00+00');

@@ -1,27 +1,28 @@
--- Every object of the extension has a comment, and PUBLIC has nothing of it but USAGE of the schema and of the type.
+-- Every object of the extension has a comment, and PUBLIC has nothing of it but USAGE of the schema and of the type. Who else may
+-- do what is in docs/reference/surface.txt.
 \set SHOW_CONTEXT never
 -- Without a comment:
 SELECT 'relation' AS what, c.relname AS name FROM pg_class c
-WHERE relnamespace = 'tenancy'::regnamespace AND relkind NOT IN ('i', 't', 'c') AND obj_description(oid, 'pg_class') IS NULL
-UNION ALL SELECT 'function', p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace = 'tenancy'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL
-UNION ALL SELECT 'type', typname FROM pg_type WHERE typnamespace = 'tenancy'::regnamespace AND typrelid = 0 AND typelem = 0 AND obj_description(oid, 'pg_type') IS NULL
-UNION ALL SELECT 'schema', nspname FROM pg_namespace WHERE nspname = 'tenancy' AND obj_description(oid, 'pg_namespace') IS NULL
+WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relkind NOT IN ('i', 't', 'c') AND obj_description(oid, 'pg_class') IS NULL
+UNION ALL SELECT 'function', p.oid::regprocedure::text FROM pg_proc p WHERE pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND obj_description(oid, 'pg_proc') IS NULL
+UNION ALL SELECT 'type', typname FROM pg_type WHERE typnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND typrelid = 0 AND typelem = 0 AND obj_description(oid, 'pg_type') IS NULL
+UNION ALL SELECT 'schema', nspname FROM pg_namespace WHERE nspname IN ('tenancy', 'tenancy_internal') AND obj_description(oid, 'pg_namespace') IS NULL
 UNION ALL SELECT 'event trigger', evtname FROM pg_event_trigger WHERE obj_description(oid, 'pg_event_trigger') IS NULL
 UNION ALL SELECT 'role', rolname FROM pg_roles WHERE rolname LIKE 'tenancy\_%' AND shobj_description(oid, 'pg_authid') IS NULL
 ORDER BY 1, 2;
 
 -- What PUBLIC has:
-SELECT 'schema ' || nspname AS object, privilege_type FROM pg_namespace, aclexplode(nspacl) a WHERE nspname = 'tenancy' AND a.grantee = 0
-UNION ALL SELECT 'relation ' || relname, privilege_type FROM pg_class, aclexplode(relacl) a WHERE relnamespace = 'tenancy'::regnamespace AND a.grantee = 0
+SELECT 'schema ' || nspname AS object, privilege_type FROM pg_namespace, aclexplode(nspacl) a WHERE nspname IN ('tenancy', 'tenancy_internal') AND a.grantee = 0
+UNION ALL SELECT 'relation ' || relname, privilege_type FROM pg_class, aclexplode(relacl) a WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee = 0
 UNION ALL SELECT 'column ' || attrelid::regclass || '.' || attname, privilege_type FROM pg_attribute JOIN pg_class c ON c.oid = attrelid, aclexplode(attacl) a
-          WHERE relnamespace = 'tenancy'::regnamespace AND a.grantee = 0
+          WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee = 0
 UNION ALL SELECT 'function ' || p.oid::regprocedure, privilege_type FROM pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
-          WHERE pronamespace = 'tenancy'::regnamespace AND a.grantee = 0 AND proname NOT LIKE 'regscope\_%'
+          WHERE pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee = 0 AND proname NOT LIKE 'regscope\_%'
 UNION ALL SELECT 'type ' || t.oid::regtype, privilege_type FROM pg_type t, aclexplode(coalesce(typacl, acldefault('T', typowner))) a
-          WHERE typnamespace = 'tenancy'::regnamespace AND typrelid = 0 AND typelem = 0 AND a.grantee = 0
+          WHERE typnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND typrelid = 0 AND typelem = 0 AND a.grantee = 0
 ORDER BY 1, 2;
 -- Nobody but the owner may create in the schema.
-SELECT r.rolname, has_schema_privilege(r.rolname, 'tenancy', 'CREATE') AS may_create
+SELECT r.rolname, has_schema_privilege(r.rolname, 'tenancy', 'CREATE') AS may_create, has_schema_privilege(r.rolname, 'tenancy_internal', 'USAGE, CREATE') AS inside
 FROM pg_roles r WHERE rolname IN ('tenancy_admin', 'tenancy_app', 'tenancy_auditor', 'tenancy_gateway', 'plain_r') ORDER BY 1;
 
 -- The roles: none may log in, bypass, create, and none is a member of another.
@@ -29,25 +30,17 @@ SELECT rolname, rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb,
        (SELECT count(*) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname LIKE 'tenancy\_%') AS member_of
 FROM pg_roles r WHERE rolname LIKE 'tenancy\_%' ORDER BY 1;
 
--- Who may do what: the functions for people (internal ones start with _), and the relations.
-SELECT p.proname AS function, bool_or(g.rolname = 'tenancy_app') AS app, bool_or(g.rolname = 'tenancy_gateway') AS gateway,
-       bool_or(g.rolname = 'tenancy_admin') AS admin, bool_or(g.rolname = 'tenancy_auditor') AS auditor
-FROM pg_proc p LEFT JOIN LATERAL aclexplode(p.proacl) a ON a.grantee <> p.proowner LEFT JOIN pg_roles g ON g.oid = a.grantee
-WHERE pronamespace = 'tenancy'::regnamespace AND proname NOT LIKE 'regscope\_%' GROUP BY 1 HAVING bool_or(g.rolname LIKE 'tenancy\_%') ORDER BY 1;
-SELECT c.relname AS relation, string_agg(DISTINCT g.rolname || ' ' || a.privilege_type, ', ' ORDER BY g.rolname || ' ' || a.privilege_type) AS granted
-FROM pg_class c LEFT JOIN LATERAL aclexplode(c.relacl) a ON a.grantee <> c.relowner LEFT JOIN pg_roles g ON g.oid = a.grantee
-WHERE relnamespace = 'tenancy'::regnamespace AND relkind IN ('r', 'p', 'v', 'S', 'm') AND NOT relispartition GROUP BY 1 ORDER BY 1;
 -- A partition of the log has no rights of its own.
 SELECT count(*) > 0 AS partitions, bool_and(NOT has_table_privilege('tenancy_admin', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS none
-FROM pg_class WHERE relnamespace = 'tenancy'::regnamespace AND relispartition AND relkind = 'r';
+FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relispartition AND relkind = 'r';
 
 -- Functions that run with their owner's rights pin their search_path; C functions do not run with the owner's rights.
-SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace = 'tenancy'::regnamespace AND prosecdef
+SELECT p.oid::regprocedure FROM pg_proc p WHERE pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND prosecdef
 AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_temp');
 -- Functions in SQL or PL/pgSQL, too; names in a body in standard SQL are looked up once, when it is made.
-SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = prolang WHERE pronamespace = 'tenancy'::regnamespace AND lanname IN ('sql', 'plpgsql')
+SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = prolang WHERE pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND lanname IN ('sql', 'plpgsql')
 AND prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(proconfig) s WHERE s LIKE 'search\_path=%pg_temp');
 -- The predicates of policies: stable, parallel safe, leakproof.
 SELECT proname, count(*), bool_and(provolatile = 's') AS stable, bool_and(proparallel = 's') AS parallel_safe, bool_and(proleakproof) AS leakproof
-FROM pg_proc WHERE pronamespace = 'tenancy'::regnamespace
+FROM pg_proc WHERE pronamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace)
 AND proname IN ('can', 'can_see', 'can_write', 'in_project', 'owns', 'see_in_project', 'write_in_project', 'tenant_id', 'tenant_ids', 'tenant_key_bigint', 'tenant_key_integer', 'tenant_key_text', 'user_id') GROUP BY 1 ORDER BY 1;

@@ -16,10 +16,10 @@ use crate::{Counts, Fault, METRICS, sum};
 const USAGE: &str = "SELECT s.id, m.name, trim_scale(u.quantity)::text FROM tenancy.scopes s, tenancy.metrics m, tenancy.usage(s.id, m.name) u";
 /// By the events. A count counts them.
 const EVENTS: &str = "SELECT e.scope, m.name, trim_scale(sum(CASE m.aggregation WHEN 'count' THEN 1 ELSE e.quantity / 1000000.0 END))::text
-    FROM (SELECT p.id AS scope, u.metric_id, u.quantity FROM tenancy.usage_events u, tenancy.scopes p WHERE p.level = 'platform'
-          UNION ALL SELECT i.scope, u.metric_id, u.quantity FROM tenancy.usage_events u, unnest(ARRAY[partner_id, tenant_id, project_id, user_id]) i (scope)
+    FROM (SELECT p.id AS scope, u.metric_id, u.quantity FROM tenancy_internal.usage_events u, tenancy.scopes p WHERE p.level = 'platform'
+          UNION ALL SELECT i.scope, u.metric_id, u.quantity FROM tenancy_internal.usage_events u, unnest(ARRAY[partner_id, tenant_id, project_id, user_id]) i (scope)
            WHERE i.scope IS NOT NULL) e
-    JOIN tenancy.metric_definitions m ON m.id = e.metric_id GROUP BY 1, 2";
+    JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id GROUP BY 1, 2";
 /// By the ledger; what is in flight when nothing is would be wrong.
 const LEDGER: &str = "SELECT scope_id, metric, trim_scale(used + in_flight + reserved)::text FROM tenancy.ledger WHERE loaded AND metric IS NOT NULL";
 
@@ -130,7 +130,7 @@ fn below(
     said: &Said,
     wrong: &mut Vec<String>,
 ) -> Result<(), Fault> {
-    let by = admin.prepare("SELECT key::uuid, trim_scale(quantity)::text FROM tenancy.usage($1::uuid, $2, \"by\" => $3)")?;
+    let by = admin.prepare("SELECT key::uuid, trim_scale(quantity)::text FROM tenancy.usage($1::uuid, $2, by_dimension => $3)")?;
     for (at, scope) in world.scopes.iter().enumerate() {
         let levels: &[&str] = match scope.level {
             "platform" => &["partner", "tenant", "user"],
@@ -185,8 +185,7 @@ fn over(
     said: &Said,
     wrong: &mut Vec<String>,
 ) -> Result<(), Fault> {
-    let sql =
-        "SELECT count(*) FROM tenancy.budget_reservations WHERE state <> 'settled' OR overrun";
+    let sql = "SELECT count(*) FROM tenancy_internal.budget_reservations WHERE state <> 'settled' OR overrun";
     let odd: i64 = admin.query_one(sql, &[])?.get(0);
     if odd > 0 && options.estimate.is_none() {
         wrong.push(format!(

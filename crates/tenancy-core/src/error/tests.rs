@@ -173,7 +173,7 @@ fn arguments(text: &str) -> Vec<&str> {
     panic!("a call without an end");
 }
 
-const CALL: &str = "._error(";
+const CALL: &str = "tenancy_internal.error(";
 
 #[test]
 fn every_raise_in_sql_goes_through_the_catalogue() {

@@ -1,0 +1,89 @@
+-- Alerts: what budgets have to tell.
+
+CREATE TABLE tenancy_internal.budget_alert_log (
+    id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    kind         text NOT NULL CHECK (kind IN ('threshold', 'overrun')),
+    scope_id     uuid NOT NULL,
+    metric_id    integer,
+    budget_id    uuid,
+    period_start timestamptz,
+    threshold    numeric,
+    amount       numeric,
+    used         numeric,
+    reservation  uuid,
+    CONSTRAINT budget_alert_log_key UNIQUE (budget_id, period_start, threshold)
+);
+REVOKE ALL ON tenancy_internal.budget_alert_log FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.budget_alert_log IS
+    'what budgets had to tell. For people: the view budget_alerts';
+COMMENT ON COLUMN tenancy_internal.budget_alert_log.metric_id IS 'NULL: cost';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_alert_log', '');
+
+CREATE FUNCTION tenancy_internal.notify_alert() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Anybody may LISTEN: who it is about and how much is for those who may read the row.
+    PERFORM pg_notify('tenancy_budget', NEW.id::text);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.notify_alert() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.notify_alert() IS 'internal: trigger that tells whoever listens to tenancy_budget';
+CREATE TRIGGER notify_alert AFTER INSERT ON tenancy_internal.budget_alert_log FOR EACH ROW
+    -- Not those of a restored dump.
+    WHEN (NEW.at > now() - interval '1 minute') EXECUTE FUNCTION tenancy_internal.notify_alert();
+
+CREATE FUNCTION tenancy_internal.raise_alerts() RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- Most were told before: those first, and periods for what is left.
+    WITH reached AS MATERIALIZED (
+        SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.amount, a.part
+          FROM tenancy_internal.ledger_entries() e
+          JOIN tenancy_internal.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
+         CROSS JOIN LATERAL unnest(b.alert_at) a (part)
+         WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part
+           AND NOT EXISTS (SELECT FROM tenancy_internal.budget_alert_log t WHERE t.budget_id = b.id AND t.period_start = e.period_start AND t.threshold = a.part))
+    INSERT INTO tenancy_internal.budget_alert_log (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
+    SELECT 'threshold', r.scope_id, nullif(r.metric_id, 0), r.id, r.period_start, r.part, trim_scale(r.amount / 1000000.0), r.used
+      FROM reached r
+     CROSS JOIN LATERAL tenancy_internal.period(r.period, tenancy_internal.time_zone(r.scope_id), (extract(epoch FROM r.period_start) * 1000000)::bigint) p
+     WHERE to_timestamp(p.lo / 1000000) = r.period_start
+       AND r.period_end IS NOT DISTINCT FROM CASE WHEN r.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
+    ON CONFLICT ON CONSTRAINT budget_alert_log_key DO NOTHING;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.raise_alerts() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.raise_alerts() IS 'internal: writes down which thresholds of budgets were reached';
+CREATE FUNCTION tenancy_internal.overrun() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO tenancy_internal.budget_alert_log (kind, scope_id, metric_id, amount, used, reservation)
+    VALUES ('overrun', coalesce(NEW.tenant_id, NEW.partner_id, '00000000-0000-7000-8000-000000000000'), NEW.metric_id,
+            trim_scale(NEW.quantity / 1000000.0), trim_scale(NEW.used / 1000000.0), NEW.id);
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.overrun() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.overrun() IS 'internal: trigger on reservations that were settled above what fitted';
+CREATE TRIGGER overrun AFTER UPDATE ON tenancy_internal.budget_reservations FOR EACH ROW WHEN (NEW.overrun AND NOT OLD.overrun)
+    EXECUTE FUNCTION tenancy_internal.overrun();
+
+CREATE VIEW tenancy.budget_alerts WITH (security_barrier) AS
+    SELECT a.id, a.at, a.kind, a.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, a.period_start, a.threshold, a.amount, a.used,
+           a.budget_id, a.reservation
+      FROM tenancy_internal.budget_alert_log a
+      JOIN tenancy.scopes s ON s.id = a.scope_id
+      LEFT JOIN tenancy_internal.metric_definitions m ON m.id = a.metric_id
+      LEFT JOIN tenancy_internal.budget_definitions b ON b.id = a.budget_id
+     WHERE s.path && tenancy.scope_ids('budgets:view') AND tenancy_internal.barrier();
+REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
+GRANT SELECT ON tenancy.budget_alerts TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.budget_alerts IS
+    'what budgets had to tell: thresholds that were reached, once each a period, and reservations that were settled above what fitted. Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.budget_alerts.kind IS
+    'threshold: a part of a budget is used; overrun: a reservation came to more than fitted, told once, at the reservation''s tenant (else its partner, else the platform) whichever budget had no room';
+COMMENT ON COLUMN tenancy.budget_alerts.metric IS 'NULL: cost';
+COMMENT ON COLUMN tenancy.budget_alerts.period IS 'the budget''s; NULL: an overrun, or the budget is gone';
+COMMENT ON COLUMN tenancy.budget_alerts.amount IS 'of a threshold the budget; of an overrun what was reserved';
+COMMENT ON COLUMN tenancy.budget_alerts.used IS 'of a threshold all that was used then; of an overrun what the reservation came to';

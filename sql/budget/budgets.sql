@@ -1,0 +1,131 @@
+-- Setting ------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION tenancy_internal.budget_of(scope uuid, metric text, period text, OUT metric_id integer, OUT imposed boolean)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted tenancy_internal.metric_definitions;
+    above uuid;
+BEGIN
+    IF scope IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'scope');
+    END IF;
+    PERFORM tenancy_internal.authorize('budgets:manage', scope);
+    PERFORM tenancy_internal.check_period(period);
+    IF metric IS NOT NULL THEN
+        wanted := tenancy_internal.metric_named(metric);
+        IF wanted.aggregation NOT IN ('sum', 'count') THEN
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('metric "%s" is a %s, which has no budget', metric, wanted.aggregation),
+                'Budgets are for metrics that add up (sum and count) and for cost (metric NULL).');
+        END IF;
+        metric_id := wanted.id;
+    END IF;
+    SELECT s.parent_id INTO above FROM tenancy.scopes s WHERE s.id = scope;
+    -- Whoever may set budgets above imposes; the scope itself only binds itself.
+    imposed := above IS NULL OR EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = above AND p.path && tenancy.scope_ids('budgets:manage'));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.budget_of(uuid, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.budget_of(uuid, text, text) IS 'internal: which budget a caller means, if it may set it';
+
+-- Who may impose changes what was imposed first, then the scope's own.
+CREATE FUNCTION tenancy_internal.lock_budget(scope uuid, metric_id integer, period text, may_impose boolean, OUT id uuid, OUT imposed boolean)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT b.id, b.imposed INTO id, imposed FROM tenancy_internal.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM lock_budget.metric_id AND b.period = lock_budget.period
+       AND (may_impose OR NOT b.imposed)
+     ORDER BY b.imposed DESC LIMIT 1 FOR UPDATE;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean) IS
+    'internal: the budget that a caller means, locked, by what budget_of() says; NULLs if there is none';
+
+CREATE FUNCTION tenancy_internal.set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted record;
+    budget uuid;
+BEGIN
+    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
+    IF amount IS NULL OR hard IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'hard' END);
+    END IF;
+    IF amount = 'NaN' OR amount < 0 OR amount > 9223372036854.775807 OR amount <> trunc(amount, 6) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
+            'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most');
+    END IF;
+    IF alert_at IS NULL OR cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
+            'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
+    END IF;
+    -- A larger one, or one that only shows, gives.
+    IF EXISTS (SELECT FROM tenancy_internal.budget_definitions b
+                WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = set_budget.period AND b.imposed = wanted.imposed
+                  AND ((set_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT set_budget.hard))) THEN
+        PERFORM tenancy_internal.require_lasting('the larger budget', tenancy_internal.held_until('{budgets:manage}', scope));
+    END IF;
+    INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by)
+    VALUES (scope, wanted.metric_id, set_budget.period, wanted.imposed, (set_budget.amount * 1000000)::bigint, set_budget.hard, set_budget.alert_at,
+            tenancy.user_id())
+    ON CONFLICT ON CONSTRAINT budget_definitions_key DO UPDATE
+       SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, created_by = excluded.created_by, created_at = excluded.created_at
+    RETURNING b.id INTO budget;
+    PERFORM tenancy_internal.audit('budget.set', scope, metric,
+        jsonb_build_object('amount', amount, 'period', period, 'hard', hard, 'imposed', wanted.imposed));
+    RETURN budget;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS 'internal: see set_budget()';
+CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT true, alert_at numeric[] DEFAULT '{}') RETURNS uuid
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
+    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, once a period, and by NOTIFY tenancy_budget with the alert''s id. '
+    'Who holds budgets:manage above the scope imposes a budget, which the scope itself cannot change; who holds it in the scope only sets the scope''s own beside it; both hold. It is in force for every consume() that begins after the commit; what was used or admitted before counts, and is never taken back. '
+    'Errors: 22023 arguments; 42501 not held; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy_internal.remove_budget(scope tenancy.regscope, metric text, period text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted record;
+    budget uuid;
+    gone boolean;
+BEGIN
+    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
+    -- Locked: nobody grants on it now.
+    SELECT b.id, b.imposed INTO budget, gone FROM tenancy_internal.lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
+    IF budget IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_not_found');
+    END IF;
+    PERFORM tenancy_internal.require_lasting('what the budget no longer holds back', tenancy_internal.held_until('{budgets:manage}', scope));
+    PERFORM tenancy_internal.close_credits(ARRAY(SELECT g.id FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL), '0');
+    IF EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_has_credits');
+    END IF;
+    DELETE FROM tenancy_internal.budget_definitions b WHERE b.id = budget;
+    PERFORM tenancy_internal.audit('budget.removed', scope, metric, jsonb_build_object('period', period, 'imposed', gone));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.remove_budget(tenancy.regscope, text, text) IS 'internal: see remove_budget()';
+CREATE FUNCTION tenancy.remove_budget(scope tenancy.regscope, metric text, period text DEFAULT 'month') RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
+    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove; 2BP01 it has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE VIEW tenancy.budgets WITH (security_barrier) AS
+    SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
+           b.created_at, b.created_by
+      FROM tenancy_internal.budget_definitions b
+      JOIN tenancy.scopes s ON s.id = b.scope_id
+      LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id
+     WHERE s.path && tenancy.scope_ids('budgets:view') AND tenancy_internal.barrier();
+REVOKE ALL ON tenancy.budgets FROM PUBLIC;
+GRANT SELECT ON tenancy.budgets TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.budgets IS
+    'budgets; metric NULL is cost. Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';

@@ -1,0 +1,48 @@
+-- Budgets: what a scope may use of a metric, or cost, in a period.
+
+-- No foreign keys: pg_restore in parallel does not know that they need other tables' rows first.
+CREATE TABLE tenancy_internal.budget_definitions (
+    id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    scope_id   uuid NOT NULL,
+    metric_id  integer,
+    period     text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'year', 'total')),
+    imposed    boolean NOT NULL,
+    amount     bigint NOT NULL CHECK (amount >= 0),
+    hard       boolean NOT NULL,
+    alert_at   numeric[] NOT NULL DEFAULT '{}',
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by uuid,
+    CONSTRAINT budget_definitions_key UNIQUE NULLS NOT DISTINCT (scope_id, metric_id, period, imposed)
+);
+REVOKE ALL ON tenancy_internal.budget_definitions FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.budget_definitions IS 'what scopes may use. For people: the view budgets';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.metric_id IS 'NULL: the cost of all metrics';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.imposed IS 'set by the scope above, which alone changes it; else the scope''s own. Both hold';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.amount IS 'in millionths';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.alert_at IS 'the parts of the amount whose use is told in budget_alerts: 0.8 for 80 %';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.created_by IS 'the user who set it; NULL: an administrator without a context';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_definitions', '');
+
+-- Every backend keeps the budgets that it has met, with the periods of their scopes' time zones.
+CREATE TRIGGER budgets_added AFTER INSERT OR DELETE ON tenancy_internal.budget_definitions FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.changed('budgets', 'scope_id');
+CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy_internal.budget_definitions FOR EACH ROW
+    WHEN (OLD.id <> NEW.id OR OLD.scope_id <> NEW.scope_id OR OLD.metric_id IS DISTINCT FROM NEW.metric_id OR OLD.period <> NEW.period
+          OR OLD.amount <> NEW.amount OR OLD.hard <> NEW.hard)
+    EXECUTE FUNCTION tenancy_internal.changed('budgets', 'scope_id');
+CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy_internal.budget_definitions FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy_internal.changed();
+CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
+    WHEN (OLD.settings -> 'time_zone' IS DISTINCT FROM NEW.settings -> 'time_zone')
+    EXECUTE FUNCTION tenancy_internal.changed('time_zone', 'id');
+
+CREATE FUNCTION tenancy_internal.drop_budgets() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM tenancy_internal.budget_definitions b WHERE b.scope_id = OLD.id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.drop_budgets() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.drop_budgets() IS 'internal: trigger that drops the budgets of a scope that is dropped';
+CREATE TRIGGER drop_budgets AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy_internal.drop_budgets();

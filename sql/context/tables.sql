@@ -1,0 +1,84 @@
+-- The context: credentials, the ways in, narrowing and the accessors.
+
+CREATE TABLE tenancy_internal.api_key_secrets (
+    id         uuid PRIMARY KEY,
+    user_id    uuid NOT NULL,
+    name       text NOT NULL,
+    label      text NOT NULL,
+    hash       bytea NOT NULL CHECK (octet_length(hash) = 32),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz,
+    revoked_at timestamptz,
+    elevation_id uuid
+);
+REVOKE ALL ON tenancy_internal.api_key_secrets FROM PUBLIC;
+CREATE INDEX api_key_secrets_user_id_idx ON tenancy_internal.api_key_secrets (user_id);
+CREATE INDEX api_key_secrets_elevation_id_idx ON tenancy_internal.api_key_secrets (elevation_id) WHERE elevation_id IS NOT NULL;
+COMMENT ON COLUMN tenancy_internal.api_key_secrets.elevation_id IS 'the elevation without which its issuer could not have been the user: it ends with that';
+COMMENT ON TABLE tenancy_internal.api_key_secrets IS 'API keys by their public id, with the SHA-256 of the secret; the secret itself is nowhere. Only the owner reads this; see the view api_keys';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.api_key_secrets', '');
+
+-- Apart from the keys, so that noting a use neither locks nor invalidates a key.
+CREATE TABLE tenancy_internal.api_key_uses (
+    key_id       uuid PRIMARY KEY,
+    last_used_at timestamptz
+) WITH (fillfactor = 50);
+REVOKE ALL ON tenancy_internal.api_key_uses FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.api_key_uses IS 'when each API key was last used, to within ten minutes';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.api_key_uses', '');
+
+-- No foreign keys between tables whose rows are dumped: a parallel restore loads them in any order. A trigger does what
+-- ON DELETE CASCADE would.
+CREATE FUNCTION tenancy_internal.forget_keys() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_ARGV[0] = 'user' THEN
+        DELETE FROM tenancy_internal.api_key_secrets k WHERE k.user_id = OLD.id;
+    ELSE
+        DELETE FROM tenancy_internal.api_key_uses u WHERE u.key_id = OLD.id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.forget_keys() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.forget_keys() IS 'internal: trigger that removes a deleted user''s keys, and a deleted key''s use';
+CREATE TRIGGER forget_keys AFTER DELETE ON tenancy.scopes FOR EACH ROW
+    WHEN (OLD.level = 'user') EXECUTE FUNCTION tenancy_internal.forget_keys('user');
+CREATE TRIGGER forget_keys AFTER DELETE ON tenancy_internal.api_key_secrets FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.forget_keys('key');
+
+-- Not in dumps on purpose: whoever reads a dump must not be able to sign tickets for the live system.
+CREATE TABLE tenancy_internal.signing_keys (
+    id         uuid PRIMARY KEY,
+    secret     bytea NOT NULL CHECK (octet_length(secret) = 32),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    retires_at timestamptz
+);
+REVOKE ALL ON tenancy_internal.signing_keys FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.signing_keys IS 'the keys that tickets are signed with. Only the owner reads this; not part of dumps; a new one is made with CREATE EXTENSION and by rotate_signing_key()';
+
+CREATE TABLE tenancy.maintenance_log (
+    id     uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    at     timestamptz NOT NULL DEFAULT now(),
+    role   text NOT NULL,
+    login  text NOT NULL,
+    reason text NOT NULL,
+    client inet DEFAULT inet_client_addr(),
+    pid    integer NOT NULL DEFAULT pg_backend_pid(),
+    xid    xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+REVOKE ALL ON tenancy.maintenance_log FROM PUBLIC;
+GRANT SELECT ON tenancy.maintenance_log TO tenancy_admin, tenancy_auditor;
+COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why: written before it was a power, and there also when the transaction was rolled back. The audit log and the server log have it too';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.maintenance_log', '');
+
+-- Of a key that is not there nobody keeps anything: a new one changes no answer.
+CREATE TRIGGER access_removed AFTER DELETE ON tenancy_internal.api_key_secrets FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.changed('api_key', 'id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.api_key_secrets FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy_internal.changed('api_key', 'id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.api_key_secrets FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy_internal.changed();
+-- These are everybody's.
+SELECT tenancy_internal.tell_changes('tenancy_internal.signing_keys');

@@ -1,0 +1,115 @@
+-- Logging in ------------------------------------------------------------------------------------
+
+-- In PL/pgSQL, which keeps its plans: a function in SQL would be planned anew for each token.
+CREATE FUNCTION tenancy_internal.group_roles(provider uuid, "user" uuid, groups text[]) RETURNS TABLE (role_id uuid, scope_id uuid)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN QUERY
+    SELECT DISTINCT m.role_id, s.id
+      FROM tenancy_internal.identity_group_registry m
+      JOIN tenancy_internal.identity_provider_registry p ON p.id = m.provider_id
+      JOIN tenancy_internal.role_definitions r ON r.id = m.role_id
+      JOIN tenancy.scopes u ON u.id = "user"
+      JOIN tenancy.scopes s ON s.id = coalesce(m.scope_id, u.parent_id)
+     -- A star is everybody who logs in. Nothing beyond the provider's part of the tree, which may have changed since,
+     -- nor beyond what the user belongs to.
+     WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
+       AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path) AND r.scope_id = ANY (s.path);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) IS 'internal: the roles that a user''s groups stand for';
+
+CREATE FUNCTION tenancy_internal.groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tenancy_internal.identity_users b WHERE b.user_id = "user" AND b.groups_as_of > issued) THEN
+        RETURN false;
+    END IF;
+    RETURN EXISTS (
+        SELECT FROM tenancy_internal.group_roles(provider, "user", groups) g
+          FULL JOIN (SELECT a.role_id, a.scope_id FROM tenancy_internal.role_assignments a
+                      WHERE a.user_id = "user" AND a.source = 'group') held USING (role_id, scope_id)
+         WHERE g IS NULL OR held IS NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) IS 'internal: whether a login has roles to change';
+
+CREATE FUNCTION tenancy_internal.sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone uuid[];
+BEGIN
+    -- A provider that is being dropped, or a mapping that is being taken back, waits for this to commit.
+    PERFORM FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider FOR KEY SHARE;
+    -- Logins of one user queue; one with an older token that was waiting comes too late.
+    UPDATE tenancy_internal.identity_users b SET groups_as_of = issued
+     WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- A statement that deletes nothing would still make every backend resolve again, at each sign-up.
+    gone := ARRAY(SELECT a.id FROM tenancy_internal.role_assignments a
+                   WHERE a.user_id = "user" AND a.source = 'group'
+                     AND NOT EXISTS (SELECT FROM tenancy_internal.group_roles(provider, "user", groups) g
+                                     WHERE g.role_id = a.role_id AND g.scope_id = a.scope_id));
+    IF cardinality(gone) > 0 THEN
+        DELETE FROM tenancy_internal.role_assignments a WHERE a.id = ANY (gone);
+    END IF;
+    INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id, source)
+    SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy_internal.group_roles(provider, "user", groups) g
+        ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;
+    PERFORM tenancy_internal.audit('identity.groups_changed', "user", NULL, jsonb_build_object('groups', groups));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) IS 'internal: gives a user the roles of its groups, and takes those that are no more';
+
+CREATE FUNCTION tenancy_internal.first_login(provider uuid, parent uuid, subject text, slugs text[], name text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    holder record;
+    reach uuid;
+    new_scope uuid;
+    found_user uuid;
+    slug text;
+    bound_to uuid;
+BEGIN
+    -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
+    SELECT s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
+    -- Nor must the provider go; and what both are now is what counts.
+    SELECT p.scope_id INTO reach FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider AND p.enabled FOR KEY SHARE;
+    IF NOT FOUND OR reach <> ALL (holder.path) THEN
+        RETURN NULL;
+    END IF;
+    -- The last one nobody can have taken before.
+    FOREACH slug IN ARRAY ARRAY[NULL] || slugs || CASE WHEN cardinality(slugs) > 0 THEN 'user-' || right(tenancy.new_id()::text, 12) END LOOP
+        IF slug IS NOT NULL THEN
+            new_scope := tenancy.new_id();
+            -- Of two first logins at once, one waits here for the other and then finds its user.
+            INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, external_id, kind)
+            VALUES (new_scope, 'user', parent, holder.path || new_scope, slug, coalesce(name, slug), subject, 'human')
+                ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                PERFORM tenancy_internal.audit('user.created', new_scope, subject, jsonb_build_object('provider', provider));
+            END IF;
+        END IF;
+        SELECT s.id INTO found_user FROM tenancy.scopes s
+         WHERE s.parent_id = parent AND s.level = 'user' AND s.external_id = subject;
+        EXIT WHEN found_user IS NOT NULL;
+    END LOOP;
+    IF found_user IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO tenancy_internal.identity_users (user_id, provider_id) VALUES (found_user, provider) ON CONFLICT (user_id) DO NOTHING;
+    IF FOUND AND EXISTS (SELECT FROM tenancy_internal.api_key_secrets k WHERE k.user_id = found_user AND k.revoked_at IS NULL) THEN
+        -- Somebody may have made the user, and keys for it, to be this person once it has come.
+        UPDATE tenancy_internal.api_key_secrets k SET revoked_at = now() WHERE k.user_id = found_user AND k.revoked_at IS NULL;
+    END IF;
+    SELECT b.provider_id INTO bound_to FROM tenancy_internal.identity_users b WHERE b.user_id = found_user;
+    RETURN CASE WHEN bound_to = provider THEN found_user END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) IS 'internal: finds or makes a user and binds it to its provider; NULL if it is another provider''s, or not there and not to be made';

@@ -1,0 +1,145 @@
+-- Identity providers: whose tokens authenticate() believes, what their groups may do, and who came by them.
+
+CREATE TABLE tenancy_internal.identity_provider_registry (
+    id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
+    scope_id     uuid NOT NULL,
+    issuer       text NOT NULL CHECK (length(issuer) BETWEEN 1 AND 2048),
+    audiences    text[] NOT NULL CHECK (cardinality(audiences) > 0),
+    keys         jsonb,
+    user_claim   text NOT NULL,
+    tenant_claim text,
+    groups_claim text,
+    name_claim   text,
+    leeway       integer NOT NULL CHECK (leeway BETWEEN 0 AND 600),
+    create_users boolean NOT NULL,
+    single_use   boolean NOT NULL,
+    enabled      boolean NOT NULL DEFAULT true,
+    vouched      boolean NOT NULL DEFAULT false,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT identity_provider_registry_issuer_key UNIQUE (scope_id, issuer)
+);
+REVOKE ALL ON tenancy_internal.identity_provider_registry FROM PUBLIC;
+CREATE INDEX identity_provider_registry_issuer_idx ON tenancy_internal.identity_provider_registry (issuer);
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.vouched IS 'an administrator says that the issuer''s tokens for these audiences are its own: no other provider is asked about them';
+COMMENT ON TABLE tenancy_internal.identity_provider_registry IS 'whose tokens are believed, and for which part of the tree. Only the owner reads this; see the view identity_providers';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_provider_registry', '');
+
+-- Not in dumps on purpose: whoever has one could issue tokens. After a restore: set_identity_keys().
+CREATE TABLE tenancy_internal.identity_secrets (
+    provider_id uuid PRIMARY KEY,
+    secret      bytea NOT NULL CHECK (octet_length(secret) >= 32)
+);
+REVOKE ALL ON tenancy_internal.identity_secrets FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.identity_secrets IS 'the secrets of providers that sign with HS256. Only the owner reads this; not part of dumps';
+
+-- An issuer is a name that anybody can say, so it is nobody's by being said first: several providers may have it, and a
+-- token is for the one whose keys verify it. What no two may have is the same tokens.
+CREATE TABLE tenancy_internal.identity_claims (
+    tokens      bytea NOT NULL,
+    key         bytea NOT NULL,
+    provider_id uuid NOT NULL,
+    PRIMARY KEY (tokens, key)
+);
+REVOKE ALL ON tenancy_internal.identity_claims FROM PUBLIC;
+CREATE INDEX identity_claims_provider_id_idx ON tenancy_internal.identity_claims (provider_id);
+COMMENT ON TABLE tenancy_internal.identity_claims IS 'which tokens are tried with which provider. Only the owner reads this';
+COMMENT ON COLUMN tenancy_internal.identity_claims.tokens IS 'hash of the issuer and an audience';
+COMMENT ON COLUMN tenancy_internal.identity_claims.key IS 'fingerprint of a key that verifies them; empty of a provider that an administrator vouches for: whatever the key; the provider''s own id where it has a secret';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_claims', '');
+
+CREATE TABLE tenancy_internal.identity_group_registry (
+    provider_id uuid NOT NULL,
+    group_name  text NOT NULL CHECK (group_name <> ''),
+    role_id     uuid NOT NULL,
+    scope_id    uuid,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE NULLS NOT DISTINCT (provider_id, group_name, role_id, scope_id)
+);
+REVOKE ALL ON tenancy_internal.identity_group_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.identity_group_registry IS 'which role a provider''s group stands for, and where; scope_id NULL: in the user''s own tenant. See the view identity_groups';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_group_registry', '');
+
+CREATE TABLE tenancy_internal.identity_users (
+    user_id      uuid PRIMARY KEY,
+    provider_id  uuid NOT NULL,
+    groups_as_of bigint NOT NULL DEFAULT 0,
+    created_at   timestamptz NOT NULL DEFAULT now()
+);
+REVOKE ALL ON tenancy_internal.identity_users FROM PUBLIC;
+CREATE INDEX identity_users_provider_id_idx ON tenancy_internal.identity_users (provider_id);
+COMMENT ON TABLE tenancy_internal.identity_users IS 'the provider that each user first came by: no other one can name it';
+COMMENT ON COLUMN tenancy_internal.identity_users.groups_as_of IS 'when the token was issued that groups were last taken from, in seconds of the Unix epoch: an older one changes nothing';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_users', '');
+
+CREATE TABLE tenancy_internal.allowed_networks (
+    scope_id uuid PRIMARY KEY,
+    networks inet[] NOT NULL CHECK (cardinality(networks) > 0)
+);
+REVOKE ALL ON tenancy_internal.allowed_networks FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.allowed_networks IS 'from where the users of a scope, and of those below it, may come. See the view networks';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.allowed_networks', '');
+
+-- Which changes other backends must hear of. When a user's groups were read last, nobody keeps.
+SELECT tenancy_internal.tell_changes('tenancy_internal.identity_provider_registry', 'provider', 'id');
+SELECT tenancy_internal.tell_changes('tenancy_internal.identity_secrets', 'provider', 'provider_id');
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy_internal.identity_claims FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.changed('claim', 'tokens');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.identity_claims FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy_internal.changed('claim', 'tokens', 'vouched', 'tokens');
+-- Whose keys have verified a token is asked again where an administrator vouches for one, and not where others claim the issuer.
+CREATE TRIGGER access_vouched AFTER INSERT ON tenancy_internal.identity_claims FOR EACH ROW WHEN (NEW.key = '')
+    EXECUTE FUNCTION tenancy_internal.changed('vouched', 'tokens');
+CREATE TRIGGER access_unvouched AFTER DELETE ON tenancy_internal.identity_claims FOR EACH ROW WHEN (OLD.key = '')
+    EXECUTE FUNCTION tenancy_internal.changed('vouched', 'tokens');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.identity_claims FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy_internal.changed();
+SELECT tenancy_internal.tell_changes('tenancy_internal.identity_group_registry', 'provider', 'provider_id');
+CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy_internal.identity_users FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.changed('scope', 'user_id');
+CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.identity_users FOR EACH ROW
+    WHEN (OLD.user_id <> NEW.user_id OR OLD.provider_id <> NEW.provider_id)
+    EXECUTE FUNCTION tenancy_internal.changed('scope', 'user_id');
+CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.identity_users FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy_internal.changed();
+SELECT tenancy_internal.tell_changes('tenancy_internal.allowed_networks', 'networks', 'scope_id');
+
+-- No foreign keys between tables whose rows are dumped; this does what ON DELETE CASCADE would.
+CREATE FUNCTION tenancy_internal.forget_identity() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_ARGV[0] = 'scope' THEN
+        DELETE FROM tenancy_internal.identity_users u WHERE u.user_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_provider_registry p WHERE p.scope_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_group_registry g WHERE g.scope_id = OLD.id;
+        DELETE FROM tenancy_internal.allowed_networks n WHERE n.scope_id = OLD.id;
+    ELSIF TG_ARGV[0] = 'role' THEN
+        DELETE FROM tenancy_internal.identity_group_registry g WHERE g.role_id = OLD.id;
+    ELSE
+        -- What its groups gave goes with it.
+        DELETE FROM tenancy_internal.role_assignments a USING tenancy_internal.identity_users u
+         WHERE u.provider_id = OLD.id AND a.user_id = u.user_id AND a.source = 'group';
+        DELETE FROM tenancy_internal.identity_users u WHERE u.provider_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_group_registry g WHERE g.provider_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_secrets s WHERE s.provider_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_claims c WHERE c.provider_id = OLD.id;
+    END IF;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.forget_identity() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.forget_identity() IS 'internal: trigger that removes what belongs to a deleted scope, role or provider';
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy_internal.forget_identity('scope');
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy_internal.role_definitions FOR EACH ROW EXECUTE FUNCTION tenancy_internal.forget_identity('role');
+CREATE TRIGGER forget_identity AFTER DELETE ON tenancy_internal.identity_provider_registry FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.forget_identity('provider');
+
+CREATE FUNCTION tenancy_internal.check_identity_keys(keys jsonb, secret bytea) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_identity_keys_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) IS 'internal: true, or 22023 with what is wrong';
+
+CREATE FUNCTION tenancy_internal.check_claim(name text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_claim_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.check_claim(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_claim(text) IS 'internal: true, also for NULL, or 22023';

@@ -1,0 +1,137 @@
+-- Metering: what may be counted, the events, and the rollups that answer for them.
+
+-- Metrics --------------------------------------------------------------------------------------------
+
+CREATE FUNCTION tenancy_internal.check_metric(name text, unit text, aggregation text, dimensions text[], distinct_of text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_metric_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.check_metric(text, text, text, text[], text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_metric(text, text, text, text[], text) IS 'internal: true, or 22023 with what is wrong';
+
+CREATE TABLE tenancy_internal.metric_definitions (
+    id          integer PRIMARY KEY,
+    name        text NOT NULL CONSTRAINT metric_definitions_name_key UNIQUE,
+    unit        text NOT NULL,
+    aggregation text NOT NULL CHECK (aggregation IN ('sum', 'max', 'count', 'distinct')),
+    dimensions  text[] NOT NULL DEFAULT '{}',
+    distinct_of text,
+    price       numeric(19, 12) CHECK (price BETWEEN 0 AND 1000000),
+    prices      jsonb,
+    description text,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT metric_definitions_distinct_of CHECK (distinct_of IS NULL OR aggregation = 'distinct')
+);
+REVOKE ALL ON tenancy_internal.metric_definitions FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.metric_definitions IS 'what may be counted. For people: the view metrics';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.dimensions IS 'attributes of an event by which use is told apart';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.distinct_of IS 'of distinct: the attribute whose values are counted; NULL: users';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.price IS 'of one unit, where prices says nothing else';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.prices IS 'by the values of one dimension: {"model": {"small": 0.001}}';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.metric_definitions', '');
+
+-- Every backend keeps the definitions that it has used.
+CREATE FUNCTION tenancy_internal.metrics_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_metrics_changed';
+REVOKE ALL ON FUNCTION tenancy_internal.metrics_changed() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.metrics_changed() IS 'internal: trigger that makes backends read the definitions again';
+CREATE TRIGGER metrics_added AFTER INSERT OR DELETE ON tenancy_internal.metric_definitions FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.metrics_changed();
+CREATE TRIGGER metrics_changed AFTER UPDATE ON tenancy_internal.metric_definitions FOR EACH ROW
+    WHEN (OLD.* IS DISTINCT FROM NEW.*)
+    EXECUTE FUNCTION tenancy_internal.metrics_changed();
+CREATE TRIGGER metrics_emptied AFTER TRUNCATE ON tenancy_internal.metric_definitions FOR EACH STATEMENT
+    EXECUTE FUNCTION tenancy_internal.metrics_changed();
+
+CREATE VIEW tenancy.metrics WITH (security_barrier) AS
+    SELECT m.name, m.unit, m.aggregation, m.dimensions, m.distinct_of, m.price, m.prices, m.description, m.created_at
+      FROM tenancy_internal.metric_definitions m
+     WHERE cardinality(tenancy.scope_ids()) > 0 AND tenancy_internal.barrier();
+REVOKE ALL ON tenancy.metrics FROM PUBLIC;
+GRANT SELECT ON tenancy.metrics TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.metrics IS
+    'what may be counted, with its price; everybody with a context sees all of it, without one tenancy_gateway, tenancy_admin and tenancy_auditor. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+
+CREATE FUNCTION tenancy_internal.metric_named(name text) RETURNS tenancy_internal.metric_definitions
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found tenancy_internal.metric_definitions;
+BEGIN
+    SELECT m.* INTO found FROM tenancy_internal.metric_definitions m WHERE m.name = metric_named.name;
+    IF found.id IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('metric_not_found', left(name, 80));
+    END IF;
+    RETURN found;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.metric_named(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.metric_named(text) IS 'internal: a metric; or 42704';
+
+CREATE FUNCTION tenancy_internal.define_metric(
+    name text, unit text, aggregation text, dimensions text[], price numeric, prices jsonb, distinct_of text, description text) RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known tenancy_internal.metric_definitions;
+    priced record;
+BEGIN
+    PERFORM tenancy_internal.authorize('platform:manage', '00000000-0000-7000-8000-000000000000');
+    PERFORM tenancy_internal.check_metric(name, unit, aggregation, dimensions, distinct_of);
+    IF price = 'NaN' OR price NOT BETWEEN 0 AND 1000000 THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'price must be between 0 and 1000000',
+            'It is the price of one unit.');
+    END IF;
+    IF prices IS NOT NULL THEN
+        IF jsonb_typeof(prices) <> 'object' OR (SELECT count(*) <> 1 FROM jsonb_object_keys(prices))
+           OR EXISTS (SELECT FROM jsonb_each(prices) p WHERE p.key <> ALL (dimensions) OR jsonb_typeof(p.value) <> 'object') THEN
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'prices must have one dimension of the metric, with a price for each value',
+                'For example {"model": {"small": 0.001, "large": 0.01}}; price is for all others.');
+        END IF;
+        FOR priced IN SELECT v.key, v.value FROM jsonb_each(prices) p, jsonb_each(p.value) v LOOP
+            IF jsonb_typeof(priced.value) <> 'number' OR (priced.value)::numeric NOT BETWEEN 0 AND 1000000 THEN
+                RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
+                    format('the price of "%s" must be a number between 0 and 1000000', left(priced.key, 80)),
+                    'It is the price of one unit.');
+            END IF;
+        END LOOP;
+    END IF;
+    -- One at a time: ids are given out in order.
+    LOCK TABLE tenancy_internal.metric_definitions IN SHARE ROW EXCLUSIVE MODE;
+    SELECT m.* INTO known FROM tenancy_internal.metric_definitions m WHERE m.name = define_metric.name;
+    IF known.id IS NULL THEN
+        INSERT INTO tenancy_internal.metric_definitions (id, name, unit, aggregation, dimensions, distinct_of, price, prices, description)
+        SELECT coalesce(max(m.id), 0) + 1, define_metric.name, define_metric.unit, define_metric.aggregation, define_metric.dimensions,
+               define_metric.distinct_of, define_metric.price, define_metric.prices, define_metric.description
+          FROM tenancy_internal.metric_definitions m
+        RETURNING id INTO known.id;
+    ELSE
+        IF known.aggregation <> aggregation OR known.distinct_of IS DISTINCT FROM distinct_of THEN
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('metric_fixed', name, 'aggregation', known.aggregation);
+        END IF;
+        IF known.unit <> unit THEN
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('metric_fixed', name, 'unit', known.unit);
+        END IF;
+        -- Budgets of cost hold as long as prices do.
+        IF (known.price, known.prices, known.dimensions) IS DISTINCT FROM (price, prices, dimensions) THEN
+            PERFORM tenancy_internal.require_lasting('the price', tenancy_internal.held_until('{platform:manage}', '00000000-0000-7000-8000-000000000000'));
+        END IF;
+        UPDATE tenancy_internal.metric_definitions m
+           SET dimensions = define_metric.dimensions, price = define_metric.price, prices = define_metric.prices,
+               description = coalesce(define_metric.description, m.description)
+         WHERE m.id = known.id;
+    END IF;
+    PERFORM tenancy_internal.audit('metric.defined', '00000000-0000-7000-8000-000000000000', name,
+        jsonb_build_object('unit', unit, 'aggregation', aggregation, 'dimensions', dimensions, 'price', price, 'prices', prices));
+    RETURN known.id;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.define_metric(text, text, text, text[], numeric, jsonb, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.define_metric(text, text, text, text[], numeric, jsonb, text, text) IS 'internal: see define_metric()';
+CREATE FUNCTION tenancy.define_metric(
+    name text, unit text, aggregation text DEFAULT 'sum', dimensions text[] DEFAULT '{}', price numeric DEFAULT NULL,
+    prices jsonb DEFAULT NULL, distinct_of text DEFAULT NULL, description text DEFAULT NULL
+) RETURNS integer
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) IS
+    'says what may be counted, or changes it; returns its id. aggregation: how events add up: sum, max, count or distinct (of the values of the attribute distinct_of; NULL: of users). dimensions: attributes by which use is told apart. '
+    'price: of one unit; prices: by the values of one dimension, as {"model": {"small": 0.001}}; both are for events that say no cost, from now on. Unit and aggregation stay as they are. Needs platform:manage at the platform. '
+    'Errors: 22023 arguments, or another unit or aggregation than before; 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';

@@ -1,0 +1,202 @@
+-- Rollups --------------------------------------------------------------------------------------------
+
+CREATE TABLE tenancy.usage_marks (
+    origin    bigint PRIMARY KEY,
+    rolled_to xid8 NOT NULL,
+    rolled_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+REVOKE ALL ON tenancy.usage_marks FROM PUBLIC;
+GRANT SELECT ON tenancy.usage_marks TO tenancy_admin, tenancy_auditor;
+COMMENT ON TABLE tenancy.usage_marks IS 'how far events are rolled up: all of transactions before rolled_to, and none after. For tenancy_admin, tenancy_auditor';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.usage_marks', '');
+
+CREATE TABLE tenancy_internal.usage_quarterly (
+    metric_id  integer NOT NULL,
+    slot       timestamptz NOT NULL,
+    partner_id uuid,
+    tenant_id  uuid,
+    project_id uuid,
+    user_id    uuid,
+    value      uuid,
+    dimensions jsonb,
+    events     bigint NOT NULL,
+    quantity   numeric NOT NULL,
+    most       bigint NOT NULL,
+    cost       numeric NOT NULL,
+    CONSTRAINT usage_quarterly_key UNIQUE NULLS NOT DISTINCT (tenant_id, metric_id, slot, user_id, project_id, partner_id, value, dimensions)
+) WITH (fillfactor = 80);
+CREATE TABLE tenancy_internal.usage_hourly (
+    metric_id  integer NOT NULL,
+    slot       timestamptz NOT NULL,
+    partner_id uuid,
+    tenant_id  uuid,
+    value      uuid,
+    events     bigint NOT NULL,
+    quantity   numeric NOT NULL,
+    most       bigint NOT NULL,
+    cost       numeric NOT NULL,
+    CONSTRAINT usage_hourly_key UNIQUE NULLS NOT DISTINCT (tenant_id, metric_id, slot, partner_id, value)
+) WITH (fillfactor = 80);
+CREATE TABLE tenancy_internal.usage_daily (LIKE tenancy_internal.usage_hourly,
+    CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, metric_id, slot, partner_id, value)
+) WITH (fillfactor = 80);
+REVOKE ALL ON tenancy_internal.usage_quarterly, tenancy_internal.usage_hourly, tenancy_internal.usage_daily FROM PUBLIC;
+CREATE INDEX usage_quarterly_partner_idx ON tenancy_internal.usage_quarterly (partner_id, metric_id, slot);
+CREATE INDEX usage_quarterly_user_idx ON tenancy_internal.usage_quarterly (user_id, metric_id, slot);
+-- For the platform, in a time zone that is off by a part of an hour; it is only added to.
+CREATE INDEX usage_quarterly_slot_idx ON tenancy_internal.usage_quarterly USING brin (slot) WITH (pages_per_range = 16);
+CREATE INDEX usage_hourly_partner_idx ON tenancy_internal.usage_hourly (partner_id, metric_id, slot);
+CREATE INDEX usage_hourly_slot_idx ON tenancy_internal.usage_hourly (metric_id, slot);
+CREATE INDEX usage_daily_partner_idx ON tenancy_internal.usage_daily (partner_id, metric_id, slot);
+CREATE INDEX usage_daily_slot_idx ON tenancy_internal.usage_daily (metric_id, slot);
+COMMENT ON TABLE tenancy_internal.usage_quarterly IS 'events of a quarter of an hour in UTC, by user, project, dimensions. Quantities in millionths. Only the owner reads this; for people: usage()';
+COMMENT ON TABLE tenancy_internal.usage_hourly IS 'events of an hour in UTC, by tenant. Quantities in millionths. Only the owner reads this; for people: usage()';
+COMMENT ON TABLE tenancy_internal.usage_daily IS 'events of a day in UTC, by tenant. Quantities in millionths. Only the owner reads this; for people: usage()';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_quarterly', '');
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_hourly', '');
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_daily', '');
+
+CREATE TABLE tenancy.usage_retired (
+    partition  text PRIMARY KEY,
+    from_at    timestamptz NOT NULL,
+    to_at      timestamptz NOT NULL,
+    retired_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+REVOKE ALL ON tenancy.usage_retired FROM PUBLIC;
+GRANT SELECT ON tenancy.usage_retired TO tenancy_admin, tenancy_auditor;
+COMMENT ON TABLE tenancy.usage_retired IS 'months whose events were dropped because of tenancy.usage_retention; their rollups stay. For tenancy_admin, tenancy_auditor';
+SELECT pg_catalog.pg_extension_config_dump('tenancy.usage_retired', '');
+
+-- A step at a time through the index, since there are one or two.
+CREATE FUNCTION tenancy_internal.usage_tails() RETURNS TABLE (origin bigint, rolled_to xid8)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH RECURSIVE o (origin) AS (
+        SELECT min(e.origin) FROM tenancy_internal.usage_events e
+        UNION ALL
+        SELECT (SELECT min(e.origin) FROM tenancy_internal.usage_events e WHERE e.origin > o.origin) FROM o WHERE o.origin IS NOT NULL)
+    SELECT o.origin, coalesce(m.rolled_to, '0'::xid8) FROM o LEFT JOIN tenancy.usage_marks m ON m.origin = o.origin WHERE o.origin IS NOT NULL;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.usage_tails() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.usage_tails() IS 'internal: the origins of events, and from which transaction on they are not rolled up';
+
+-- Whoever writes is not waited for: what a transaction wrote is rolled up once every transaction that began earlier is over
+-- too, and then nothing can come below the mark any more.
+CREATE FUNCTION tenancy_internal.roll_usage(most integer) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+DECLARE
+    here bigint := tenancy_internal.origin();
+    tail record;
+    upto xid8;
+    rolled bigint;
+BEGIN
+    -- One rolls at a time.
+    LOCK TABLE tenancy.usage_marks IN SHARE UPDATE EXCLUSIVE MODE;
+    FOR tail IN SELECT t.origin, t.rolled_to FROM tenancy_internal.usage_tails() t LOOP
+        -- As many transactions as have so many events; what came from another cluster is all there is of it.
+        SELECT e.xid INTO upto FROM tenancy_internal.usage_events e
+         WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to
+         ORDER BY e.xid OFFSET most LIMIT 1;
+        WITH until AS MATERIALIZED (
+            SELECT least(CASE WHEN tail.origin = here THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE '18446744073709551615' END,
+                         coalesce((upto::text::numeric + 1)::text::xid8, '18446744073709551615')) AS xid),
+        -- What a running transaction may still add to is not below: the same snapshot says so and reads.
+        fine AS MATERIALIZED (
+            SELECT e.metric_id, date_bin('15 minutes', e.at, '2000-01-01 00:00:00+00') AS slot, e.partner_id, e.tenant_id, e.project_id,
+                   e.user_id, e.value, e.dimensions, count(*) AS events, sum(e.quantity) AS quantity, max(e.quantity) AS most, sum(e.cost) AS cost
+              FROM tenancy_internal.usage_events e
+             WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to AND e.xid < (SELECT u.xid FROM until u)
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
+        hours AS MATERIALIZED (
+            SELECT f.metric_id, date_bin('1 hour', f.slot, '2000-01-01 00:00:00+00') AS slot, f.partner_id, f.tenant_id, f.value,
+                   sum(f.events)::bigint AS events, sum(f.quantity) AS quantity, max(f.most) AS most, sum(f.cost) AS cost
+              FROM fine f GROUP BY 1, 2, 3, 4, 5),
+        add_quarters AS (
+            INSERT INTO tenancy_internal.usage_quarterly AS q (metric_id, slot, partner_id, tenant_id, project_id, user_id, value, dimensions, events, quantity, most, cost)
+            SELECT * FROM fine
+            ON CONFLICT ON CONSTRAINT usage_quarterly_key DO UPDATE
+               SET events = q.events + excluded.events, quantity = q.quantity + excluded.quantity, most = greatest(q.most, excluded.most),
+                   cost = q.cost + excluded.cost),
+        add_hours AS (
+            INSERT INTO tenancy_internal.usage_hourly AS q (metric_id, slot, partner_id, tenant_id, value, events, quantity, most, cost)
+            SELECT * FROM hours
+            ON CONFLICT ON CONSTRAINT usage_hourly_key DO UPDATE
+               SET events = q.events + excluded.events, quantity = q.quantity + excluded.quantity, most = greatest(q.most, excluded.most),
+                   cost = q.cost + excluded.cost),
+        add_days AS (
+            INSERT INTO tenancy_internal.usage_daily AS q (metric_id, slot, partner_id, tenant_id, value, events, quantity, most, cost)
+            SELECT h.metric_id, date_bin('1 day', h.slot, '2000-01-01 00:00:00+00'), h.partner_id, h.tenant_id, h.value,
+                   sum(h.events)::bigint, sum(h.quantity), max(h.most), sum(h.cost)
+              FROM hours h GROUP BY 1, 2, 3, 4, 5
+            ON CONFLICT ON CONSTRAINT usage_daily_key DO UPDATE
+               SET events = q.events + excluded.events, quantity = q.quantity + excluded.quantity, most = greatest(q.most, excluded.most),
+                   cost = q.cost + excluded.cost),
+        mark AS (
+            INSERT INTO tenancy.usage_marks AS m (origin, rolled_to)
+            SELECT tail.origin, u.xid FROM until u WHERE EXISTS (SELECT FROM fine)
+            ON CONFLICT ON CONSTRAINT usage_marks_pkey DO UPDATE SET rolled_to = excluded.rolled_to, rolled_at = clock_timestamp())
+        SELECT coalesce(sum(f.events), 0)::bigint INTO rolled FROM fine f;
+        IF rolled > 0 THEN
+            RETURN rolled;
+        END IF;
+    END LOOP;
+    RETURN 0;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.roll_usage(integer) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.roll_usage(integer) IS 'internal: rolls up the next events, about as many as given, and returns how many';
+
+CREATE FUNCTION tenancy.rollup() RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    total bigint := 0;
+    rolled bigint;
+BEGIN
+    LOOP
+        rolled := tenancy_internal.roll_usage(100000);
+        EXIT WHEN rolled = 0;
+        total := total + rolled;
+    END LOOP;
+    RETURN total;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.rollup() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.rollup() TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.rollup() IS
+    'rolls up now what the worker would roll up within seconds, and returns how many events; those of transactions that are not older than every running one wait. For tenancy_admin';
+
+CREATE FUNCTION tenancy_internal.retire_usage(days integer) RETURNS integer
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    part record;
+    unrolled boolean;
+    retired integer := 0;
+BEGIN
+    IF days IS NULL OR days <= 0 THEN
+        RETURN 0;
+    END IF;
+    LOCK TABLE tenancy.usage_marks IN SHARE UPDATE EXCLUSIVE MODE;
+    FOR part IN
+        SELECT c.relname::text AS name, (to_date(substr(c.relname, 14), 'YYYY_MM')::timestamp AT TIME ZONE 'UTC') AS from_at,
+               ((to_date(substr(c.relname, 14), 'YYYY_MM') + interval '1 month') AT TIME ZONE 'UTC') AS to_at
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'tenancy_internal.usage_events'::regclass AND c.relname ~ '^usage_events_[0-9]{4}_[0-9]{2}$'
+         ORDER BY c.relname
+    LOOP
+        CONTINUE WHEN part.to_at > clock_timestamp() - make_interval(days => days);
+        -- Whoever still writes to it ends first.
+        EXECUTE format('LOCK TABLE tenancy_internal.%I IN ACCESS EXCLUSIVE MODE', part.name);
+        EXECUTE format('SELECT EXISTS (SELECT FROM tenancy_internal.usage_tails() t JOIN tenancy_internal.%I e ON e.origin = t.origin AND e.xid >= t.rolled_to)', part.name)
+           INTO unrolled;
+        CONTINUE WHEN unrolled;
+        INSERT INTO tenancy.usage_retired (partition, from_at, to_at) VALUES (part.name, part.from_at, part.to_at) ON CONFLICT DO NOTHING;
+        PERFORM tenancy_internal.audit('usage.retired', '00000000-0000-7000-8000-000000000000', part.name,
+                               jsonb_build_object('from', part.from_at, 'to', part.to_at));
+        EXECUTE format('DROP TABLE tenancy_internal.%I', part.name);
+        retired := retired + 1;
+    END LOOP;
+    RETURN retired;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.retire_usage(integer) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.retire_usage(integer) IS 'internal: drops months of events that ended so many days ago and are rolled up; returns how many';

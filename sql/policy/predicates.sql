@@ -1,0 +1,242 @@
+-- What generated policies call. C functions, read per row; src/policy/predicates. LEAKPROOF is what gives the same error, or
+-- none, whatever row it is asked about. A permission that ends with /project is asked for where it is held in some of a tenant's projects only, too.
+
+CREATE FUNCTION tenancy_internal.can_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_support';
+CREATE FUNCTION tenancy_internal.can_see_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_see_support';
+CREATE FUNCTION tenancy_internal.can_write_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_write_support';
+REVOKE ALL ON FUNCTION tenancy_internal.can_write_support(internal) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.can_write_support(internal) IS 'internal: tells the planner about can_write()';
+CREATE FUNCTION tenancy_internal.owns_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_owns_support';
+REVOKE ALL ON FUNCTION tenancy_internal.can_support(internal), tenancy_internal.can_see_support(internal), tenancy_internal.owns_support(internal) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.can_support(internal) IS 'internal: tells the planner about can()';
+COMMENT ON FUNCTION tenancy_internal.can_see_support(internal) IS 'internal: tells the planner about can_see()';
+COMMENT ON FUNCTION tenancy_internal.owns_support(internal) IS 'internal: tells the planner about owns()';
+
+CREATE FUNCTION tenancy.can(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_uuid';
+COMMENT ON FUNCTION tenancy.can(text, uuid) IS
+    'whether the context has the permission in the tenant of a row, given by the tenant''s id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int8';
+COMMENT ON FUNCTION tenancy.can(text, bigint) IS
+    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int4';
+COMMENT ON FUNCTION tenancy.can(text, integer) IS
+    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_text';
+COMMENT ON FUNCTION tenancy.can(text, text) IS
+    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can_see(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_uuid';
+COMMENT ON FUNCTION tenancy.can_see(text, uuid) IS
+    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s id: for tables with shared rows';
+
+CREATE FUNCTION tenancy.can_see(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_int8';
+COMMENT ON FUNCTION tenancy.can_see(text, bigint) IS
+    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+
+CREATE FUNCTION tenancy.can_see(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_int4';
+COMMENT ON FUNCTION tenancy.can_see(text, integer) IS
+    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+
+CREATE FUNCTION tenancy.can_see(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_text';
+COMMENT ON FUNCTION tenancy.can_see(text, text) IS
+    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+
+CREATE FUNCTION tenancy.tenant_id(permission text) RETURNS uuid
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_id';
+COMMENT ON FUNCTION tenancy.tenant_id(text) IS
+    'the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+
+CREATE FUNCTION tenancy.tenant_key_bigint(permission text) RETURNS bigint
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_int8';
+COMMENT ON FUNCTION tenancy.tenant_key_bigint(text) IS
+    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+
+CREATE FUNCTION tenancy.tenant_key_integer(permission text) RETURNS integer
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_int4';
+COMMENT ON FUNCTION tenancy.tenant_key_integer(text) IS
+    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+
+CREATE FUNCTION tenancy.tenant_key_text(permission text) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_text';
+COMMENT ON FUNCTION tenancy.tenant_key_text(text) IS
+    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+
+CREATE FUNCTION tenancy.tenant_ids(permission text) RETURNS uuid[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_ids';
+COMMENT ON FUNCTION tenancy.tenant_ids(text) IS
+    'the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.tenant_keys_bigint(permission text) RETURNS bigint[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_int8';
+COMMENT ON FUNCTION tenancy.tenant_keys_bigint(text) IS
+    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.tenant_keys_integer(permission text) RETURNS integer[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_int4';
+COMMENT ON FUNCTION tenancy.tenant_keys_integer(text) IS
+    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.tenant_keys_text(permission text) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_text';
+COMMENT ON FUNCTION tenancy.tenant_keys_text(text) IS
+    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.visible_ids(permission text) RETURNS uuid[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_ids';
+COMMENT ON FUNCTION tenancy.visible_ids(text) IS
+    'those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.visible_keys_bigint(permission text) RETURNS bigint[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_int8';
+COMMENT ON FUNCTION tenancy.visible_keys_bigint(text) IS
+    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.visible_keys_integer(permission text) RETURNS integer[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_int4';
+COMMENT ON FUNCTION tenancy.visible_keys_integer(text) IS
+    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.visible_keys_text(permission text) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_text';
+COMMENT ON FUNCTION tenancy.visible_keys_text(text) IS
+    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.owns(owner uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.owns_support AS 'MODULE_PATHNAME', 'tenancy_owns';
+COMMENT ON FUNCTION tenancy.owns(uuid) IS
+    'whether a row that belongs to a user is the context''s user''s; in maintenance every row is. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.can_write(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_uuid';
+COMMENT ON FUNCTION tenancy.can_write(text, uuid) IS
+    'as can(), for the one tenant that is written to, given by the tenant''s id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+
+CREATE FUNCTION tenancy.can_write(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_int8';
+COMMENT ON FUNCTION tenancy.can_write(text, bigint) IS
+    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+
+CREATE FUNCTION tenancy.can_write(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_int4';
+COMMENT ON FUNCTION tenancy.can_write(text, integer) IS
+    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+
+CREATE FUNCTION tenancy.can_write(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_text';
+COMMENT ON FUNCTION tenancy.can_write(text, text) IS
+    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant uuid, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_uuid';
+COMMENT ON FUNCTION tenancy.in_project(text, uuid, uuid) IS
+    'whether a row''s project is within the permission, in the tenant given by its id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant bigint, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int8';
+COMMENT ON FUNCTION tenancy.in_project(text, bigint, uuid) IS
+    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant integer, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int4';
+COMMENT ON FUNCTION tenancy.in_project(text, integer, uuid) IS
+    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant text, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_text';
+COMMENT ON FUNCTION tenancy.in_project(text, text, uuid) IS
+    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant uuid, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_uuid';
+COMMENT ON FUNCTION tenancy.see_in_project(text, uuid, uuid) IS
+    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant bigint, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int8';
+COMMENT ON FUNCTION tenancy.see_in_project(text, bigint, uuid) IS
+    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant integer, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int4';
+COMMENT ON FUNCTION tenancy.see_in_project(text, integer, uuid) IS
+    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant text, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_text';
+COMMENT ON FUNCTION tenancy.see_in_project(text, text, uuid) IS
+    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant uuid, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_uuid';
+COMMENT ON FUNCTION tenancy.write_in_project(text, uuid, uuid) IS
+    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant bigint, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int8';
+COMMENT ON FUNCTION tenancy.write_in_project(text, bigint, uuid) IS
+    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant integer, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int4';
+COMMENT ON FUNCTION tenancy.write_in_project(text, integer, uuid) IS
+    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant text, project uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_text';
+COMMENT ON FUNCTION tenancy.write_in_project(text, text, uuid) IS
+    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+
+GRANT EXECUTE ON FUNCTION
+    tenancy.can(text, uuid),
+    tenancy.can(text, bigint),
+    tenancy.can(text, integer),
+    tenancy.can(text, text),
+    tenancy.can_see(text, uuid),
+    tenancy.can_see(text, bigint),
+    tenancy.can_see(text, integer),
+    tenancy.can_see(text, text),
+    tenancy.tenant_id(text),
+    tenancy.tenant_key_bigint(text),
+    tenancy.tenant_key_integer(text),
+    tenancy.tenant_key_text(text),
+    tenancy.tenant_ids(text),
+    tenancy.tenant_keys_bigint(text),
+    tenancy.tenant_keys_integer(text),
+    tenancy.tenant_keys_text(text),
+    tenancy.visible_ids(text),
+    tenancy.visible_keys_bigint(text),
+    tenancy.visible_keys_integer(text),
+    tenancy.visible_keys_text(text),
+    tenancy.owns(uuid),
+    tenancy.can_write(text, uuid),
+    tenancy.can_write(text, bigint),
+    tenancy.can_write(text, integer),
+    tenancy.can_write(text, text),
+    tenancy.in_project(text, uuid, uuid),
+    tenancy.in_project(text, bigint, uuid),
+    tenancy.in_project(text, integer, uuid),
+    tenancy.in_project(text, text, uuid),
+    tenancy.see_in_project(text, uuid, uuid),
+    tenancy.see_in_project(text, bigint, uuid),
+    tenancy.see_in_project(text, integer, uuid),
+    tenancy.see_in_project(text, text, uuid),
+    tenancy.write_in_project(text, uuid, uuid),
+    tenancy.write_in_project(text, bigint, uuid),
+    tenancy.write_in_project(text, integer, uuid),
+    tenancy.write_in_project(text, text, uuid)
+    TO tenancy_app, tenancy_gateway, tenancy_admin;

@@ -1,0 +1,190 @@
+CREATE FUNCTION tenancy_internal.no_such_scope(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF scope IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'scope');
+    END IF;
+    RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('scope_not_found', scope::text);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.no_such_scope(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.no_such_scope(uuid) IS 'internal: raises 42704';
+
+CREATE FUNCTION tenancy_internal.no_such_user("user" uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('user_not_found', "user"::text);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.no_such_user(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.no_such_user(uuid) IS 'internal: raises 42704';
+
+CREATE FUNCTION tenancy_internal.authorize_change(scope uuid, light boolean DEFAULT false) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    level text;
+    needed text;
+    held timestamptz;
+BEGIN
+    SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
+    needed := CASE level
+        WHEN 'partner' THEN 'partners:manage'
+        WHEN 'tenant' THEN CASE WHEN light THEN 'tenants:update' ELSE 'tenants:manage' END
+        WHEN 'project' THEN 'projects:manage'
+        WHEN 'user' THEN 'users:manage'
+        ELSE 'platform:manage' END;
+    PERFORM tenancy_internal.authorize(needed, scope);
+    held := tenancy_internal.held_until(ARRAY[needed], scope);
+    IF level = 'user' THEN
+        held := least(held, tenancy_internal.authorize_over(scope, false));
+    END IF;
+    RETURN held;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.authorize_change(uuid, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.authorize_change(uuid, boolean) IS 'internal: 42501 unless the caller may change a scope; light: its name and settings. Until when it may, NULL for ever';
+
+CREATE FUNCTION tenancy_internal.set_status(scope tenancy.regscope, status text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before text;
+    held timestamptz;
+BEGIN
+    PERFORM tenancy_internal.check_status(status);
+    held := tenancy_internal.authorize_change(scope);
+    SELECT s.status INTO before FROM tenancy.scopes s WHERE s.id = set_status.scope FOR NO KEY UPDATE;
+    IF status = 'active' AND before <> 'active' THEN
+        PERFORM tenancy_internal.require_lasting('access', held);
+    END IF;
+    UPDATE tenancy.scopes s SET status = set_status.status WHERE s.id = set_status.scope;
+    PERFORM tenancy_internal.audit('scope.status', scope, NULL, jsonb_build_object('before', before, 'after', status));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.set_status(tenancy.regscope, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.set_status(tenancy.regscope, text) IS 'internal: see set_status()';
+CREATE FUNCTION tenancy.set_status(scope tenancy.regscope, status text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.set_status(tenancy.regscope, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_status(tenancy.regscope, text) IS
+    'sets a scope''s status: provisioning, active, suspended, archived or deleted. Only active may work, and the worst status on the path counts: '
+    'sessions of everybody below feel it at their next statement. Needs partners:, tenants:, projects: or users:manage, as the scope is. Errors: 22023 no such status; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy.effective_status(scope tenancy.regscope) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result text;
+BEGIN
+    SELECT tenancy_internal.worst_status(array_agg(a.status)) INTO result
+      FROM tenancy.scopes s JOIN tenancy.scopes a ON a.id = ANY (s.path)
+     WHERE s.id = effective_status.scope
+     GROUP BY s.id;
+    IF NOT FOUND THEN
+        PERFORM tenancy_internal.no_such_scope(scope);
+    END IF;
+    RETURN result;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy.effective_status(tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.effective_status(tenancy.regscope) TO tenancy_admin, tenancy_gateway, tenancy_auditor;
+COMMENT ON FUNCTION tenancy.effective_status(tenancy.regscope) IS
+    'the worst status on the scope''s path. Errors: 42704 no such scope. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+
+CREATE FUNCTION tenancy_internal.update_scope(
+    scope tenancy.regscope, slug text, name text, external_id text, settings jsonb) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    now_is record;
+    broken text;
+    zone text := tenancy_internal.time_zone(scope);
+    held timestamptz;
+BEGIN
+    -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
+    held := tenancy_internal.authorize_change(scope, external_id IS NULL AND slug IS NULL);
+    SELECT s.level, s.slug, s.external_id, s.settings INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR NO KEY UPDATE;
+    IF now_is.level IN ('platform', 'partner', 'tenant') THEN
+        PERFORM tenancy_internal.authorize_external_id(external_id);
+        PERFORM tenancy_internal.require_lasting_id(nullif(external_id, now_is.external_id), 'tenants:manage', '00000000-0000-7000-8000-000000000000');
+    END IF;
+    PERFORM tenancy_internal.check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
+    IF settings IS NOT NULL THEN
+        PERFORM tenancy_internal.check_settings(settings);
+    END IF;
+    -- Logins find users and tenants by them, rows are found by them, and an application reads what it grants in settings.
+    IF slug <> now_is.slug OR (external_id IS NOT NULL AND external_id IS DISTINCT FROM now_is.external_id) OR settings <> now_is.settings THEN
+        PERFORM tenancy_internal.require_lasting('the change', held);
+    END IF;
+    UPDATE tenancy.scopes s
+       SET slug = coalesce(update_scope.slug, s.slug),
+           name = coalesce(update_scope.name, s.name),
+           external_id = coalesce(update_scope.external_id, s.external_id),
+           settings = coalesce(update_scope.settings, s.settings)
+     WHERE s.id = update_scope.scope;
+    IF tenancy_internal.time_zone(scope) <> zone THEN
+        PERFORM tenancy_internal.authorize_time_zone(scope);
+    END IF;
+    PERFORM tenancy_internal.audit('scope.updated', scope, NULL, jsonb_strip_nulls(jsonb_build_object(
+        'slug', slug, 'name', name, 'external_id', external_id, 'settings', settings)));
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
+    RAISE EXCEPTION USING MESSAGE = CASE WHEN broken LIKE '%external_id%' THEN tenancy_internal.error('external_id_taken', external_id)
+                                         ELSE tenancy_internal.error('slug_taken', slug) END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.update_scope(tenancy.regscope, text, text, text, jsonb) IS 'internal: see update_scope()';
+CREATE FUNCTION tenancy.update_scope(
+    scope tenancy.regscope, slug text DEFAULT NULL, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT NULL
+) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
+    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be a name of pg_timezone_names; where a budget with a period was imposed from above, who may set that changes it. A new external id hands the scope the rows of protected tables that carry it. '
+    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy_internal.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moving record;
+    target record;
+BEGIN
+    -- The target first and both in one order would still meet a move the other way round; the tree's
+    -- moves are rare, so they queue.
+    PERFORM tenancy_internal.authorize('tenants:manage', tenant);
+    PERFORM tenancy_internal.authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
+    PERFORM tenancy_internal.authorize('tenants:manage', partner);
+    PERFORM tenancy_internal.require_lasting('the move', least(tenancy_internal.held_until('{tenants:manage}', tenant), tenancy_internal.held_until('{tenants:manage}', partner)));
+    -- Not at an advisory lock, which anybody who runs SQL could hold.
+    PERFORM FROM tenancy.scopes s WHERE s.level = 'platform' FOR NO KEY UPDATE;
+    SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM tenancy_internal.no_such_scope(tenant);
+    END IF;
+    SELECT s.level, s.path INTO target FROM tenancy.scopes s WHERE s.id = partner FOR SHARE;
+    IF NOT FOUND THEN
+        PERFORM tenancy_internal.no_such_scope(partner);
+    END IF;
+    IF moving.level <> 'tenant' OR target.level <> 'partner' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('move_denied', moving.level, target.level);
+    END IF;
+    -- Another move may have been waited for: the tenant is somebody else's then.
+    PERFORM tenancy_internal.authorize('tenants:manage', tenant), tenancy_internal.authorize('tenants:manage', moving.path[cardinality(moving.path) - 1]);
+    UPDATE tenancy.scopes s
+       SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
+           path = target.path || s.path[cardinality(moving.path):]
+     WHERE s.id = tenant OR s.parent_id = tenant;
+    PERFORM tenancy_internal.audit('tenant.moved', tenant, NULL, jsonb_build_object('from', moving.path[cardinality(moving.path) - 1], 'to', partner::uuid));
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('slug_taken', moving.slug);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope) IS 'internal: see move_tenant()';
+CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
+    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it, and its users their roles in it, at the next statement. '
+    'Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';

@@ -1,0 +1,29 @@
+-- Views for people.
+CREATE VIEW tenancy.partners WITH (security_barrier) AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy_internal.worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.external_id, s.settings, s.features, s.created_at,
+           (SELECT count(*) FROM tenancy.scopes t WHERE t.parent_id = s.id AND t.level = 'tenant') AS tenants
+      FROM tenancy.scopes s WHERE s.level = 'partner' AND s.path && tenancy.scope_ids('partners:view') AND tenancy_internal.barrier();
+CREATE VIEW tenancy.tenants WITH (security_barrier) AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy_internal.worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id AS partner_id, p.slug AS partner, s.external_id, s.settings, s.features, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'tenant' AND s.path && tenancy.scope_ids('tenants:view') AND tenancy_internal.barrier();
+CREATE VIEW tenancy.projects WITH (security_barrier) AS
+    SELECT s.id, s.slug, s.name, s.status,
+           (SELECT tenancy_internal.worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id AS tenant_id, p.slug AS tenant, s.external_id, s.settings, s.features, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'project' AND s.path && tenancy.scope_ids('projects:view') AND tenancy_internal.barrier();
+CREATE VIEW tenancy.users WITH (security_barrier) AS
+    SELECT s.id, s.slug, s.name, s.kind, s.status,
+           (SELECT tenancy_internal.worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
+           s.parent_id, p.level AS parent_level, p.slug AS parent, s.external_id, s.settings, s.created_at
+      FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.level = 'user' AND (s.path && tenancy.scope_ids('users:view') OR s.id = tenancy.user_id()) AND tenancy_internal.barrier();
+REVOKE ALL ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users FROM PUBLIC;
+GRANT SELECT ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users
+    TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.partners IS 'partners, with their effective status and how many tenants each has. Each reader sees its part: with a context by partners:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.tenants IS 'tenants, with their partner. Each reader sees its part: with a context by tenants:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.projects IS 'projects, with their tenant. Each reader sees its part: with a context by projects:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.users IS 'users, with the scope they belong to. Each reader sees its part: with a context by users:view (its own row always), without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
