@@ -1,5 +1,5 @@
 //! Every error that Rust raises, and the kind of each in the catalogue (`tenancy_core::error`), which has the name, the
-//! SQLSTATE and the texts. SQL raises the same kinds by `_error()`. `pg::raise` hands them to the server.
+//! SQLSTATE and the texts. SQL raises the same kinds by `tenancy_internal.error()`. `pg::raise` hands them to the server.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
 -- Who may call what. Management functions are C functions that call `tenancy._<name>` as the extension's owner and know who
--- called them (src/pg/managed.rs); the body asks authorize().
+-- called them (src/pg/call/managed.rs); the body asks authorize().
 
 CREATE FUNCTION tenancy_internal.authorize(permission text, scope uuid) RETURNS void
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_wrapper';

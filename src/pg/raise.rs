@@ -80,6 +80,16 @@ fn code(sqlstate: &str) -> PgSqlErrorCode {
     packed.into()
 }
 
+/// Whether a function, a trigger or the like runs the statement from inside: each leaves a callback on the server's stack,
+/// below which is the one of this module.
+pub fn is_inside_another() -> bool {
+    // SAFETY: reads the server's stack of error callbacks, whose frames are alive.
+    unsafe {
+        let top = pg_sys::error_context_stack;
+        !top.is_null() && top != WATCHER.0.get()
+    }
+}
+
 /// Has `make_room` called when the server is out of memory, before it throws the error.
 pub fn on_out_of_memory(make_room: fn()) {
     ON_OUT_OF_MEMORY.set(Some(make_room));

@@ -1,5 +1,7 @@
 //! What an entry of the audit log may say.
 
+pub mod redact;
+
 use crate::excerpt::excerpt;
 
 /// The longest action, in bytes.

@@ -4,6 +4,7 @@
 //! [`Refusal`]; [`plan_children`] does the same for partitions that came later; [`unplan`] takes everything back.
 
 mod access;
+pub mod conditions;
 mod facts;
 mod foreign_keys;
 mod live;

@@ -1,5 +1,8 @@
 //! The scope tree: its levels, what may hold what, and the status that a path results in.
 
+pub mod slug;
+pub mod subject;
+
 use crate::excerpt::excerpt;
 use std::fmt;
 use std::str::FromStr;

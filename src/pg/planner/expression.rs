@@ -8,6 +8,7 @@ use tenancy_core::conditions::{
 };
 
 use super::nodes::elements;
+use crate::pg::raise;
 
 /// Reads expressions of one query.
 #[derive(Clone, Copy)]
@@ -204,13 +205,12 @@ impl Reader {
 
     /// Whether the statement comes from a client, and not from a function, whose variables its parameters are.
     fn is_a_clients(&self) -> bool {
-        // SAFETY: reads the server's stack of error callbacks, which is empty unless something runs the
-        // statement from inside, and the values that the statement is planned for.
-        unsafe {
+        // SAFETY: reads the values that the statement is planned for.
+        let fetched = unsafe {
             let params = (*(*self.0).glob).boundParams;
-            pg_sys::error_context_stack.is_null()
-                && (params.is_null() || (*params).paramFetch.is_none())
-        }
+            !params.is_null() && (*params).paramFetch.is_some()
+        };
+        !fetched && !raise::is_inside_another()
     }
 
     unsafe fn is_of_a_subquery(&self, id: i32) -> bool {

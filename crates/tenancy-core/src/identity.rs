@@ -1,0 +1,3 @@
+//! What an identity provider says.
+
+pub mod jwt;
