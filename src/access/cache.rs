@@ -13,7 +13,7 @@ use crate::pg::{sources, xact};
 
 /// Where the cache is emptied and begun again: a pooled backend that serves every tenant in turn
 /// must not grow without bound.
-const MOST_BYTES: usize = 64 << 20;
+const CACHE_MAX_BYTES: usize = 64 << 20;
 
 thread_local! {
     static RESOLVED: RefCell<(HashMap<Uuid, Rc<Access>>, usize)> = RefCell::default();
@@ -59,7 +59,7 @@ fn forget_one(user: Uuid) {
 
 fn remember(access: Rc<Access>) {
     RESOLVED.with_borrow_mut(|(known, bytes)| {
-        if *bytes > MOST_BYTES {
+        if *bytes > CACHE_MAX_BYTES {
             known.clear();
             *bytes = 0;
         }

@@ -15,7 +15,8 @@ use super::reachable_scopes::{OnlyProjects, ReachableScopes, Scopes};
 use super::{Access, Elevation};
 use crate::error::Error;
 use crate::pg::sources::Reading;
-use crate::pg::uuid::{from_pg, not_null, pg_uuid};
+use crate::pg::spi::NotNull;
+use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
 use crate::tree;
 
@@ -112,13 +113,13 @@ fn home(user: Uuid) -> Result<Home, Error> {
             let Some(row) = rows.into_iter().next() else {
                 return Err(Error::NoSuch("the user"));
             };
-            let mut path = uuids(row.get(1)?);
+            let mut path = uuids(row.not_null(1)?);
             path.pop();
-            let status: Option<String> = row.get(2)?;
+            let status: String = row.not_null(2)?;
             Ok(Home {
                 path,
-                active: status.as_deref() == Some(Status::Active.as_str()),
-                networks: networks(row.get(3)?.unwrap_or_default())?,
+                active: status == Status::Active.as_str(),
+                networks: networks(row.not_null(3)?)?,
             })
         },
     )
@@ -149,15 +150,16 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
         |rows| {
             let mut grants = Vec::new();
             for row in rows {
-                let path = uuids(row.get(2)?);
-                reading.of(Subject::Scope(not_null(row.get(5)?)?));
-                reading.of(Subject::Role(not_null(row.get(6)?)?));
+                // NULL for a scope that is gone.
+                let path = uuids(row.get(2)?.unwrap_or_default());
+                reading.of(Subject::Scope(row.not_null_id(5)?));
+                reading.of(Subject::Role(row.not_null_id(6)?));
                 path.iter().for_each(|id| reading.of(Subject::Scope(*id)));
                 if row.get(7)? != Some(true) {
                     continue;
                 }
-                let level: String = row.get(1)?.unwrap_or_default();
-                let texts: Vec<String> = row.get(3)?.unwrap_or_default();
+                let level: String = row.not_null(1)?;
+                let texts: Vec<String> = row.not_null(3)?;
                 let permissions = roles.entry(texts).or_insert_with_key(|texts| {
                     let known = texts.iter().filter_map(|text| Permission::parse(text).ok());
                     known.collect()
@@ -204,9 +206,9 @@ pub fn only_projects(
         ],
         |rows| {
             for row in rows {
-                let scope = not_null(row.get(1)?)?;
+                let scope = row.not_null_id(1)?;
                 reading.of(Subject::Scope(scope));
-                reading.of(Subject::Role(not_null(row.get(2)?)?));
+                reading.of(Subject::Role(row.not_null_id(2)?));
                 match (row.get(5)? == Some(true), row.get(3)? == Some(true)) {
                     (false, _) => {}
                     (true, false) => whole = true,
@@ -254,11 +256,11 @@ fn elevations(user: Uuid) -> Result<Vec<FoundElevation>, Error> {
                 .map(|row| {
                     Ok(FoundElevation {
                         elevation: Elevation {
-                            id: not_null(row.get(1)?)?,
-                            reason: row.get(2)?.unwrap_or_default(),
-                            expires_at: row.get(3)?.unwrap_or_default(),
+                            id: row.not_null_id(1)?,
+                            reason: row.not_null(2)?,
+                            expires_at: row.not_null(3)?,
                         },
-                        begun: row.get(4)? == Some(true),
+                        begun: row.not_null(4)?,
                     })
                 })
                 .collect()
@@ -266,6 +268,6 @@ fn elevations(user: Uuid) -> Result<Vec<FoundElevation>, Error> {
     )
 }
 
-fn uuids(ids: Option<Vec<pgrx::Uuid>>) -> Vec<Uuid> {
-    ids.unwrap_or_default().into_iter().map(from_pg).collect()
+fn uuids(ids: Vec<pgrx::Uuid>) -> Vec<Uuid> {
+    ids.into_iter().map(from_pg).collect()
 }

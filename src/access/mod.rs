@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::sources::{self, Sources};
-use crate::pg::spi;
+use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::pg_uuid;
 
 pub use cache::{forget, resolve, totals};
@@ -192,8 +192,8 @@ impl Access {
             &[partners.into(), pg_uuid(self.known_up_to).into()],
             |rows| {
                 for row in rows {
-                    let id: Option<pgrx::Uuid> = row.get(1)?;
-                    if !id.is_some_and(|id| self.tenants.contains_id(id.as_bytes())) {
+                    let id: pgrx::Uuid = row.not_null(1)?;
+                    if !self.tenants.contains_id(id.as_bytes()) {
                         return Ok(false);
                     }
                 }

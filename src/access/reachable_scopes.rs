@@ -9,8 +9,8 @@ use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::pg::spi;
-use crate::pg::uuid::{not_null, pg_uuid};
+use crate::pg::spi::{self, NotNull};
+use crate::pg::uuid::pg_uuid;
 
 /// The projects of a tenant in which all is held that is held in the tenant. Whoever works there works in one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,11 +209,10 @@ impl Scopes {
             |rows| {
                 for row in rows {
                     let tenant = Tenant {
-                        id: not_null(row.get(1)?)?,
+                        id: row.not_null_id(1)?,
                         external_id: row.get(2)?,
                     };
-                    self.0
-                        .insert(tenant.id, (tenant, row.get(3)? == Some(true)));
+                    self.0.insert(tenant.id, (tenant, row.not_null(3)?));
                 }
                 Ok(())
             },
@@ -242,10 +241,10 @@ fn fleets(partners: &[Uuid]) -> Result<Vec<(Uuid, Tenant)>, Error> {
             rows.into_iter()
                 .map(|row| {
                     let tenant = Tenant {
-                        id: not_null(row.get(1)?)?,
+                        id: row.not_null_id(1)?,
                         external_id: row.get(2)?,
                     };
-                    Ok((not_null(row.get(3)?)?, tenant))
+                    Ok((row.not_null_id(3)?, tenant))
                 })
                 .collect()
         },

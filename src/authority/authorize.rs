@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::access::Access;
 use crate::context::{Context, current};
 use crate::error::{Error, ErrorReport};
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{bounded, inval, managed, role as db_role, spi, xact};
 use crate::tree::{self, Scope};
@@ -223,9 +224,9 @@ fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
         |rows| {
             let mut until = Held::Always;
             for row in rows {
-                let path: Vec<pgrx::Uuid> = row.get(1)?.unwrap_or_default();
+                let path: Vec<pgrx::Uuid> = row.not_null(1)?;
                 let path: Vec<Uuid> = path.into_iter().map(from_pg).collect();
-                let permissions: Vec<String> = row.get(2)?.unwrap_or_default();
+                let permissions: Vec<String> = row.not_null(2)?;
                 // A user of the platform is elevated or not by itself.
                 let purpose = match row.get(3)? {
                     Some(true) if acting => Purpose::Act,

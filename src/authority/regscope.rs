@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::context::current;
 use crate::error::{Error, ErrorReport};
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{role, spi};
 
@@ -72,13 +73,10 @@ fn find(text: &str) -> Result<Uuid, Error> {
             rows.into_iter()
                 .map(|row| {
                     Ok(FoundScope {
-                        id: from_pg(
-                            row.get(1)?
-                                .ok_or(Error::Internal("a scope without an id"))?,
-                        ),
-                        level: row.get::<String>(2)?.unwrap_or_default(),
-                        top: row.get::<String>(3)?.unwrap_or_default(),
-                        several: row.get::<bool>(4)?.unwrap_or(false),
+                        id: row.not_null_id(1)?,
+                        level: row.not_null(2)?,
+                        top: row.not_null(3)?,
+                        several: row.not_null(4)?,
                     })
                 })
                 .collect::<Result<Vec<_>, Error>>()

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use tenancy_core::ledger::{Account, Span};
+use tenancy_core::ledger::{Account, Counted, Span};
 
 use crate::error::Error;
 use crate::ledger::{Budget, Event, any_expired, budgets_of, credits, end, load};
@@ -15,8 +15,8 @@ use crate::pg::{bgworker, ledger, time, xact};
 use crate::requests::{self, Reply, Request};
 
 crate::c_functions! {
-    tenancy_fits, pg_finfo_tenancy_fits => fits;
-    tenancy_check_budget, pg_finfo_tenancy_check_budget => check_budget;
+    tenancy_fits => fits;
+    tenancy_check_budget => check_budget;
 }
 
 /// What a budget says of a wish.
@@ -114,7 +114,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         Field::Bool(state.fits()),
         Field::word(budget.level),
         Field::Uuid(*budget.scope.as_bytes()),
-        Field::Bool(budget.metric == 0),
+        Field::Bool(budget.counted == Counted::Cost),
         Field::word(budget.period.as_str()),
         Field::millionths(budget.amount.into()),
         Field::millionths(state.used),

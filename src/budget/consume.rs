@@ -7,7 +7,7 @@ use crate::metering::{Arguments, id};
 use crate::pg::fmgr::{Answer, Call};
 
 crate::c_functions! {
-    tenancy_consume, pg_finfo_tenancy_consume => consume;
+    tenancy_consume => consume;
 }
 
 fn consume(call: &Call) -> Result<Answer, Error> {

@@ -6,7 +6,7 @@ use pgrx::prelude::*;
 use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::permission::Permission;
 use tenancy_core::principal::Principal;
-use tenancy_core::quantity::{cost as cost_in, quantity as quantity_in};
+use tenancy_core::quantity::{Quantity, cost as cost_in, quantity as quantity_in};
 use uuid::Uuid;
 
 use crate::context::current;
@@ -16,17 +16,18 @@ use crate::metering::attribution::Attribution;
 use crate::metering::{Settled, check_recordable, reserved, settled};
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::Json;
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::pg_uuid;
 use crate::pg::{bounded, role, spi, time};
 use crate::requests;
 
 /// What it takes to free room that somebody else keeps.
 const MANAGE: &str = "budgets:manage";
-const DAY: i64 = 24 * 3600 * 1_000_000;
+const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// How long one may be open.
-const LONGEST: i64 = 7 * DAY;
+const TTL_MAX_MICROS: i64 = 7 * DAY_MICROS;
 
-fn number(text: &AnyNumeric) -> Result<i64, Error> {
+fn number(text: &AnyNumeric) -> Result<Quantity, Error> {
     Ok(quantity_in(&text.to_string())?)
 }
 
@@ -43,13 +44,13 @@ fn reserve(
     let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
     let ttl = ttl.ok_or(Error::Null("ttl"))?;
     let ttl = time::span(&ttl).unwrap_or(0);
-    if ttl <= 0 || ttl > LONGEST {
+    if ttl <= 0 || ttl > TTL_MAX_MICROS {
         Err(Error::bad(
             "ttl must be more than nothing and 7 days at most",
             "It is how long the work may take.",
         ))?;
     }
-    if quantity <= 0 {
+    if quantity <= Quantity::ZERO {
         Err(Error::bad(
             "a reservation must be of more than nothing",
             "Reserve the most that the work may come to; settle() takes what it was.",
@@ -86,8 +87,8 @@ fn reserve(
             some(event.project),
             some(event.user),
             metric.into(),
-            event.quantity.into(),
-            event.cost.into(),
+            event.quantity.millionths().into(),
+            event.cost.millionths().into(),
             event.at.into(),
             event.at.saturating_add(ttl).into(),
             (!draws.is_empty()).into(),
@@ -130,10 +131,10 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
         };
         Ok(Some(Reservation {
             held: held(&row)?,
-            metric: row.get(10)?.unwrap_or_default(),
-            state: row.get(9)?.unwrap_or_default(),
-            drew: row.get(11)?.unwrap_or(false),
-            by: row.get(12)?.unwrap_or_default(),
+            metric: row.not_null(10)?,
+            state: row.not_null(9)?,
+            drew: row.not_null(11)?,
+            by: row.not_null(12)?,
         }))
     })?;
     found.ok_or(Error::NoSuchReservation)
@@ -182,12 +183,11 @@ fn settle(
         },
         |event| {
             known = *event;
-            let more = |is: i64, was: i64| if open { (is - was).max(0) } else { is };
-            let excess = Event {
-                quantity: more(event.quantity, held.quantity),
-                cost: more(event.cost, held.cost),
-                ..*event
-            };
+            let mut excess = *event;
+            if open {
+                excess.quantity = event.quantity.beyond(held.quantity);
+                excess.cost = event.cost.beyond(held.cost);
+            }
             let scopes = excess.scopes();
             let draws = match admit(&excess, &scopes, Admission::Required) {
                 Err(Error::Exhausted(_)) => {
@@ -204,8 +204,8 @@ fn settle(
          WHERE r.id = $1",
         &[
             id.into(),
-            known.quantity.into(),
-            known.cost.into(),
+            known.quantity.millionths().into(),
+            known.cost.millionths().into(),
             overrun.into(),
             pg_uuid(event).into(),
         ],

@@ -13,13 +13,14 @@ use uuid::Uuid;
 use crate::access;
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
 
 /// Where the cache is emptied and begun again.
 const MOST_KEYS: usize = 100_000;
 /// How old the recorded last use may grow: not every request writes.
-const USE_RECORDED_EVERY: i64 = 600 * 1_000_000;
+const USE_RECORDED_EVERY_MICROS: i64 = 600 * 1_000_000;
 
 #[derive(Clone)]
 struct StoredKey {
@@ -56,7 +57,7 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     }
     if stored
         .last_recorded
-        .is_none_or(|at| at + USE_RECORDED_EVERY <= now)
+        .is_none_or(|at| at + USE_RECORDED_EVERY_MICROS <= now)
         && xact::may_write_aside()
     {
         record_use(key.id, now)?;
@@ -105,11 +106,8 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
                 return Ok(None);
             };
             Ok(Some(StoredKey {
-                user: from_pg(
-                    row.get(1)?
-                        .ok_or(Error::Internal("an API key without a user"))?,
-                ),
-                hash: row.get::<Vec<u8>>(2)?.unwrap_or_default(),
+                user: row.not_null_id(1)?,
+                hash: row.not_null(2)?,
                 expires_at: row.get(3)?,
                 last_recorded: row.get(4)?,
                 elevation: row.get::<pgrx::Uuid>(5)?.map(from_pg),

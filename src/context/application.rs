@@ -10,7 +10,7 @@ use crate::pg::fmgr::{Answer, Call};
 use crate::pg::role;
 
 crate::c_functions! {
-    tenancy_audit, pg_finfo_tenancy_audit => record;
+    tenancy_audit => record;
 }
 
 fn record(call: &Call) -> Result<Answer, Error> {

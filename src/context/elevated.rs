@@ -13,6 +13,7 @@ use crate::access::Elevation;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::queries::{self, Mark, OnQuery, Started};
+use crate::pg::spi::NotNull;
 use crate::pg::{guc, spi, time, xact};
 
 /// Recording: what it reads by itself is on no record.
@@ -127,11 +128,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
          JOIN pg_class c ON c.oid = u.oid JOIN pg_namespace n ON n.oid = c.relnamespace \
          ORDER BY 1",
         &[tables.to_vec().into()],
-        |rows| {
-            rows.into_iter()
-                .map(|row| Ok(row.get::<String>(1)?.unwrap_or_default()))
-                .collect()
-        },
+        |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),
     )
 }
 

@@ -13,7 +13,7 @@ use super::plans::{self, PlanShape};
 use crate::access;
 use crate::error::Error;
 use crate::pg::sources::Sources;
-use crate::pg::uuid::from_pg;
+use crate::pg::spi::NotNull;
 use crate::pg::{guc, spi, xact};
 
 #[derive(Clone)]
@@ -139,15 +139,12 @@ fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
         |rows| {
             rows.into_iter()
                 .map(|row| {
-                    let secret: Vec<u8> = row.get(2)?.unwrap_or_default();
+                    let secret: Vec<u8> = row.not_null(2)?;
                     let secret = secret
                         .try_into()
                         .map_err(|_| Error::Internal("a signing key of a wrong size"))?;
                     Ok(SigningKey {
-                        id: from_pg(
-                            row.get(1)?
-                                .ok_or(Error::Internal("a signing key without an id"))?,
-                        ),
+                        id: row.not_null_id(1)?,
                         key: Key::new(secret),
                         retires_at: row.get(3)?,
                     })

@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
-use crate::pg::spi;
-use crate::pg::uuid::from_pg;
+use crate::pg::spi::{self, NotNull};
 
 /// Where the cache is emptied and begun again.
 const MOST_PROVIDERS: usize = 10_000;
@@ -113,10 +112,7 @@ fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claiman
         |rows| {
             let mut found = Vec::new();
             for row in rows {
-                let id: Option<pgrx::Uuid> = row.get(1)?;
-                if let Some(id) = id {
-                    reading.of(Subject::Provider(from_pg(id)));
-                }
+                reading.of(Subject::Provider(row.not_null_id(1)?));
                 found.extend(read(&row)?.map(Rc::new));
             }
             Ok(found.into())
@@ -143,12 +139,12 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
             .transpose()
     };
     Ok(Some(KnownProvider {
-        id: from_pg(row.get(1)?.ok_or_else(broken)?),
-        scope: from_pg(row.get(2)?.ok_or_else(broken)?),
+        id: row.not_null_id(1)?,
+        scope: row.not_null_id(2)?,
         provider: Provider {
-            issuer: row.get(3)?.ok_or_else(broken)?,
-            audiences: row.get(4)?.ok_or_else(broken)?,
-            leeway: row.get::<i32>(5)?.unwrap_or(0).into(),
+            issuer: row.not_null(3)?,
+            audiences: row.not_null(4)?,
+            leeway: row.not_null::<i32>(5)?.into(),
             keys,
             mapping: Mapping {
                 user: claim(8)?.ok_or_else(broken)?,
@@ -157,8 +153,8 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
                 name: claim(11)?,
             },
         },
-        create_users: row.get(12)?.unwrap_or(false),
-        single_use: row.get(13)?.unwrap_or(false),
-        vouched: row.get(14)?.unwrap_or(false),
+        create_users: row.not_null(12)?,
+        single_use: row.not_null(13)?,
+        vouched: row.not_null(14)?,
     }))
 }

@@ -16,6 +16,7 @@ use super::providers::{self, KnownProvider};
 use super::single_use;
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
 
@@ -229,11 +230,10 @@ fn find_tenant(scope: Uuid, claim: &str) -> Result<Option<Uuid>, Error> {
         |rows| {
             let mut found = Vec::new();
             for row in rows {
-                let exact: bool = row.get(2)?.unwrap_or(false);
-                found.push((row.get::<pgrx::Uuid>(1)?.map(from_pg), exact));
+                found.push((row.not_null_id(1)?, row.not_null(2)?));
             }
             Ok(match found.as_slice() {
-                [(tenant, true), ..] | [(tenant, false)] => *tenant,
+                [(tenant, true), ..] | [(tenant, false)] => Some(*tenant),
                 _ => None,
             })
         },
@@ -265,11 +265,9 @@ fn find_user(login: &Login<'_>) -> Result<Option<FoundUser>, Error> {
                 return Ok(None);
             };
             Ok(Some(FoundUser {
-                user: from_pg(
-                    row.get(1)?
-                        .ok_or(Error::Internal("a scope without an id"))?,
-                ),
+                user: row.not_null_id(1)?,
                 provider: row.get::<pgrx::Uuid>(2)?.map(from_pg),
+                // NULL for a user of no provider.
                 groups_differ: row.get(3)?.unwrap_or(false),
             }))
         },

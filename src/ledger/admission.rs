@@ -1,6 +1,6 @@
 //! What an event means for the ledger: whether it is admitted, and what it adds when it commits.
 
-use tenancy_core::ledger::{Account, Blocked, CreditCoverage, Demand, Span};
+use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Span};
 use uuid::Uuid;
 
 use super::budget_cache::{self, Budget, end};
@@ -221,7 +221,7 @@ fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
     Error::Exhausted(Box::new(Exhausted {
         level: budget.level,
         period: budget.period.as_str(),
-        cost: budget.metric == 0,
+        cost: budget.counted == Counted::Cost,
         limit: budget.amount.into(),
         used: entry.used,
         in_flight: entry.in_flight + entry.reserved,

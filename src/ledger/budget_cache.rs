@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tenancy_core::ledger::{Account, Span};
+use tenancy_core::ledger::{Account, Counted, Span};
 use tenancy_core::period::{Period, period};
 use tenancy_core::subject::Subject;
 use tenancy_core::tree::Level;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::zone::ServerZone;
 use crate::pg::{queue, spi};
@@ -25,8 +26,8 @@ pub struct Budget {
     pub scope: Uuid,
     /// The level of that scope.
     pub level: &'static str,
-    /// Of what; 0 is cost.
-    pub metric: i32,
+    /// Of what: cost, or a metric.
+    pub counted: Counted,
     /// How much, in millionths.
     pub amount: i64,
     /// Whether more is refused.
@@ -42,11 +43,7 @@ pub struct Budget {
 impl Budget {
     /// The account that counts for it.
     pub fn account(&self) -> Account {
-        Account {
-            database: queue::database(),
-            metric: self.metric,
-            scope: *self.scope.as_bytes(),
-        }
+        Account::new(queue::database(), self.counted, *self.scope.as_bytes())
     }
 
     /// The period that an instant, in microseconds of the Unix epoch, is in.
@@ -198,7 +195,7 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
     let mut with_credits = Vec::new();
     let mut found = spi::read(
-        "SELECT b.scope_id, s.level, coalesce(b.metric_id, 0), b.amount, b.hard, b.period, tenancy_internal.time_zone(b.scope_id), \
+        "SELECT b.scope_id, s.level, b.metric_id, b.amount, b.hard, b.period, tenancy_internal.time_zone(b.scope_id), \
                 b.id, EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = b.id), s.path \
          FROM tenancy_internal.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
@@ -206,10 +203,8 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
         |rows| {
             let mut found: HashMap<Uuid, Vec<Budget>> = HashMap::new();
             for row in rows {
-                let scope: Option<pgrx::Uuid> = row.get(1)?;
-                let scope = from_pg(scope.ok_or(Error::Internal("a budget without a scope"))?);
-                let id: Option<pgrx::Uuid> = row.get(8)?;
-                let id = id.ok_or(Error::Internal("a budget without an id"))?;
+                let scope = row.not_null_id(1)?;
+                let id: pgrx::Uuid = row.not_null(8)?;
                 let path: Option<Vec<pgrx::Uuid>> = row.get(10)?;
                 if let Some(reading) = readings.get_mut(&scope) {
                     reading.of(Subject::Scope(scope));
@@ -220,20 +215,18 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
                 if path.is_none() {
                     continue;
                 }
-                let credited = row.get(9)?.unwrap_or(false);
+                let credited = row.not_null(9)?;
                 if credited {
                     with_credits.push(id);
                 }
-                let text = |n: usize| -> Result<String, Error> {
-                    Ok(row.get::<String>(n)?.unwrap_or_default())
-                };
+                let text = |n: usize| row.not_null::<String>(n);
                 found.entry(scope).or_default().push(Budget {
                     id: from_pg(id),
                     scope,
                     level: text(2)?.parse().map(Level::as_str).unwrap_or_default(),
-                    metric: row.get(3)?.unwrap_or_default(),
-                    amount: row.get(4)?.unwrap_or_default(),
-                    hard: row.get(5)?.unwrap_or(true),
+                    counted: row.get(3)?.map_or(Counted::Cost, Counted::Metric),
+                    amount: row.not_null(4)?,
+                    hard: row.not_null(5)?,
                     credits: credited.then(Vec::new),
                     period: text(6)?.parse().map_err(|_| Error::NoPeriod)?,
                     zone: ServerZone::named(&text(7)?).ok_or(Error::NoPeriod)?,
@@ -270,16 +263,11 @@ fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, 
         |rows| {
             let mut found: HashMap<Uuid, Vec<Credit>> = HashMap::new();
             for row in rows {
-                let id = |n: usize| -> Result<Uuid, Error> {
-                    let id: Option<pgrx::Uuid> = row.get(n)?;
-                    id.map(from_pg)
-                        .ok_or(Error::Internal("a credit without an id"))
-                };
                 let rolls_at: Option<i64> = row.get(6)?;
-                found.entry(id(1)?).or_default().push(Credit {
-                    id: id(2)?,
-                    amount: row.get(3)?.unwrap_or_default(),
-                    effective_at: row.get(4)?.unwrap_or_default(),
+                found.entry(row.not_null_id(1)?).or_default().push(Credit {
+                    id: row.not_null_id(2)?,
+                    amount: row.not_null(3)?,
+                    effective_at: row.not_null(4)?,
                     expires_at: row.get(5)?,
                     rolls: rolls_at.zip(row.get(7)?),
                 });

@@ -1,14 +1,15 @@
 //! Credits on top of budgets: what is drawn from them, in rows and in the ledger.
 
 use tenancy_core::ledger::{
-    Account, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
+    Account, Counted, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
 };
 use uuid::Uuid;
 
 use super::budget_cache::Budget;
 use super::event::Event;
 use crate::error::Error;
-use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::spi::NotNull;
+use crate::pg::uuid::pg_uuid;
 use crate::pg::{ledger, queue, spi};
 
 /// What is drawn from a credit.
@@ -108,7 +109,7 @@ pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(),
     let mut kept: Vec<Draw> = Vec::new();
     let mut of_budget: Vec<i64> = Vec::new();
     let mut gone = take(reservation)?.into_iter().peekable();
-    while let Some((draw, metric)) = gone.next() {
+    while let Some((draw, counted)) = gone.next() {
         note(&draw, held.at, (0, -i128::from(draw.quantity)));
         of_budget.push(draw.quantity);
         let last = gone
@@ -116,7 +117,7 @@ pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(),
             .is_none_or(|(next, _)| next.budget != draw.budget);
         kept.push(draw);
         if last {
-            let share = |event: &Event| event.share_of(metric).unwrap_or(0);
+            let share = |event: &Event| event.share_of(counted).unwrap_or(0);
             keep_first(&mut of_budget, share(held).saturating_sub(share(used)));
             let first = kept.len() - of_budget.len();
             for (draw, quantity) in kept.iter_mut().skip(first).zip(of_budget.drain(..)) {
@@ -136,28 +137,23 @@ pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// The rows of a reservation, which go: by budget, with its metric, in the order in which they were drawn.
-fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, i32)>, Error> {
+/// The rows of a reservation, which go: by budget, with what that counts, in the order in which they were drawn.
+fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, Counted)>, Error> {
     spi::write_returning(
         "WITH gone AS (DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
-         SELECT g.budget_id, g.id, gone.quantity, coalesce(b.metric_id, 0) \
+         SELECT g.budget_id, g.id, gone.quantity, b.metric_id \
          FROM gone JOIN tenancy_internal.credit_grants g ON g.id = gone.credit_id JOIN tenancy_internal.budget_definitions b ON b.id = g.budget_id \
          ORDER BY g.budget_id, g.priority, g.expires_at NULLS LAST, g.id",
         &[reservation.into()],
         |rows| {
             rows.into_iter()
                 .map(|row| {
-                    let id = |n: usize| -> Result<Uuid, Error> {
-                        let id: Option<pgrx::Uuid> = row.get(n)?;
-                        id.map(from_pg)
-                            .ok_or(Error::Internal("a draw without its credit"))
-                    };
                     let draw = Draw {
-                        budget: id(1)?,
-                        credit: id(2)?,
-                        quantity: row.get(3)?.unwrap_or_default(),
+                        budget: row.not_null_id(1)?,
+                        credit: row.not_null_id(2)?,
+                        quantity: row.not_null(3)?,
                     };
-                    Ok((draw, row.get(4)?.unwrap_or_default()))
+                    Ok((draw, row.get(4)?.map_or(Counted::Cost, Counted::Metric)))
                 })
                 .collect()
         },

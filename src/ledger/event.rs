@@ -3,7 +3,8 @@
 use std::ops::Deref;
 
 use tenancy_core::id::PLATFORM_ID;
-use tenancy_core::ledger::{Account, Recorded, slot};
+use tenancy_core::ledger::{Account, Counted, Recorded, slot};
+use tenancy_core::quantity::{Cost, Quantity};
 use uuid::Uuid;
 
 use super::budget_cache::Budget;
@@ -22,10 +23,10 @@ pub struct Event {
     pub user: Option<Uuid>,
     /// Of what, unless its events do not add up.
     pub metric: Option<i32>,
-    /// How much, in millionths.
-    pub quantity: i64,
-    /// What it costs, in millionths.
-    pub cost: i64,
+    /// How much.
+    pub quantity: Quantity,
+    /// What it costs.
+    pub cost: Cost,
     /// When, in microseconds of the Unix epoch.
     pub at: i64,
 }
@@ -62,17 +63,19 @@ impl Event {
         scopes
     }
 
-    /// How much of what a budget is for.
+    /// How much of what a budget is for, in millionths.
     pub fn share(&self, budget: &Budget) -> Option<i64> {
-        self.share_of(budget.metric)
+        self.share_of(budget.counted)
     }
 
-    /// How much of a metric; 0 is cost.
-    pub fn share_of(&self, metric: i32) -> Option<i64> {
-        match metric {
-            0 => Some(self.cost),
-            metric if Some(metric) == self.metric => Some(self.quantity),
-            _ => None,
+    /// How much of what an account counts, in millionths.
+    pub fn share_of(&self, counted: Counted) -> Option<i64> {
+        match counted {
+            Counted::Cost => Some(self.cost.millionths()),
+            Counted::Metric(metric) => {
+                (self.metric == Some(metric)).then_some(self.quantity.millionths())
+            }
+            Counted::Covered | Counted::Drawn | Counted::Open => None,
         }
     }
 }
@@ -82,17 +85,13 @@ pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128))
     let database = queue::database();
     for scope in scopes {
         let parts = [
-            event.metric.map(|metric| (metric, event.quantity)),
-            Some((0, event.cost)),
+            (event.metric).map(|metric| (Counted::Metric(metric), event.quantity.millionths())),
+            Some((Counted::Cost, event.cost.millionths())),
         ];
-        for (metric, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
+        for (counted, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
             let (used, reserved) = part(quantity.into());
             ledger::note(&Recorded {
-                account: Account {
-                    database,
-                    metric,
-                    scope: *scope.as_bytes(),
-                },
+                account: Account::new(database, counted, *scope.as_bytes()),
                 slot: slot(event.at),
                 used,
                 reserved,

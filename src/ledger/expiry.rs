@@ -2,11 +2,13 @@
 
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::PLATFORM_ID;
+use tenancy_core::quantity::{Cost, Quantity};
 use uuid::Uuid;
 
 use super::credits;
 use super::event::{Event, note, note_open};
 use crate::error::Error;
+use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, time};
 
@@ -23,9 +25,9 @@ pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
         project: id(3)?,
         user: id(4)?,
         metric: row.get(5)?,
-        quantity: row.get(6)?.unwrap_or_default(),
-        cost: row.get(7)?.unwrap_or_default(),
-        at: row.get(8)?.unwrap_or_default(),
+        quantity: Quantity::from_millionths(row.not_null(6)?),
+        cost: Cost::from_millionths(row.not_null(7)?),
+        at: row.not_null(8)?,
     })
 }
 

@@ -38,7 +38,7 @@ fn _ledger_entries() -> TableIterator<
     TableIterator::new(ledger::entries(queue::database()).into_iter().map(|entry| {
         (
             pgrx::Uuid::from_bytes(entry.account.scope),
-            entry.account.metric,
+            entry.account.counted().number(),
             time::from_unix_micros(entry.span.start),
             end(&entry.span),
             entry.state == State::Loaded,

@@ -3,7 +3,7 @@
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiTupleTable;
-use tenancy_core::ledger::{Account, Span};
+use tenancy_core::ledger::{Account, Counted, Span};
 
 use crate::error::Error;
 use crate::pg::{ledger, spi};
@@ -23,16 +23,18 @@ pub fn read(account: &Account, span: &Span) -> Result<(i128, i128), Error> {
 }
 
 fn question(account: &Account, span: &Span) -> (&'static str, [DatumWithOid<'static>; 4]) {
-    let query = if account.is_credit() {
-        "SELECT used, reserved FROM tenancy_internal.drawn_of($1, $2, $3, $4)"
-    } else if account.is_open() {
-        "SELECT used, reserved FROM tenancy_internal.open_of($1, $2, $3, $4)"
-    } else {
-        "SELECT used, reserved FROM tenancy_internal.used_of($1, $2, $3, $4)"
+    let query = match account.counted() {
+        Counted::Covered | Counted::Drawn => {
+            "SELECT used, reserved FROM tenancy_internal.drawn_of($1, $2, $3, $4)"
+        }
+        Counted::Open => "SELECT used, reserved FROM tenancy_internal.open_of($1, $2, $3, $4)",
+        Counted::Cost | Counted::Metric(_) => {
+            "SELECT used, reserved FROM tenancy_internal.used_of($1, $2, $3, $4)"
+        }
     };
     let args = [
         pgrx::Uuid::from_bytes(account.scope).into(),
-        account.metric.into(),
+        account.counted().number().into(),
         span.start.into(),
         span.end.into(),
     ];

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::metric::Aggregation;
-use tenancy_core::quantity::{self, priced};
+use tenancy_core::quantity::{self, Cost, Price, Quantity, priced};
 
 use crate::error::Error;
+use crate::pg::spi::NotNull;
 use crate::pg::{extension, inval, spi};
 
 /// A metric.
@@ -20,39 +21,39 @@ pub struct Metric {
     pub dimensions: Vec<String>,
     /// The attribute whose values are counted.
     pub distinct_of: Option<String>,
-    price: Option<i64>,
+    price: Option<Price>,
     prices: Option<Prices>,
 }
 
 /// Prices by the values of a dimension.
 struct Prices {
     dimension: String,
-    of: HashMap<String, i64>,
+    of: HashMap<String, Price>,
 }
 
 impl Metric {
-    /// What a quantity costs, in millionths. `value` tells the values of dimensions.
+    /// What a quantity costs. `value` tells the values of dimensions.
     pub fn cost<'a>(
         &self,
-        quantity: i64,
+        quantity: Quantity,
         value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<i64, Error> {
+    ) -> Result<Cost, Error> {
         let by_value = self.prices.as_ref().and_then(|prices| {
             let value = value(&prices.dimension)?;
             prices.of.get(value).copied()
         });
         by_value
             .or(self.price)
-            .map_or(Ok(0), |price| at_price(quantity, price))
+            .map_or(Ok(Cost::ZERO), |price| at_price(quantity, price))
     }
 
-    /// The most that a quantity can cost, in millionths, as far as `value` tells the values of dimensions: what it does not
+    /// The most that a quantity can cost, as far as `value` tells the values of dimensions: what it does not
     /// tell is taken at the highest price.
     pub fn highest_cost<'a>(
         &self,
-        quantity: i64,
+        quantity: Quantity,
         value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<i64, Error> {
+    ) -> Result<Cost, Error> {
         let cost = self.cost(quantity, &value)?;
         match &self.prices {
             Some(prices) if value(&prices.dimension).is_none() => {
@@ -64,7 +65,7 @@ impl Metric {
     }
 }
 
-fn at_price(quantity: i64, price: i64) -> Result<i64, Error> {
+fn at_price(quantity: Quantity, price: Price) -> Result<Cost, Error> {
     priced(quantity, price)
         .map_err(|fault| Error::bad(fault, "A cost is at most about 9.2 · 10¹²."))
 }
@@ -107,20 +108,20 @@ fn load(name: &str) -> Result<Metric, Error> {
             };
             let price =
                 |text: &str| quantity::price(text).map_err(|_| Error::Internal("a metric's price"));
-            let aggregation: String = row.get(2)?.unwrap_or_default();
+            let aggregation: String = row.not_null(2)?;
             let own: Option<String> = row.get(5)?;
             let dimension: Option<String> = row.get(6)?;
             let values: Vec<String> = row.get(7)?.unwrap_or_default();
             let of: Vec<String> = row.get(8)?.unwrap_or_default();
             let of = values.into_iter().zip(of);
             let of = of.map(|(value, text)| Ok((value, price(&text)?)));
-            let of: HashMap<String, i64> = of.collect::<Result<_, Error>>()?;
+            let of: HashMap<String, Price> = of.collect::<Result<_, Error>>()?;
             Ok(Metric {
-                id: row.get(1)?.unwrap_or_default(),
+                id: row.not_null(1)?,
                 aggregation: aggregation
                     .parse()
                     .map_err(|_| Error::Internal("a metric's aggregation"))?,
-                dimensions: row.get(3)?.unwrap_or_default(),
+                dimensions: row.not_null(3)?,
                 distinct_of: row.get(4)?,
                 price: own.as_deref().map(price).transpose()?,
                 prices: dimension.map(|dimension| Prices { dimension, of }),

@@ -7,7 +7,7 @@ use tenancy_core::metric::{
 };
 use tenancy_core::partitions::Monthly;
 use tenancy_core::principal::Principal;
-use tenancy_core::quantity::ONE;
+use tenancy_core::quantity::{Cost, Quantity};
 use uuid::Uuid;
 
 use super::attribution::Attribution;
@@ -24,7 +24,7 @@ use crate::pg::{bgworker, cluster, managed, role, spi, time};
 use crate::{partitions, requests};
 
 /// How far ahead of the clock an event may be: clocks differ.
-const AHEAD: i64 = 3600 * 1_000_000;
+const AHEAD_MAX_MICROS: i64 = 3600 * 1_000_000;
 
 /// What is to be recorded.
 pub struct Use<'a> {
@@ -32,10 +32,10 @@ pub struct Use<'a> {
     pub place: Attribution,
     /// What.
     pub metric: &'a Metric,
-    /// How much, in millionths.
-    pub quantity: i64,
-    /// What it cost, in millionths; nothing: by the metric's price.
-    pub cost: Option<i64>,
+    /// How much.
+    pub quantity: Quantity,
+    /// What it cost; nothing: by the metric's price.
+    pub cost: Option<Cost>,
     /// What else is known of it.
     pub attributes: Option<JsonArgument>,
     /// By which a second attempt is known.
@@ -94,8 +94,8 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             uuid(used.place.tenant),
             uuid(used.place.project),
             uuid(used.place.user),
-            Value::Int8(used.quantity),
-            Value::Int8(cost),
+            Value::Int8(used.quantity.millionths()),
+            Value::Int8(cost.millionths()),
             uuid(told.value),
             told.dimensions(),
             told.attributes.map_or(Value::Null, Value::Json),
@@ -115,12 +115,12 @@ pub fn check_recordable() -> Result<(), Error> {
 }
 
 /// What it costs.
-pub fn cost_of(used: &Use<'_>) -> Result<i64, Error> {
+pub fn cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     ReadAttributes::of(used)?.cost(used)
 }
 
 /// The most that it may cost, where its attributes leave that open.
-pub fn highest_cost_of(used: &Use<'_>) -> Result<i64, Error> {
+pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     if let Some(cost) = used.cost {
         return Ok(cost);
     }
@@ -133,11 +133,17 @@ pub fn highest_cost_of(used: &Use<'_>) -> Result<i64, Error> {
 }
 
 /// What budgets count of it. Greatest quantities and different values do not add up.
-pub fn event(place: &Attribution, metric: &Metric, quantity: i64, cost: i64, at: i64) -> Event {
+pub fn event(
+    place: &Attribution,
+    metric: &Metric,
+    quantity: Quantity,
+    cost: Cost,
+    at: i64,
+) -> Event {
     let (counted, quantity) = match metric.aggregation {
         Aggregation::Sum => (Some(metric.id), quantity),
-        Aggregation::Count => (Some(metric.id), ONE),
-        Aggregation::Max | Aggregation::Distinct => (None, 0),
+        Aggregation::Count => (Some(metric.id), Quantity::ONE),
+        Aggregation::Max | Aggregation::Distinct => (None, Quantity::ZERO),
     };
     Event {
         partner: place.partner,
@@ -207,7 +213,7 @@ impl ReadAttributes {
         })
     }
 
-    fn cost(&self, used: &Use<'_>) -> Result<i64, Error> {
+    fn cost(&self, used: &Use<'_>) -> Result<Cost, Error> {
         match used.cost {
             Some(cost) => Ok(cost),
             None => used.metric.cost(used.quantity, |name| self.dimension(name)),
@@ -236,7 +242,7 @@ fn when(at: Option<i64>) -> Result<i64, Error> {
     let Some(at) = at else {
         return Ok(now);
     };
-    if at > now.saturating_add(AHEAD) {
+    if at > now.saturating_add(AHEAD_MAX_MICROS) {
         return Err(Error::EventInFuture);
     }
     if at < now.saturating_sub(settings::late()) {
@@ -260,9 +266,9 @@ fn key_of(key: &[u8]) -> Result<Uuid, Error> {
 /// What a repeated key must repeat.
 fn said(used: &Use<'_>) -> Uuid {
     let mut bytes = Vec::with_capacity(96);
-    bytes.extend_from_slice(&used.quantity.to_be_bytes());
+    bytes.extend_from_slice(&used.quantity.millionths().to_be_bytes());
     bytes.push(u8::from(used.cost.is_some()));
-    bytes.extend_from_slice(&used.cost.unwrap_or_default().to_be_bytes());
+    bytes.extend_from_slice(&used.cost.unwrap_or_default().millionths().to_be_bytes());
     let place = [
         used.place.partner,
         used.place.tenant,

@@ -1,8 +1,7 @@
 //! `record_usage()` and its kin, and INSERT into `recorded_usage`. Called often, so arguments are read
 //! where they lie.
 
-use tenancy_core::decimal;
-use tenancy_core::quantity::{cost, quantity};
+use tenancy_core::quantity::{Cost, Quantity, cost, quantity};
 use uuid::Uuid;
 
 use super::attribution::{Attribution, NamedScopes};
@@ -11,17 +10,17 @@ use super::record::{Recorded, Use, cost_of, event, highest_cost_of, record};
 use crate::error::Error;
 use crate::ledger::{Admission, Event};
 use crate::pg::fmgr::{Answer, Call, JsonArgument};
-use crate::pg::time;
+use crate::pg::{numeric, time};
 
 crate::c_functions! {
-    tenancy_record_usage, pg_finfo_tenancy_record_usage => record_usage;
-    tenancy_record_usage_for, pg_finfo_tenancy_record_usage_for => record_usage_for;
-    tenancy_record, pg_finfo_tenancy_record => record_or_not;
+    tenancy_record_usage => record_usage;
+    tenancy_record_usage_for => record_usage_for;
+    tenancy_record => record_or_not;
 }
 
 crate::triggers! {
-    tenancy_insert_usage, pg_finfo_tenancy_insert_usage => row insert;
-    tenancy_metrics_changed, pg_finfo_tenancy_metrics_changed => statement metrics::changed;
+    tenancy_insert_usage => row insert;
+    tenancy_metrics_changed => statement metrics::changed;
 }
 
 /// Where a call has its arguments: metric, quantity, cost, attributes, idempotency_key, at.
@@ -56,7 +55,7 @@ impl Arguments {
         &self,
         call: &Call,
         place: Attribution,
-        otherwise: Option<i64>,
+        otherwise: Option<Quantity>,
     ) -> Result<Recorded, Error> {
         if call.is_null(self.metric) {
             return Err(Error::Null("metric"));
@@ -82,10 +81,10 @@ impl Arguments {
     }
 }
 
-/// A quantity in millionths. What is wrong with one, and what is stored unusually, is told by its text.
-pub fn quantity_of(call: &Call, n: usize) -> Result<i64, Error> {
-    match decimal::millionths(call.stored_numeric(n)) {
-        Some(quantity) => Ok(quantity),
+/// A quantity. What is wrong with one, and what is stored unusually, is told by its text.
+pub fn quantity_of(call: &Call, n: usize) -> Result<Quantity, Error> {
+    match numeric::to_millionths(call.stored_numeric(n)) {
+        Some(millionths) => Ok(Quantity::from_millionths(millionths)),
         None => Ok(quantity(call.numeric(n))?),
     }
 }
@@ -106,8 +105,8 @@ fn record_usage(call: &Call) -> Result<Answer, Error> {
 /// hard budget of cost must hold for whatever it is settled as.
 pub fn reserved(
     metric: &str,
-    quantity: i64,
-    cost: Option<i64>,
+    quantity: Quantity,
+    cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
@@ -127,7 +126,7 @@ pub fn reserved(
 }
 
 /// What so much of a metric would be, or of cost, used now in the context.
-pub fn wish(metric: Option<&str>, quantity: i64) -> Result<Event, Error> {
+pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let Some(name) = metric else {
         return Ok(Event {
@@ -136,8 +135,8 @@ pub fn wish(metric: Option<&str>, quantity: i64) -> Result<Event, Error> {
             project: place.project,
             user: place.user,
             metric: None,
-            quantity: 0,
-            cost: quantity,
+            quantity: Quantity::ZERO,
+            cost: Cost::from_millionths(quantity.millionths()),
             at: time::to_unix_micros(now),
         });
     };
@@ -153,9 +152,9 @@ pub struct Settled<'a> {
     /// The metric's name.
     pub metric: &'a str,
     /// How much it was, in millionths.
-    pub quantity: i64,
+    pub quantity: Quantity,
     /// What it cost; nothing: by the metric's price.
-    pub cost: Option<i64>,
+    pub cost: Option<Cost>,
     /// What else is known of it.
     pub attributes: Option<JsonArgument>,
     /// When it was made, in microseconds since 2000.
@@ -237,6 +236,6 @@ fn insert(call: &Call) -> Result<(), Error> {
         at: Some(1),
         admission: Admission::Skip,
     };
-    let one = tenancy_core::quantity::ONE;
-    arguments.record(call, place, Some(one)).map(drop)
+    let one = Some(Quantity::ONE);
+    arguments.record(call, place, one).map(drop)
 }

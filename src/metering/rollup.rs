@@ -2,7 +2,7 @@
 
 use super::settings;
 use crate::error::Error;
-use crate::pg::spi;
+use crate::pg::spi::{self, NotNull};
 
 /// Rolls up about so many events. How many it were, and up to which transaction all could be.
 pub fn roll(most: i32) -> Result<(i64, u64), Error> {
@@ -11,10 +11,7 @@ pub fn roll(most: i32) -> Result<(i64, u64), Error> {
         &[most.into()],
         |rows| {
             let row = rows.first();
-            Ok((
-                row.get::<i64>(1)?.unwrap_or(0),
-                row.get::<i64>(2)?.unwrap_or(0).cast_unsigned(),
-            ))
+            Ok((row.not_null(1)?, row.not_null::<i64>(2)?.cast_unsigned()))
         },
     )
 }

@@ -7,7 +7,7 @@ static KEY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(35);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ROLLUP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
 
-const DAY: i64 = 24 * 3600 * 1_000_000;
+const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// Defines them; before the prefix is reserved.
 pub fn init() {
@@ -55,7 +55,7 @@ pub fn init() {
 
 /// How late an event may be, in microseconds.
 pub fn late() -> i64 {
-    i64::from(LATE.get()) * DAY
+    i64::from(LATE.get()) * DAY_MICROS
 }
 
 /// For how many days a key holds.

@@ -12,6 +12,8 @@
 //! | `time`, `zone` | the clock, time zones |
 //! | `statics` | what the server only reads |
 //! | `uuid` | the server's form of ids |
+//! | `numeric` | numerics as they are stored |
+//! | `quote` | identifiers in SQL texts |
 //! | `nodes` | what parse trees hold |
 //! | `catalog/` | what the catalogs say of relations, functions and roles; the extension's own objects |
 //! | `session/` | settings, the sealed context and its key, the client, the transaction, what stays in a session |
@@ -30,8 +32,10 @@ pub mod cell;
 pub mod hooks;
 pub mod memory;
 pub mod nodes;
+pub mod numeric;
 pub mod planner;
 mod query;
+pub mod quote;
 pub mod raise;
 pub mod session;
 mod shared;

@@ -17,6 +17,7 @@ use tenancy_core::policy::{
 use super::registry;
 use crate::error::Error;
 use crate::pg::ddl::{self, Runs};
+use crate::pg::spi::NotNull;
 use crate::pg::{relation, role, spi};
 
 const FACTS: &str = include_str!("facts.sql");
@@ -116,8 +117,8 @@ pub fn look_inside(
         facts.backfill = spi::write_returning(query, &[scope.clone().into()], |rows| {
             match rows.into_iter().next() {
                 Some(row) => Ok(Some(Backfill {
-                    id: row.get(1)?.unwrap_or_default(),
-                    level: row.get(2)?.unwrap_or_default(),
+                    id: row.not_null(1)?,
+                    level: row.not_null(2)?,
                     external_id: row.get(3)?,
                 })),
                 None => Err(Error::NoSuchScope(scope.clone())),

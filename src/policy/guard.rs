@@ -67,7 +67,7 @@ impl<T: Copy + 'static> Drop for Restore<T> {
 }
 
 crate::triggers! {
-    tenancy_protection_changed, pg_finfo_tenancy_protection_changed => statement changed;
+    tenancy_protection_changed => statement changed;
 }
 
 /// Tells every backend that the registry has changed.

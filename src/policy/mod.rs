@@ -22,10 +22,11 @@ mod protect;
 mod registry;
 mod unknown;
 
-use tenancy_core::policy::PolicyChange;
+use tenancy_core::policy::{PolicyChange, quote_with};
 
 /// Called once, when the library is loaded.
 pub fn init() {
+    quote_with(crate::pg::quote::identifier);
     crate::pg::planner::init();
     guard::init();
     crate::pg::hooks::init(crate::pg::hooks::On {

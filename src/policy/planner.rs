@@ -17,10 +17,10 @@ use crate::pg::tenant_sets;
 use crate::support_functions;
 
 support_functions! {
-    tenancy_can_support, pg_finfo_tenancy_can_support => can;
-    tenancy_can_see_support, pg_finfo_tenancy_can_see_support => can_see;
-    tenancy_can_write_support, pg_finfo_tenancy_can_write_support => can_write;
-    tenancy_owns_support, pg_finfo_tenancy_owns_support => owns;
+    tenancy_can_support => can;
+    tenancy_can_see_support => can_see;
+    tenancy_can_write_support => can_write;
+    tenancy_owns_support => owns;
 }
 
 /// From this part of a table on, reading all of it beats fetching by index.

@@ -12,6 +12,7 @@ use super::catalog::{self, Row};
 use super::{code, guard, registry};
 use crate::context;
 use crate::error::{Error, ErrorReport};
+use crate::pg::spi::NotNull;
 use crate::pg::{bounded, cluster, relation, role};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
@@ -243,8 +244,8 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
         let mut gone = Vec::new();
         for row in rows {
             gone.push(Needs {
-                kind: row.get(1)?.unwrap_or_default(),
-                name: row.get(2)?.unwrap_or_default(),
+                kind: row.not_null(1)?,
+                name: row.not_null(2)?,
             });
         }
         Ok(gone)

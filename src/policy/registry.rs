@@ -11,6 +11,7 @@ use tenancy_core::policy::{
 
 use crate::error::Error;
 use crate::pg::hooks::TablePolicy;
+use crate::pg::spi::NotNull;
 use crate::pg::{role, spi};
 
 fn decode<T: serde::de::DeserializeOwned>(table: &str, value: Option<JsonB>) -> Result<T, Error> {
@@ -67,7 +68,7 @@ fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, 
     let Some(row) = rows.into_iter().next() else {
         return Ok(None);
     };
-    let table = row.get::<String>(2)?.unwrap_or_default();
+    let table: String = row.not_null(2)?;
     decode(&table, row.get(1)?).map(Some)
 }
 
@@ -106,8 +107,8 @@ pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error> {
         &[policy.into()],
         |rows| match rows.into_iter().next() {
             Some(row) => {
-                let tenancys = row.get(2)?.unwrap_or(false);
-                Ok(row.get(1)?.map(|table| TablePolicy { table, tenancys }))
+                let (table, tenancys) = (row.not_null(1)?, row.not_null(2)?);
+                Ok(Some(TablePolicy { table, tenancys }))
             }
             None => Ok(None),
         },
@@ -134,7 +135,7 @@ pub fn protected_with(domain: pg_sys::Oid) -> Result<bool, Error> {
              JOIN types u ON u.oid = a.atttypid)",
         &[domain.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            Some(row) => row.not_null(1),
             None => Ok(false),
         },
     )
@@ -148,7 +149,7 @@ pub fn is_part(table: pg_sys::Oid, root: pg_sys::Oid) -> Result<bool, Error> {
          SELECT EXISTS (SELECT FROM up WHERE oid = $2)",
         &[table.into(), root.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            Some(row) => row.not_null(1),
             None => Ok(false),
         },
     )
@@ -214,6 +215,7 @@ pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
          SELECT bool_or(pg_relation_size(t.oid) > 0) FROM tree t",
         &[table.into()],
         |rows| match rows.into_iter().next() {
+            // NULL where a part was just dropped.
             Some(row) => Ok(row.get(1)?.unwrap_or(false)),
             None => Ok(false),
         },
@@ -248,10 +250,7 @@ pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
         |rows| {
             let mut found = Vec::new();
             for row in rows {
-                found.push((
-                    row.get(1)?.unwrap_or_default(),
-                    row.get(2)?.unwrap_or_default(),
-                ));
+                found.push((row.not_null(1)?, row.not_null(2)?));
             }
             Ok(found)
         },
@@ -268,7 +267,7 @@ pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
              WHERE t.typrelid = $1)",
         &[composite.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            Some(row) => row.not_null(1),
             None => Ok(false),
         },
     )
@@ -285,7 +284,7 @@ pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
              WHERE has_any_column_privilege($1, i.indexrelid, 'SELECT'))",
         &[role.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?.unwrap_or(false)),
+            Some(row) => row.not_null(1),
             None => Ok(false),
         },
     )
@@ -324,8 +323,8 @@ pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
             let mut found: Vec<MemberUndo> = Vec::new();
             for row in rows {
                 let relation = Relation {
-                    schema: row.get(1)?.unwrap_or_default(),
-                    name: row.get(2)?.unwrap_or_default(),
+                    schema: row.not_null(1)?,
+                    name: row.not_null(2)?,
                 };
                 let items: Vec<UndoItem> = decode(&relation.to_string(), row.get(3)?)?;
                 match found.iter_mut().find(|f| f.relation == relation) {

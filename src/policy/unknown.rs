@@ -10,7 +10,7 @@ use super::registry;
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::scan::{self, Key};
-use crate::pg::spi;
+use crate::pg::spi::{self, NotNull};
 
 /// Counts the rows of a protected table by keys that no tenant has: the SQL function `tenancy.unknown_keys`.
 #[pg_extern(sql = false)]
@@ -32,7 +32,8 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
         )?;
         match rows.into_iter().next() {
             Some(row) => Ok((
-                row.get::<String>(1)?.unwrap_or_default(),
+                row.not_null::<String>(1)?,
+                // NULL for a table that was just dropped.
                 row.get::<bool>(2)?.unwrap_or(false),
             )),
             None => Err(Error::NoSuch("the table")),

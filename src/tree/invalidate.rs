@@ -11,8 +11,8 @@ use crate::pg::inval;
 use crate::pg::trigger::Change;
 
 crate::triggers! {
-    tenancy_changed, pg_finfo_tenancy_changed => change changed;
-    tenancy_tenant_added, pg_finfo_tenancy_tenant_added => change tenant_added;
+    tenancy_changed => change changed;
+    tenancy_tenant_added => change tenant_added;
 }
 
 /// The backends that made something of a row read it again when this commits. The trigger names subjects and the columns that

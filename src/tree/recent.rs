@@ -13,12 +13,12 @@ pub fn first_recent() -> Uuid {
 /// Whether an id is so recent that backends look for it by themselves; see `access::Access::is_complete`.
 pub fn is_recent(id: Uuid) -> bool {
     // Half a day, so that no clock and no long transaction makes a difference.
-    const HALF_A_DAY: u64 = 12 * 3600 * 1000;
-    id > first_at(recent_since() + HALF_A_DAY)
+    const HALF_A_DAY_MILLIS: u64 = 12 * 3600 * 1000;
+    id > first_at(recent_since() + HALF_A_DAY_MILLIS)
 }
 
 /// A day ago, in milliseconds of the Unix epoch.
 fn recent_since() -> u64 {
-    const DAY: i64 = 24 * 3600 * 1000;
-    u64::try_from(time::now_unix_micros() / 1000 - DAY).unwrap_or(0)
+    const DAY_MILLIS: i64 = 24 * 3600 * 1000;
+    u64::try_from(time::now_unix_micros() / 1000 - DAY_MILLIS).unwrap_or(0)
 }

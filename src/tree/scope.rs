@@ -8,8 +8,8 @@ use tenancy_core::tree::{Level, partner_and_tenant};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::pg::spi;
-use crate::pg::uuid::{from_pg, not_null, pg_uuid};
+use crate::pg::spi::{self, NotNull};
+use crate::pg::uuid::{from_pg, pg_uuid};
 
 /// A scope.
 pub struct Scope {
@@ -93,16 +93,16 @@ pub fn require_user(id: Uuid) -> Result<(), Error> {
 
 /// A row of `id, level, path, slug, external_id, status = 'active'`.
 fn read(row: &SpiHeapTupleData<'_>) -> Result<Scope, Error> {
-    let level: String = row.get(2)?.unwrap_or_default();
-    let path: Vec<pgrx::Uuid> = row.get(3)?.unwrap_or_default();
+    let level: String = row.not_null(2)?;
+    let path: Vec<pgrx::Uuid> = row.not_null(3)?;
     Ok(Scope {
-        id: not_null(row.get(1)?)?,
+        id: row.not_null_id(1)?,
         level: level
             .parse()
             .map_err(|_| Error::Internal("a scope of no known level"))?,
         path: path.into_iter().map(from_pg).collect(),
-        slug: row.get(4)?.unwrap_or_default(),
+        slug: row.not_null(4)?,
         external_id: row.get(5)?,
-        active: row.get(6)?.unwrap_or(false),
+        active: row.not_null(6)?,
     })
 }

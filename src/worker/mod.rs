@@ -28,8 +28,8 @@ use crate::pg::{kept, time};
 const TICK: Duration = Duration::from_secs(1);
 /// How long it stays without anything to do.
 const IDLE: Duration = Duration::from_secs(5);
-/// It stays, too, where something is to be done so soon, in microseconds.
-const SOON: i64 = 10_000_000;
+/// It stays, too, where something is to be done so soon.
+const SOON_MICROS: i64 = 10_000_000;
 /// How long the launcher works for a database while other databases' callers wait.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -137,9 +137,9 @@ impl Worker {
             Others::Due => bgworker::is_launcher(),
             Others::None => false,
         };
-        let stays = self
-            .busy
-            .is_some_and(|at| at.elapsed() < IDLE || next < time::now().saturating_add(SOON));
+        let stays = self.busy.is_some_and(|at| {
+            at.elapsed() < IDLE || next < time::now().saturating_add(SOON_MICROS)
+        });
         (needed || !stays)
             && !self.tasks.holds_something()
             && workers::depart(next, self.tasks.is_unfinished())

@@ -12,6 +12,7 @@ use crate::audit::{logins, settings};
 use crate::error::Error;
 use crate::pg::bgworker;
 use crate::pg::counts::Count;
+use crate::pg::spi::NotNull;
 use crate::pg::workers::{self, NEVER, Started};
 use crate::pg::{extension, spi, time};
 use crate::{ledger, metering, partitions};
@@ -27,7 +28,7 @@ const UNWRITTEN: usize = 100_000;
 /// How long a task that failed rests.
 const REST: Duration = Duration::from_secs(30);
 /// How long before it begins a month gets its partition.
-const AHEAD: i64 = 7 * 24 * 3600 * 1_000_000;
+const AHEAD_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
 /// How often a task is tried at its interval while an open transaction keeps it from its end.
 const IN_VAIN: u32 = 3;
@@ -315,10 +316,7 @@ impl Tasks {
                     &[SEAL.into()],
                     |rows| {
                         let row = rows.first();
-                        Ok((
-                            row.get::<i64>(1)?.unwrap_or(0),
-                            row.get::<i64>(2)?.unwrap_or(0),
-                        ))
+                        Ok((row.not_null::<i64>(1)?, row.not_null::<i64>(2)?))
                     },
                 )
             })?;
@@ -394,7 +392,7 @@ fn make_months() -> Result<(), Error> {
     let now = time::now_unix_micros();
     for table in Monthly::ALL {
         partitions::make(table, now)?;
-        partitions::make(table, now.saturating_add(AHEAD))?;
+        partitions::make(table, now.saturating_add(AHEAD_MICROS))?;
     }
     Ok(())
 }

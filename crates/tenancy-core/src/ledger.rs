@@ -53,59 +53,94 @@ pub const GRID: i64 = 900_000_000;
 /// How long a load may take before another may be begun beside it, in microseconds.
 pub const PATIENCE: u64 = 200_000;
 
-/// What is counted, and where.
+/// What an account counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counted {
+    /// The cost of all metrics.
+    Cost,
+    /// The quantities of a metric, by its id.
+    Metric(i32),
+    /// What [credits](Account::covered) covered of a budget.
+    Covered,
+    /// What was [drawn](Account::drawn) from a credit.
+    Drawn,
+    /// How many [reservations](Account::open) are open.
+    Open,
+}
+
+impl Counted {
+    /// Returns the number by which SQL names it: a metric's id, or one that no metric has.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Cost => 0,
+            Self::Metric(id) => id,
+            Self::Covered => -1,
+            Self::Drawn => -2,
+            Self::Open => -3,
+        }
+    }
+
+    fn of(number: i32) -> Self {
+        match number {
+            0 => Self::Cost,
+            -1 => Self::Covered,
+            -2 => Self::Drawn,
+            -3 => Self::Open,
+            id => Self::Metric(id),
+        }
+    }
+}
+
+/// What is counted, and where. What is counted is kept as its number: an entry would else be larger by a seventh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Account {
     /// The database.
     pub database: u32,
-    /// The metric; 0 is the cost of all of them, and less is about [credits](Account::covered) and
-    /// [reservations](Account::open).
-    pub metric: i32,
-    /// The scope.
+    number: i32,
+    /// The scope; or the budget, or the credit.
     pub scope: [u8; 16],
 }
 
 impl Account {
+    /// Counts something of a scope in a database.
+    #[must_use]
+    pub const fn new(database: u32, counted: Counted, scope: [u8; 16]) -> Self {
+        Self {
+            database,
+            number: counted.number(),
+            scope,
+        }
+    }
+
     /// What credits covered of a budget.
     #[must_use]
     pub fn covered(database: u32, budget: [u8; 16]) -> Self {
-        Self {
-            database,
-            metric: -1,
-            scope: budget,
-        }
+        Self::new(database, Counted::Covered, budget)
     }
 
     /// What was drawn from a credit.
     #[must_use]
     pub fn drawn(database: u32, credit: [u8; 16]) -> Self {
-        Self {
-            database,
-            metric: -2,
-            scope: credit,
-        }
+        Self::new(database, Counted::Drawn, credit)
     }
 
     /// How many reservations a user or a tenant has open.
     #[must_use]
     pub fn open(database: u32, scope: [u8; 16]) -> Self {
-        Self {
-            database,
-            metric: -3,
-            scope,
-        }
+        Self::new(database, Counted::Open, scope)
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        Counted::of(self.number)
     }
 
     /// Whether it is about credits.
     #[must_use]
     pub fn is_credit(&self) -> bool {
-        matches!(self.metric, -2 | -1)
-    }
-
-    /// Whether it counts reservations.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.metric == -3
+        matches!(self.counted(), Counted::Covered | Counted::Drawn)
     }
 }
 

@@ -12,7 +12,6 @@
 //! | [`error`] | | the kinds of errors: their names, SQLSTATEs and texts |
 //! | | [`id`] | what a new id looks like, and which two ids every install shares |
 //! | | [`quantity`] | numbers in fixed point: quantities, costs, prices |
-//! | | [`decimal`] | the same as the server stores them |
 //! | [`tree`] | | the levels of the scope tree, what may hold what, and the status that results |
 //! | | [`slug`] | which slugs, external ids and names may be stored |
 //! | | [`subject`] | what a cached answer was made of, as a number |
@@ -43,7 +42,6 @@
 pub mod access;
 pub mod audit;
 pub mod context;
-pub mod decimal;
 pub mod error;
 mod excerpt;
 pub mod id;

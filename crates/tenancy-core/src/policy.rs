@@ -22,7 +22,7 @@ pub use facts::{
 };
 pub use live::{Fault, Live, LiveColumn, fault};
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
-pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
+pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal, quote_with};
 pub use refusal::Refusal;
 pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, render, unplan};
 pub use unknown::Tally;

@@ -10,6 +10,58 @@ const PRICE_DIGITS: usize = 12;
 /// What makes one in a price.
 const PRICE_ONE: i128 = 1_000_000_000_000;
 
+macro_rules! fixed_point {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(transparent)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// Nothing.
+            pub const ZERO: Self = Self(0);
+
+            /// Takes so many millionths.
+            #[must_use]
+            pub const fn from_millionths(millionths: i64) -> Self {
+                Self(millionths)
+            }
+
+            /// Returns how many millionths it is.
+            #[must_use]
+            pub const fn millionths(self) -> i64 {
+                self.0
+            }
+
+            /// Returns how much more it is than another; nothing where it is not more.
+            #[must_use]
+            pub fn beyond(self, other: Self) -> Self {
+                Self((self.0 - other.0).max(0))
+            }
+        }
+    };
+}
+
+fixed_point! {
+    /// How much was used, in millionths of the metric's unit.
+    Quantity
+}
+
+fixed_point! {
+    /// What it costs, in millionths.
+    Cost
+}
+
+impl Quantity {
+    /// One.
+    pub const ONE: Self = Self(ONE);
+}
+
+/// The price of one unit, in millionths of millionths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
+pub struct Price(i64);
+
 /// Why a number is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuantityError {
@@ -29,26 +81,27 @@ pub enum QuantityError {
 
 use QuantityError::{Negative, NotFinite, TooFine, TooLarge};
 
-/// A quantity in millionths; exact, or an error. Zero is one.
-pub fn quantity(text: &str) -> Result<i64, QuantityError> {
-    fixed("quantity", text, QUANTITY_DIGITS, false)
+/// Reads a quantity; exact, or an error. Zero is one.
+pub fn quantity(text: &str) -> Result<Quantity, QuantityError> {
+    fixed("quantity", text, QUANTITY_DIGITS, false).map(Quantity)
 }
 
-/// A cost in millionths, rounded to the nearest, a half up.
-pub fn cost(text: &str) -> Result<i64, QuantityError> {
-    fixed("cost", text, QUANTITY_DIGITS, true)
+/// Reads a cost, rounded to the nearest millionth, a half up.
+pub fn cost(text: &str) -> Result<Cost, QuantityError> {
+    fixed("cost", text, QUANTITY_DIGITS, true).map(Cost)
 }
 
-/// A price for one unit, in millionths of millionths, rounded likewise.
-pub fn price(text: &str) -> Result<i64, QuantityError> {
-    fixed("price", text, PRICE_DIGITS, true)
+/// Reads a price for one unit, rounded likewise.
+pub fn price(text: &str) -> Result<Price, QuantityError> {
+    fixed("price", text, PRICE_DIGITS, true).map(Price)
 }
 
-/// What a quantity costs at a price, in millionths, rounded to the nearest, a half up.
-pub fn priced(quantity: i64, price: i64) -> Result<i64, QuantityError> {
+/// Returns what a quantity costs at a price, rounded to the nearest millionth, a half up.
+pub fn priced(quantity: Quantity, price: Price) -> Result<Cost, QuantityError> {
     // Both are below 2^63, so the product is below 2^126.
-    let exact = i128::from(quantity) * i128::from(price);
-    i64::try_from((exact + PRICE_ONE / 2).div_euclid(PRICE_ONE)).map_err(|_| TooLarge("cost"))
+    let exact = i128::from(quantity.0) * i128::from(price.0);
+    let rounded = i64::try_from((exact + PRICE_ONE / 2).div_euclid(PRICE_ONE));
+    rounded.map(Cost).map_err(|_| TooLarge("cost"))
 }
 
 /// Writes millionths as a decimal, without trailing zeros.
@@ -107,7 +160,7 @@ mod tests {
             ("1.0000000", ONE),
             ("9223372036854.775807", i64::MAX),
         ] {
-            assert_eq!(quantity(text), Ok(value), "{text}");
+            assert_eq!(quantity(text), Ok(Quantity(value)), "{text}");
         }
         for text in [
             "NaN",
@@ -132,23 +185,29 @@ mod tests {
 
     #[test]
     fn costs_and_prices_are_rounded() {
-        assert_eq!(cost("0.0000004"), Ok(0));
-        assert_eq!(cost("0.0000005"), Ok(1));
+        assert_eq!(cost("0.0000004"), Ok(Cost(0)));
+        assert_eq!(cost("0.0000005"), Ok(Cost(1)));
         assert_eq!(cost("9223372036854.7758075"), Err(TooLarge("cost")));
-        assert_eq!(price("0.0000025"), Ok(2_500_000));
-        assert_eq!(price("9223372"), Ok(9_223_372_000_000_000_000));
+        assert_eq!(price("0.0000025"), Ok(Price(2_500_000)));
+        assert_eq!(price("9223372"), Ok(Price(9_223_372_000_000_000_000)));
         assert_eq!(price("9223373"), Err(TooLarge("price")));
-        assert_eq!(priced(ONE, 2_500_000), Ok(3));
-        assert_eq!(priced(1000 * ONE, 2_500_000), Ok(2_500));
-        assert_eq!(priced(i64::MAX, i64::MAX), Err(TooLarge("cost")));
+        assert_eq!(priced(Quantity::ONE, Price(2_500_000)), Ok(Cost(3)));
+        assert_eq!(
+            priced(Quantity(1000 * ONE), Price(2_500_000)),
+            Ok(Cost(2_500))
+        );
+        assert_eq!(
+            priced(Quantity(i64::MAX), Price(i64::MAX)),
+            Err(TooLarge("cost"))
+        );
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read(value in 0..=i64::MAX, zeros in 0_usize..5) {
             let text = format!("{}.{:06}{}", value / ONE, value % ONE, "0".repeat(zeros));
-            prop_assert_eq!(quantity(&text), Ok(value));
-            prop_assert_eq!(cost(&text), Ok(value));
+            prop_assert_eq!(quantity(&text), Ok(Quantity(value)));
+            prop_assert_eq!(cost(&text), Ok(Cost(value)));
         }
 
         #[test]
@@ -157,8 +216,8 @@ mod tests {
                 + format!("{part:0<12}").parse::<i128>().unwrap_or_default();
             let rounded = i64::try_from((scaled + 500_000) / 1_000_000).ok();
             let text = if part.is_empty() { whole.to_string() } else { format!("{whole}.{part}") };
-            prop_assert_eq!(cost(&text).ok(), rounded);
-            prop_assert_eq!(quantity(&text).ok(), rounded.filter(|_| scaled % 1_000_000 == 0));
+            prop_assert_eq!(cost(&text).ok(), rounded.map(Cost));
+            prop_assert_eq!(quantity(&text).ok(), rounded.filter(|_| scaled % 1_000_000 == 0).map(Quantity));
         }
 
         #[test]
@@ -169,7 +228,7 @@ mod tests {
         #[test]
         fn a_price_is_multiplied_and_rounded(quantity in 0..1_000_000_000_000_i64, price in 0..1_000_000_000_000_000_i64) {
             let exact = i128::from(quantity) * i128::from(price);
-            let cost = i128::from(priced(quantity, price).unwrap_or(-1)) * PRICE_ONE;
+            let cost = i128::from(priced(Quantity(quantity), Price(price)).map_or(-1, Cost::millionths)) * PRICE_ONE;
             prop_assert!((cost - exact).abs() * 2 <= PRICE_ONE);
         }
     }

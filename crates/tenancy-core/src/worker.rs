@@ -3,20 +3,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How long a worker may take from being asked for to being there, in microseconds.
-pub const START: i64 = 10 * SECOND;
+/// How long a worker may take from being asked for to being there.
+pub const START_MICROS: i64 = 10 * SECOND_MICROS;
 /// How often a worker is started for a database that none reaches: it was dropped, or allows no connections.
 pub const TRIES: u8 = 3;
 /// How many workers the launcher starts at once for work that no caller waits for.
 const ERRANDS: usize = 2;
-/// How long a database is left alone that somebody is about to drop, rename or copy, in microseconds.
-pub const AWAY: i64 = 10 * SECOND;
-/// How long after the last tidying up the launcher has a database tidied up again, in microseconds.
-pub const TIDY: i64 = 60 * SECOND;
-/// How often the launcher searches for databases that lost their entry, in microseconds.
-pub const SEARCH: i64 = 60 * SECOND;
-/// A second, in microseconds.
-pub const SECOND: i64 = 1_000_000;
+/// How long a database is left alone that somebody is about to drop, rename or copy.
+pub const AWAY_MICROS: i64 = 10 * SECOND_MICROS;
+/// How long after the last tidying up the launcher has a database tidied up again.
+pub const TIDY_MICROS: i64 = 60 * SECOND_MICROS;
+/// How often the launcher searches for databases that lost their entry.
+pub const SEARCH_MICROS: i64 = 60 * SECOND_MICROS;
+/// A second.
+pub const SECOND_MICROS: i64 = 1_000_000;
 /// An instant that never comes.
 pub const NEVER: i64 = i64::MAX;
 /// An instant that is over.
@@ -108,7 +108,7 @@ impl Entry {
 
     /// Also when the clock was set back.
     fn started_lately(&self, now: i64) -> bool {
-        (0..START).contains(&now.saturating_sub(self.started))
+        (0..START_MICROS).contains(&now.saturating_sub(self.started))
     }
 
     /// Whether a caller waits for whom no worker could be started.
@@ -120,7 +120,7 @@ impl Entry {
     pub fn next(&self) -> i64 {
         let tidy = match self.tidy {
             NEVER => NEVER,
-            tidy => tidy.max(self.tidied.saturating_add(TIDY)),
+            tidy => tidy.max(self.tidied.saturating_add(TIDY_MICROS)),
         };
         match self.due.min(tidy) {
             NEVER => NEVER,
@@ -249,7 +249,7 @@ impl<const N: usize> Table<N> {
             .filter(|(_, entry)| idle(entry))
             .max_by_key(|(_, entry)| entry.next())?;
         if last.next() != NEVER {
-            self.search = self.search.min(now.saturating_add(SEARCH));
+            self.search = self.search.min(now.saturating_add(SEARCH_MICROS));
         }
         Some(at)
     }
@@ -290,7 +290,7 @@ impl<const N: usize> Table<N> {
                 let due = if entry.is_wanted() { now } else { entry.next() };
                 match due {
                     NEVER => NEVER,
-                    due => due.max(entry.started.saturating_add(START)),
+                    due => due.max(entry.started.saturating_add(START_MICROS)),
                 }
             });
             let until = until.min().unwrap_or(NEVER).min(self.search);
@@ -298,7 +298,7 @@ impl<const N: usize> Table<N> {
             self.sleeps_until = until;
             return Job::Sleep(match room {
                 true => until,
-                false => until.max(now.saturating_add(SECOND)),
+                false => until.max(now.saturating_add(SECOND_MICROS)),
             });
         };
         let entry = &mut self.entries[at];

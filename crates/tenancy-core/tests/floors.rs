@@ -10,7 +10,7 @@ use std::path::Path;
 /// other.
 const ROOMS: &[&[&str]] = &[
     &["excerpt", "id", "quantity"],
-    &["error", "decimal"],
+    &["error"],
     &["pg"],
     &["requests", "tree"],
     &["partitions", "access", "identity", "ledger"],
@@ -24,7 +24,7 @@ const ROOMS: &[&[&str]] = &[
 /// The folders and files of `src/pg`, likewise.
 const PG: &[&[&str]] = &[
     &["cell", "statics", "backtrace", "uuid", "nodes"],
-    &["raise", "time", "zone"],
+    &["raise", "time", "zone", "numeric", "quote"],
     &["memory", "catalog"],
     &["session"],
     &["cache"],

@@ -391,60 +391,59 @@ pub unsafe fn answer(
 /// Keeps the type of `fn_extra` from being mistaken for anything with a destructor.
 const _: () = assert!(!std::mem::needs_drop::<Site>() && size_of::<*mut c_void>() > 0);
 
-/// Declares C functions for hand-written `CREATE FUNCTION … LANGUAGE c`:
-/// `symbol, its info symbol => body;` or `=> body, quick try_first;`, where `try_first` answers
-/// most rows without the guard that turns a panic into an error: it calls nothing of the server
-/// and cannot panic.
+/// Declares C functions for hand-written `CREATE FUNCTION … LANGUAGE c`: `symbol => body;`.
 #[macro_export]
 macro_rules! c_functions {
-    ($($symbol:ident, $finfo:ident => $body:path $(, quick $quick:path)?;)*) => {
-        $($crate::c_symbol!($symbol, $finfo, $crate::pg::fmgr::answer, $body $(, $quick)?);)*
+    ($($symbol:ident => $body:path;)*) => {
+        $($crate::c_symbol!(stringify!($symbol), $crate::pg::fmgr::answer, $body);)*
     };
 }
 
 /// Declares planner support functions, likewise.
 #[macro_export]
 macro_rules! support_functions {
-    ($($symbol:ident, $finfo:ident => $body:path;)*) => {
-        $($crate::c_symbol!($symbol, $finfo, $crate::pg::support::answer, $body);)*
+    ($($symbol:ident => $body:path;)*) => {
+        $($crate::c_symbol!(stringify!($symbol), $crate::pg::support::answer, $body);)*
     };
 }
 
-/// What both have in common: the function, and the info function that tells its calling convention.
+/// Declares one symbol: the function, and the info function that tells its calling convention. `quick`
+/// answers most rows without the guard that turns a panic into an error: it calls nothing of the server
+/// and cannot panic.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! c_symbol {
-    ($symbol:ident, $finfo:ident, $answer:path, $body:path $(, $quick:path)?) => {
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub extern "C" fn $finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
-            const V1: pgrx::pg_sys::Pg_finfo_record =
-                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
-            &V1
-        }
+    ($symbol:expr, $answer:path, $body:expr $(, quick $quick:path)?) => {
+        const _: () = {
+            #[unsafe(export_name = concat!("pg_finfo_", $symbol))]
+            extern "C" fn finfo() -> &'static pgrx::pg_sys::Pg_finfo_record {
+                const V1: pgrx::pg_sys::Pg_finfo_record =
+                    pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
+                &V1
+            }
 
-        #[doc(hidden)]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C-unwind" fn $symbol(
-            fcinfo: pgrx::pg_sys::FunctionCallInfo,
-        ) -> pgrx::pg_sys::Datum {
-            #[pgrx::pg_guard]
-            unsafe extern "C-unwind" fn guarded(
+            #[unsafe(export_name = $symbol)]
+            unsafe extern "C-unwind" fn function(
                 fcinfo: pgrx::pg_sys::FunctionCallInfo,
             ) -> pgrx::pg_sys::Datum {
-                let (answer, body) = ($answer, $body);
-                // SAFETY: the server calls this as sql/ declares it.
-                unsafe { answer(fcinfo, body) }
-            }
-            $(
-                let quick = $quick;
-                // SAFETY: as above.
-                if let Some(yes) = quick(&unsafe { $crate::pg::fmgr::Call::new(fcinfo) }) {
-                    return pgrx::pg_sys::Datum::from(yes);
+                #[pgrx::pg_guard]
+                unsafe extern "C-unwind" fn guarded(
+                    fcinfo: pgrx::pg_sys::FunctionCallInfo,
+                ) -> pgrx::pg_sys::Datum {
+                    let (answer, body) = ($answer, $body);
+                    // SAFETY: the server calls this as sql/ declares it.
+                    unsafe { answer(fcinfo, body) }
                 }
-            )?
-            // SAFETY: as above.
-            unsafe { guarded(fcinfo) }
-        }
+                $(
+                    let quick = $quick;
+                    // SAFETY: as above.
+                    if let Some(yes) = quick(&unsafe { $crate::pg::fmgr::Call::new(fcinfo) }) {
+                        return pgrx::pg_sys::Datum::from(yes);
+                    }
+                )?
+                // SAFETY: as above.
+                unsafe { guarded(fcinfo) }
+            }
+        };
     };
 }

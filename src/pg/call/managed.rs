@@ -3,6 +3,8 @@
 //! calls `tenancy_internal.f(…)`, of the same argument types, which asks whether that caller may.
 //!
 //! A SECURITY DEFINER function could not tell who called it: the server shows it only the owner.
+//!
+//! SQL writes out both functions of each pair: names, defaults, grants and comments are the outer one's alone, and read there.
 
 use std::ffi::CStr;
 

@@ -4,11 +4,11 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use tenancy_core::decimal::PgNumeric;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::{Answer, Kept};
+use crate::pg::numeric::PgNumeric;
 
 /// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Field {
 
     /// Millionths.
     pub fn millionths(number: i128) -> Self {
-        Self::Numeric(Short::of(PgNumeric::new(number).bytes()))
+        Self::Numeric(Short::of(PgNumeric::from_millionths(number).bytes()))
     }
 
     fn is(&self, of: Type) -> bool {

@@ -165,7 +165,7 @@ unsafe fn data(fcinfo: pg_sys::FunctionCallInfo) -> Option<*mut pg_sys::TriggerD
 /// Declares triggers for hand-written `CREATE FUNCTION … LANGUAGE c`, each for rows, statements or either.
 #[macro_export]
 macro_rules! triggers {
-    ($($symbol:ident, $finfo:ident => $kind:ident $body:path;)*) => {
-        $($crate::c_symbol!($symbol, $finfo, $crate::pg::trigger::$kind, $body);)*
+    ($($symbol:ident => $kind:ident $body:path;)*) => {
+        $($crate::c_symbol!(stringify!($symbol), $crate::pg::trigger::$kind, $body);)*
     };
 }

@@ -9,11 +9,13 @@ use std::ffi::CStr;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiTupleTable};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::snapshot::{self, Pushed};
+use crate::pg::uuid::from_pg;
 use crate::pg::{extension, inval, relation, role, savepoint, xact};
 
 thread_local! {
@@ -216,6 +218,32 @@ pub fn write_returning<R>(
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
     as_owner(|| Spi::connect_mut(|client| f(client.update(query, None, args)?)))
+}
+
+/// Rows of tenancy's own queries: most of their columns are never NULL.
+pub trait NotNull {
+    /// Returns column `n`; an error, and not a default, if it is NULL.
+    fn not_null<T: FromDatum + IntoDatum>(&self, n: usize) -> Result<T, Error>;
+
+    /// The same for an id.
+    fn not_null_id(&self, n: usize) -> Result<Uuid, Error> {
+        Ok(from_pg(self.not_null(n)?))
+    }
+}
+
+const NULL: Error = Error::Internal("a query of tenancy's own returned NULL where it never does");
+
+impl NotNull for SpiHeapTupleData<'_> {
+    fn not_null<T: FromDatum + IntoDatum>(&self, n: usize) -> Result<T, Error> {
+        self.get(n)?.ok_or(NULL)
+    }
+}
+
+/// The first row.
+impl NotNull for SpiTupleTable<'_> {
+    fn not_null<T: FromDatum + IntoDatum>(&self, n: usize) -> Result<T, Error> {
+        self.get(n)?.ok_or(NULL)
+    }
 }
 
 fn kept(

@@ -28,10 +28,10 @@ const RESTS: usize = 128;
 const NAMED_EACH: usize = 128;
 const ORIGINS_EACH: usize = 64;
 const RESTS_EACH: usize = 1;
-/// How long after the first writing the second comes at the earliest, in microseconds.
-const SOON: i64 = 1_000_000;
+/// How long after the first writing the second comes at the earliest.
+const SOON_MICROS: i64 = 1_000_000;
 /// How long a counter waits at most to be written again, and keeps its place when nothing is counted.
-const LONGEST: i64 = 3_600 * 1_000_000;
+const LONGEST_MICROS: i64 = 3_600 * 1_000_000;
 
 /// A counter, and when it was written down.
 #[derive(Clone, Copy)]
@@ -51,13 +51,14 @@ impl Place {
     fn is_free(&self, now: i64) -> bool {
         self.count.key == FREE.key
             || self.count.is_abandoned(now)
-            || (self.count.count == 0 && !(0..LONGEST).contains(&now.saturating_sub(self.written)))
+            || (self.count.count == 0
+                && !(0..LONGEST_MICROS).contains(&now.saturating_sub(self.written)))
     }
 
     /// How long it waits between two writings.
     fn rest(&self) -> i64 {
-        let rest = SOON.saturating_mul(1 << self.times.saturating_sub(1).min(12));
-        rest.min(LONGEST)
+        let rest = SOON_MICROS.saturating_mul(1 << self.times.saturating_sub(1).min(12));
+        rest.min(LONGEST_MICROS)
     }
 
     /// Also when the clock was set back.

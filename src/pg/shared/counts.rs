@@ -24,7 +24,7 @@ const COARSE: usize = 128;
 const WINDOW: usize = 16;
 /// After how long a count that no worker took is given up for another one, in microseconds: its
 /// database was dropped, or this is a standby.
-const ABANDONED: i64 = 48 * 3_600 * 1_000_000;
+const ABANDONED_AFTER_MICROS: i64 = 48 * 3_600 * 1_000_000;
 
 /// A counter.
 #[derive(Clone, Copy)]
@@ -112,7 +112,7 @@ impl Count {
 
     /// Whether nobody will write it down any more.
     pub fn is_abandoned(&self, now: i64) -> bool {
-        self.count > 0 && now.saturating_sub(self.last) > ABANDONED
+        self.count > 0 && now.saturating_sub(self.last) > ABANDONED_AFTER_MICROS
     }
 
     /// The database that counts it.

@@ -1,5 +1,7 @@
 //! Requests that wait for their database's worker. A fixed number of slots of a fixed size, in memory that
 //! a crash of any process makes anew.
+//!
+//! Our own since `shm_mq` has one sender and one receiver, and NOTIFY is sent by a commit only.
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;

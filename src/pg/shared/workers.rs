@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
-use tenancy_core::worker::{AWAY, Entry, LONG_AGO, SEARCH, SECOND, TIDY, TRIES, Table, What};
+use tenancy_core::worker::{
+    AWAY_MICROS, Entry, LONG_AGO, SEARCH_MICROS, SECOND_MICROS, TIDY_MICROS, TRIES, Table, What,
+};
 
 use crate::pg::cell::BackendCell;
 use crate::pg::latch::wake;
@@ -18,10 +20,10 @@ pub use tenancy_core::worker::{Job, NEVER, Others};
 
 /// How many databases have an entry. One more takes the entry of the idle one that is due last.
 const DATABASES: usize = 1024;
-/// How long after a worker has died what it left is tried again, in microseconds.
-const REST: i64 = 30 * SECOND;
-/// How often the log says that the launcher has to work itself, in microseconds.
-const TELL: i64 = 60 * SECOND;
+/// How long after a worker has died what it left is tried again.
+const REST_MICROS: i64 = 30 * SECOND_MICROS;
+/// How often the log says that the launcher has to work itself.
+const TELL_MICROS: i64 = 60 * SECOND_MICROS;
 
 struct Shared {
     table: Table<DATABASES>,
@@ -182,7 +184,7 @@ fn note(database: u32, what: What, at: i64) {
         let mut shared = SHARED.exclusive();
         let now = now();
         let Some(entry) = shared.table.entry(database, now) else {
-            let soon = now.saturating_add(SEARCH);
+            let soon = now.saturating_add(SEARCH_MICROS);
             shared.table.search = shared.table.search.min(soon);
             return;
         };
@@ -199,7 +201,11 @@ fn note(database: u32, what: What, at: i64) {
 pub fn make_all_write() {
     let launcher = {
         let mut shared = SHARED.exclusive();
-        let soon = shared.table.searched.saturating_add(SECOND).max(now());
+        let soon = shared
+            .table
+            .searched
+            .saturating_add(SECOND_MICROS)
+            .max(now());
         if shared.table.search <= soon {
             return;
         }
@@ -224,7 +230,7 @@ pub fn ask_to_leave(database: pg_sys::Oid) {
     let now = now();
     let mut process = 0;
     if let Some(entry) = SHARED.exclusive().find_mut(database.to_u32()) {
-        entry.away_until = now.saturating_add(AWAY);
+        entry.away_until = now.saturating_add(AWAY_MICROS);
         entry.leave = entry.process != 0 || entry.is_starting(now);
         process = entry.process;
     }
@@ -287,7 +293,7 @@ pub fn take_on(database: u32, launcher: bool) -> Option<Started> {
     let entry = shared.find_mut(database).filter(|p| p.process == 0)?;
     entry.process = session::backend();
     entry.wanted = NEVER;
-    let tidied = (0..TIDY).contains(&now.saturating_sub(entry.tidied));
+    let tidied = (0..TIDY_MICROS).contains(&now.saturating_sub(entry.tidied));
     let started = Started {
         errand: entry.errand,
         write_all: entry.write_all,
@@ -414,7 +420,7 @@ unsafe extern "C-unwind" fn worker_exit(_code: i32, _arg: pg_sys::Datum) {
     if let Some(entry) = SHARED.exclusive().find_mut(database)
         && entry.process == process
     {
-        entry.has_none(now.saturating_add(REST));
+        entry.has_none(now.saturating_add(REST_MICROS));
         *entry.dirty.get_mut() = true;
         // Where it could not even connect, no other can.
         if !CONNECTED.get() {
@@ -492,7 +498,7 @@ pub fn reconsider() {
 pub fn to_tell() -> bool {
     let now = now();
     let mut shared = SHARED.exclusive();
-    let due = !(0..TELL).contains(&now.saturating_sub(shared.told));
+    let due = !(0..TELL_MICROS).contains(&now.saturating_sub(shared.told));
     if due {
         shared.told = now;
     }

@@ -4,54 +4,26 @@ use tenancy_core::tenants::TenantSet;
 
 use super::Outcome;
 use super::view::{tenants, visible};
-use crate::c_functions;
+use crate::c_symbol;
 use crate::context;
 use crate::error::Error;
-use crate::pg::fmgr::{Call, Value, View};
+use crate::pg::fmgr::{Call, Value, View, answer};
 use crate::pg::tenant_sets::{self, Slot};
 use crate::pg::uuid::pg_uuid;
 
-c_functions! {
-    tenancy_tenant_ids, pg_finfo_tenancy_tenant_ids => tenant_ids;
-    tenancy_tenant_keys_int8, pg_finfo_tenancy_tenant_keys_int8 => tenant_keys_int8;
-    tenancy_tenant_keys_int4, pg_finfo_tenancy_tenant_keys_int4 => tenant_keys_int4;
-    tenancy_tenant_keys_text, pg_finfo_tenancy_tenant_keys_text => tenant_keys_text;
-    tenancy_visible_ids, pg_finfo_tenancy_visible_ids => visible_ids;
-    tenancy_visible_keys_int8, pg_finfo_tenancy_visible_keys_int8 => visible_keys_int8;
-    tenancy_visible_keys_int4, pg_finfo_tenancy_visible_keys_int4 => visible_keys_int4;
-    tenancy_visible_keys_text, pg_finfo_tenancy_visible_keys_text => visible_keys_text;
+/// Declares a function for each type of key: `tenancy_<name>_ids`, `…_keys_int8`, `…_keys_int4` and `…_keys_text`.
+macro_rules! sets {
+    ($($name:literal => $find:path;)*) => {$(
+        c_symbol!(concat!("tenancy_", $name, "_ids"), answer, |call: &Call| keep_keys(call, $find, ids));
+        c_symbol!(concat!("tenancy_", $name, "_keys_int8"), answer, |call: &Call| keep_keys(call, $find, int8s));
+        c_symbol!(concat!("tenancy_", $name, "_keys_int4"), answer, |call: &Call| keep_keys(call, $find, int4s));
+        c_symbol!(concat!("tenancy_", $name, "_keys_text"), answer, |call: &Call| keep_keys(call, $find, texts));
+    )*};
 }
 
-fn tenant_ids(call: &Call) -> Outcome {
-    keep_keys(call, tenants, ids)
-}
-
-fn tenant_keys_int8(call: &Call) -> Outcome {
-    keep_keys(call, tenants, |set| Value::Int8s(ints(set)))
-}
-
-fn tenant_keys_int4(call: &Call) -> Outcome {
-    keep_keys(call, tenants, |set| Value::Int4s(narrow(ints(set))))
-}
-
-fn tenant_keys_text(call: &Call) -> Outcome {
-    keep_keys(call, tenants, |set| Value::Texts(texts(set)))
-}
-
-fn visible_ids(call: &Call) -> Outcome {
-    keep_keys(call, visible, ids)
-}
-
-fn visible_keys_int8(call: &Call) -> Outcome {
-    keep_keys(call, visible, |set| Value::Int8s(ints(set)))
-}
-
-fn visible_keys_int4(call: &Call) -> Outcome {
-    keep_keys(call, visible, |set| Value::Int4s(narrow(ints(set))))
-}
-
-fn visible_keys_text(call: &Call) -> Outcome {
-    keep_keys(call, visible, |set| Value::Texts(texts(set)))
+sets! {
+    "tenant" => tenants;
+    "visible" => visible;
 }
 
 fn keep_keys(
@@ -71,27 +43,28 @@ fn keep_keys(
 }
 
 fn ids(set: Option<Slot>) -> Value {
-    let ids = |set: &TenantSet| set.ids().iter().map(|id| pg_uuid(*id)).collect();
-    Value::Uuids(
-        set.and_then(|set| tenant_sets::read(set, ids))
-            .unwrap_or_default(),
-    )
+    Value::Uuids(copied(set, |set| {
+        set.ids().iter().map(|id| pg_uuid(*id)).collect()
+    }))
 }
 
-fn ints(set: Option<Slot>) -> Vec<i64> {
-    let ints = |set: &TenantSet| set.ints().to_vec();
-    set.and_then(|set| tenant_sets::read(set, ints))
-        .unwrap_or_default()
+fn int8s(set: Option<Slot>) -> Value {
+    Value::Int8s(copied(set, |set| set.ints().to_vec()))
 }
 
-fn narrow(ints: Vec<i64>) -> Vec<i32> {
-    ints.into_iter()
-        .filter_map(|key| i32::try_from(key).ok())
-        .collect()
+/// Keys that no integer column has are left out.
+fn int4s(set: Option<Slot>) -> Value {
+    let narrow = |key: &i64| i32::try_from(*key).ok();
+    Value::Int4s(copied(set, |set| {
+        set.ints().iter().filter_map(narrow).collect()
+    }))
 }
 
-fn texts(set: Option<Slot>) -> Vec<String> {
-    let texts = |set: &TenantSet| set.texts().to_vec();
-    set.and_then(|set| tenant_sets::read(set, texts))
+fn texts(set: Option<Slot>) -> Value {
+    Value::Texts(copied(set, |set| set.texts().to_vec()))
+}
+
+fn copied<T>(set: Option<Slot>, keys: impl FnOnce(&TenantSet) -> Vec<T>) -> Vec<T> {
+    set.and_then(|set| tenant_sets::read(set, keys))
         .unwrap_or_default()
 }

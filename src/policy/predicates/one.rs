@@ -9,10 +9,10 @@ use crate::pg::fmgr::{Answer, Call, Value, View};
 use crate::pg::tenant_sets;
 
 c_functions! {
-    tenancy_tenant_id, pg_finfo_tenancy_tenant_id => tenant_id;
-    tenancy_tenant_key_int8, pg_finfo_tenancy_tenant_key_int8 => tenant_key_int8;
-    tenancy_tenant_key_int4, pg_finfo_tenancy_tenant_key_int4 => tenant_key_int4;
-    tenancy_tenant_key_text, pg_finfo_tenancy_tenant_key_text => tenant_key_text;
+    tenancy_tenant_id => tenant_id;
+    tenancy_tenant_key_int8 => tenant_key_int8;
+    tenancy_tenant_key_int4 => tenant_key_int4;
+    tenancy_tenant_key_text => tenant_key_text;
 }
 
 #[inline]

@@ -11,7 +11,7 @@ use crate::pg::fmgr::{Answer, Call};
 use crate::pg::xact;
 
 c_functions! {
-    tenancy_owns, pg_finfo_tenancy_owns => owns;
+    tenancy_owns => owns;
 }
 
 #[derive(Clone, Copy)]

@@ -3,76 +3,29 @@
 
 use super::view::{projects, writable_projects};
 use super::{Outcome, yes};
-use crate::c_functions;
+use crate::c_symbol;
 use crate::error::Error;
-use crate::pg::fmgr::{Answer, Call, View};
+use crate::pg::fmgr::{Answer, Call, View, answer};
 use crate::pg::tenant_sets::{self, Slot};
 use tenancy_core::tenants::TenantSet;
 
-c_functions! {
-    tenancy_in_project_uuid, pg_finfo_tenancy_in_project_uuid => in_project_uuid;
-    tenancy_in_project_int8, pg_finfo_tenancy_in_project_int8 => in_project_int8;
-    tenancy_in_project_int4, pg_finfo_tenancy_in_project_int4 => in_project_int4;
-    tenancy_in_project_text, pg_finfo_tenancy_in_project_text => in_project_text;
-    tenancy_see_in_project_uuid, pg_finfo_tenancy_see_in_project_uuid => see_in_project_uuid;
-    tenancy_see_in_project_int8, pg_finfo_tenancy_see_in_project_int8 => see_in_project_int8;
-    tenancy_see_in_project_int4, pg_finfo_tenancy_see_in_project_int4 => see_in_project_int4;
-    tenancy_see_in_project_text, pg_finfo_tenancy_see_in_project_text => see_in_project_text;
-    tenancy_write_in_project_uuid, pg_finfo_tenancy_write_in_project_uuid => write_in_project_uuid;
-    tenancy_write_in_project_int8, pg_finfo_tenancy_write_in_project_int8 => write_in_project_int8;
-    tenancy_write_in_project_int4, pg_finfo_tenancy_write_in_project_int4 => write_in_project_int4;
-    tenancy_write_in_project_text, pg_finfo_tenancy_write_in_project_text => write_in_project_text;
+/// Declares a predicate for each type of key: `tenancy_<name>_uuid`, `…_int8`, `…_int4` and `…_text`.
+macro_rules! predicates {
+    ($($name:literal => $find:path, shared $shared:literal;)*) => {$(
+        c_symbol!(concat!("tenancy_", $name, "_uuid"), answer, |call: &Call| is_in(call, $find, $shared, uuid));
+        c_symbol!(concat!("tenancy_", $name, "_int8"), answer, |call: &Call| is_in(call, $find, $shared, int8));
+        c_symbol!(concat!("tenancy_", $name, "_int4"), answer, |call: &Call| is_in(call, $find, $shared, int4));
+        c_symbol!(concat!("tenancy_", $name, "_text"), answer, |call: &Call| is_in(call, $find, $shared, text));
+    )*};
+}
+
+predicates! {
+    "in_project" => projects, shared false;
+    "see_in_project" => projects, shared true;
+    "write_in_project" => writable_projects, shared false;
 }
 
 type Find = fn(&[u8]) -> Result<View, Error>;
-
-fn in_project_uuid(call: &Call) -> Outcome {
-    answer(call, projects, false, uuid)
-}
-
-fn in_project_int8(call: &Call) -> Outcome {
-    answer(call, projects, false, int8)
-}
-
-fn in_project_int4(call: &Call) -> Outcome {
-    answer(call, projects, false, int4)
-}
-
-fn in_project_text(call: &Call) -> Outcome {
-    answer(call, projects, false, text)
-}
-
-fn see_in_project_uuid(call: &Call) -> Outcome {
-    answer(call, projects, true, uuid)
-}
-
-fn see_in_project_int8(call: &Call) -> Outcome {
-    answer(call, projects, true, int8)
-}
-
-fn see_in_project_int4(call: &Call) -> Outcome {
-    answer(call, projects, true, int4)
-}
-
-fn see_in_project_text(call: &Call) -> Outcome {
-    answer(call, projects, true, text)
-}
-
-fn write_in_project_uuid(call: &Call) -> Outcome {
-    answer(call, writable_projects, false, uuid)
-}
-
-fn write_in_project_int8(call: &Call) -> Outcome {
-    answer(call, writable_projects, false, int8)
-}
-
-fn write_in_project_int4(call: &Call) -> Outcome {
-    answer(call, writable_projects, false, int4)
-}
-
-fn write_in_project_text(call: &Call) -> Outcome {
-    answer(call, writable_projects, false, text)
-}
 
 /// Whether a set has the row's tenant.
 type Has = fn(&Call, &TenantSet) -> bool;
@@ -97,7 +50,7 @@ fn text(call: &Call, set: &TenantSet) -> bool {
 /// project is seen with its tenant; in a table with shared rows (`shared`) also by whoever is in a
 /// project below it, unless the tenant itself is closed to it.
 #[inline]
-fn answer(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
+fn is_in(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
         return Ok(Answer::Null);
     }

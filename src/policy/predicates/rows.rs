@@ -4,84 +4,25 @@ use tenancy_core::tenants::TenantSet;
 
 use super::view::{tenants, visible, writable};
 use super::{Outcome, yes};
-use crate::c_functions;
+use crate::c_symbol;
 use crate::error::Error;
-use crate::pg::fmgr::{Answer, Call, View};
+use crate::pg::fmgr::{Answer, Call, View, answer};
 use crate::pg::tenant_sets;
 
-c_functions! {
-    tenancy_can_uuid, pg_finfo_tenancy_can_uuid => can_uuid, quick quick_uuid;
-    tenancy_can_int8, pg_finfo_tenancy_can_int8 => can_int8, quick quick_int8;
-    tenancy_can_int4, pg_finfo_tenancy_can_int4 => can_int4, quick quick_int4;
-    tenancy_can_text, pg_finfo_tenancy_can_text => can_text;
-    tenancy_can_write_uuid, pg_finfo_tenancy_can_write_uuid => can_write_uuid, quick quick_uuid;
-    tenancy_can_write_int8, pg_finfo_tenancy_can_write_int8 => can_write_int8, quick quick_int8;
-    tenancy_can_write_int4, pg_finfo_tenancy_can_write_int4 => can_write_int4, quick quick_int4;
-    tenancy_can_write_text, pg_finfo_tenancy_can_write_text => can_write_text;
-    tenancy_can_see_uuid, pg_finfo_tenancy_can_see_uuid => can_see_uuid, quick quick_uuid;
-    tenancy_can_see_int8, pg_finfo_tenancy_can_see_int8 => can_see_int8, quick quick_int8;
-    tenancy_can_see_int4, pg_finfo_tenancy_can_see_int4 => can_see_int4, quick quick_int4;
-    tenancy_can_see_text, pg_finfo_tenancy_can_see_text => can_see_text;
+/// Declares a predicate for each type of key: `tenancy_<name>_uuid`, `…_int8`, `…_int4` and `…_text`.
+macro_rules! predicates {
+    ($($name:literal => $find:path;)*) => {$(
+        c_symbol!(concat!("tenancy_", $name, "_uuid"), answer, |call: &Call| uuid(call, $find), quick quick_uuid);
+        c_symbol!(concat!("tenancy_", $name, "_int8"), answer, |call: &Call| int8(call, $find), quick quick_int8);
+        c_symbol!(concat!("tenancy_", $name, "_int4"), answer, |call: &Call| int4(call, $find), quick quick_int4);
+        c_symbol!(concat!("tenancy_", $name, "_text"), answer, |call: &Call| text(call, $find));
+    )*};
 }
 
-#[inline]
-fn can_uuid(call: &Call) -> Outcome {
-    uuid(call, tenants)
-}
-
-#[inline]
-fn can_int8(call: &Call) -> Outcome {
-    int8(call, tenants)
-}
-
-#[inline]
-fn can_int4(call: &Call) -> Outcome {
-    int4(call, tenants)
-}
-
-#[inline]
-fn can_text(call: &Call) -> Outcome {
-    text(call, tenants)
-}
-
-#[inline]
-fn can_see_uuid(call: &Call) -> Outcome {
-    uuid(call, visible)
-}
-
-#[inline]
-fn can_see_int8(call: &Call) -> Outcome {
-    int8(call, visible)
-}
-
-#[inline]
-fn can_see_int4(call: &Call) -> Outcome {
-    int4(call, visible)
-}
-
-#[inline]
-fn can_see_text(call: &Call) -> Outcome {
-    text(call, visible)
-}
-
-#[inline]
-fn can_write_uuid(call: &Call) -> Outcome {
-    uuid(call, writable)
-}
-
-#[inline]
-fn can_write_int8(call: &Call) -> Outcome {
-    int8(call, writable)
-}
-
-#[inline]
-fn can_write_int4(call: &Call) -> Outcome {
-    int4(call, writable)
-}
-
-#[inline]
-fn can_write_text(call: &Call) -> Outcome {
-    text(call, writable)
+predicates! {
+    "can" => tenants;
+    "can_write" => writable;
+    "can_see" => visible;
 }
 
 type Find = fn(&[u8]) -> Result<View, Error>;

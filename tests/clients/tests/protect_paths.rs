@@ -132,3 +132,32 @@ fn tenancys_own_queries_are_not_compiled() {
     assert!(available || owner.text("SELECT pg_jit_available()") == "f");
     assert!(!own, "a query of tenancy's was compiled");
 }
+
+/// Which words are keywords is the server's to say: of each category, as names of a table and of its tenant column.
+#[test]
+fn names_are_quoted_as_the_server_quotes_them() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run("CREATE SCHEMA \"select\"");
+    let words = owner.texts(
+        "SELECT min(word) FROM pg_get_keywords() GROUP BY catcode UNION SELECT max(word) FROM pg_get_keywords() GROUP BY catcode",
+    );
+    assert!(words.len() > 6, "{words:?}");
+    for word in &words {
+        let [table, column] = ["%I.%2$I", "%2$I"]
+            .map(|format| owner.text(&format!("SELECT format('{format}', 'select', '{word}')")));
+        owner.run(&format!("CREATE TABLE {table} ({column} uuid NOT NULL)"));
+        let made = owner.texts(&format!(
+            "SELECT statement FROM tenancy.protect('{table}', '{word}') WHERE statement LIKE 'CREATE POLICY tenancy_guard %'"
+        ));
+        assert!(
+            made[0].contains(&format!(" ON {table} "))
+                && made[0].contains(&format!("('data:read', {column})")),
+            "{made:?}"
+        );
+    }
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE isolated"),
+        words.len() as i64
+    );
+}

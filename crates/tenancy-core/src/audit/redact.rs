@@ -1,11 +1,13 @@
 //! A statement as it may be kept on record: without the values in it.
+//!
+//! Our own since the server exports nothing of the kind, and `pg_stat_statements` keeps the passwords of utility statements.
 
 use sha2::{Digest, Sha256};
 
 use crate::audit::fitting;
 
 /// The most bytes that are kept, as JSON has them: what goes to the worker has little room.
-const LONGEST: usize = 1500;
+const STATEMENT_MAX_BYTES: usize = 1500;
 
 /// A statement without the values in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,7 @@ impl Redacted {
         }
         let sure = !(read && other_read) || whole == other;
         let known = if sure { &whole } else { common(&whole, &other) };
-        let kept = fitting(known, LONGEST);
+        let kept = fitting(known, STATEMENT_MAX_BYTES);
         if kept.len() == whole.len() {
             return Self {
                 text: whole,

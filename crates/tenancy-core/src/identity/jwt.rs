@@ -4,6 +4,8 @@
 //! Nothing that a header brings along (`jwk`, `jku`, `x5u`, `x5c`) is a key. What is not understood
 //! is refused: a critical extension, another type of token, a JSON key that stands twice.
 //!
+//! These rules are our own since libraries leave them to the caller; `jsonwebtoken` checks the signatures.
+//!
 //! | file | what |
 //! | --- | --- |
 //! | `keys` | RFC 7517 key sets and shared secrets: what may verify, and as what |

@@ -1,7 +1,9 @@
 //! The ledger's entries: a hash table with chains, in memory of a fixed size. All entries of an account
 //! are in one chain, whatever their periods.
+//!
+//! Our own since PostgreSQL's shared hash tables evict nothing, and a model of this one is tested without a server.
 
-use super::{Account, Ledger, Span, View};
+use super::{Account, Counted, Ledger, Span, View};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
@@ -45,11 +47,7 @@ pub struct Entry {
 impl Entry {
     /// Not an entry yet.
     pub const FREE: Self = Self {
-        account: Account {
-            database: 0,
-            metric: 0,
-            scope: [0; 16],
-        },
+        account: Account::new(0, Counted::Cost, [0; 16]),
         span: Span { start: 0, end: 0 },
         state: State::Free,
         load: 0,
@@ -116,7 +114,7 @@ impl View<'_> {
         let word = |half: &[u8]| half.iter().fold(0, |all, b| (all << 8) | u64::from(*b));
         let mixed = (word(high) ^ word(low).rotate_left(17))
             ^ (u64::from(account.database) << 32)
-            ^ u64::from(account.metric.cast_unsigned());
+            ^ u64::from(account.number.cast_unsigned());
         let mixed = mixed.wrapping_mul(0xff51_afd7_ed55_8ccd);
         ((mixed ^ (mixed >> 32)) % (self.buckets.len().max(1) as u64)) as usize
     }

@@ -17,11 +17,7 @@ const SPANS: [Span; 2] = [
 ];
 
 fn account(n: usize) -> Account {
-    Account {
-        database: 1,
-        metric: 1,
-        scope: [n as u8; 16],
-    }
+    Account::new(1, Counted::Metric(1), [n as u8; 16])
 }
 
 /// One step of the scheduler: a transaction or a loader goes on, as far as it can.

@@ -1,6 +1,6 @@
 //! Spans of time as people write them: what an interval comes to.
 
-const DAY: i64 = 24 * 3600 * 1_000_000;
+const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// What an interval of months, days and microseconds comes to, in microseconds. A day has 24 hours.
 ///
@@ -11,7 +11,7 @@ pub fn micros(months: i32, days: i32, micros: i64) -> Option<i64> {
     if months != 0 {
         return None;
     }
-    i64::from(days).checked_mul(DAY)?.checked_add(micros)
+    i64::from(days).checked_mul(DAY_MICROS)?.checked_add(micros)
 }
 
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod tests {
     fn days_and_microseconds_add_up() {
         assert_eq!(micros(0, 0, 1), Some(1));
         assert_eq!(micros(0, 1, -3_600_000_000), Some(23 * 3_600_000_000));
-        assert_eq!(micros(0, -1, 1), Some(1 - DAY));
+        assert_eq!(micros(0, -1, 1), Some(1 - DAY_MICROS));
     }
 
     #[test]

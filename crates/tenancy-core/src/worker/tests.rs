@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NOW: i64 = 1_000 * SECOND;
+const NOW: i64 = 1_000 * SECOND_MICROS;
 
 fn table(databases: &[u32]) -> Table<4> {
     let mut table = Table::new();
@@ -23,20 +23,20 @@ fn tidying_is_not_done_more_often_than_once_a_minute() {
     entry.expect(What::Tidying, NOW);
     assert_eq!(entry.next(), NOW);
     entry.tidied = NOW;
-    assert_eq!(entry.next(), NOW + TIDY);
+    assert_eq!(entry.next(), NOW + TIDY_MICROS);
     entry.expect(What::Due, NOW + 1);
     entry.expect(What::Due, NOW + 2);
     assert_eq!(entry.next(), NOW + 1);
-    entry.away_until = NOW + AWAY;
-    assert_eq!(entry.next(), NOW + AWAY);
+    entry.away_until = NOW + AWAY_MICROS;
+    assert_eq!(entry.next(), NOW + AWAY_MICROS);
 }
 
 #[test]
 fn a_start_is_given_up_after_a_while_also_when_the_clock_was_set_back() {
     let mut entry = Entry::of(1);
     entry.started = NOW;
-    assert!(entry.is_starting(NOW) && entry.is_starting(NOW + START - 1));
-    assert!(!entry.is_starting(NOW + START) && !entry.is_starting(NOW - 1));
+    assert!(entry.is_starting(NOW) && entry.is_starting(NOW + START_MICROS - 1));
+    assert!(!entry.is_starting(NOW + START_MICROS) && !entry.is_starting(NOW - 1));
     entry.process = 7;
     assert!(!entry.is_starting(NOW));
 }
@@ -65,7 +65,7 @@ fn a_full_table_gives_up_the_idle_database_that_is_due_last() {
     assert_eq!(table.entry(5, NOW).unwrap().database, 5);
     assert!(table.find_mut(2).is_none());
     // Something was due there: it is searched for.
-    assert_eq!(table.search, NOW + SEARCH);
+    assert_eq!(table.search, NOW + SEARCH_MICROS);
     // The new one has nothing to do, and gives way without a search.
     table.search = NEVER;
     table.entry(6, NOW).unwrap();
@@ -115,7 +115,7 @@ fn only_so_many_errands_run_at_once() {
     table.all_mut().iter_mut().for_each(|entry| entry.due = NOW);
     assert_eq!(table.next_job(NOW), Job::Start(1));
     assert_eq!(table.next_job(NOW), Job::Start(2));
-    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + SECOND));
+    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + SECOND_MICROS));
     // One of them ended.
     entry(&mut table, 1).started = LONG_AGO;
     entry(&mut table, 1).due = NEVER;
@@ -126,12 +126,12 @@ fn only_so_many_errands_run_at_once() {
 fn the_launcher_sleeps_until_something_is_due() {
     let mut table = table(&[1, 2]);
     assert_eq!(table.next_job(NOW), Job::Sleep(NEVER));
-    entry(&mut table, 1).due = NOW + 50 * SECOND;
-    entry(&mut table, 2).expect(What::Tidying, NOW + 40 * SECOND);
-    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + 40 * SECOND));
-    assert_eq!(table.sleeps_until, NOW + 40 * SECOND);
-    table.search = NOW + SECOND;
-    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + SECOND));
+    entry(&mut table, 1).due = NOW + 50 * SECOND_MICROS;
+    entry(&mut table, 2).expect(What::Tidying, NOW + 40 * SECOND_MICROS);
+    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + 40 * SECOND_MICROS));
+    assert_eq!(table.sleeps_until, NOW + 40 * SECOND_MICROS);
+    table.search = NOW + SECOND_MICROS;
+    assert_eq!(table.next_job(NOW), Job::Sleep(NOW + SECOND_MICROS));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_database_that_no_worker_reaches_is_given_up() {
     let mut at = NOW;
     for _ in 0..TRIES {
         assert_eq!(table.next_job(at), Job::Start(1));
-        at += START;
+        at += START_MICROS;
     }
     assert_eq!(table.next_job(at), Job::Sleep(at));
     assert_eq!(entry(&mut table, 1).next(), NEVER);

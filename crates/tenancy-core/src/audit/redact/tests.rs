@@ -81,7 +81,7 @@ fn dollars_may_have_a_tag_with_digits() {
 
 #[test]
 fn long_ones_are_cut() {
-    for (word, length) in [("a", LONGEST), ("ü", LONGEST - 1)] {
+    for (word, length) in [("a", STATEMENT_MAX_BYTES), ("ü", STATEMENT_MAX_BYTES - 1)] {
         let long = Redacted::of(&format!("SELECT {}", word.repeat(5000)), true);
         assert_eq!(long.text.strip_suffix('…').unwrap().len(), length);
         assert_eq!(long.cut.unwrap().length, 7 + 5000 * word.len());
@@ -115,7 +115,7 @@ fn what_was_cut_can_be_told() {
 #[test]
 fn names_of_control_characters_are_cut_sooner() {
     let long = Redacted::of(&format!("SELECT \"{}\"", "\u{1}".repeat(1000)), true);
-    assert!(serde_json::to_string(&long.text).unwrap().len() <= LONGEST + 5);
+    assert!(serde_json::to_string(&long.text).unwrap().len() <= STATEMENT_MAX_BYTES + 5);
     assert_eq!(long.cut.unwrap().length, 1009);
 }
 

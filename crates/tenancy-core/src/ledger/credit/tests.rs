@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::super::{EMPTY_BUCKET, GRID, Head, Load, Mark, PATIENCE, Recorded, State};
+use super::super::{Counted, EMPTY_BUCKET, GRID, Head, Load, Mark, PATIENCE, Recorded, State};
 use super::*;
 use proptest::prelude::*;
 use std::collections::HashSet;
@@ -19,12 +19,8 @@ const SECOND: Span = Span {
     end: 4 * GRID,
 };
 
-fn account(metric: i32, n: usize) -> Account {
-    Account {
-        database: 1,
-        metric,
-        scope: [n as u8; 16],
-    }
+fn account(counted: Counted, n: usize) -> Account {
+    Account::new(1, counted, [n as u8; 16])
 }
 
 /// A budget of the account with the same number; the last is for all time and without an end.
@@ -58,7 +54,7 @@ impl Budget {
     fn pots(&self, slot: i64) -> Vec<CreditBalance> {
         let usable = |c: &&Credit| c.from * GRID <= slot && slot < c.until * GRID;
         let pot = |c: &Credit| CreditBalance {
-            account: account(-2, c.id),
+            account: account(Counted::Drawn, c.id),
             amount: c.amount,
             since: c.most.filter(|_| slot >= TURN).map(|most| (TURN, most)),
             taken: 7,
@@ -248,23 +244,23 @@ impl World {
     /// All entries that there can be.
     fn universe(&self) -> Vec<(Account, Span)> {
         let mut all = vec![
-            (account(1, 0), FIRST),
-            (account(1, 0), SECOND),
-            (account(1, 1), Span::ALL),
+            (account(Counted::Metric(1), 0), FIRST),
+            (account(Counted::Metric(1), 0), SECOND),
+            (account(Counted::Metric(1), 1), Span::ALL),
         ];
         for (n, budget) in self.budgets.iter().enumerate() {
-            all.push((account(-1, n), budget.period(0)));
+            all.push((account(Counted::Covered, n), budget.period(0)));
             if budget.account == 0 {
-                all.push((account(-1, n), SECOND));
+                all.push((account(Counted::Covered, n), SECOND));
             }
             for credit in &budget.credits {
-                all.push((account(-2, credit.id), Span::ALL));
+                all.push((account(Counted::Drawn, credit.id), Span::ALL));
                 if credit.most.is_some() {
                     let since = Span {
                         start: TURN,
                         ..Span::ALL
                     };
-                    all.push((account(-2, credit.id), since));
+                    all.push((account(Counted::Drawn, credit.id), since));
                 }
             }
         }
@@ -301,8 +297,8 @@ impl World {
     fn room(&self, n: usize, slot: i64) -> i128 {
         let budget = &self.budgets[n];
         let period = budget.period(slot);
-        let used = self.total(&account(1, budget.account), &period);
-        let drawn = self.total(&account(-1, n), &period);
+        let used = self.total(&account(Counted::Metric(1), budget.account), &period);
+        let drawn = self.total(&account(Counted::Covered, n), &period);
         (i128::from(budget.limit) + drawn - used).max(0)
     }
 
@@ -318,7 +314,10 @@ impl World {
             if !at[budget.account] {
                 continue;
             }
-            let (of, span) = (account(1, budget.account), budget.period(slot));
+            let (of, span) = (
+                account(Counted::Metric(1), budget.account),
+                budget.period(slot),
+            );
             let known = demands.iter().position(|d| d.account == of);
             let demand = known.unwrap_or_else(|| {
                 demands.push(Demand {
@@ -338,7 +337,7 @@ impl World {
                 demand,
                 limit: budget.limit,
                 must,
-                drawn: account(-1, n),
+                drawn: account(Counted::Covered, n),
                 pots: budget.pots(slot),
             };
             covers.push((n, cover));
@@ -422,7 +421,7 @@ impl World {
                 let pots = self.budgets[*b].credits.iter();
                 let id = |pot: &CreditBalance| {
                     pots.clone()
-                        .find(|c| account(-2, c.id) == pot.account)
+                        .find(|c| account(Counted::Drawn, c.id) == pot.account)
                         .map_or(0, |c| c.id)
                 };
                 (
@@ -445,10 +444,17 @@ impl World {
     }
 
     fn note(&mut self, who: usize, what: &Reserved, part: impl Fn(i128) -> (i128, i128)) {
-        let mut all = vec![(account(1, what.account), what.quantity)];
+        let mut all = vec![(account(Counted::Metric(1), what.account), what.quantity)];
         for (budget, draws) in &what.draws {
-            all.push((account(-1, *budget), draws.iter().map(|(_, q)| q).sum()));
-            all.extend(draws.iter().map(|(id, q)| (account(-2, *id), *q)));
+            all.push((
+                account(Counted::Covered, *budget),
+                draws.iter().map(|(_, q)| q).sum(),
+            ));
+            all.extend(
+                draws
+                    .iter()
+                    .map(|(id, q)| (account(Counted::Drawn, *id), *q)),
+            );
         }
         if self.transactions[who].id == 0 {
             self.ids += 1;
@@ -644,7 +650,7 @@ impl World {
         for _ in 0..4 {
             for who in 0..2 {
                 if self.loaders[who].is_some() {
-                    self.load(who, account(1, 0), FIRST);
+                    self.load(who, account(Counted::Metric(1), 0), FIRST);
                 }
             }
             for who in 0..self.transactions.len() {
@@ -726,8 +732,8 @@ proptest! {
             for (n, budget) in world.budgets.iter().enumerate() {
                 for slot in [0, TURN] {
                     let period = budget.period(slot);
-                    let used = world.total(&account(1, budget.account), &period);
-                    let drawn = world.total(&account(-1, n), &period);
+                    let used = world.total(&account(Counted::Metric(1), budget.account), &period);
+                    let drawn = world.total(&account(Counted::Covered, n), &period);
                     prop_assert!(used - drawn <= budget.limit.into(), "{used} - {drawn} > {}", budget.limit);
                 }
             }
@@ -767,7 +773,7 @@ fn what_is_short_says_what_there_was() {
     ));
     // A credit that became smaller than what was drawn from it has nothing, and owes nothing.
     let row = Recorded {
-        account: account(-2, 1),
+        account: account(Counted::Drawn, 1),
         slot: 0,
         used: 3,
         reserved: 0,

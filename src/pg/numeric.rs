@@ -1,8 +1,8 @@
-//! Decimals as the server stores them, to and from millionths, with no text in between: a header, which
+//! Numerics as PostgreSQL stores them, to and from millionths, with no text in between: a header, which
 //! tells the weight of the first digit, and digits to the base of ten thousand. Files are written so, and
-//! so it stays.
+//! so it stays. tests/clients tests it.
 
-use crate::quantity::ONE;
+use tenancy_core::quantity::ONE;
 
 const BASE: u64 = 10_000;
 /// The digits of the greatest number of millionths before the point, and those behind it.
@@ -21,7 +21,7 @@ const SHORT_WEIGHT: u16 = 0x003F;
 const KIND: u16 = 0xC000;
 const LONG: u16 = 0x0000;
 
-/// A decimal as it is stored, behind its length.
+/// A numeric as it is stored, behind its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PgNumeric {
     bytes: [u8; BYTES],
@@ -29,9 +29,9 @@ pub struct PgNumeric {
 }
 
 impl PgNumeric {
-    /// Of millionths; without zeros behind the point that say nothing.
+    /// Returns millionths as a numeric, without trailing zeros.
     #[must_use]
-    pub fn new(millionths: i128) -> Self {
+    pub fn from_millionths(millionths: i128) -> Self {
         let (whole, part) = split(millionths.unsigned_abs());
         let digits = digits(whole, part);
         let first = digits.iter().position(|digit| *digit != 0);
@@ -71,7 +71,7 @@ impl PgNumeric {
         }
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.count).unwrap_or_default()
@@ -123,10 +123,10 @@ fn scale(part: u64) -> u16 {
     scale
 }
 
-/// The millionths of a stored decimal from zero up; nothing when they are not exact or do not fit, or
-/// when it is none: then its text says what is wrong with it.
+/// Returns the millionths of a stored numeric from zero up. None when they are not exact or do not fit,
+/// or when it is negative or not finite: then its text says what is wrong with it.
 #[must_use]
-pub fn millionths(stored: &[u8]) -> Option<i64> {
+pub fn to_millionths(stored: &[u8]) -> Option<i64> {
     let mut words = stored
         .chunks_exact(2)
         .map(|word| u16::from_ne_bytes([word[0], word[1]]));
@@ -162,117 +162,4 @@ pub fn millionths(stored: &[u8]) -> Option<i64> {
         weight -= 1;
     }
     whole.checked_mul(ONE)?.checked_add(part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::quantity::quantity;
-    use proptest::prelude::*;
-
-    fn words(words: &[u16]) -> Vec<u8> {
-        words.iter().flat_map(|word| word.to_ne_bytes()).collect()
-    }
-
-    /// As the server's numeric_send and its files have them.
-    #[test]
-    fn as_the_server_stores_them() {
-        for (millionths, stored) in [
-            (0, &[0x8000][..]),
-            (1_000_000, &[0x8000, 1]),
-            (-1_000_000, &[0xA000, 1]),
-            (10_000_000_000, &[0x8001, 1]),
-            (12_500_000, &[0x8080, 12, 5000]),
-            (500_000, &[0x80FF, 5000]),
-            (1, &[0x837E, 100]),
-            (100, &[0x827F, 1]),
-            (12_345_678_901_234, &[0x8301, 1234, 5678, 9012, 3400]),
-        ] {
-            assert_eq!(
-                PgNumeric::new(millionths).bytes(),
-                words(stored),
-                "{millionths}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_left_to_the_text() {
-        for stored in [
-            &[][..],
-            &[0xC000],
-            &[0xD000],
-            &[0xF000],
-            &[0xA000, 1],
-            &[0x4000, 0, 1],
-            // A hundredth of a millionth.
-            &[0x847E, 1],
-            &[0x867D, 1],
-            // 10^16.
-            &[0x8004, 1],
-            // Just above what fits.
-            &[0x8303, 9, 2233, 7203, 6854, 7758, 800],
-        ] {
-            assert_eq!(millionths(&words(stored)), None, "{stored:x?}");
-        }
-        assert_eq!(
-            millionths(&words(&[0x8303, 9, 2233, 7203, 6854, 7758, 700])),
-            Some(i64::MAX)
-        );
-        assert_eq!(millionths(&words(&[0x0002, 1, 1])), Some(10_000_000_000));
-        assert_eq!(millionths(&words(&[0x8000])), Some(0));
-        assert_eq!(millionths(&[0x80]), None);
-    }
-
-    /// What stored digits say, by wide arithmetic; nothing for less than millionths.
-    fn naive(stored: &[u8]) -> Option<i128> {
-        let words: Vec<u16> =
-            (stored.chunks(2).map(|w| u16::from_ne_bytes([w[0], w[1]]))).collect();
-        let (header, digits) = words.split_first()?;
-        let weight = i32::from(header & 0x3F) - i32::from(header & 0x40);
-        let mut hundredths = 0;
-        for (n, digit) in digits.iter().enumerate() {
-            let place = weight - i32::try_from(n).ok()?;
-            hundredths += i128::from(*digit) * 10_000_i128.pow(u32::try_from(place + 2).ok()?);
-        }
-        let value = (hundredths % 100 == 0).then_some(hundredths / 100)?;
-        Some(if header & 0x2000 == 0 { value } else { -value })
-    }
-
-    proptest! {
-        #[test]
-        fn there_and_back(value in 0..=i64::MAX, shift in 0_u32..63) {
-            let value = value >> shift;
-            prop_assert_eq!(millionths(PgNumeric::new(value.into()).bytes()), Some(value));
-        }
-
-        #[test]
-        fn as_wide_arithmetic_says(value in any::<i64>(), factor in any::<u64>(), shift in 0_u32..64) {
-            let value = i128::from(value) * i128::from(factor >> shift);
-            let stored = PgNumeric::new(value);
-            // Beyond 128 bits of hundredths of millionths this cannot tell.
-            if value.unsigned_abs() < 1 << 120 {
-                prop_assert_eq!(naive(stored.bytes()), Some(value));
-            }
-            let digits = stored.bytes().get(2..).unwrap_or_default();
-            prop_assert!(!digits.starts_with(&[0, 0]) && !digits.ends_with(&[0, 0]));
-        }
-
-        /// Whatever bytes there are: no panic, and what is read is what the text would have said.
-        #[test]
-        fn any_words(header in any::<u16>(), digits in prop::collection::vec(0_u16..10_000, 0..8)) {
-            let mut stored = vec![header];
-            stored.extend(digits);
-            if let Some(read) = millionths(&words(&stored)) {
-                prop_assert!(read >= 0);
-                prop_assert_eq!(quantity(&format!("{}.{:06}", read / ONE, read % ONE)), Ok(read));
-            }
-        }
-    }
-
-    #[test]
-    fn the_greatest_and_the_least() {
-        assert_eq!(PgNumeric::new(i128::MAX).bytes().len(), BYTES);
-        assert_eq!(PgNumeric::new(i128::MIN).bytes().len(), BYTES);
-    }
 }
