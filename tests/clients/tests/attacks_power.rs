@@ -532,6 +532,8 @@ fn tenancy_will_not_be_owned_by_a_mightier_role() {
 /// A schema of tenancy's that is there already could hold anything under its names.
 #[test]
 fn a_schema_that_somebody_made_first_is_not_taken() {
+    // It makes the roles, which two at once must not.
+    drop(Db::new());
     let db = Db::without_extension(server());
     let mut admin = db.admin();
     admin.run(&format!(
