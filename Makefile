@@ -1,7 +1,7 @@
 # What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
 #
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
-# TEST=budgets::race  one test by its name, or those of one name (scripts/test says which)
+# TEST=budgets::race  one test by its name, or those of one name (scripts/test and scripts/clients say which)
 # SEED=… STATEMENTS=… ONLY=…  of the fuzzer: where it begins (a number, or random), how many, one of them
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
@@ -56,15 +56,15 @@ lint:
 fmt:
 	@cargo fmt --all
 build:
-	@scripts/deps build
-	@scripts/build stage
+	@scripts/deps
+	@scripts/build
 install:
-	@scripts/deps build
+	@scripts/deps
 	@scripts/build install
 	@echo "Now put  shared_preload_libraries = 'tenancy'  into postgresql.conf, restart the server, and in each"
 	@echo 'database that wants it:  CREATE EXTENSION tenancy;'
 package:
-	@scripts/deps build
+	@scripts/deps
 	@scripts/build package
 clean:
 	rm -rf target

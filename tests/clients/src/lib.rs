@@ -6,6 +6,7 @@
 
 pub mod bad_input;
 pub mod clock;
+pub mod dice;
 pub mod fuzz;
 pub mod idp;
 pub mod metering;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub use crate::dice::Dice;
 use crate::{Session, World};
 
 /// What entries of the ledger say, against events and open reservations, when nothing is in flight: rows are wrong ones.
@@ -134,20 +135,6 @@ pub fn use_up(connect: impl Fn() -> Session, keys: &[&str], metric: &str, quanti
             says, "f t 0 0",
             "what refuses has nothing left, and nobody holds any of it"
         );
-    }
-}
-
-/// A cheap source of chance.
-pub struct Dice(pub u64);
-
-impl Dice {
-    /// From 0 to below `sides`.
-    pub fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
     }
 }
 

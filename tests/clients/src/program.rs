@@ -113,21 +113,13 @@ impl Cluster {
     /// Makes and starts one with settings, as `name=value`, and with variables of the environment.
     pub fn start_with(settings: &[&str], environment: &[(&str, &Path)]) -> Self {
         let cluster = Self::new(settings, environment);
+        let template = env::var("TENANCY_TEST_TEMPLATE")
+            .expect("no cluster to start from: eval \"$(scripts/cluster env NAME)\" of one that was started with --tcp");
         succeed(
-            command(server_program("initdb"))
-                .arg("-D")
-                .arg(cluster.data())
-                .args([
-                    "-U",
-                    "postgres",
-                    "-A",
-                    "trust",
-                    "-E",
-                    "UTF8",
-                    "--locale=C.UTF-8",
-                    "--no-sync",
-                    "--no-instructions",
-                ]),
+            command("/bin/cp")
+                .arg("-a")
+                .arg(template)
+                .arg(cluster.data()),
         );
         cluster.up();
         cluster

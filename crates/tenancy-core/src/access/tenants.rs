@@ -19,6 +19,17 @@ pub struct Tenant {
 }
 
 /// The tenants that a principal may touch.
+///
+/// ```
+/// use tenancy_core::tenants::{Tenant, TenantSet};
+///
+/// let tenant = |id, external_id: Option<&str>| Tenant { id: uuid::Uuid::from_u128(id), external_id: external_id.map(str::to_owned) };
+/// let set = TenantSet::new(vec![tenant(1, Some("4711")), tenant(2, Some("acme-eu")), tenant(3, None)]);
+///
+/// assert!(set.contains_id(uuid::Uuid::from_u128(3).as_bytes()));
+/// assert!(set.contains_text(b"acme-eu"));
+/// assert!(set.contains_int(4711) && !set.contains_text(b"04711"));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct TenantSet {
     /// The tenant, if there is exactly one.

@@ -161,6 +161,32 @@ impl<'a> Unverified<'a> {
     }
 
     /// What it says, if it was issued by this provider and holds at `now`, in seconds of the Unix epoch.
+    ///
+    /// ```
+    /// use jsonwebtoken::{EncodingKey, Header, encode};
+    /// use serde_json::json;
+    /// use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, Refused, Unverified};
+    ///
+    /// let secret = b"an example secret of enough bytes";
+    /// let mut provider = Provider {
+    ///     issuer: "https://login.example.com/".to_owned(),
+    ///     audiences: vec!["api".to_owned()],
+    ///     leeway: 30,
+    ///     keys: KeySet::from_secret(secret).unwrap(),
+    ///     mapping: Mapping { user: ClaimName::parse("sub").unwrap(), tenant: None, groups: None, name: None },
+    /// };
+    /// let claims = json!({"iss": "https://login.example.com/", "aud": "api", "sub": "alice", "exp": 1_800_000_060});
+    /// let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap();
+    /// let token = Unverified::parse(&token).unwrap();
+    ///
+    /// assert_eq!(token.verify(&provider, 1_800_000_000).unwrap().user, "alice");
+    /// // Its last second is that of `exp` and the leeway.
+    /// assert!(token.verify(&provider, 1_800_000_089).is_ok());
+    /// assert_eq!(token.verify(&provider, 1_800_000_090), Err(Refused));
+    /// // A token for another application opens nothing.
+    /// provider.audiences = vec!["backoffice".to_owned()];
+    /// assert_eq!(token.verify(&provider, 1_800_000_000), Err(Refused));
+    /// ```
     pub fn verify(&self, provider: &Provider, now: i64) -> Result<Claims, Refused> {
         self.check_header()?;
         let algorithm = text(&self.header, "alg").ok_or(Refused)?;

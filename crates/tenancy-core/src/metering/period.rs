@@ -111,6 +111,28 @@ pub trait Zone {
 /// The period that an instant is in, in microseconds of the Unix epoch; it begins and ends on the ledger's [grid](GRID).
 ///
 /// `None` where that cannot be said: the zone's offsets are none that a clock has, or the instant is thousands of years away.
+///
+/// ```
+/// use tenancy_core::period::{Period, Stretch, Zone, period};
+///
+/// const HOUR: i64 = 3600;
+///
+/// /// One hour ahead of UTC, and two from noon UTC of 1970-01-01 on.
+/// struct Clock;
+///
+/// impl Zone for Clock {
+///     fn stretch(&self, at: i64) -> Option<Stretch> {
+///         Some(match at < 12 * HOUR {
+///             true => Stretch { offset: HOUR, until: Some(12 * HOUR) },
+///             false => Stretch { offset: 2 * HOUR, until: None },
+///         })
+///     }
+/// }
+///
+/// // The day in which the clock was put forward has 23 hours: from 23:00 UTC of the day before to 22:00 UTC.
+/// let day = period(Period::Day, &Clock, 0).unwrap();
+/// assert_eq!((day.start, day.end), (-HOUR * 1_000_000, 22 * HOUR * 1_000_000));
+/// ```
 #[must_use]
 pub fn period(period: Period, zone: &impl Zone, at: i64) -> Option<Span> {
     // What begins within a slot begins with the slot.

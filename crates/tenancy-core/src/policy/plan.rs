@@ -20,6 +20,28 @@ use super::{Actor, KeyType, Options, Plan, Protection, Refusal, Step, StepKind, 
 ///
 /// # Errors
 /// The reason.
+///
+/// ```
+/// use serde_json::json;
+/// use tenancy_core::policy::plan;
+///
+/// // As the server's query says it, of a table without any peculiarity.
+/// let name = json!({"schema": "app", "name": "notes"});
+/// let facts = serde_json::from_value(json!({
+///     "relation": name, "kind": "r", "persistence": "p", "catalog": false, "own": false, "owner": "boss", "owner_bypasses": false,
+///     "owner_superuser": false, "invoker_owns": true, "filtered": false, "schema_grantable": true, "null_rows": 0,
+///     "tenant": {"name": "tenant_id", "quoted": "tenant_id", "type": "uuid", "generated": false, "deterministic": true},
+///     "members": [{"relation": name, "kind": "r", "partition": false, "invoker_owns": true, "owner": "boss", "rls": false,
+///         "force": false, "tenant": {"not_null": true}}],
+/// })).unwrap();
+/// let options = serde_json::from_value(json!({"tenant_column": "tenant_id"})).unwrap();
+///
+/// let plan = plan(&facts, &options).unwrap();
+/// let statements: Vec<&str> = plan.steps.iter().map(|step| step.statement.as_str()).collect();
+/// // Without a server to say which names need quotes, all have them.
+/// assert!(statements.contains(&r#"ALTER TABLE "app"."notes" FORCE ROW LEVEL SECURITY"#));
+/// assert!(statements.iter().any(|s| s.starts_with(r#"CREATE POLICY tenancy_guard ON "app"."notes" AS RESTRICTIVE FOR ALL"#)));
+/// ```
 pub fn plan(facts: &TableFacts, options: &Options) -> Result<Plan, Refusal> {
     let key = check(facts, options)?;
     let protection = options.protection();

@@ -18,7 +18,7 @@ pub struct Change {
 
 impl Maker<'_> {
     fn target(&mut self) -> (usize, Item) {
-        let table = self.dice.roll(TABLES.len());
+        let table = self.dice.index(TABLES.len());
         let relation = Relation {
             name: TABLES[table].name,
             shape: Shape::Table(table),

@@ -3,7 +3,7 @@
 //!
 //! Out of scope: leaky operators in ORDER BY are evaluated on rows that have passed all conditions.
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// What a subquery that divides by zero looks like: a parameter, computed when it is first needed.
 const LAZY: &str = "(SELECT 1 / (count(*) - count(*)) FROM pg_am)";

@@ -6,7 +6,6 @@
 pub mod callers;
 pub mod change;
 pub mod conditions;
-pub mod dice;
 pub mod facts;
 pub mod from;
 pub mod hostile;

@@ -1,9 +1,9 @@
 //! A random SELECT.
 
 use super::conditions::{self, Spot, What};
-use super::dice::Dice;
 use super::facts::{Facts, Relation};
 use super::from::Item;
+use crate::dice::Dice;
 
 /// Makes the parts of one statement.
 pub struct Maker<'a> {
@@ -82,7 +82,7 @@ impl<'a> Maker<'a> {
         for _ in 0..*self.dice.of(&[0, 1, 1, 1, 2]) {
             let spot = self.dice.of(items).spot.clone();
             let leak = self.leak(&spot);
-            let place = self.dice.roll(all.len() + 1);
+            let place = self.dice.index(all.len() + 1);
             all.insert(place, leak);
         }
         if self.dice.chance(20) {

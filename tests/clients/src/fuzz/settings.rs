@@ -1,6 +1,6 @@
 //! Settings at random: which plans are made, and whose functions are found first.
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// What a caller may set for a transaction.
 #[derive(Debug)]

@@ -1,12 +1,12 @@
 //! One statement of the fuzzer: what is sent, how, by which caller, under which settings. Made from the seed and its number alone.
 
 use super::callers::CALLERS;
-use super::dice::Dice;
 use super::facts::{Facts, Relation};
 use super::outcome::Tables;
 use super::query::Maker;
 use super::settings::Settings;
 use super::tables::TABLES;
+use crate::dice::Dice;
 
 /// How it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Statement {
     /// Makes it.
     pub fn new(seed: u64, number: u64, relations: &[Relation], facts: &[Facts]) -> Self {
         let mut dice = Dice::new(seed, number);
-        let caller = dice.roll(CALLERS.len());
+        let caller = dice.index(CALLERS.len());
         let mut settings = Settings::new(&mut dice);
         let facts = &facts[caller];
         let marks: Vec<i32> = facts.foreign["docs"].clone();

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod clock;
+
+use self::clock::Clock;
 use super::*;
 use jiff::Timestamp;
 use jiff::civil::{Date, ISOWeekDate, Weekday};
@@ -21,43 +24,8 @@ const KINDS: [Period; 5] = [
     Period::Year,
 ];
 
-/// A clock by its changes: when, and the offset from then on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Clock {
-    first: i64,
-    changes: Vec<(i64, i64)>,
-}
-
-impl Zone for Clock {
-    fn stretch(&self, at: i64) -> Option<Stretch> {
-        let next = self.changes.partition_point(|(when, _)| *when <= at);
-        Some(Stretch {
-            offset: match next.checked_sub(1) {
-                Some(last) => self.changes[last].1,
-                None => self.first,
-            },
-            until: self.changes.get(next).map(|(when, _)| *when),
-        })
-    }
-}
-
 fn zone(name: &str) -> TimeZone {
     TimeZoneDatabase::bundled().get(name).unwrap()
-}
-
-/// The changes of a zone before 2100, and those a while before 1970.
-fn clock(zone: &TimeZone) -> Clock {
-    let begin = Timestamp::from_second(YEARS.start - 1000 * DAY).unwrap();
-    let changes = zone.following(begin).map(|change| {
-        let offset = change.offset().seconds();
-        (change.timestamp().as_second(), i64::from(offset))
-    });
-    Clock {
-        first: zone.to_offset(begin).seconds().into(),
-        changes: changes
-            .take_while(|(when, _)| *when < YEARS.end + 1000 * DAY)
-            .collect(),
-    }
 }
 
 /// Every zone of tzdata, those that are another's name once.
@@ -66,7 +34,7 @@ fn zones() -> Vec<(String, TimeZone, Clock)> {
     let all = TimeZoneDatabase::bundled();
     let all = all.available().map(|name| {
         let zone = zone(name.as_str());
-        let clock = clock(&zone);
+        let clock = Clock::of(&zone);
         (name.to_string(), zone, clock)
     });
     all.filter(|(_, _, clock)| seen.insert(clock.clone()))
@@ -79,7 +47,7 @@ fn at(text: &str) -> i64 {
 
 /// A period as its edges in UTC.
 fn said(kind: Period, name: &str, instant: &str) -> String {
-    let span = period(kind, &clock(&zone(name)), at(instant)).unwrap();
+    let span = period(kind, &Clock::of(&zone(name)), at(instant)).unwrap();
     let edge = |at| Timestamp::from_microsecond(at).unwrap().to_string();
     format!("{} {}", edge(span.start), edge(span.end))
 }
@@ -302,7 +270,7 @@ fn hours_are_those_on_the_clock() {
 
 #[test]
 fn all_time_is_one_period() {
-    let zone = clock(&zone("Europe/Berlin"));
+    let zone = Clock::of(&zone("Europe/Berlin"));
     for at in [0, 1, at("2026-01-01T00:00:00Z"), NEVER - 1] {
         let all = Span {
             start: 0,

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tenancy_client_tests::{Db, Session};
 use tenancy_core::ledger::Span;
 use tenancy_core::period::{Period, Stretch, Zone, edges, period};
+
+#[path = "../../../../crates/tenancy-core/src/metering/period/tests/clock.rs"]
+mod clock;
+use clock::Clock;
 
 const SECOND: i64 = 1_000_000;
 const HOUR: i64 = 3600;
@@ -17,44 +20,6 @@ const DAY: i64 = 24 * HOUR;
 
 /// 1970 and 2100.
 const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
-
-/// A clock by its changes: when, and the offset from then on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Clock {
-    first: i64,
-    changes: Vec<(i64, i64)>,
-}
-
-impl Clock {
-    /// As another reads the file of a zone.
-    fn of(file: &[u8]) -> Self {
-        let zone = TimeZone::tzif("", file).unwrap();
-        let begin = Timestamp::from_second(YEARS.start - 1000 * DAY).unwrap();
-        let changes = zone.following(begin).map(|change| {
-            let offset = change.offset().seconds();
-            (change.timestamp().as_second(), i64::from(offset))
-        });
-        Self {
-            first: zone.to_offset(begin).seconds().into(),
-            changes: changes
-                .take_while(|(when, _)| *when < YEARS.end + 1000 * DAY)
-                .collect(),
-        }
-    }
-}
-
-impl Zone for Clock {
-    fn stretch(&self, at: i64) -> Option<Stretch> {
-        let next = self.changes.partition_point(|(when, _)| *when <= at);
-        Some(Stretch {
-            offset: match next.checked_sub(1) {
-                Some(last) => self.changes[last].1,
-                None => self.first,
-            },
-            until: self.changes.get(next).map(|(when, _)| *when),
-        })
-    }
-}
 
 /// Where the server has its time zones.
 fn folder(admin: &mut Session) -> String {
@@ -78,7 +43,7 @@ fn zones(admin: &mut Session) -> (Vec<(String, Clock)>, Vec<String>) {
     }
     let zones = known
         .into_iter()
-        .map(|(file, name)| (name, Clock::of(&file)));
+        .map(|(file, name)| (name, Clock::of(&TimeZone::tzif("", &file).unwrap())));
     let mut zones: Vec<_> = zones.collect();
     zones.sort_by(|a, b| a.0.cmp(&b.0));
     (zones, names)

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tenancy_client_tests::Db;
 
 /// The list of the surface, which tests/reference compares with the catalogs.
-const SURFACE: &str = include_str!("../../../docs/reference/surface.txt");
+const SURFACE: &str = include_str!("../../../../docs/reference/surface.txt");
 
 /// Entries of the list of which a role has a privilege: `function`s, or else `view`s and `table`s.
 fn listed(functions: bool, privilege: &str, role: &str) -> BTreeSet<String> {

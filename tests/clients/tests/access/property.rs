@@ -2,24 +2,8 @@
 //! administrator computes from the tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use tenancy_client_tests::dice::Dice;
 use tenancy_client_tests::{Session, World};
-
-/// Numbers that are the same in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) % sides as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.roll(all.len())]
-    }
-}
 
 const PERMISSIONS: [&str; 12] = [
     "data:read",

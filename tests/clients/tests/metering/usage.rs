@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tenancy_client_tests::dice::Dice;
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
@@ -69,13 +70,8 @@ fn roll_all(session: &mut Session) {
 
 /// One after the other, what a writer does. Pseudo-random, and the same for a seed.
 fn write(world: &World, user: &str, seed: u64, until: &AtomicBool) {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut random = |n: u64| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state % n
-    };
+    let mut dice = Dice(seed);
+    let mut random = |n: u64| dice.roll(n);
     let mut session = world.db.app();
     while !until.load(Ordering::Relaxed) {
         session.begin(world.key(user));
@@ -134,7 +130,7 @@ fn at_every_moment_it_is_what_the_events_say() {
         let mut admin = world.db.admin();
         let end = Instant::now() + Duration::from_secs(8);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            while Instant::now() < end {
+            while Instant::now() < end || looked.load(Ordering::Relaxed) <= 3 {
                 agree(&mut admin);
                 looked.fetch_add(1, Ordering::Relaxed);
             }

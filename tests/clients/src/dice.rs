@@ -1,7 +1,7 @@
 //! Numbers that are the same in each run.
 
 /// A stream of numbers that its seed determines.
-pub struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
     /// The stream of one statement: it does not depend on the statements before it.
@@ -21,17 +21,22 @@ impl Dice {
     }
 
     /// A number below `sides`.
-    pub fn roll(&mut self, sides: usize) -> usize {
-        ((self.next() >> 33) % sides as u64) as usize
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        (self.next() >> 33) % sides
+    }
+
+    /// The place of one of `many`.
+    pub fn index(&mut self, many: usize) -> usize {
+        self.roll(many as u64) as usize
     }
 
     /// True in `percent` of 100 cases.
-    pub fn chance(&mut self, percent: usize) -> bool {
+    pub fn chance(&mut self, percent: u64) -> bool {
         self.roll(100) < percent
     }
 
     /// One of several.
     pub fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.roll(all.len())]
+        &all[self.index(all.len())]
     }
 }

@@ -380,7 +380,7 @@ fn tenancys_own_queries_run_as_tenancy_owner() {
 
 /// What may belong to a superuser, with the reason: read from where tenancy hands over all else.
 fn superusers() -> Vec<(String, String)> {
-    include_str!("../../../sql/finalize.sql")
+    include_str!("../../../../sql/finalize.sql")
         .lines()
         .filter_map(|line| {
             let line = line.trim().strip_prefix("('")?;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use postgres::Config;
+use tenancy_client_tests::dice::Dice;
 use tenancy_client_tests::program::PgBouncer;
 use tenancy_client_tests::world::unique;
 use tenancy_client_tests::{Failure, Session, World};
@@ -15,18 +16,6 @@ use uuid::Uuid;
 
 const CLIENTS: usize = 32;
 const TRANSACTIONS: u64 = 150;
-
-/// A stream of numbers that looks random and is the same every time.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 /// A client's principal: its key, and the tenants whose rows it may see.
 #[derive(Clone)]
@@ -91,7 +80,7 @@ fn work(
             session.batch_execute("ROLLBACK; BEGIN").map_err(error)?;
         }
         session.try_login(&me.key)?;
-        let tenant = me.tenants[dice.roll(me.tenants.len() as u64) as usize];
+        let tenant = *dice.of(&me.tenants);
         // Of several tenants it reads all, and writes to one that it has selected.
         if me.tenants.len() > 1 {
             for row in session

@@ -1,7 +1,7 @@
 //! Numerics as PostgreSQL stores them: src/pg/numeric.rs, which links no server, against one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../../src/pg/numeric.rs"]
+#[path = "../../../../src/pg/numeric.rs"]
 mod numeric;
 
 use std::fmt::Write as _;

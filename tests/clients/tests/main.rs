@@ -1,0 +1,98 @@
+//! The tests over real connections: one program, a folder for each topic.
+//!
+//! scripts/clients runs it once for each file: the tests of a file are threads of one process, and the files run one after another.
+//! They share a server. Some count its backends, fill its ledger, stop its processes or measure: they are not written to run all at once.
+
+mod access {
+    mod assignments;
+    mod elevation;
+    mod escalation;
+    mod privileges;
+    mod property;
+    mod same_answer;
+}
+mod attacks {
+    mod conditions;
+    mod context;
+    mod credentials;
+    mod ddl;
+    mod equalities;
+    mod holding;
+    mod kept_state;
+    mod lifetime;
+    mod memory;
+    mod metering;
+    mod named_tables;
+    mod objects;
+    mod parts;
+    mod plans;
+    mod pool;
+    mod power;
+    mod projects;
+    mod protection;
+    mod provider_tokens;
+    mod reach;
+    mod record;
+    mod revocation;
+    mod roles;
+    mod sealed_context;
+    mod session;
+    mod squatting;
+    mod storms;
+    mod unrecorded;
+    mod usage;
+    mod waits;
+    mod workers;
+    mod writes;
+}
+mod audit {
+    mod log;
+    mod logins;
+    mod worker;
+}
+mod bad_input {
+    mod context;
+    mod protect;
+    mod tree;
+}
+mod budget {
+    mod budgets;
+    mod clock;
+    mod credits;
+    mod exactness;
+    mod numeric;
+    mod periods;
+    mod reservations;
+}
+mod identity {
+    mod login;
+    mod networks;
+    mod rights;
+}
+mod isolation {
+    mod columns;
+    mod fuzz;
+    mod keys;
+    mod plans;
+    mod statements;
+}
+mod metering {
+    mod report;
+    mod usage;
+}
+mod protect {
+    mod paths;
+    mod takes_away;
+}
+mod server {
+    mod crash_usage;
+    mod dump_restore;
+    mod error_kinds;
+    mod errors_pass;
+    mod kill;
+    mod operations;
+    mod pgbouncer;
+    mod server_errors;
+    mod standby;
+    mod stopped;
+}
