@@ -1,8 +1,8 @@
-# What people run; the work is in scripts/. On a machine without make, scripts/demo and scripts/test do the same.
+# The project's commands; the work is in scripts/. Without make, run scripts/demo and scripts/test.
 #
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
 # TEST=budgets::race  one test by its name, or those of one name (scripts/test and scripts/clients say which)
-# SEED=… STATEMENTS=… ONLY=…  of the fuzzer: where it begins (a number, or random), how many, one of them
+# SEED=… STATEMENTS=… ONLY=…  for the fuzzer: the seed (a number, or random), the number of statements, a single one
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
@@ -22,10 +22,10 @@ help:
 	@echo 'make reference  writes the pages of functions, views, settings and errors (docs/reference)'
 	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
 	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
-	@echo 'make bench      side-by-side measurements against hand-written SQL'
-	@echo 'make replay     a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
-	@echo 'make install    into the server of PG_CONFIG=/path/to/pg_config'
-	@echo 'make package    a .deb, in target/deb'
+	@echo 'make bench      measures against hand-written SQL, side by side'
+	@echo 'make replay     sends a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
+	@echo 'make install    installs into the server of PG_CONFIG=/path/to/pg_config'
+	@echo 'make package    builds a .deb in target/deb'
 	@echo 'make lint fmt build clean'
 
 demo:
@@ -61,8 +61,8 @@ build:
 install:
 	@scripts/deps
 	@scripts/build install
-	@echo "Now put  shared_preload_libraries = 'tenancy'  into postgresql.conf, restart the server, and in each"
-	@echo 'database that wants it:  CREATE EXTENSION tenancy;'
+	@echo "Now set  shared_preload_libraries = 'tenancy'  in postgresql.conf, restart the server, and run in each"
+	@echo 'database that uses it:  CREATE EXTENSION tenancy;'
 package:
 	@scripts/deps
 	@scripts/build package

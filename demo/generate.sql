@@ -1,5 +1,5 @@
--- An hour of requests to a language model, the same ones every time: the shape (how many, log-normal lengths, medians of
--- about 800 tokens in and 150 out) is that of a real conversation service.
+-- Generates an hour of requests to a language model, the same in each run. Number and lengths (log-normal, medians of
+-- about 800 tokens in and 150 out) are those of a real conversation service.
 SELECT setseed(0.2023);
 
 INSERT INTO app.trace

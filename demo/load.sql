@@ -1,4 +1,4 @@
--- Deal the requests of app.trace to the tenants, four to a conversation, as the application would have stored them.
+-- Distributes the requests of app.trace to the tenants, four to a conversation, as the application would store them.
 SET TimeZone = 'UTC';
 
 INSERT INTO app.accounts
@@ -17,7 +17,7 @@ FROM (
     JOIN app.accounts USING (name)
 ) AS dealt;
 
--- One partition an hour.
+-- One partition for each hour.
 SELECT format('CREATE TABLE app.%I PARTITION OF app.api_calls FOR VALUES FROM (%L) TO (%L)',
               to_char(hour, '"api_calls_"YYYYMMDD_HH24'), hour, hour + interval '1 hour')
 FROM (SELECT min(at) AS first, max(at) AS last FROM request) AS span,

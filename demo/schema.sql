@@ -1,4 +1,4 @@
--- An application as it was before: it has a tenant_id everywhere and nothing that enforces it.
+-- An application before tenancy: every table has a tenant_id, and nothing enforces it.
 CREATE SCHEMA app;
 
 CREATE TABLE app.accounts (
@@ -42,7 +42,7 @@ CREATE INDEX ON app.api_calls (tenant_id, at);
 
 GRANT USAGE ON SCHEMA app TO tenancy_app;
 
--- What came in, whoever it was from: a real trace, or one made up to look like it (demo/generate.sql).
+-- The requests of all tenants: a real trace, or a generated one (demo/generate.sql).
 CREATE UNLOGGED TABLE app.trace (
     at timestamptz,
     context_tokens integer,

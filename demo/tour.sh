@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Sourced by scripts/demo, with psql() and PG* leading to the demo database. Each part says what it shows, shows the SQL and
-# what came of it, and stops the demo if that is not what it should be.
+# Sourced by scripts/demo, with psql() and PG* set for the demo database. Each part prints its subject, the SQL and the
+# result, and stops the demo if the result is wrong.
 
 part() { say; say "$BOLD$1$PLAIN"; shift; (($# == 0)) || say "$*"; }
 indent() { sed "s/^/    /"; }
 
-# shown ROLE: run standard input as ROLE and show both. The keys are there as :'acme', :'umbrella', :'globex', :'zoe' and :'root'.
+# shown ROLE: runs standard input as ROLE and prints it with its result. The keys are in :'acme', :'umbrella', :'globex', :'zoe' and :'root'.
 OUT='' RC=0
 shown() {
     local sql
@@ -43,8 +43,8 @@ SELECT name, plan,
 FROM app.accounts a ORDER BY calls DESC;
 SQL
 
-part "One call a table isolates it" \
-    "protect() does this, and returns what it did; dry_run => true would only say so."
+part "One call isolates a table" \
+    "protect() runs these steps and returns them; dry_run => true would only return them."
 works postgres <<'SQL'
 SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 78) AS statement
 FROM tenancy.protect('app.conversations', grants => '{tenancy_app}') ORDER BY step;
@@ -56,13 +56,13 @@ SELECT count(*) AS steps FROM tenancy.protect('app.api_calls', grants => '{tenan
 SQL
 psql -c 'ANALYZE'
 
-part "Nobody has said who they are: no rows, and an error that says why"
+part "Without a context: no rows, and an error that says why"
 refused demo_app 'a tenancy context is required' <<'SQL'
 SELECT count(*) FROM app.messages;
 SQL
 
-part "Acme, with its API key, sees Acme" \
-    "No WHERE anywhere. The identity ends with the transaction, so a pooled connection cannot carry it over."
+part "With its API key, Acme sees its own rows" \
+    "No query has a WHERE. The context ends with the transaction, so a pooled connection cannot pass it on."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'acme') AS user_id;
@@ -82,8 +82,8 @@ RETURNING title, tenant_id = tenancy.tenant_id() AS mine;
 ROLLBACK;
 SQL
 
-part "Forging an identity fails" \
-    "This role may run any SQL. What it lacks is somebody else's key."
+part "Forging a context fails" \
+    "This role may run any SQL, but it has no key of another tenant."
 refused demo_app 'tenancy.context' <<'SQL'
 SELECT set_config('tenancy.context', (SELECT 'umbrella'), false);
 SQL
@@ -106,7 +106,7 @@ SELECT tenancy.authenticate(:'acme') AS user_id;
 UPDATE app.conversations SET tenant_id = gen_random_uuid();
 SQL
 
-part "A partner sees its fleet, and can narrow itself to one tenant" "Hooli's tenant is not in it."
+part "A partner sees all its tenants, and can select one" "The tenant of Hooli is not among them."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'globex') AS user_id;
@@ -120,8 +120,8 @@ expect Initech
 expect Umbrella
 ! grep -q Soylent <<<"$OUT" || die "globex saw hooli's tenant"
 
-part "A partner's user serves the clients it is assigned to" \
-    "Globex's admin gives Zoe one of its three clients, to read and change nothing."
+part "A partner's user serves the tenants in which it has a role" \
+    "Globex's admin assigns Zoe a read-only role in one of its three tenants."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'globex') AS user_id;
@@ -150,8 +150,8 @@ SELECT tenancy.authenticate(:'zoe') AS user_id;
 SELECT tenancy.set_status('globex/umbrella', 'suspended');
 SQL
 
-part "A gateway that has checked the login itself says who it works for" \
-    "assume() is for the trusted role only."
+part "A gateway that checks logins itself names the user" \
+    "Only the trusted role may call assume()."
 works demo_gateway <<'SQL'
 BEGIN;
 SELECT tenancy.assume('hooli/soylent/eve') AS user_id;
@@ -163,8 +163,8 @@ refused demo_app 'permission denied' <<'SQL'
 SELECT tenancy.assume(:'eve');
 SQL
 
-part "A suspended tenant stops at once" \
-    "The connection is open, its identity was asked for the whole session, and there is no token to wait out."
+part "A suspension takes effect at once" \
+    "Also on an open connection with a session context: no token has to expire first."
 refused demo_app 'not active' <<'SQL'
 SELECT tenancy.authenticate(:'umbrella', session => true) AS user_id;
 SELECT count(*) AS messages FROM app.messages;
@@ -176,8 +176,8 @@ works postgres <<'SQL'
 SELECT tenancy.set_status('globex/umbrella', 'active');
 SQL
 
-part "Use is metered where it happens" \
-    "Five minutes of the calls to a language model, each with its model, which has a price."
+part "Usage is metered with its price" \
+    "Five minutes of calls to language models; each model has its price."
 works demo_admin <<'SQL'
 SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}',
     prices => '{"model": {"small": 0.0000006, "large": 0.000005}}') AS metric;
@@ -196,13 +196,13 @@ SQL
 slice=$(quiet "SELECT sum(context_tokens + generated_tokens), count(*) FROM app.api_calls
     WHERE at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls)")
 [[ $slice == "$(quiet "SELECT sum(quantity), sum(events) FROM tenancy.usage('platform', 'tokens', by_dimension => 'tenant')")" ]] ||
-    die "what is metered is not what was called"
+    die "the metered usage differs from the calls"
 expect '^ *large |'
 
 used() { quiet "SELECT ceil(sum(quantity) / 10000) * 10000 FROM tenancy.usage('$1', 'tokens')"; }
 globex=$(($(used globex) + 50000)) acme=$(($(used globex/acme) + 10000))
 part "Budgets at every level" \
-    "The platform caps the partner, the partner its tenant, and a soft one for Alice only shows."
+    "The platform limits the partner, the partner limits its tenant, and a soft budget for Alice only reports."
 works demo_admin <<SQL
 SELECT tenancy.set_budget('globex', 'tokens', $globex) AS budget;
 SQL
@@ -214,8 +214,8 @@ SELECT tenancy.set_budget('acme', 'tokens', $acme) AS budget,
 COMMIT;
 SQL
 
-part "A call whose size is known afterwards reserves first" \
-    "Durable as soon as it is committed; another connection may settle it, once."
+part "A call whose size is known only afterwards reserves first" \
+    "A committed reservation is durable; any connection may settle it, once."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'acme') AS user_id;
@@ -231,7 +231,7 @@ SELECT quantity AS reserved, state, used, used_cost FROM tenancy.reservations;
 SQL
 expect '^ *6000 | settled | *1480 |'
 
-part "What does not fit is refused, and nothing of it recorded" \
+part "Usage that does not fit is refused and not recorded" \
     "Acme has less than 20,000 tokens left; its partner has more."
 VERBOSITY=verbose
 refused demo_app 'ERROR:  53400: ' <<'SQL'
@@ -240,7 +240,7 @@ SELECT tenancy.authenticate(:'acme') AS user_id;
 SELECT tenancy.consume('tokens', 40000, attributes => '{"model": "large"}');
 SQL
 expect 'tenant'
-say "    Umbrella has no budget of its own: there it is the partner's."
+say "    Umbrella has no budget of its own, so its partner's budget refuses."
 refused demo_app 'ERROR:  53400: ' <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'umbrella') AS user_id;
@@ -259,21 +259,21 @@ SQL
 expect '70000 | f  *| partner'
 expect '30000 | t  *| partner'
 
-part "The partner sees it all at once" "Each line is the sum of what was recorded below it; the bar is the part of the budget."
+part "The partner sees its whole tree" "Each line sums the usage recorded below it; the bar shows the used part of the budget."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'globex') AS user_id;
 SELECT * FROM tenancy.tree(metric => 'tokens');
 COMMIT;
 SQL
-# Acme's settled 1,480 and umbrella's 30,000 are in it, and nothing that was refused.
+# Includes acme's settled 1,480 and umbrella's 30,000, and nothing that was refused.
 metered=$(quiet "SELECT sum(context_tokens + generated_tokens) + 1480 + 30000 FROM app.api_calls JOIN app.accounts USING (tenant_id)
     WHERE name <> 'Soylent' AND at < (SELECT min(at) + interval '5 minutes' FROM app.api_calls)")
 expect "^ globex .*| *$metered | *$globex | █"
 expect '│  └─ alice .*▒.*(soft)'
 
 part "The planner sees a plain equality" \
-    "So the index that leads with tenant_id is used, in order, and the estimates come from statistics."
+    "So it uses the index that begins with tenant_id, in order, and estimates rows from statistics."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'acme') AS user_id;
@@ -283,8 +283,8 @@ SQL
 expect 'Index Scan.*conversations'
 expect 'Index Cond: (tenant_id = '
 
-part "A super admin sees no tenant's rows, until it says why" \
-    "The reason is on record before the power is there, and then each statement before it reads."
+part "A super admin sees no tenant's rows until it states a reason" \
+    "The reason is recorded before the elevation applies, and each statement before it reads."
 works demo_app <<'SQL'
 BEGIN;
 SELECT tenancy.authenticate(:'root') AS user_id;
@@ -298,8 +298,8 @@ ROLLBACK;
 SQL
 expect "^ *$(quiet "SELECT count(*) FROM app.messages WHERE body LIKE '%12 tokens%'")\$"
 
-part "The trail they leave" \
-    "Also of a read-only transaction that was rolled back; without literals; closed to changes."
+part "The audit log" \
+    "It also has a read-only transaction that was rolled back. Statements have no literals; entries cannot be changed."
 works demo_admin <<'SQL'
 SELECT to_char(at, 'HH24:MI') AS at, slug AS who, replace(action, 'tenancy.', '') AS action,
        coalesce(details ->> 'statement', details ->> 'reason', target) AS what
@@ -311,7 +311,7 @@ expect 'ticket 4711'
 refused postgres 'append-only' <<'SQL'
 DELETE FROM tenancy.audit_log;
 SQL
-part "Even a superuser who changes an entry behind its back is found out"
+part "Verification finds an entry that a superuser changed"
 works postgres <<'SQL'
 SELECT tenancy.seal_audit_log() > 0 AS sealed;
 SELECT count(*) AS problems FROM tenancy.verify_audit_log();
@@ -324,18 +324,18 @@ ROLLBACK;
 SQL
 expect 'the entry was changed'
 
-part "Yours to look around" "The server is still running. As the application, and as Acme$( ((EUID)) || say ' (from root, whose server it is)'):"
+part "Try it yourself" "The server is still running. Connect as the application, with Acme's key$( ((EUID)) || say ' (as root, who owns the server)'):"
 cat <<END
 
     $TENANCY_TEST_BIN/psql -h $PGHOST -p $PGPORT -U demo_app demo
         SELECT tenancy.authenticate('$ACME_KEY', session => true);
         SELECT * FROM app.messages LIMIT 10;
 
-As the super admin, whose every statement on a tenant's rows is recorded:
+Or with the super admin's key; each statement on tenants' rows is recorded:
 
         SELECT tenancy.authenticate('$ROOT_KEY', session => true);
 
-As the database's superuser, who is above isolation:
+Or as the database's superuser, whom isolation does not affect:
 
     $TENANCY_TEST_BIN/psql -h $PGHOST -p $PGPORT -U postgres demo
 

@@ -1,4 +1,4 @@
--- Who there is: two partners, each with a fleet of tenants, and somebody in each to ask questions as.
+-- The tree: two partners, each with tenants, and a user in each of them.
 SELECT tenancy.create_partner('globex', 'Globex Hosting');
 SELECT tenancy.create_tenant('acme', 'Acme', 'globex');
 SELECT tenancy.create_tenant('umbrella', 'Umbrella', 'globex');
@@ -10,11 +10,11 @@ SELECT tenancy.create_user('globex/acme', 'alice');
 SELECT tenancy.create_user('globex/umbrella', 'bob');
 SELECT tenancy.create_user('hooli/soylent', 'eve');
 SELECT tenancy.create_user('globex', 'ops', 'service', role => 'partner_admin');
--- Zoe works for the partner and serves one of its clients; root runs the platform.
+-- Zoe works for the partner and serves one of its tenants; root runs the platform.
 SELECT tenancy.create_user('globex', 'zoe');
 SELECT tenancy.create_user('platform', 'root', role => 'super_admin');
 
--- How the application connects: an untrusted role that has to prove who it works for, and a trusted one that says so.
+-- The application's roles: an untrusted one that must prove its user, and a trusted one that names the user.
 CREATE ROLE demo_app LOGIN IN ROLE tenancy_app;
 CREATE ROLE demo_gateway LOGIN IN ROLE tenancy_app, tenancy_gateway;
 CREATE ROLE demo_admin LOGIN IN ROLE tenancy_admin;

@@ -14,7 +14,7 @@ END
 $$;
 
 -- tenancy's own objects belong to this role, and tenancy's own queries run as it: it reads and writes tenancy's tables and nothing else.
--- A role of this name that more could be done with, or that somebody could act as, would be a way to all of them.
+-- An existing role of this name that has more power, or has members, would give access to all of them.
 DO $$
 DECLARE
     fault text;
@@ -41,7 +41,7 @@ BEGIN
 END
 $$;
 
--- A schema that somebody else made first could hold functions of theirs under our names.
+-- A schema created earlier by another role could contain functions with our names.
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid = n.nspowner
@@ -56,7 +56,7 @@ $$;
 
 REVOKE ALL ON SCHEMA tenancy FROM PUBLIC;
 GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
-COMMENT ON SCHEMA tenancy IS 'multi-tenancy: the tree of tenants, the context, row isolation';
+COMMENT ON SCHEMA tenancy IS 'Multi-tenancy: the tree of tenants, the context, row isolation';
 
 -- What nobody calls or reads by name. One that is there already is an error: it could hold anything. Nobody needs USAGE: views,
 -- policies and casts name their functions by what they are, and ask for EXECUTE alone.
@@ -121,26 +121,26 @@ REVOKE ALL ON FUNCTION tenancy_internal.regscope_recv(internal), tenancy_interna
 COMMENT ON FUNCTION tenancy_internal.regscope_recv(internal) IS 'internal: binary input of regscope';
 COMMENT ON FUNCTION tenancy_internal.regscope_send(tenancy.regscope) IS 'internal: binary output of regscope';
 COMMENT ON TYPE tenancy.regscope IS
-    'a scope: written as its id, its slug, or a path of slugs (partner/tenant, tenant/user); stored as the id. '
-    'A slug that does not exist or is not visible to the caller: 42704';
+    'A scope, written as its id, its slug, or a path of slugs (partner/tenant, tenant/user); stored as the id. A slug that does not '
+    'exist, or that the caller may not see, raises 42704';
 
 CREATE CAST (uuid AS tenancy.regscope) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (tenancy.regscope AS uuid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (text AS tenancy.regscope) WITH INOUT AS IMPLICIT;
 
--- Nobody reads it: an invalidation of its relcache entry tells every backend to resolve everything anew.
+-- Never read: an invalidation of its relcache entry makes every backend resolve everything again.
 CREATE TABLE tenancy_internal.beacon ();
 REVOKE ALL ON tenancy_internal.beacon FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.beacon IS 'signals a change of everything to all backends; has no rows';
+COMMENT ON TABLE tenancy_internal.beacon IS 'internal: its invalidation makes all backends drop everything they have cached; has no rows';
 
--- On a row, with pairs of a subject and the column that has its id: backends drop what they made of these. Otherwise, and on
--- TRUNCATE: everything. What an UPDATE leaves as it was concerns nobody, so each trigger says in WHEN what counts.
+-- A row trigger has pairs of arguments, a subject and the column with its id: backends drop what they cached of these. Without
+-- arguments, and on TRUNCATE, they drop everything. WHEN names the columns that matter, so that other UPDATEs invalidate nothing.
 CREATE FUNCTION tenancy_internal.changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_changed';
 REVOKE ALL ON FUNCTION tenancy_internal.changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.changed() IS 'internal: trigger that makes backends read again what they made of a row';
+COMMENT ON FUNCTION tenancy_internal.changed() IS 'internal: trigger that makes backends drop what they cached of a row';
 
--- Has backends told of every change of a table's rows, with these arguments. finalize.sql drops it.
+-- Creates the triggers that invalidate backends on every change of a table's rows. finalize.sql drops it.
 CREATE FUNCTION tenancy_internal.tell_changes(told_of regclass, VARIADIC arguments text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,8 +1,8 @@
--- Runs last: what no file may forget.
+-- Runs last: what applies to all objects.
 
 DROP FUNCTION tenancy_internal.tell_changes(regclass, text[]);
 
--- Backends are told also where session_replication_role is replica: what is applied there is as true.
+-- These triggers also fire if session_replication_role is replica: applied changes invalidate caches too.
 DO $$
 DECLARE
     tells record;
@@ -18,8 +18,8 @@ BEGIN
 END
 $$;
 
--- Whatever belongs to the extension belongs to tenancy_owner, but for this list. A test fails on anything of a superuser's outside of it.
--- What runs with a superuser's power is none of it: the event trigger's function and the worker's queries run as tenancy_owner.
+-- All objects of the extension belong to tenancy_owner, except for this list. A test fails if a superuser owns another one.
+-- Nothing in the list runs as a superuser: the event trigger's function and the worker's queries run as tenancy_owner.
 DO $$
 DECLARE
     member record;
@@ -37,7 +37,7 @@ BEGIN
                    ('event trigger', 'tenancy_forget_dropped', 'PostgreSQL lets superusers alone own one; its function is tenancy_owner''s')
                ) AS kept (type, identity, reason)
                WHERE kept.type = o.type AND o.identity LIKE kept.identity)
-           -- An array type follows its element.
+           -- The owner of an array type follows its element.
            AND NOT (o.type = 'type' AND o.identity LIKE '%[]')
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO tenancy_owner', member.type, member.identity);
@@ -45,10 +45,10 @@ BEGIN
 END
 $$;
 
--- After that, since it also notes these grants as the extension's own, which pg_dump then leaves out.
+-- Afterwards, since this also records these grants as the extension's own, which pg_dump then omits.
 REVOKE ALL ON ALL TABLES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
 REVOKE ALL ON SCHEMA tenancy_internal FROM PUBLIC;
 
--- The first key that tickets are signed with.
+-- The first key for signing tickets.
 SELECT tenancy_internal.rotate_signing_key(0);

@@ -25,7 +25,7 @@ pub enum Error {
     MissingContext,
     /// A protected table lacks something that isolates it.
     NotIsolated {
-        /// Its name.
+        /// Returns its name.
         table: String,
         /// What is missing, as a sentence.
         fault: String,
@@ -225,7 +225,7 @@ impl From<QuantityError> for Error {
 }
 
 impl Error {
-    /// A 22023 with a hint.
+    /// Returns a 22023 with a hint.
     pub fn bad(message: impl ToString, hint: &'static str) -> Self {
         Self::BadArgument(message.to_string(), hint)
     }

@@ -23,7 +23,7 @@
 //!
 //! A call comes in at a room, asks `tenancy-core` for a decision, and acts through `pg`.
 
-// The one unstable feature: on stable Rust an allocation that fails ends the process (pg::memory).
+// The only unstable feature: on stable Rust a failed allocation ends the process (pg::memory).
 #![feature(alloc_error_hook)]
 
 pub mod access;
@@ -306,7 +306,7 @@ pub extern "C-unwind" fn _PG_init() {
     metering::init();
     ledger::init();
     worker::init();
-    // Before context: what comes first here is called last before a transaction is prepared.
+    // Before context: callbacks registered first are called last before a transaction is prepared.
     pg::ledger::init();
     context::init();
     pg::managed::init(authority::standing);

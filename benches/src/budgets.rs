@@ -1,5 +1,5 @@
-//! What budgets cost: one client and many, against the bare INSERT of the same row, and against counters
-//! kept by hand; and what asking costs.
+//! The cost of budgets: for one client and for many, compared with the bare INSERT of the same row and with counters
+//! written by hand; and the cost of asking.
 
 use std::time::Duration;
 
@@ -230,7 +230,7 @@ fn metered(config: &Config, world: &World, query: &str, n: usize) -> Result<Work
     }))
 }
 
-/// How often something is asked in one turn.
+/// The number of questions in one turn.
 const LOOPS: usize = 20_000;
 
 /// Asking, against reading one counter row by its primary key: both in a loop of PL/pgSQL, so that no
@@ -306,7 +306,7 @@ fn looped(client: &mut Client, body: &str) -> Result<Turn, Fault> {
     })
 }
 
-/// What an entry of the ledger takes.
+/// Reports the memory that an entry of the ledger takes.
 pub fn memory(config: &Config, _world: &World, report: &mut Report) -> Result<(), Fault> {
     let row = config.administer(crate::config::DATABASE)?.query_one(
         "SELECT m.allocated_size, current_setting('tenancy.ledger_entries')::bigint FROM pg_shmem_allocations m WHERE m.name = 'tenancy_ledger_entries'",

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The cases that are measured.
 
 use postgres::{Client, Statement};
 use uuid::Uuid;
@@ -44,7 +44,7 @@ const FEW: [(&str, Case); 18] = [
     ("management", crate::management::views),
 ];
 
-/// With as many as there are.
+/// The cases with many clients.
 const MANY: [(&str, Case); 1] = [("budget crowd", crate::budgets::crowds)];
 
 fn wanted(config: &Config) -> impl Iterator<Item = Case> {
@@ -108,7 +108,7 @@ fn one_tenant(config: &Config, world: &World, report: &mut Report) -> Result<(),
         report.compare(what, pair(&times), Wanted::AtMost(1.1), Some(plans));
     }
 
-    // Planned anew each time, as drivers do that do not prepare.
+    // Planned each time, as by drivers that do not prepare.
     let times = in_turns(
         config.rounds(61),
         &mut [
@@ -493,7 +493,7 @@ fn cache(config: &Config, world: &World, report: &mut Report) -> Result<(), Faul
         for _ in 0..config.rounds(9) {
             let mut app = config.connect(APP)?;
             let authenticate = app.prepare(AUTHENTICATE)?;
-            // So that the library is loaded, and its queries planned.
+            // Loads the library, and plans its queries.
             take(&mut app, &authenticate, &world.tenants[6].key)?;
             let before = cached_bytes(&mut app)?;
             first.push(take(&mut app, &authenticate, key)?);
@@ -602,7 +602,7 @@ fn cached_bytes(app: &mut Client) -> Result<i64, Fault> {
         .get(0))
 }
 
-/// Begins a transaction and takes a context.
+/// Begins a transaction and opens a context.
 pub fn begin_as(client: &mut Client, authenticate: &Statement, key: &String) -> Result<(), Fault> {
     client.batch_execute("BEGIN")?;
     client.query(authenticate, &[key])?;
@@ -623,7 +623,7 @@ pub fn run(
         .sum())
 }
 
-/// The same by the simple protocol: parsed and planned anew, in one message.
+/// The same by the simple protocol: parsed and planned each time, in one message.
 fn run_text(client: &mut Client, query: &str) -> Result<i64, Fault> {
     let mut sum = 0;
     for message in client.simple_query(query)? {

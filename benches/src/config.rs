@@ -1,4 +1,4 @@
-//! What the caller asks for, and how to connect.
+//! Options of the command line, and the connection.
 
 use std::env;
 use std::path::Path;
@@ -11,18 +11,18 @@ use crate::Fault;
 pub const DATABASE: &str = "tenancy_bench";
 /// The application under tenancy: a member of tenancy_app and nothing else.
 pub const APP: &str = "tenancy_bench_app";
-/// Who writes the WHERE by hand: owns the copies, so that no row security applies.
+/// The role with a hand-written WHERE: it owns the copies, so that no row security applies.
 pub const HAND: &str = "tenancy_bench_hand";
-/// Who is held by a policy on current_setting(), the usual recipe.
+/// The role under a policy on current_setting(), the usual recipe.
 pub const SETTING: &str = "tenancy_bench_setting";
 
-/// What to run, and where.
+/// The options of a run, and the server.
 pub struct Config {
     /// Rows of each of the two tables.
     pub rows: i64,
     /// Rows of the bulk insert.
     pub bulk_rows: i64,
-    /// Events of the month that usage() is asked about.
+    /// Events of the month that usage() sums up.
     pub events: i64,
     /// Scopes that have a budget, at most.
     pub scopes: i64,

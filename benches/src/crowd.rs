@@ -1,4 +1,4 @@
-//! Many clients at once: each does one transaction after the other until the time is over.
+//! Many clients at once: each runs one transaction after the other until the time is over.
 
 use std::sync::Barrier;
 use std::thread;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Fault;
 use crate::measure::Turn;
 
-/// What a client does again and again.
+/// The transaction that a client repeats.
 pub type Work = Box<dyn FnMut() -> Result<(), Fault> + Send>;
 
 /// The clients of one side.
@@ -18,7 +18,7 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// So many clients; `make` connects each.
+    /// Creates this number of clients; `make` connects each.
     pub fn new(
         clients: usize,
         mut make: impl FnMut(usize) -> Result<Work, Fault>,

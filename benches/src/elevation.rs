@@ -1,4 +1,4 @@
-//! What elevation costs: each statement is on record, and on disk, before it reads.
+//! The cost of elevation: each statement is written to the audit log, and to disk, before it reads.
 
 use std::thread;
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! What it costs to say who is asking: a whole transaction that does nothing else, by each kind of
-//! credential, against one that sets a variable.
+//! The cost of a login: a whole transaction that does nothing else, with each kind of
+//! credential, compared with a transaction that sets a variable.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! What tenancy costs: every measurement has a hand-written side and a tenancy side, run in turns in
-//! the same process on tables with the same rows in the same order. One table of ratios at the end.
+//! The cost of tenancy: every measurement has a hand-written side and a tenancy side. They run in turns in
+//! the same process, on tables with the same rows in the same order. One table of ratios at the end.
 
 mod budgets;
 mod cases;

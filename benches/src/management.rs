@@ -1,4 +1,4 @@
-//! What tenancy's own views cost those who manage a part of a large tree.
+//! The cost of tenancy's own views for users who manage a part of a large tree.
 
 use crate::Fault;
 use crate::cases::{AUTHENTICATE, begin_as, explain_as, literal, pair, run};

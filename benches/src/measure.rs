@@ -1,4 +1,4 @@
-//! Taking turns with the clock.
+//! Measures both sides in turns.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::Fault;
 pub struct Turn {
     /// Milliseconds per operation.
     pub ms: f64,
-    /// What the query answered: all sides must agree in every round.
+    /// The query's result: all sides must agree in every round.
     pub answer: i64,
 }
 
@@ -37,7 +37,7 @@ pub fn in_turns(rounds: usize, sides: &mut [Side<'_>]) -> Result<Vec<f64>, Fault
     Ok(times.into_iter().map(median).collect())
 }
 
-/// Runs `work` so many times: milliseconds for one, and the sum of what it returns.
+/// Runs `work` this number of times: returns the milliseconds for one, and the sum of its results.
 pub fn timed(
     times: usize,
     mut work: impl FnMut(usize) -> Result<i64, Fault>,

@@ -1,5 +1,5 @@
-//! What metering and budgets are measured with: a metric, four levels of hard budgets that are never used
-//! up, and what somebody would write by hand: the same table of events, and a table of counters.
+//! The objects that metering and budgets are measured with: a metric, four levels of hard budgets that never run
+//! out, and the version written by hand: the same table of events, and a table of counters.
 
 use postgres::Client;
 use uuid::Uuid;
@@ -8,13 +8,13 @@ use crate::Fault;
 use crate::config::{APP, Config, DATABASE, HAND};
 use crate::setup::World;
 
-/// What is said of each event.
+/// The attributes of each event.
 pub const ATTRIBUTES: &str = "{\"model\": \"small\", \"request\": \"r-20260117-000017\"}";
-/// What of it is a dimension.
+/// The attributes that are dimensions.
 pub const DIMENSIONS: &str = "{\"model\": \"small\"}";
 /// How much an event counts.
 pub const QUANTITY: i64 = 37;
-/// What a unit costs, in millionths.
+/// The cost of a unit, in millionths.
 pub const PRICE: i64 = 2;
 /// The platform's id in every install.
 pub const PLATFORM: &str = "00000000-0000-7000-8000-000000000000";

@@ -1,4 +1,4 @@
-//! Plans of both sides, and whether they have the same shape.
+//! Compares the shapes of both sides' plans.
 
 use postgres::{Client, SimpleQueryMessage};
 

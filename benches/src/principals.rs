@@ -1,4 +1,4 @@
-//! What a transaction costs that reads one tenant's rows, by how many tenants its principal has.
+//! The cost of a transaction that reads one tenant's rows, by the number of tenants that its principal reaches.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! The table.
+//! Prints the table of results.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::plans::Plan;
 use crate::setup::World;
 
-/// What a ratio has to be.
+/// The limit of a ratio.
 #[derive(Clone, Copy)]
 pub enum Wanted {
     /// Tenancy's time over the other's, at most.

@@ -1,5 +1,5 @@
-//! How budgets move with the number of scopes that have one: the same users ask and consume, while
-//! there are more and more others in the tree, in the tables and in the ledger.
+//! Measures how the cost of budgets depends on the number of scopes with a budget: the same users ask and consume, while
+//! the tree, the tables and the ledger hold more and more others.
 
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ pub fn scopes(config: &Config, world: &World, report: &mut Report) -> Result<(),
             &[],
         )?
         .get(0);
-    // What is not rolled up is read whenever an entry is.
+    // Events are rolled up first: reading an entry also reads the events that are not.
     admin.batch_execute("SELECT tenancy.rollup()")?;
     let mut there = 0;
     let mut asking = Vec::new();

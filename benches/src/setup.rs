@@ -1,4 +1,4 @@
-//! The world that is measured in: two pairs of equal tables, a tree of tenants, three roles.
+//! Sets up the database for the measurements: two pairs of equal tables, a tree of tenants, three roles.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What adding up costs: rolling events up, and asking what a month of them came to.
+//! The cost of sums: rolling events up, and reading the usage of a month.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::setup::World;
 /// Events of a round of the rollup.
 const ROUND: i64 = 200_000;
 
-/// The tables that are rolled up into, and how somebody would fill them by hand, each from the finer one.
+/// The rollup tables, and the hand-written SQL that fills them, each from the finer one.
 const BY_HAND: [(&str, &str, &str); 3] = [
     (
         "quarterly",
@@ -189,7 +189,7 @@ fn agree(admin: &mut Client) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What a month came to, for a partner of 100 tenants: in all, and of each tenant.
+/// The usage of a month, for a partner with 100 tenants: the sum, and each tenant's.
 pub fn month_of_use(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     let mut admin = prepare(config, world)?;
     let (lo, hi) = (month(2), month(1));

@@ -1,4 +1,4 @@
--- The page of functions. Which section a function is in is said here; all else comes from the catalogs.
+-- The page of functions. The sections are defined here; everything else comes from the catalogs.
 CREATE TEMP TABLE section (place int, title text, intro text, names text);
 INSERT INTO section VALUES
 (1, 'The tree', 'Partners, tenants, projects and users, and their status. The views `partners`, `tenants`, `projects` and `users` show them.',
@@ -9,9 +9,9 @@ INSERT INTO section VALUES
  'issue_api_key revoke_api_key issue_ticket rotate_signing_key'),
 (4, 'Identity providers and networks', 'The views `identity_providers`, `identity_groups` and `networks` show them.',
  'add_identity_provider set_identity_keys set_identity_provider_enabled drop_identity_provider map_group unmap_group set_allowed_networks'),
-(5, 'The context', 'How a transaction or a session says for whom it works.',
+(5, 'The context', 'Entering and leaving the context of a transaction or a session.',
  'authenticate assume select_tenant select_project release maintenance elevate end_elevation'),
-(6, 'What the context says', 'All of these can be called for each row.',
+(6, 'Reading the context', 'All of these may be called for each row.',
  'user_id tenant_id partner_id project_id tenant_key_bigint tenant_key_integer tenant_key_text context access_cache'),
 (7, 'Isolated tables', 'The view `protected_tables` shows them.',
  'protect unprotect unknown_keys explain_access'),
@@ -21,9 +21,9 @@ INSERT INTO section VALUES
  'define_metric record_usage record_usage_many record_usage_for usage rollup'),
 (10, 'Budgets, reservations and credits', 'The views `budgets`, `credits`, `reservations`, `budget_alerts` and `ledger` show them.',
  'set_budget remove_budget check_budget fits consume reserve settle cancel grant_credit revoke_credit ledger_stats'),
-(11, 'Reports', 'For people, in psql or on a page.',
+(11, 'Reports', 'For psql and web pages.',
  'tree top_usage forecast'),
-(12, 'What policies call', 'Generated policies call these; policies and indexes of your own may. Forms with a bigint, integer or text name a tenant by its external id.',
+(12, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
  'can can_see can_write in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text visible_ids visible_keys_bigint visible_keys_integer visible_keys_text');
 
 CREATE TEMP TABLE member AS
@@ -70,13 +70,13 @@ SELECT '# Functions
 
 All functions are in the schema `tenancy`. A parameter with a default can be left out; name parameters as in
 `f(param => value)`. A parameter of type `regscope` takes a scope as its id, its slug or a path of slugs: `''acme''`,
-`''globex/acme''`, `''acme/alice''`. Underneath it is a uuid: a driver that insists on the declared type passes
+`''globex/acme''`, `''acme/alice''`. It is stored as a uuid: a driver that checks the declared type passes
 `$1::uuid` or `$1::text`. As with `regclass`, a slug that is written as a literal is looked up when the statement is
-parsed: in a PL/pgSQL function pass it as a parameter.
+parsed: in a PL/pgSQL function, pass it as a parameter.
 
-"May call" names the database roles that the function is granted to. What a caller then gets depends on its context: see
-[who may do what](roles.md). In psql, `\df+ tenancy.authenticate` and `SELECT obj_description(''tenancy.authenticate''::regproc, ''pg_proc'')`
-show the same text. [Errors](errors.md) says what each SQLSTATE means and what to do about it.
+"May call" names the database roles that may execute the function. The context determines what a caller can do: see
+[roles and permissions](roles.md). In psql, `\df+ tenancy.authenticate` and `SELECT obj_description(''tenancy.authenticate''::regproc, ''pg_proc'')`
+show the same text. [Errors](errors.md) explains each SQLSTATE.
 ';
 SELECT '- [' || title || '](#' || translate(lower(title), ' ,', '-') || '): ' || string_agg('[`' || name || '`](#' || name || ')', ' ' ORDER BY position)
   FROM member GROUP BY place, title ORDER BY place;

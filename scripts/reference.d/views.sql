@@ -1,4 +1,4 @@
--- The page of views and tables that people read. All of it comes from the catalogs.
+-- The page of public views and tables, from the catalogs.
 SELECT '# Views and tables
 
 <!-- Written by scripts/reference from the catalogs: change the comments in sql/ instead. -->

@@ -1,6 +1,6 @@
 -- Assignments ---------------------------------------------------------------------------------------
 
--- The checks that assign() and unassign() share: the role's id.
+-- The checks of assign() and unassign(). Returns the role's id.
 CREATE FUNCTION tenancy_internal.assignable("user" uuid, role text, scope uuid, held boolean DEFAULT false) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -28,7 +28,7 @@ BEGIN
     IF who.parent_id <> ALL (at_scope.path) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('role_outside');
     END IF;
-    -- To take away, a role that the user has there: another one of the name may have been defined above since.
+    -- To unassign, the role that the user has there: since then another role of the name may have been defined above.
     IF held THEN
         SELECT r.id INTO found_role
           FROM tenancy_internal.role_assignments a JOIN tenancy_internal.role_definitions r ON r.id = a.role_id
@@ -41,7 +41,8 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.assignable(uuid, text, uuid, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.assignable(uuid, text, uuid, boolean) IS 'internal: the role''s id, if the caller may give it to the user at the scope or take it away';
+COMMENT ON FUNCTION tenancy_internal.assignable(uuid, text, uuid, boolean) IS
+    'internal: returns the role''s id, if the caller may assign it to the user at the scope or remove it';
 
 CREATE FUNCTION tenancy_internal.assign("user" tenancy.regscope, role text, scope tenancy.regscope, expires_at timestamptz) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -67,9 +68,11 @@ CREATE FUNCTION tenancy.assign(user_id tenancy.regscope, role text, scope tenanc
 REVOKE ALL ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.assign(tenancy.regscope, text, tenancy.regscope, timestamptz) IS
-    'gives a user a role in a scope and everything below, until expires_at (NULL: for ever; again: changes that). Needs roles:manage in the scope, users:view of the user, and every permission of the role in the scope, for as long as it is given. '
-    'The role is one that is defined there or above, of several of the name the topmost. Errors: 42704 no such user, role or scope; 42501 not held; 23514 outside of what the user belongs to; 22023 NULL, an expiry that has passed. '
-    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Assigns a role to a user in a scope and everything below it, until expires_at (NULL: without an end). A repeated call changes '
+    'expires_at. The role must be defined at the scope or above it; if several have the name, the topmost is assigned. Needs '
+    'roles:manage in the scope, users:view of the user, and every permission of the role in the scope for at least as long. Errors: '
+    '42704 no such user, role or scope; 42501 permission denied; 23514 the scope is outside the user''s parent; 22023 an argument '
+    'is NULL, or expires_at has passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.unassign("user" tenancy.regscope, role text, scope tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -91,5 +94,6 @@ CREATE FUNCTION tenancy.unassign(user_id tenancy.regscope, role text, scope tena
 REVOKE ALL ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.unassign(tenancy.regscope, text, tenancy.regscope) IS
-    'takes a role in a scope from a user: felt at the user''s next statement, also in open transactions. Needs what assign() needs. Errors: 42704 no such user, role, scope or assignment; 42501 not held. '
-    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Removes a role in a scope from a user. It takes effect at the user''s next statement, also in open transactions. Needs what '
+    'assign() needs. Errors: 42704 no such user, role, scope or assignment; 42501 permission denied. For tenancy_app, '
+    'tenancy_gateway (with a context), tenancy_admin';

@@ -3,7 +3,7 @@
 CREATE FUNCTION tenancy_internal.require_principal() RETURNS uuid
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_require_principal_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.require_principal() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.require_principal() IS 'internal: the context''s user, or 55000';
+COMMENT ON FUNCTION tenancy_internal.require_principal() IS 'internal: returns the context''s user; raises 55000 without one';
 
 CREATE FUNCTION tenancy_internal.elevate(reason text, ttl interval) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -32,9 +32,11 @@ CREATE FUNCTION tenancy.elevate(reason text, ttl interval DEFAULT '1 hour') RETU
 REVOKE ALL ON FUNCTION tenancy.elevate(text, interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.elevate(text, interval) TO tenancy_app, tenancy_gateway;
 COMMENT ON FUNCTION tenancy.elevate(text, interval) IS
-    'lets the context''s user reach tenants'' rows with what it holds at the platform, for ttl (1 second to 1 day); returns until when. It is in force in transactions that begin after this one has committed, on all of the user''s connections, '
-    'and each statement on a protected table is then in the audit log before it reads, with its values removed. To write, select a tenant. Needs platform:elevate at the platform. '
-    'Errors: 55000 no context; 42501 not held; 22023 reason or ttl. For tenancy_app, tenancy_gateway';
+    'Elevates the context''s user for ttl (1 second to 1 day) and returns when the elevation ends. While elevated, the user reaches '
+    'tenants'' rows with the permissions that it holds at the platform. The elevation applies to transactions that begin after this '
+    'one has committed, on all of the user''s connections. Before a statement on a protected table reads, the audit log records it, '
+    'without its values. To write, select a tenant. Needs platform:elevate at the platform. Errors: 55000 no context; 42501 '
+    'permission denied; 22023 an invalid reason or ttl. For tenancy_app, tenancy_gateway';
 
 CREATE FUNCTION tenancy_internal.end_elevation() RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -47,7 +49,7 @@ BEGIN
     SELECT array_agg(g.id) INTO ended FROM gone g;
     IF ended IS NOT NULL THEN
         PERFORM tenancy_internal.audit('elevation.ended', NULL, NULL, NULL);
-        -- What it gave ends with it. Tickets are nowhere: they ask for their elevation.
+        -- Its keys end with it. Tickets are not stored: they check their elevation.
         PERFORM tenancy_internal.revoke_keys_of(ended);
     END IF;
     RETURN coalesce(cardinality(ended), 0);
@@ -60,4 +62,6 @@ CREATE FUNCTION tenancy.end_elevation() RETURNS integer
 REVOKE ALL ON FUNCTION tenancy.end_elevation() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.end_elevation() TO tenancy_app, tenancy_gateway;
 COMMENT ON FUNCTION tenancy.end_elevation() IS
-    'ends the elevations of the context''s user before their time, for transactions that begin after this one has committed, and with them the keys and tickets that were issued by their power; returns how many. Errors: 55000 no context. For tenancy_app, tenancy_gateway';
+    'Ends the elevations of the context''s user early, and revokes the keys and tickets that were issued under them. Returns how '
+    'many elevations it ended. It applies to transactions that begin after this one has committed. Errors: 55000 no context. For '
+    'tenancy_app, tenancy_gateway';

@@ -9,7 +9,7 @@ BEGIN
     IF role IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'role');
     END IF;
-    -- Defined at the scope or above; the topmost counts: nobody below takes its name.
+    -- Defined at the scope or above. The topmost applies, so that no scope below can replace it.
     SELECT r.id, r.built_in INTO found_role, built_in
       FROM tenancy.scopes s JOIN tenancy_internal.role_definitions r ON r.scope_id = ANY (s.path)
      WHERE s.id = scope AND r.name = role
@@ -17,8 +17,8 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('role_not_found', left(role, 80));
     END IF;
-    -- Whoever is just giving it more is waited for, so that what is checked is what is assigned. Built-in roles do not
-    -- change, and a lock on one would be in the way of every sign-up.
+    -- Waits for a concurrent change of the role, so that the permissions that are checked are assigned. Built-in roles do not
+    -- change, and a lock on one would block every sign-up.
     IF NOT built_in THEN
         PERFORM FROM tenancy_internal.role_definitions r WHERE r.id = found_role FOR KEY SHARE;
     END IF;
@@ -26,13 +26,13 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.find_role(text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.find_role(text, uuid) IS 'internal: the role of this name that counts at a scope, or 42704';
+COMMENT ON FUNCTION tenancy_internal.find_role(text, uuid) IS 'internal: returns the role of this name that applies at a scope; raises 42704 if there is none';
 
 CREATE FUNCTION tenancy_internal.authorize_role(role uuid, scope uuid) RETURNS void
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
     RETURN (SELECT tenancy_internal.authorize_permissions(r.permissions, scope) FROM tenancy_internal.role_definitions r WHERE r.id = role);
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_role(uuid, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.authorize_role(uuid, uuid) IS 'internal: 42501 unless the caller holds all that the role gives, in the scope';
+COMMENT ON FUNCTION tenancy_internal.authorize_role(uuid, uuid) IS 'internal: raises 42501 unless the caller holds all permissions of the role in the scope';
 
 CREATE FUNCTION tenancy_internal.define_role(scope tenancy.regscope, name text, permissions text[], description text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -56,12 +56,12 @@ BEGIN
     IF level NOT IN ('platform', 'partner', 'tenant') THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('level_without_roles', level);
     END IF;
-    -- What it gives ends with what it is given with. One that nobody has may end by itself.
+    -- The role ends with its definer's permissions. A role without users may end early.
     held := least(tenancy_internal.held_until(permissions, scope), tenancy_internal.held_until('{roles:manage}', scope));
     SELECT r.id, r.permissions, r.expires_at INTO before FROM tenancy_internal.role_definitions r
      WHERE r.scope_id = scope AND r.name = define_role.name FOR UPDATE;
     IF FOUND THEN
-        -- Who changes a role takes from all who have it.
+        -- A change can remove permissions from all users of the role.
         PERFORM tenancy_internal.authorize_permissions(before.permissions, scope);
         more := EXISTS (SELECT FROM unnest(permissions) p WHERE NOT tenancy_internal.covers(before.permissions, p));
         IF NOT more THEN
@@ -92,9 +92,12 @@ CREATE FUNCTION tenancy.define_role(scope tenancy.regscope, name text, permissio
 REVOKE ALL ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.define_role(tenancy.regscope, text, text[], text) IS
-    'defines a role at the platform, a partner or a tenant, for it and all below, or gives one other permissions; returns its id. Permissions are resource:action, with * for either. '
-    'Needs roles:manage there, and every permission of the role, old and new. Of a caller who holds these for a while, the role gives them no longer, and a role that users have gets no more. Errors: 22023 bad name or permission; 42501 not held; 42704 no such scope; 42710 a built-in role''s name; 23514 a project or user. '
-    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Defines a role at the platform, a partner or a tenant, or replaces the permissions of one defined there, and returns its id. '
+    'The role can be assigned there and in all scopes below. A permission is resource:action, with * for either side. Needs '
+    'roles:manage in the scope and every permission of the role, old and new. If the caller holds these only until a certain time, '
+    'a new role ends with them, and a role that users already have cannot gain permissions. Errors: 22023 an invalid name or '
+    'permission; 42501 permission denied; 42704 no such scope; 42710 the name of a built-in role; 23514 the scope is a project or a '
+    'user. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.drop_role(scope tenancy.regscope, name text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -119,5 +122,6 @@ CREATE FUNCTION tenancy.drop_role(scope tenancy.regscope, name text) RETURNS voi
 REVOKE ALL ON FUNCTION tenancy.drop_role(tenancy.regscope, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.drop_role(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.drop_role(tenancy.regscope, text) IS
-    'drops a role, and takes it from all who have it. Needs roles:manage there and every permission of the role. Errors: 42704 no such role or scope; 42501 not held, or a built-in role. '
-    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Drops a role and removes it from all users who have it. Needs roles:manage in the scope and every permission of the role. '
+    'Errors: 42704 no such role or scope; 42501 permission denied, or a built-in role. For tenancy_app, tenancy_gateway (with a '
+    'context), tenancy_admin';

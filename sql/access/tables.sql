@@ -1,4 +1,4 @@
--- Roles and who has them where.
+-- Roles and their assignments.
 
 CREATE TABLE tenancy_internal.role_definitions (
     id          uuid PRIMARY KEY DEFAULT tenancy.new_id(),
@@ -12,8 +12,10 @@ CREATE TABLE tenancy_internal.role_definitions (
     CONSTRAINT role_definitions_name_key UNIQUE (scope_id, name)
 );
 REVOKE ALL ON tenancy_internal.role_definitions FROM PUBLIC;
-COMMENT ON COLUMN tenancy_internal.role_definitions.expires_at IS 'until when it gives anything: when its definer held that for a while; NULL for good';
-COMMENT ON TABLE tenancy_internal.role_definitions IS 'roles: permissions by name, defined at a scope for it and all below. For people: the view roles';
+COMMENT ON COLUMN tenancy_internal.role_definitions.expires_at IS
+    'when the role stops giving permissions, because its definer held them only until then; NULL: never';
+COMMENT ON TABLE tenancy_internal.role_definitions IS
+    'internal: roles, that is named permissions, defined at a scope for it and all below; users read the view roles';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.role_definitions', 'WHERE NOT built_in');
 
 INSERT INTO tenancy_internal.role_definitions (id, scope_id, name, permissions, description, built_in)
@@ -33,7 +35,7 @@ CREATE TABLE tenancy_internal.role_assignments (
 REVOKE ALL ON tenancy_internal.role_assignments FROM PUBLIC;
 CREATE INDEX role_assignments_scope_id_idx ON tenancy_internal.role_assignments (scope_id);
 CREATE INDEX role_assignments_role_id_idx ON tenancy_internal.role_assignments (role_id);
-COMMENT ON TABLE tenancy_internal.role_assignments IS 'which user has which role at which scope. For people: the view assignments';
+COMMENT ON TABLE tenancy_internal.role_assignments IS 'internal: which user has which role at which scope; users read the view assignments';
 COMMENT ON COLUMN tenancy_internal.role_assignments.source IS 'direct: by assign(); group: by the identity provider''s groups';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.role_assignments', '');
 
@@ -48,7 +50,7 @@ COMMENT ON FUNCTION tenancy_internal.keep_built_in() IS 'internal: trigger that 
 CREATE TRIGGER keep_built_in BEFORE UPDATE OR DELETE ON tenancy_internal.role_definitions FOR EACH ROW
     WHEN (OLD.built_in) EXECUTE FUNCTION tenancy_internal.keep_built_in();
 
--- What ON DELETE CASCADE would do, but dumps restore in any order.
+-- Does what ON DELETE CASCADE would do: with foreign keys, a dump could not restore in any order.
 CREATE FUNCTION tenancy_internal.forget_assignments() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -62,13 +64,13 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.forget_assignments() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forget_assignments() IS 'internal: trigger that removes what a deleted scope or role had';
+COMMENT ON FUNCTION tenancy_internal.forget_assignments() IS 'internal: trigger that deletes the assignments and roles of a deleted scope or role';
 CREATE TRIGGER forget_assignments AFTER DELETE ON tenancy.scopes FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.forget_assignments('scope');
 CREATE TRIGGER forget_assignments AFTER DELETE ON tenancy_internal.role_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.forget_assignments('role');
 
--- A tenant that moved to another partner leaves the old one's people behind, and its roles: they are that partner's to change.
+-- A tenant that moves to another partner loses the old partner's users and roles, which only that partner may change.
 CREATE FUNCTION tenancy_internal.leave_assignments() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -96,16 +98,18 @@ CREATE TABLE tenancy.elevations (
 REVOKE ALL ON tenancy.elevations FROM PUBLIC;
 CREATE INDEX elevations_user_id_idx ON tenancy.elevations (user_id, expires_at);
 GRANT SELECT ON tenancy.elevations TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.elevations IS 'who may reach tenants'' rows with what is held at the platform, why and until when. Not dumped: an elevation does not move to another server';
+COMMENT ON TABLE tenancy.elevations IS
+    'Elevations: which user, for what reason and until when. An elevated user reaches tenants'' rows with its permissions at the '
+    'platform. Not dumped: an elevation does not move to another server';
 
--- Who is assigned something, or no longer, is read again; and of a role whoever has it.
+-- A changed assignment invalidates its user; a changed role invalidates all users who have it.
 SELECT tenancy_internal.tell_changes('tenancy_internal.role_assignments', 'scope', 'user_id');
 CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy_internal.role_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.changed('role', 'id');
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.role_definitions FOR EACH ROW
     WHEN (OLD.permissions <> NEW.permissions OR OLD.expires_at IS DISTINCT FROM NEW.expires_at)
     EXECUTE FUNCTION tenancy_internal.changed('role', 'id');
--- Not by tenancy's functions: which groups stand for it may change with that.
+-- Not done by tenancy's functions: the groups that map to the role may change too.
 CREATE TRIGGER access_moved AFTER UPDATE ON tenancy_internal.role_definitions FOR EACH ROW
     WHEN (OLD.id <> NEW.id OR OLD.scope_id <> NEW.scope_id)
     EXECUTE FUNCTION tenancy_internal.changed();

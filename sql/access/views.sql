@@ -19,5 +19,9 @@ CREATE VIEW tenancy.assignments WITH (security_barrier) AS
        AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.roles, tenancy.assignments FROM PUBLIC;
 GRANT SELECT ON tenancy.roles, tenancy.assignments TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.roles IS 'the roles that the reader may know of, and where each is defined. With roles:view those of its scopes and above, else the built-in ones';
-COMMENT ON VIEW tenancy.assignments IS 'who has which role where: with roles:view and users:view those of the reader''s scopes, else its own';
+COMMENT ON VIEW tenancy.roles IS
+    'Roles and the scope where each is defined. With roles:view, shows the roles of the reader''s scopes and of the scopes above; '
+    'otherwise only the built-in roles';
+COMMENT ON VIEW tenancy.assignments IS
+    'Roles that users have, and in which scope. With roles:view and users:view, shows the assignments in the reader''s scopes; '
+    'otherwise only the reader''s own';

@@ -1,9 +1,9 @@
--- The audit log: what happened, who did it, and a chain of seals that shows whether anything was changed since.
+-- The audit log, and a chain of seals that shows whether it was changed.
 
 CREATE FUNCTION tenancy_internal.origin() RETURNS bigint
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_origin_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.origin() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.origin() IS 'internal: the cluster''s system identifier; transaction ids mean something only with it';
+COMMENT ON FUNCTION tenancy_internal.origin() IS 'internal: returns the cluster''s system identifier; transaction ids are meaningless without it';
 
 -- No index and no default here: partitions are dumped as tables of their own, with theirs, and one of the parent's would clash
 -- when CREATE EXTENSION has made the parent and the dump attaches them.
@@ -25,21 +25,22 @@ CREATE TABLE tenancy.audit_log (
 REVOKE ALL ON tenancy.audit_log FROM PUBLIC;
 GRANT SELECT ON tenancy.audit_log TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.audit_log IS
-    'what happened, by whom, to whom: append-only for everyone. Readers see the rows of the scopes in which they hold audit:view. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.audit_log.at IS 'when it was written; partitions are months of it in UTC';
-COMMENT ON COLUMN tenancy.audit_log.origin IS 'the system identifier of the cluster that wrote it';
-COMMENT ON COLUMN tenancy.audit_log.xid IS 'the transaction that wrote it; meaningless without origin';
-COMMENT ON COLUMN tenancy.audit_log.user_id IS 'who: the context''s user; of a login, the user that logged in';
-COMMENT ON COLUMN tenancy.audit_log.tenant_id IS 'the tenant that it is about';
-COMMENT ON COLUMN tenancy.audit_log.partner_id IS 'the partner that it is about';
-COMMENT ON COLUMN tenancy.audit_log.action IS 'what: the extension''s own begin with tenancy.';
-COMMENT ON COLUMN tenancy.audit_log.target IS 'what it was done to: an id or a name';
-COMMENT ON COLUMN tenancy.audit_log.role IS 'the database role that acted';
-COMMENT ON COLUMN tenancy.audit_log.login IS 'the database role that logged in';
-COMMENT ON COLUMN tenancy.audit_log.client IS 'the client''s address; NULL on a Unix socket';
+    'Audit log: who did what to which object. Append-only for every role. Shows the entries of scopes in which the reader holds '
+    'audit:view. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.audit_log.at IS 'Time at which the entry was written. Each partition holds one month in UTC';
+COMMENT ON COLUMN tenancy.audit_log.origin IS 'System identifier of the cluster that wrote the entry';
+COMMENT ON COLUMN tenancy.audit_log.xid IS 'Transaction that wrote the entry; meaningless without origin';
+COMMENT ON COLUMN tenancy.audit_log.user_id IS 'The context''s user; for a login, the user that logged in';
+COMMENT ON COLUMN tenancy.audit_log.tenant_id IS 'Tenant that the entry is about';
+COMMENT ON COLUMN tenancy.audit_log.partner_id IS 'Partner that the entry is about';
+COMMENT ON COLUMN tenancy.audit_log.action IS 'Action; those of the extension itself begin with tenancy.';
+COMMENT ON COLUMN tenancy.audit_log.target IS 'Id or name of the object of the action';
+COMMENT ON COLUMN tenancy.audit_log.role IS 'Database role that acted';
+COMMENT ON COLUMN tenancy.audit_log.login IS 'Database role that logged in';
+COMMENT ON COLUMN tenancy.audit_log.client IS 'Address of the client; NULL on a Unix socket';
 
 ALTER TABLE tenancy.audit_log ENABLE ROW LEVEL SECURITY;
--- Each arm can use an index: (tenant_id, at), (partner_id, at), and (origin, …) for those who hold it at the platform.
+-- Each arm can use an index: (tenant_id, at), (partner_id, at), and (origin, …) for readers who hold it at the platform.
 CREATE POLICY audit_view ON tenancy.audit_log FOR SELECT USING (
     tenant_id = ANY (tenancy.scope_ids('audit:view'))
     OR partner_id = ANY (tenancy.scope_ids('audit:view'))
@@ -57,7 +58,7 @@ BEGIN ATOMIC
         ARRAY['UNIQUE INDEX ON %s (origin, xid, id)', 'INDEX ON %s (tenant_id, at)', 'INDEX ON %s (partner_id, at)']);
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.make_audit_partition(date) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.make_audit_partition(date) IS 'internal: makes the audit log''s partition of a month, if it is not there';
+COMMENT ON FUNCTION tenancy_internal.make_audit_partition(date) IS 'internal: creates the audit log''s partition of a month, if it is missing';
 
 -- Writing ------------------------------------------------------------------------------------------
 
@@ -65,19 +66,22 @@ CREATE FUNCTION tenancy_internal.audit(action text, scope uuid, target text, det
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_audit_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.audit(text, uuid, text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.audit(text, uuid, text, jsonb) IS
-    'internal: an entry of the extension''s own, in the caller''s transaction. scope: what it was done to, whose tenant and partner go on the row; NULL: the context''s';
+    'internal: adds an entry of the extension, in the caller''s transaction. scope: the object of the action, whose tenant and '
+    'partner the entry gets; NULL: the context''s';
 
 CREATE FUNCTION tenancy_internal.checked_reason(reason text) RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_checked_reason_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.checked_reason(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.checked_reason(text) IS
-    'internal: a reason without white space around it. Errors: 22023 not one line of 1 to 300 printable characters';
+    'internal: returns the reason without surrounding white space. Errors: 22023 it is not one line of 1 to 300 printable '
+    'characters';
 
 CREATE FUNCTION tenancy.audit(action text, target text DEFAULT NULL, details jsonb DEFAULT '{}') RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_audit';
 REVOKE ALL ON FUNCTION tenancy.audit(text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.audit(text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.audit(text, text, jsonb) IS
-    'adds an entry of the application to the audit log, with the context''s user, tenant and partner, and returns its id. action is like invoice.sent; target says to what; '
-    'details is a JSON object of 64 kB at most. Errors: 22023 action, target, details; 42501 the context does not hold audit:write; 55000 no context (not asked of tenancy_admin). '
-    'For tenancy_app, tenancy_gateway, tenancy_admin';
+    'Adds an entry of the application to the audit log, with the context''s user, tenant and partner, and returns its id. action is '
+    'like invoice.sent; target names the object of the action; details is a JSON object of at most 64 kB. Errors: 22023 an invalid '
+    'action, target or details; 42501 the context does not hold audit:write; 55000 no context (tenancy_admin needs none). For '
+    'tenancy_app, tenancy_gateway, tenancy_admin';

@@ -39,4 +39,5 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.retire_audit_log(integer) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.retire_audit_log(integer) IS 'internal: drops months of the audit log that ended so many days ago and are sealed; returns how many';
+COMMENT ON FUNCTION tenancy_internal.retire_audit_log(integer) IS
+    'internal: drops sealed months of the audit log that ended more than that many days ago; returns how many';

@@ -16,10 +16,12 @@ CREATE TABLE tenancy.audit_seals (
 REVOKE ALL ON tenancy.audit_seals FROM PUBLIC;
 GRANT SELECT ON tenancy.audit_seals TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.audit_seals IS
-    'the chain over the audit log: each seal holds the digests of its entries and the hash of the seal before it. Append-only; the worker adds to it. For tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.audit_seals.ids IS 'its entries, ordered by transaction and id: all of that origin that no earlier seal has, up to (xid_to, id_to)';
-COMMENT ON COLUMN tenancy.audit_seals.previous IS 'the hash of the seal before it; empty in the first';
-COMMENT ON COLUMN tenancy.audit_seals.hash IS 'SHA-256 over everything else in the row';
+    'Hash chain over the audit log. Each seal holds the digests of its entries and the hash of the previous seal. Append-only; the '
+    'worker adds to it. For tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.audit_seals.ids IS
+    'Ids of the sealed entries, ordered by transaction and id: all of that origin up to (xid_to, id_to) that no earlier seal has';
+COMMENT ON COLUMN tenancy.audit_seals.previous IS 'Hash of the previous seal; empty in the first';
+COMMENT ON COLUMN tenancy.audit_seals.hash IS 'SHA-256 over all other columns of the row';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit_seals FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.append_only('tenancy.audit_retention');
 ALTER TABLE tenancy.audit_seals ENABLE ALWAYS TRIGGER append_only;
@@ -36,13 +38,14 @@ CREATE TABLE tenancy.audit_retired (
 REVOKE ALL ON tenancy.audit_retired FROM PUBLIC;
 GRANT SELECT ON tenancy.audit_retired TO tenancy_admin, tenancy_auditor;
 COMMENT ON TABLE tenancy.audit_retired IS
-    'months of the audit log that were dropped because of tenancy.audit_retention: verify_audit_log() does not miss their entries. Append-only. For tenancy_admin, tenancy_auditor';
+    'Months of the audit log that tenancy.audit_retention dropped; verify_audit_log() does not report their entries as missing. '
+    'Append-only. For tenancy_admin, tenancy_auditor';
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy.audit_retired FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.append_only('tenancy.audit_retention');
 ALTER TABLE tenancy.audit_retired ENABLE ALWAYS TRIGGER append_only;
 SELECT pg_catalog.pg_extension_config_dump('tenancy.audit_retired', '');
 
--- A text that no setting changes: instants as microseconds, and JSON to keep one field from running into the next.
+-- A text that does not depend on settings: instants as microseconds, and JSON to delimit the fields.
 CREATE FUNCTION tenancy_internal.audit_micros(at timestamptz) RETURNS bigint
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN (extract(epoch FROM at) * 1000000)::bigint;
@@ -69,8 +72,8 @@ CREATE FUNCTION tenancy_internal.seal_hash(seal tenancy.audit_seals) RETURNS byt
 REVOKE ALL ON FUNCTION tenancy_internal.seal_hash(tenancy.audit_seals) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.seal_hash(tenancy.audit_seals) IS 'internal: SHA-256 over a seal and the hash of the one before it';
 
--- Whoever writes is not waited for: what a transaction wrote is sealed once every transaction that began earlier is over too,
--- and then nothing can come below it any more.
+-- Sealing does not wait for writers. A transaction's entries are sealed once every transaction that began earlier has ended
+-- too; then no entry can appear below them.
 CREATE FUNCTION tenancy_internal.seal_audit_log(most integer) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -80,12 +83,12 @@ DECLARE
     batch record;
     seal tenancy.audit_seals;
 BEGIN
-    -- One seals at a time.
+    -- One caller at a time.
     LOCK TABLE tenancy.audit_seals IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT min(l.origin) INTO of_origin FROM tenancy.audit_log l;
     WHILE of_origin IS NOT NULL LOOP
         SELECT s.xid_to, s.id_to INTO mark FROM tenancy.audit_seals s WHERE s.origin = of_origin ORDER BY s.id DESC LIMIT 1;
-        -- What came from another cluster is all there is of it.
+        -- Entries of another cluster are complete.
         SELECT array_agg(r.id ORDER BY r.xid, r.id) AS ids, array_agg(r.at ORDER BY r.xid, r.id) AS ats,
                array_agg(r.digest ORDER BY r.xid, r.id) AS digests, min(r.xid::text::numeric) AS first, max(r.xid::text::numeric) AS last
           INTO batch
@@ -116,7 +119,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.seal_audit_log(integer) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.seal_audit_log(integer) IS 'internal: seals the next entries, as many as given at most, and returns how many';
+COMMENT ON FUNCTION tenancy_internal.seal_audit_log(integer) IS 'internal: seals at most that many entries and returns how many';
 
 CREATE FUNCTION tenancy.seal_audit_log() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -135,7 +138,8 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.seal_audit_log() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.seal_audit_log() TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.seal_audit_log() IS
-    'seals now what the worker would seal within seconds, and returns how many entries; those of transactions that are not older than every running one wait. For tenancy_admin';
+    'Seals the entries that the worker would seal within seconds, and returns how many. Entries wait as long as an older '
+    'transaction is running. For tenancy_admin';
 
 CREATE FUNCTION tenancy.audit_head() RETURNS TABLE (seal bigint, hash bytea, sealed_at timestamptz)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -145,7 +149,8 @@ END;
 REVOKE ALL ON FUNCTION tenancy.audit_head() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.audit_head() TO tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.audit_head() IS
-    'the last seal of the audit log. Note it outside of the database and give it to verify_audit_log() later: then not even a superuser can make the chain anew. For tenancy_admin, tenancy_auditor';
+    'Returns the last seal of the audit log. Keep it outside the database and pass it to verify_audit_log() later: then not even a '
+    'superuser can rebuild the chain unnoticed. For tenancy_admin, tenancy_auditor';
 
 CREATE FUNCTION tenancy.verify_audit_log(since timestamptz DEFAULT NULL, expected_seal bigint DEFAULT NULL, expected_hash bytea DEFAULT NULL)
     RETURNS TABLE (seal bigint, entry uuid, at timestamptz, problem text)
@@ -167,7 +172,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'expected_seal and expected_hash go together',
             'Both are from tenancy.audit_head().');
     END IF;
-    -- No month is dropped meanwhile.
+    -- Prevents a month from being dropped meanwhile.
     LOCK TABLE tenancy.audit_log IN ACCESS SHARE MODE;
     IF since IS NOT NULL THEN
         SELECT coalesce(min(x.id), 1 + (SELECT max(y.id) FROM tenancy.audit_seals y), 1) INTO first_seal
@@ -194,12 +199,12 @@ BEGIN
         RETURN QUERY
             SELECT s.id, coalesce(e.id, l.id), coalesce(l.at, e.at),
                    CASE WHEN l.id IS NULL THEN 'the entry is missing'
-                        WHEN e.id IS NULL THEN 'the entry was added to what is sealed'
+                        WHEN e.id IS NULL THEN 'the entry was added to sealed entries'
                         ELSE 'the entry was changed' END
               FROM ROWS FROM (unnest(s.ids), unnest(s.ats), unnest(s.digests)) e (id, at, digest)
               FULL JOIN (SELECT x.id, x.at, tenancy_internal.audit_digest(x) AS digest FROM tenancy.audit_log x
                           WHERE x.origin = s.origin AND (x.xid, x.id) > (lower_xid, lower_id) AND (x.xid, x.id) <= (s.xid_to, s.id_to)
-                            -- A missing seal's entries were not added.
+                            -- Entries of a missing seal are not reported as added.
                             AND (NOT gap OR (x.xid, x.id) >= (s.xid_from, s.ids[1]))) l ON l.id = e.id
              WHERE e.digest IS DISTINCT FROM l.digest
                AND NOT (l.id IS NULL AND EXISTS (SELECT FROM tenancy.audit_retired t WHERE e.at >= t.from_at AND e.at < t.to_at));
@@ -222,7 +227,7 @@ BEGIN
         SELECT x.hash INTO found_hash FROM tenancy.audit_seals x WHERE x.id = expected_seal;
         IF found_hash IS DISTINCT FROM expected_hash THEN
             RETURN QUERY SELECT expected_seal, NULL::uuid, NULL::timestamptz,
-                CASE WHEN found_hash IS NULL THEN 'the seal is missing' ELSE 'the seal is not the expected one: the chain was made anew' END;
+                CASE WHEN found_hash IS NULL THEN 'the seal is missing' ELSE 'the seal is not the expected one: the chain was rebuilt' END;
         END IF;
     END IF;
 END
@@ -230,5 +235,6 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.verify_audit_log(timestamptz, bigint, bytea) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.verify_audit_log(timestamptz, bigint, bytea) TO tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.verify_audit_log(timestamptz, bigint, bytea) IS
-    'what is wrong with the audit log: entries changed, missing or added, seals changed, missing or moved. No rows: all is well. since: only what was sealed since then; '
-    'expected_seal, expected_hash: a head noted earlier, see audit_head(). For tenancy_admin, tenancy_auditor';
+    'Verifies the audit log and returns one row for each fault: entries changed, missing or added, seals changed, missing or moved. '
+    'No rows: the log is intact. since: checks only what was sealed since then. expected_seal, expected_hash: a seal that '
+    'audit_head() returned earlier. For tenancy_admin, tenancy_auditor';

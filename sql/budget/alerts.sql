@@ -1,4 +1,4 @@
--- Alerts: what budgets have to tell.
+-- Alerts of budgets.
 
 CREATE TABLE tenancy_internal.budget_alert_log (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
@@ -15,29 +15,28 @@ CREATE TABLE tenancy_internal.budget_alert_log (
     CONSTRAINT budget_alert_log_key UNIQUE (budget_id, period_start, threshold)
 );
 REVOKE ALL ON tenancy_internal.budget_alert_log FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.budget_alert_log IS
-    'what budgets had to tell. For people: the view budget_alerts';
+COMMENT ON TABLE tenancy_internal.budget_alert_log IS 'internal: alerts of budgets; users read the view budget_alerts';
 COMMENT ON COLUMN tenancy_internal.budget_alert_log.metric_id IS 'NULL: cost';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_alert_log', '');
 
 CREATE FUNCTION tenancy_internal.notify_alert() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Anybody may LISTEN: who it is about and how much is for those who may read the row.
+    -- Any role may LISTEN: only readers of the row learn the scope and the amount.
     PERFORM pg_notify('tenancy_budget', NEW.id::text);
     RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.notify_alert() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.notify_alert() IS 'internal: trigger that tells whoever listens to tenancy_budget';
+COMMENT ON FUNCTION tenancy_internal.notify_alert() IS 'internal: trigger that sends NOTIFY tenancy_budget';
 CREATE TRIGGER notify_alert AFTER INSERT ON tenancy_internal.budget_alert_log FOR EACH ROW
-    -- Not those of a restored dump.
+    -- Not for the rows of a restored dump.
     WHEN (NEW.at > now() - interval '1 minute') EXECUTE FUNCTION tenancy_internal.notify_alert();
 
 CREATE FUNCTION tenancy_internal.raise_alerts() RETURNS void
     LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- Most were told before: those first, and periods for what is left.
+    -- Most were reported before: exclude those first, then compute periods for the rest.
     WITH reached AS MATERIALIZED (
         SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.amount, a.part
           FROM tenancy_internal.ledger_entries() e
@@ -54,7 +53,7 @@ BEGIN ATOMIC
     ON CONFLICT ON CONSTRAINT budget_alert_log_key DO NOTHING;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.raise_alerts() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.raise_alerts() IS 'internal: writes down which thresholds of budgets were reached';
+COMMENT ON FUNCTION tenancy_internal.raise_alerts() IS 'internal: records which thresholds of budgets were reached';
 CREATE FUNCTION tenancy_internal.overrun() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -65,7 +64,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.overrun() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.overrun() IS 'internal: trigger on reservations that were settled above what fitted';
+COMMENT ON FUNCTION tenancy_internal.overrun() IS 'internal: trigger on reservations that were settled for more than fitted';
 CREATE TRIGGER overrun AFTER UPDATE ON tenancy_internal.budget_reservations FOR EACH ROW WHEN (NEW.overrun AND NOT OLD.overrun)
     EXECUTE FUNCTION tenancy_internal.overrun();
 
@@ -80,10 +79,13 @@ CREATE VIEW tenancy.budget_alerts WITH (security_barrier) AS
 REVOKE ALL ON tenancy.budget_alerts FROM PUBLIC;
 GRANT SELECT ON tenancy.budget_alerts TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.budget_alerts IS
-    'what budgets had to tell: thresholds that were reached, once each a period, and reservations that were settled above what fitted. Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+    'Alerts of budgets: thresholds that were reached, each once a period, and reservations that were settled for more than fitted. '
+    'Shows scopes where the reader holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see '
+    'all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
 COMMENT ON COLUMN tenancy.budget_alerts.kind IS
-    'threshold: a part of a budget is used; overrun: a reservation came to more than fitted, told once, at the reservation''s tenant (else its partner, else the platform) whichever budget had no room';
+    'threshold: a part of a budget is used. overrun: a reservation was settled for more than fitted; reported once, at the '
+    'reservation''s tenant (else its partner, else the platform), whichever budget had no room';
 COMMENT ON COLUMN tenancy.budget_alerts.metric IS 'NULL: cost';
-COMMENT ON COLUMN tenancy.budget_alerts.period IS 'the budget''s; NULL: an overrun, or the budget is gone';
-COMMENT ON COLUMN tenancy.budget_alerts.amount IS 'of a threshold the budget; of an overrun what was reserved';
-COMMENT ON COLUMN tenancy.budget_alerts.used IS 'of a threshold all that was used then; of an overrun what the reservation came to';
+COMMENT ON COLUMN tenancy.budget_alerts.period IS 'Period of the budget; NULL for an overrun, or if the budget was removed';
+COMMENT ON COLUMN tenancy.budget_alerts.amount IS 'For a threshold: the budget''s amount. For an overrun: the reserved amount';
+COMMENT ON COLUMN tenancy.budget_alerts.used IS 'For a threshold: total usage at that time. For an overrun: the amount that the reservation was settled for';

@@ -20,14 +20,14 @@ BEGIN
         metric_id := wanted.id;
     END IF;
     SELECT s.parent_id INTO above FROM tenancy.scopes s WHERE s.id = scope;
-    -- Whoever may set budgets above imposes; the scope itself only binds itself.
+    -- A caller who may set budgets above the scope imposes one; others set the scope's own.
     imposed := above IS NULL OR EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = above AND p.path && tenancy.scope_ids('budgets:manage'));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.budget_of(uuid, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.budget_of(uuid, text, text) IS 'internal: which budget a caller means, if it may set it';
+COMMENT ON FUNCTION tenancy_internal.budget_of(uuid, text, text) IS 'internal: returns which budget the caller means, if it may set it';
 
--- Who may impose changes what was imposed first, then the scope's own.
+-- A caller who may impose changes the imposed budget first, then the scope's own.
 CREATE FUNCTION tenancy_internal.lock_budget(scope uuid, metric_id integer, period text, may_impose boolean, OUT id uuid, OUT imposed boolean)
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -59,7 +59,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
             'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
     END IF;
-    -- A larger one, or one that only shows, gives.
+    -- A larger budget, and a soft one in place of a hard one, grant more.
     IF EXISTS (SELECT FROM tenancy_internal.budget_definitions b
                 WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = set_budget.period AND b.imposed = wanted.imposed
                   AND ((set_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT set_budget.hard))) THEN
@@ -83,9 +83,14 @@ CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount n
 REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
-    'says how much a scope and all below it may use of a metric (NULL: what all metrics cost) in a period: hour, day, week (from Monday), month, year in the scope''s time zone, or total; or changes it. Returns its id. hard: consume() is refused what does not fit; otherwise the budget only shows. alert_at: parts of the amount, as {0.8, 1}; each is told in budget_alerts within seconds of being used, once a period, and by NOTIFY tenancy_budget with the alert''s id. '
-    'Who holds budgets:manage above the scope imposes a budget, which the scope itself cannot change; who holds it in the scope only sets the scope''s own beside it; both hold. It is in force for every consume() that begins after the commit; what was used or admitted before counts, and is never taken back. '
-    'Errors: 22023 arguments; 42501 not held; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Sets how much a scope and all below it may use of a metric (NULL: the cost of all metrics) in a period, and returns the '
+    'budget''s id. A repeated call changes the budget. period: hour, day, week (from Monday), month, year in the scope''s time '
+    'zone, or total. hard: consume() refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as '
+    '{0.8, 1}. Within seconds of reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s '
+    'id. A caller with budgets:manage above the scope imposes a budget, which the scope itself cannot change. A caller with '
+    'budgets:manage only in the scope sets the scope''s own budget beside it. Both apply. The budget applies to every consume() '
+    'that begins after the commit. Earlier usage and admissions count and stay. Errors: 22023 an invalid argument; 42501 permission '
+    'denied; 42704 no such scope or metric. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.remove_budget(scope tenancy.regscope, metric text, period text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -95,7 +100,7 @@ DECLARE
     gone boolean;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
-    -- Locked: nobody grants on it now.
+    -- The lock prevents a concurrent grant.
     SELECT b.id, b.imposed INTO budget, gone FROM tenancy_internal.lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_not_found');
@@ -116,7 +121,9 @@ CREATE FUNCTION tenancy.remove_budget(scope tenancy.regscope, metric text, perio
 REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text) IS
-    'removes a budget; of an imposed one and the scope''s own, who may impose removes the imposed one first. Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to remove; 2BP01 it has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Removes a budget. If the scope has an imposed budget and its own, a caller who may impose removes the imposed one first. '
+    'Errors: 22023 an invalid argument; 42501 permission denied; 42704 no such scope, metric or budget, or none that the caller may '
+    'remove; 2BP01 the budget has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
@@ -128,4 +135,5 @@ CREATE VIEW tenancy.budgets WITH (security_barrier) AS
 REVOKE ALL ON tenancy.budgets FROM PUBLIC;
 GRANT SELECT ON tenancy.budgets TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.budgets IS
-    'budgets; metric NULL is cost. Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+    'Budgets; metric NULL is cost. Shows scopes where the reader holds budgets:view; without a context tenancy_gateway, '
+    'tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';

@@ -7,8 +7,11 @@ CREATE FUNCTION tenancy.consume(
 REVOKE ALL ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
-    'as record_usage(), now, if every hard budget of the platform, partner, tenant, project and user has room for it and for what is in flight, with its credits; else nothing is recorded. What is rolled back was not used. '
-    'Errors: 53400 a budget has no room (DETAIL says which, how much it has and when it begins anew); 53000 the ledger is full; else as record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Records usage as record_usage() does, with the current time, if every hard budget of the platform, partner, tenant, project '
+    'and user has room for it. Room is what the budget and its credits have left, without what is in flight. Otherwise it raises '
+    '53400 and records nothing. Usage that is rolled back does not count. Errors: 53400 a budget has no room (DETAIL names it, what '
+    'it has left and when it resets); 53000 the ledger is full; else as record_usage(). For tenancy_app, tenancy_gateway, '
+    'tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.check_budget(
     metric text, quantity numeric DEFAULT 1,
@@ -19,12 +22,17 @@ CREATE FUNCTION tenancy.check_budget(
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
-    'whether consume() of so much (metric NULL: of something that costs so much) would be admitted now, and by which budget not; if all have room, the one with the least left; NULLs without any budget. used: by committed transactions; in_flight: by running ones, NULL on a standby, where nobody knows; remaining: with what its credits have left, which is credits; resets_at NULL: never. '
-    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, or one with several tenants, or with several projects of which none was selected. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Reports whether consume() of the quantity (metric NULL: of the cost) would be admitted now. The other columns describe the '
+    'budget that refuses it; if all have room, the budget with the least remaining; NULLs if there is no budget. used: by committed '
+    'transactions. in_flight: by running transactions; NULL on a standby, which does not know them. remaining: includes credits, '
+    'what the budget''s credits have left. resets_at NULL: never. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no '
+    'context, or one with several tenants, or with several projects and none selected. For tenancy_app, tenancy_gateway, '
+    'tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_fits';
 REVOKE ALL ON FUNCTION tenancy.fits(text, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.fits(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.fits(text, numeric) IS
-    'check_budget().allowed and nothing else, for whoever asks often. Errors as check_budget(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Returns check_budget().allowed without the other columns, for frequent calls. Errors as check_budget(). For tenancy_app, '
+    'tenancy_gateway, tenancy_admin (with a context)';

@@ -1,9 +1,9 @@
--- What rows say -----------------------------------------------------------------------------------------
+-- Counting from rows ------------------------------------------------------------------------------------
 
--- STABLE all the way down: what it sees was decided when it was called. Not what this transaction wrote: that counts when it commits.
+-- STABLE, as everything it calls: it reads the snapshot of the caller. This transaction's events count when it commits.
 CREATE FUNCTION tenancy_internal.used_of(scope uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
-    -- Others wait for it: not for settings of who happens to ask first.
+    -- Other callers wait for it: it must not depend on the settings of the first.
     SET enable_indexscan = on SET enable_bitmapscan = on AS $$
 DECLARE
     level text;
@@ -22,14 +22,14 @@ BEGIN
     filter := filter || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
     any_metric := CASE metric WHEN 0 THEN tenancy_internal.of_all_metrics() ELSE '' END;
-    -- With constants, so that each goes by its index.
+    -- With constants, so that each uses its index.
     SELECT coalesce(string_agg(format('SELECT sum(%s) FROM tenancy_internal.%I r WHERE r.slot >= to_timestamp(%s) AND r.slot < to_timestamp(%s) AND %s%s',
                                       format(sums, 'r.events'), g.name, extract(epoch FROM c.lo)::bigint, extract(epoch FROM c.hi)::bigint, filter, any_metric),
                                ' UNION ALL '), 'SELECT 0::numeric')
       INTO rolled
       FROM tenancy_internal.cover(ARRAY[since, until], CASE WHEN level IN ('project', 'user') THEN 'quarter' ELSE 'day' END) c
       JOIN (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name) ON g.grain = c.grain;
-    -- The rest too; around what this transaction wrote, which may be much.
+    -- Events that are not rolled up, without those of this transaction, which may be many.
     SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy_internal.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
                              'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, '1'), t.origin, p.lo, p.hi, filter), '')
       INTO tails
@@ -39,7 +39,7 @@ BEGIN
                                 (CASE WHEN o.ours THEN greatest(t.rolled_to, (own::text::numeric + 1)::text::xid8) END, '18446744073709551615')) p (lo, hi)
      WHERE p.lo < p.hi;
     EXECUTE format('SELECT trunc(coalesce(sum(x.n), 0))::text FROM (%s%s) x (n)', rolled, tails) INTO used USING scope, metric, since, until;
-    -- What this transaction did to reservations is taken off by the caller. On a standby nobody takes off what has expired.
+    -- The caller subtracts this transaction's changes of reservations. On a standby no worker expires reservations.
     EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy_internal.budget_reservations r WHERE r.state = ''open'' AND '
                    '(r.expires_at > clock_timestamp() OR NOT pg_is_in_recovery()) AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
                    CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
@@ -48,4 +48,4 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint) IS
-    'internal: what a scope used of a metric (0: cost) in a span of time, in millionths, by what is committed';
+    'internal: returns committed usage of a scope and metric (0: cost) in a span of time, in millionths';

@@ -1,6 +1,6 @@
--- What rows say -----------------------------------------------------------------------------------------
+-- Counting from rows ------------------------------------------------------------------------------------
 
--- STABLE: what it sees was decided when it was called. What this transaction wrote is taken off by the caller.
+-- STABLE: it reads the snapshot of the caller. The caller subtracts what this transaction wrote.
 CREATE FUNCTION tenancy_internal.drawn_of(account uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
     SET jit = off SET enable_indexscan = on SET enable_bitmapscan = on AS $$
@@ -12,14 +12,15 @@ BEGIN
     SELECT coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NULL), 0), coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NOT NULL), 0)
       INTO used, reserved
       FROM tenancy_internal.credit_draws d WHERE d.credit_id = ANY (credits) AND d.at >= since AND d.at < until
-       -- On a standby nobody takes off what has expired.
+       -- On a standby no worker expires reservations.
        AND NOT (d.reservation IS NOT NULL AND pg_is_in_recovery()
                 AND EXISTS (SELECT FROM tenancy_internal.budget_reservations r WHERE r.id = d.reservation AND r.expires_at <= clock_timestamp()));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.drawn_of(uuid, integer, bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.drawn_of(uuid, integer, bigint, bigint) IS
-    'internal: what was drawn from a credit (metric -2), or from all of a budget''s (-1), in a span of time, in millionths, by rows';
+    'internal: returns what rows say was drawn from a credit (metric -2), or from all credits of a budget (-1), in a span of time, '
+    'in millionths';
 
 CREATE FUNCTION tenancy_internal.over(credit tenancy_internal.credit_grants, at timestamptz) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -27,9 +28,9 @@ BEGIN ATOMIC
     SELECT coalesce(credit.expires_at <= at, false) OR coalesce(credit.rollover = 0 AND credit.rolls_at <= at, false);
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.over(tenancy_internal.credit_grants, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.over(tenancy_internal.credit_grants, timestamptz) IS 'internal: whether the time of a credit is over';
+COMMENT ON FUNCTION tenancy_internal.over(tenancy_internal.credit_grants, timestamptz) IS 'internal: returns whether a credit has expired';
 
--- What a reservation holds may be given back, and use may be recorded late: so much grace.
+-- A reservation may still return what it holds, and usage may be recorded late: hence the grace.
 CREATE FUNCTION tenancy_internal.close_credits(candidates uuid[], grace interval) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -42,7 +43,7 @@ BEGIN
           FROM tenancy_internal.credit_draws d WHERE d.credit_id = g.id AND d.reservation IS NULL) d (used, since)
      WHERE g.id = ANY (candidates) AND g.closed_at IS NULL
        AND (d.used >= g.amount OR d.since >= g.rollover AND g.rolls_at <= now() - grace OR tenancy_internal.over(g, now() - grace));
-    -- Not without need: every backend reads its budgets again.
+    -- Only if needed: every backend then reads its budgets again.
     IF spent IS NOT NULL THEN
         UPDATE tenancy_internal.credit_grants g SET closed_at = now() WHERE g.id = ANY (spent) AND g.closed_at IS NULL;
     END IF;
@@ -56,7 +57,7 @@ CREATE FUNCTION tenancy_internal.tidy_credits() RETURNS void
 DECLARE
     grace interval := make_interval(days => current_setting('tenancy.usage_late')::integer + 8);
 BEGIN
-    -- In one statement, so that whoever adds up sees the one or the other. Periods begin on quarters.
+    -- In one statement, so that a concurrent sum sees either the draws or their total. Periods begin at quarters of an hour.
     WITH gone AS (
         DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation IS NULL AND NOT d.folded AND d.at < now() - interval '1 hour'
         RETURNING d.credit_id, date_bin('15 minutes', d.at, '2000-01-01 00:00:00+00') AS quarter, d.quantity)
@@ -71,4 +72,4 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.tidy_credits() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.tidy_credits() IS 'internal: makes few rows of many draws, which add up to the same, and closes credits that are used up';
+COMMENT ON FUNCTION tenancy_internal.tidy_credits() IS 'internal: merges draws into fewer rows with the same sum, and closes credits that are used up';

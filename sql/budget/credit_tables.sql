@@ -1,6 +1,6 @@
--- Credits: what a scope may use on top of a budget. They are drawn from where the budget has no room.
+-- Credits: amounts on top of a budget, drawn when the budget has no room.
 
--- No foreign keys, as of budgets.
+-- No foreign keys, for the same reason as for budgets.
 CREATE TABLE tenancy_internal.credit_grants (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     budget_id    uuid NOT NULL,
@@ -19,17 +19,18 @@ CREATE TABLE tenancy_internal.credit_grants (
 );
 REVOKE ALL ON tenancy_internal.credit_grants FROM PUBLIC;
 CREATE INDEX credit_grants_budget_id_idx ON tenancy_internal.credit_grants (budget_id);
-COMMENT ON TABLE tenancy_internal.credit_grants IS 'what was granted on top of budgets. For people: the view credits';
+COMMENT ON TABLE tenancy_internal.credit_grants IS 'internal: credits on top of budgets; users read the view credits';
 COMMENT ON COLUMN tenancy_internal.credit_grants.amount IS 'in millionths';
-COMMENT ON COLUMN tenancy_internal.credit_grants.priority IS 'those with a lower one are drawn from first';
+COMMENT ON COLUMN tenancy_internal.credit_grants.priority IS 'lower ones are drawn first';
 COMMENT ON COLUMN tenancy_internal.credit_grants.expires_at IS 'NULL: never';
-COMMENT ON COLUMN tenancy_internal.credit_grants.rollover IS 'in millionths: how much of it may be drawn from rolls_at on; NULL: all that is left';
-COMMENT ON COLUMN tenancy_internal.credit_grants.rolls_at IS 'when the budget''s period ends in which it became effective, by the scope''s time zone when it was granted';
+COMMENT ON COLUMN tenancy_internal.credit_grants.rollover IS 'in millionths: how much may be drawn after rolls_at; NULL: all that is left';
+COMMENT ON COLUMN tenancy_internal.credit_grants.rolls_at IS
+    'end of the budget''s period in which the credit became effective, in the scope''s time zone when it was granted';
 COMMENT ON COLUMN tenancy_internal.credit_grants.granted_by IS 'the user who granted it; NULL: an administrator without a context';
-COMMENT ON COLUMN tenancy_internal.credit_grants.closed_at IS 'since when nothing more is drawn from it: it was revoked, is used up or expired long ago';
+COMMENT ON COLUMN tenancy_internal.credit_grants.closed_at IS 'since when nothing is drawn from it: it was revoked, is used up, or expired long ago';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.credit_grants', '');
 
--- Every backend keeps them with the budgets that it has met.
+-- Every backend caches them with the budgets that it has used.
 CREATE TRIGGER budgets_added AFTER INSERT OR DELETE ON tenancy_internal.credit_grants FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.changed('credits', 'budget_id');
 CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy_internal.credit_grants FOR EACH ROW
@@ -51,11 +52,12 @@ CREATE INDEX credit_draws_reservation_idx ON tenancy_internal.credit_draws (rese
 CREATE INDEX credit_draws_new_idx ON tenancy_internal.credit_draws (at) WHERE reservation IS NULL AND NOT folded;
 CREATE UNIQUE INDEX credit_draws_folded_idx ON tenancy_internal.credit_draws (credit_id, at) WHERE folded;
 COMMENT ON TABLE tenancy_internal.credit_draws IS
-    'what was drawn from credits, in the transaction that used it; after an hour one row a credit and quarter of an hour. Only the owner reads this';
-COMMENT ON COLUMN tenancy_internal.credit_draws.at IS 'when it was used, or reserved';
+    'internal: what was drawn from credits, in the transaction that used it; after an hour merged into one row for each credit and '
+    'quarter of an hour. Only the owner reads this';
+COMMENT ON COLUMN tenancy_internal.credit_draws.at IS 'time of the usage or the reservation';
 COMMENT ON COLUMN tenancy_internal.credit_draws.quantity IS 'in millionths';
-COMMENT ON COLUMN tenancy_internal.credit_draws.reservation IS 'the open reservation that holds it; NULL: it is used';
-COMMENT ON COLUMN tenancy_internal.credit_draws.folded IS 'the sum of the quarter that begins then';
+COMMENT ON COLUMN tenancy_internal.credit_draws.reservation IS 'open reservation that holds it; NULL: it is used';
+COMMENT ON COLUMN tenancy_internal.credit_draws.folded IS 'whether it is the sum of the quarter of an hour that begins at this time';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.credit_draws', '');
 
 CREATE FUNCTION tenancy_internal.drop_credits() RETURNS trigger

@@ -41,7 +41,7 @@ BEGIN
     IF length(note) > 500 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'note must have 500 characters at most');
     END IF;
-    -- Locked: one grant at a time, and the budget stays.
+    -- The lock serializes grants and keeps the budget.
     SELECT b.id, b.imposed INTO budget FROM tenancy_internal.lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
     IF budget.id IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_not_found');
@@ -73,10 +73,14 @@ REVOKE ALL ON FUNCTION tenancy.grant_credit(tenancy.regscope, text, numeric, tex
 GRANT EXECUTE ON FUNCTION tenancy.grant_credit(tenancy.regscope, text, numeric, text, integer, timestamptz, numeric, timestamptz, text)
     TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.grant_credit(tenancy.regscope, text, numeric, text, integer, timestamptz, numeric, timestamptz, text) IS
-    'grants so much on top of a scope''s budget for a metric (NULL: cost) and period, and returns the credit''s id. What the budget has no room for in its period is drawn from its credits: those with a lower priority (0 to 100) first, then those that expire sooner, then the older. '
-    'It counts for use from effective_at (NULL: now) until expires_at (NULL: never), whichever period that is in. rollover: how much of what is left of it at the end of the budget''s period in which it becomes effective may be used afterwards; NULL: all, 0: nothing. '
-    'Who holds budgets:manage above the scope grants on the imposed budget, or else on the scope''s own; who holds it in the scope only, on the scope''s own. '
-    'Errors: 22023 arguments; 42501 not held; 42704 no such scope, metric or budget, or none that is the caller''s to grant on; 54000 the budget has 100 credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Grants a credit on top of a scope''s budget for a metric (NULL: cost) and period, and returns its id. consume() draws from '
+    'credits what the budget has no room for in its period: lower priority (0 to 100) first, then the earlier expiry, then the '
+    'older credit. A credit can be used from effective_at (NULL: now) until expires_at (NULL: never), in any period. rollover: how '
+    'much of what is left at the end of the period of effective_at may be used afterwards; NULL: all, 0: nothing. A caller with '
+    'budgets:manage above the scope grants on the imposed budget, or if there is none on the scope''s own. A caller with '
+    'budgets:manage only in the scope grants on the scope''s own. Errors: 22023 an invalid argument; 42501 permission denied; 42704 '
+    'no such scope, metric or budget, or none that the caller may grant on; 54000 the budget has 100 credits with something left. '
+    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.revoke_credit(id uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -91,7 +95,7 @@ BEGIN
     SELECT g.* INTO credit FROM tenancy_internal.credit_grants g WHERE g.id = revoke_credit.id;
     SELECT b.imposed, m.name AS metric, b.period INTO budget
       FROM tenancy_internal.budget_definitions b LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id WHERE b.id = credit.budget_id;
-    -- Also where there is no such credit, for the same answer without a context.
+    -- Also for a credit that does not exist, so that the answer without a context is the same.
     BEGIN
         SELECT b.imposed OR NOT budget.imposed INTO may
           FROM tenancy_internal.budget_of(coalesce(credit.scope_id, revoke_credit.id), budget.metric, coalesce(budget.period, 'total')) b;
@@ -112,8 +116,9 @@ CREATE FUNCTION tenancy.revoke_credit(id uuid) RETURNS void
 REVOKE ALL ON FUNCTION tenancy.revoke_credit(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.revoke_credit(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.revoke_credit(uuid) IS
-    'ends a credit: what is left of it is gone for every consume() that begins after the commit, and what was drawn from it stays. Again is no error. Who may grant on its budget may. '
-    'Errors: 22023 NULL; 42501 not held; 42704 no such credit, or not the caller''s to revoke. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Revokes a credit: a consume() that begins after the commit draws nothing from it. What was drawn stays. Revoking a credit '
+    'twice is no error. Needs the permission to grant on its budget. Errors: 22023 NULL; 42501 permission denied; 42704 no such '
+    'credit, or the caller may not revoke it. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.credits WITH (security_barrier) AS
     SELECT g.id, g.budget_id, g.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, b.imposed, trim_scale(g.amount / 1000000.0) AS amount,
@@ -134,5 +139,7 @@ CREATE VIEW tenancy.credits WITH (security_barrier) AS
 REVOKE ALL ON tenancy.credits FROM PUBLIC;
 GRANT SELECT ON tenancy.credits TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.credits IS
-    'what was granted on top of budgets, and what is left of it: used and reserved by committed transactions; remaining counts both, and is 0 for what is revoked or over; before effective_at nobody can use it yet. metric NULL is cost; rollover NULL: all goes on after rolls_at. '
-    'Each reader sees those of scopes where it holds budgets:view; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+    'Credits on top of budgets. used and reserved count committed transactions; remaining is what both leave, at most rollover '
+    'after rolls_at, and 0 for a revoked or expired credit. Nothing can be drawn before effective_at. metric NULL is cost; rollover '
+    'NULL: all that is left stays usable after rolls_at. Shows scopes where the reader holds budgets:view; without a context '
+    'tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';

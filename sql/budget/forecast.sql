@@ -42,7 +42,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.forecast_at(uuid, text, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forecast_at(uuid, text, text, timestamptz) IS 'internal: forecast() of an instant';
+COMMENT ON FUNCTION tenancy_internal.forecast_at(uuid, text, text, timestamptz) IS 'internal: does what forecast() does, at an instant';
 
 CREATE FUNCTION tenancy_internal.forecast(scope tenancy.regscope, metric text, period text) RETURNS TABLE (
     period_start timestamptz, period_end timestamptz, used numeric, forecast numeric, budget numeric, exhausted_at timestamptz)
@@ -59,7 +59,12 @@ CREATE FUNCTION tenancy.forecast(scope tenancy.regscope, metric text, period tex
 REVOKE ALL ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.forecast(tenancy.regscope, text, text) IS
-    'what a scope and all below it will have used of a metric (NULL: cost) at the end of the current hour, day, week, month or year of its time zone: what is used, and for the rest of the period the rate of the last seven days (168 hours), '
-    'so that each day of the week counts once; of the time since the period''s begin where that is less. exhausted_at: when the lowest budget of that metric and period, hard or soft, with the credits on top of it, is used up at that rate; now, if it is; NULL: not in this period, or no budget that the caller may see (budgets:view). '
-    'forecast and exhausted_at are NULL while less than a twentieth of the period is over, for the period total (which also has no begin and end), and for metrics that do not add up (max, distinct). What is reserved or in flight is not in it. Rounded: a forecast has no more to say. '
-    'Needs and errors as usage(); 22023 no such period. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
+    'Forecasts how much a scope and all below it will have used of a metric (NULL: cost) at the end of the current period: hour, '
+    'day, week, month or year of the scope''s time zone. It continues the usage so far at the rate of the last seven days (168 '
+    'hours), so that each day of the week counts once. In a younger period it takes the rate since the period''s start. '
+    'exhausted_at: when that rate exhausts the lowest budget of the metric and period, hard or soft, with its credits. It is now if '
+    'the budget is exhausted. It is NULL if that does not happen in this period, or if the caller may see no such budget '
+    '(budgets:view). forecast and exhausted_at are NULL in the first twentieth of the period, for metrics that do not add up (max, '
+    'distinct), and for the period total, which has no start and end. Reserved and in-flight quantities are not included. Numbers '
+    'are rounded. Needs and errors as usage(); 22023 no such period. For tenancy_app, tenancy_gateway (with a context), '
+    'tenancy_admin, tenancy_auditor';

@@ -1,11 +1,12 @@
 -- Periods --------------------------------------------------------------------------------------------
 
--- On quarters of an hour, as use is rolled up: every zone of today begins its hours and days there.
+-- At quarters of an hour, as usage is rolled up: in every zone of today, hours and days begin there.
 CREATE FUNCTION tenancy_internal.period(period text, zone text, at bigint) RETURNS TABLE (lo bigint, hi bigint)
     LANGUAGE c STABLE STRICT PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', '_period_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.period(text, text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.period(text, text, bigint) IS
-    'internal: the period of a time zone that an instant is in; all in microseconds since 1970. Each instant is in its period, and periods follow each other without gap or overlap';
+    'internal: returns the period of a time zone that contains an instant, in microseconds since 1970. Every instant is in its '
+    'period, and periods follow each other without gap or overlap';
 
 CREATE FUNCTION tenancy_internal.check_period(period text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -17,9 +18,9 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_period(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_period(text) IS 'internal: nothing, or 22023';
+COMMENT ON FUNCTION tenancy_internal.check_period(text) IS 'internal: raises 22023 unless it is the name of a period';
 
--- Whoever moves the clock moves the periods, and with a new one what is left begins anew.
+-- A change of the time zone moves the periods, and a new period resets what is left.
 CREATE FUNCTION tenancy_internal.authorize_time_zone(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -34,4 +35,4 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_time_zone(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.authorize_time_zone(uuid) IS
-    'internal: 42501 unless the caller may set all imposed budgets whose periods a scope''s time zone decides';
+    'internal: raises 42501 unless the caller may set every imposed budget whose periods a scope''s time zone determines';

@@ -1,8 +1,8 @@
--- For people: the tree with use against budgets, who uses most, and what a period will come to.
+-- Reports: the tree with usage against budgets, the largest users, and forecasts.
 
 -- Periods as reports need them ---------------------------------------------------------------------------
 
--- Seven days, since one day of the week is not like another; less where the period has not lasted as long.
+-- Seven days, because usage differs between days of the week; less in a period that began later.
 CREATE FUNCTION tenancy_internal.report_span(period text, zone text, at timestamptz, OUT since timestamptz, OUT until timestamptz, OUT lately timestamptz)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -15,7 +15,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.report_span(text, text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.report_span(text, text, timestamptz) IS
-    'internal: the period that an instant is in, and since when its rate is taken: seven days ago, or the period''s begin; NULL for total';
+    'internal: returns the period that contains an instant, and the start of the span that its rate is taken from: seven days ago, '
+    'or the period''s start; NULL for total';
 
 CREATE FUNCTION tenancy_internal.rounded(n numeric) RETURNS numeric
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -23,7 +24,7 @@ BEGIN ATOMIC
     SELECT trim_scale(round(n, CASE WHEN n >= 1000 THEN 0 ELSE 2 END));
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.rounded(numeric) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.rounded(numeric) IS 'internal: a number that is a guess';
+COMMENT ON FUNCTION tenancy_internal.rounded(numeric) IS 'internal: rounds an estimate';
 
 CREATE FUNCTION tenancy_internal.expected(kind text, used numeric, late numeric, since timestamptz, until timestamptz, lately timestamptz, at timestamptz) RETURNS numeric
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -34,9 +35,9 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.expected(text, numeric, numeric, timestamptz, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.expected(text, numeric, numeric, timestamptz, timestamptz, timestamptz, timestamptz) IS
-    'internal: use at a period''s end, if it goes on as lately; NULL: nobody can say';
+    'internal: returns usage at a period''s end if the recent rate continues; NULL: no forecast';
 
--- Use of many scopes -----------------------------------------------------------------------------------
+-- Usage of many scopes ---------------------------------------------------------------------------------
 
 -- All of a level in one pass. Periods begin and end at quarters of an hour, so no quarter is cut.
 CREATE FUNCTION tenancy_internal.use_of(
@@ -77,7 +78,8 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.use_of(text, uuid[], uuid[], integer, text, timestamptz, timestamptz, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.use_of(text, uuid[], uuid[], integer, text, timestamptz, timestamptz, timestamptz) IS
-    'internal: what scopes of a level used of a metric (NULL: cost) in a period, and of that lately; none: no row. tenants: those that projects are of';
+    'internal: returns usage of a metric (NULL: cost) by scopes of a level in a period, and the part of it since lately; no row '
+    'without usage. tenants: those of the projects';
 
 -- Asking -----------------------------------------------------------------------------------------------
 
@@ -95,9 +97,9 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.report_metric(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.report_metric(text) IS 'internal: a metric, or what stands for cost; or 42704';
+COMMENT ON FUNCTION tenancy_internal.report_metric(text) IS 'internal: returns a metric, or a row for cost; raises 42704';
 
--- Who has something in a scope has it in all below: of nested ones only the topmost.
+-- A permission held in a scope is held in all scopes below it: of nested scopes only the topmost is listed.
 CREATE FUNCTION tenancy_internal.report_roots() RETURNS uuid[]
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -115,7 +117,7 @@ BEGIN
     SELECT tops || array_agg(r.id) INTO found
       FROM (SELECT s.id, s.path FROM tenancy.scopes s WHERE s.id = ANY (held) AND s.level NOT IN ('platform', 'partner')
             UNION ALL
-            -- A partner's own use is not seen by view_tenant, its tenants' is.
+            -- view_tenant shows the usage of a partner's tenants, not the partner's own.
             SELECT t.id, t.path FROM tenancy.scopes p JOIN tenancy.scopes t ON t.level = 'tenant' AND p.id = ANY (t.path)
              WHERE p.id = ANY (held) AND p.level IN ('platform', 'partner') AND NOT p.path && tops) r
      WHERE NOT r.path && tops;
@@ -127,18 +129,20 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.report_roots() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.report_roots() IS 'internal: the topmost scopes whose use the caller may see; itself, if that is all; 42501 or 55000 if it may not';
+COMMENT ON FUNCTION tenancy_internal.report_roots() IS
+    'internal: returns the topmost scopes whose usage the caller may see, or the caller itself if it may see only its own; else '
+    'raises 42501 or 55000';
 
--- What is named is what the caller may see; of the rest it is told the id, as by usage().
+-- A scope that the caller may not see is reported by its id, as usage() does.
 CREATE FUNCTION tenancy_internal.name_of(id uuid, level text, slug text, path uuid[]) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT CASE WHEN level = 'platform' OR path && tenancy.scope_ids(level || 's:view') OR id = tenancy.user_id() THEN slug END;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.name_of(uuid, text, text, uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.name_of(uuid, text, text, uuid[]) IS 'internal: a scope''s slug, if the caller may see the scope';
+COMMENT ON FUNCTION tenancy_internal.name_of(uuid, text, text, uuid[]) IS 'internal: returns a scope''s slug, if the caller may see the scope';
 
--- The lowest: that one is met first. Hard before soft where both say the same.
+-- The lowest is exhausted first. Hard before soft if the amounts are equal.
 CREATE FUNCTION tenancy_internal.budget_in(
     scope uuid, metric integer, wanted text, strict boolean, at timestamptz, OUT amount numeric, OUT hard boolean, OUT period text, OUT credit numeric)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -163,4 +167,5 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.budget_in(uuid, integer, text, boolean, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.budget_in(uuid, integer, text, boolean, timestamptz) IS
-    'internal: a scope''s lowest budget of a metric (NULL: cost) and period that the caller may see, and the credit on top of it; without one, unless strict, of the nearest other period; else NULLs';
+    'internal: returns a scope''s lowest budget of a metric (NULL: cost) and period that the caller may see, with its credit; '
+    'without one, and unless strict, that of the nearest other period; else NULLs';

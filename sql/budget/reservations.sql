@@ -1,4 +1,4 @@
--- Reservations: room that is kept in budgets for work whose size is known afterwards.
+-- Reservations: room kept in budgets for work whose size is known only afterwards.
 
 CREATE TABLE tenancy_internal.budget_reservations (
     id          uuid PRIMARY KEY,
@@ -22,17 +22,18 @@ CREATE TABLE tenancy_internal.budget_reservations (
 );
 REVOKE ALL ON tenancy_internal.budget_reservations FROM PUBLIC;
 CREATE INDEX budget_reservations_open_idx ON tenancy_internal.budget_reservations (expires_at) WHERE state = 'open';
--- For what scopes have open, which the ledger asks for whenever it loads.
+-- For the open reservations of a scope, which the ledger reads when it loads an entry.
 CREATE INDEX budget_reservations_partner_idx ON tenancy_internal.budget_reservations (partner_id) WHERE state = 'open';
 CREATE INDEX budget_reservations_tenant_idx ON tenancy_internal.budget_reservations (tenant_id) WHERE state = 'open';
 CREATE INDEX budget_reservations_user_idx ON tenancy_internal.budget_reservations (user_id) WHERE state = 'open';
 CREATE INDEX budget_reservations_ended_idx ON tenancy_internal.budget_reservations (ended_at) WHERE state <> 'open';
 COMMENT ON TABLE tenancy_internal.budget_reservations IS
-    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Quantities and costs in millionths. For people: the view reservations';
-COMMENT ON COLUMN tenancy_internal.budget_reservations.state IS 'open counts in its budgets as in flight; expired: nobody settled it in time';
-COMMENT ON COLUMN tenancy_internal.budget_reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
-COMMENT ON COLUMN tenancy_internal.budget_reservations.drew IS 'some of it came from credits';
-COMMENT ON COLUMN tenancy_internal.budget_reservations.reserved_by IS 'the database role that reserved, which with its user may cancel';
+    'internal: reservations, that is room kept in budgets for work whose size is known only afterwards, and their outcome; ended '
+    'ones are kept for 35 days. Quantities and costs in millionths. Users read the view reservations';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.state IS 'open: counts as in flight in its budgets; expired: not settled in time';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.overrun IS 'whether it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.drew IS 'whether a part of it was drawn from credits';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.reserved_by IS 'database role that reserved; in the context of the same user it may cancel';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_reservations', '');
 
 -- STABLE, and as this transaction left them: see drawn_of().
@@ -46,31 +47,41 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.open_of(uuid, integer, bigint, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.open_of(uuid, integer, bigint, bigint) IS 'internal: how many reservations a user or a tenant has open, by rows';
+COMMENT ON FUNCTION tenancy_internal.open_of(uuid, integer, bigint, bigint) IS 'internal: returns how many reservations a user or a tenant has open, by rows';
 
 CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes', attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
 REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) IS
-    'keeps room for so much of a metric, more than 0, and for its cost in every hard budget of the context, or is refused as consume() is; returns an id for settle() or cancel(). Committed, it outlives the connection and the server and counts as in flight until it is settled, cancelled or ttl (7 days at most) is over. cost NULL: by the metric''s price for these attributes, at the highest price where they do not name the dimension that prices differ by. '
-    'Errors: 22023 arguments, or a metric that is no sum or count; 53400 a budget has no room, or the user or tenant has as many open as tenancy.reservations_per_user and tenancy.reservations_per_tenant allow; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Reserves a quantity of a metric, more than 0, and its cost in every hard budget of the context, or is refused as consume() is. '
+    'Returns an id for settle() or cancel(). A committed reservation outlives the connection and the server. It counts as in flight '
+    'until it is settled or cancelled, or expires after ttl (at most 7 days). cost NULL: the metric''s price for these attributes; '
+    'the highest price if they lack the dimension that prices differ by. Errors: 22023 an invalid argument, or a metric that is '
+    'neither sum nor count; 53400 a budget has no room, or the user or tenant has as many open as tenancy.reservations_per_user and '
+    'tenancy.reservations_per_tenant allow; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'settle_wrapper';
 REVOKE ALL ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
-    'records what a reservation came to, as used when it was made, by whom it was made, and frees its room; returns the event''s id. quantity NULL: what was reserved; cost, attributes: as record_usage(). Any connection with a context of the same tenant may, once. '
-    'The work has happened: what is more than was reserved (all of it, if the time was over or it was cancelled) is recorded even where a budget has no room, and then reservations.overrun and budget_alerts say so. '
-    'Errors: 22023 arguments; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Settles a reservation: records the actual usage, frees the reserved room, and returns the event''s id. The event has the time '
+    'and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(). Any '
+    'connection with a context of the same tenant may settle, once. More than was reserved, or anything after expiry or '
+    'cancellation, is recorded even where a budget has no room. reservations.overrun and budget_alerts then report it. Errors: '
+    '22023 an invalid argument; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app, tenancy_gateway, '
+    'tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.cancel(reservation uuid) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';
 REVOKE ALL ON FUNCTION tenancy.cancel(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.cancel(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.cancel(uuid) IS
-    'frees the room of a reservation without use. The database role that reserved may, in the context of the same user; and whoever holds budgets:manage above the reservation''s tenant. Errors: 42704 no such reservation; 42501 it is another''s; 55000 it is not open any more, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Cancels a reservation: frees its room and records no usage. Allowed for the database role that reserved, in the context of the '
+    'same user, and with budgets:manage above the reservation''s tenant. Errors: 42704 no such reservation; 42501 permission '
+    'denied; 55000 the reservation is no longer open, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a '
+    'context)';
 
 CREATE VIEW tenancy.reservations WITH (security_barrier) AS
     SELECT r.id, m.name AS metric, trim_scale(r.quantity * 0.000001) AS quantity, trim_scale(r.cost * 0.000001) AS cost, r.state,
@@ -91,8 +102,9 @@ CREATE VIEW tenancy.reservations WITH (security_barrier) AS
 REVOKE ALL ON tenancy.reservations FROM PUBLIC;
 GRANT SELECT ON tenancy.reservations TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.reservations IS
-    'room that is kept in budgets for work whose size is known afterwards, and what became of it; those that ended are kept for 35 days. Each reader sees its part, as of recorded_usage. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.reservations.state IS 'open counts in its budgets as in flight; settled, cancelled; expired: nobody settled it in time';
-COMMENT ON COLUMN tenancy.reservations.used IS 'what it was settled for; NULL: not yet';
-COMMENT ON COLUMN tenancy.reservations.overrun IS 'it was settled for more than was reserved, and a budget had no room for the rest';
-COMMENT ON COLUMN tenancy.reservations.event_id IS 'the event in recorded_usage that it was settled by';
+    'Reservations: room kept in budgets for work whose size is known only afterwards, and their outcome. Ended ones are kept for 35 '
+    'days. Shows what the reader sees in recorded_usage. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.reservations.state IS 'open: counts as in flight in its budgets; settled; cancelled; expired: not settled in time';
+COMMENT ON COLUMN tenancy.reservations.used IS 'Quantity that it was settled for; NULL: not settled yet';
+COMMENT ON COLUMN tenancy.reservations.overrun IS 'Whether it was settled for more than was reserved, and a budget had no room for the rest';
+COMMENT ON COLUMN tenancy.reservations.event_id IS 'Event in recorded_usage that settled it';

@@ -1,6 +1,6 @@
--- Budgets: what a scope may use of a metric, or cost, in a period.
+-- Budgets: limits on what a scope may use of a metric, or cost, in a period.
 
--- No foreign keys: pg_restore in parallel does not know that they need other tables' rows first.
+-- No foreign keys: a parallel pg_restore does not know that they need rows of other tables first.
 CREATE TABLE tenancy_internal.budget_definitions (
     id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     scope_id   uuid NOT NULL,
@@ -15,15 +15,15 @@ CREATE TABLE tenancy_internal.budget_definitions (
     CONSTRAINT budget_definitions_key UNIQUE NULLS NOT DISTINCT (scope_id, metric_id, period, imposed)
 );
 REVOKE ALL ON tenancy_internal.budget_definitions FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.budget_definitions IS 'what scopes may use. For people: the view budgets';
+COMMENT ON TABLE tenancy_internal.budget_definitions IS 'internal: budgets; users read the view budgets';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.metric_id IS 'NULL: the cost of all metrics';
-COMMENT ON COLUMN tenancy_internal.budget_definitions.imposed IS 'set by the scope above, which alone changes it; else the scope''s own. Both hold';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.imposed IS 'set by a scope above, which alone may change it; else the scope''s own. Both apply';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.amount IS 'in millionths';
-COMMENT ON COLUMN tenancy_internal.budget_definitions.alert_at IS 'the parts of the amount whose use is told in budget_alerts: 0.8 for 80 %';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.alert_at IS 'parts of the amount that raise an alert: 0.8 for 80 %';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.created_by IS 'the user who set it; NULL: an administrator without a context';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_definitions', '');
 
--- Every backend keeps the budgets that it has met, with the periods of their scopes' time zones.
+-- Every backend caches the budgets that it has used, with the periods of their scopes' time zones.
 CREATE TRIGGER budgets_added AFTER INSERT OR DELETE ON tenancy_internal.budget_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.changed('budgets', 'scope_id');
 CREATE TRIGGER budgets_changed AFTER UPDATE ON tenancy_internal.budget_definitions FOR EACH ROW

@@ -33,7 +33,7 @@ BEGIN
                t.quantity, t.share, t.cost, t.events
           FROM (SELECT row_number() OVER (ORDER BY CASE WHEN metric IS NULL THEN u.cost ELSE u.quantity END DESC NULLS LAST, u.key NULLS LAST) AS rank,
                        u.key, u.quantity, u.cost, u.events,
-                       -- Parts of what adds up.
+                       -- Shares exist only for metrics that add up.
                        CASE WHEN metric IS NULL THEN round(100 * u.cost / nullif(sum(u.cost) OVER (), 0), 1)
                             WHEN m.aggregation IN ('sum', 'count') THEN round(100 * u.quantity / nullif(sum(u.quantity) OVER (), 0), 1) END AS share
                   FROM tenancy_internal.usage(roots[1], metric, since, until, NULL, "by") u) t
@@ -50,5 +50,9 @@ CREATE FUNCTION tenancy.top_usage(
 REVOKE ALL ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) IS
-    'who used most of a metric (NULL: whose use cost most) in a scope and all below it: the first by partner, tenant, project, user (key: the id; name: the slug, of projects and users after their parent''s; NULL where the caller may not see it) or a dimension of the metric (its values), with the share in per cent (NULL for metrics that do not add up). '
-    'key NULL: use without any. scope NULL: the topmost whose use the caller may see. since and until NULL: this month of the scope''s time zone. Needs and errors as usage(); 22023 also several topmost scopes. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
+    'Lists the largest users of a metric (NULL: of cost) in a scope and all below it, by partner, tenant, project, user or a '
+    'dimension of the metric. key: the id, or the dimension''s value; NULL: usage without one. name: the slug, of projects and '
+    'users after their parent''s; NULL where the caller may not see it. share: in per cent; NULL for metrics that do not add up. '
+    'scope NULL: the topmost scope whose usage the caller may see. since and until NULL: this month of the scope''s time zone. '
+    'Needs and errors as usage(); 22023 also for several topmost scopes. For tenancy_app, tenancy_gateway (with a context), '
+    'tenancy_admin, tenancy_auditor';

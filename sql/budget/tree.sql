@@ -13,9 +13,9 @@ BEGIN ATOMIC
       FROM (SELECT CASE WHEN amount + coalesce(credit, 0) > 0 THEN coalesce(used, 0) / (amount + coalesce(credit, 0)) WHEN used > 0 THEN 100 ELSE 0 END) p (part);
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.bar(numeric, numeric, numeric, boolean, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.bar(numeric, numeric, numeric, boolean, text, text) IS 'internal: use against a budget, to look at';
+COMMENT ON FUNCTION tenancy_internal.bar(numeric, numeric, numeric, boolean, text, text) IS 'internal: draws usage against a budget';
 
--- From the top down, all of a level at a time: what is not shown is not gone into.
+-- From the top down, one level at a time: scopes that are not shown are not expanded.
 CREATE FUNCTION tenancy_internal.tree_at(scope uuid, metric text, period text, depth integer, most integer, at timestamptz) RETURNS TABLE (
     tree text, level text, used numeric, budget numeric, bar text, forecast numeric)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -24,7 +24,7 @@ DECLARE
     roots uuid[] := ARRAY[scope];
     line record;
     step integer := 0;
-    -- The scopes of the level above: id, time zone, where their lines are, what their children's lines begin with.
+    -- The scopes of the level above: id, time zone, sort key of their lines, indentation of their children's lines.
     above uuid[];
     above_zones text[];
     above_places text[];
@@ -132,7 +132,7 @@ BEGIN
     RETURN QUERY
         SELECT l.text, l.level, l.used, b.amount,
                tenancy_internal.bar(CASE WHEN b.period IS NULL OR b.period = tree_at.period THEN l.used
-                                 -- In the budget's own period, in which something else was used.
+                                 -- Usage in the budget's own period, which differs from the report's.
                                  ELSE (SELECT u.used FROM tenancy_internal.report_span(b.period, l.zone, at) s
                                         CROSS JOIN LATERAL tenancy_internal.use_of(l.level, ARRAY[l.id], ARRAY[l.tenant], m.id, m.aggregation, s.since, s.until, NULL) u) END,
                             b.amount, b.credit, b.hard, b.period, tree_at.period),
@@ -143,7 +143,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.tree_at(uuid, text, text, integer, integer, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.tree_at(uuid, text, text, integer, integer, timestamptz) IS 'internal: tree() of an instant';
+COMMENT ON FUNCTION tenancy_internal.tree_at(uuid, text, text, integer, integer, timestamptz) IS 'internal: does what tree() does, at an instant';
 
 CREATE FUNCTION tenancy_internal.tree(scope tenancy.regscope, metric text, period text, depth integer, most integer) RETURNS TABLE (
     tree text, level text, used numeric, budget numeric, bar text, forecast numeric)
@@ -161,7 +161,12 @@ CREATE FUNCTION tenancy.tree(
 REVOKE ALL ON FUNCTION tenancy.tree(tenancy.regscope, text, text, integer, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.tree(tenancy.regscope, text, text, integer, integer) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.tree(tenancy.regscope, text, text, integer, integer) IS
-    'the tree below a scope as people draw it, with what each scope and all below it used of a metric (NULL: cost) in the current period of its own time zone, against its budget. scope NULL: the topmost whose use the caller may see, one or several. '
-    'depth: so many levels below it; most: so many partners, tenants, projects and users of each scope, those with most use; the others are one line with their sum. A scope that the caller may not see is shown by its id; a status is shown unless it is active (of the first line: the effective one). '
-    'budget: the lowest one of the metric and period, hard or soft, of those the caller may see (budgets:view); else one of the nearest other period, and the bar says of which. bar: the part of it, and of the credits on top of it, that is used, ▒ for a soft one, over 100 % too; what is reserved or in flight is not in it. forecast: see forecast(). '
-    'A tenant''s projects and users both divide its use: they do not add up to more. Needs and errors as usage(); 22023 arguments. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
+    'Draws the tree below a scope, with what each scope and all below it used of a metric (NULL: cost) in the current period of its '
+    'own time zone, against its budget. scope NULL: the topmost scopes whose usage the caller may see. depth: number of levels '
+    'shown below the scope. most: number of partners, tenants, projects and users shown of each scope, those with the most usage '
+    'first; one line sums up the others. A scope that the caller may not see is shown by its id. A status is shown unless it is '
+    'active; the first line shows the effective status. budget: the lowest budget of the metric and period, hard or soft, that the '
+    'caller may see (budgets:view). Without one it is that of the nearest other period, which the bar names. bar: the used part of '
+    'the budget and its credits, with ▒ for a soft budget; it can exceed 100 %. Reserved and in-flight quantities are not included. '
+    'forecast: see forecast(). A tenant''s usage is split twice, by projects and by users: do not add both. Needs and errors as '
+    'usage(); 22023 an invalid argument. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';

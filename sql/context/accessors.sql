@@ -2,28 +2,32 @@
 
 CREATE FUNCTION tenancy.tenant_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_id_wrapper';
-COMMENT ON FUNCTION tenancy.tenant_id() IS 'the context''s tenant; NULL without a context, or when it has several and none is selected. The default of tenant columns';
+COMMENT ON FUNCTION tenancy.tenant_id() IS
+    'Returns the context''s tenant. NULL without a context, or if the context has several tenants and none is selected. Default of '
+    'tenant columns';
 CREATE FUNCTION tenancy.tenant_key_bigint() RETURNS bigint
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_key_bigint_wrapper';
-COMMENT ON FUNCTION tenancy.tenant_key_bigint() IS 'the external id of the context''s tenant as bigint; NULL if it is none';
+COMMENT ON FUNCTION tenancy.tenant_key_bigint() IS 'Returns the external id of the context''s tenant as bigint; NULL if it is not a bigint';
 CREATE FUNCTION tenancy.tenant_key_integer() RETURNS integer
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_key_integer_wrapper';
-COMMENT ON FUNCTION tenancy.tenant_key_integer() IS 'the external id of the context''s tenant as integer; NULL if it is none';
+COMMENT ON FUNCTION tenancy.tenant_key_integer() IS 'Returns the external id of the context''s tenant as integer; NULL if it is not an integer';
 CREATE FUNCTION tenancy.tenant_key_text() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_key_text_wrapper';
-COMMENT ON FUNCTION tenancy.tenant_key_text() IS 'the external id of the context''s tenant; NULL if it has none';
+COMMENT ON FUNCTION tenancy.tenant_key_text() IS 'Returns the external id of the context''s tenant; NULL if it has none';
 CREATE FUNCTION tenancy.partner_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'partner_id_wrapper';
-COMMENT ON FUNCTION tenancy.partner_id() IS 'the partner of the context''s user; NULL without a context and for users of the platform';
+COMMENT ON FUNCTION tenancy.partner_id() IS 'Returns the partner of the context''s user; NULL without a context and for users of the platform';
 CREATE FUNCTION tenancy.project_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'project_id_wrapper';
-COMMENT ON FUNCTION tenancy.project_id() IS 'the project that was selected; NULL if none was';
+COMMENT ON FUNCTION tenancy.project_id() IS 'Returns the selected project; NULL if none is selected';
 CREATE FUNCTION tenancy.context() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'context_wrapper';
-COMMENT ON FUNCTION tenancy.context() IS 'the whole context as JSON; NULL when there is none';
+COMMENT ON FUNCTION tenancy.context() IS 'Returns the whole context as JSON; NULL without a context';
 CREATE FUNCTION tenancy.access_cache(OUT principals bigint, OUT bytes bigint, OUT reads bigint) RETURNS SETOF record
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'access_cache_wrapper';
-COMMENT ON FUNCTION tenancy.access_cache() IS 'how many principals this backend has resolved and keeps, about how many bytes they take, and how often it has read a principal, key, provider, token, budget or scope to keep it. For tenancy_admin, tenancy_gateway, tenancy_app';
+COMMENT ON FUNCTION tenancy.access_cache() IS
+    'Reports how many principals this backend has cached, and about how many bytes they take. reads counts how often it has read a '
+    'principal, key, provider, token, budget or scope into its caches. For tenancy_admin, tenancy_gateway, tenancy_app';
 REVOKE ALL ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
     tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),

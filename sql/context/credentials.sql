@@ -19,9 +19,9 @@ BEGIN
     EXCEPTION WHEN undefined_object THEN
         PERFORM tenancy_internal.no_such_user("user");
     END;
-    -- Whoever has the key is that user.
+    -- The key's bearer acts as that user.
     held := least(tenancy_internal.authorize_over("user", true), tenancy_internal.held_until('{keys:manage}', "user"));
-    -- One's own has never more than oneself.
+    -- A caller's own key never has more power than the caller.
     IF "user"::uuid IS DISTINCT FROM tenancy.user_id() THEN
         PERFORM tenancy_internal.require_lasting('the key', held, expires_at);
         elevation := tenancy_internal.elevation_over("user");
@@ -36,8 +36,10 @@ CREATE FUNCTION tenancy.issue_api_key(user_id tenancy.regscope, name text, expir
 REVOKE ALL ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_api_key(tenancy.regscope, text, timestamptz) IS
-    'makes an API key for a user and returns it: this is the only time it can be read. expires_at NULL: never. Needs keys:manage at the user, and all that the user was assigned, for as long as the key is to last; of a user of the platform only while elevated, and the key ends with the elevation. '
-    'Errors: 42704 no such user; 42501 not held; 22023 no name, an expiry that has passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Creates an API key for a user and returns it. The key can be read only now. expires_at NULL: never. Needs keys:manage at the '
+    'user, and every role that the user has, for as long as the key lasts. For a user of the platform the caller must be elevated, '
+    'and the key ends with the elevation. Errors: 42704 no such user; 42501 permission denied; 22023 no name, or expires_at has '
+    'passed. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.revoke_api_key(id uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -49,7 +51,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'id');
     END IF;
     SELECT k.user_id, k.label INTO owner, label FROM tenancy_internal.api_key_secrets k WHERE k.id = revoke_api_key.id;
-    -- Also where there is no such key, for the same answer without a context.
+    -- Also for a key that does not exist, so that the answer without a context is the same.
     BEGIN
         PERFORM tenancy_internal.authorize('keys:manage', coalesce(owner, id));
     EXCEPTION WHEN undefined_object THEN
@@ -69,8 +71,9 @@ CREATE FUNCTION tenancy.revoke_api_key(id uuid) RETURNS void
 REVOKE ALL ON FUNCTION tenancy.revoke_api_key(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.revoke_api_key(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.revoke_api_key(uuid) IS
-    'revokes an API key: nothing that begins after the commit can authenticate with it, and what it authenticated ends at its next statement. Again is no error. Needs keys:manage at the key''s user. '
-    'Errors: 42704 no such key; 42501 not held; 22023 NULL. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Revokes an API key. After the commit it authenticates nothing, and contexts that it proved end at their next statement. '
+    'Revoking a key twice is no error. Needs keys:manage at the key''s user. Errors: 42704 no such key; 42501 permission denied; '
+    '22023 NULL. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.revoke_keys_of(elevations uuid[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -85,7 +88,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.revoke_keys_of(uuid[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.revoke_keys_of(uuid[]) IS 'internal: revokes the keys that were issued by the power of these elevations';
+COMMENT ON FUNCTION tenancy_internal.revoke_keys_of(uuid[]) IS 'internal: revokes the keys that were issued under these elevations';
 
 CREATE FUNCTION tenancy_internal.issue_ticket("user" uuid, seconds double precision, tenant uuid) RETURNS text
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_issue_ticket_wrapper';
@@ -98,8 +101,10 @@ CREATE FUNCTION tenancy.issue_ticket(user_id tenancy.regscope, ttl interval DEFA
 REVOKE ALL ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) TO tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.issue_ticket(tenancy.regscope, interval, tenancy.regscope) IS
-    'a signed ticket for a user, good for ttl (1 second to 7 days), for one of its tenants if tenant is given: for authenticate() or SET tenancy.ticket. '
-    'Whoever has it is that user until it expires, or the elevation ends whose power it took. Errors: 42704 no such user or tenant; 42501 inactive user; 22023 ttl. For tenancy_gateway, tenancy_admin';
+    'Returns a signed ticket for a user, for authenticate() or SET tenancy.ticket. It is valid for ttl (1 second to 7 days), and '
+    'only for one of the user''s tenants if tenant is given. Its bearer acts as the user until it expires, or until the elevation '
+    'ends under which it was issued. Errors: 42704 no such user or tenant; 42501 the user is inactive; 22023 an invalid ttl. For '
+    'tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.rotate_signing_key(seconds double precision) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_rotate_signing_key_wrapper';
@@ -112,7 +117,8 @@ CREATE FUNCTION tenancy.rotate_signing_key(grace interval DEFAULT '1 day') RETUR
 REVOKE ALL ON FUNCTION tenancy.rotate_signing_key(interval) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.rotate_signing_key(interval) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.rotate_signing_key(interval) IS
-    'new tickets are signed with a new key, whose id is returned; tickets of all older keys hold for grace more at the most (0: not at all). Errors: 22023 grace. For tenancy_admin';
+    'Creates a new key for signing tickets and returns its id. Tickets signed with older keys stay valid for at most grace longer '
+    '(0: not at all). Errors: 22023 an invalid grace. For tenancy_admin';
 
 CREATE VIEW tenancy.api_keys WITH (security_barrier) AS
     SELECT k.id, k.label, k.name, k.user_id, u.slug AS "user", p.slug AS parent,
@@ -127,4 +133,6 @@ CREATE VIEW tenancy.api_keys WITH (security_barrier) AS
      WHERE (u.path && tenancy.scope_ids('keys:view') OR u.id = tenancy.user_id()) AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.api_keys FROM PUBLIC;
 GRANT SELECT ON tenancy.api_keys TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.api_keys IS 'API keys without their hashes; label is the start of the key''s text, last_used_at is right to ten minutes. Each reader sees its part: with a context its own and those of keys:view';
+COMMENT ON VIEW tenancy.api_keys IS
+    'API keys without their hashes. label is the beginning of the key''s text; last_used_at is accurate to ten minutes. With a '
+    'context, shows the reader''s own keys and those of users where it holds keys:view';

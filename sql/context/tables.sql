@@ -1,4 +1,4 @@
--- The context: credentials, the ways in, narrowing and the accessors.
+-- The context: credentials, entering, narrowing and accessors.
 
 CREATE TABLE tenancy_internal.api_key_secrets (
     id         uuid PRIMARY KEY,
@@ -14,11 +14,13 @@ CREATE TABLE tenancy_internal.api_key_secrets (
 REVOKE ALL ON tenancy_internal.api_key_secrets FROM PUBLIC;
 CREATE INDEX api_key_secrets_user_id_idx ON tenancy_internal.api_key_secrets (user_id);
 CREATE INDEX api_key_secrets_elevation_id_idx ON tenancy_internal.api_key_secrets (elevation_id) WHERE elevation_id IS NOT NULL;
-COMMENT ON COLUMN tenancy_internal.api_key_secrets.elevation_id IS 'the elevation without which its issuer could not have been the user: it ends with that';
-COMMENT ON TABLE tenancy_internal.api_key_secrets IS 'API keys by their public id, with the SHA-256 of the secret; the secret itself is nowhere. Only the owner reads this; see the view api_keys';
+COMMENT ON COLUMN tenancy_internal.api_key_secrets.elevation_id IS 'elevation that allowed the key to be issued; the key ends with it';
+COMMENT ON TABLE tenancy_internal.api_key_secrets IS
+    'internal: API keys by their public id, with the SHA-256 of the secret, which is stored nowhere. Only the owner reads this; '
+    'users read the view api_keys';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.api_key_secrets', '');
 
--- Apart from the keys, so that noting a use neither locks nor invalidates a key.
+-- A table of its own, so that recording the last use neither locks nor invalidates a key.
 CREATE TABLE tenancy_internal.api_key_uses (
     key_id       uuid PRIMARY KEY,
     last_used_at timestamptz
@@ -41,13 +43,13 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.forget_keys() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forget_keys() IS 'internal: trigger that removes a deleted user''s keys, and a deleted key''s use';
+COMMENT ON FUNCTION tenancy_internal.forget_keys() IS 'internal: trigger that deletes a deleted user''s keys, and a deleted key''s last use';
 CREATE TRIGGER forget_keys AFTER DELETE ON tenancy.scopes FOR EACH ROW
     WHEN (OLD.level = 'user') EXECUTE FUNCTION tenancy_internal.forget_keys('user');
 CREATE TRIGGER forget_keys AFTER DELETE ON tenancy_internal.api_key_secrets FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.forget_keys('key');
 
--- Not in dumps on purpose: whoever reads a dump must not be able to sign tickets for the live system.
+-- Deliberately not dumped: a reader of a dump must not be able to sign tickets for the live system.
 CREATE TABLE tenancy_internal.signing_keys (
     id         uuid PRIMARY KEY,
     secret     bytea NOT NULL CHECK (octet_length(secret) = 32),
@@ -55,7 +57,8 @@ CREATE TABLE tenancy_internal.signing_keys (
     retires_at timestamptz
 );
 REVOKE ALL ON tenancy_internal.signing_keys FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.signing_keys IS 'the keys that tickets are signed with. Only the owner reads this; not part of dumps; a new one is made with CREATE EXTENSION and by rotate_signing_key()';
+COMMENT ON TABLE tenancy_internal.signing_keys IS
+    'internal: keys that sign tickets. Only the owner reads this. Not dumped; CREATE EXTENSION and rotate_signing_key() create them';
 
 CREATE TABLE tenancy.maintenance_log (
     id     uuid PRIMARY KEY DEFAULT tenancy.new_id(),
@@ -69,10 +72,12 @@ CREATE TABLE tenancy.maintenance_log (
 );
 REVOKE ALL ON tenancy.maintenance_log FROM PUBLIC;
 GRANT SELECT ON tenancy.maintenance_log TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.maintenance_log IS 'who took all tenants'' rows with maintenance(), when and why: written before it was a power, and there also when the transaction was rolled back. The audit log and the server log have it too';
+COMMENT ON TABLE tenancy.maintenance_log IS
+    'Calls of maintenance(): which role, when and for what reason. The entry is committed before the call returns, and stays if the '
+    'transaction is rolled back. The audit log and the server log have it too';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.maintenance_log', '');
 
--- Of a key that is not there nobody keeps anything: a new one changes no answer.
+-- Backends do not cache that a key is missing: a new key changes no answer.
 CREATE TRIGGER access_removed AFTER DELETE ON tenancy_internal.api_key_secrets FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.changed('api_key', 'id');
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.api_key_secrets FOR EACH ROW
@@ -80,5 +85,5 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.api_key_secrets F
     EXECUTE FUNCTION tenancy_internal.changed('api_key', 'id');
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.api_key_secrets FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.changed();
--- These are everybody's.
+-- All backends depend on these.
 SELECT tenancy_internal.tell_changes('tenancy_internal.signing_keys');

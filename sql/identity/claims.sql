@@ -9,7 +9,7 @@ BEGIN
     IF issuer IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'issuer');
     END IF;
-    -- The topmost is meant: nobody below takes its name away. Of several beside one another, none is.
+    -- The topmost is meant, so that no scope below can replace it. Of several side by side, none is.
     WITH seen AS MATERIALIZED (
         SELECT p.id, s.path
           FROM tenancy_internal.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
@@ -34,9 +34,9 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.provider_of(text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.provider_of(text, uuid) IS 'internal: the provider that the caller may manage, locked; or an error';
+COMMENT ON FUNCTION tenancy_internal.provider_of(text, uuid) IS 'internal: locks and returns the provider that the caller may manage, or raises an error';
 
--- Whoever can sign for a provider is every user below its scope, and so must hold what they were assigned.
+-- A provider's signing keys can impersonate every user below its scope, so the caller must hold what they were assigned.
 CREATE FUNCTION tenancy_internal.authorize_signing(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -44,7 +44,7 @@ DECLARE
     of_roles timestamptz;
 BEGIN
     PERFORM tenancy_internal.authorize('identity:manage', scope);
-    -- Also users that are yet to come.
+    -- Also future users.
     held := least(tenancy_internal.held_until('{identity:manage}', scope), tenancy_internal.authorize_acting('{data:read}', scope));
     SELECT min(tenancy_internal.held_until(r.permissions, authorize_signing.scope)) INTO of_roles
       FROM (SELECT DISTINCT a.role_id FROM tenancy_internal.role_assignments a JOIN tenancy.scopes u ON u.id = a.user_id
@@ -54,17 +54,19 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_signing(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.authorize_signing(uuid) IS 'internal: 42501 unless the caller manages identity in the scope and holds there, without an end, every role that users below it have';
+COMMENT ON FUNCTION tenancy_internal.authorize_signing(uuid) IS
+    'internal: raises 42501 unless the caller manages identity in the scope and holds there, without an end, every role that users '
+    'below it have';
 
 CREATE FUNCTION tenancy_internal.tokens_of(issuer text, audience text) RETURNS bytea
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_tokens_of_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.tokens_of(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.tokens_of(text, text) IS 'internal: what stands for the tokens of an issuer for an audience';
+COMMENT ON FUNCTION tenancy_internal.tokens_of(text, text) IS 'internal: returns the hash of an issuer and an audience';
 
 CREATE FUNCTION tenancy_internal.key_fingerprints(keys jsonb) RETURNS bytea[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_key_fingerprints_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.key_fingerprints(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.key_fingerprints(jsonb) IS 'internal: what tells the keys of a key set from others, however they are written';
+COMMENT ON FUNCTION tenancy_internal.key_fingerprints(jsonb) IS 'internal: returns fingerprints of the keys of a key set, independent of how they are written';
 
 CREATE FUNCTION tenancy_internal.vouches() RETURNS boolean
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -76,7 +78,8 @@ EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.vouches() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.vouches() IS 'internal: whether the caller says whose an issuer''s tokens are: it manages identity at the platform, without an end';
+COMMENT ON FUNCTION tenancy_internal.vouches() IS
+    'internal: returns whether the caller may vouch for an issuer''s tokens: it manages identity at the platform, without an end';
 
 CREATE FUNCTION tenancy_internal.claim_tokens(provider uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -99,15 +102,15 @@ BEGIN
         SELECT count(DISTINCT c.provider_id) INTO others FROM tenancy_internal.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key <> '';
         INSERT INTO tenancy_internal.identity_claims (tokens, key, provider_id) SELECT t, '', provider FROM unnest(claimed) t;
         IF others > 0 THEN
-            RAISE NOTICE USING MESSAGE = format('%s other providers of this issuer and audience are not asked any more', others),
-                HINT = 'The view tenancy.identity_providers shows them, where vouched is false.';
+            RAISE NOTICE USING MESSAGE = format('tokens of this issuer and audience are no longer tried with %s other providers', others),
+                HINT = 'The view tenancy.identity_providers shows these providers, with vouched false.';
         END IF;
         RETURN;
     END IF;
     IF EXISTS (SELECT FROM tenancy_internal.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key = '') THEN
         RAISE unique_violation USING CONSTRAINT = 'identity_claims_pkey';
     END IF;
-    -- Each costs the check of a signature, of whoever's token.
+    -- Each costs a signature check, for any token.
     IF EXISTS (SELECT FROM tenancy_internal.identity_claims c
                  JOIN tenancy_internal.identity_provider_registry p ON p.id = c.provider_id JOIN tenancy.scopes s ON s.id = p.scope_id
                 WHERE c.tokens = ANY (claimed) AND s.path[2] = place[2]
@@ -120,7 +123,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.claim_tokens(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.claim_tokens(uuid) IS 'internal: has a provider''s tokens tried with it, or 23505 where they are another''s';
+COMMENT ON FUNCTION tenancy_internal.claim_tokens(uuid) IS 'internal: claims a provider''s tokens for it; raises 23505 if they belong to another';
 
 CREATE FUNCTION tenancy_internal.raise_claimed(issuer text, broken text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

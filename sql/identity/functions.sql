@@ -1,4 +1,4 @@
--- What people call ----------------------------------------------------------------------------------
+-- Public functions ----------------------------------------------------------------------------------
 
 CREATE FUNCTION tenancy.add_identity_provider(
     scope tenancy.regscope, issuer text, audiences text[], keys jsonb DEFAULT NULL, secret bytea DEFAULT NULL,
@@ -31,26 +31,47 @@ GRANT EXECUTE ON FUNCTION
     tenancy.unmap_group(text, text, text, tenancy.regscope, tenancy.regscope), tenancy.set_allowed_networks(tenancy.regscope, inet[])
     TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[], jsonb, bytea, text, text, text, text, interval, boolean, boolean) IS
-    'has authenticate() believe the JWTs of an issuer, and returns its id. scope: platform, partner or tenant; it names users below that only: of a tenant, that tenant''s; with tenant_claim, '
-    'those of the tenant whose external id (else slug) the claim has; without one, the scope''s own. keys: its JWKS (RS256, ES256, EdDSA), or secret: at least 32 bytes for HS256. '
-    'Claims are named exactly, or by a JSON pointer such as /realm_access/roles. create_users: a first login makes the user; single_use: each token (jti) is good for one login. '
-    'A user belongs to the provider that it first came by. Scopes may have providers of one issuer: a token is for the one whose audience it names and whose keys verify it. Where tenancy_admin adds one, no other is asked about its issuer and audiences. Whoever can sign for a provider can be every user below its scope, so it takes every role that they have, without an end: not while elevated. Pass the secret as a parameter: statements are logged. '
-    'Errors: 22023 bad keys, claims, audiences, leeway; 42704 no such scope; 42710 the scope has the issuer, or its tokens are another provider''s; 53400 more than 4 of one issuer and audience in a partner; 23514 not a platform, partner, tenant; 42501 not held. Needs identity:manage in the scope';
+    'Adds an identity provider, whose JWTs authenticate() then accepts, and returns its id. scope: the platform, a partner or a '
+    'tenant. The provider names only users below its scope: without tenant_claim those of the scope itself; with tenant_claim those '
+    'of the tenant whose external id (else slug) the claim has. keys: its JWKS (RS256, ES256, EdDSA); or secret: at least 32 bytes '
+    'for HS256. A claim is an exact name or a JSON pointer such as /realm_access/roles. create_users: the first login creates the '
+    'user. single_use: each token (jti) is valid for one login. A user belongs to the provider of its first login. Several scopes '
+    'may have providers of one issuer. A token then belongs to the provider whose audience it names and whose keys verify it. If '
+    'tenancy_admin adds the provider, tokens of its issuer and audiences are tried with no other. A provider''s signing keys can '
+    'impersonate every user below its scope. The caller therefore needs every role of these users without an end; being elevated is '
+    'not enough. Pass the secret as a parameter: statements are logged. Errors: 22023 invalid keys, claims, audiences or leeway; '
+    '42704 no such scope; 42710 the scope has the issuer, or its tokens belong to another provider; 53400 more than 4 providers of '
+    'one issuer and audience in a partner; 23514 the scope is not the platform, a partner or a tenant; 42501 permission denied. '
+    'Needs identity:manage in the scope';
 COMMENT ON FUNCTION tenancy.set_identity_keys(text, jsonb, bytea, tenancy.regscope) IS
-    'replaces a provider''s keys, or its secret: what signed with one that is gone is refused at once; sessions that are open stay until their token''s expiry (drop_identity_provider() ends them). provider_scope: of the providers of the issuer that you see, the one of this scope; NULL: the topmost. '
-    'Errors: 22023 bad keys, or an issuer of several scopes; 42704 no such provider; 42710 the tokens are another provider''s; 42501 not held. Needs what add_identity_provider() needs';
+    'Replaces a provider''s keys or its secret. Tokens signed with a removed key are refused at once. Open sessions stay until '
+    'their token expires (drop_identity_provider() ends them). provider_scope: the scope of the provider, if several providers of '
+    'the issuer are visible to the caller; NULL: the topmost. Errors: 22023 invalid keys, or an issuer of several scopes; 42704 no '
+    'such provider; 42710 the tokens belong to another provider; 42501 permission denied. Needs what add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.set_identity_provider_enabled(text, boolean, tenancy.regscope) IS
-    'turns a provider off or on: off, its tokens are refused and sessions that came by it end at their next statement. Turned on by tenancy_admin, its tokens are its own, as if tenancy_admin had added it. provider_scope: as in set_identity_keys(). Errors: 22023 NULL, or an issuer of several scopes; 42704 no such provider; 42710 its tokens are another provider''s; 42501 not held. Needs identity:manage in its scope; to turn it on, what add_identity_provider() needs';
+    'Enables or disables a provider. Tokens of a disabled provider are refused, and sessions that they opened end at their next '
+    'statement. If tenancy_admin enables a provider, its tokens belong to it alone, as if tenancy_admin had added it. '
+    'provider_scope: as in set_identity_keys(). Errors: 22023 NULL, or an issuer of several scopes; 42704 no such provider; 42710 '
+    'its tokens belong to another provider; 42501 permission denied. Needs identity:manage in its scope; to enable it, what '
+    'add_identity_provider() needs';
 COMMENT ON FUNCTION tenancy.drop_identity_provider(text, tenancy.regscope) IS
-    'removes a provider, its group mappings, and the roles that users have by its groups. The users stay, and belong to no provider. provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such provider. Needs identity:manage in its scope';
+    'Drops a provider, its group mappings, and the roles that users have from its groups. The users stay and belong to no provider. '
+    'provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such provider. Needs '
+    'identity:manage in its scope';
 COMMENT ON FUNCTION tenancy.map_group(text, text, text, tenancy.regscope, tenancy.regscope) IS
-    'gives whoever has the group in the provider''s tokens (*: everybody) a role in a scope below the provider''s, from the next login on; scope NULL: in the user''s own tenant (or other parent). A role outside of what a user belongs to is not given. provider_scope: as in set_identity_keys(). '
-    'Errors: 22023 no group, or an issuer of several scopes; 42704 no such provider, role or scope; 42501 a role that you do not hold there yourself, or only for a while; 23514 a user as the scope. Needs identity:manage in the provider''s scope';
+    'Maps a group in the provider''s tokens (*: every user) to a role in a scope below the provider''s. Users of the group get the '
+    'role at their next login. scope NULL: the user''s own tenant (or other parent). A user gets no role outside its parent. '
+    'provider_scope: as in set_identity_keys(). Errors: 22023 no group, or an issuer of several scopes; 42704 no such provider, '
+    'role or scope; 42501 the caller does not hold the role there, or only until a certain time; 23514 the scope is a user. Needs '
+    'identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.unmap_group(text, text, text, tenancy.regscope, tenancy.regscope) IS
-    'takes a mapping back, and the role from all who have it by a group; who has another group for it gets it again at the next login. provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such provider, role or mapping. Needs identity:manage in the provider''s scope';
+    'Removes a mapping, and the role from all users who have it from a group. A user with another group for the role gets it again '
+    'at the next login. provider_scope: as in set_identity_keys(). Errors: 22023 an issuer of several scopes; 42704 no such '
+    'provider, role or mapping. Needs identity:manage in the provider''s scope';
 COMMENT ON FUNCTION tenancy.set_allowed_networks(tenancy.regscope, inet[]) IS
-    'from where users of a scope, and of those below it, may come; NULL: from anywhere. Felt by open sessions at their next statement. What counts is the address of the connection, or the one that assume() vouches for; '
-    'a Unix socket has none and is in no network. Errors: 22023 no network; 42704 no such scope. Needs tenants:update in the scope';
+    'Sets the networks from which users of a scope, and of the scopes below it, may connect; NULL: any. It applies to open sessions '
+    'at their next statement. The address is the connection''s, or the client that assume() names. A Unix socket has no address and '
+    'is in no network. Errors: 22023 an invalid network; 42704 no such scope. Needs tenants:update in the scope';
 
 CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS
     SELECT p.id, p.scope_id, s.level, s.slug AS scope, p.issuer, p.audiences,
@@ -77,6 +98,11 @@ CREATE VIEW tenancy.networks WITH (security_barrier) AS
 REVOKE ALL ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks FROM PUBLIC;
 GRANT SELECT ON tenancy.identity_providers, tenancy.identity_groups, tenancy.networks
     TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.identity_providers IS 'identity providers with their public keys and how many users came by each; verified_by none: its secret has to be set again; vouched: tenancy_admin added it, and no other is asked about its issuer and audiences. Those where you hold identity:view';
-COMMENT ON VIEW tenancy.identity_groups IS 'the roles that groups of identity providers stand for; scope NULL: in the user''s own tenant. Those where you hold identity:view';
-COMMENT ON VIEW tenancy.networks IS 'from where the users of scopes may come. Those where you hold tenants:view';
+COMMENT ON VIEW tenancy.identity_providers IS
+    'Identity providers, their public keys, and how many users belong to each. verified_by none: the secret must be set again. '
+    'vouched: tenancy_admin added the provider, and tokens of its issuer and audiences are tried with no other. Shows scopes where '
+    'the reader holds identity:view';
+COMMENT ON VIEW tenancy.identity_groups IS
+    'Group mappings of identity providers: which role a group gives, and in which scope. scope NULL: the user''s own tenant. Shows '
+    'providers of scopes where the reader holds identity:view';
+COMMENT ON VIEW tenancy.networks IS 'Networks from which users of scopes may connect. Shows scopes where the reader holds tenants:view';

@@ -16,7 +16,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('role_at_user');
     END IF;
     given := tenancy_internal.find_role(role, place);
-    -- Where the user's tenant is what counts, the mapping reaches every tenant of the provider's.
+    -- A mapping to the user's own tenant reaches every tenant of the provider.
     PERFORM tenancy_internal.authorize_role(given, place);
     SELECT tenancy_internal.held_until(r.permissions, place) INTO held FROM tenancy_internal.role_definitions r WHERE r.id = given;
     PERFORM tenancy_internal.require_lasting('the mapping', least(held, tenancy_internal.held_until('{identity:manage}', provider.scope_id)));
@@ -35,7 +35,7 @@ DECLARE
     provider tenancy_internal.identity_provider_registry := tenancy_internal.provider_of(issuer, provider_scope);
     given uuid;
 BEGIN
-    -- One that is mapped: another role of the name may have been defined above since.
+    -- The role that is mapped: since then another role of the name may have been defined above.
     SELECT r.id INTO given
       FROM tenancy_internal.identity_group_registry g JOIN tenancy_internal.role_definitions r ON r.id = g.role_id
      WHERE g.provider_id = provider.id AND g.group_name = "group" AND g.scope_id IS NOT DISTINCT FROM scope::uuid AND r.name = role
@@ -47,7 +47,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('group_not_mapped', left("group", 80));
     END IF;
-    -- At once, for whoever has the role by a group; who has another group for it gets it again at the next login.
+    -- Takes effect at once for users who have the role by a group. A user with another group for it gets it at the next login.
     DELETE FROM tenancy_internal.role_assignments a USING tenancy_internal.identity_users u, tenancy.scopes s
      WHERE u.provider_id = provider.id AND a.user_id = u.user_id AND s.id = u.user_id
        AND a.source = 'group' AND a.role_id = given AND a.scope_id = coalesce(scope::uuid, s.parent_id);
@@ -84,9 +84,9 @@ BEGIN
     PERFORM tenancy_internal.audit('networks.set', scope, NULL, jsonb_build_object('networks', networks));
     IF NOT coalesce(inet_client_addr() <<= ANY (networks), false) THEN
         RAISE NOTICE USING
-            MESSAGE = CASE WHEN inet_client_addr() IS NULL THEN 'this connection has no address, and is in none of these networks'
+            MESSAGE = CASE WHEN inet_client_addr() IS NULL THEN 'this connection has no address and is in none of these networks'
                            ELSE format('your own address, %s, is in none of these networks', host(inet_client_addr())) END,
-            HINT = 'Users of this scope are refused from where you are, from their next statement on.';
+            HINT = 'Users of this scope who connect from here are refused from their next statement on.';
     END IF;
 END
 $$;

@@ -1,6 +1,6 @@
 -- Logging in ------------------------------------------------------------------------------------
 
--- In PL/pgSQL, which keeps its plans: a function in SQL would be planned anew for each token.
+-- In PL/pgSQL, which caches its plans: a function in SQL would be planned for each token.
 CREATE FUNCTION tenancy_internal.group_roles(provider uuid, "user" uuid, groups text[]) RETURNS TABLE (role_id uuid, scope_id uuid)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -11,14 +11,14 @@ BEGIN
       JOIN tenancy_internal.role_definitions r ON r.id = m.role_id
       JOIN tenancy.scopes u ON u.id = "user"
       JOIN tenancy.scopes s ON s.id = coalesce(m.scope_id, u.parent_id)
-     -- A star is everybody who logs in. Nothing beyond the provider's part of the tree, which may have changed since,
-     -- nor beyond what the user belongs to.
+     -- A star is every user who logs in. Roles are limited to the provider's part of the tree, which may have changed since,
+     -- and to the user's parent.
      WHERE m.provider_id = provider AND m.group_name = ANY (groups || '*'::text)
        AND p.scope_id = ANY (s.path) AND u.parent_id = ANY (s.path) AND r.scope_id = ANY (s.path);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) IS 'internal: the roles that a user''s groups stand for';
+COMMENT ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) IS 'internal: returns the roles that a user gets from its groups';
 
 CREATE FUNCTION tenancy_internal.groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -34,16 +34,16 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) IS 'internal: whether a login has roles to change';
+COMMENT ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) IS 'internal: returns whether a login changes the user''s roles';
 
 CREATE FUNCTION tenancy_internal.sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone uuid[];
 BEGIN
-    -- A provider that is being dropped, or a mapping that is being taken back, waits for this to commit.
+    -- A concurrent drop of the provider or the mapping waits for this to commit.
     PERFORM FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider FOR KEY SHARE;
-    -- Logins of one user queue; one with an older token that was waiting comes too late.
+    -- Logins of one user queue; a login with an older token changes nothing afterwards.
     UPDATE tenancy_internal.identity_users b SET groups_as_of = issued
      WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued;
     IF NOT FOUND THEN
@@ -64,7 +64,8 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) IS 'internal: gives a user the roles of its groups, and takes those that are no more';
+COMMENT ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) IS
+    'internal: gives a user the roles of its groups, and removes those of former groups';
 
 CREATE FUNCTION tenancy_internal.first_login(provider uuid, parent uuid, subject text, slugs text[], name text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -78,12 +79,12 @@ DECLARE
 BEGIN
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
-    -- Nor must the provider go; and what both are now is what counts.
+    -- Nor may the provider be dropped. The current state of both counts.
     SELECT p.scope_id INTO reach FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider AND p.enabled FOR KEY SHARE;
     IF NOT FOUND OR reach <> ALL (holder.path) THEN
         RETURN NULL;
     END IF;
-    -- The last one nobody can have taken before.
+    -- The last candidate contains the user's id, so it cannot be taken.
     FOREACH slug IN ARRAY ARRAY[NULL] || slugs || CASE WHEN cardinality(slugs) > 0 THEN 'user-' || right(tenancy.new_id()::text, 12) END LOOP
         IF slug IS NOT NULL THEN
             new_scope := tenancy.new_id();
@@ -104,7 +105,7 @@ BEGIN
     END IF;
     INSERT INTO tenancy_internal.identity_users (user_id, provider_id) VALUES (found_user, provider) ON CONFLICT (user_id) DO NOTHING;
     IF FOUND AND EXISTS (SELECT FROM tenancy_internal.api_key_secrets k WHERE k.user_id = found_user AND k.revoked_at IS NULL) THEN
-        -- Somebody may have made the user, and keys for it, to be this person once it has come.
+        -- An admin may have created the user, and keys for it, to impersonate this person after the first login.
         UPDATE tenancy_internal.api_key_secrets k SET revoked_at = now() WHERE k.user_id = found_user AND k.revoked_at IS NULL;
     END IF;
     SELECT b.provider_id INTO bound_to FROM tenancy_internal.identity_users b WHERE b.user_id = found_user;
@@ -112,4 +113,6 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) IS 'internal: finds or makes a user and binds it to its provider; NULL if it is another provider''s, or not there and not to be made';
+COMMENT ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) IS
+    'internal: finds or creates a user and binds it to its provider; returns NULL if it belongs to another provider, or does not '
+    'exist and must not be created';

@@ -26,7 +26,7 @@ BEGIN
     IF cardinality(audiences) > 32 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'a provider has at most 32 audiences');
     END IF;
-    -- So that there is one that nobody else can have.
+    -- So that one candidate is unique.
     IF EXISTS (SELECT FROM unnest(audiences) a JOIN tenancy.scopes s ON s.id = CASE WHEN a COLLATE "C" ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN a::uuid END
                 WHERE scope <> ALL (s.path)) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'an audience that is the id of a scope is for that scope');

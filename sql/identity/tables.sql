@@ -1,4 +1,4 @@
--- Identity providers: whose tokens authenticate() believes, what their groups may do, and who came by them.
+-- Identity providers: whose tokens authenticate() accepts, the roles of their groups, and their users.
 
 CREATE TABLE tenancy_internal.identity_provider_registry (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
@@ -20,20 +20,24 @@ CREATE TABLE tenancy_internal.identity_provider_registry (
 );
 REVOKE ALL ON tenancy_internal.identity_provider_registry FROM PUBLIC;
 CREATE INDEX identity_provider_registry_issuer_idx ON tenancy_internal.identity_provider_registry (issuer);
-COMMENT ON COLUMN tenancy_internal.identity_provider_registry.vouched IS 'an administrator says that the issuer''s tokens for these audiences are its own: no other provider is asked about them';
-COMMENT ON TABLE tenancy_internal.identity_provider_registry IS 'whose tokens are believed, and for which part of the tree. Only the owner reads this; see the view identity_providers';
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.vouched IS
+    'an administrator has confirmed that the issuer''s tokens for these audiences belong to this provider: they are tried with no '
+    'other';
+COMMENT ON TABLE tenancy_internal.identity_provider_registry IS
+    'internal: providers whose tokens are accepted, and the part of the tree that each may name. Only the owner reads this; users '
+    'read the view identity_providers';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_provider_registry', '');
 
--- Not in dumps on purpose: whoever has one could issue tokens. After a restore: set_identity_keys().
+-- Deliberately not dumped: the secret can sign tokens. After a restore call set_identity_keys().
 CREATE TABLE tenancy_internal.identity_secrets (
     provider_id uuid PRIMARY KEY,
     secret      bytea NOT NULL CHECK (octet_length(secret) >= 32)
 );
 REVOKE ALL ON tenancy_internal.identity_secrets FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.identity_secrets IS 'the secrets of providers that sign with HS256. Only the owner reads this; not part of dumps';
+COMMENT ON TABLE tenancy_internal.identity_secrets IS 'internal: secrets of providers that sign with HS256. Only the owner reads this; not dumped';
 
--- An issuer is a name that anybody can say, so it is nobody's by being said first: several providers may have it, and a
--- token is for the one whose keys verify it. What no two may have is the same tokens.
+-- Any tenant can claim the name of an issuer, so claiming it first gives no right to it. Several providers may have one
+-- issuer, and a token belongs to the provider whose keys verify it. No two providers may have the same tokens.
 CREATE TABLE tenancy_internal.identity_claims (
     tokens      bytea NOT NULL,
     key         bytea NOT NULL,
@@ -42,9 +46,11 @@ CREATE TABLE tenancy_internal.identity_claims (
 );
 REVOKE ALL ON tenancy_internal.identity_claims FROM PUBLIC;
 CREATE INDEX identity_claims_provider_id_idx ON tenancy_internal.identity_claims (provider_id);
-COMMENT ON TABLE tenancy_internal.identity_claims IS 'which tokens are tried with which provider. Only the owner reads this';
+COMMENT ON TABLE tenancy_internal.identity_claims IS 'internal: which tokens are tried with which provider. Only the owner reads this';
 COMMENT ON COLUMN tenancy_internal.identity_claims.tokens IS 'hash of the issuer and an audience';
-COMMENT ON COLUMN tenancy_internal.identity_claims.key IS 'fingerprint of a key that verifies them; empty of a provider that an administrator vouches for: whatever the key; the provider''s own id where it has a secret';
+COMMENT ON COLUMN tenancy_internal.identity_claims.key IS
+    'fingerprint of a key that verifies them. Empty if an administrator vouches for the provider: any key. The provider''s own id '
+    'if it has a secret';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_claims', '');
 
 CREATE TABLE tenancy_internal.identity_group_registry (
@@ -56,7 +62,9 @@ CREATE TABLE tenancy_internal.identity_group_registry (
     UNIQUE NULLS NOT DISTINCT (provider_id, group_name, role_id, scope_id)
 );
 REVOKE ALL ON tenancy_internal.identity_group_registry FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.identity_group_registry IS 'which role a provider''s group stands for, and where; scope_id NULL: in the user''s own tenant. See the view identity_groups';
+COMMENT ON TABLE tenancy_internal.identity_group_registry IS
+    'internal: the role that a provider''s group gives, and where; scope_id NULL: the user''s own tenant. Users read the view '
+    'identity_groups';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_group_registry', '');
 
 CREATE TABLE tenancy_internal.identity_users (
@@ -67,8 +75,9 @@ CREATE TABLE tenancy_internal.identity_users (
 );
 REVOKE ALL ON tenancy_internal.identity_users FROM PUBLIC;
 CREATE INDEX identity_users_provider_id_idx ON tenancy_internal.identity_users (provider_id);
-COMMENT ON TABLE tenancy_internal.identity_users IS 'the provider that each user first came by: no other one can name it';
-COMMENT ON COLUMN tenancy_internal.identity_users.groups_as_of IS 'when the token was issued that groups were last taken from, in seconds of the Unix epoch: an older one changes nothing';
+COMMENT ON TABLE tenancy_internal.identity_users IS 'internal: the provider of each user''s first login; no other provider can name the user';
+COMMENT ON COLUMN tenancy_internal.identity_users.groups_as_of IS
+    'issue time of the token that groups were last read from, in seconds of the Unix epoch; an older token changes nothing';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_users', '');
 
 CREATE TABLE tenancy_internal.allowed_networks (
@@ -76,10 +85,11 @@ CREATE TABLE tenancy_internal.allowed_networks (
     networks inet[] NOT NULL CHECK (cardinality(networks) > 0)
 );
 REVOKE ALL ON tenancy_internal.allowed_networks FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.allowed_networks IS 'from where the users of a scope, and of those below it, may come. See the view networks';
+COMMENT ON TABLE tenancy_internal.allowed_networks IS
+    'internal: networks from which users of a scope, and of those below it, may connect; users read the view networks';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.allowed_networks', '');
 
--- Which changes other backends must hear of. When a user's groups were read last, nobody keeps.
+-- Changes that invalidate other backends. The time of a user's last group update is not cached.
 SELECT tenancy_internal.tell_changes('tenancy_internal.identity_provider_registry', 'provider', 'id');
 SELECT tenancy_internal.tell_changes('tenancy_internal.identity_secrets', 'provider', 'provider_id');
 CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy_internal.identity_claims FOR EACH ROW
@@ -87,7 +97,7 @@ CREATE TRIGGER access_added AFTER INSERT OR DELETE ON tenancy_internal.identity_
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.identity_claims FOR EACH ROW
     WHEN (OLD.* IS DISTINCT FROM NEW.*)
     EXECUTE FUNCTION tenancy_internal.changed('claim', 'tokens', 'vouched', 'tokens');
--- Whose keys have verified a token is asked again where an administrator vouches for one, and not where others claim the issuer.
+-- A cached verification is dropped when an administrator vouches for a provider, but not when others claim the issuer.
 CREATE TRIGGER access_vouched AFTER INSERT ON tenancy_internal.identity_claims FOR EACH ROW WHEN (NEW.key = '')
     EXECUTE FUNCTION tenancy_internal.changed('vouched', 'tokens');
 CREATE TRIGGER access_unvouched AFTER DELETE ON tenancy_internal.identity_claims FOR EACH ROW WHEN (OLD.key = '')
@@ -104,7 +114,7 @@ CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.identity_users 
     EXECUTE FUNCTION tenancy_internal.changed();
 SELECT tenancy_internal.tell_changes('tenancy_internal.allowed_networks', 'networks', 'scope_id');
 
--- No foreign keys between tables whose rows are dumped; this does what ON DELETE CASCADE would.
+-- No foreign keys between tables whose rows are dumped; this trigger does what ON DELETE CASCADE would do.
 CREATE FUNCTION tenancy_internal.forget_identity() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -116,7 +126,7 @@ BEGIN
     ELSIF TG_ARGV[0] = 'role' THEN
         DELETE FROM tenancy_internal.identity_group_registry g WHERE g.role_id = OLD.id;
     ELSE
-        -- What its groups gave goes with it.
+        -- Roles given by its groups are deleted with it.
         DELETE FROM tenancy_internal.role_assignments a USING tenancy_internal.identity_users u
          WHERE u.provider_id = OLD.id AND a.user_id = u.user_id AND a.source = 'group';
         DELETE FROM tenancy_internal.identity_users u WHERE u.provider_id = OLD.id;
@@ -128,7 +138,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.forget_identity() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forget_identity() IS 'internal: trigger that removes what belongs to a deleted scope, role or provider';
+COMMENT ON FUNCTION tenancy_internal.forget_identity() IS 'internal: trigger that deletes the rows of a deleted scope, role or provider';
 CREATE TRIGGER forget_identity AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy_internal.forget_identity('scope');
 CREATE TRIGGER forget_identity AFTER DELETE ON tenancy_internal.role_definitions FOR EACH ROW EXECUTE FUNCTION tenancy_internal.forget_identity('role');
 CREATE TRIGGER forget_identity AFTER DELETE ON tenancy_internal.identity_provider_registry FOR EACH ROW
@@ -137,9 +147,9 @@ CREATE TRIGGER forget_identity AFTER DELETE ON tenancy_internal.identity_provide
 CREATE FUNCTION tenancy_internal.check_identity_keys(keys jsonb, secret bytea) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_identity_keys_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) IS 'internal: true, or 22023 with what is wrong';
+COMMENT ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) IS 'internal: returns true, or raises 22023 with the reason';
 
 CREATE FUNCTION tenancy_internal.check_claim(name text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_claim_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_claim(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_claim(text) IS 'internal: true, also for NULL, or 22023';
+COMMENT ON FUNCTION tenancy_internal.check_claim(text) IS 'internal: returns true, also for NULL, or raises 22023';

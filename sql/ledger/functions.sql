@@ -1,22 +1,22 @@
--- The ledger, as it shows itself.
+-- Views and functions that show the ledger.
 
 CREATE FUNCTION tenancy_internal.ledger_entries() RETURNS TABLE (
     scope_id uuid, metric_id integer, period_start timestamptz, period_end timestamptz, loaded boolean, used numeric, in_flight numeric,
     reserved numeric, touched_at timestamptz)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_ledger_entries_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.ledger_entries() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.ledger_entries() IS 'internal: this database''s entries of the ledger';
+COMMENT ON FUNCTION tenancy_internal.ledger_entries() IS 'internal: returns this database''s entries of the ledger';
 
 CREATE FUNCTION tenancy_internal.ledger_counts() RETURNS TABLE (capacity bigint, hits bigint, misses bigint, loads bigint, evictions bigint)
     LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 1 AS 'MODULE_PATHNAME', '_ledger_counts_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.ledger_counts() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.ledger_counts() IS 'internal: what the ledger knows of itself';
+COMMENT ON FUNCTION tenancy_internal.ledger_counts() IS 'internal: returns statistics of the ledger';
 
 CREATE FUNCTION tenancy_internal.forget_ledger() RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_forget_ledger_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.forget_ledger() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forget_ledger() IS 'internal: drops this database''s entries of the ledger, to be read again';
--- What an earlier installation in this database left.
+COMMENT ON FUNCTION tenancy_internal.forget_ledger() IS 'internal: drops this database''s entries of the ledger, which are then loaded again';
+-- Drops entries of an earlier installation in this database.
 SELECT tenancy_internal.forget_ledger();
 
 CREATE FUNCTION tenancy_internal.budget_limit(scope uuid, metric integer, at timestamptz, until timestamptz) RETURNS numeric
@@ -29,7 +29,8 @@ BEGIN ATOMIC
            = (extract(epoch FROM at) * 1000000)::bigint;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.budget_limit(uuid, integer, timestamptz, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.budget_limit(uuid, integer, timestamptz, timestamptz) IS 'internal: the lowest hard budget of an entry of the ledger';
+COMMENT ON FUNCTION tenancy_internal.budget_limit(uuid, integer, timestamptz, timestamptz) IS
+    'internal: returns the lowest hard budget of an entry of the ledger';
 
 CREATE FUNCTION tenancy_internal.ledger() RETURNS TABLE (
     scope_id uuid, level text, scope text, metric text, period_start timestamptz, period_end timestamptz, used numeric, in_flight numeric,
@@ -43,7 +44,7 @@ BEGIN ATOMIC
      CROSS JOIN tenancy_internal.ledger_counts() c
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
       LEFT JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id
-     -- Others are about credits, which the view credits shows.
+     -- Other entries count credits, which the view credits shows.
      WHERE e.metric_id >= 0;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.ledger() FROM PUBLIC;
@@ -53,7 +54,10 @@ CREATE VIEW tenancy.ledger AS SELECT * FROM tenancy_internal.ledger();
 REVOKE ALL ON tenancy.ledger FROM PUBLIC;
 GRANT SELECT ON tenancy.ledger TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.ledger IS
-    'the ledger''s entries of this database as they are now, loaded when a budget of theirs was first asked for. metric NULL is cost; in_flight: admitted in running transactions; limit: the lowest hard budget, NULL: none; hit_rate: of 100 times that some entry was asked for, how often it was there, and evictions: how many made room, both of the whole ledger since the server''s start (more in ledger_stats()). For tenancy_admin, tenancy_auditor';
+    'Entries of the ledger for this database, at this moment. An entry is loaded when one of its budgets is first needed. metric '
+    'NULL is cost. in_flight: admitted in running transactions. limit: the lowest hard budget; NULL: none. hit_rate: per cent of '
+    'look-ups that found their entry. evictions: how many entries made room for others. Both count the whole ledger since the '
+    'server''s start (see ledger_stats()). For tenancy_admin, tenancy_auditor';
 
 CREATE FUNCTION tenancy.ledger_stats() RETURNS TABLE (capacity bigint, hits bigint, misses bigint, loads bigint, evictions bigint)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -63,4 +67,5 @@ END;
 REVOKE ALL ON FUNCTION tenancy.ledger_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.ledger_stats() TO tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.ledger_stats() IS
-    'the ledger of the whole server since its start: how many entries it may have (tenancy.ledger_entries), how often one was there when it was asked for and how often not, how many were read from rows, and how many made room. For tenancy_admin, tenancy_auditor';
+    'Reports statistics of the whole server''s ledger since its start: its capacity (tenancy.ledger_entries), look-ups that found '
+    'their entry and that did not, entries read from rows, and entries evicted. For tenancy_admin, tenancy_auditor';

@@ -18,17 +18,16 @@ CREATE TABLE tenancy_internal.usage_events (
     attributes jsonb
 ) PARTITION BY RANGE (at);
 REVOKE ALL ON tenancy_internal.usage_events FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.usage_events IS
-    'what was used: one row an event, append-only for everyone. For people: the view recorded_usage';
-COMMENT ON COLUMN tenancy_internal.usage_events.at IS 'when it was used; partitions are months of it in UTC. When it was recorded is in the id';
-COMMENT ON COLUMN tenancy_internal.usage_events.origin IS 'the system identifier of the cluster that wrote it';
-COMMENT ON COLUMN tenancy_internal.usage_events.xid IS 'the transaction that wrote it; meaningless without origin';
-COMMENT ON COLUMN tenancy_internal.usage_events.partner_id IS 'the partner that the tenant belonged to then';
+COMMENT ON TABLE tenancy_internal.usage_events IS 'internal: usage, one row for each event, append-only for every role; users read the view recorded_usage';
+COMMENT ON COLUMN tenancy_internal.usage_events.at IS 'time of the usage; each partition holds one month in UTC. The id contains the time of recording';
+COMMENT ON COLUMN tenancy_internal.usage_events.origin IS 'system identifier of the cluster that wrote the event';
+COMMENT ON COLUMN tenancy_internal.usage_events.xid IS 'transaction that wrote the event; meaningless without origin';
+COMMENT ON COLUMN tenancy_internal.usage_events.partner_id IS 'partner that the tenant belonged to at that time';
 COMMENT ON COLUMN tenancy_internal.usage_events.quantity IS 'in millionths';
 COMMENT ON COLUMN tenancy_internal.usage_events.cost IS 'in millionths';
-COMMENT ON COLUMN tenancy_internal.usage_events.value IS 'of a distinct metric: the hash of what is counted';
-COMMENT ON COLUMN tenancy_internal.usage_events.dimensions IS 'the values of the metric''s dimensions, as texts';
-COMMENT ON COLUMN tenancy_internal.usage_events.attributes IS 'all that was said of it';
+COMMENT ON COLUMN tenancy_internal.usage_events.value IS 'for a distinct metric: hash of the value that is counted';
+COMMENT ON COLUMN tenancy_internal.usage_events.dimensions IS 'values of the metric''s dimensions, as texts';
+COMMENT ON COLUMN tenancy_internal.usage_events.attributes IS 'all attributes of the event';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy_internal.usage_events FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.append_only('tenancy.usage_retention');
@@ -37,33 +36,33 @@ ALTER TABLE tenancy_internal.usage_events ENABLE ALWAYS TRIGGER append_only;
 CREATE FUNCTION tenancy_internal.make_usage_partition(month date) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- What is not rolled up yet; and, since time goes on, a small one for spans of time.
+    -- One index for events that are not rolled up; and a small one for spans of time, since time only increases.
     SELECT tenancy_internal.make_month('tenancy_internal.usage_events', month, 'tenancy.usage_retention',
         ARRAY['INDEX ON %s (origin, xid)', 'INDEX ON %s USING brin (at) WITH (pages_per_range = 16)']);
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.make_usage_partition(date) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.make_usage_partition(date) IS 'internal: makes the partition of usage_events of a month, if it is not there';
+COMMENT ON FUNCTION tenancy_internal.make_usage_partition(date) IS 'internal: creates the partition of usage_events of a month, if it is missing';
 
 CREATE FUNCTION tenancy_internal.summarize_usage() RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '200ms' AS $$
 DECLARE
     found regclass;
 BEGIN
-    -- Late events of older months are autovacuum's.
+    -- Autovacuum summarizes late events of older months.
     FOR found IN SELECT to_regclass(format('tenancy_internal.%I', 'usage_events_' || to_char(now() AT TIME ZONE 'UTC' - n * interval '1 month', 'YYYY_MM') || '_at_idx'))
                    FROM generate_series(0, 1) n LOOP
         PERFORM brin_summarize_new_values(found) WHERE found IS NOT NULL;
     END LOOP;
     PERFORM brin_summarize_new_values('tenancy_internal.usage_quarterly_slot_idx');
 EXCEPTION WHEN lock_not_available THEN
-    -- Somebody vacuums it, which does the same.
+    -- A running VACUUM does the same.
     NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.summarize_usage() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.summarize_usage() IS 'internal: keeps the index by time of new events small and exact';
 
--- Unique whatever the month of the event.
+-- Unique across the months of events.
 CREATE TABLE tenancy_internal.usage_keys (
     scope_id  uuid NOT NULL,
     metric_id integer NOT NULL,
@@ -74,10 +73,12 @@ CREATE TABLE tenancy_internal.usage_keys (
     PRIMARY KEY (scope_id, metric_id, key)
 );
 REVOKE ALL ON tenancy_internal.usage_keys FROM PUBLIC;
--- No brin: where old keys were, new ones go.
+-- Not BRIN: new keys reuse the space of old ones.
 CREATE INDEX usage_keys_used_at_idx ON tenancy_internal.usage_keys (used_at);
-COMMENT ON TABLE tenancy_internal.usage_keys IS 'idempotency keys that were used, as hashes, for as long as tenancy.usage_key_retention says. Only the owner reads this';
-COMMENT ON COLUMN tenancy_internal.usage_keys.key IS 'hash of the key, the database role that recorded and the user of the context: nobody else can use a key up';
-COMMENT ON COLUMN tenancy_internal.usage_keys.said IS 'hash of what was recorded with it: a repeated key must say the same';
-COMMENT ON COLUMN tenancy_internal.usage_keys.scope_id IS 'the tenant, else the partner, else the platform, to which the event belongs';
+COMMENT ON TABLE tenancy_internal.usage_keys IS
+    'internal: idempotency keys that were used, as hashes, kept for tenancy.usage_key_retention. Only the owner reads this';
+COMMENT ON COLUMN tenancy_internal.usage_keys.key IS
+    'hash of the key, the recording database role and the context''s user, so that no other role or user can use up a key';
+COMMENT ON COLUMN tenancy_internal.usage_keys.said IS 'hash of what was recorded with it: a repeated key must record the same';
+COMMENT ON COLUMN tenancy_internal.usage_keys.scope_id IS 'tenant, else partner, else platform to which the event belongs';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_keys', '');

@@ -1,11 +1,11 @@
--- Metering: what may be counted, the events, and the rollups that answer for them.
+-- Metering: metrics, events, and rollups of events.
 
 -- Metrics --------------------------------------------------------------------------------------------
 
 CREATE FUNCTION tenancy_internal.check_metric(name text, unit text, aggregation text, dimensions text[], distinct_of text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_metric_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_metric(text, text, text, text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_metric(text, text, text, text[], text) IS 'internal: true, or 22023 with what is wrong';
+COMMENT ON FUNCTION tenancy_internal.check_metric(text, text, text, text[], text) IS 'internal: returns true, or raises 22023 with the reason';
 
 CREATE TABLE tenancy_internal.metric_definitions (
     id          integer PRIMARY KEY,
@@ -21,18 +21,18 @@ CREATE TABLE tenancy_internal.metric_definitions (
     CONSTRAINT metric_definitions_distinct_of CHECK (distinct_of IS NULL OR aggregation = 'distinct')
 );
 REVOKE ALL ON tenancy_internal.metric_definitions FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.metric_definitions IS 'what may be counted. For people: the view metrics';
-COMMENT ON COLUMN tenancy_internal.metric_definitions.dimensions IS 'attributes of an event by which use is told apart';
-COMMENT ON COLUMN tenancy_internal.metric_definitions.distinct_of IS 'of distinct: the attribute whose values are counted; NULL: users';
-COMMENT ON COLUMN tenancy_internal.metric_definitions.price IS 'of one unit, where prices says nothing else';
-COMMENT ON COLUMN tenancy_internal.metric_definitions.prices IS 'by the values of one dimension: {"model": {"small": 0.001}}';
+COMMENT ON TABLE tenancy_internal.metric_definitions IS 'internal: metrics; users read the view metrics';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.dimensions IS 'attributes of an event that usage can be broken down by';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.distinct_of IS 'for distinct: the attribute whose values are counted; NULL: users';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.price IS 'price of one unit, unless prices has one';
+COMMENT ON COLUMN tenancy_internal.metric_definitions.prices IS 'price of one unit for each value of one dimension: {"model": {"small": 0.001}}';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.metric_definitions', '');
 
--- Every backend keeps the definitions that it has used.
+-- Every backend caches the definitions that it has used.
 CREATE FUNCTION tenancy_internal.metrics_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_metrics_changed';
 REVOKE ALL ON FUNCTION tenancy_internal.metrics_changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.metrics_changed() IS 'internal: trigger that makes backends read the definitions again';
+COMMENT ON FUNCTION tenancy_internal.metrics_changed() IS 'internal: trigger that makes backends drop cached definitions';
 CREATE TRIGGER metrics_added AFTER INSERT OR DELETE ON tenancy_internal.metric_definitions FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.metrics_changed();
 CREATE TRIGGER metrics_changed AFTER UPDATE ON tenancy_internal.metric_definitions FOR EACH ROW
@@ -48,7 +48,8 @@ CREATE VIEW tenancy.metrics WITH (security_barrier) AS
 REVOKE ALL ON tenancy.metrics FROM PUBLIC;
 GRANT SELECT ON tenancy.metrics TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.metrics IS
-    'what may be counted, with its price; everybody with a context sees all of it, without one tenancy_gateway, tenancy_admin and tenancy_auditor. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+    'Metrics and their prices. Every context sees all of them; without one tenancy_gateway, tenancy_admin and tenancy_auditor do. '
+    'For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
 
 CREATE FUNCTION tenancy_internal.metric_named(name text) RETURNS tenancy_internal.metric_definitions
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -63,7 +64,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.metric_named(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.metric_named(text) IS 'internal: a metric; or 42704';
+COMMENT ON FUNCTION tenancy_internal.metric_named(text) IS 'internal: returns a metric; raises 42704 if there is none';
 
 CREATE FUNCTION tenancy_internal.define_metric(
     name text, unit text, aggregation text, dimensions text[], price numeric, prices jsonb, distinct_of text, description text) RETURNS integer
@@ -92,7 +93,7 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    -- One at a time: ids are given out in order.
+    -- One caller at a time: ids are assigned in order.
     LOCK TABLE tenancy_internal.metric_definitions IN SHARE ROW EXCLUSIVE MODE;
     SELECT m.* INTO known FROM tenancy_internal.metric_definitions m WHERE m.name = define_metric.name;
     IF known.id IS NULL THEN
@@ -108,7 +109,7 @@ BEGIN
         IF known.unit <> unit THEN
             RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('metric_fixed', name, 'unit', known.unit);
         END IF;
-        -- Budgets of cost hold as long as prices do.
+        -- A price affects budgets of cost for as long as it applies.
         IF (known.price, known.prices, known.dimensions) IS DISTINCT FROM (price, prices, dimensions) THEN
             PERFORM tenancy_internal.require_lasting('the price', tenancy_internal.held_until('{platform:manage}', '00000000-0000-7000-8000-000000000000'));
         END IF;
@@ -132,6 +133,8 @@ CREATE FUNCTION tenancy.define_metric(
 REVOKE ALL ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) IS
-    'says what may be counted, or changes it; returns its id. aggregation: how events add up: sum, max, count or distinct (of the values of the attribute distinct_of; NULL: of users). dimensions: attributes by which use is told apart. '
-    'price: of one unit; prices: by the values of one dimension, as {"model": {"small": 0.001}}; both are for events that say no cost, from now on. Unit and aggregation stay as they are. Needs platform:manage at the platform. '
-    'Errors: 22023 arguments, or another unit or aggregation than before; 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Defines or changes a metric, and returns its id. aggregation: sum, max, count or distinct (of the values of the attribute '
+    'distinct_of; NULL: of users). dimensions: attributes that usage can be broken down by. price: of one unit; prices: for each '
+    'value of one dimension, such as {"model": {"small": 0.001}}. Prices apply to later events that name no cost. Unit and '
+    'aggregation cannot be changed. Needs platform:manage at the platform. Errors: 22023 an invalid argument, or another unit or '
+    'aggregation than before; 42501 permission denied. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';

@@ -8,10 +8,15 @@ CREATE FUNCTION tenancy.record_usage(
 REVOKE ALL ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) IS
-    'records use by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a millionth; cost: rounded to a millionth, NULL: by the metric''s price; attributes: an object, its dimensions texts, numbers or booleans; '
-    'idempotency_key: a second event of the metric in the tenant with the same key, from the same database role and context, counts nothing and returns the first one''s id; with another quantity, cost, user or project it is an error (22023); at: NULL is now, one hour ahead at most and tenancy.usage_late back. A partner''s or the platform''s own user that has no tenant records for its partner or the platform. '
-    'Who holds the tenant by projects only records in the one that is selected, or that is the only one. '
-    'Errors: 22023 arguments; 42704 no such metric; 55000 no context, one with several tenants, or with several projects of which none was selected, or a tenant''s user that has no role in it. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Records usage by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a '
+    'millionth. cost: rounded to a millionth; NULL: by the metric''s price. attributes: an object; values of dimensions are texts, '
+    'numbers or booleans. idempotency_key: a repeated event of the metric in the tenant, with the same key from the same database '
+    'role and context, records nothing and returns the first event''s id. With another quantity, cost, user or project it is an '
+    'error (22023). at: NULL is now; at most one hour ahead and tenancy.usage_late back. A user of a partner or the platform '
+    'without a tenant records for its partner or the platform. A user who holds the tenant only by projects records in the selected '
+    'project, or in the only one. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no context, one with several '
+    'tenants, or with several projects and none selected, or a tenant''s user without a role in it. For tenancy_app, '
+    'tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.record_usage_for(
     user_id tenancy.regscope, metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL,
@@ -28,7 +33,8 @@ CREATE FUNCTION tenancy_internal.record(
     metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_record';
 REVOKE ALL ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz) IS 'internal: as record_usage(); false for what was recorded before';
+COMMENT ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz) IS
+    'internal: records usage as record_usage() does; returns false if it was recorded before';
 
 CREATE FUNCTION tenancy_internal.record_usage_many(events jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -48,10 +54,11 @@ CREATE FUNCTION tenancy.record_usage_many(events jsonb) RETURNS bigint
 REVOKE ALL ON FUNCTION tenancy.record_usage_many(jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.record_usage_many(jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage_many(jsonb) IS
-    'as record_usage() for each object of an array, with its arguments as keys: all of them or, with an error, none; returns how many were not recorded before. quantity is 1 where it is missing; other keys are ignored. '
-    'Errors as record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'Records usage as record_usage() does, for each object of an array, whose keys are the arguments. It records all of them or, on '
+    'an error, none, and returns how many were not recorded before. A missing quantity is 1; other keys are ignored. Errors as '
+    'record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
--- For people, and for batches by trusted roles.
+-- For users, and for batches by trusted roles.
 CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
     SELECT e.id, e.at, m.name AS metric, trim_scale(e.quantity * 0.000001) AS quantity, trim_scale(e.cost * 0.000001) AS cost, e.attributes,
            NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id
@@ -69,16 +76,18 @@ REVOKE ALL ON tenancy.recorded_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.recorded_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 GRANT INSERT ON tenancy.recorded_usage TO tenancy_gateway, tenancy_admin;
 COMMENT ON VIEW tenancy.recorded_usage IS
-    'events of use. Each reader sees its part: with a context by accounting:view_own, view_tenant and view_partner, without one tenancy_gateway, tenancy_admin and tenancy_auditor see all. '
-    'tenancy_gateway and tenancy_admin add to it by INSERT and COPY, as many rows at a time as they like, for whom they name: user_id, tenant_id, project_id (what is above follows; none of them: the context''s). For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.recorded_usage.quantity IS 'in an INSERT NULL is 1';
-COMMENT ON COLUMN tenancy.recorded_usage.cost IS 'in an INSERT NULL is by the metric''s price';
-COMMENT ON COLUMN tenancy.recorded_usage.idempotency_key IS 'for INSERT; not shown';
-COMMENT ON COLUMN tenancy.recorded_usage.id IS 'given out: NULL in an INSERT';
-COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'follows: NULL in an INSERT';
+    'Usage events. With a context, shows those that the reader''s accounting:view_own, view_tenant and view_partner cover; without '
+    'one tenancy_gateway, tenancy_admin and tenancy_auditor see all. tenancy_gateway and tenancy_admin add events by INSERT and '
+    'COPY, in batches of any size, for any user_id, tenant_id and project_id. The scopes above are filled in; without any of the '
+    'three, the context''s are. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.recorded_usage.quantity IS 'In an INSERT, NULL is 1';
+COMMENT ON COLUMN tenancy.recorded_usage.cost IS 'In an INSERT, NULL is by the metric''s price';
+COMMENT ON COLUMN tenancy.recorded_usage.idempotency_key IS 'For INSERT; not shown';
+COMMENT ON COLUMN tenancy.recorded_usage.id IS 'Generated: leave it NULL in an INSERT';
+COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'Filled in: leave it NULL in an INSERT';
 
 CREATE FUNCTION tenancy_internal.insert_usage() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_insert_usage';
 REVOKE ALL ON FUNCTION tenancy_internal.insert_usage() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.insert_usage() IS 'internal: trigger that records what is inserted into recorded_usage';
+COMMENT ON FUNCTION tenancy_internal.insert_usage() IS 'internal: trigger that records rows inserted into recorded_usage';
 CREATE TRIGGER record INSTEAD OF INSERT ON tenancy.recorded_usage FOR EACH ROW EXECUTE FUNCTION tenancy_internal.insert_usage();

@@ -7,7 +7,9 @@ CREATE TABLE tenancy.usage_marks (
 );
 REVOKE ALL ON tenancy.usage_marks FROM PUBLIC;
 GRANT SELECT ON tenancy.usage_marks TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.usage_marks IS 'how far events are rolled up: all of transactions before rolled_to, and none after. For tenancy_admin, tenancy_auditor';
+COMMENT ON TABLE tenancy.usage_marks IS
+    'Progress of rollups: all events of transactions before rolled_to are rolled up, and none after. For tenancy_admin, '
+    'tenancy_auditor';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.usage_marks', '');
 
 CREATE TABLE tenancy_internal.usage_quarterly (
@@ -43,15 +45,21 @@ CREATE TABLE tenancy_internal.usage_daily (LIKE tenancy_internal.usage_hourly,
 REVOKE ALL ON tenancy_internal.usage_quarterly, tenancy_internal.usage_hourly, tenancy_internal.usage_daily FROM PUBLIC;
 CREATE INDEX usage_quarterly_partner_idx ON tenancy_internal.usage_quarterly (partner_id, metric_id, slot);
 CREATE INDEX usage_quarterly_user_idx ON tenancy_internal.usage_quarterly (user_id, metric_id, slot);
--- For the platform, in a time zone that is off by a part of an hour; it is only added to.
+-- For the platform, in a time zone whose offset is not whole hours; BRIN, since slots are only appended.
 CREATE INDEX usage_quarterly_slot_idx ON tenancy_internal.usage_quarterly USING brin (slot) WITH (pages_per_range = 16);
 CREATE INDEX usage_hourly_partner_idx ON tenancy_internal.usage_hourly (partner_id, metric_id, slot);
 CREATE INDEX usage_hourly_slot_idx ON tenancy_internal.usage_hourly (metric_id, slot);
 CREATE INDEX usage_daily_partner_idx ON tenancy_internal.usage_daily (partner_id, metric_id, slot);
 CREATE INDEX usage_daily_slot_idx ON tenancy_internal.usage_daily (metric_id, slot);
-COMMENT ON TABLE tenancy_internal.usage_quarterly IS 'events of a quarter of an hour in UTC, by user, project, dimensions. Quantities in millionths. Only the owner reads this; for people: usage()';
-COMMENT ON TABLE tenancy_internal.usage_hourly IS 'events of an hour in UTC, by tenant. Quantities in millionths. Only the owner reads this; for people: usage()';
-COMMENT ON TABLE tenancy_internal.usage_daily IS 'events of a day in UTC, by tenant. Quantities in millionths. Only the owner reads this; for people: usage()';
+COMMENT ON TABLE tenancy_internal.usage_quarterly IS
+    'internal: sums of events for each quarter of an hour in UTC, by user, project and dimensions. Quantities in millionths. Only '
+    'the owner reads this; users call usage()';
+COMMENT ON TABLE tenancy_internal.usage_hourly IS
+    'internal: sums of events for each hour in UTC, by tenant. Quantities in millionths. Only the owner reads this; users call '
+    'usage()';
+COMMENT ON TABLE tenancy_internal.usage_daily IS
+    'internal: sums of events for each day in UTC, by tenant. Quantities in millionths. Only the owner reads this; users call '
+    'usage()';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_quarterly', '');
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_hourly', '');
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_daily', '');
@@ -64,10 +72,10 @@ CREATE TABLE tenancy.usage_retired (
 );
 REVOKE ALL ON tenancy.usage_retired FROM PUBLIC;
 GRANT SELECT ON tenancy.usage_retired TO tenancy_admin, tenancy_auditor;
-COMMENT ON TABLE tenancy.usage_retired IS 'months whose events were dropped because of tenancy.usage_retention; their rollups stay. For tenancy_admin, tenancy_auditor';
+COMMENT ON TABLE tenancy.usage_retired IS 'Months whose events tenancy.usage_retention dropped; their rollups stay. For tenancy_admin, tenancy_auditor';
 SELECT pg_catalog.pg_extension_config_dump('tenancy.usage_retired', '');
 
--- A step at a time through the index, since there are one or two.
+-- One index step for each origin, since there are one or two.
 CREATE FUNCTION tenancy_internal.usage_tails() RETURNS TABLE (origin bigint, rolled_to xid8)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -78,10 +86,10 @@ BEGIN ATOMIC
     SELECT o.origin, coalesce(m.rolled_to, '0'::xid8) FROM o LEFT JOIN tenancy.usage_marks m ON m.origin = o.origin WHERE o.origin IS NOT NULL;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.usage_tails() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.usage_tails() IS 'internal: the origins of events, and from which transaction on they are not rolled up';
+COMMENT ON FUNCTION tenancy_internal.usage_tails() IS 'internal: returns the origins of events, and the first transaction of each that is not rolled up';
 
--- Whoever writes is not waited for: what a transaction wrote is rolled up once every transaction that began earlier is over
--- too, and then nothing can come below the mark any more.
+-- Rolling up does not wait for writers. A transaction's events are rolled up once every transaction that began earlier has
+-- ended too; then no event can appear below the mark.
 CREATE FUNCTION tenancy_internal.roll_usage(most integer) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 DECLARE
@@ -90,17 +98,17 @@ DECLARE
     upto xid8;
     rolled bigint;
 BEGIN
-    -- One rolls at a time.
+    -- One caller at a time.
     LOCK TABLE tenancy.usage_marks IN SHARE UPDATE EXCLUSIVE MODE;
     FOR tail IN SELECT t.origin, t.rolled_to FROM tenancy_internal.usage_tails() t LOOP
-        -- As many transactions as have so many events; what came from another cluster is all there is of it.
+        -- Takes as many transactions as have that many events. Events of another cluster are complete.
         SELECT e.xid INTO upto FROM tenancy_internal.usage_events e
          WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to
          ORDER BY e.xid OFFSET most LIMIT 1;
         WITH until AS MATERIALIZED (
             SELECT least(CASE WHEN tail.origin = here THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE '18446744073709551615' END,
                          coalesce((upto::text::numeric + 1)::text::xid8, '18446744073709551615')) AS xid),
-        -- What a running transaction may still add to is not below: the same snapshot says so and reads.
+        -- No running transaction can add events below: the snapshot that decides this also reads.
         fine AS MATERIALIZED (
             SELECT e.metric_id, date_bin('15 minutes', e.at, '2000-01-01 00:00:00+00') AS slot, e.partner_id, e.tenant_id, e.project_id,
                    e.user_id, e.value, e.dimensions, count(*) AS events, sum(e.quantity) AS quantity, max(e.quantity) AS most, sum(e.cost) AS cost
@@ -144,7 +152,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.roll_usage(integer) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.roll_usage(integer) IS 'internal: rolls up the next events, about as many as given, and returns how many';
+COMMENT ON FUNCTION tenancy_internal.roll_usage(integer) IS 'internal: rolls up about that many events and returns how many';
 
 CREATE FUNCTION tenancy.rollup() RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -163,7 +171,8 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.rollup() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.rollup() TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.rollup() IS
-    'rolls up now what the worker would roll up within seconds, and returns how many events; those of transactions that are not older than every running one wait. For tenancy_admin';
+    'Rolls up the events that the worker would roll up within seconds, and returns how many. Events wait as long as an older '
+    'transaction is running. For tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.retire_usage(days integer) RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -184,7 +193,7 @@ BEGIN
          ORDER BY c.relname
     LOOP
         CONTINUE WHEN part.to_at > clock_timestamp() - make_interval(days => days);
-        -- Whoever still writes to it ends first.
+        -- Waits for transactions that still write to it.
         EXECUTE format('LOCK TABLE tenancy_internal.%I IN ACCESS EXCLUSIVE MODE', part.name);
         EXECUTE format('SELECT EXISTS (SELECT FROM tenancy_internal.usage_tails() t JOIN tenancy_internal.%I e ON e.origin = t.origin AND e.xid >= t.rolled_to)', part.name)
            INTO unrolled;
@@ -199,4 +208,5 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.retire_usage(integer) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.retire_usage(integer) IS 'internal: drops months of events that ended so many days ago and are rolled up; returns how many';
+COMMENT ON FUNCTION tenancy_internal.retire_usage(integer) IS
+    'internal: drops rolled-up months of events that ended more than that many days ago; returns how many';

@@ -4,9 +4,9 @@ CREATE FUNCTION tenancy_internal.cover(edges timestamptz[], coarsest text)
     RETURNS TABLE (grain text, lo timestamptz, hi timestamptz)
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_cover_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.cover(timestamptz[], text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.cover(timestamptz[], text) IS 'internal: which rollups are read for spans from each edge to the next';
+COMMENT ON FUNCTION tenancy_internal.cover(timestamptz[], text) IS 'internal: returns which rollups to read for the spans between edges';
 
--- A project's by its tenant: indexes lead there.
+-- A project's usage is found by its tenant, which the indexes begin with.
 CREATE FUNCTION tenancy_internal.of_scope(scope tenancy.scopes) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -14,9 +14,9 @@ BEGIN ATOMIC
            || CASE scope.level WHEN 'project' THEN format(' AND r.tenant_id = %L', scope.path[3]) ELSE '' END;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.of_scope(tenancy.scopes) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.of_scope(tenancy.scopes) IS 'internal: the condition that a row r of use is of a scope, $1';
+COMMENT ON FUNCTION tenancy_internal.of_scope(tenancy.scopes) IS 'internal: returns the condition that a row r of usage belongs to a scope, $1';
 
--- A condition that leaves nothing out, by which indexes that begin with the metric lead to a time.
+-- A condition that excludes nothing, so that indexes that begin with the metric can be used for a time.
 CREATE FUNCTION tenancy_internal.of_all_metrics() RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -24,7 +24,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.of_all_metrics() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.of_all_metrics() IS 'internal: the condition that a row of a rollup r is of some metric';
+COMMENT ON FUNCTION tenancy_internal.of_all_metrics() IS 'internal: returns the condition that a row r of a rollup is of any metric';
 
 CREATE FUNCTION tenancy_internal.authorize_usage(scope uuid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -32,7 +32,7 @@ DECLARE
     level text;
 BEGIN
     SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope;
-    -- Its own use a user sees wherever it is allowed to see any of its own.
+    -- A user with accounting:view_own in any scope may see all of its own usage.
     IF level = 'user' AND scope = tenancy.user_id() AND cardinality(tenancy.scope_ids('accounting:view_own')) > 0 THEN
         RETURN level;
     END IF;
@@ -41,7 +41,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_usage(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.authorize_usage(uuid) IS 'internal: the scope''s level; 42704 or 42501 unless the caller may see its use';
+COMMENT ON FUNCTION tenancy_internal.authorize_usage(uuid) IS 'internal: returns the scope''s level; raises 42704 or 42501 unless the caller may see its usage';
 
 CREATE FUNCTION tenancy_internal.time_zone(scope uuid) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -52,13 +52,16 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.time_zone(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.time_zone(uuid) IS
-    'internal: the setting time_zone of the scope, or of the nearest above that has one; else UTC, and also for one that the server knows no more: a period that begins some hours off is better than a tenant that can use nothing';
+    'internal: returns the setting time_zone of the scope, or of the nearest scope above that has one; else UTC. Also UTC for a '
+    'zone that the server no longer knows: a period that begins some hours off is better than a tenant without usage';
 
--- Where buckets begin, and where the last one ends: the periods of budgets.
+-- Returns where buckets begin, and where the last one ends. Buckets are the periods of budgets.
 CREATE FUNCTION tenancy_internal.bucket_edges(since timestamptz, until timestamptz, bucket text, zone text) RETURNS timestamptz[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_bucket_edges_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.bucket_edges(timestamptz, timestamptz, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.bucket_edges(timestamptz, timestamptz, text, text) IS 'internal: the first instants of hours, days, weeks or months of a time zone, from the one that since is in, and where the one before until ends';
+COMMENT ON FUNCTION tenancy_internal.bucket_edges(timestamptz, timestamptz, text, text) IS
+    'internal: returns the first instants of hours, days, weeks or months of a time zone, from the one that contains since to the '
+    'end of the last one before until';
 
 CREATE FUNCTION tenancy_internal.usage(scope tenancy.regscope, metric text, since timestamptz, until timestamptz, bucket text, "by" text)
     RETURNS TABLE (bucket_start timestamptz, key text, quantity numeric, cost numeric, events bigint)
@@ -119,7 +122,7 @@ BEGIN
     lowest := nullif(since, '-infinity');
     highest := nullif(until, 'infinity');
     IF bucket IS NULL THEN
-        -- Wide enough for all that is ever recorded, and whole days.
+        -- Whole days, and wide enough for every event.
         edges := ARRAY[coalesce(lowest, '1970-01-01 00:00:00+00'), coalesce(highest, '9999-01-01 00:00:00+00')];
     ELSE
         IF lowest IS NULL OR highest IS NULL THEN
@@ -136,7 +139,7 @@ BEGIN
         END IF;
         edges := tenancy_internal.bucket_edges(lowest, highest, bucket, zone);
     END IF;
-    -- Up to where it is asked for; else to the ends of the first and last bucket.
+    -- From since to until if given; else to the edges of the first and last bucket.
     lowest := coalesce(nullif(since, '-infinity'), edges[1]);
     highest := coalesce(nullif(until, 'infinity'), edges[cardinality(edges)]);
 
@@ -150,7 +153,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('usage_expired');
     END IF;
 
-    -- Each part by itself, so that none is read that has nothing to tell, and each by its index.
+    -- Each part is a query of its own, so that empty parts are not read and each part uses its index.
     SELECT array_agg(format($arm$
             SELECT width_bucket(r.slot, $3) AS n, %s AS key, r.events, r.quantity, r.most, r.cost, r.value
               FROM unnest($4, $5, $6) p (grain, lo, hi)
@@ -163,7 +166,7 @@ BEGIN
             SELECT width_bucket(r.at, $3) AS n, %s AS key, 1 AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM tenancy_internal.usage_events r
              WHERE r.origin = %L AND r.xid >= %L AND r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %s$arm$, by_key, t.origin, t.rolled_to, filter))
-        -- What is rolled up, where a quarter is cut.
+        -- Rolled-up events of quarters that since or until divides.
         || array_agg(format($arm$
             SELECT width_bucket(r.at, $3) AS n, %s AS key, 1 AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM unnest($4, $5, $6) p (grain, lo, hi)

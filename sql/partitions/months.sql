@@ -1,4 +1,4 @@
--- Tables that only grow, a partition for each month: the audit log and the events of use.
+-- Append-only tables with a partition for each month: the audit log and usage events.
 
 CREATE FUNCTION tenancy_internal.append_only() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -7,9 +7,10 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.append_only() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.append_only() IS 'internal: trigger that refuses to change what was recorded; its argument is the setting by which old months go';
+COMMENT ON FUNCTION tenancy_internal.append_only() IS
+    'internal: trigger that refuses changes of recorded rows; its argument is the setting that drops old months';
 
--- Made later, so no members of the extension: pg_dump takes them with their rows. Attached, so that nobody who writes waits.
+-- Partitions are created later and are no members of the extension: pg_dump dumps them with their rows. ATTACH does not block writers.
 -- In the database's own tablespace: tenancy_owner may not create in one that a session names.
 CREATE FUNCTION tenancy_internal.make_month(parent regclass, month date, retention text, indexes text[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET default_tablespace = '' AS $$
@@ -18,21 +19,21 @@ DECLARE
     part text := (SELECT c.relname || '_' || to_char(month, 'YYYY_MM') FROM pg_class c WHERE c.oid = parent);
     kind text;
 BEGIN
-    -- Asked every minute: without a lock, which a long ANALYZE would hold.
+    -- Checked every minute, without a lock: a long ANALYZE would block it.
     IF to_regclass(format('tenancy_internal.%I', part)) IS NOT NULL THEN
         RETURN;
     END IF;
-    -- One at a time; writers go on.
+    -- One caller at a time; writers are not blocked.
     EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(format('tenancy_internal.%I', part)) IS NOT NULL THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE tenancy_internal.%I (LIKE %s) USING heap', part, parent);
     EXECUTE format('REVOKE ALL ON tenancy_internal.%I FROM PUBLIC', part);
-    -- Also when a superuser makes it: the worker has to read and drop it.
+    -- The owner is set even if a superuser creates it: the worker must read and drop it.
     EXECUTE format('ALTER TABLE tenancy_internal.%I OWNER TO %I', part,
                    (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = parent));
-    -- Whatever default privileges grant: without a policy, nobody reads it but through the parent.
+    -- Default privileges may grant access. Without a policy, rows can be read only through the parent.
     EXECUTE format('ALTER TABLE tenancy_internal.%I ENABLE ROW LEVEL SECURITY', part);
     EXECUTE format('COMMENT ON TABLE tenancy_internal.%I IS %L', part, format('a month of %s', parent));
     FOREACH kind IN ARRAY indexes LOOP

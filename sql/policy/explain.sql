@@ -1,4 +1,4 @@
--- For the DBA: why somebody sees a row, or does not.
+-- For DBAs: why a user sees a row, or does not.
 
 CREATE FUNCTION tenancy.explain_access(
     target regclass, user_id tenancy.regscope, tenant tenancy.regscope DEFAULT NULL, role name DEFAULT 'tenancy_app'
@@ -27,16 +27,16 @@ BEGIN
       JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
       LEFT JOIN tenancy.protected_tables v ON v."table" = format('%I.%I', n.nspname, c.relname);
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 'is the table protected?', 'no', 'every role with SELECT reads all of it: SELECT * FROM tenancy.protect(…)';
+        RETURN QUERY SELECT 'is the table protected?', 'no', 'every role with SELECT reads all rows: SELECT * FROM tenancy.protect(…)';
         RETURN;
     END IF;
     reads := protection.options ->> 'read_permission';
     writes := protection.options ->> 'write_permission';
-    RETURN QUERY SELECT 'is the table protected?', CASE WHEN protection.isolated THEN 'yes' ELSE 'NOT AS IT WAS' END,
+    RETURN QUERY SELECT 'is the table protected?', CASE WHEN protection.isolated THEN 'yes' ELSE 'NOT ISOLATED' END,
         concat_ws(', ', format('by %s, %s to read, %s to write', protection.options ->> 'tenant_column', reads, writes),
-            'a user''s own rows by ' || (protection.options ->> 'owner_column'),
+            'only a user''s own rows, by ' || (protection.options ->> 'owner_column'),
             'projects by ' || (protection.options ->> 'project_column'),
-            CASE WHEN (protection.options ->> 'shared')::boolean THEN 'with rows that all below the platform or a partner read' END,
+            CASE WHEN (protection.options ->> 'shared')::boolean THEN 'rows of the platform and partners are shared' END,
             CASE WHEN NOT protection.isolated THEN 'run tenancy.protect() again: policies were changed' END,
             'and by policies of its own: ' || (SELECT string_agg(p.polname, ', ' ORDER BY p.polname) FROM pg_policy p
                 WHERE p.polrelid = target AND p.polname NOT LIKE 'tenancy\_%'));
@@ -78,7 +78,7 @@ BEGIN
             WHEN NOT held.inside THEN 'outside of what the user belongs to'
             WHEN NOT tenancy_internal.covers(held.permissions, reads) AND NOT tenancy_internal.covers(held.permissions, writes) THEN format('gives neither %s nor %s', reads, writes)
             WHEN held.level = 'platform' AND NOT elevated THEN 'only while elevated: tenancy.elevate(reason, ttl)'
-            WHEN held.level = 'project' AND protection.options ->> 'project_column' IS NULL THEN 'the table has no project column: rows belong to the tenant as a whole'
+            WHEN held.level = 'project' AND protection.options ->> 'project_column' IS NULL THEN 'the table has no project column'
         END;
         question := format('role %s at %s %s%s', held.name, held.level, held.slug, CASE held.source WHEN 'group' THEN ', by a group' ELSE '' END);
         answer := CASE WHEN closed IS NOT NULL THEN 'nothing'
@@ -86,8 +86,8 @@ BEGIN
                        WHEN NOT tenancy_internal.covers(held.permissions, reads) THEN 'writes'
                        ELSE 'reads and writes' END;
         detail := coalesce(closed, CASE held.level
-            WHEN 'platform' THEN 'in all tenants; each statement is recorded; to write it selects a tenant'
-            WHEN 'partner' THEN 'in all active tenants of the partner; to write it selects one'
+            WHEN 'platform' THEN 'in all tenants; each statement is recorded; select a tenant to write'
+            WHEN 'partner' THEN 'in all active tenants of the partner; select one to write'
             WHEN 'tenant' THEN 'in the tenant'
             ELSE 'in the project' END) || CASE WHEN held.expires_at IS NULL THEN '' ELSE format(', until %s', held.expires_at) END;
         IF closed IS NULL AND (tenant IS NULL OR tenant = ANY (held.path)
@@ -107,11 +107,11 @@ BEGIN
     question := CASE WHEN tenant IS NULL THEN 'does it see rows?'
                      ELSE (SELECT format('does it see rows of %s %s?', t.level, t.slug) FROM tenancy.scopes t WHERE t.id = tenant) END;
     answer := CASE WHEN stopped IS NOT NULL OR NOT sees AND NOT changes OR (closed IS NOT NULL AND NOT elevated) THEN 'no'
-                   WHEN NOT changes THEN 'yes, and changes none' ELSE 'yes, and may change them' END;
+                   WHEN NOT changes THEN 'yes, but cannot change them' ELSE 'yes, and can change them' END;
     detail := CASE WHEN stopped IS NOT NULL THEN 'the user is not active'
-                   WHEN NOT sees AND NOT changes THEN 'no role gives it'
+                   WHEN NOT sees AND NOT changes THEN 'no role gives access'
                    WHEN closed IS NOT NULL AND NOT elevated THEN closed
-                   WHEN protection.options ->> 'owner_column' IS NOT NULL THEN 'its own only'
+                   WHEN protection.options ->> 'owner_column' IS NOT NULL THEN 'only its own rows'
                    ELSE 'in a context of this user' END;
     RETURN NEXT;
 END
@@ -119,5 +119,6 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.explain_access(regclass, tenancy.regscope, tenancy.regscope, name) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.explain_access(regclass, tenancy.regscope, tenancy.regscope, name) TO tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.explain_access(regclass, tenancy.regscope, tenancy.regscope, name) IS
-    'why a user sees a table''s rows, or does not: the table''s protection, what the database role (default tenancy_app; NULL: not asked) was granted, the user''s status, and what each of its roles gives; with tenant only for the rows of that one. '
-    'Errors: 42704 no such user, scope or role; 22023 NULL. For tenancy_admin, tenancy_auditor';
+    'Explains why a user sees a table''s rows or does not. Reports the table''s protection, the grants of the database role '
+    '(default tenancy_app; NULL: not reported), the user''s status, and what each of its roles gives; with tenant, only for that '
+    'tenant''s rows. Errors: 42704 no such user, scope or role; 22023 NULL. For tenancy_admin, tenancy_auditor';

@@ -1,5 +1,6 @@
--- What generated policies call. C functions, read per row; src/policy/predicates. LEAKPROOF is what gives the same error, or
--- none, whatever row it is asked about. A permission that ends with /project is asked for where it is held in some of a tenant's projects only, too.
+-- Functions that generated policies call: C functions, called for each row, in src/policy/predicates. LEAKPROOF functions
+-- raise the same error, or none, for every row. A permission with the suffix /project is also true if it is held only in
+-- some projects of the tenant.
 
 CREATE FUNCTION tenancy_internal.can_support(internal) RETURNS internal
     LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_support';
@@ -19,187 +20,226 @@ COMMENT ON FUNCTION tenancy_internal.owns_support(internal) IS 'internal: tells 
 CREATE FUNCTION tenancy.can(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_uuid';
 COMMENT ON FUNCTION tenancy.can(text, uuid) IS
-    'whether the context has the permission in the tenant of a row, given by the tenant''s id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s id. Returns NULL for a NULL '
+    'argument, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant bigint) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int8';
 COMMENT ON FUNCTION tenancy.can(text, bigint) IS
-    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. Returns NULL for a '
+    'NULL argument, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant integer) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int4';
 COMMENT ON FUNCTION tenancy.can(text, integer) IS
-    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. Returns NULL for a '
+    'NULL argument, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_text';
 COMMENT ON FUNCTION tenancy.can(text, text) IS
-    'whether the context has the permission in the tenant of a row, given by the tenant''s external id; NULL for NULL, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. Returns NULL for a '
+    'NULL argument, and in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can_see(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_uuid';
 COMMENT ON FUNCTION tenancy.can_see(text, uuid) IS
-    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s id: for tables with shared rows';
+    'Returns what can() returns, and also true for rows of the scopes above the context''s tenants. The scope is named by its id. '
+    'Policies of tables with shared rows call it';
 
 CREATE FUNCTION tenancy.can_see(permission text, tenant bigint) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_int8';
 COMMENT ON FUNCTION tenancy.can_see(text, bigint) IS
-    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+    'Returns what can() returns, and also true for rows of the scopes above the context''s tenants. The scope is named by its '
+    'external id. Policies of tables with shared rows call it';
 
 CREATE FUNCTION tenancy.can_see(permission text, tenant integer) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_int4';
 COMMENT ON FUNCTION tenancy.can_see(text, integer) IS
-    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+    'Returns what can() returns, and also true for rows of the scopes above the context''s tenants. The scope is named by its '
+    'external id. Policies of tables with shared rows call it';
 
 CREATE FUNCTION tenancy.can_see(permission text, tenant text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_text';
 COMMENT ON FUNCTION tenancy.can_see(text, text) IS
-    'as can(), and also true for rows of the scopes above the context''s tenants, given by the tenant''s external id: for tables with shared rows';
+    'Returns what can() returns, and also true for rows of the scopes above the context''s tenants. The scope is named by its '
+    'external id. Policies of tables with shared rows call it';
 
 CREATE FUNCTION tenancy.tenant_id(permission text) RETURNS uuid
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_id';
 COMMENT ON FUNCTION tenancy.tenant_id(text) IS
-    'the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+    'Returns the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 no context, or one '
+    'that spans several tenants';
 
 CREATE FUNCTION tenancy.tenant_key_bigint(permission text) RETURNS bigint
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_int8';
 COMMENT ON FUNCTION tenancy.tenant_key_bigint(text) IS
-    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+    'Returns the external id of the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 '
+    'no context, or one that spans several tenants';
 
 CREATE FUNCTION tenancy.tenant_key_integer(permission text) RETURNS integer
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_int4';
 COMMENT ON FUNCTION tenancy.tenant_key_integer(text) IS
-    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+    'Returns the external id of the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 '
+    'no context, or one that spans several tenants';
 
 CREATE FUNCTION tenancy.tenant_key_text(permission text) RETURNS text
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_text';
 COMMENT ON FUNCTION tenancy.tenant_key_text(text) IS
-    'the external id of the one tenant of the context, if it has the permission there, else NULL. Errors: 55000 no context, or one that spans several tenants';
+    'Returns the external id of the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 '
+    'no context, or one that spans several tenants';
 
 CREATE FUNCTION tenancy.tenant_ids(permission text) RETURNS uuid[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_ids';
 COMMENT ON FUNCTION tenancy.tenant_ids(text) IS
-    'the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the tenants in which the context holds the permission; an empty array if there is none. Errors: 55000 no context, or '
+    'maintenance';
 
 CREATE FUNCTION tenancy.tenant_keys_bigint(permission text) RETURNS bigint[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_int8';
 COMMENT ON FUNCTION tenancy.tenant_keys_bigint(text) IS
-    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission; an empty array if there is none. Errors: '
+    '55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.tenant_keys_integer(permission text) RETURNS integer[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_int4';
 COMMENT ON FUNCTION tenancy.tenant_keys_integer(text) IS
-    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission; an empty array if there is none. Errors: '
+    '55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.tenant_keys_text(permission text) RETURNS text[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_text';
 COMMENT ON FUNCTION tenancy.tenant_keys_text(text) IS
-    'the external ids of the tenants in which the context has the permission; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission; an empty array if there is none. Errors: '
+    '55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.visible_ids(permission text) RETURNS uuid[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_ids';
 COMMENT ON FUNCTION tenancy.visible_ids(text) IS
-    'those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the tenants in which the context holds the permission, and the scopes above them; an empty array if there is none. '
+    'Errors: 55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.visible_keys_bigint(permission text) RETURNS bigint[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_int8';
 COMMENT ON FUNCTION tenancy.visible_keys_bigint(text) IS
-    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission, and of the scopes above them; an empty '
+    'array if there is none. Errors: 55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.visible_keys_integer(permission text) RETURNS integer[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_int4';
 COMMENT ON FUNCTION tenancy.visible_keys_integer(text) IS
-    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission, and of the scopes above them; an empty '
+    'array if there is none. Errors: 55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.visible_keys_text(permission text) RETURNS text[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_text';
 COMMENT ON FUNCTION tenancy.visible_keys_text(text) IS
-    'the external ids of those tenants and the scopes above them; empty if there is none. Errors: 55000 no context, or maintenance';
+    'Returns the external ids of the tenants in which the context holds the permission, and of the scopes above them; an empty '
+    'array if there is none. Errors: 55000 no context, or maintenance';
 
 CREATE FUNCTION tenancy.owns(owner uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.owns_support AS 'MODULE_PATHNAME', 'tenancy_owns';
 COMMENT ON FUNCTION tenancy.owns(uuid) IS
-    'whether a row that belongs to a user is the context''s user''s; in maintenance every row is. Errors: 55000 no context';
+    'Returns whether the user of a row is the context''s user; true for every row in maintenance. Errors: 55000 no context';
 
 CREATE FUNCTION tenancy.can_write(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_uuid';
 COMMENT ON FUNCTION tenancy.can_write(text, uuid) IS
-    'as can(), for the one tenant that is written to, given by the tenant''s id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+    'Returns what can() returns, for the one tenant that is written to, named by its id. Errors: 55000 no context (see '
+    'tenancy.missing_context), or one that spans several tenants with none selected';
 
 CREATE FUNCTION tenancy.can_write(permission text, tenant bigint) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_int8';
 COMMENT ON FUNCTION tenancy.can_write(text, bigint) IS
-    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+    'Returns what can() returns, for the one tenant that is written to, named by its external id. Errors: 55000 no context (see '
+    'tenancy.missing_context), or one that spans several tenants with none selected';
 
 CREATE FUNCTION tenancy.can_write(permission text, tenant integer) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_int4';
 COMMENT ON FUNCTION tenancy.can_write(text, integer) IS
-    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+    'Returns what can() returns, for the one tenant that is written to, named by its external id. Errors: 55000 no context (see '
+    'tenancy.missing_context), or one that spans several tenants with none selected';
 
 CREATE FUNCTION tenancy.can_write(permission text, tenant text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_support AS 'MODULE_PATHNAME', 'tenancy_can_write_text';
 COMMENT ON FUNCTION tenancy.can_write(text, text) IS
-    'as can(), for the one tenant that is written to, given by the tenant''s external id. Errors: 55000 no context (see tenancy.missing_context), or one that spans several tenants of which none was selected';
+    'Returns what can() returns, for the one tenant that is written to, named by its external id. Errors: 55000 no context (see '
+    'tenancy.missing_context), or one that spans several tenants with none selected';
 
 CREATE FUNCTION tenancy.in_project(permission text, tenant uuid, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_uuid';
 COMMENT ON FUNCTION tenancy.in_project(text, uuid, uuid) IS
-    'whether a row''s project is within the permission, in the tenant given by its id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+    'Returns whether the permission covers a row''s project, in the tenant named by its id. A permission held in the tenant covers '
+    'every project; one held only in projects covers those. With a project selected, only that one. Errors: 55000 no context';
 
 CREATE FUNCTION tenancy.in_project(permission text, tenant bigint, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int8';
 COMMENT ON FUNCTION tenancy.in_project(text, bigint, uuid) IS
-    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+    'Returns whether the permission covers a row''s project, in the tenant named by its external id. A permission held in the '
+    'tenant covers every project; one held only in projects covers those. With a project selected, only that one. Errors: 55000 no '
+    'context';
 
 CREATE FUNCTION tenancy.in_project(permission text, tenant integer, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int4';
 COMMENT ON FUNCTION tenancy.in_project(text, integer, uuid) IS
-    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+    'Returns whether the permission covers a row''s project, in the tenant named by its external id. A permission held in the '
+    'tenant covers every project; one held only in projects covers those. With a project selected, only that one. Errors: 55000 no '
+    'context';
 
 CREATE FUNCTION tenancy.in_project(permission text, tenant text, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_text';
 COMMENT ON FUNCTION tenancy.in_project(text, text, uuid) IS
-    'whether a row''s project is within the permission, in the tenant given by its external id: any project where it is held in the tenant, those where it is held in projects only, the selected one if one was selected. Errors: 55000 no context';
+    'Returns whether the permission covers a row''s project, in the tenant named by its external id. A permission held in the '
+    'tenant covers every project; one held only in projects covers those. With a project selected, only that one. Errors: 55000 no '
+    'context';
 
 CREATE FUNCTION tenancy.see_in_project(permission text, tenant uuid, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_uuid';
 COMMENT ON FUNCTION tenancy.see_in_project(text, uuid, uuid) IS
-    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
 
 CREATE FUNCTION tenancy.see_in_project(permission text, tenant bigint, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int8';
 COMMENT ON FUNCTION tenancy.see_in_project(text, bigint, uuid) IS
-    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
 
 CREATE FUNCTION tenancy.see_in_project(permission text, tenant integer, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int4';
 COMMENT ON FUNCTION tenancy.see_in_project(text, integer, uuid) IS
-    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
 
 CREATE FUNCTION tenancy.see_in_project(permission text, tenant text, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_text';
 COMMENT ON FUNCTION tenancy.see_in_project(text, text, uuid) IS
-    'as in_project(), and true for rows without a project of the scopes above: for tables with shared rows';
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
 
 CREATE FUNCTION tenancy.write_in_project(permission text, tenant uuid, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_uuid';
 COMMENT ON FUNCTION tenancy.write_in_project(text, uuid, uuid) IS
-    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+    'Returns what in_project() returns, for the project that is written to. Errors: 55000 no context, or one that spans several '
+    'projects with none selected';
 
 CREATE FUNCTION tenancy.write_in_project(permission text, tenant bigint, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int8';
 COMMENT ON FUNCTION tenancy.write_in_project(text, bigint, uuid) IS
-    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+    'Returns what in_project() returns, for the project that is written to. Errors: 55000 no context, or one that spans several '
+    'projects with none selected';
 
 CREATE FUNCTION tenancy.write_in_project(permission text, tenant integer, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int4';
 COMMENT ON FUNCTION tenancy.write_in_project(text, integer, uuid) IS
-    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+    'Returns what in_project() returns, for the project that is written to. Errors: 55000 no context, or one that spans several '
+    'projects with none selected';
 
 CREATE FUNCTION tenancy.write_in_project(permission text, tenant text, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_text';
 COMMENT ON FUNCTION tenancy.write_in_project(text, text, uuid) IS
-    'as in_project(), for the project that is written to. Errors: 55000 no context, or one that spans several projects of which none was selected';
+    'Returns what in_project() returns, for the project that is written to. Errors: 55000 no context, or one that spans several '
+    'projects with none selected';
 
 GRANT EXECUTE ON FUNCTION
     tenancy.can(text, uuid),

@@ -1,6 +1,6 @@
--- Isolating tables: protect(), unprotect(), and the record of what is protected.
+-- Isolating tables: protect(), unprotect(), and the registry of protected tables.
 
--- No foreign key to pg_class is possible: an event trigger below removes what is dropped. A regclass is dumped as a name.
+-- A foreign key to pg_class is not possible: an event trigger below deletes dropped tables. pg_dump writes a regclass as a name.
 CREATE TABLE tenancy_internal.protected_table_registry (
     relation regclass PRIMARY KEY,
     tenant_column name NOT NULL,
@@ -11,14 +11,15 @@ CREATE TABLE tenancy_internal.protected_table_registry (
     protected_by name NOT NULL
 );
 REVOKE ALL ON tenancy_internal.protected_table_registry FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.protected_table_registry IS 'What protect() isolated. For people: tenancy.protected_tables.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.relation IS 'The table.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.tenant_column IS 'The column that holds the tenant.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.key_type IS 'uuid: the id of a scope. Otherwise the application''s own key, a scope''s external_id.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.options IS 'What protect() was called with.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.undo IS 'How the table was before: [{key, sql, needs}], sql for format() with the table as its argument.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.protected_at IS 'When.';
-COMMENT ON COLUMN tenancy_internal.protected_table_registry.protected_by IS 'By which role.';
+COMMENT ON TABLE tenancy_internal.protected_table_registry IS 'internal: tables that protect() isolated; users read the view protected_tables';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.relation IS 'the table';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.tenant_column IS 'column that holds the tenant';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.key_type IS 'uuid: the id of a scope. Other types: a scope''s external_id';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.options IS 'options of the call of protect()';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.undo IS
+    'previous state of the table: [{key, sql, needs}], where sql is for format() with the table as its argument';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.protected_at IS 'time of the call';
+COMMENT ON COLUMN tenancy_internal.protected_table_registry.protected_by IS 'role that called protect()';
 
 CREATE TABLE tenancy_internal.protected_member_registry (
     relation regclass PRIMARY KEY,
@@ -28,16 +29,16 @@ CREATE TABLE tenancy_internal.protected_member_registry (
 );
 CREATE INDEX ON tenancy_internal.protected_member_registry (root);
 REVOKE ALL ON tenancy_internal.protected_member_registry FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.protected_member_registry IS 'Partitions and inheritance children that were isolated with a protected table.';
-COMMENT ON COLUMN tenancy_internal.protected_member_registry.relation IS 'The partition or child.';
-COMMENT ON COLUMN tenancy_internal.protected_member_registry.root IS 'The protected table that it is, or was, a part of.';
-COMMENT ON COLUMN tenancy_internal.protected_member_registry.options IS 'What protect() was called with.';
-COMMENT ON COLUMN tenancy_internal.protected_member_registry.undo IS 'How it was before, as in protected_table_registry.';
+COMMENT ON TABLE tenancy_internal.protected_member_registry IS 'internal: partitions and inheritance children that were isolated with a protected table';
+COMMENT ON COLUMN tenancy_internal.protected_member_registry.relation IS 'the partition or child';
+COMMENT ON COLUMN tenancy_internal.protected_member_registry.root IS 'protected table that it is, or was, a part of';
+COMMENT ON COLUMN tenancy_internal.protected_member_registry.options IS 'options of the call of protect()';
+COMMENT ON COLUMN tenancy_internal.protected_member_registry.undo IS 'previous state, as in protected_table_registry';
 
 CREATE FUNCTION tenancy_internal.protection_changed() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_protection_changed';
 REVOKE ALL ON FUNCTION tenancy_internal.protection_changed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.protection_changed() IS 'internal: trigger that makes backends read the record of protected tables again';
+COMMENT ON FUNCTION tenancy_internal.protection_changed() IS 'internal: trigger that makes backends drop what they cached of protected tables';
 CREATE TRIGGER protection_changed AFTER INSERT OR UPDATE OR DELETE ON tenancy_internal.protected_table_registry FOR EACH ROW
     EXECUTE FUNCTION tenancy_internal.protection_changed();
 CREATE TRIGGER protection_emptied AFTER TRUNCATE ON tenancy_internal.protected_table_registry FOR EACH STATEMENT
@@ -66,7 +67,7 @@ SELECT
     r.protected_by
 FROM tenancy_internal.protected_table_registry r
 CROSS JOIN LATERAL (
-    -- How a policy begins, with permissions that have no character of their own in a pattern.
+    -- The beginning of a policy. Permissions contain no special character of a pattern.
     SELECT pg_catalog.format($$^\(?(tenancy\.)?can(_see)?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
            pg_catalog.format($$^\(?(tenancy\.)?can_write\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
 ) w
@@ -103,29 +104,29 @@ CROSS JOIN LATERAL (
 ) live;
 REVOKE ALL ON tenancy.protected_tables FROM PUBLIC;
 GRANT SELECT ON tenancy.protected_tables TO tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.protected_tables IS 'The tables that protect() isolated.';
-COMMENT ON COLUMN tenancy.protected_tables."table" IS 'Its name, with the schema.';
-COMMENT ON COLUMN tenancy.protected_tables.tenant_column IS 'The column that holds the tenant.';
-COMMENT ON COLUMN tenancy.protected_tables.key_type IS 'uuid: the id of a scope. Otherwise the application''s own key, a scope''s external_id.';
-COMMENT ON COLUMN tenancy.protected_tables.owner_column IS 'The column with the user who alone may see a row.';
-COMMENT ON COLUMN tenancy.protected_tables.project_column IS 'The column with the project of a row.';
-COMMENT ON COLUMN tenancy.protected_tables.shared IS 'Rows of the platform and of partners can be read by all below.';
-COMMENT ON COLUMN tenancy.protected_tables.partitions IS 'How many partitions and inheritance children it has.';
-COMMENT ON COLUMN tenancy.protected_tables.isolated IS 'Whether it and all its parts have row security enabled, forced and guarded right now.';
-COMMENT ON COLUMN tenancy.protected_tables.read_permission IS 'The permission to see rows.';
-COMMENT ON COLUMN tenancy.protected_tables.write_permission IS 'The permission to write rows.';
-COMMENT ON COLUMN tenancy.protected_tables.protected_at IS 'When it was protected.';
-COMMENT ON COLUMN tenancy.protected_tables.protected_by IS 'By which role.';
+COMMENT ON VIEW tenancy.protected_tables IS 'Tables that protect() isolated';
+COMMENT ON COLUMN tenancy.protected_tables."table" IS 'Name of the table, with its schema';
+COMMENT ON COLUMN tenancy.protected_tables.tenant_column IS 'Column that holds the tenant';
+COMMENT ON COLUMN tenancy.protected_tables.key_type IS 'uuid: the tenant column holds a scope''s id. Other types: a scope''s external_id';
+COMMENT ON COLUMN tenancy.protected_tables.owner_column IS 'Column with the only user who may see a row';
+COMMENT ON COLUMN tenancy.protected_tables.project_column IS 'Column with the project of a row';
+COMMENT ON COLUMN tenancy.protected_tables.shared IS 'Whether scopes below the platform or a partner can read its rows';
+COMMENT ON COLUMN tenancy.protected_tables.partitions IS 'Number of partitions and inheritance children';
+COMMENT ON COLUMN tenancy.protected_tables.isolated IS 'Whether the table and all its parts have row security enabled, forced and guarded now';
+COMMENT ON COLUMN tenancy.protected_tables.read_permission IS 'Permission needed to read rows';
+COMMENT ON COLUMN tenancy.protected_tables.write_permission IS 'Permission needed to write rows';
+COMMENT ON COLUMN tenancy.protected_tables.protected_at IS 'Time at which the table was protected';
+COMMENT ON COLUMN tenancy.protected_tables.protected_by IS 'Role that protected the table';
 
--- The functions run with the rights of whoever calls them: PostgreSQL itself checks who owns what. They pin the path themselves, so that
--- every name that is read or written carries its schema, and keep the caller's for the table's own code.
+-- The functions run with the caller's rights: PostgreSQL itself checks ownership. They set search_path themselves, so that
+-- every name that is read or written has its schema, and restore the caller's for the table's own code.
 CREATE FUNCTION tenancy_internal.protect("table" oid, options jsonb)
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'policy_protect_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.protect(oid, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy_internal.protect(oid, jsonb) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy_internal.protect(oid, jsonb) IS 'What protect() calls.';
+COMMENT ON FUNCTION tenancy_internal.protect(oid, jsonb) IS 'internal: see protect()';
 
 CREATE FUNCTION tenancy_internal.unprotect("table" oid, dry_run boolean, drop_column boolean)
 RETURNS TABLE (step integer, kind text, statement text, note text)
@@ -133,7 +134,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'policy_unprotect_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.unprotect(oid, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy_internal.unprotect(oid, boolean, boolean) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy_internal.unprotect(oid, boolean, boolean) IS 'What unprotect() calls.';
+COMMENT ON FUNCTION tenancy_internal.unprotect(oid, boolean, boolean) IS 'internal: see unprotect()';
 
 CREATE FUNCTION tenancy_internal.unknown_keys("table" oid)
 RETURNS TABLE (key text, rows bigint)
@@ -142,7 +143,7 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'policy_unknown_keys_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.unknown_keys(oid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy_internal.unknown_keys(oid) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy_internal.unknown_keys(oid) IS 'internal: what unknown_keys() calls';
+COMMENT ON FUNCTION tenancy_internal.unknown_keys(oid) IS 'internal: see unknown_keys()';
 
 CREATE FUNCTION tenancy.unknown_keys(target regclass)
 RETURNS TABLE (key text, rows bigint)
@@ -154,9 +155,10 @@ END;
 REVOKE ALL ON FUNCTION tenancy.unknown_keys(regclass) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unknown_keys(regclass) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.unknown_keys(regclass) IS
-'the keys in a protected table that no tenant has, and how many rows have each: rows that were written in maintenance() or before protect(), or whose tenant is gone. Nobody but maintenance() sees them. '
-'Reads every row once, of all tenants, and is recorded in the audit log. Beyond 100000 keys the others are counted together, under NULL. '
-'Errors: 42501 neither the table''s owner nor allowed to SELECT from it; 42704 not protected. For tenancy_admin';
+    'Returns the keys in a protected table that no tenant has, and the number of rows of each. Such rows were written in '
+    'maintenance() or before protect(), or their tenant was deleted. Only maintenance() sees them. It reads all rows of all tenants '
+    'once, and the audit log records the call. Beyond 100000 keys it counts the others together, under NULL. Errors: 42501 the '
+    'caller neither owns the table nor may SELECT from it; 42704 the table is not protected. For tenancy_admin';
 
 CREATE FUNCTION tenancy.protect(
     target regclass,
@@ -193,10 +195,12 @@ END;
 REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) IS
-'Isolates a table by tenant, and tells what it did: do, skip (so already), run (for you to run), advice. With dry_run => true it only tells. '
-'read_permission and write_permission are what a principal needs in a row''s tenant to see it and to write it. It only takes access away: the table''s own policies '
-'go on narrowing, and nobody is granted anything, except by grants => ''{role}'': SELECT, INSERT, UPDATE, DELETE, USAGE of the schema and of the sequences behind columns, once for each role. '
-'Errors: 42501 not the owner; 42704 no such role or scope; 42710 protected with other options; 42809 no table; 22023 it cannot be isolated';
+    'Isolates a table by tenant and returns its steps. kind: do (done), skip (nothing to do), run (run the statement yourself), '
+    'advice. With dry_run => true it changes nothing. read_permission and write_permission are what a principal needs in a row''s '
+    'tenant to read and to write the row. It only takes access away: the table''s own policies restrict further, and no role gets a '
+    'grant except by grants => ''{role}''. That option grants SELECT, INSERT, UPDATE, DELETE, and USAGE of the schema and of the '
+    'columns'' sequences, once for each role. Errors: 42501 the caller is not the owner; 42704 no such role or scope; 42710 the '
+    'table is protected with other options; 42809 not a table; 22023 the table cannot be isolated';
 
 CREATE FUNCTION tenancy.unprotect(
     target regclass,
@@ -213,7 +217,8 @@ END;
 REVOKE ALL ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.unprotect(regclass, boolean, boolean) IS
-'Takes the isolation off a table and restores what was before, and takes back what grants => gave. A column that protect() added goes with drop_column => true only.';
+    'Ends the isolation of a table, restores its previous state, and revokes what grants => granted. A column that protect() added '
+    'is dropped only with drop_column => true';
 
 CREATE FUNCTION tenancy_internal.forget_dropped() RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -237,9 +242,9 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.forget_dropped() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.forget_dropped() IS 'Removes dropped tables from the record of protected tables.';
+COMMENT ON FUNCTION tenancy_internal.forget_dropped() IS 'internal: deletes dropped tables from the registry of protected tables';
 
 CREATE EVENT TRIGGER tenancy_forget_dropped ON sql_drop
     WHEN TAG IN ('DROP TABLE', 'DROP SCHEMA', 'DROP OWNED', 'DROP EXTENSION', 'DROP FOREIGN TABLE', 'DROP TYPE', 'DROP SERVER')
     EXECUTE FUNCTION tenancy_internal.forget_dropped();
-COMMENT ON EVENT TRIGGER tenancy_forget_dropped IS 'Removes dropped tables from the record of protected tables.';
+COMMENT ON EVENT TRIGGER tenancy_forget_dropped IS 'deletes dropped tables from the registry of protected tables';

@@ -42,7 +42,9 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_change(uuid, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.authorize_change(uuid, boolean) IS 'internal: 42501 unless the caller may change a scope; light: its name and settings. Until when it may, NULL for ever';
+COMMENT ON FUNCTION tenancy_internal.authorize_change(uuid, boolean) IS
+    'internal: raises 42501 unless the caller may change a scope; light: its name and settings. Returns until when it may; NULL: '
+    'without an end';
 
 CREATE FUNCTION tenancy_internal.set_status(scope tenancy.regscope, status text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -67,8 +69,10 @@ CREATE FUNCTION tenancy.set_status(scope tenancy.regscope, status text) RETURNS 
 REVOKE ALL ON FUNCTION tenancy.set_status(tenancy.regscope, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_status(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_status(tenancy.regscope, text) IS
-    'sets a scope''s status: provisioning, active, suspended, archived or deleted. Only active may work, and the worst status on the path counts: '
-    'sessions of everybody below feel it at their next statement. Needs partners:, tenants:, projects: or users:manage, as the scope is. Errors: 22023 no such status; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Sets a scope''s status: provisioning, active, suspended, archived or deleted. Only an active scope can be used, and the worst '
+    'status on the path counts. Sessions of all users below are affected at their next statement. Needs partners:manage, '
+    'tenants:manage, projects:manage or users:manage, by the level of the scope. Errors: 22023 no such status; 42704 no such scope. '
+    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy.effective_status(scope tenancy.regscope) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -88,7 +92,8 @@ $$;
 REVOKE ALL ON FUNCTION tenancy.effective_status(tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.effective_status(tenancy.regscope) TO tenancy_admin, tenancy_gateway, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.effective_status(tenancy.regscope) IS
-    'the worst status on the scope''s path. Errors: 42704 no such scope. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+    'Returns the worst status on the scope''s path. Errors: 42704 no such scope. For tenancy_admin, tenancy_gateway, '
+    'tenancy_auditor';
 
 CREATE FUNCTION tenancy_internal.update_scope(
     scope tenancy.regscope, slug text, name text, external_id text, settings jsonb) RETURNS void
@@ -99,7 +104,7 @@ DECLARE
     zone text := tenancy_internal.time_zone(scope);
     held timestamptz;
 BEGIN
-    -- A slug that is taken tells of a sibling, and an external id is a claim to rows.
+    -- "Slug is taken" reveals a sibling, and an external id claims rows.
     held := tenancy_internal.authorize_change(scope, external_id IS NULL AND slug IS NULL);
     SELECT s.level, s.slug, s.external_id, s.settings INTO now_is FROM tenancy.scopes s WHERE s.id = update_scope.scope FOR NO KEY UPDATE;
     IF now_is.level IN ('platform', 'partner', 'tenant') THEN
@@ -140,8 +145,11 @@ CREATE FUNCTION tenancy.update_scope(
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
-    'changes a scope''s slug, name, external id, settings; NULL leaves as it is. The setting time_zone must be a name of pg_timezone_names; where a budget with a period was imposed from above, who may set that changes it. A new external id hands the scope the rows of protected tables that carry it. '
-    'Needs what set_status() needs; for a tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Changes a scope''s slug, name, external id or settings; NULL leaves a value unchanged. The setting time_zone must be a name of '
+    'pg_timezone_names. If a budget with a period was imposed from above, changing time_zone needs the permission to impose that '
+    'budget. A new external id gives the scope the rows of protected tables with that key. Needs what set_status() needs; for a '
+    'tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 permission denied. For tenancy_app, '
+    'tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -149,13 +157,13 @@ DECLARE
     moving record;
     target record;
 BEGIN
-    -- The target first and both in one order would still meet a move the other way round; the tree's
-    -- moves are rare, so they queue.
+    -- Locking both scopes in a fixed order would still deadlock with a move in the opposite direction.
+    -- Moves are rare, so they queue.
     PERFORM tenancy_internal.authorize('tenants:manage', tenant);
     PERFORM tenancy_internal.authorize('tenants:manage', s.parent_id) FROM tenancy.scopes s WHERE s.id = tenant AND s.level = 'tenant';
     PERFORM tenancy_internal.authorize('tenants:manage', partner);
     PERFORM tenancy_internal.require_lasting('the move', least(tenancy_internal.held_until('{tenants:manage}', tenant), tenancy_internal.held_until('{tenants:manage}', partner)));
-    -- Not at an advisory lock, which anybody who runs SQL could hold.
+    -- Not by an advisory lock, which any SQL user could hold.
     PERFORM FROM tenancy.scopes s WHERE s.level = 'platform' FOR NO KEY UPDATE;
     SELECT s.level, s.path, s.slug INTO moving FROM tenancy.scopes s WHERE s.id = tenant FOR UPDATE;
     IF NOT FOUND THEN
@@ -168,7 +176,7 @@ BEGIN
     IF moving.level <> 'tenant' OR target.level <> 'partner' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('move_denied', moving.level, target.level);
     END IF;
-    -- Another move may have been waited for: the tenant is somebody else's then.
+    -- After waiting for another move, the tenant may belong to another partner.
     PERFORM tenancy_internal.authorize('tenants:manage', tenant), tenancy_internal.authorize('tenants:manage', moving.path[cardinality(moving.path) - 1]);
     UPDATE tenancy.scopes s
        SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
@@ -186,5 +194,6 @@ CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.reg
 REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
-    'moves a tenant, with its projects and users, to another partner; the old partner''s fleet loses it, and its users their roles in it, at the next statement. '
-    'Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a partner; 42710 slug taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Moves a tenant, with its projects and users, to another partner. At their next statement the old partner''s users lose access '
+    'to it, and their roles in it. Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a '
+    'partner; 42710 the slug is taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';

@@ -34,7 +34,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text) IS 'internal: adds a scope';
 
--- Logins find users and tenants by it, and rows are found by it: it stays when the caller's power is over.
+-- Logins find users and tenants by it, and rows are found by it. It stays when the caller's permission has ended.
 CREATE FUNCTION tenancy_internal.require_lasting_id(external_id text, permission text, scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -45,7 +45,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.require_lasting_id(text, text, uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.require_lasting_id(text, text, uuid) IS
-    'internal: 42501 for an external id of a caller who holds for a while only what it takes to give one';
+    'internal: raises 42501 for an external id if the caller holds the permission to set one only until a certain time';
 
 CREATE FUNCTION tenancy_internal.create_partner(
     slug text, name text, external_id text, settings jsonb, status text) RETURNS uuid
@@ -65,10 +65,11 @@ CREATE FUNCTION tenancy.create_partner(
 REVOKE ALL ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
-    'adds a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 bad slug, name, status; 42710 slug or external id taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Creates a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 an invalid slug, name or '
+    'status; 42710 the slug or external id is taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
--- A table with keys of its own may have rows of a key that no scope has yet, or get them later. Whoever gives a scope
--- that key gives it the rows: so a partner's admin could take a customer to come.
+-- A table with its own keys may have rows with a key that no scope has yet. A caller that gives a scope the key gives it
+-- the rows: a partner's admin could so take a future customer of another partner.
 CREATE FUNCTION tenancy_internal.authorize_external_id(external_id text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -81,7 +82,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_external_id(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.authorize_external_id(text) IS
-    'internal: 42501 for an external id of a caller who does not manage tenants at the platform';
+    'internal: raises 42501 for an external id unless the caller manages tenants at the platform';
 
 CREATE FUNCTION tenancy_internal.create_tenant(
     slug text, name text, partner tenancy.regscope,
@@ -104,8 +105,10 @@ CREATE FUNCTION tenancy.create_tenant(
 REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS
-    'adds a tenant to a partner (default: internal) and returns its id. Tables with keys of their own find it by external_id. '
-    'Needs tenants:manage in the partner, for an external_id at the platform. Errors: 22023 bad slug, name, status; 42704 no such partner; 42710 slug or external id taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Creates a tenant in a partner (default: internal) and returns its id. Tables with their own keys find it by external_id. Needs '
+    'tenants:manage in the partner; for an external_id at the platform. Errors: 22023 an invalid slug, name or status; 42704 no '
+    'such partner; 42710 the slug or external id is taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), '
+    'tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.create_project(
     tenant tenancy.regscope, slug text, name text, external_id text,
@@ -127,7 +130,8 @@ CREATE FUNCTION tenancy.create_project(
 REVOKE ALL ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) IS
-    'adds a project to a tenant and returns its id. Needs projects:manage in the tenant. Errors as create_tenant(). For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Creates a project in a tenant and returns its id. Needs projects:manage in the tenant. Errors as create_tenant(). For '
+    'tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.create_user(
     parent tenancy.regscope, slug text, kind text, external_id text, name text,
@@ -147,7 +151,7 @@ BEGIN
     IF role <> 'none' THEN
         found_role := tenancy_internal.find_role(role, parent);
         PERFORM tenancy_internal.authorize_role(found_role, parent);
-        -- No longer than the caller holds it.
+        -- Not for longer than the caller holds the role.
         INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id, created_by, expires_at)
         SELECT new_user, r.id, parent, tenancy.user_id(), tenancy_internal.held_until(r.permissions || '{users:manage}', parent)
           FROM tenancy_internal.role_definitions r WHERE r.id = found_role;
@@ -166,5 +170,7 @@ CREATE FUNCTION tenancy.create_user(
 REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) IS
-    'adds a user to a tenant, a partner or the platform and returns its id. kind: human or service. role: what it is assigned there; NULL: member, or service for a service, '
-    'in a tenant and nothing elsewhere; none: nothing. Needs users:manage there and what the role gives. Errors as create_tenant(); 42704 no such role; 42501 not held. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Creates a user in a tenant, a partner or the platform and returns its id. kind: human or service. role: assigned to the user '
+    'there. NULL: member in a tenant (service if kind is service), no role elsewhere; none: no role. Needs users:manage there and '
+    'the permissions of the role. Errors as create_tenant(); 42704 no such role; 42501 permission denied. For tenancy_app, '
+    'tenancy_gateway (with a context), tenancy_admin';

@@ -4,24 +4,24 @@ CREATE FUNCTION tenancy.new_id() RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL SAFE AS 'MODULE_PATHNAME', 'new_id_wrapper';
 REVOKE ALL ON FUNCTION tenancy.new_id() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.new_id() TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.new_id() IS 'a new uuid of version 7: ordered by time of creation. For tenancy_app, tenancy_gateway, tenancy_admin';
+COMMENT ON FUNCTION tenancy.new_id() IS 'Returns a new UUID of version 7, ordered by time of creation. For tenancy_app, tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.check_names(level text, slug text, name text, external_id text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_names_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_names(text, text, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_names(text, text, text, text) IS 'internal: true, or 22023 with what is wrong';
+COMMENT ON FUNCTION tenancy_internal.check_names(text, text, text, text) IS 'internal: returns true, or raises 22023 with the reason';
 
 CREATE FUNCTION tenancy_internal.check_status(status text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_status_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_status(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_status(text) IS 'internal: true, or 22023';
+COMMENT ON FUNCTION tenancy_internal.check_status(text) IS 'internal: returns true, or raises 22023';
 
 CREATE FUNCTION tenancy_internal.is_time_zone(name text) RETURNS boolean
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_is_time_zone_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.is_time_zone(text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.is_time_zone(text) IS 'internal: whether a time zone has that name in pg_timezone_names, whatever its case';
+COMMENT ON FUNCTION tenancy_internal.is_time_zone(text) IS 'internal: returns whether pg_timezone_names has a time zone of that name, in any case';
 
--- Where settings are set, and not by a trigger: a dump is restored as it is, also where a zone goes by another name now.
+-- Checked when settings are set, not by a trigger: a dump restores unchanged, even if a zone has another name by now.
 CREATE FUNCTION tenancy_internal.check_settings(settings jsonb) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -36,19 +36,19 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_settings(jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_settings(jsonb) IS 'internal: nothing, or 22023 with what is wrong';
+COMMENT ON FUNCTION tenancy_internal.check_settings(jsonb) IS 'internal: raises 22023 with the reason if settings are invalid';
 
 CREATE FUNCTION tenancy_internal.may_hold(parent text, child text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_may_hold_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.may_hold(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.may_hold(text, text) IS 'internal: whether a scope of one level may hold one of another';
+COMMENT ON FUNCTION tenancy_internal.may_hold(text, text) IS 'internal: returns whether a scope of one level may be the parent of another';
 
 CREATE FUNCTION tenancy_internal.worst_status(statuses text[]) RETURNS text
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_worst_status_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.worst_status(text[]) FROM PUBLIC;
--- The views below call it with their reader's rights.
+-- The views below call it with the rights of their reader.
 GRANT EXECUTE ON FUNCTION tenancy_internal.worst_status(text[]) TO tenancy_app, tenancy_admin, tenancy_gateway, tenancy_auditor;
-COMMENT ON FUNCTION tenancy_internal.worst_status(text[]) IS 'internal: the worst status of a path';
+COMMENT ON FUNCTION tenancy_internal.worst_status(text[]) IS 'internal: returns the worst status of a path';
 
 CREATE TABLE tenancy.scopes (
     id          uuid PRIMARY KEY DEFAULT tenancy.new_id(),
@@ -73,27 +73,28 @@ REVOKE ALL ON tenancy.scopes FROM PUBLIC;
 GRANT SELECT ON tenancy.scopes TO tenancy_admin, tenancy_gateway, tenancy_auditor;
 
 CREATE UNIQUE INDEX scopes_platform_key ON tenancy.scopes (level) WHERE level = 'platform';
--- Rows of protected tables may name their scope by this: two scopes with one key would share rows.
+-- Rows of protected tables may name their scope by external_id: two scopes with the same one would share rows.
 CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
     WHERE level IN ('platform', 'partner', 'tenant');
--- By level: who makes projects takes no user's.
+-- By level: a project cannot take a user's external id.
 CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id, level)
     WHERE level IN ('project', 'user');
 CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
--- Everything below a scope: the views ask for path && {scopes}.
+-- Finds everything below a scope: the views filter by path && {scopes}.
 CREATE INDEX scopes_path_idx ON tenancy.scopes USING gin (path);
 CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
-COMMENT ON TABLE tenancy.scopes IS 'the tree: platform, partners, tenants, projects, users. Applications keep their ids, without foreign keys';
+COMMENT ON TABLE tenancy.scopes IS 'internal: the tree: platform, partners, tenants, projects, users. Applications store their ids, without foreign keys';
 COMMENT ON COLUMN tenancy.scopes.path IS 'the ids from the platform down to this scope';
-COMMENT ON COLUMN tenancy.scopes.status IS 'its own status; what counts is the worst on the path, see effective_status()';
+COMMENT ON COLUMN tenancy.scopes.status IS 'its own status; the worst status on the path counts, see effective_status()';
 COMMENT ON COLUMN tenancy.scopes.external_id IS
-    'the application''s or identity provider''s id; of platform, partners and tenants unique in the database, of projects and users within their parent';
+    'id in the application or at the identity provider; unique in the database for platform, partners and tenants, within the '
+    'parent for projects and users';
 COMMENT ON COLUMN tenancy.scopes.kind IS 'of users: human or service';
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.scopes', '');
 
--- The rows that CREATE EXTENSION makes come again with a restored dump, maybe changed: they replace.
+-- A dump contains the rows that CREATE EXTENSION inserts, maybe changed: on restore they replace them.
 CREATE FUNCTION tenancy_internal.restore_seed() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -109,7 +110,7 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.restore_seed() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.restore_seed() IS 'internal: trigger that lets pg_restore bring the platform and the first partner';
+COMMENT ON FUNCTION tenancy_internal.restore_seed() IS 'internal: trigger that lets pg_restore insert the platform and the first partner';
 
 CREATE FUNCTION tenancy_internal.check_place() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -129,7 +130,7 @@ BEGIN
     IF NEW.path <> parent.path || NEW.id THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('path_mismatch', NEW.id::text);
     END IF;
-    -- At the statement's end, so a statement that moves a whole subtree passes.
+    -- Checked at the statement's end, so that one statement can move a whole subtree.
     IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM tenancy.scopes c
                                     WHERE c.parent_id = NEW.id AND c.path <> NEW.path || c.id) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('paths_below_mismatch', NEW.id::text);
@@ -138,22 +139,22 @@ BEGIN
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_place() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.check_place() IS 'internal: trigger that keeps the tree a tree, whoever writes to it';
+COMMENT ON FUNCTION tenancy_internal.check_place() IS 'internal: trigger that keeps the tree valid, whichever role writes to it';
 
 CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.id IN ('00000000-0000-7000-8000-000000000000', '00000000-0000-7000-8000-000000000001'))
     EXECUTE FUNCTION tenancy_internal.restore_seed();
--- At the statement's end: a dump's rows come in any order.
+-- Checked at the statement's end: the rows of a dump come in any order.
 CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
     FOR EACH ROW EXECUTE FUNCTION tenancy_internal.check_place();
 
--- A tenant that is new makes backends look whether it is their fleet's, without reading all of that again.
+-- For a new tenant, backends check whether it belongs to their fleet, without reading the fleet again.
 CREATE FUNCTION tenancy_internal.tenant_added() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_tenant_added';
 REVOKE ALL ON FUNCTION tenancy_internal.tenant_added() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.tenant_added() IS 'internal: trigger on scopes that become active';
 
--- What can change somebody's cached answer, and whose. Of a name or a setting nobody keeps anything.
+-- Changes that invalidate a cached answer, and whose. Names and settings are not cached.
 CREATE TRIGGER access_added AFTER INSERT ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level = 'tenant' AND NEW.status = 'active')
     EXECUTE FUNCTION tenancy_internal.tenant_added();
@@ -167,7 +168,7 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN ((OLD.status = 'active') <> (NEW.status = 'active')
           OR OLD.id <> NEW.id OR OLD.level <> NEW.level OR OLD.path <> NEW.path OR OLD.parent_id IS DISTINCT FROM NEW.parent_id
           OR OLD.external_id IS DISTINCT FROM NEW.external_id
-          -- A login may name its tenant by it.
+          -- A login may name its tenant by the external id.
           OR (NEW.level = 'tenant' AND OLD.slug <> NEW.slug))
     EXECUTE FUNCTION tenancy_internal.changed('scope', 'id');
 CREATE TRIGGER access_of_fleet_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW

@@ -1,4 +1,4 @@
--- Views for people.
+-- Views for users.
 CREATE VIEW tenancy.partners WITH (security_barrier) AS
     SELECT s.id, s.slug, s.name, s.status,
            (SELECT tenancy_internal.worst_status(array_agg(a.status)) FROM tenancy.scopes a WHERE a.id = ANY (s.path)) AS effective_status,
@@ -23,7 +23,15 @@ CREATE VIEW tenancy.users WITH (security_barrier) AS
 REVOKE ALL ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users FROM PUBLIC;
 GRANT SELECT ON tenancy.partners, tenancy.tenants, tenancy.projects, tenancy.users
     TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON VIEW tenancy.partners IS 'partners, with their effective status and how many tenants each has. Each reader sees its part: with a context by partners:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
-COMMENT ON VIEW tenancy.tenants IS 'tenants, with their partner. Each reader sees its part: with a context by tenants:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
-COMMENT ON VIEW tenancy.projects IS 'projects, with their tenant. Each reader sees its part: with a context by projects:view, without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
-COMMENT ON VIEW tenancy.users IS 'users, with the scope they belong to. Each reader sees its part: with a context by users:view (its own row always), without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.partners IS
+    'Partners, with their effective status and number of tenants. With a context, shows those where the reader holds partners:view; '
+    'without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.tenants IS
+    'Tenants, with their partner. With a context, shows those where the reader holds tenants:view; without one tenancy_admin, '
+    'tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.projects IS
+    'Projects, with their tenant. With a context, shows those where the reader holds projects:view; without one tenancy_admin, '
+    'tenancy_gateway and tenancy_auditor see all';
+COMMENT ON VIEW tenancy.users IS
+    'Users, with the scope they belong to. With a context, shows those where the reader holds users:view, and always the reader '
+    'itself; without one tenancy_admin, tenancy_gateway and tenancy_auditor see all';

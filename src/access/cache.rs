@@ -11,15 +11,15 @@ use super::load::load;
 use crate::error::Error;
 use crate::pg::{sources, xact};
 
-/// Where the cache is emptied and begun again: a pooled backend that serves every tenant in turn
-/// must not grow without bound.
+/// The size at which the cache is emptied: a pooled backend that serves every tenant in turn must not
+/// grow without bound.
 const CACHE_MAX_BYTES: usize = 64 << 20;
 
 thread_local! {
     static RESOLVED: RefCell<(HashMap<Uuid, Rc<Access>>, usize)> = RefCell::default();
 }
 
-/// What a user may do, from the cache or the tree.
+/// Returns a user's access, from the cache or the tree.
 pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
     let known = RESOLVED.with_borrow(|(known, _)| known.get(&user).cloned());
     let now = xact::transaction_started_unix().max(xact::statement_started_unix());
@@ -36,7 +36,7 @@ pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
     Ok(access)
 }
 
-/// Whether an access has all the tenants that were added to its fleets.
+/// Returns whether an access has all tenants that were added to its fleets.
 fn has_grown_to(access: &Access) -> Result<bool, Error> {
     let moment = sources::moment();
     if access.growing.hold() {
@@ -68,12 +68,12 @@ fn remember(access: Rc<Access>) {
     });
 }
 
-/// Drops everything.
+/// Drops all entries.
 pub fn forget() {
     RESOLVED.take();
 }
 
-/// How many principals, and about how many bytes.
+/// Returns the number of principals, and about how many bytes they take.
 pub fn totals() -> (usize, usize) {
     RESOLVED.with_borrow_mut(|(known, bytes)| {
         known.retain(|_, access| access.sources.hold());

@@ -10,7 +10,7 @@ use crate::pg::sources::Sources;
 use crate::pg::spi;
 use crate::pg::uuid::{from_pg, pg_uuid};
 
-/// What is made of whoever began an elevation, if any; `None` if it has ended, or that user is elevated no more.
+/// Returns the sources of the user who began an elevation, if any; `None` if the elevation has ended.
 pub fn still_elevated(elevation: Option<Uuid>) -> Result<Option<Option<Rc<Sources>>>, Error> {
     let Some(elevation) = elevation else {
         return Ok(Some(None));

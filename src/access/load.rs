@@ -54,7 +54,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
                 valid_until = sooner(valid_until, found.elevation.expires_at);
                 elevation = Some(found.elevation);
             } else {
-                // In force from the next transaction on.
+                // Takes effect in the next transaction.
                 valid_until = sooner(valid_until, 0);
             }
         }
@@ -125,16 +125,16 @@ fn home(user: Uuid) -> Result<Home, Error> {
     )
 }
 
-/// Reads each scope's networks from a text with blanks between them.
+/// Parses each scope's networks from a text with blanks between them.
 fn networks(scopes: Vec<String>) -> Result<Vec<Vec<Network>>, Error> {
     let networks = |text: &String| text.split(' ').map(str::parse).collect();
     let read: Result<_, _> = scopes.iter().map(networks).collect();
     read.map_err(|_| Error::Internal("a network that cannot be read"))
 }
 
-/// What is assigned to a user within the scope it belongs to, by roles that are defined at the scope or
-/// above: a tenant that has moved to another partner leaves the old one's users and roles behind. What gives
-/// nothing now may give something later.
+/// Reads a user's assignments within its parent, of roles defined at the scope or above: a tenant that moved to
+/// another partner loses the old partner's users and roles. Assignments that give nothing now may give something
+/// later.
 fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<Grant>, Error> {
     let home = home.last().copied().unwrap_or_default();
     let mut roles: HashMap<Vec<String>, Vec<Permission>> = HashMap::new();
@@ -178,8 +178,8 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
     )
 }
 
-/// The projects to work in, if what a user holds in a tenant it holds by projects only: as [`Access::only_projects`] has it,
-/// and of a user who may not work now by what is assigned. Paths without the user's own scope, and with the tenant's.
+/// Returns the projects to record usage in, if a user holds a tenant only by projects, as [`Access::only_projects`] does.
+/// For a user who is not active it uses the assignments. Paths end before the user, and include the tenant.
 pub fn only_projects(
     user: Uuid,
     home: &[Uuid],
@@ -188,7 +188,7 @@ pub fn only_projects(
 ) -> Result<OnlyProjects, Error> {
     let ids = |path: &[Uuid]| path.iter().copied().map(pg_uuid).collect::<Vec<_>>();
     let last = |path: &[Uuid]| pg_uuid(path.last().copied().unwrap_or_default());
-    // The projects, and whether each is active.
+    // The projects, each with whether it is active.
     let mut held: Vec<(Uuid, bool)> = Vec::new();
     let mut whole = false;
     spi::read(
@@ -226,7 +226,7 @@ pub fn only_projects(
     Ok(OnlyProjects::of(counting.map(|held| held.0).collect()))
 }
 
-/// Whoever lost the right to elevate is elevated no more.
+/// Returns whether a user still has the right to elevate; without it no elevation counts.
 fn may_elevate(grants: &[Grant]) -> bool {
     let Ok(elevate) = Permission::parse("platform:elevate") else {
         return false;
@@ -241,7 +241,7 @@ struct FoundElevation {
     begun: bool,
 }
 
-/// Elevations that have not ended. One gives power in transactions that began after it, and never in
+/// Reads elevations that have not ended. An elevation counts in transactions that began after it, never in
 /// its own.
 fn elevations(user: Uuid) -> Result<Vec<FoundElevation>, Error> {
     spi::read(

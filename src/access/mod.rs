@@ -1,4 +1,4 @@
-//! What a principal may do, resolved once per backend and kept until something changes it.
+//! A principal's access, resolved once per backend and cached until a change invalidates it.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -36,54 +36,54 @@ pub use load::only_projects;
 pub use reachable_scopes::OnlyProjects;
 pub use resolved_reach::ResolvedReach;
 
-/// A principal with what it may do. Holds only while its whole path is active.
+/// A principal's access. Valid only while the principal's whole path is active.
 #[derive(Debug)]
 pub struct Access {
     /// The user.
     pub user: Uuid,
-    /// The path of the scope that the user belongs to.
+    /// Returns the path of the scope that the user belongs to.
     home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
     pub partner: Option<Uuid>,
-    /// What was assigned.
+    /// Its assignments.
     pub grants: Grants,
-    /// The elevation in force.
+    /// The current elevation.
     pub elevation: Option<Elevation>,
-    /// The tenants in which anything is held, as a whole or in a project. Not those that an
+    /// The tenants in which any permission is held, in the tenant or in a project. Without those that an
     /// elevation reaches, which are all.
     pub tenants: Rc<TenantSet>,
     /// Whether tenants can be added without a change to the user: a partner's fleet.
     pub fleet: bool,
-    /// From when on it must be read again, in microseconds of the Unix epoch: an assignment or an
-    /// elevation ends, or begins.
+    /// When it must be read again, in microseconds of the Unix epoch, because an assignment or an
+    /// elevation ends or begins.
     valid_until: Option<i64>,
-    /// When the first of the assignments ends.
+    /// The end of the assignment that ends first.
     assigned_until: Option<i64>,
-    /// Tenants with smaller ids were there when the fleets were read.
+    /// Tenants with smaller ids existed when the fleets were read.
     known_up_to: Uuid,
     places: reachable_scopes::ReachableScopes,
-    /// From where the user may come, by each scope of its path that says so.
+    /// The allowed networks of each scope on the user's path that has any.
     pub networks: Vec<Vec<Network>>,
     reached: RefCell<HashMap<String, Rc<ResolvedReach>>>,
-    /// What it was made of.
+    /// The rows that it depends on.
     pub sources: Rc<Sources>,
-    /// The fleets, as far as tenants are added.
+    /// The fleets, for added tenants.
     growing: Sources,
 }
 
-/// The right to reach tenants' rows with what is held at the platform, for a while.
+/// A temporary right to reach tenants' rows with the permissions held at the platform.
 #[derive(Clone, Debug)]
 pub struct Elevation {
     /// Its row.
     pub id: Uuid,
-    /// Why it was asked for.
+    /// Its reason.
     pub reason: String,
     /// When it ends, in microseconds of the Unix epoch.
     pub expires_at: i64,
 }
 
 impl Access {
-    /// What a permission reaches. A permission that is none reaches nothing.
+    /// Returns what a permission reaches. An invalid permission reaches nothing.
     pub fn reached(&self, permission: &str) -> Rc<ResolvedReach> {
         if let Some(known) = self.reached.borrow().get(permission) {
             return known.clone();
@@ -112,27 +112,27 @@ impl Access {
         Rc::new(ResolvedReach::new(reach, &self.places, &self.tenants))
     }
 
-    /// What a permission reaches in one of the principal's tenants, or when elevated in any.
+    /// Returns what a permission reaches in one of the principal's tenants, or in any tenant while elevated.
     pub fn reached_in(&self, permission: &str, tenant: &Tenant) -> ResolvedReach {
         self.reached(permission).narrow(tenant, &self.places)
     }
 
-    /// Whether a permission is held in the scope that the user belongs to.
+    /// Returns whether a permission is held in the scope that the user belongs to.
     pub fn holds_at_home(&self, permission: &str) -> bool {
         Permission::parse(permission).is_ok_and(|wanted| self.grants.hold(&wanted, &self.home))
     }
 
-    /// One of its tenants by id.
+    /// Returns one of its tenants by id.
     pub fn tenant(&self, id: Uuid) -> Option<&Tenant> {
         self.places.tenant(id)
     }
 
-    /// Whether anything is held at the platform that reaches rows, for now.
+    /// Returns whether permissions held at the platform currently reach rows.
     pub fn spans_all(&self) -> bool {
         self.elevation.is_some()
     }
 
-    /// The projects to work in, if a tenant is held by projects of it only.
+    /// Returns the projects to record usage in, if a tenant is held only by its projects.
     pub fn only_projects(&self, tenant: Uuid) -> OnlyProjects {
         match self.spans_all() {
             true => OnlyProjects::None,
@@ -140,17 +140,17 @@ impl Access {
         }
     }
 
-    /// Whether a tenant is within what is held as a whole.
+    /// Returns whether a tenant is held as a whole.
     pub fn holds_whole(&self, tenant: Uuid) -> bool {
         self.spans_all() || self.places.is_whole(tenant)
     }
 
-    /// Whether a project of one of its tenants is within what is held.
+    /// Returns whether any permission covers a project of one of its tenants.
     pub fn holds_project(&self, project: Uuid, tenant: Uuid) -> bool {
         self.spans_all() || self.places.holds_project(project, tenant)
     }
 
-    /// The permissions held anywhere, as text, without repetition.
+    /// Returns the permissions held anywhere, as text, without repetition.
     pub fn permissions(&self) -> Vec<String> {
         let mut all: Vec<String> = self
             .grants
@@ -163,24 +163,24 @@ impl Access {
         all
     }
 
-    /// The path of the scope that the user belongs to.
+    /// Returns the path of the scope that the user belongs to.
     pub fn home(&self) -> &[Uuid] {
         &self.home
     }
 
-    /// When something ends that counts until then also in the transaction that is open. An elevation
-    /// is asked by the clock.
+    /// Returns the first expiry that also takes effect in an open transaction. An elevation is checked against
+    /// the clock instead.
     pub fn ends_in_transaction(&self) -> Option<i64> {
         self.assigned_until
     }
 
-    /// Whether it still holds for a transaction that began at this time.
+    /// Returns whether it is still valid for a transaction that began at this time.
     fn holds_at(&self, transaction: i64) -> bool {
         self.valid_until.is_none_or(|end| end > transaction)
     }
 
-    /// Whether its fleets still have all their tenants, as far as tenants that were added are concerned:
-    /// an index look-up among the ids of the last day, instead of reading the fleets again.
+    /// Returns whether its fleets contain all added tenants: an index look-up among the ids of the last day,
+    /// in place of reading the fleets again.
     fn is_complete(&self) -> Result<bool, Error> {
         let partners: Vec<pgrx::Uuid> = self.places.partners().map(pg_uuid).collect();
         if partners.is_empty() {
@@ -211,8 +211,8 @@ impl Access {
     }
 }
 
-/// How much this backend has resolved and keeps: principals, and about how many bytes; and how often it read something to
-/// keep it.
+/// Returns how many principals this backend caches, about how many bytes they take, and how often it has read something
+/// into its caches.
 #[pg_extern(sql = false)]
 fn access_cache()
 -> TableIterator<'static, (name!(principals, i64), name!(bytes, i64), name!(reads, i64))> {

@@ -12,19 +12,19 @@ use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::pg_uuid;
 
-/// The projects of a tenant in which all is held that is held in the tenant. Whoever works there works in one of them.
+/// The projects by which a tenant is held, if it is not held as a whole. Usage is then recorded in one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnlyProjects {
-    /// The tenant is held as a whole, or nothing in it.
+    /// The tenant is held as a whole, or not at all.
     None,
-    /// This one.
+    /// Only this project.
     One(Uuid),
-    /// So many.
+    /// This number of projects.
     Several(usize),
 }
 
 impl OnlyProjects {
-    /// These, some of them perhaps twice.
+    /// Counts projects, which may repeat.
     pub fn of(mut projects: Vec<Uuid>) -> Self {
         projects.sort_unstable();
         projects.dedup();
@@ -39,13 +39,13 @@ impl OnlyProjects {
 /// The active scopes that a principal's grants name, and the tenants below its partners.
 #[derive(Debug, Default)]
 pub struct ReachableScopes {
-    /// Tenants in which anything is held, sorted by id.
+    /// Tenants in which any permission is held, sorted by id.
     tenants: Vec<Tenant>,
-    /// The tenants of each partner at which anything is held, sorted.
+    /// The tenants of each partner at which any permission is held, sorted.
     fleets: HashMap<Uuid, Vec<Uuid>>,
-    /// The tenants at which anything is held by themselves.
+    /// The tenants at which any permission is held directly.
     singles: HashSet<Uuid>,
-    /// The projects at which anything is held, with their tenants.
+    /// The projects at which any permission is held, with their tenants.
     projects: Vec<(Uuid, Uuid)>,
     /// The scopes above a tenant, for tenants that are not in a fleet.
     ancestors: HashMap<Uuid, Vec<Tenant>>,
@@ -54,7 +54,7 @@ pub struct ReachableScopes {
 }
 
 impl ReachableScopes {
-    /// What grants name, of the scopes that were read.
+    /// Finds the scopes that grants name, among the scopes that were read.
     pub fn find(grants: &[Grant], scopes: &Scopes) -> Result<Self, Error> {
         let mut places = ReachableScopes::default();
         let mut partners = Vec::new();
@@ -101,23 +101,23 @@ impl ReachableScopes {
         Ok(places)
     }
 
-    /// One of the tenants by id.
+    /// Returns one of the tenants by id.
     pub fn tenant(&self, id: Uuid) -> Option<&Tenant> {
         let at = self.tenants.binary_search_by_key(&id, |tenant| tenant.id);
         at.ok().and_then(|at| self.tenants.get(at))
     }
 
-    /// All of them as a set.
+    /// Returns all tenants as a set.
     pub fn all(&self) -> TenantSet {
         TenantSet::new(self.tenants.clone())
     }
 
-    /// The partners whose fleets are held.
+    /// Returns the partners whose fleets are held.
     pub fn partners(&self) -> impl Iterator<Item = Uuid> + '_ {
         self.fleets.keys().copied()
     }
 
-    /// The active tenants that are reached as a whole, each once.
+    /// Returns the active tenants that are reached as a whole, each once.
     pub fn whole(&self, reach: &Reach) -> Vec<Tenant> {
         let fleets = reach.partners.iter().filter_map(|id| self.fleets.get(id));
         let mut ids: Vec<Uuid> = fleets.flatten().chain(&reach.tenants).copied().collect();
@@ -127,7 +127,7 @@ impl ReachableScopes {
         known.cloned().collect()
     }
 
-    /// The active projects that are reached, and their tenants.
+    /// Returns the active projects that are reached, and their tenants.
     pub fn projects(&self, reach: &Reach) -> (Vec<Tenant>, Vec<Tenant>) {
         let live = |pair: &&(Uuid, Uuid)| self.projects.contains(pair);
         let bare = |id| Tenant {
@@ -142,7 +142,7 @@ impl ReachableScopes {
             .unzip()
     }
 
-    /// The scopes above these tenants, or above any tenant that is not known here: the platform.
+    /// Returns the scopes above these tenants; the platform for a tenant that is not among the places.
     pub fn above(&self, tenants: impl Iterator<Item = Uuid>) -> Vec<Tenant> {
         let mut above: HashMap<Uuid, Tenant> = HashMap::new();
         let mut any = false;
@@ -160,7 +160,7 @@ impl ReachableScopes {
         above.into_values().collect()
     }
 
-    /// The projects of a tenant in which all is held that is held in the tenant.
+    /// Returns the projects by which a tenant is held, if it is not held as a whole.
     pub fn only_projects(&self, tenant: Uuid) -> OnlyProjects {
         if self.is_whole(tenant) {
             return OnlyProjects::None;
@@ -169,18 +169,18 @@ impl ReachableScopes {
         OnlyProjects::of(here.map(|(project, _)| *project).collect())
     }
 
-    /// Whether a project is within what is held.
+    /// Returns whether any permission covers a project.
     pub fn holds_project(&self, project: Uuid, tenant: Uuid) -> bool {
         self.is_whole(tenant) || self.projects.contains(&(project, tenant))
     }
 
-    /// Whether a tenant is within what is held as a whole.
+    /// Returns whether a tenant is held as a whole.
     pub fn is_whole(&self, tenant: Uuid) -> bool {
         let mut fleets = self.fleets.values();
         self.singles.contains(&tenant) || fleets.any(|fleet| fleet.binary_search(&tenant).is_ok())
     }
 
-    /// About how many bytes it takes.
+    /// Returns about how many bytes it takes.
     pub fn bytes(&self) -> usize {
         let external = |tenant: &Tenant| tenant.external_id.as_ref().map_or(0, String::capacity);
         self.tenants.iter().map(external).sum::<usize>()
@@ -194,7 +194,7 @@ impl ReachableScopes {
 pub struct Scopes(HashMap<Uuid, (Tenant, bool)>);
 
 impl Scopes {
-    /// Reads those that were not.
+    /// Reads the scopes that were not read yet.
     pub fn read(&mut self, ids: impl Iterator<Item = Uuid>) -> Result<(), Error> {
         let mut missing: Vec<Uuid> = ids.filter(|id| !self.0.contains_key(id)).collect();
         missing.sort_unstable();
@@ -223,14 +223,14 @@ impl Scopes {
         self.0.get(&id).map(|(tenant, _)| tenant)
     }
 
-    /// Whether every scope of a path is active.
+    /// Returns whether every scope of a path is active.
     pub fn active(&self, path: &[Uuid]) -> bool {
         path.iter()
             .all(|id| self.0.get(id).is_some_and(|(_, active)| *active))
     }
 }
 
-/// The active tenants of these partners.
+/// Reads the active tenants of these partners.
 fn fleets(partners: &[Uuid]) -> Result<Vec<(Uuid, Tenant)>, Error> {
     let partners: Vec<pgrx::Uuid> = partners.iter().copied().map(pg_uuid).collect();
     spi::read(

@@ -1,4 +1,4 @@
-//! What one permission reaches: tenants as a whole, and tenants by some of their projects.
+//! The reach of one permission: tenants as a whole, and tenants by some of their projects.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use super::reachable_scopes::ReachableScopes;
 /// The scopes whose rows a permission reaches.
 #[derive(Debug, Default)]
 pub struct ResolvedReach {
-    /// In terms of grants.
+    /// The reach, in terms of grants.
     pub reach: Reach,
     /// Tenants reached as a whole.
     pub tenants: Rc<TenantSet>,
@@ -30,7 +30,7 @@ pub struct ResolvedReach {
 }
 
 impl ResolvedReach {
-    /// What `reach` comes to, of the places that are active; `all` are those in which anything is held.
+    /// Resolves `reach` to active places; `all` are the tenants in which any permission is held.
     pub fn new(reach: Reach, places: &ReachableScopes, all: &Rc<TenantSet>) -> Self {
         let whole = places.whole(&reach);
         let above = |partial: &[Tenant]| {
@@ -71,7 +71,7 @@ impl ResolvedReach {
         }
     }
 
-    /// The part of it in one tenant.
+    /// Returns its part in one tenant.
     pub fn narrow(&self, tenant: &Tenant, places: &ReachableScopes) -> Self {
         let id = tenant.id.as_bytes();
         let only = |held: bool| {
@@ -100,19 +100,19 @@ impl ResolvedReach {
         }
     }
 
-    /// The tenants reached as a whole, and the scopes above all that are reached.
+    /// Returns the tenants reached as a whole, and the scopes above all reached tenants.
     pub fn visible(&self) -> &Rc<TenantSet> {
         let with_above = || Rc::new(self.tenants.with(&self.above));
         self.visible.get_or_init(with_above)
     }
 
-    /// Those, and the tenants reached by some of their projects.
+    /// Returns those, and the tenants reached by some of their projects.
     pub fn visible_with_projects(&self) -> &Rc<TenantSet> {
         let with_above = || Rc::new(self.tenants_with_projects.with(&self.above));
         self.visible_with_projects.get_or_init(with_above)
     }
 
-    /// Whether it reaches no row.
+    /// Returns whether it reaches no row.
     pub fn is_empty(&self) -> bool {
         !self.reach.everything && self.tenants_with_projects.is_empty()
     }

@@ -1,4 +1,4 @@
-//! An entry: who acts, on what, and the row that it becomes.
+//! An entry: the actor, the target, and the row.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::pg::heap_insert::{Json, Value, append, check_writable};
 use crate::pg::{client, cluster, role, time};
 use crate::{partitions, requests, tree};
 
-/// Who acts, from where.
+/// The actor of an entry.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Actor {
     /// The context's user.
@@ -27,7 +27,7 @@ pub struct Actor {
     pub login: String,
     /// The client's address.
     pub client: Option<IpAddr>,
-    /// How many bits of it count, where it stands for a network.
+    /// The number of significant bits, if it stands for a network.
     #[serde(default)]
     pub client_bits: Option<u8>,
 }
@@ -43,7 +43,7 @@ impl Actor {
         }
     }
 
-    /// In the tenant and partner of a scope instead.
+    /// Replaces the tenant and partner by those of a scope.
     pub fn on(mut self, scope: Uuid) -> Result<Self, Error> {
         let found = tree::scope(scope)?;
         (self.partner, self.tenant) =
@@ -52,7 +52,7 @@ impl Actor {
     }
 }
 
-/// What another process needs to write an entry.
+/// The data that another process needs to write an entry.
 #[derive(Serialize, Deserialize)]
 struct Row {
     action: String,
@@ -61,7 +61,7 @@ struct Row {
     details: serde_json::Value,
 }
 
-/// An entry as the worker takes it.
+/// Returns an entry in the form that the worker takes.
 pub fn row(
     actor: Actor,
     action: &str,
@@ -77,7 +77,7 @@ pub fn row(
     .map_err(|_| Error::Internal("an entry cannot be written"))
 }
 
-/// Writes what `row` made.
+/// Writes an entry that `row` returned.
 pub fn write_row(row: &serde_json::Value) -> Result<(), Error> {
     let row = Row::deserialize(row).map_err(|_| Error::Internal("an entry cannot be read"))?;
     write(

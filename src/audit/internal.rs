@@ -17,14 +17,14 @@ pub fn record(
     target: Option<&str>,
     details: Value,
 ) -> Result<(), Error> {
-    // What CREATE EXTENSION makes is no entry, and a partition made then would not be dumped.
+    // CREATE EXTENSION records nothing: a partition created then would not be dumped.
     if cluster::creating_extension() {
         return Ok(());
     }
     entry::write(&internal(action), &actor()?, target, Json::new(details)?).map(drop)
 }
 
-/// Records it at once, for good, whatever becomes of this transaction, which may be read-only.
+/// Adds an entry permanently and at once; it stays if this transaction is rolled back. Works in read-only transactions.
 pub fn record_now(
     action: &str,
     actor: Actor,
@@ -35,18 +35,18 @@ pub fn record_now(
     requests::call(&Request::Audit(row)).map(drop)
 }
 
-/// The name of an action of tenancy's own.
+/// Returns the full name of an action of tenancy.
 pub fn internal(action: &str) -> String {
     format!("{OWN}{action}")
 }
 
-/// A reason without white space around it, or an error.
+/// Returns a reason without surrounding white space, or an error.
 #[pg_extern(sql = false)]
 fn _checked_reason(reason: Option<&str>) -> Result<&str, ErrorReport> {
     Ok(checked_reason(reason)?)
 }
 
-/// The reason for a power over tenants' rows, without white space around it.
+/// Returns the reason for access to tenants' rows, without surrounding white space.
 pub fn checked_reason(reason: Option<&str>) -> Result<&str, Error> {
     check_reason(reason.ok_or(Error::Null("reason"))?).map_err(|fault| {
         Error::bad(
@@ -56,7 +56,7 @@ pub fn checked_reason(reason: Option<&str>) -> Result<&str, Error> {
     })
 }
 
-/// The cluster's system identifier.
+/// Returns the cluster's system identifier.
 #[pg_extern(sql = false)]
 fn _origin() -> i64 {
     cluster::identifier()

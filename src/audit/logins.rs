@@ -1,11 +1,11 @@
-//! Logins. Kept in shared memory, so that none of them costs a write, and what becomes of the client's
-//! transaction changes nothing. The worker writes an entry for each user, credential and address, with
-//! how often and when; or, with `each`, one for each login.
+//! Logins. They are counted in shared memory, so that a login writes nothing and a rollback does not undo
+//! it. The worker writes an entry for each user, credential and address, with their number and times; or,
+//! with `each`, one for each login.
 //!
-//! A success is never without a name. Where it can be neither counted nor kept for the worker, the worker
-//! is asked at once. Failures have places of their own, and few: who fails with a user or a key that
-//! exists is named, all else is told by where it comes from, and what has no place is a number. Whoever has
-//! one address of IPv6 has the 2^64 of its network: failures are told by that.
+//! A successful login always has its user. If it can be neither counted nor queued, the backend asks the
+//! worker at once. Failures have a separate, small table: failures with an existing user or key are named,
+//! others appear by address, and failures without a place are only counted. The holder of one IPv6 address
+//! has all 2^64 addresses of its network, so failures are counted by network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,19 +26,19 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{client, cluster, events, queue, role, session, spi, time, workers, xact};
 use crate::requests;
 
-/// By what somebody logs in.
+/// The kind of credential of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// By something that is no credential.
+    /// Not a valid form of credential.
     Unknown,
-    /// By an API key.
+    /// An API key.
     ApiKey,
-    /// By a ticket.
+    /// A ticket.
     Ticket,
-    /// By an identity provider's token.
+    /// An identity provider's token.
     Jwt,
-    /// By the gateway's word.
+    /// Assumed by a gateway.
     Assumed,
 }
 
@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-/// What is counted together.
+/// Logins that are counted together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Event {
     failed: bool,
@@ -72,9 +72,9 @@ struct Event {
     user: Uuid,
     credential: Uuid,
     client: Option<IpAddr>,
-    /// Who and what is lost.
+    /// Whether user and address are lost.
     others: bool,
-    /// An entry of its own, which says when and not how often.
+    /// Whether it is a single login, with its time and without a count.
     each: bool,
 }
 
@@ -102,9 +102,9 @@ pub fn succeeded(
         let actor = actor();
         actor.is_ok_and(|actor| internal::record_now("login", actor, None, details()).is_ok())
     };
-    // Again: the worker may just have gone, to make room for another database's, after it wrote.
+    // Twice: the worker may have exited after it wrote, to make room for another database's.
     if !(kept() || asked() || kept() || asked()) {
-        // No worker: how often is kept in any case, and who if the transaction is.
+        // No worker: the count is kept in any case, the user only if the transaction commits.
         lost();
         if !cluster::read_only() {
             internal::record("login", actor, None, details())?;
@@ -113,11 +113,11 @@ pub fn succeeded(
     Ok(())
 }
 
-/// The last transaction in which a ticket of the setting was taken, and whose it was.
+/// The last transaction in which a ticket of the setting was used, and its user.
 static BY_TICKET: BackendCell<Option<(i64, u128)>> = BackendCell::new(None);
 
-/// A user came by the setting tenancy.ticket, which is verified in each transaction anew: that is a
-/// login for each. It cannot wait here for the worker.
+/// Counts a login by the setting tenancy.ticket. The ticket is verified in each transaction, so that is
+/// one login for each. It cannot wait for the worker here.
 pub fn came_by_ticket(user: Uuid) {
     let wanted = settings::logins();
     let here = Some((xact::transaction_started(), user.as_u128()));
@@ -133,7 +133,7 @@ pub fn came_by_ticket(user: Uuid) {
     }
 }
 
-/// Counts a success, or has the worker write it; false where there is no room for either.
+/// Counts a success, or queues it for the worker. Returns false if there is no room for either.
 fn keep(event: &Event, wanted: Logins) -> bool {
     match wanted {
         Logins::Each => {
@@ -175,8 +175,8 @@ fn queued(event: &Event) -> bool {
     went != Added::NoRoom
 }
 
-/// Somebody tried to, with a credential, or else (`None`) by assuming a user; `vouched` is where the
-/// gateway says that it came from.
+/// Counts a failed login by a credential, or by assuming a user (`None`). `vouched` is the address that the
+/// gateway named.
 pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, why: &Error) {
     let refused = matches!(
         why,
@@ -189,7 +189,7 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     if !refused || settings::logins() == Logins::Off {
         return;
     }
-    // Whom nobody knows has no name.
+    // An unknown user is not named.
     let user = user.filter(|_| !matches!(why, Error::NoSuchUser(_)));
     let (kind, credential) = match text.map(Credential::parse) {
         None => (Kind::Assumed, None),
@@ -226,11 +226,11 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     }
 }
 
-/// How many bits of an IPv6 address its holder did not choose.
+/// The number of bits of an IPv6 address that its holder cannot choose.
 const ORIGIN_BITS: u8 = 64;
 
-/// The address that stands for all that whoever came from this one may have: the network of an IPv6
-/// address; an IPv4 address, however it is written, itself.
+/// Returns the address that stands for all addresses of one holder: the network of an IPv6 address; an
+/// IPv4 address itself, in either notation.
 fn origin(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> ORIGIN_BITS << ORIGIN_BITS).into(),
@@ -238,7 +238,7 @@ fn origin(client: IpAddr) -> IpAddr {
     }
 }
 
-/// A key's id, if there is or was such a key. The same work if there was not.
+/// Returns a key's id, if the key exists or existed. It does the same work if not.
 fn known_key(key: Uuid) -> Option<Uuid> {
     owner_of(key).ok().flatten().map(|_| key)
 }
@@ -321,12 +321,12 @@ impl Event {
 
 // The worker's part ---------------------------------------------------------------------------------
 
-/// When this database has logins to write that are counted, in microseconds since 2000.
+/// Returns when this database has counted logins to write, in microseconds since 2000.
 pub fn due() -> Option<i64> {
     let database = queue::database();
     let counted = counts::first(database).map(|first| {
         let due = first.saturating_add(settings::login_interval());
-        // Also when the clock was set back.
+        // Returns whether it is due; also if the clock was set back.
         if counts::crowded() || first > time::now() {
             i64::MIN
         } else {
@@ -336,32 +336,32 @@ pub fn due() -> Option<i64> {
     counted.into_iter().chain(capped::due(database)).min()
 }
 
-/// Whether this database has logins to write at once.
+/// Returns whether this database has queued logins.
 pub fn queue_pending() -> bool {
     events::pending(queue::database())
 }
 
-/// Takes out those that are to be written at once.
+/// Removes and returns queued logins.
 pub fn take_queued() -> Vec<Count> {
     events::take(queue::database())
 }
 
-/// Takes out what is to be written now: failures, and successes of which the first is an interval ago;
-/// all successes if their table fills; all that there is at the end.
+/// Removes and returns counts that are due: failures, and successes whose first login is an interval ago;
+/// all successes if their table is nearly full; everything if `all`.
 pub fn take_due(all: bool) -> Vec<Count> {
     let database = queue::database();
     let mut due = capped::take(database, all);
     let all = all || counts::crowded();
     let now = time::now();
     let since = now.saturating_sub(settings::login_interval());
-    // Also when the clock was set back.
+    // Returns whether it is due; also if the clock was set back.
     due.extend(counts::take(database, |count| {
         all || count.first <= since || count.first > now
     }));
     due
 }
 
-/// Puts back what could not be written; returns what finds no place.
+/// Puts back counts that could not be written; returns those without a place.
 #[must_use]
 pub fn put_back(taken: Vec<Count>) -> Vec<Count> {
     let mut homeless = taken;
@@ -377,7 +377,7 @@ pub fn put_back(taken: Vec<Count>) -> Vec<Count> {
     homeless
 }
 
-/// How often is kept of what can be written nowhere; who is lost.
+/// Keeps only the number of logins that cannot be written anywhere.
 pub fn lose(taken: &[Count]) {
     for count in taken {
         let failed = Event::of(&count.key).failed;
@@ -394,7 +394,7 @@ pub fn lose(taken: &[Count]) {
     }
 }
 
-/// Writes entries.
+/// Writes entries for counts.
 pub fn write(taken: &[Count]) -> Result<(), Error> {
     taken.iter().try_for_each(write_one)
 }
@@ -404,7 +404,7 @@ fn write_one(count: &Count) -> Result<(), Error> {
     let some = |id: Uuid| (!id.is_nil()).then_some(id);
     let credential = some(event.credential);
     let user = match (some(event.user), credential) {
-        // A key that is known, only not good any more, says whose it was.
+        // A known but invalid key still identifies its user.
         (None, Some(key)) => owner_of(key)?,
         (user, _) => user,
     };

@@ -1,5 +1,5 @@
-//! `maintenance()`: on record in the audit log and in `maintenance_log`. The worker writes and commits
-//! both before it is a power, so the record stays whatever becomes of the caller's transaction.
+//! `maintenance()`: recorded in the audit log and in `maintenance_log`. The worker commits both entries
+//! before maintenance takes effect, so they stay if the caller's transaction is rolled back.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::pg::{client, cluster, role, session, spi};
 use crate::requests::{self, Request};
 
-/// What both tables say of a call, in whichever process writes them.
+/// A call of `maintenance()`, as both tables record it.
 #[derive(Serialize, Deserialize)]
 struct Maintenance {
     entry: Value,
@@ -25,12 +25,12 @@ struct Maintenance {
     xid: u64,
 }
 
-/// Records a call for good. Where the worker cannot do it, a superuser's call goes into its own
-/// transaction: it reads all rows without asking, and it restores databases.
+/// Records a call permanently. If no worker can do it, a superuser's call is recorded in its own
+/// transaction: superusers can read all rows anyway, and must be able to restore databases.
 pub fn record(reason: &str) -> Result<(), Error> {
     let details = json!({ "reason": reason });
     let call = Maintenance {
-        // Whoever comes by a ticket has no context before it asks for one.
+        // A caller with only a ticket has no context yet.
         entry: entry::row(Actor::of_session(), &internal("maintenance"), None, details)?,
         reason: reason.to_owned(),
         role: role::name(role::outer()),

@@ -5,8 +5,8 @@
 //! | --- | --- |
 //! | `entry` | who acts, and the row that comes of it |
 //! | `internal` | tenancy's own entries |
-//! | `maintenance` | `maintenance()`, before it is a power |
-//! | `logins` | logins, kept in shared memory |
+//! | `maintenance` | the record of `maintenance()`, before it takes effect |
+//! | `logins` | logins, counted in shared memory |
 //! | `settings` | the settings `tenancy.audit_*` |
 
 mod entry;
@@ -18,7 +18,7 @@ pub mod settings;
 pub use entry::{Actor, write, write_row};
 pub use internal::{checked_reason, record, record_now};
 
-/// Takes the shared memory and defines the settings; while the server loads its libraries.
+/// Requests shared memory and defines the settings, while the server loads its libraries.
 pub fn init() {
     crate::pg::counts::init();
     crate::pg::capped::init();

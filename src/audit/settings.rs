@@ -1,4 +1,4 @@
-//! The settings `tenancy.audit_*`. A superuser's: who is recorded does not decide what is.
+//! The settings `tenancy.audit_*`. Only superusers may change them: audited roles must not choose what is audited.
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
@@ -8,13 +8,13 @@ pub enum Logins {
     /// None.
     #[name = c"off"]
     Off,
-    /// Those that fail.
+    /// Failed logins.
     #[name = c"failures"]
     Failures,
-    /// All, counted: an entry for each user, credential and address in an interval.
+    /// All logins, counted: one entry for each user, credential and address in an interval.
     #[name = c"aggregate"]
     Aggregate,
-    /// Each that succeeds in an entry of its own; those that fail are counted.
+    /// Each successful login in its own entry; failures are counted.
     #[name = c"each"]
     Each,
 }
@@ -24,19 +24,19 @@ static LOGIN_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static SEAL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(10);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 
-/// Defines them; before the prefix is reserved.
+/// Defines the settings, before the prefix is reserved.
 pub fn init() {
     GucRegistry::define_enum_guc(
         c"tenancy.audit_logins",
-        c"Which logins the audit log gets: off, failures, aggregate or each.",
-        c"Nothing is written while somebody logs in: the worker writes the entries.",
+        c"Which logins the audit log records: off, failures, aggregate or each.",
+        c"The worker writes the entries; a login itself writes nothing.",
         &LOGINS,
         GucContext::Suset,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"tenancy.audit_login_interval",
-        c"How long successful logins are counted before they are written down.",
+        c"How long successful logins are counted before an entry is written.",
         c"",
         &LOGIN_INTERVAL,
         1,
@@ -56,7 +56,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"tenancy.audit_retention",
-        c"After how many days a month of the audit log is dropped, once it is sealed; 0 is never.",
+        c"After how many days a sealed month of the audit log is dropped; 0 is never.",
         c"",
         &RETENTION,
         0,
@@ -71,17 +71,17 @@ pub fn logins() -> Logins {
     LOGINS.get()
 }
 
-/// How long successful logins are counted, in microseconds.
+/// Returns how long successful logins are counted, in microseconds.
 pub fn login_interval() -> i64 {
     i64::from(LOGIN_INTERVAL.get()) * 1_000_000
 }
 
-/// How often entries are sealed, in seconds.
+/// Returns how often entries are sealed, in seconds.
 pub fn seal_interval() -> u64 {
     u64::try_from(SEAL_INTERVAL.get()).unwrap_or(1)
 }
 
-/// After how many days a month goes; 0 is never.
+/// Returns after how many days a month is dropped; 0 is never.
 pub fn retention() -> i32 {
     RETENTION.get()
 }

@@ -1,5 +1,5 @@
-//! Whether the caller of a management function may do that: a principal by its permissions; without a
-//! context an administrator, by the database role.
+//! Authorization of management functions: a principal by its permissions; without a context an administrator
+//! by the database role.
 
 use std::rc::Rc;
 
@@ -18,17 +18,17 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{bounded, inval, managed, role as db_role, spi, xact};
 use crate::tree::{self, Scope};
 
-/// Who called.
+/// The caller of a management function.
 enum Caller {
-    /// A role that administers tenancy, without a principal.
+    /// An administrator's database role, without a principal.
     Administrator,
     /// A principal.
     Principal(Rc<Context>, Rc<Access>),
 }
 
 impl Caller {
-    /// As of now, and not as of the transaction's begin: whoever keeps one open keeps what it reads, and
-    /// no power over others.
+    /// Finds the caller with its current permissions, not those at the transaction's start: an open transaction
+    /// keeps its snapshot, but no power over others.
     fn find() -> Result<Self, Error> {
         inval::accept();
         xact::new_generation();
@@ -42,7 +42,7 @@ impl Caller {
         }
     }
 
-    /// Who reads, where an auditor may.
+    /// Finds the caller of a function that auditors may call too.
     fn find_reader() -> Result<Self, Error> {
         match Self::find() {
             Err(Error::MissingContext) if db_role::has(managed::caller(), c"tenancy_auditor") => {
@@ -53,7 +53,8 @@ impl Caller {
     }
 }
 
-/// Where the caller of a management function stands; nothing if it may not manage.
+/// Returns whether the caller of a management function is a user, with its parent's path, or an administrator; `None` if
+/// it may not manage.
 pub fn standing() -> Option<managed::Standing> {
     match current() {
         Ok(Some(context)) => Some(match (context.principal, &context.access) {
@@ -63,12 +64,12 @@ pub fn standing() -> Option<managed::Standing> {
         Ok(None) if db_role::has(managed::caller(), c"tenancy_admin") => {
             Some(managed::Standing::Administrator)
         }
-        // Whoever is asked next says what is wrong.
+        // The next check raises the error.
         Ok(None) | Err(_) => None,
     }
 }
 
-/// Whether a scope is within what the context was narrowed to.
+/// Returns whether a scope is within the selected tenant or project.
 fn within(context: &Context, path: &[Uuid]) -> bool {
     let tenant = context.tenant.as_ref().filter(|_| context.selected);
     tenant.is_none_or(|tenant| path.contains(&tenant.id))
@@ -81,7 +82,7 @@ fn sees(context: &Context, access: &Access, path: &[Uuid]) -> bool {
     within(context, path) && access.grants.see(path)
 }
 
-/// The scope, if the caller may know of it.
+/// Returns the scope, if the caller may see it.
 fn visible(caller: &Caller, scope: Uuid) -> Result<Scope, Error> {
     let found = tree::scope(scope)?;
     match caller {
@@ -98,13 +99,13 @@ pub fn parse(permission: &str) -> Result<Permission, Error> {
         .map_err(|fault| Error::bad(fault, "A permission is resource:action, as in data:read."))
 }
 
-/// An error unless the caller holds a permission in a scope.
+/// Raises an error unless the caller holds a permission in a scope.
 #[pg_extern(sql = false)]
 fn _authorize(permission: Option<&str>, scope: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
     Ok(authorize(Caller::find, permission, scope)?)
 }
 
-/// The same, for what only reads: an auditor without a context may.
+/// The same for functions that only read: an auditor without a context may call them.
 #[pg_extern(sql = false)]
 fn _authorize_reading(
     permission: Option<&str>,
@@ -138,7 +139,7 @@ fn denied(permission: &str, scope: &Scope) -> Error {
     }
 }
 
-/// An error unless the caller could hand out each of these permissions in a scope: it holds them there.
+/// Raises an error unless the caller holds each of these permissions in a scope, and so may grant them.
 #[pg_extern(sql = false)]
 fn _authorize_permissions(
     permissions: bounded::Texts,
@@ -158,8 +159,8 @@ fn _authorize_permissions(
     Ok(())
 }
 
-/// Until when the caller holds all of these permissions in a scope, to hand them out; NULL for ever. An
-/// error unless it does.
+/// Returns until when the caller holds all of these permissions in a scope, to grant them; NULL: without an
+/// end. Raises an error unless it holds them.
 #[pg_extern(sql = false)]
 fn _held_until(
     permissions: bounded::Texts,
@@ -168,8 +169,7 @@ fn _held_until(
     Ok(held_in(permissions, scope, Purpose::Grant)?)
 }
 
-/// The same, as they are to be used: what reaches tenants' rows counts for a user of the platform only
-/// while elevated.
+/// The same, to use them: for a user of the platform, permissions on tenants' rows count only while elevated.
 #[pg_extern(sql = false)]
 fn _authorize_acting(
     permissions: bounded::Texts,
@@ -196,9 +196,9 @@ fn held_in(
     Ok(end(until).map(timestamp))
 }
 
-/// An error unless the caller holds all that a user was assigned, where it was: whoever acts upon a user
-/// is not less than that user. To act for it (`acting`: with a key) it is held as it is to be used: what
-/// reaches tenants' rows counts for a user of the platform only while elevated. Returns until when.
+/// Raises an error unless the caller holds everything that a user was assigned, in the same scopes: a caller
+/// that acts upon a user must not have less power than that user. With `acting` (issuing a key), permissions
+/// on tenants' rows count for a user of the platform only while elevated. Returns until when.
 #[pg_extern(sql = false)]
 fn _authorize_over(
     user: pgrx::Uuid,
@@ -212,7 +212,7 @@ fn _authorize_over(
     })
 }
 
-/// How long a principal holds all that a user was assigned; an error unless it does.
+/// Returns how long a principal holds everything that a user was assigned; an error unless it does.
 fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
     spi::read(
         "SELECT s.path, r.permissions, cardinality(u.path) > 2 \
@@ -227,7 +227,7 @@ fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
                 let path: Vec<pgrx::Uuid> = row.not_null(1)?;
                 let path: Vec<Uuid> = path.into_iter().map(from_pg).collect();
                 let permissions: Vec<String> = row.not_null(2)?;
-                // A user of the platform is elevated or not by itself.
+                // A user of the platform must be elevated itself.
                 let purpose = match row.get(3)? {
                     Some(true) if acting => Purpose::Act,
                     _ => Purpose::Grant,
@@ -242,7 +242,7 @@ fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
     )
 }
 
-/// The elevation without which the caller could not act as a user; NULL for none. What it makes with that ends with it.
+/// Returns the elevation without which the caller could not act as a user; NULL for none. Its keys end with it.
 #[pg_extern(sql = false)]
 fn _elevation_over(user: pgrx::Uuid) -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(match Caller::find()? {
@@ -263,7 +263,7 @@ fn elevation_over(access: &Access, user: Uuid) -> Result<Option<Uuid>, Error> {
     }
 }
 
-/// How long a permission is held; an error unless it is.
+/// Returns how long a permission is held; an error unless it is.
 fn require(
     grants: &Grants,
     text: &str,
@@ -287,8 +287,8 @@ fn end(held: Held) -> Option<i64> {
     }
 }
 
-/// An error if what is given (until `ends`, NULL: for good) would outlast what it is given with, which
-/// is held until `held` (NULL: for good). The one rule of all functions that give power.
+/// Raises an error if a grant until `ends` (NULL: never) would outlast the caller's permission, held until
+/// `held` (NULL: without an end). Every function that grants power follows this rule.
 #[pg_extern(sql = false)]
 fn _require_lasting(
     what: &str,
@@ -311,8 +311,8 @@ fn outlasts(what: &str, held: TimestampWithTimeZone, ends: bool) -> Error {
     }
 }
 
-/// An error unless a ticket for another user ends no later than what the context holds. A trusted role
-/// without a context gives its own word. Returns the elevation that it takes.
+/// Raises an error if a ticket for another user would outlast the context's permissions. A trusted role
+/// without a context is not checked. Returns the elevation that the ticket depends on.
 pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<Option<Uuid>, Error> {
     let Some(context) = current()? else {
         return Ok(None);
@@ -341,14 +341,14 @@ const fn _barrier() -> bool {
     true
 }
 
-/// The topmost scopes in which the caller holds a permission, or anything if it is NULL. Administrators,
-/// auditors and the gateway without a context: the platform.
+/// Returns the topmost scopes in which the caller holds a permission, or any permission if it is NULL. Without a
+/// context, administrators, auditors and the gateway get the platform.
 #[pg_extern(sql = false)]
 fn scope_ids(permission: Option<&str>) -> Result<Vec<pgrx::Uuid>, ErrorReport> {
     Ok(roots(permission)?.into_iter().map(pg_uuid).collect())
 }
 
-/// As `scope_ids`.
+/// Does what `scope_ids` does, for Rust.
 fn roots(permission: Option<&str>) -> Result<Vec<Uuid>, Error> {
     let Some((context, access)) =
         current()?.and_then(|context| context.access.clone().map(|access| (context, access)))
@@ -387,8 +387,8 @@ fn roots(permission: Option<&str>) -> Result<Vec<Uuid>, Error> {
     Ok(roots)
 }
 
-/// Whether the context holds a permission in a scope, by default in the selected project or tenant, or
-/// where its user belongs.
+/// Returns whether the context holds a permission in a scope, by default in the selected project or tenant, or
+/// in its user's parent.
 #[pg_extern(sql = false)]
 fn has_permission(
     permission: Option<&str>,

@@ -15,7 +15,7 @@ use crate::{access, tree};
 /// The longest life of a ticket: a week.
 const TICKET_TTL_MAX_SECONDS: i64 = 7 * 24 * 3600;
 
-/// Makes a key for a user and returns its text, which is shown once and stored nowhere.
+/// Creates a key for a user and returns its text, which is shown once and stored nowhere.
 #[pg_extern(sql = false)]
 fn _make_api_key(
     user: Option<pgrx::Uuid>,
@@ -59,7 +59,7 @@ fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Erro
     .map(|_| ())
 }
 
-/// A ticket for a user, good for `seconds`.
+/// Returns a ticket for a user, valid for `seconds`.
 #[pg_extern(sql = false)]
 fn _issue_ticket(
     user: Option<pgrx::Uuid>,
@@ -83,7 +83,7 @@ fn _issue_ticket(
     {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
-    // Real time, not the transaction's start: that may be long ago.
+    // The current time, not the transaction's start, which may be long ago.
     let now = time::now_unix_micros().div_euclid(1_000_000);
     let expires_at = now.saturating_add(seconds as i64);
     let elevation = require_ticket(user, expires_at.saturating_mul(1_000_000))?;
@@ -101,7 +101,7 @@ fn _issue_ticket(
     Ok(ticket.sign(&key))
 }
 
-/// A new key signs from now on; tickets of all older ones hold until `seconds` from now at the most.
+/// Creates the key that signs new tickets. Tickets of older keys stay valid for at most `seconds`.
 #[pg_extern(sql = false)]
 fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
     let seconds = seconds.ok_or(Error::Null("grace"))?;

@@ -11,7 +11,7 @@ use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{role, spi};
 
-/// Input: an id is taken as it is; a slug, or a path of slugs from a partner or a tenant down, is
+/// Parses a scope. An id is taken as it is; a slug, or a path of slugs from a partner or a tenant down, is
 /// looked up among the scopes that the caller may see.
 #[pg_extern(sql = false)]
 fn regscope_in(text: &CStr) -> Result<pgrx::Uuid, ErrorReport> {
@@ -24,7 +24,7 @@ fn regscope_in(text: &CStr) -> Result<pgrx::Uuid, ErrorReport> {
     Ok(pg_uuid(find(text)?))
 }
 
-/// Output: the id.
+/// Prints the id.
 #[pg_extern(sql = false)]
 fn regscope_out(scope: pgrx::Uuid) -> std::ffi::CString {
     // A uuid's text has no NUL byte.
@@ -36,11 +36,11 @@ struct FoundScope {
     level: String,
     /// The level that the path begins at.
     top: String,
-    /// Whether several tenants that the caller may see are called as the path begins.
+    /// Whether several tenants that the caller may see have the path's first slug.
     several: bool,
 }
 
-/// The most bytes that a path of slugs can have: partner/tenant/project/user, and some room.
+/// The maximum length of a path of slugs: partner/tenant/project/user, and some room.
 const PATH_BYTES_MAX: usize = 5 * 64;
 
 fn find(text: &str) -> Result<Uuid, Error> {
@@ -85,25 +85,25 @@ fn find(text: &str) -> Result<Uuid, Error> {
     let ambiguous = || Err(Error::AmbiguousSlug(text.chars().take(80).collect()));
     match found.as_slice() {
         [] => Err(no_such()),
-        // The upper levels come first: nobody below can take the name of a partner, or of the platform.
+        // The upper levels come first: no scope below can take the name of a partner, or of the platform.
         [first, ..] if matches!(first.top.as_str(), "platform" | "partner") => Ok(first.id),
-        // Which tenant is meant must be clear before what is below it is looked at: else the one that happens to have
-        // such a user is taken for the other.
+        // The tenant must be unique before scopes below it are looked up: otherwise the path would select the tenant
+        // that happens to have such a user.
         [first, ..] if first.top == "tenant" && first.several => ambiguous(),
-        // A tenant's slug is taken before a user's: a user's means something within its parent only.
+        // A tenant's slug precedes a user's: a user's slug is unique only within its parent.
         [first, second] if second.level != "user" || first.level == "user" => ambiguous(),
         [first, ..] => Ok(first.id),
     }
 }
 
-/// What a caller may see: everything below some scopes, and some scopes by themselves.
+/// The scopes that a caller may see: everything below some scopes, and some single scopes.
 struct Visible {
     below: Vec<pgrx::Uuid>,
     exactly: Vec<pgrx::Uuid>,
 }
 
-/// Administrators, auditors and the gateway see the tree (`None`); everybody else where something is
-/// held, and the tenants in which that is a project only.
+/// Returns the scopes that the caller may see; `None` for administrators, auditors and the gateway, who see the
+/// whole tree. Others see where they hold a permission, and the tenants of projects in which they do.
 fn visible() -> Result<Option<Visible>, Error> {
     if role::reads_all(role::current()) {
         return Ok(None);

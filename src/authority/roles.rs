@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorReport};
 use crate::pg::bounded;
 use crate::pg::uuid::pg_uuid;
 
-/// Whether one of these permissions covers another.
+/// Returns whether one of these permissions covers another.
 #[pg_extern(sql = false)]
 fn _covers(permissions: bounded::Texts, wanted: &str) -> Result<bool, ErrorReport> {
     let wanted = parse(wanted)?;
@@ -18,13 +18,13 @@ fn _covers(permissions: bounded::Texts, wanted: &str) -> Result<bool, ErrorRepor
     Ok(held.any(|text| Permission::parse(&text).is_ok_and(|held| held.covers(&wanted))))
 }
 
-/// The name of the role that a new user gets, or NULL.
+/// Returns the name of the role that a new user gets, or NULL.
 #[pg_extern(sql = false)]
 fn _default_role(parent_level: &str, kind: &str) -> Option<&'static str> {
     role::default_for(parent_level.parse::<Level>().ok()?, kind == "service")
 }
 
-/// The roles that come with tenancy.
+/// Returns the built-in roles.
 #[pg_extern(sql = false)]
 fn _built_in_roles() -> TableIterator<
     'static,
@@ -41,7 +41,7 @@ fn _built_in_roles() -> TableIterator<
     }))
 }
 
-/// True, or an error that says what is wrong with a role's name.
+/// Returns true, or raises an error with the reason if a role's name is invalid.
 #[pg_extern(sql = false)]
 fn _check_role_name(name: Option<&str>) -> Result<bool, ErrorReport> {
     let name = name.ok_or(Error::Null("name"))?;

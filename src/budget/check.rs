@@ -19,24 +19,24 @@ crate::c_functions! {
     tenancy_check_budget => check_budget;
 }
 
-/// What a budget says of a wish.
+/// The result of one budget for a request.
 struct BudgetState<'a> {
     budget: &'a Budget,
     span: Span,
     used: i128,
     in_flight: Option<i128>,
-    /// What credits have.
+    /// What credits have left.
     credits: i128,
-    /// With that.
+    /// What is left, with credits.
     left: i128,
     asked: i128,
 }
 
-/// What an entry comes to: use, what reservations hold, and what is in flight, where somebody knows.
+/// The sums of an entry: used, reserved, and in flight if it is known.
 type Sums = (i128, i128, Option<i128>);
 
 impl<'a> BudgetState<'a> {
-    /// By what entries come to.
+    /// Computes it from the sums of entries.
     fn new<E>(
         budget: &'a Budget,
         (span, at): (Span, i64),
@@ -70,13 +70,13 @@ impl<'a> BudgetState<'a> {
         !self.budget.hard || self.asked <= self.left || self.asked == 0
     }
 
-    /// The least of these is the one to tell of.
+    /// Returns its rank: the budget with the least rank is reported.
     fn rank(&self) -> (bool, bool, i128) {
         (self.fits(), !self.budget.hard, self.left - self.asked)
     }
 }
 
-/// Whether so much more would be admitted now, and nothing else: for whoever asks often.
+/// Returns only whether the quantity would be admitted now, for frequent calls.
 fn fits(call: &Call) -> Result<Answer, Error> {
     let event = wish(call)?;
     let budgets = budgets_of(&event.scopes())?;
@@ -99,7 +99,7 @@ static ANSWER: Shape<11> = Shape::new([
     (c"resets_at", Type::Instant),
 ]);
 
-/// Whether so much more would be admitted now; and the budget that says no, or that has the least left.
+/// Returns whether the quantity would be admitted now, with the budget that refuses it or has the least left.
 fn check_budget(call: &Call) -> Result<Answer, Error> {
     let event = wish(call)?;
     let budgets = budgets_of(&event.scopes())?;
@@ -125,7 +125,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
     ])
 }
 
-/// What is asked for. What was set before this call began holds in it.
+/// Reads the arguments. A budget that was set before this call applies to it.
 fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
@@ -140,7 +140,7 @@ fn wish(call: &Call) -> Result<Event, Error> {
     Ok(event)
 }
 
-/// Which budget has no room for an event, or the least left.
+/// Returns the budget that has no room for an event, or the least left.
 fn worst<'a>(
     event: &Event,
     budgets: &'a [Rc<Budget>],
@@ -149,7 +149,7 @@ fn worst<'a>(
     let mut tidy = false;
     loop {
         let found = at_once(event, budgets, &wanted)?;
-        // What has expired is in nobody's way; on a standby it was left out.
+        // Expired reservations do not take room; on a standby they were left out.
         let refused = found.as_ref().filter(|state| !state.fits());
         match refused {
             Some(state) if !tidy && !bgworker::recovering() && any_expired(state.budget.scope)? => {
@@ -160,14 +160,14 @@ fn worst<'a>(
     }
 }
 
-/// The same, as all of them are at one moment.
+/// The same, with all budgets read at one moment.
 fn at_once<'a>(
     event: &Event,
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,
 ) -> Result<Option<BudgetState<'a>>, Error> {
-    // Nobody tells the ledger of a standby what the primary commits; and a parallel query has no snapshot
-    // that is new enough to load an entry.
+    // A standby's ledger does not see commits of the primary, and a parallel query has no snapshot that is recent
+    // enough to load an entry.
     if bgworker::recovering() || xact::parallel() {
         return weigh(event, budgets, wanted, |budget| {
             let span = budget.span(event.at)?;
@@ -196,7 +196,7 @@ fn at_once<'a>(
     }
 }
 
-/// What must be found out first.
+/// An entry that must be loaded first.
 enum Unknown<'a> {
     Period(&'a Budget),
     Entry(Account, Span),

@@ -1,5 +1,5 @@
-//! Reservations: room that is kept for work whose size is known afterwards. A row each, so they outlive
-//! connections and crashes; while they are open they count as in flight.
+//! Reservations: room kept for work whose size is known only afterwards. Each is a row, so it outlives
+//! connections and crashes. An open reservation counts as in flight.
 
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
@@ -21,17 +21,17 @@ use crate::pg::uuid::pg_uuid;
 use crate::pg::{bounded, role, spi, time};
 use crate::requests;
 
-/// What it takes to free room that somebody else keeps.
+/// The permission to cancel another user's reservation.
 const MANAGE: &str = "budgets:manage";
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
-/// How long one may be open.
+/// The longest time that a reservation may be open.
 const TTL_MAX_MICROS: i64 = 7 * DAY_MICROS;
 
 fn number(text: &AnyNumeric) -> Result<Quantity, Error> {
     Ok(quantity_in(&text.to_string())?)
 }
 
-/// Keeps room in every budget, for a while.
+/// Reserves a quantity in every budget until it is settled or cancelled, or expires.
 #[pg_extern(sql = false)]
 fn reserve(
     metric: Option<&str>,
@@ -109,7 +109,7 @@ struct Reservation {
     state: String,
     /// Whether it drew from credits.
     drew: bool,
-    /// The database role that made it.
+    /// The database role that reserved.
     by: String,
 }
 
@@ -119,10 +119,10 @@ const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r
      FROM tenancy_internal.budget_reservations r JOIN tenancy_internal.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 AND coalesce(r.tenant_id, r.partner_id, $3) = $2 FOR UPDATE OF r";
 
-/// A reservation of the context's tenant, by whichever of its users. Waits for whoever else ends it.
+/// Finds and locks a reservation of the context's tenant, by any of its users. Waits for a transaction that ends it.
 fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
     check_recordable()?;
-    // Others' are not even waited for.
+    // It does not even wait for those of other tenants.
     let owner = pg_uuid(Attribution::owner_of_context()?);
     let args = &[id.into(), owner.into(), pg_uuid(PLATFORM_ID).into()];
     let found = spi::write_returning(FIND, args, |rows| {
@@ -149,7 +149,7 @@ fn place(event: &Event) -> Attribution {
     }
 }
 
-/// The work is done: what it used is recorded, whether it fits or not, and the room is free.
+/// Settles a reservation: records the actual usage, whether it fits or not, and frees the room.
 #[pg_extern(sql = false)]
 fn settle(
     reservation: Option<pgrx::Uuid>,
@@ -160,7 +160,7 @@ fn settle(
     let id = reservation.ok_or(Error::Null("reservation"))?;
     let found = find(id)?;
     let open = found.state == "open";
-    // The work has happened, also if the room was given back before.
+    // The work has happened, even if the room was freed before.
     if found.state == "settled" {
         return Err(Error::ReservationOver(found.state).into());
     }
@@ -227,7 +227,7 @@ fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
     })
 }
 
-/// Whether the caller made it, or manages budgets above the tenant: who must keep a budget does not free its room.
+/// Returns whether the caller reserved, or manages budgets above the tenant. A user whom a budget limits cannot free its room.
 fn may_cancel(found: &Reservation) -> Result<bool, Error> {
     let context = current()?.ok_or(Error::MissingContext)?;
     let own = matches!(context.principal, Principal::User(user) if found.held.user == Some(user));
@@ -242,7 +242,7 @@ fn may_cancel(found: &Reservation) -> Result<bool, Error> {
     Ok((context.access.as_ref()).is_some_and(|access| access.grants.hold(&manage, &above)))
 }
 
-/// There is no work: the room is free.
+/// Cancels a reservation and frees its room.
 #[pg_extern(sql = false)]
 fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
     let id = reservation.ok_or(Error::Null("reservation"))?;

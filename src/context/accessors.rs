@@ -1,4 +1,4 @@
-//! What the context says, for SQL to read. Without a context all of these are NULL.
+//! Accessors of the context for SQL. All return NULL without a context.
 
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::error::ErrorReport;
 use crate::pg::time::iso_from_unix_micros;
 use crate::pg::uuid::pg_uuid;
 
-/// The user of the context.
+/// Returns the user of the context.
 #[pg_extern(sql = false)]
 fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|context| match context.principal {
@@ -22,43 +22,43 @@ fn user_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     }))
 }
 
-/// The tenant of the context, if it has just one.
+/// Returns the tenant of the context, if it has only one.
 #[pg_extern(sql = false)]
 fn context_tenant_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|context| Some(pg_uuid(context.tenant.as_ref()?.id))))
 }
 
-/// That tenant's external id, if it is an integer.
+/// Returns that tenant's external id, if it is a 64-bit integer.
 #[pg_extern(sql = false)]
 fn context_tenant_key_bigint() -> Result<Option<i64>, ErrorReport> {
     Ok(current()?.and_then(|context| int_key(context.tenant.as_ref()?)))
 }
 
-/// That tenant's external id, if it is an integer of 32 bits.
+/// Returns that tenant's external id, if it is a 32-bit integer.
 #[pg_extern(sql = false)]
 fn context_tenant_key_integer() -> Result<Option<i32>, ErrorReport> {
     Ok(current()?.and_then(|context| i32::try_from(int_key(context.tenant.as_ref()?)?).ok()))
 }
 
-/// That tenant's external id.
+/// Returns that tenant's external id.
 #[pg_extern(sql = false)]
 fn context_tenant_key_text() -> Result<Option<String>, ErrorReport> {
     Ok(current()?.and_then(|context| context.tenant.as_ref()?.external_id.clone()))
 }
 
-/// The partner that the context's user, and its tenants, belong to.
+/// Returns the partner that the context's user, and its tenants, belong to.
 #[pg_extern(sql = false)]
 fn partner_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|context| context.access.as_ref()?.partner.map(pg_uuid)))
 }
 
-/// The project that was selected.
+/// Returns the selected project.
 #[pg_extern(sql = false)]
 fn project_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|context| context.project.map(pg_uuid)))
 }
 
-/// The whole context.
+/// Returns the whole context.
 #[pg_extern(sql = false)]
 fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
     let Some(context) = current()? else {
@@ -97,7 +97,7 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
     }))))
 }
 
-/// What is held where.
+/// Lists the permissions held in each scope.
 fn roles(access: &Access) -> Vec<Value> {
     let grants = access.grants.all().iter();
     grants

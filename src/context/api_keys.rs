@@ -1,4 +1,4 @@
-//! API keys: a public id that finds the row in one probe, a secret of which only a hash is stored.
+//! API keys: a public id, by which the row is found in one probe, and a secret of which only a hash is stored.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,9 +17,9 @@ use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
 
-/// Where the cache is emptied and begun again.
+/// The size at which the cache is emptied.
 const MOST_KEYS: usize = 100_000;
-/// How old the recorded last use may grow: not every request writes.
+/// How outdated the recorded last use may be, so that not every request writes.
 const USE_RECORDED_EVERY_MICROS: i64 = 600 * 1_000_000;
 
 #[derive(Clone)]
@@ -27,7 +27,7 @@ struct StoredKey {
     user: Uuid,
     hash: Vec<u8>,
     expires_at: Option<i64>,
-    /// The elevation with which it ends.
+    /// The elevation that it ends with.
     elevation: Option<Uuid>,
     last_recorded: Option<i64>,
     sources: Rc<Sources>,
@@ -37,10 +37,10 @@ thread_local! {
     static KEYS: RefCell<HashMap<Uuid, StoredKey>> = RefCell::default();
 }
 
-/// What a key proves, if it is known, not revoked, not expired and its secret is right.
+/// Verifies a key: it must be known, not revoked, not expired, and have the right secret. Returns what it proves.
 pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     let stored = find(key.id)?;
-    // The same work for an unknown key: a compare against nothing fails.
+    // An unknown key costs the same work: the comparison fails.
     let hash = stored
         .as_ref()
         .map_or([0; 32].as_slice(), |stored| &stored.hash);
@@ -70,15 +70,15 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     })
 }
 
-/// What a key is made of that proved a context, and the elevation with whose power it was issued, if with one's; an error
-/// if it has since been revoked, or that is over.
+/// Returns the sources of a key that proved a context, and of the elevation under which it was issued, if any. An error
+/// if the key has since been revoked, or the elevation has ended.
 pub fn still_holds(id: Uuid) -> Result<[Option<Rc<Sources>>; 2], Error> {
     let stored = find(id)?.ok_or(Error::Expired)?;
     let elevation = access::still_elevated(stored.elevation)?.ok_or(Error::Expired)?;
     Ok([Some(stored.sources), elevation])
 }
 
-/// Forgets every key.
+/// Drops every cached key.
 pub fn forget() {
     KEYS.with_borrow_mut(HashMap::clear);
 }
@@ -115,7 +115,7 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
             }))
         },
     )?;
-    // A key that this transaction made may yet be undone.
+    // A key that this transaction created may still be rolled back.
     if let Some(stored) = found.as_ref().filter(|_| !xact::has_written()) {
         KEYS.with_borrow_mut(|keys| {
             if keys.len() >= MOST_KEYS {
@@ -127,7 +127,7 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
     Ok(found)
 }
 
-/// Notes that a key was used, unless another session is just doing so.
+/// Records that a key was used, unless another session is doing so.
 fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
     spi::write(
         "UPDATE tenancy_internal.api_key_uses SET last_used_at = now() WHERE key_id = \

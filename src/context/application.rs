@@ -1,4 +1,4 @@
-//! `audit()`: an application's own entries. Called often, so no query runs and nothing is parsed.
+//! `audit()`: entries of applications. Called often, so it runs no query and parses nothing.
 
 use tenancy_core::audit::{DETAILS_MAX, check_action, check_target};
 

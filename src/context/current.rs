@@ -1,4 +1,4 @@
-//! The context in force: from the sealed setting, else from the ticket, else none.
+//! The current context: from the sealed setting, else from the ticket, else none.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -26,36 +26,36 @@ use crate::tree;
 pub struct Context {
     /// The principal.
     pub principal: Principal,
-    /// What the principal may do; none for maintenance, which may do all.
+    /// The principal's access; `None` for maintenance, which may do everything.
     pub access: Option<Rc<Access>>,
-    /// The one tenant, if there is one.
+    /// The tenant, if there is only one or one is selected.
     pub tenant: Option<Tenant>,
-    /// Whether that one was selected, among others or not.
+    /// Whether that tenant was selected, even if it is the only one.
     pub selected: bool,
     /// The selected project, or the only one.
     pub project: Option<Uuid>,
-    /// How many projects there are to select one of, before anything is done in one.
+    /// The number of projects of which one must be selected to record usage.
     pub projects: usize,
-    /// Until when it holds.
+    /// How long it lasts.
     pub lifetime: Lifetime,
-    /// What proved it.
+    /// The credential that proved it.
     pub proof: Option<Proof>,
-    /// Whether tenants may be added to it while it lasts: a fleet of which none was selected.
+    /// Whether tenants may be added while it lasts: a fleet of which none is selected.
     pub fleet: bool,
-    /// Whether it came by the setting tenancy.ticket.
+    /// Whether it comes from the setting tenancy.ticket.
     pub by_ticket: bool,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
-    /// What permissions reach in the selected tenant.
+    /// The reach of permissions in the selected tenant.
     reached: RefCell<Vec<(String, Rc<ResolvedReach>)>>,
-    /// The address that a trusted caller vouched for.
+    /// The address that a trusted caller named.
     pub client: Option<IpAddr>,
-    /// What its proof was made of, the elevation behind that, and its tenant where that is none of the principal's own.
+    /// The sources of its proof, of the elevation behind the proof, and of its tenant if that is not one of the principal's.
     sources: [Option<Rc<Sources>>; 3],
 }
 
 impl Context {
-    /// Whether nothing has changed that it was made of.
+    /// Returns whether all its sources are unchanged.
     fn still_holds(&self) -> bool {
         self.access
             .as_ref()
@@ -63,11 +63,11 @@ impl Context {
             && self.sources.iter().flatten().all(|sources| sources.hold())
     }
 
-    /// The form that plans take for it.
+    /// Returns the form of plans for it.
     pub fn plan_shape(&self) -> PlanShape {
         match (self.principal, &self.tenant) {
             (Principal::Maintenance, _) => PlanShape::Open,
-            // A fleet of one is planned as a fleet: it can grow between two runs of a plan.
+            // A fleet of one tenant is planned as a fleet: it can grow between two executions of a plan.
             (Principal::User(_), Some(_)) if !self.fleet => PlanShape::Single,
             (Principal::User(_), None) if self.spans_all() => PlanShape::Open,
             (Principal::User(_), _) => PlanShape::Fleet,
@@ -81,20 +81,20 @@ impl Context {
         }
     }
 
-    /// The elevation in force.
+    /// Returns the current elevation.
     pub fn elevation(&self) -> Option<&Elevation> {
         self.access.as_ref()?.elevation.as_ref()
     }
 
-    /// Whether what is held at the platform reaches all tenants' rows.
+    /// Returns whether permissions held at the platform reach all tenants' rows.
     pub fn spans_all(&self) -> bool {
         self.access
             .as_ref()
             .is_some_and(|access| access.spans_all())
     }
 
-    /// The scopes in which anything is held, with all below them; and tenants in which that is a
-    /// project only. Of a selected tenant only what is in it.
+    /// Returns the scopes in which any permission is held (it covers all scopes below), and the tenants that are
+    /// held only by projects. With a selected tenant, only those in it.
     pub fn held(&self) -> (Vec<Uuid>, Vec<Uuid>) {
         let Some(access) = &self.access else {
             return Default::default();
@@ -111,7 +111,7 @@ impl Context {
             .unzip()
     }
 
-    /// How many tenants it spans; `None` for all there are.
+    /// Returns how many tenants it spans; `None` for all.
     pub fn count(&self) -> Option<usize> {
         match &self.access {
             Some(_) if self.tenant.is_some() => Some(1),
@@ -120,13 +120,13 @@ impl Context {
         }
     }
 
-    /// The same for people.
+    /// Returns the number of tenants for messages.
     pub fn span(&self) -> String {
         self.count()
             .map_or("all".to_owned(), |count| count.to_string())
     }
 
-    /// Whether a tenant is one of those it spans.
+    /// Returns whether it spans a tenant.
     pub fn spans(&self, tenant: Uuid) -> Result<bool, Error> {
         if let Some(held) = self.tenant.as_ref().filter(|_| !self.fleet) {
             return Ok(held.id == tenant);
@@ -138,7 +138,7 @@ impl Context {
         }
     }
 
-    /// Whether a permission is held in the tenant, or without one where the user belongs.
+    /// Returns whether a permission is held in the tenant, or without a tenant in the user's parent.
     pub fn holds(&self, permission: &str) -> bool {
         let (Some(access), Some(reached)) = (&self.access, self.reached(permission)) else {
             return true;
@@ -154,7 +154,7 @@ impl Context {
         }
     }
 
-    /// What a permission reaches; nothing known for maintenance, which reaches all.
+    /// Returns what a permission reaches; `None` for maintenance, which reaches everything.
     pub fn reached(&self, permission: &str) -> Option<Rc<ResolvedReach>> {
         let access = self.access.as_ref()?;
         let Some(tenant) = self.tenant.as_ref().filter(|_| self.selected) else {
@@ -174,7 +174,7 @@ thread_local! {
     static STATE: RefCell<(u64, Option<Rc<Context>>)> = const { RefCell::new((0, None)) };
 }
 
-/// The context in force. An error when there is one that no longer holds.
+/// Returns the current context. An error if it is no longer valid.
 pub fn current() -> Result<Option<Rc<Context>>, Error> {
     let known = STATE.with_borrow(|(generation, current)| {
         (*generation == xact::generation()).then(|| current.clone())
@@ -197,8 +197,8 @@ pub fn current() -> Result<Option<Rc<Context>>, Error> {
     Ok(current)
 }
 
-/// A statement begins, or a cursor goes on: what has changed since counts for it. An error when a cursor's
-/// context no longer holds; a statement that needs none must be able to end one, or to take another.
+/// Checks for changes when a statement begins or a cursor continues. An error if a cursor's context is no longer
+/// valid. A statement is not refused here: it may need no context, release it, or enter another.
 pub fn ask_again(goes_on: bool) -> Result<(), Error> {
     if session_cleanup::is_busy() || managed::is_running() {
         return Ok(());
@@ -216,12 +216,12 @@ fn resolved_still_holds() -> bool {
     STATE.with_borrow(|(_, current)| current.as_ref().is_none_or(|current| current.still_holds()))
 }
 
-/// The context in force; an error when there is none.
+/// Returns the current context; an error if there is none.
 pub fn required() -> Result<Rc<Context>, Error> {
     current()?.ok_or(Error::MissingContext)
 }
 
-/// Drops the resolved context with its transaction, whatever the settings say.
+/// Drops the resolved context at the transaction's end, whatever the settings contain.
 pub fn end_transaction() {
     inval::hold_until(None);
     STATE.set((0, None));
@@ -239,7 +239,7 @@ fn resolve() -> Result<Option<Context>, Error> {
             }
             from_token(token)?
         }
-        // Clearing the setting must not widen what select_tenant() narrowed.
+        // Clearing the setting must not widen a context that select_tenant() narrowed.
         (None, Some(_)) if session_cleanup::is_narrowed() => return Err(Error::Widened),
         (None, Some(ticket)) => {
             from_ticket(ticket).inspect_err(|why| logins::failed(Some(ticket), None, None, why))?
@@ -259,7 +259,7 @@ fn resolve() -> Result<Option<Context>, Error> {
     Ok(Some(found))
 }
 
-/// Drops everything if anything may have changed. What concerns one subject is told by its sources.
+/// Drops the context if anything may have changed. Sources report changes of single subjects.
 pub fn drop_stale() {
     if inval::take() {
         access::forget();
@@ -333,8 +333,8 @@ fn from_ticket(text: &str) -> Result<Context, Error> {
     principal(ticket.user, ticket.tenant, None, held)
 }
 
-/// Whose context the ticket in force would be, where no other context is. An error when it holds no
-/// longer.
+/// Returns the principal of the current ticket, if there is no other context. An error if the ticket is no
+/// longer valid.
 fn ticket_holder() -> Result<Option<Principal>, Error> {
     let _busy = InternalQuery::begin();
     drop_stale();
@@ -347,9 +347,9 @@ fn ticket_holder() -> Result<Option<Principal>, Error> {
     }
 }
 
-/// A statement is about to run in a session where something was left: it is cleared away now for whoever
-/// comes by a ticket, and not when the statement is already under way. A ticket that holds no longer is
-/// no error before it is needed, and one that was left by another client gives way to a credential.
+/// Clears the session for a ticket's principal before a statement runs, not while the statement is running. An
+/// invalid ticket is no error until it is needed. A ticket left by another client is replaced by a
+/// credential.
 pub fn before_statement() -> Result<(), Error> {
     if session_cleanup::is_expecting()
         && guc::has_ticket()
@@ -393,7 +393,7 @@ fn principal(
                 tenant_sources = Some(Rc::new(reading.done()));
                 tenant
             }
-            // Selected earlier; suspended, moved away or unassigned since.
+            // The selected tenant was suspended, moved or unassigned since.
             None => return Err(Error::Inactive),
         }),
     };

@@ -1,6 +1,6 @@
-//! Elevation: what is held at the platform reaches tenants' rows, while it lasts, in statements that are
-//! on record. The record is written by the worker, and is durable before the first row is read: it
-//! stays when the transaction is rolled back, and read-only transactions have one too.
+//! Elevation: permissions held at the platform reach tenants' rows, for a time, in recorded statements. The
+//! worker writes the record, which is durable before the first row is read. It stays if the transaction is
+//! rolled back, and read-only transactions have it too.
 
 use pgrx::prelude::*;
 use serde_json::json;
@@ -16,18 +16,18 @@ use crate::pg::hooks::queries::{self, Mark, OnQuery, Started};
 use crate::pg::spi::NotNull;
 use crate::pg::{guc, spi, time, xact};
 
-/// Recording: what it reads by itself is on no record.
+/// Whether a statement is being recorded: queries of the recording itself are not recorded.
 static RECORDING: BackendCell<bool> = BackendCell::new(false);
 
-/// What the hooks ask.
+/// The functions that hooks call.
 pub const ON_QUERY: OnQuery = OnQuery {
     again: super::current::ask_again,
     start: note_query,
     resume: require_time,
 };
 
-/// An error if a context is elevated and the statement that asks is not on record: it began before, or
-/// in another tenant.
+/// Raises an error if the context is elevated and the statement is not recorded, because it began before the
+/// elevation or in another tenant.
 pub fn require_record(context: &Context) -> Result<(), Error> {
     match context.elevation() {
         Some(elevation) if !queries::is_noted(mark(context, elevation)) => Err(Error::NotRecorded),
@@ -35,14 +35,14 @@ pub fn require_record(context: &Context) -> Result<(), Error> {
     }
 }
 
-/// What a statement is on record with.
+/// Returns the mark of a recorded statement.
 fn mark(context: &Context, elevation: &Elevation) -> Mark {
     let tenant = context.tenant.as_ref().map(|tenant| tenant.id.as_u128());
     elevation.id.as_u128() ^ tenant.unwrap_or(0)
 }
 
-/// An error if the elevation is over, also in a transaction that was elevated when it began, and in a
-/// statement on record: a cursor can be read from for long.
+/// Raises an error if the elevation has ended, also in a transaction that began elevated, and in a recorded
+/// statement: a cursor can be open for long.
 fn require_time() -> Result<(), Error> {
     match current()?.as_ref().and_then(|context| context.elevation()) {
         Some(elevation) if elevation.expires_at <= time::now_unix_micros() => {
@@ -52,8 +52,8 @@ fn require_time() -> Result<(), Error> {
     }
 }
 
-/// A query starts that row security applies to: an elevated one is put on record. So is one that a
-/// function runs in a parallel worker.
+/// Records an elevated query that row security applies to, when it starts; also one that a function runs in
+/// a parallel worker.
 fn note_query(query: &Started) -> Option<Mark> {
     if RECORDING.get() || xact::in_referential_check() {
         return None;
@@ -88,8 +88,7 @@ impl Drop for Recording {
     }
 }
 
-/// Puts a query on record, if it names a protected table: in several entries if one does not hold all
-/// of their names.
+/// Records a query that names a protected table, in several entries if one cannot hold all of their names.
 fn record(query: &Started, context: &Context, elevation: &Elevation) -> Result<bool, Error> {
     let parts = parts(protected_names(&query.tables())?);
     let statement = Redacted::of(&query.text(), guc::standard_strings());
@@ -117,7 +116,7 @@ fn record(query: &Started, context: &Context, elevation: &Elevation) -> Result<b
     Ok(!parts.is_empty())
 }
 
-/// The names of those of the tables that are protected, or parts of one that is.
+/// Returns the names of the tables that are protected, or are parts of a protected one.
 fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
     spi::read(
         "WITH RECURSIVE up (oid) AS (\
@@ -132,7 +131,7 @@ fn protected_names(tables: &[pg_sys::Oid]) -> Result<Vec<String>, Error> {
     )
 }
 
-/// An error unless there is a principal: only a user is elevated.
+/// Returns the principal's user, or raises an error: only users can be elevated.
 #[pg_extern(sql = false)]
 fn _require_principal() -> Result<pgrx::Uuid, ErrorReport> {
     match current()?.map(|context| context.principal) {

@@ -1,5 +1,5 @@
-//! The ways into a context. A credential for the untrusted role, a name for the trusted gateway, and
-//! a reason for the administrator.
+//! Entering a context: the untrusted role needs a credential, the trusted gateway a name, the administrator a
+//! reason.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ use crate::identity;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{guc, role, secret};
 
-/// Takes the context that a credential proves, for this transaction or the session.
+/// Enters the context that a credential proves, for this transaction or the session.
 #[pg_extern(sql = false)]
 fn authenticate(
     credential: Option<&str>,
@@ -53,7 +53,7 @@ fn prove(text: &str) -> Result<Proven, Error> {
     }
 }
 
-/// Takes a user's context without a credential: for the trusted gateway, which checked one.
+/// Enters a user's context without a credential, for the trusted gateway, which checked the login.
 #[pg_extern(sql = false)]
 fn assume(
     user: Option<pgrx::Uuid>,
@@ -93,7 +93,7 @@ fn assume(
     Ok(bound)
 }
 
-/// Gives this transaction all rows of protected tables, once it is on record who, when and why.
+/// Gives this transaction all rows of protected tables, after role, time and reason are recorded.
 #[pg_extern(sql = false)]
 fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     let reason = audit::checked_reason(reason)?;
@@ -105,7 +105,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     }
     session_cleanup::check(Principal::Maintenance)?;
     audit::maintenance::record(reason)?;
-    // Role names may have any character, and this is one line.
+    // Role names may contain any character; the log line must be one line.
     ereport!(
         LOG,
         PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -151,7 +151,7 @@ fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pg
         if guc::pooled() {
             return Err(Error::Pooled("session contexts are not"));
         }
-        // A ticket of somebody else that was left in the session gives way.
+        // Clears another user's ticket that was left in the session.
         tickets::give_way(proven.user);
     }
     take(&Token {
@@ -168,9 +168,9 @@ fn bind(proven: Proven, lifetime: Lifetime, client: Option<IpAddr>) -> Result<pg
     Ok(pg_uuid(proven.user))
 }
 
-/// Puts a token in force, unless this transaction has had another principal, and resolves it: a
-/// suspended tenant is refused here and not at the first query. A session context that was not used
-/// in this transaction gives way: else whoever left one on a pooled connection would lock others out.
+/// Sets a token, unless this transaction has had another principal, and resolves it, so that a suspended
+/// tenant is refused here and not at the first query. A session context that was not used in this
+/// transaction is replaced: otherwise one left on a pooled connection would lock out other clients.
 pub fn take(token: &Token) -> Result<(), Error> {
     let principal = principal_of(token)?;
     session_cleanup::check(principal)?;

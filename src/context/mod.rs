@@ -1,4 +1,4 @@
-//! Who is asking: the context of the current transaction, and the only ways into one.
+//! The context of the current transaction, and the only ways to enter one.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -30,7 +30,7 @@ pub use record::{record, record_now};
 use crate::pg::hooks::queries;
 use crate::pg::transaction_end;
 
-/// Connects the context to the backend's life: called once, when the library is loaded.
+/// Registers the context's callbacks; called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed);
     transaction_end::init(transaction_end::OnEnd {

@@ -26,7 +26,7 @@ fn select_tenant(
     if !context.spans(tenant)? {
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
-    // Selecting the tenant that is selected keeps the project.
+    // Selecting the selected tenant again keeps the project.
     let project = context.project.filter(|_| {
         context
             .tenant
@@ -66,7 +66,7 @@ fn select_project(
     Ok(pg_uuid(project))
 }
 
-/// Leaves the context, the session's too, and the ticket. As with any setting, a ROLLBACK undoes it.
+/// Ends the context, also the session's, and clears the ticket. As with any setting, ROLLBACK undoes this.
 #[pg_extern(sql = false)]
 fn release() -> Result<(), ErrorReport> {
     session_cleanup::released()?;
@@ -93,7 +93,7 @@ fn narrow(
     };
     let lifetime = match (session, context.lifetime) {
         (Some(true), Lifetime::Session) => Lifetime::Session,
-        // Else a context that ends with its transaction could be made to outlive it.
+        // Otherwise a transaction's context could be extended to the session.
         (Some(true), Lifetime::Transaction) => {
             return Err(Error::bad(
                 "the context is not the session's",
@@ -117,7 +117,7 @@ fn narrow(
     Ok(())
 }
 
-/// The tenant of a project, and whether the project itself is active.
+/// Reads the tenant of a project, and whether the project itself is active.
 fn tenant_of(project: Uuid) -> Result<Option<(Uuid, bool)>, Error> {
     let found = tree::scope(project)?.filter(|found| found.level == Level::Project);
     Ok(found.and_then(|found| Some((found.parent()?, found.active))))

@@ -1,8 +1,8 @@
-//! Which kind of context cached plans were made for.
+//! The kind of context that cached plans were made for.
 //!
-//! A plan made for one tenant says `tenant_id = tenancy.tenant_id(…)`, which a fleet cannot answer;
-//! a plan made for a fleet is right for one tenant too, only slower. So when a context begins that
-//! cached plans cannot serve, they are made anew at once; when they could be faster, after a while.
+//! A plan for one tenant has `tenant_id = tenancy.tenant_id(…)`, which fails for a fleet. A plan for a fleet
+//! is correct for one tenant too, only slower. If cached plans cannot serve a new context, they are discarded
+//! at once; if they could only be faster, after a number of contexts.
 
 use crate::pg::cell::BackendCell;
 use crate::pg::session;
@@ -25,18 +25,18 @@ impl PlanShape {
     }
 }
 
-/// Stands for Single and Fleet alike.
+/// Both Single and Fleet.
 const ANY_TENANTS: u8 = 1 << 7;
 
-/// The forms in which expressions were planned since plans were last reset.
+/// The forms that were planned since plans were last reset.
 static PLANNED: BackendCell<u8> = BackendCell::new(0);
 
-/// An expression is being planned in this form.
+/// Notes that an expression is planned in this form.
 pub fn planned(form: PlanShape) {
     PLANNED.set(PLANNED.get() | form.bit());
 }
 
-/// An expression is being planned that is the same for one tenant and for several.
+/// Notes that an expression is planned that is the same for one tenant and for several.
 pub fn planned_for_any_tenants(form: PlanShape) {
     PLANNED.set(
         PLANNED.get()
@@ -48,9 +48,9 @@ pub fn planned_for_any_tenants(form: PlanShape) {
     );
 }
 
-/// How many contexts of one tenant in a row may run on a fleet's plans, which are right for them and
-/// only slower, before these are made anew: principals of both kinds that take turns on a pooled
-/// connection would otherwise have every statement planned in every transaction.
+/// How many contexts of one tenant in a row may use a fleet's plans, which are correct but slower, before the
+/// plans are discarded. Otherwise principals of both kinds that alternate on a pooled connection would plan
+/// every statement in every transaction.
 const CHEAP_PLAN_RUNS_MAX: u8 = 8;
 
 /// See [`may_widen`].
@@ -58,7 +58,7 @@ static MAY_WIDEN: BackendCell<Option<bool>> = BackendCell::new(None);
 
 static IN_A_ROW: BackendCell<u8> = BackendCell::new(0);
 
-/// A context of this form begins.
+/// Begins a context of this form.
 pub fn enter(form: PlanShape) {
     let planned = PLANNED.get();
     let fits = form.bit()
@@ -79,13 +79,13 @@ pub fn enter(form: PlanShape) {
     reset();
 }
 
-/// Plans are being made for one tenant in a context that may give way to a wider one without
-/// anything of tenancy being called: at a savepoint's rollback, or also at the transaction's end.
+/// Notes that plans are made for one tenant in a context that a wider one may replace without a call of
+/// tenancy: at a savepoint's rollback, or also at the transaction's end.
 pub fn may_widen(also_at_end: bool) {
     MAY_WIDEN.set(MAY_WIDEN.get().max(Some(also_at_end)));
 }
 
-/// The transaction is over.
+/// Resets the state at the transaction's end.
 pub fn end_transaction() {
     if MAY_WIDEN.get() == Some(true) {
         abort_savepoint();
@@ -93,15 +93,15 @@ pub fn end_transaction() {
     MAY_WIDEN.set(None);
 }
 
-/// A savepoint is undone, and maybe with it a context.
+/// Handles the rollback of a savepoint, which may end a context.
 pub fn abort_savepoint() {
     if MAY_WIDEN.get().is_some() && PLANNED.get() & PlanShape::Single.bit() != 0 {
-        // What comes may be a fleet, which a plan for one tenant cannot serve.
+        // The next context may be a fleet, which a plan for one tenant cannot serve.
         reset();
     }
 }
 
-/// Has all cached plans made anew.
+/// Discards all cached plans.
 pub fn reset() {
     PLANNED.set(0);
     IN_A_ROW.set(0);

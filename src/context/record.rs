@@ -33,13 +33,13 @@ pub fn actor_of(current: Option<&Context>) -> Actor {
         },
         tenant: context.tenant.as_ref().map(|tenant| tenant.id),
         partner: context.access.as_ref().and_then(|access| access.partner),
-        // The gateway says where the user is; the connection is its own.
+        // The gateway names the user's address; the connection's address is the gateway's.
         client: context.client.or(session.client),
         ..session
     }
 }
 
-/// Records what is done to a scope, in this transaction. `action` is without the prefix.
+/// Adds an entry about a scope, in this transaction. `action` has no prefix.
 pub fn record(
     action: &str,
     scope: Option<Uuid>,
@@ -49,7 +49,7 @@ pub fn record(
     audit::record(action, || actor(scope), target, details)
 }
 
-/// Records it at once, for good, whatever becomes of this transaction, which may be read-only.
+/// Adds an entry permanently and at once; it stays if this transaction is rolled back. Works in read-only transactions.
 pub fn record_now(
     action: &str,
     scope: Option<Uuid>,

@@ -1,14 +1,14 @@
-//! One transaction holds one principal; and nothing that a principal made in the session reaches the
-//! next one, or somebody without a context: no cursor WITH HOLD, no temporary table, no currval(), no
-//! prepared statement, no LISTEN, no advisory lock.
+//! A transaction has one principal. No object that a principal creates in the session reaches the next
+//! principal, or a client without a context: no cursor WITH HOLD, temporary table, currval(), prepared
+//! statement, LISTEN or advisory lock.
 //!
-//! A context that ends with its transaction begins in a clean session and leaves a clean one: a pooled
-//! connection goes to anybody, and what anybody left there (a temporary table in the place of another,
-//! a function, a type) would run with the context of the next. A session context keeps what it made
-//! until it is released or another principal comes. Maintenance keeps everything.
+//! A context that ends with its transaction begins in a clean session and leaves a clean one. A pool gives
+//! the connection to any client, and objects left there (a temporary table in place of another, a function,
+//! a type) would run with the next client's context. A session context keeps its objects until it is
+//! released or another principal enters. Maintenance keeps everything.
 //!
-//! The statement that authenticates runs before the context begins: a type of a client without any
-//! context could read the credential. So what such a client makes ends with its transaction too.
+//! The statement that authenticates runs before the context begins: a type of a client without a context
+//! could read the credential. So objects of such a client end with its transaction too.
 
 use tenancy_core::principal::Principal;
 
@@ -19,10 +19,10 @@ use crate::pg::session::settings;
 use crate::pg::transaction_end::Ending;
 use crate::pg::{guc, hooks, session, spi, xact};
 
-/// How long what a context makes in the session may stay.
+/// How long objects that a context creates in the session may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionLifetime {
-    /// Until another principal comes.
+    /// Until another principal enters.
     Session,
     /// Until the transaction ends.
     Transaction,
@@ -32,21 +32,21 @@ pub enum SessionLifetime {
 static HERE: BackendCell<Option<(Principal, SessionLifetime)>> = BackendCell::new(None);
 /// The last principal that had a session context.
 static LAST: BackendCell<Option<Principal>> = BackendCell::new(None);
-/// The savepoint in which this transaction cleared away, and who was last then: dropping a table is
-/// undone with its savepoint.
+/// The savepoint in which this transaction cleared the session, and the last principal at that time:
+/// rolling back the savepoint restores dropped tables.
 static CLEARED: BackendCell<Option<(u32, Option<Principal>)>> = BackendCell::new(None);
-/// What this transaction had cleared away is back.
+/// Whether a rollback restored what this transaction had cleared.
 static UNDONE: BackendCell<bool> = BackendCell::new(false);
-/// A ticket's principal, for whom this transaction cleared away before its first use.
+/// A ticket's principal, for whom this transaction cleared the session before the first use.
 static EARLY: BackendCell<Option<Principal>> = BackendCell::new(None);
-/// The session hears no channel any more if this transaction commits.
+/// Whether the session stops listening if this transaction commits.
 static UNLISTENING: BackendCell<bool> = BackendCell::new(false);
 /// How many [`InternalQuery`] are alive.
 static BUSY: BackendCell<u32> = BackendCell::new(0);
 /// The savepoint in which this transaction narrowed its context.
 static NARROWED: BackendCell<Option<u32>> = BackendCell::new(None);
 
-/// An error if this transaction already has another principal.
+/// Raises an error if this transaction already has another principal.
 pub fn check(principal: Principal) -> Result<(), Error> {
     match HERE.get() {
         Some((here, _)) if here != principal => Err(Error::Rebound),
@@ -54,13 +54,13 @@ pub fn check(principal: Principal) -> Result<(), Error> {
     }
 }
 
-/// The context of `who` begins, or goes on.
+/// Begins or continues the context of `who`.
 pub fn enter(principal: Principal, stay: SessionLifetime) -> Result<(), Error> {
     check(principal)?;
     let first = HERE.get().is_none();
     if session::parallel_leader().is_none() {
         let another = LAST.get().is_some_and(|last| last != principal);
-        // What was made since belongs to the ticket's principal.
+        // Objects created since belong to the ticket's principal.
         let cleared = EARLY.get() == Some(principal);
         if another || UNDONE.get() || (first && stay == SessionLifetime::Transaction && !cleared) {
             clear_for_next()?;
@@ -94,16 +94,16 @@ fn clear_for_next() -> Result<(), Error> {
     Ok(())
 }
 
-/// Alive while tenancy runs queries of its own, which are no statement of anybody's.
+/// Live while tenancy runs its own queries, which are not statements of a client.
 pub struct InternalQuery;
 
-/// Whether tenancy runs queries of its own.
+/// Returns whether tenancy runs its own queries.
 pub fn is_busy() -> bool {
     BUSY.get() > 0
 }
 
 impl InternalQuery {
-    /// Until the value is dropped, also by an error.
+    /// Begins; the drop of the value ends it, also on an error.
     pub fn begin() -> Self {
         BUSY.set(BUSY.get() + 1);
         Self
@@ -116,19 +116,19 @@ impl Drop for InternalQuery {
     }
 }
 
-/// The context was narrowed.
+/// Notes that the context was narrowed.
 pub fn narrowed() {
     if NARROWED.get().is_none() {
         NARROWED.set(Some(xact::savepoint()));
     }
 }
 
-/// Whether the context was narrowed in this transaction.
+/// Returns whether the context was narrowed in this transaction.
 pub fn is_narrowed() -> bool {
     NARROWED.get().is_some()
 }
 
-/// The session's context is released.
+/// Clears the session after its context is released.
 pub fn released() -> Result<(), Error> {
     if LAST.get().is_some() {
         clear_away()
@@ -137,7 +137,7 @@ pub fn released() -> Result<(), Error> {
     }
 }
 
-/// The transaction is about to commit, or to be prepared.
+/// Clears the session before the transaction commits or is prepared.
 pub fn before_commit(ending: Ending) -> Result<(), Error> {
     let pooled = guc::pooled();
     let passing = match HERE.get() {
@@ -147,7 +147,7 @@ pub fn before_commit(ending: Ending) -> Result<(), Error> {
     if passing || (pooled && !maintained()) {
         match ending {
             Ending::Commit => clear_away()?,
-            // The server itself prepares none with cursors, temporary objects or LISTEN.
+            // The server itself refuses to prepare a transaction with cursors, temporary objects or LISTEN.
             Ending::Prepare => session::release_advisory_locks(),
         }
     } else if ending == Ending::Commit
@@ -163,7 +163,7 @@ pub fn before_commit(ending: Ending) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether what was made stays for the next transactions.
+/// Returns whether objects stay for the next transactions.
 fn keeps() -> bool {
     match HERE.get() {
         Some((_, stay)) => stay == SessionLifetime::Session,
@@ -175,7 +175,7 @@ fn maintained() -> bool {
     matches!(HERE.get(), Some((Principal::Maintenance, _)))
 }
 
-/// The transaction is over.
+/// Resets the state at the transaction's end.
 pub fn end_transaction(committed: bool) {
     if let (false, Some((_, last))) = (committed, CLEARED.get()) {
         LAST.set(last);
@@ -199,7 +199,7 @@ pub fn end_transaction(committed: bool) {
     HERE.set(None);
 }
 
-/// A savepoint, and what began after it, is undone.
+/// Handles the rollback of a savepoint and of everything after it.
 pub fn abort_savepoint(savepoint: u32) {
     if let Some((cleared, last)) = CLEARED.get()
         && cleared >= savepoint

@@ -1,5 +1,4 @@
-//! Tickets: signed, short-lived, for one user. Portable: whoever holds the text is that user until
-//! it expires.
+//! Tickets: signed, short-lived, for one user. Its bearer acts as that user until it expires.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -20,24 +19,23 @@ use crate::pg::{guc, spi, xact};
 struct SigningKey {
     id: Uuid,
     key: Key,
-    /// In microseconds of the Unix epoch; a key without an end signs new tickets.
+    /// In microseconds of the Unix epoch; the key without an end signs new tickets.
     retires_at: Option<i64>,
 }
 
 thread_local! {
     static KEYS: RefCell<Option<Rc<[SigningKey]>>> = const { RefCell::new(None) };
-    /// The last ticket that was verified: a connection shows the same one again and again.
+    /// The last verified ticket: a connection repeats the same one.
     static VERIFIED: RefCell<Option<(String, Ticket)>> = const { RefCell::new(None) };
 }
 
-/// Forgets signing keys, and what they verified.
+/// Drops cached signing keys, and the ticket they verified.
 pub fn forget() {
     KEYS.set(None);
     VERIFIED.set(None);
 }
 
-/// The claims of a ticket whose signature holds, whose time has not come, and whose elevation goes on; and what that is made
-/// of.
+/// Verifies a ticket: its signature, its expiry, and its elevation. Returns its claims and the sources of the elevation.
 pub fn verify(text: &str) -> Result<(Ticket, Option<Rc<Sources>>), Error> {
     let ticket = verify_signed(text)?;
     let elevation = access::still_elevated(ticket.elevation)?.ok_or(Error::Expired)?;
@@ -75,15 +73,15 @@ fn verify_signed(text: &str) -> Result<Ticket, Error> {
     Ok(ticket)
 }
 
-/// What the elevation behind a ticket is made of, if it has one; an error if the key that signed the ticket has since been
-/// retired, or the elevation is over.
+/// Returns the sources of the elevation behind a ticket, if any. An error if the key that signed the ticket has since been
+/// retired, or the elevation has ended.
 pub fn still_holds(key: Uuid, elevation: Option<Uuid>) -> Result<Option<Rc<Sources>>, Error> {
     signing_key(key, xact::transaction_started_unix())?.ok_or(Error::Expired)?;
     access::still_elevated(elevation)?.ok_or(Error::Expired)
 }
 
-/// An error if a ticket claims another user than the session's context has. The claim is not
-/// verified: a forged one only gets its maker this error.
+/// Raises an error if a ticket claims another user than the session's context has. The claim is not verified: a
+/// forged ticket only leads to this error.
 pub fn require_same_user(text: &str, user: Option<Uuid>) -> Result<(), Error> {
     match Credential::parse(text) {
         Ok(Credential::Ticket(ticket)) if Some(ticket.claims().user) == user => Ok(()),
@@ -92,7 +90,7 @@ pub fn require_same_user(text: &str, user: Option<Uuid>) -> Result<(), Error> {
     }
 }
 
-/// Clears a ticket of another user: `user` proved itself to the session after it was set.
+/// Clears a ticket of another user, because `user` authenticated in the session after it was set.
 pub fn give_way(user: Uuid) {
     if let Some(text) = guc::ticket()
         && require_same_user(&text, Some(user)).is_err()
@@ -101,8 +99,8 @@ pub fn give_way(user: Uuid) {
     }
 }
 
-/// The setting tenancy.ticket changed. It is verified at its first use; but plans for the wrong kind
-/// of context go now, since a cached plan is chosen before anything of tenancy runs.
+/// Handles a change of the setting tenancy.ticket. The ticket is verified at its first use. Plans for the wrong
+/// kind of context are discarded now, because a cached plan is chosen before tenancy runs.
 pub fn changed(text: &str) {
     if let Ok(Credential::Ticket(ticket)) = Credential::parse(text) {
         let claims = ticket.claims();

@@ -1,4 +1,4 @@
-//! What SQL asks before it stores keys and claims.
+//! Checks of keys and claims before SQL stores them.
 
 use pgrx::prelude::*;
 use tenancy_core::jwt::{self, ClaimName, KeySet};
@@ -6,7 +6,7 @@ use tenancy_core::jwt::{self, ClaimName, KeySet};
 use crate::error::{Error, ErrorReport};
 use crate::pg::bounded;
 
-/// True, or an error that says what is wrong with a provider's keys or secret.
+/// Returns true, or raises an error with the reason if a provider's keys or secret are invalid.
 #[pg_extern(sql = false)]
 fn _check_identity_keys(
     keys: Option<bounded::Json>,
@@ -33,7 +33,7 @@ fn _check_identity_keys(
     Ok(true)
 }
 
-/// True, or an error when a claim cannot be called so.
+/// Returns true, or raises an error if a claim's name is invalid.
 #[pg_extern(sql = false)]
 fn _check_claim(name: Option<&str>) -> Result<bool, ErrorReport> {
     if let Some(name) = name {
@@ -47,13 +47,13 @@ fn _check_claim(name: Option<&str>) -> Result<bool, ErrorReport> {
     Ok(true)
 }
 
-/// What stands for the tokens of an issuer for an audience.
+/// Returns the hash of an issuer and an audience.
 #[pg_extern(sql = false)]
 fn _tokens_of(issuer: &str, audience: &str) -> Vec<u8> {
     jwt::tokens_of(issuer, audience).to_vec()
 }
 
-/// What tells the keys of a key set from others, however they are written.
+/// Returns fingerprints of the keys of a key set, independent of how they are written.
 #[pg_extern(sql = false)]
 fn _key_fingerprints(keys: bounded::Json) -> Result<Vec<Vec<u8>>, ErrorReport> {
     let keys = KeySet::from_jwks(&keys.0).map_err(|fault| Error::bad(fault, ""))?;

@@ -1,5 +1,5 @@
-//! What a login writes: a user that is new, its provider, and the roles of its groups. Most logins
-//! write nothing.
+//! The writes of a login: a new user, its provider, and the roles of its groups. Most logins write
+//! nothing.
 
 use tenancy_core::jwt::Claims;
 use uuid::Uuid;
@@ -10,11 +10,11 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{blockers, spi, xact};
 use crate::tree;
 
-/// A verified token, and where its user is.
+/// A verified token, and its user's parent.
 pub struct Login<'a> {
-    /// Who issued it.
+    /// The provider that issued it.
     pub known: &'a KnownProvider,
-    /// What it says.
+    /// Its claims.
     pub claims: &'a Claims,
     /// The scope that the user belongs to.
     pub parent: Uuid,
@@ -22,8 +22,8 @@ pub struct Login<'a> {
     pub issued: i64,
 }
 
-/// Makes the user, where the provider may, and binds it to the provider. `None` if it is another
-/// provider's, or is not to be made. Of two first logins at once, one makes the user.
+/// Creates the user, if the provider may, and binds it to the provider. Returns `None` if the user belongs to
+/// another provider, or must not be created. Of two concurrent first logins, one creates the user.
 pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
     may_write()?;
     mark(login.parent)?;
@@ -50,7 +50,7 @@ pub fn first(login: &Login<'_>) -> Result<Option<Uuid>, Error> {
     )
 }
 
-/// Gives the user the roles of its groups, and takes those that are no more.
+/// Gives the user the roles of its groups, and removes those of former groups.
 pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
     may_write()?;
     mark(login.parent)?;
@@ -66,7 +66,7 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
     )
 }
 
-/// What it locks must not hold up who manages the user.
+/// Marks this transaction, so that its locks do not block managers of the user.
 fn mark(parent: Uuid) -> Result<(), Error> {
     blockers::mark(&tree::path(parent)?)
 }

@@ -1,5 +1,4 @@
-//! Identity providers: tokens that somebody else signed, the users they name, and from where users may
-//! come.
+//! Identity providers: tokens that another service signed, the users they name, and the networks of users.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -8,7 +7,7 @@
 //! | `single_use` | tokens that are good for one login |
 //! | `login` | what a login writes, when it has to |
 //! | `networks` | allowed networks, and the client's address |
-//! | `checks` | what SQL asks before it stores keys and claims |
+//! | `checks` | checks of keys and claims before SQL stores them |
 
 mod checks;
 mod login;
@@ -20,7 +19,7 @@ mod tokens;
 pub use single_use::claim;
 pub use tokens::{still_holds, verify};
 
-/// Forgets providers, and the tokens they verified.
+/// Drops cached providers, and the tokens they verified.
 pub fn forget() {
     providers::forget();
     tokens::forget();

@@ -1,5 +1,5 @@
-//! From where users may come: all scopes on a user's path that name networks must name one with the
-//! client's address. That is the connection's, or the one that a trusted caller vouched for.
+//! Allowed networks: each scope on a user's path that has networks must have one with the client's address. That
+//! is the connection's address, or the one that a trusted caller named.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::{client, session};
 
-/// The connection's address, once it is known; it stays.
+/// The connection's address, once it is known; it never changes.
 static CONNECTED_FROM: BackendCell<Option<Option<IpAddr>>> = BackendCell::new(None);
 
-/// An error unless a user whose scopes have these networks may come from here.
+/// Raises an error unless a user whose scopes have these networks may connect from here.
 pub fn check(scopes: &[Vec<Network>], vouched: Option<IpAddr>) -> Result<(), Error> {
     if scopes.is_empty() {
         return Ok(());
@@ -31,8 +31,7 @@ pub fn check(scopes: &[Vec<Network>], vouched: Option<IpAddr>) -> Result<(), Err
     }
 }
 
-/// The address that this connection came from; none for a Unix socket. A parallel worker asks for its
-/// leader's.
+/// Returns the connection's address; `None` for a Unix socket. A parallel worker returns its leader's.
 fn connected_from() -> Option<IpAddr> {
     if let Some(address) = CONNECTED_FROM.get() {
         return address;
@@ -45,7 +44,7 @@ fn connected_from() -> Option<IpAddr> {
     address
 }
 
-/// The address of an `inet`'s text, which may have a netmask.
+/// Parses the address of an `inet`'s text, which may have a netmask.
 pub fn parse(text: &str) -> Option<IpAddr> {
     text.split('/').next().unwrap_or(text).parse().ok()
 }

@@ -1,4 +1,4 @@
-//! The providers, as far as this backend met them. One that is disabled is not there.
+//! The providers that this backend has cached. A disabled provider does not exist here.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -13,26 +13,26 @@ use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi::{self, NotNull};
 
-/// Where the cache is emptied and begun again.
+/// The size at which the cache is emptied.
 const MOST_PROVIDERS: usize = 10_000;
 
 /// A provider, and how its users are found.
 pub struct KnownProvider {
     /// Its id.
     pub id: Uuid,
-    /// It names users below this scope only.
+    /// The scope below which it may name users.
     pub scope: Uuid,
-    /// What makes a token one of its own.
+    /// How its tokens are verified.
     pub provider: Provider,
-    /// Whether a first login makes the user.
+    /// Whether a first login creates the user.
     pub create_users: bool,
-    /// Whether each token is good for one login.
+    /// Whether each token is valid for one login.
     pub single_use: bool,
-    /// Whether an administrator says that the issuer's tokens are its own.
+    /// Whether an administrator vouches for it: the issuer's tokens are tried with no other provider.
     pub vouched: bool,
 }
 
-/// How many providers a token is tried with at most.
+/// The maximum number of providers that a token is tried with.
 const MOST_TRIED: usize = 64;
 
 /// The providers of an issuer's tokens for one audience.
@@ -42,13 +42,13 @@ thread_local! {
     static KNOWN: RefCell<HashMap<[u8; 32], (Claimants, Sources)>> = RefCell::default();
 }
 
-/// Forgets every provider.
+/// Drops every cached provider.
 pub fn forget() {
     KNOWN.with_borrow_mut(HashMap::clear);
 }
 
-/// The providers that may verify a token of this issuer for these audiences. Where an administrator
-/// vouches for one, no other is asked. `None` where there are more than can be tried.
+/// Returns the providers that may verify a token of this issuer for these audiences. If an administrator vouches
+/// for one, only that one. `None` if there are too many to try.
 pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<KnownProvider>>>, Error> {
     // PostgreSQL's text has no NUL.
     if issuer.contains('\0') {
@@ -120,7 +120,7 @@ fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claiman
     )
 }
 
-/// A row as a provider. One without keys, after a restore, verifies nothing and so is none.
+/// Converts a row to a provider. A provider without keys, after a restore, verifies nothing: `None`.
 fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
     let broken = || Error::Internal("an identity provider that cannot be read");
     let keys: Option<String> = row.get(6)?;

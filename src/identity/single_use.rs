@@ -9,8 +9,8 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, time};
 use crate::requests::{self, Reply, Request};
 
-/// Takes a token's id for good, or refuses it when it has been taken. The worker commits that before
-/// anything is read with the token, so that a rolled-back transaction does not give it back.
+/// Records permanently that a token's id is used, or refuses the token if it was used before. The worker commits
+/// this before anything is read with the token, so that a rollback does not undo it.
 pub fn take(provider: Uuid, claims: &Claims) -> Result<(), Error> {
     let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
     let claimed = requests::call(&Request::ClaimJti {

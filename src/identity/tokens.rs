@@ -1,5 +1,5 @@
-//! A token is verified, and its user found: by its external id, below the provider's scope, and only
-//! if it first came by this provider. Whatever is wrong with it, the answer is the same.
+//! Verifies a token and finds its user: by external id, below the provider's scope, and only if the user
+//! belongs to this provider. Every invalid token gets the same error.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, xact};
 
-/// Where the cache is emptied and begun again: its tokens may have a kilobyte or two each.
+/// The size at which the cache is emptied: a token may have one or two kilobytes.
 const MOST_TOKENS: usize = 2_000;
 
 /// The same, for pairs of ids.
@@ -35,20 +35,20 @@ struct Verified {
 }
 
 thread_local! {
-    /// What was verified, with nothing left to write: requests show the same tokens again and again.
+    /// Verified tokens whose login writes nothing: requests repeat the same tokens.
     static VERIFIED: RefCell<HashMap<String, (Verified, Rc<Sources>)>> = RefCell::default();
-    /// Users, and providers that may name them.
+    /// Users, with providers that may name them.
     static NAMED: RefCell<HashMap<(Uuid, Uuid), Rc<Sources>>> = RefCell::default();
 }
 
-/// Forgets every token.
+/// Drops every cached token.
 pub fn forget() {
     VERIFIED.with_borrow_mut(HashMap::clear);
     NAMED.with_borrow_mut(HashMap::clear);
 }
 
-/// What it is made of that a provider may name a user; an error if the provider whose token proved a context
-/// has since been disabled or dropped, or may not name this user any more: the tenant has moved away from it.
+/// Returns the sources of the fact that a provider may name a user. An error if the provider whose token proved a
+/// context has since been disabled or dropped, or may no longer name this user because the tenant has moved.
 pub fn still_holds(provider: Uuid, user: Uuid) -> Result<Rc<Sources>, Error> {
     let known = NAMED.with_borrow(|named| named.get(&(user, provider)).cloned());
     if let Some(sources) = known.filter(|sources| sources.hold()) {
@@ -73,7 +73,7 @@ pub fn still_holds(provider: Uuid, user: Uuid) -> Result<Rc<Sources>, Error> {
     Ok(sources)
 }
 
-/// What this transaction wrote may yet be undone: that is not remembered.
+/// Does not cache if this transaction has written: it may still roll back.
 fn remember_named(user: Uuid, provider: Uuid, sources: &Rc<Sources>) {
     if xact::has_written() {
         return;
@@ -86,7 +86,7 @@ fn remember_named(user: Uuid, provider: Uuid, sources: &Rc<Sources>) {
     });
 }
 
-/// What a token proves.
+/// Verifies a token and returns what it proves.
 pub fn verify(text: &str) -> Result<Proven, Error> {
     let now = xact::transaction_started_unix().div_euclid(1_000_000);
     let known = VERIFIED.with_borrow(|known| {
@@ -121,7 +121,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
         provider: known.id,
         expires_at: claims.expires_at,
     };
-    // What this transaction wrote may yet be undone, and a token for one use is not seen again.
+    // Not if this transaction has written, which may roll back, nor for a single-use token.
     if !known.single_use && !xact::has_written() {
         VERIFIED.with_borrow_mut(|known| {
             if known.len() >= MOST_TOKENS {
@@ -133,9 +133,9 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
     Ok(verified.proves())
 }
 
-/// The provider whose keys verify a token, with what the token says. Several may claim an issuer's
-/// tokens: one whose keys verify nothing of it is as if it were not there. Where two verify a token, it is
-/// for the one whose audience it was issued to, or for none.
+/// Finds the provider whose keys verify a token, with the token's claims. Several providers may claim an
+/// issuer's tokens; those whose keys do not verify the token do not count. If two verify it, the token is for
+/// the one whose audience it was issued to, or for none.
 fn find_provider(
     token: &Unverified<'_>,
     now: i64,
@@ -164,8 +164,8 @@ fn find_provider(
     Ok(if found.len() == 1 { found.pop() } else { None })
 }
 
-/// What is made of who claims a token. Of one for one audience, only an administrator's word can make it another's; who
-/// claims one of several audiences may verify it too.
+/// Notes the sources of who claims a token. A token for one audience can move to another provider only if an administrator
+/// vouches for that one; with several audiences, other claimants may verify it too.
 fn claims_of(token: &Unverified<'_>, reading: &mut Reading) {
     let (issuer, audiences) = (token.issuer(), token.audiences());
     let audiences = audiences.unwrap_or_default();
@@ -189,7 +189,7 @@ impl Verified {
     }
 }
 
-/// The user of a token, with the roles that its groups stand for; and the scope that it belongs to.
+/// Finds the user of a token, and gives it the roles of its groups. Returns the user and its parent.
 fn log_in(known: &KnownProvider, claims: &Claims, now: i64) -> Result<(Uuid, Uuid), Error> {
     let parent = match &claims.tenant {
         None => known.scope,
@@ -220,7 +220,7 @@ fn log_in(known: &KnownProvider, claims: &Claims, now: i64) -> Result<(Uuid, Uui
     }
 }
 
-/// The tenant of this external id at or below a scope, else the only one of this slug.
+/// Finds the tenant with this external id at or below a scope, else the only one with this slug.
 fn find_tenant(scope: Uuid, claim: &str) -> Result<Option<Uuid>, Error> {
     spi::read(
         "SELECT id, external_id IS NOT DISTINCT FROM $2 FROM tenancy.scopes \
@@ -242,7 +242,7 @@ fn find_tenant(scope: Uuid, claim: &str) -> Result<Option<Uuid>, Error> {
 
 struct FoundUser {
     user: Uuid,
-    /// The provider it belongs to, if to any.
+    /// The provider it belongs to, if any.
     provider: Option<Uuid>,
     groups_differ: bool,
 }

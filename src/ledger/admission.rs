@@ -1,4 +1,4 @@
-//! What an event means for the ledger: whether it is admitted, and what it adds when it commits.
+//! Admits events to the ledger, and notes the amounts that they add at commit.
 
 use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Span};
 use uuid::Uuid;
@@ -13,20 +13,20 @@ use crate::pg::heap_insert::look_again;
 use crate::pg::{bgworker, ledger, queue, time};
 use crate::requests::{self, Reply, Request};
 
-/// Whether an event is asked for, or has happened.
+/// How an event is admitted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is recorded if every budget has room for it.
+    /// Recorded if every budget has room for it.
     Required,
-    /// The same for a reservation, of which so many may be open.
+    /// The same for a reservation, whose number is limited.
     Reserve,
-    /// It is recorded.
+    /// Recorded without a check.
     Skip,
-    /// It is recorded, and in flight already.
+    /// Recorded without a check; its amount is in flight already.
     AlreadyHeld,
 }
 
-/// An event's part in the ledger. In the transaction that writes it, before it is written.
+/// Admits an event and notes its amounts. Called in the transaction that writes the event, before it is written.
 pub fn recorded(event: &Event, admission: Admission) -> Result<(), Error> {
     let scopes = event.scopes();
     if admission != Admission::AlreadyHeld {
@@ -37,7 +37,7 @@ pub fn recorded(event: &Event, admission: Admission) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many reservations may be open where one is made.
+/// Returns the limits of open reservations that apply to a new one.
 fn caps(event: &Event) -> impl Iterator<Item = Cap> {
     let cap = |level, scope: Option<Uuid>, most: Option<i64>| {
         let (scope, most) = scope.zip(most)?;
@@ -48,19 +48,19 @@ fn caps(event: &Event) -> impl Iterator<Item = Cap> {
     user.into_iter().chain(tenant)
 }
 
-/// What is asked of the ledger at once.
+/// A request to the ledger, for all levels at once.
 #[derive(Default)]
 struct AdmissionRequest<'a> {
     demands: Vec<Demand>,
-    /// For each demand, whose limit it has.
+    /// The budget of each demand.
     of: Vec<&'a Budget>,
     covers: Vec<CreditCoverage>,
     covered: Vec<&'a Budget>,
-    /// The demands behind those of budgets.
+    /// The demands that follow those of budgets.
     caps: Vec<Cap>,
 }
 
-/// How many reservations may be open.
+/// A limit of open reservations.
 #[derive(Clone, Copy)]
 struct Cap {
     level: &'static str,
@@ -75,7 +75,7 @@ impl<'a> AdmissionRequest<'a> {
         budget: &'a Budget,
         admission: Admission,
     ) -> Result<(), Error> {
-        // Nothing always fits.
+        // An amount of 0 always fits.
         let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
             return Ok(());
         };
@@ -100,7 +100,7 @@ impl<'a> AdmissionRequest<'a> {
             self.covered.push(budget);
         } else if must
             && let (Some(known), Some(of)) = (self.demands.get_mut(n), self.of.get_mut(n))
-            // Two budgets for one thing: the lower one says.
+            // Of two budgets for the same account the lower one limits.
             && known.limit.is_none_or(|limit| budget.amount < limit)
         {
             (known.limit, *of) = (Some(budget.amount), budget);
@@ -108,7 +108,7 @@ impl<'a> AdmissionRequest<'a> {
         Ok(())
     }
 
-    /// One reservation more, after the budgets' demands.
+    /// Adds one open reservation to the request, after the budgets' demands.
     fn add_open(&mut self, event: &Event) {
         for cap in caps(event) {
             self.demands.push(Demand {
@@ -121,7 +121,7 @@ impl<'a> AdmissionRequest<'a> {
         }
     }
 
-    /// The cap that is reached.
+    /// Returns the limit of open reservations that was reached.
     fn capped(&self, blocked: &Blocked) -> Option<Cap> {
         match blocked {
             Blocked::Over(n, _) => self.caps.get(n.checked_sub(self.of.len())?).copied(),
@@ -129,7 +129,7 @@ impl<'a> AdmissionRequest<'a> {
         }
     }
 
-    /// The budget that has no room.
+    /// Returns the budget that has no room.
     fn refuses(&self, blocked: &Blocked) -> Option<&'a Budget> {
         match blocked {
             Blocked::Over(n, _) => self.of.get(*n).copied(),
@@ -138,7 +138,7 @@ impl<'a> AdmissionRequest<'a> {
         }
     }
 
-    /// Whose budget or cap refuses.
+    /// Returns the scope whose budget or limit refuses.
     fn scope(&self, blocked: &Blocked) -> Option<Uuid> {
         let budget = self.refuses(blocked).map(|budget| budget.scope);
         budget.or_else(|| Some(self.capped(blocked)?.scope))
@@ -149,14 +149,14 @@ impl<'a> AdmissionRequest<'a> {
     }
 }
 
-/// Has what is asked for in flight, in every budget or in none. Returns what credits are to cover of it.
+/// Puts the amount in flight in every budget, or in none. Returns what credits must cover.
 pub fn admit(event: &Event, scopes: &[Uuid], admission: Admission) -> Result<Vec<Draw>, Error> {
     if bgworker::recovering() {
         return Err(Error::OnStandby);
     }
     let mut tidy = false;
     loop {
-        // What was set before this call began holds in it.
+        // A budget that was set before this call applies to it.
         look_again();
         let book = budget_cache::of(scopes)?;
         let mut request = AdmissionRequest::default();
@@ -175,13 +175,13 @@ pub fn admit(event: &Event, scopes: &[Uuid], admission: Admission) -> Result<Vec
         };
         if let Blocked::Missing(account, span) | Blocked::Loading(account, span) = blocked {
             match load(&account, &span) {
-                // What has happened is recorded also where it cannot be followed.
+                // Usage that has happened is recorded even if the ledger is full.
                 Err(Error::LedgerFull) if admission == Admission::Skip => return Ok(Vec::new()),
                 loaded => loaded?,
             }
             continue;
         }
-        // What has expired is in nobody's way.
+        // Expired reservations do not take room.
         let reserved = !matches!(blocked, Blocked::Over(_, entry) if entry.reserved <= 0);
         if !tidy
             && reserved

@@ -1,4 +1,4 @@
-//! The budgets of scopes: each backend keeps those that it has met, until they change.
+//! The budgets of scopes. Each backend caches those that it has used until they change.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,13 +28,13 @@ pub struct Budget {
     pub level: &'static str,
     /// Of what: cost, or a metric.
     pub counted: Counted,
-    /// How much, in millionths.
+    /// The quantity, in millionths.
     pub amount: i64,
-    /// Whether more is refused.
+    /// Whether usage above the amount is refused.
     pub hard: bool,
     /// In which period.
     pub period: Period,
-    /// What it has on top, in the order in which that is drawn from; nothing if it never had any.
+    /// Its credits, in the order in which they are drawn; `None` if it never had any.
     pub credits: Option<Vec<Credit>>,
     zone: ServerZone,
     span: Cell<Option<Span>>,
@@ -46,46 +46,46 @@ impl Budget {
         Account::new(queue::database(), self.counted, *self.scope.as_bytes())
     }
 
-    /// The period that an instant, in microseconds of the Unix epoch, is in.
+    /// Returns the period that contains an instant, in microseconds of the Unix epoch.
     pub fn span(&self, at: i64) -> Result<Span, Error> {
         if let Some(known) = self.known(at) {
             return Ok(known);
         }
-        // Never another: what is not in its period is counted in none.
+        // Never another period: an event outside its period would be counted in none.
         let span = period(self.period, &self.zone, at).ok_or(Error::NoPeriod)?;
         self.span.set(Some(span));
         Ok(span)
     }
 
-    /// The same, if it is known.
+    /// Returns the period, if it is cached.
     pub fn known(&self, at: i64) -> Option<Span> {
         self.span.get().filter(|span| span.has(at))
     }
 }
 
-/// When a period ends, in microseconds of the Unix epoch; nothing for one that does not.
+/// Returns when a period ends, in microseconds of the Unix epoch; `None` if it never ends.
 pub fn end(span: &Span) -> Option<i64> {
-    /// The end of all: the year 9999.
+    /// The end of `total`: the year 9999.
     const NEVER: i64 = 253_370_764_800_000_000;
     (span.end < NEVER).then_some(span.end)
 }
 
-/// A credit that may have something left. Quantities in millionths, instants in microseconds of the Unix
+/// A credit that may have something left. Quantities are in millionths, instants in microseconds of the Unix
 /// epoch.
 #[derive(Debug)]
 pub struct Credit {
     /// Its id.
     pub id: Uuid,
-    /// How much it is.
+    /// Its amount.
     pub amount: i64,
     effective_at: i64,
     expires_at: Option<i64>,
-    /// When the period ends in which it became effective, and how much of it goes on.
+    /// The end of the period in which it became effective, and how much may be drawn afterwards.
     rolls: Option<(i64, i64)>,
 }
 
 impl Credit {
-    /// What may be drawn at an instant: all in all, and since when no more than how much.
+    /// Returns what may be drawn at an instant: the total, and the time since which a lower limit applies, with that limit.
     pub fn at(&self, at: i64) -> Option<(i64, Option<(i64, i64)>)> {
         if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
             return None;
@@ -97,12 +97,12 @@ impl Credit {
     }
 }
 
-/// How many scopes a backend remembers.
+/// The number of scopes that a backend caches at most.
 const MOST: usize = 20_000;
 
 type Budgets = Rc<[Rc<Budget>]>;
 
-/// A scope's budgets, and what they were made of.
+/// A scope's budgets, and the rows that they depend on.
 #[derive(Clone)]
 struct ScopeBudgets {
     budgets: Budgets,
@@ -115,7 +115,7 @@ struct BudgetCache {
     last: Option<Last>,
 }
 
-/// The scopes that were asked for last, and the budgets of all of them.
+/// The scopes of the last call, and their budgets.
 struct Last {
     scopes: Vec<Uuid>,
     budgets: Budgets,
@@ -129,7 +129,7 @@ impl Last {
 }
 
 impl BudgetCache {
-    /// Those of a scope, if they are known and nothing has changed.
+    /// Returns a scope's budgets, if they are cached and nothing has changed.
     fn known(&self, scope: &Uuid) -> Option<&ScopeBudgets> {
         self.of.get(scope).filter(|known| known.sources.hold())
     }
@@ -139,7 +139,7 @@ thread_local! {
     static CACHE: RefCell<BudgetCache> = RefCell::default();
 }
 
-/// The budgets of these scopes, in their order.
+/// Returns the budgets of these scopes, in their order.
 pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
     let last = CACHE.with_borrow(|cache| {
         let last = cache.last.as_ref().filter(|last| last.holds(scopes));
@@ -252,7 +252,7 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
     Ok(known.collect())
 }
 
-/// Those that are not closed, by their budgets, in order.
+/// Reads the credits that are not closed, by budget, in the order in which they are drawn.
 fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, Error> {
     spi::read(
         "SELECT g.budget_id, g.id, g.amount, (extract(epoch FROM g.effective_at) * 1000000)::bigint, \

@@ -1,4 +1,4 @@
-//! Credits on top of budgets: what is drawn from them, in rows and in the ledger.
+//! Credits on top of budgets: draws from them, in rows and in the ledger.
 
 use tenancy_core::ledger::{
     Account, Counted, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
@@ -12,19 +12,19 @@ use crate::pg::spi::NotNull;
 use crate::pg::uuid::pg_uuid;
 use crate::pg::{ledger, queue, spi};
 
-/// What is drawn from a credit.
+/// An amount drawn from a credit.
 pub struct Draw {
     budget: Uuid,
     credit: Uuid,
     quantity: i64,
 }
 
-/// What credits covered of a budget.
+/// Returns the account of what credits covered of a budget.
 pub fn covered(budget: &Budget) -> Account {
     Account::covered(queue::database(), *budget.id.as_bytes())
 }
 
-/// What a budget's credits have for use at an instant, in order; nothing if it never had any.
+/// Returns what a budget's credits have left at an instant, in order; `None` if it never had any.
 pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = CreditBalance>> {
     let database = queue::database();
     let pots = budget.credits.as_ref()?.iter().filter_map(move |credit| {
@@ -39,7 +39,7 @@ pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = CreditBalan
     Some(pots)
 }
 
-/// What they have for a demand.
+/// Returns what a budget's credits can cover of a demand.
 pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<CreditCoverage> {
     Some(CreditCoverage {
         demand,
@@ -50,7 +50,7 @@ pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<Cred
     })
 }
 
-/// What an admitted cover draws.
+/// Returns what an admitted cover draws.
 pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = Draw> {
     let taken = cover.pots.iter().filter(|pot| pot.taken != 0);
     taken.map(|pot| Draw {
@@ -60,7 +60,7 @@ pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = Draw> {
     })
 }
 
-/// Writes down what is drawn: used, or kept for a reservation.
+/// Writes draws, as used or as held by a reservation.
 pub fn write(draws: &[Draw], at: i64, reservation: Option<pgrx::Uuid>) -> Result<(), Error> {
     if draws.is_empty() {
         return Ok(());
@@ -103,8 +103,8 @@ fn note(draw: &Draw, at: i64, (used, reserved): (i128, i128)) {
     }
 }
 
-/// A reservation ends: what it drew is used as far as the work came to it, and the rest is free again.
-/// Whoever calls has the reservation locked.
+/// Ends the draws of a settled reservation: turns them into usage up to the actual amount, and frees the rest.
+/// The caller has locked the reservation.
 pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(), Error> {
     let mut kept: Vec<Draw> = Vec::new();
     let mut of_budget: Vec<i64> = Vec::new();
@@ -129,7 +129,7 @@ pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(),
     write(&kept, held.at, None)
 }
 
-/// A reservation ends without use: all that it drew is free again.
+/// Frees everything that a cancelled or expired reservation drew.
 pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
     for (draw, _) in take(reservation)? {
         note(&draw, at, (0, -i128::from(draw.quantity)));
@@ -160,7 +160,7 @@ fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, Counted)>, Error> {
     )
 }
 
-/// Has small rows become few, and reads no more what is used up.
+/// Merges draws into fewer rows, and closes credits that are used up.
 pub fn tidy() -> Result<(), Error> {
     spi::write("SELECT tenancy_internal.tidy_credits()", &[]).map(drop)
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::budget_cache::Budget;
 use crate::pg::{ledger, queue};
 
-/// What is counted of an event, and where.
+/// The counted amounts of an event, and its scopes.
 #[derive(Clone, Copy)]
 pub struct Event {
     /// The partner.
@@ -21,13 +21,13 @@ pub struct Event {
     pub project: Option<Uuid>,
     /// The user.
     pub user: Option<Uuid>,
-    /// Of what, unless its events do not add up.
+    /// The metric, if its events add up.
     pub metric: Option<i32>,
     /// How much.
     pub quantity: Quantity,
-    /// What it costs.
+    /// Returns the cost of the usage.
     pub cost: Cost,
-    /// When, in microseconds of the Unix epoch.
+    /// The time, in microseconds of the Unix epoch.
     pub at: i64,
 }
 
@@ -47,7 +47,7 @@ impl Deref for Scopes {
 }
 
 impl Event {
-    /// The scopes that it belongs to, from the platform down.
+    /// Returns the scopes that it belongs to, from the platform down.
     pub fn scopes(&self) -> Scopes {
         let below = [self.partner, self.tenant, self.project, self.user];
         let mut scopes = Scopes {
@@ -80,7 +80,7 @@ impl Event {
     }
 }
 
-/// Notes what of an event is used, and what is reserved, when this transaction commits.
+/// Notes the used and the reserved amount that an event adds when this transaction commits.
 pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128)) {
     let database = queue::database();
     for scope in scopes {
@@ -100,7 +100,7 @@ pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128))
     }
 }
 
-/// Notes that so many reservations more are open, or fewer, when this transaction commits.
+/// Notes that `more` reservations are open when this transaction commits; negative for fewer.
 pub fn note_open(event: &Event, more: i128) {
     for scope in [event.user, event.tenant].into_iter().flatten() {
         ledger::note(&Recorded {

@@ -12,7 +12,7 @@ use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{spi, time};
 
-/// How many expire in one transaction: whoever else needs the worker waits for it.
+/// How many reservations expire in one transaction: other callers of the worker wait for it.
 const AT_ONCE: i64 = 5_000;
 
 /// What a reservation holds, by its first eight columns.
@@ -31,14 +31,14 @@ pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
     })
 }
 
-/// Notes that a reservation holds nothing more.
+/// Notes that a reservation no longer holds anything.
 pub fn free(held: &Event) {
     note(held, &held.scopes(), |quantity| (0, -quantity));
     note_open(held, -1);
 }
 
-/// Whether the time of one is over that still counts in a scope. What is over elsewhere is in nobody's
-/// way here, whatever its tenant does with it.
+/// Returns whether an overdue reservation still counts in a scope. Overdue reservations of other scopes do
+/// not matter here.
 pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
     spi::read(
         "SELECT 1 FROM tenancy_internal.budget_reservations r \
@@ -53,8 +53,7 @@ pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
     )
 }
 
-/// Has those whose time is over count no more, so many of them; false if there was none that nobody
-/// is just settling.
+/// Expires up to `AT_ONCE` overdue reservations, skipping locked ones. Returns false if none were left.
 pub fn expire() -> Result<bool, Error> {
     let gone = spi::write_returning(
         "UPDATE tenancy_internal.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \

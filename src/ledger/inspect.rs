@@ -1,4 +1,4 @@
-//! The ledger as it is, for SQL to show.
+//! Shows the ledger to SQL.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -8,17 +8,17 @@ use tenancy_core::quantity;
 use crate::error::Error;
 use crate::pg::{ledger, queue, time};
 
-/// Millionths as a decimal.
+/// Converts millionths to a numeric.
 pub fn decimal(millionths: i128) -> Option<AnyNumeric> {
     AnyNumeric::try_from(quantity::text(millionths).as_str()).ok()
 }
 
-/// When a period ends; nothing for one that does not.
+/// Returns when a period ends; `None` if it never ends.
 pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
     time::from_unix_micros(super::budget_cache::end(span)?)
 }
 
-/// This database's entries.
+/// Returns this database's entries.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 fn _ledger_entries() -> TableIterator<
@@ -50,7 +50,7 @@ fn _ledger_entries() -> TableIterator<
     }))
 }
 
-/// What the ledger knows of itself.
+/// Statistics and free list of the ledger.
 #[pg_extern(sql = false)]
 fn _ledger_counts() -> TableIterator<
     'static,
@@ -73,22 +73,24 @@ fn _ledger_counts() -> TableIterator<
     ))
 }
 
-/// What to tell whoever runs the server, if since the last time a tenth of all entries had to make room.
+/// Returns a warning for the log if a tenth of all entries were evicted since the last call.
 pub fn thrashing(seen: &mut Option<u64>) -> Option<String> {
     let (capacity, head) = ledger::counts();
     let gone = head.evictions.saturating_sub(seen.replace(head.evictions)?);
     (gone > capacity as u64 / 10).then(|| {
-        format!("{gone} counters of budgets made room for others, and are read again; there is room for {capacity}")
+        format!(
+            "{gone} budget counters were evicted since the last check; the ledger holds {capacity}"
+        )
     })
 }
 
-/// Drops this database's entries; each is read again when it is needed.
+/// Drops this database's entries; each is loaded again when it is needed.
 #[pg_extern(sql = false)]
 fn _forget_ledger() {
     ledger::forget(queue::database());
 }
 
-/// Writes down which budgets have come to a threshold, once each.
+/// Records which budgets have reached a threshold, each once a period.
 pub fn alert() -> Result<(), Error> {
     crate::pg::spi::write("SELECT tenancy_internal.raise_alerts()", &[]).map(drop)
 }

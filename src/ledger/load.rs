@@ -1,5 +1,5 @@
-//! What committed rows say of an account, without what this transaction used itself: that counts when
-//! it commits. Reservations, and what was drawn from credits, are read as this transaction left them.
+//! Sums the committed rows of an account, without this transaction's own usage, which counts when it commits.
+//! Reservations and draws from credits are read with this transaction's changes.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::spi::SpiTupleTable;
@@ -8,7 +8,7 @@ use tenancy_core::ledger::{Account, Counted, Span};
 use crate::error::Error;
 use crate::pg::{ledger, spi};
 
-/// Has the ledger know an account's period.
+/// Loads an account's period into the ledger.
 pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
     ledger::load(account, span, |snapshot| {
         let (query, args) = question(account, span);
@@ -16,7 +16,7 @@ pub fn load(account: &Account, span: &Span) -> Result<(), Error> {
     })
 }
 
-/// Use, and what is reserved, where the ledger cannot be asked.
+/// Reads used and reserved amounts from rows, where the ledger cannot be used.
 pub fn read(account: &Account, span: &Span) -> Result<(i128, i128), Error> {
     let (query, args) = question(account, span);
     spi::read(query, &args, sums)

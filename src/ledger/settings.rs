@@ -1,11 +1,11 @@
-//! The settings `tenancy.reservations_*`. A superuser's: who is bounded does not say how much.
+//! The settings `tenancy.reservations_*`. Only superusers may change them: a limited role must not raise its limit.
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 
 static PER_USER: GucSetting<i32> = GucSetting::<i32>::new(10_000);
 static PER_TENANT: GucSetting<i32> = GucSetting::<i32>::new(100_000);
 
-/// Defines them; before the prefix is reserved.
+/// Defines the settings, before the prefix is reserved.
 pub fn init() {
     let most = |name, short, setting| {
         GucRegistry::define_int_guc(
@@ -31,12 +31,12 @@ pub fn init() {
     );
 }
 
-/// How many of one user may be open.
+/// Returns how many reservations of one user may be open; `None` is no limit.
 pub fn reservations_per_user() -> Option<i64> {
     limit(&PER_USER)
 }
 
-/// How many of one tenant may be open.
+/// Returns how many reservations of one tenant may be open; `None` is no limit.
 pub fn reservations_per_tenant() -> Option<i64> {
     limit(&PER_TENANT)
 }

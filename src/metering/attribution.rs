@@ -16,7 +16,7 @@ use crate::pg::sources::{Reading, Sources};
 use crate::pg::{inval, xact};
 use crate::tree;
 
-/// Where something was used, and by whom. All of it is in the platform.
+/// The scopes and the user of an event. The platform is always among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attribution {
     /// The partner.
@@ -30,13 +30,13 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// The tenant, else the partner, else the platform: within it idempotency keys are unique.
+    /// Returns the tenant, else the partner, else the platform: idempotency keys are unique in it.
     pub fn owner(&self) -> Uuid {
         self.tenant.or(self.partner).unwrap_or(PLATFORM_ID)
     }
 
-    /// Where the context uses something. Who holds its tenant by projects only has selected one: else it would use past the
-    /// budgets of all of them.
+    /// Returns the place of the context. A user who holds the tenant only by projects must have selected one: otherwise its
+    /// usage would bypass the budgets of all of them.
     pub fn of_context() -> Result<Self, Error> {
         let context = current()?.ok_or(Error::MissingContext)?;
         match context.projects {
@@ -45,7 +45,7 @@ impl Attribution {
         }
     }
 
-    /// In whose reservations the context finds its own: the tenant's, of whichever project.
+    /// Returns the owner of the context's reservations: the tenant, in any project.
     pub fn owner_of_context() -> Result<Uuid, Error> {
         let context = current()?.ok_or(Error::MissingContext)?;
         Ok(Self::of(&context)?.owner())
@@ -56,11 +56,11 @@ impl Attribution {
             return Err(Error::MissingContext);
         };
         let Some(tenant) = &context.tenant else {
-            // Its own, if it is nobody's but its partner's or the platform's.
+            // Its own partner or the platform, if the context has no tenant.
             if access.fleet || context.count() != Some(0) {
                 return Err(Error::NotOneTenant(context.span()));
             }
-            // Without a role in its tenant it would use past the tenant's budgets, on the partner's.
+            // Without a role in its tenant its usage would bypass the tenant's budgets and count only in the partner's.
             let home = access.home();
             return match home.get(2) {
                 None => Ok(Self {
@@ -83,12 +83,12 @@ impl Attribution {
         })
     }
 
-    /// Where a trusted role says that it was.
+    /// Returns the place that a trusted role names.
     pub fn named(names: NamedScopes) -> Result<Self, Error> {
         if names == NamedScopes::default() {
             return Self::of_context();
         }
-        // A role without a context hears of nothing else in a transaction that stays open.
+        // A role without a context processes invalidations only here while its transaction stays open.
         inval::accept();
         let known = KNOWN.with_borrow(|(generation, known)| {
             let (place, sources) = known.get(&names)?;
@@ -112,7 +112,7 @@ impl Attribution {
     }
 }
 
-/// What a trusted role names. What is above follows.
+/// The scopes that a trusted role names. Those above follow from them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct NamedScopes {
     /// The user.
@@ -123,10 +123,10 @@ pub struct NamedScopes {
     pub project: Option<Uuid>,
 }
 
-/// Places, and what they were made of.
+/// Places, and the rows that they depend on.
 type KnownPlaces = HashMap<NamedScopes, (Attribution, Sources)>;
 
-/// How many places a batch remembers.
+/// The number of places that a batch caches at most.
 const KNOWN_MAX: usize = 10_000;
 
 thread_local! {
@@ -150,7 +150,7 @@ impl NamedScopes {
             _ if level == Level::User => Err(Error::NoSuchUser(id.to_string())),
             _ => Err(Error::NoSuchScope(id.to_string())),
         };
-        // [platform, partner, tenant, project]; a user's home is all of its path but itself.
+        // [platform, partner, tenant, project]; a user's home is its path without the user.
         let project = self
             .project
             .map(|id| path(id, Level::Project))
@@ -170,7 +170,7 @@ impl NamedScopes {
         {
             return Err(Error::NoSuchScope(id.to_string()));
         }
-        // A user works in its own scope, or in one below.
+        // A user's usage is in its own parent, or below it.
         if let (Some(tenant), Some(home), Some(id)) = (tenant, home, self.user)
             && !tenant.starts_with(home)
         {

@@ -1,4 +1,4 @@
-//! What may be counted: each backend keeps the definitions that it has used, until one changes.
+//! Metrics. Each backend caches the definitions that it has used until one changes.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub struct Metric {
     pub id: i32,
     /// How its events add up.
     pub aggregation: Aggregation,
-    /// The attributes by which use is told apart.
+    /// The attributes that usage can be broken down by.
     pub dimensions: Vec<String>,
     /// The attribute whose values are counted.
     pub distinct_of: Option<String>,
@@ -74,7 +74,7 @@ thread_local! {
     static KNOWN: RefCell<HashMap<String, Rc<Metric>>> = RefCell::new(HashMap::new());
 }
 
-/// A metric by name.
+/// Finds a metric by name.
 pub fn find(name: &str) -> Result<Rc<Metric>, Error> {
     if inval::take_metrics() {
         KNOWN.with_borrow_mut(HashMap::clear);
@@ -88,7 +88,7 @@ pub fn find(name: &str) -> Result<Rc<Metric>, Error> {
     Ok(found)
 }
 
-/// Tells every backend that metrics have changed.
+/// Makes every backend drop its cached metrics.
 pub fn changed() -> Result<(), Error> {
     inval::send(extension::internal_table(c"metric_definitions")?);
     Ok(())

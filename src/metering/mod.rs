@@ -1,9 +1,9 @@
-//! Metering: what was used, by whom, and what it adds up to. Events are rows that nobody changes,
-//! written without a query and without a lock on one another; the worker rolls them up.
+//! Metering: usage events and their sums. Events are append-only rows, written without a query and without
+//! locks between writers; the worker rolls them up.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `record` | an event, and the one way in for all of them |
+//! | `record` | recording events: the only way to write one |
 //! | `attribution` | the scopes that an event belongs to |
 //! | `metrics` | what may be counted, kept by each backend |
 //! | `record_usage` | `record_usage()` and its kin, and INSERT into `recorded_usage` |
@@ -23,7 +23,7 @@ pub use record::check_recordable;
 pub use record_usage::{Arguments, Settled, id, quantity_of, reserved, settled, wish};
 pub use rollup::{forget_keys, retire, roll, summarize};
 
-/// Defines the settings; while the server loads its libraries.
+/// Defines the settings, while the server loads its libraries.
 pub fn init() {
     settings::init();
 }

@@ -1,4 +1,4 @@
-//! An event, and the one way in for all of them.
+//! Recording events: the only way to write one.
 
 use pgrx::pg_sys;
 use tenancy_core::id::new_id;
@@ -23,44 +23,44 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{bgworker, cluster, managed, role, spi, time};
 use crate::{partitions, requests};
 
-/// How far ahead of the clock an event may be: clocks differ.
+/// How far in the future an event may be, because clocks differ.
 const AHEAD_MAX_MICROS: i64 = 3600 * 1_000_000;
 
-/// What is to be recorded.
+/// Usage to be recorded.
 pub struct Use<'a> {
-    /// Where, and by whom.
+    /// The scopes and the user.
     pub place: Attribution,
     /// What.
     pub metric: &'a Metric,
     /// How much.
     pub quantity: Quantity,
-    /// What it cost; nothing: by the metric's price.
+    /// The actual cost; `None`: by the metric's price.
     pub cost: Option<Cost>,
-    /// What else is known of it.
+    /// Its attributes.
     pub attributes: Option<JsonArgument>,
-    /// By which a second attempt is known.
+    /// The idempotency key.
     pub key: Option<&'a [u8]>,
-    /// When, in microseconds since 2000; nothing: now.
+    /// The time, in microseconds since 2000; `None`: now.
     pub at: Option<i64>,
-    /// Whether budgets must have room for it.
+    /// How it is admitted.
     pub admission: Admission,
 }
 
-/// What became of it.
+/// The result of recording.
 pub enum Recorded {
-    /// It was written, with this id.
+    /// The event was written, with this id.
     Now(Uuid),
-    /// It was written before, with this id.
+    /// The event was written before, with this id.
     Before(Uuid),
 }
 
-/// Records an event in this transaction. Every quantity that is ever counted passes here.
+/// Records an event in this transaction. Every counted quantity passes through this function.
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_recordable()?;
     let id = new_id();
     let told = ReadAttributes::of(used)?;
     let cost = told.cost(used)?;
-    // When a reservation was made was looked at when it was made: that work has happened, whatever the clock says now.
+    // The time of a reservation was checked when it was made, so it is not checked against the clock again.
     let at = match (used.admission, used.at) {
         (Admission::AlreadyHeld, Some(at)) => at,
         (_, at) => when(at)?,
@@ -77,7 +77,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     let table = partitions::of(Monthly::UsageEvents, time::to_unix_micros(at))?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
-    // Once a transaction is enough: the worker waits for its end.
+    // Once for each transaction is enough: the worker waits for its end.
     if LAST.replace_with((xid, table)) != (xid, table) {
         hold(table);
         requests::wrote();
@@ -104,8 +104,8 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     Ok(Recorded::Now(id))
 }
 
-/// An error where use cannot be recorded: on a standby, which says what can be done there, and wherever
-/// else this transaction may not write.
+/// Raises an error if usage cannot be recorded: on a standby, with a hint, and in other transactions that
+/// cannot write.
 pub fn check_recordable() -> Result<(), Error> {
     if bgworker::recovering() {
         return Err(Error::OnStandby);
@@ -114,12 +114,12 @@ pub fn check_recordable() -> Result<(), Error> {
     Ok(())
 }
 
-/// What it costs.
+/// Returns the cost of the usage.
 pub fn cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     ReadAttributes::of(used)?.cost(used)
 }
 
-/// The most that it may cost, where its attributes leave that open.
+/// Returns the highest cost that the usage's attributes allow.
 pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     if let Some(cost) = used.cost {
         return Ok(cost);
@@ -132,7 +132,7 @@ pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
         .highest_cost(used.quantity, |name| told.dimension(name))
 }
 
-/// What budgets count of it. Greatest quantities and different values do not add up.
+/// Returns the event that budgets count. Metrics of kind max and distinct do not add up.
 pub fn event(
     place: &Attribution,
     metric: &Metric,
@@ -157,10 +157,10 @@ pub fn event(
     }
 }
 
-/// The transaction that wrote last, and where to.
+/// The last transaction that wrote, and its table.
 static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid::INVALID));
 
-/// What the attributes say.
+/// The values of the attributes.
 struct ReadAttributes {
     attributes: Option<Json>,
     dimensions: Vec<(String, String)>,
@@ -225,7 +225,7 @@ impl ReadAttributes {
         told.map(|(_, text)| text.as_str())
     }
 
-    /// For the row.
+    /// Returns the dimensions for the row.
     fn dimensions(&self) -> Value<'static> {
         if self.dimensions.is_empty() {
             return Value::Null;
@@ -251,7 +251,7 @@ fn when(at: Option<i64>) -> Result<i64, Error> {
     Ok(at)
 }
 
-/// Whose a key is: of the database role that records, in the context of one user. No other caller can use it up first.
+/// Hashes a key with the recording database role and the context's user, so that no other caller can use it up.
 fn key_of(key: &[u8]) -> Result<Uuid, Error> {
     let user = match current()?.map(|context| context.principal) {
         Some(Principal::User(user)) => user,
@@ -263,7 +263,7 @@ fn key_of(key: &[u8]) -> Result<Uuid, Error> {
     ))
 }
 
-/// What a repeated key must repeat.
+/// Hashes what a repeated key must record again.
 fn said(used: &Use<'_>) -> Uuid {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&used.quantity.millionths().to_be_bytes());
@@ -281,8 +281,8 @@ fn said(used: &Use<'_>) -> Uuid {
     hash(&bytes)
 }
 
-/// Uses up a key, or returns the event that did. Waits for a transaction that uses the same one. An error if that
-/// event was another: another quantity, cost, user or project.
+/// Uses up a key, or returns the event that used it before. Waits for a transaction that uses the same key. Raises an
+/// error if that event had another quantity, cost, user or project.
 fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
     if key.is_empty() || key.len() > KEY_MAX {
         return Err(Error::bad(
@@ -319,7 +319,7 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
                 None => Ok(None),
             },
         )?;
-        // Gone in between: it was as old as keys get.
+        // The key was deleted in between, because it was older than the retention.
         if let Some((first, then)) = first {
             if then != said {
                 return Err(Error::KeyReused);

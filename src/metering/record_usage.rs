@@ -1,5 +1,5 @@
-//! `record_usage()` and its kin, and INSERT into `recorded_usage`. Called often, so arguments are read
-//! where they lie.
+//! `record_usage()` and similar functions, and INSERT into `recorded_usage`. They are called often, so they read
+//! their arguments in place.
 
 use tenancy_core::quantity::{Cost, Quantity, cost, quantity};
 use uuid::Uuid;
@@ -23,7 +23,7 @@ crate::triggers! {
     tenancy_metrics_changed => statement metrics::changed;
 }
 
-/// Where a call has its arguments: metric, quantity, cost, attributes, idempotency_key, at.
+/// The positions of a call's arguments: metric, quantity, cost, attributes, idempotency_key, at.
 pub struct Arguments {
     metric: usize,
     quantity: usize,
@@ -32,7 +32,7 @@ pub struct Arguments {
     key: usize,
     /// Where it says when; nothing: now.
     pub at: Option<usize>,
-    /// Whether budgets must have room for it.
+    /// How it is admitted.
     pub admission: Admission,
 }
 
@@ -50,7 +50,7 @@ impl Arguments {
         }
     }
 
-    /// Records what a call says, somewhere. Without a quantity it is what `otherwise` says.
+    /// Records the usage of a call at a place. `otherwise` is the quantity if the argument is NULL.
     pub fn record(
         &self,
         call: &Call,
@@ -101,8 +101,8 @@ fn record_usage(call: &Call) -> Result<Answer, Error> {
     Ok(id(call, &recorded))
 }
 
-/// What a reservation of so much of a metric may come to. Without a cost it is the highest that its attributes allow: a
-/// hard budget of cost must hold for whatever it is settled as.
+/// Returns the event of a reservation. Without a cost it has the highest cost that its attributes allow: a hard budget of
+/// cost must hold for every way of settling it.
 pub fn reserved(
     metric: &str,
     quantity: Quantity,
@@ -125,7 +125,7 @@ pub fn reserved(
     Ok(event(&place, &metric, quantity, cost, now))
 }
 
-/// What so much of a metric would be, or of cost, used now in the context.
+/// Returns the event that a quantity of a metric, or of cost, would be in the context now.
 pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let Some(name) = metric else {
@@ -145,23 +145,23 @@ pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
     Ok(event(&place, &metric, quantity, cost, now))
 }
 
-/// How much a reservation came to.
+/// The actual usage of a reservation.
 pub struct Settled<'a> {
-    /// Where it was made.
+    /// The place of the reservation.
     pub place: Attribution,
     /// The metric's name.
     pub metric: &'a str,
-    /// How much it was, in millionths.
+    /// The actual quantity, in millionths.
     pub quantity: Quantity,
-    /// What it cost; nothing: by the metric's price.
+    /// The actual cost; `None`: by the metric's price.
     pub cost: Option<Cost>,
-    /// What else is known of it.
+    /// Its attributes.
     pub attributes: Option<JsonArgument>,
-    /// When it was made, in microseconds since 2000.
+    /// The time of the reservation, in microseconds since 2000.
     pub at: i64,
 }
 
-/// Records what a reservation came to. `known` is told what that is before it is written.
+/// Records the actual usage of a reservation. Calls `known` with the event before it is written.
 pub fn settled(
     settled: Settled<'_>,
     known: impl FnOnce(&Event) -> Result<(), Error>,
@@ -213,7 +213,7 @@ fn record_usage_for(call: &Call) -> Result<Answer, Error> {
     Ok(id(call, &recorded))
 }
 
-/// A row of the view `recorded_usage`: id, at, metric, quantity, cost, attributes, idempotency_key,
+/// Records a row inserted into the view `recorded_usage`: id, at, metric, quantity, cost, attributes, idempotency_key,
 /// partner_id, tenant_id, project_id, user_id.
 fn insert(call: &Call) -> Result<(), Error> {
     if !call.is_null(0) || !call.is_null(7) {

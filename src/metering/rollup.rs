@@ -1,10 +1,10 @@
-//! What the worker does with events.
+//! The worker's part of metering.
 
 use super::settings;
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
 
-/// Rolls up about so many events. How many it were, and up to which transaction all could be.
+/// Rolls up about `most` events. Returns how many, and the oldest transaction id still running.
 pub fn roll(most: i32) -> Result<(i64, u64), Error> {
     spi::write_returning(
         "SELECT tenancy_internal.roll_usage($1), pg_snapshot_xmin(pg_current_snapshot())::text::bigint",
@@ -21,7 +21,7 @@ pub fn summarize() -> Result<(), Error> {
     spi::write("SELECT tenancy_internal.summarize_usage()", &[]).map(drop)
 }
 
-/// Drops idempotency keys that no longer hold.
+/// Deletes idempotency keys past their retention.
 pub fn forget_keys() -> Result<(), Error> {
     spi::write(
         "DELETE FROM tenancy_internal.usage_keys WHERE used_at < now() - make_interval(days => $1)",
@@ -30,7 +30,7 @@ pub fn forget_keys() -> Result<(), Error> {
     .map(drop)
 }
 
-/// Drops months that are old enough.
+/// Drops months past their retention.
 pub fn retire() -> Result<(), Error> {
     spi::write(
         "SELECT tenancy_internal.retire_usage($1)",

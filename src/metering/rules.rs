@@ -1,4 +1,4 @@
-//! The rules of metering, for SQL to ask.
+//! The rules of metering, for SQL.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -22,7 +22,7 @@ fn refused(fault: MetricError) -> Error {
     Error::bad(fault, hint)
 }
 
-/// True, or an error that says what is wrong with a metric.
+/// Returns true, or raises an error with the reason if a metric is invalid.
 #[pg_extern(sql = false)]
 fn _check_metric(
     name: Option<&str>,
@@ -56,7 +56,7 @@ fn _check_metric(
     Ok(true)
 }
 
-/// The pieces that spans of time are read from.
+/// Returns the rollups that spans of time are read from.
 #[pg_extern(sql = false)]
 fn _cover(
     edges: Vec<TimestampWithTimeZone>,
@@ -94,7 +94,7 @@ fn zone_of(name: &str) -> Result<ServerZone, Error> {
     ServerZone::named(name).ok_or(Error::NoPeriod)
 }
 
-/// The period of a time zone that an instant is in, in microseconds of the Unix epoch.
+/// Returns the period of a time zone that contains an instant, in microseconds of the Unix epoch.
 #[pg_extern(sql = false)]
 fn _period(
     period: &str,
@@ -106,10 +106,10 @@ fn _period(
     Ok(TableIterator::once((span.start, span.end)))
 }
 
-/// The most buckets that use is shown by.
+/// The maximum number of buckets of a result.
 const BUCKETS_MAX: usize = 100_000;
 
-/// The first instants of the periods that a span of time is in, and of the one after them.
+/// Returns the first instants of the periods in a span of time, and of the period after them.
 #[pg_extern(sql = false)]
 fn _bucket_edges(
     since: TimestampWithTimeZone,

@@ -9,7 +9,7 @@ static ROLLUP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// Defines them; before the prefix is reserved.
+/// Defines the settings, before the prefix is reserved.
 pub fn init() {
     let days = |name, short, setting, least| {
         GucRegistry::define_int_guc(
@@ -25,25 +25,25 @@ pub fn init() {
     };
     days(
         c"tenancy.usage_late",
-        c"How many days after it happened use can be recorded.",
+        c"How many days late usage can be recorded.",
         &LATE,
         0,
     );
     days(
         c"tenancy.usage_key_retention",
-        c"For how many days an idempotency key of use holds.",
+        c"For how many days an idempotency key is remembered.",
         &KEY_RETENTION,
         1,
     );
     days(
         c"tenancy.usage_retention",
-        c"After how many days a month of events of use is dropped, once it is rolled up; 0 is never.",
+        c"After how many days a rolled-up month of usage events is dropped; 0 is never.",
         &RETENTION,
         0,
     );
     GucRegistry::define_int_guc(
         c"tenancy.usage_rollup_interval",
-        c"How often new events of use are rolled up.",
+        c"How often new usage events are rolled up.",
         c"",
         &ROLLUP_INTERVAL,
         1,
@@ -53,22 +53,22 @@ pub fn init() {
     );
 }
 
-/// How late an event may be, in microseconds.
+/// Returns how late an event may be recorded, in microseconds.
 pub fn late() -> i64 {
     i64::from(LATE.get()) * DAY_MICROS
 }
 
-/// For how many days a key holds.
+/// Returns for how many days an idempotency key is remembered.
 pub fn key_retention() -> i32 {
     KEY_RETENTION.get()
 }
 
-/// After how many days a month goes; 0 is never.
+/// Returns after how many days a month is dropped; 0 is never.
 pub fn retention() -> i32 {
     RETENTION.get()
 }
 
-/// How often events are rolled up, in seconds.
+/// Returns how often events are rolled up, in seconds.
 pub fn rollup_interval() -> u64 {
     u64::try_from(ROLLUP_INTERVAL.get()).unwrap_or(1)
 }

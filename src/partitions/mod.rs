@@ -20,8 +20,8 @@ pub fn of(table: Monthly, at: i64) -> Result<Oid, Error> {
     }
 }
 
-/// The first row of a month, unless the worker came before it. The worker makes the partition in a
-/// transaction of its own, or else every other first writer would wait for this one's end.
+/// Creates the partition for the first row of a month, unless the worker did before. The worker creates it in
+/// its own transaction; otherwise every other first writer would wait for the end of this one.
 #[cold]
 fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
     if requests::call(&Request::Partition(table, at)).is_err() {
@@ -31,7 +31,7 @@ fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
     partition(name).ok_or(Error::Internal("a month has no partition"))
 }
 
-/// Makes the partition of an instant's month, unless it is there.
+/// Creates the partition of an instant's month, unless it exists.
 pub fn make(table: Monthly, at: i64) -> Result<(), Error> {
     let make = match table {
         Monthly::AuditLog => {

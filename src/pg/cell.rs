@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-/// A static that belongs to one backend. Cheaper to read than a thread-local in a shared library,
-/// which matters where it is read per row.
+/// A static that belongs to one backend. Reading it is cheaper than a thread-local in a shared library,
+/// which matters for each row.
 pub struct BackendCell<T: Copy>(Cell<T>);
 
 // SAFETY: a PostgreSQL backend runs extension code on its one main thread (pgrx refuses calls from
@@ -11,18 +11,18 @@ pub struct BackendCell<T: Copy>(Cell<T>);
 unsafe impl<T: Copy> Sync for BackendCell<T> {}
 
 impl<T: Copy> BackendCell<T> {
-    /// A cell holding `value`.
+    /// Creates a cell with `value`.
     pub const fn new(value: T) -> Self {
         Self(Cell::new(value))
     }
 
-    /// The value.
+    /// Returns the value.
     #[inline]
     pub fn get(&self) -> T {
         self.0.get()
     }
 
-    /// Puts `value` in its place.
+    /// Replaces the value.
     #[inline]
     pub fn set(&self, value: T) {
         self.0.set(value);
@@ -30,7 +30,7 @@ impl<T: Copy> BackendCell<T> {
 }
 
 impl<T: Copy> BackendCell<T> {
-    /// Puts `value` in its place and returns what was there.
+    /// Replaces the value and returns the previous one.
     pub fn replace_with(&self, value: T) -> T {
         self.0.replace(value)
     }

@@ -1,9 +1,9 @@
-//! What an allocation does that fails: an ERROR of the statement (53200), as the server's own `palloc` raises. Rust's
-//! own answer ends the process, and with it every session of the server.
+//! Turns a failed allocation into an ERROR of the statement (53200), as the server's own `palloc` does. By default
+//! Rust ends the process, and with it every session of the server.
 //!
-//! An error needs memory itself. pgrx copies the server's errors into the context of the moment, and is caught in a
-//! loop that ends in a PANIC of the server if that fails too; the context may ask for a whole block. So each backend
-//! holds a ballast, and drops it when memory is out.
+//! An error needs memory itself. pgrx copies the server's errors into the current context, which may need a whole
+//! block. If that fails too, the result is a loop that ends in a PANIC of the server. So each backend holds a ballast,
+//! and frees it when memory is exhausted.
 
 use std::alloc::Layout;
 use std::cell::Cell;
@@ -12,32 +12,32 @@ use super::cell::BackendCell;
 use super::raise;
 use crate::error::Error;
 
-/// A block that a memory context asks for even if it could not have a larger one (`AllocSetAlloc`), and room for the
-/// error's own texts. Nobody writes to it, so it takes address space and no memory.
+/// The size of a block that a memory context requests after a larger one failed (`AllocSetAlloc`), and room for the
+/// error's texts. It is never written, so it takes address space and no memory.
 const BALLAST_BYTES: usize = 1024 * 1024 + 128 * 1024;
 
 thread_local! {
     static BALLAST: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
 }
 
-/// Whether the ballast is there.
+/// Whether the ballast is allocated.
 static HELD: BackendCell<bool> = BackendCell::new(false);
 
-/// Installs the hook for allocations of Rust's.
+/// Installs the hook for failed allocations of Rust.
 pub fn init() {
     std::alloc::set_alloc_error_hook(failed);
     raise::on_out_of_memory(drop_ballast);
 }
 
-/// Before a statement is planned, and before it runs: has the server tell of its errors, and takes the ballast. Raises an
-/// error if there is no room for it, since a second allocation that fails could not be told of.
+/// Called before a statement is planned, and before it runs: registers the error callback and allocates the ballast.
+/// Raises an error if that fails, because a second failed allocation could not be reported.
 pub fn require() {
     if !watch() {
         Error::OutOfMemory(BALLAST_BYTES).raise();
     }
 }
 
-/// As [`require`], for what must run in any state. Returns whether the ballast is there.
+/// Does what [`require`] does, for code that must always run. Returns whether the ballast is allocated.
 pub fn watch() -> bool {
     raise::watch();
     if !HELD.get() {

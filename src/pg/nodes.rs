@@ -1,4 +1,4 @@
-//! What parse trees hold, read safely.
+//! Safe access to parse trees.
 
 use std::ffi::CStr;
 
@@ -26,7 +26,7 @@ impl Name {
         }
     }
 
-    /// The table of this name, if it is there. Takes no lock.
+    /// Returns the table with this name, if it exists. Takes no lock.
     pub fn oid(&self) -> Option<pg_sys::Oid> {
         // SAFETY: names in the current memory context; a table that is gone gives the invalid oid.
         let oid = unsafe {

@@ -5,7 +5,7 @@
 use tenancy_core::quantity::ONE;
 
 const BASE: u64 = 10_000;
-/// The digits of the greatest number of millionths before the point, and those behind it.
+/// The digits of the greatest number of millionths before the point, and those after it.
 const WHOLE: usize = 9;
 const PART: usize = 2;
 /// The most bytes that a number of millionths takes.
@@ -37,7 +37,7 @@ impl PgNumeric {
         let first = digits.iter().position(|digit| *digit != 0);
         let last = digits.iter().rposition(|digit| *digit != 0);
         let Some((first, last)) = first.zip(last) else {
-            // Nothing but a header: zero.
+            // Zero is only a header.
             let mut zero = Self::EMPTY;
             zero.push(SHORT);
             return zero;
@@ -78,7 +78,7 @@ impl PgNumeric {
     }
 }
 
-/// What is before the point, and the millionths behind it.
+/// Returns the integer part, and the millionths.
 fn split(millionths: u128) -> (u128, u64) {
     // Nearly all numbers are small, and their division is much faster.
     if let Ok(small) = u64::try_from(millionths) {
@@ -113,7 +113,7 @@ fn digits(whole: u128, part: u64) -> [u16; WHOLE + PART] {
     digits
 }
 
-/// How many decimals are shown.
+/// Returns the number of displayed decimals.
 fn scale(part: u64) -> u16 {
     let (mut rest, mut scale) = (part, 6);
     while scale > 0 && rest.is_multiple_of(10) {

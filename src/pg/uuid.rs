@@ -2,12 +2,12 @@
 
 use uuid::Uuid;
 
-/// The server's form of a uuid.
+/// Converts a uuid to the server's form.
 pub fn pg_uuid(id: Uuid) -> pgrx::Uuid {
     pgrx::Uuid::from_bytes(*id.as_bytes())
 }
 
-/// The crate's form of a uuid.
+/// Converts a uuid from the server's form.
 pub fn from_pg(id: pgrx::Uuid) -> Uuid {
     Uuid::from_bytes(*id.as_bytes())
 }

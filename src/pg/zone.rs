@@ -7,10 +7,10 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 use tenancy_core::period::{Stretch, Zone};
 
-/// The longest name of a time zone that the server keeps.
+/// The longest name of a time zone in the server.
 const NAME_MAX: usize = 255;
 
-/// How many names a backend remembers, also of zones that there are not.
+/// How many names a backend caches, also of zones that do not exist.
 const KNOWN_MAX: usize = 2_000;
 
 /// A time zone of pg_timezone_names.
@@ -22,8 +22,8 @@ thread_local! {
 }
 
 impl ServerZone {
-    /// The zone of a name in pg_timezone_names, whatever its case. Not one that is given as a rule, as POSIX has them: by
-    /// such a rule the clock may go as it likes.
+    /// Returns the zone with a name in pg_timezone_names, in any case. POSIX rules are not accepted: they can define arbitrary
+    /// clocks.
     pub fn named(name: &str) -> Option<Self> {
         if name.len() > NAME_MAX {
             return None;
@@ -52,11 +52,11 @@ impl ServerZone {
             }
             (zone, CStr::from_ptr(pg_sys::pg_get_timezone_name(zone)))
         };
-        // Another spelling of a file's name, as with a colon before it.
+        // A different spelling of the file's name, for example with a colon before it.
         if !kept.to_bytes().eq_ignore_ascii_case(name.as_bytes()) {
             return None;
         }
-        // A rule is kept in capitals, and has digits. Few names are like that, such as EST5EDT: those are looked up.
+        // A rule is stored in capitals, and has digits. Few names do, such as EST5EDT: those are looked up.
         let bytes = kept.to_bytes();
         let may_be_a_rule =
             !bytes.iter().any(u8::is_ascii_lowercase) && bytes.iter().any(u8::is_ascii_digit);
@@ -64,7 +64,7 @@ impl ServerZone {
     }
 }
 
-/// Whether one of the zones that the server lists has this name. It reads all of them.
+/// Returns whether the server lists a zone with this name. Reads all of them.
 fn is_listed(name: &CStr) -> bool {
     // SAFETY: what is begun is ended, or with the transaction by an error; a zone that is listed lives up to the next.
     unsafe {

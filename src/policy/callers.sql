@@ -1,4 +1,4 @@
--- A protected table whose definition calls a function: the other way round than calls.sql. One row with its name, or none.
+-- Returns the name of a protected table whose definition calls a function (the reverse of calls.sql), or no row.
 -- $1 the function.
 WITH RECURSIVE users(class, object) AS (
     SELECT 'pg_proc'::regclass::oid, $1::oid
@@ -10,7 +10,7 @@ WITH RECURSIVE users(class, object) AS (
         FROM pg_depend d
         WHERE u.class <> 'pg_class'::regclass AND d.refclassid = u.class AND d.refobjid = u.object
         UNION ALL
-        -- Of what depends on a relation, only the type of its rows has to do with its columns' code.
+        -- Of the dependents of a relation, only the type of its rows concerns its columns' code.
         SELECT 'pg_type'::regclass, c.reltype FROM pg_class c
         WHERE u.class = 'pg_class'::regclass AND c.oid = u.object AND c.reltype <> 0
         UNION ALL

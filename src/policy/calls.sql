@@ -1,6 +1,6 @@
--- The functions that a table's definition calls: its columns' types, defaults, constraints, indexes, statistics, triggers, rules, policies
--- and partition key, and what those are made of. Only functions that a role without a superuser's power may have written: none in C, none
--- of the server's own. What a function calls in its turn is known of those in standard SQL only. One row for each: its oid.
+-- Returns the oids of functions that a table's definition calls: its columns' types, defaults, constraints, indexes, statistics,
+-- triggers, rules, policies and partition key, and everything these contain. Only functions that a role that is no superuser
+-- may have written: none in C, none of the server's own. Functions called by functions are known only in standard SQL.
 -- $1 the table, or the relation behind a composite type.
 WITH RECURSIVE parts(class, object) AS (
     SELECT 'pg_class'::regclass::oid, $1::oid

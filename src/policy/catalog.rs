@@ -1,8 +1,8 @@
-//! What the catalogs say about a table, read with the invoker's rights, and running what was planned.
+//! Reads facts about a table from the catalogs, with the invoker's rights, and executes planned steps.
 //!
-//! What plans, reads or changes the table itself sets off code of its owner: functions of its indexes,
-//! constraints, triggers and policies, casts of its types. That runs as the owner in a restricted
-//! operation, whoever called, so that a superuser can look at a table without lending its power.
+//! Statements that plan, read or change the table itself run its owner's code: functions of its indexes,
+//! constraints, triggers and policies, casts of its types. They run as the owner in a restricted operation,
+//! whichever role called, so that a superuser can inspect a table without lending its rights.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
@@ -22,10 +22,10 @@ use crate::pg::{relation, role, spi};
 
 const FACTS: &str = include_str!("facts.sql");
 
-/// A row of what protect() and unprotect() return.
+/// A row of the result of protect() and unprotect().
 pub type Row = (i32, String, Option<String>, String);
 
-/// The facts about a table, fresh: a command of its own, so that it sees what was done before it.
+/// Reads the facts about a table, in a command of its own, so that it sees earlier changes of the transaction.
 pub fn facts(
     table: pg_sys::Oid,
     protection: &Protection,
@@ -73,7 +73,7 @@ pub fn facts(
     Ok(facts)
 }
 
-/// Completes the facts with what only the table itself can tell.
+/// Completes the facts with those that need queries on the table itself.
 pub fn look_inside(
     table: pg_sys::Oid,
     facts: &mut TableFacts,
@@ -83,7 +83,7 @@ pub fn look_inside(
     let owner = relation::read(table, |class| class.relowner).ok_or(Error::NoSuch("the table"))?;
     let path = callers_path();
     let one_as_owner = |query: &str| as_owner_of(&name, owner, Some(&path), || one::<i64>(query));
-    // Rows that row security hides from the owner cannot be counted: then the constraint itself finds them.
+    // Rows that row security hides from the owner cannot be counted; the constraint itself finds them.
     facts.filtered = one_as_owner(&format!(
         "SELECT pg_catalog.row_security_active({}::pg_catalog.oid)::pg_catalog.int4::pg_catalog.int8",
         table.to_u32()
@@ -101,14 +101,14 @@ pub fn look_inside(
         }
         _ => {}
     }
-    // Once: later a call of unknown_keys() tells, which does not hold the table's lock.
+    // Only at first: later calls of unknown_keys() count them without holding the table's lock.
     if facts.registered.is_none() && facts.tenant.is_some() {
         let found = super::unknown::count(table, &options.protection())?;
         let rows = found.iter().map(|(_, rows)| rows).sum();
         facts.unknown = Some((found.len() as i64, rows));
     }
     if let Some(scope) = &options.backfill {
-        // No foreign key holds it: it stays until the rows are given to it.
+        // No foreign key keeps the tenant: the lock does, until the rows are assigned to it.
         let query = if options.dry_run {
             "SELECT id::text, level::text, external_id::text FROM tenancy.scopes WHERE id = $1::uuid"
         } else {
@@ -132,11 +132,11 @@ fn one<T: FromDatum + IntoDatum>(query: &str) -> Result<Option<T>, Error> {
     Spi::connect_mut(|client| Ok(client.update(query, Some(1), &[])?.first().get_one()?))
 }
 
-/// Keeps everybody else away from a table and its parts, so that the facts stay what they are, and the
-/// name the table's. Only to look, keeps it from being changed or renamed.
+/// Locks a table and its parts against all other sessions, so that the facts and the table's name stay valid.
+/// With `to_look` it only prevents changes and renames.
 ///
 /// # Errors
-/// If the name is another table's by now.
+/// If the name belongs to another table by now.
 pub fn lock(table: pg_sys::Oid, facts: &TableFacts, to_look: bool) -> Result<(), Error> {
     let mode = if to_look {
         "ACCESS SHARE"
@@ -151,7 +151,7 @@ pub fn lock(table: pg_sys::Oid, facts: &TableFacts, to_look: bool) -> Result<(),
     Ok(())
 }
 
-/// An error if a part of a table belongs to another role: its code would run as the table's owner.
+/// Raises an error if a part of a table belongs to another role: its code would run as the table's owner.
 pub fn check_parts(table: pg_sys::Oid, facts: &TableFacts) -> Result<(), Error> {
     let other = Spi::connect_mut(|client| {
         let rows = client.update(OTHER_OWNER, Some(1), &[table.into()])?;
@@ -169,7 +169,7 @@ pub fn check_parts(table: pg_sys::Oid, facts: &TableFacts) -> Result<(), Error> 
     }
 }
 
-/// A part of a table that belongs to another role than the table.
+/// Finds a part of a table that belongs to another role than the table.
 const OTHER_OWNER: &str = "WITH RECURSIVE tree(oid) AS (\
          SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid) \
      SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) \
@@ -177,8 +177,8 @@ const OTHER_OWNER: &str = "WITH RECURSIVE tree(oid) AS (\
      WHERE c.relowner <> (SELECT r.relowner FROM pg_catalog.pg_class r WHERE r.oid = $1) \
      ORDER BY 1 LIMIT 1";
 
-/// Runs what sets off a table's code with no more than its owner has, for who may act as the owner. The code looks names
-/// up where the caller does; what only has expressions parsed looks them up with a pinned path.
+/// Runs statements that run a table's code with only its owner's rights, for callers who may act as the owner. The code
+/// resolves names with the caller's path; statements that only parse expressions use a pinned path.
 fn as_owner_of<R>(
     table: &str,
     owner: pg_sys::Oid,
@@ -193,7 +193,7 @@ fn as_owner_of<R>(
     spi::as_restricted(owner, path, f)
 }
 
-/// Runs a statement of tenancy's own as the caller.
+/// Runs a statement of tenancy as the caller.
 pub fn run(statement: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {
         client.update(statement, None, &[])?;
@@ -201,7 +201,7 @@ pub fn run(statement: &str) -> Result<(), Error> {
     })
 }
 
-/// Executes the steps that are to be done. Whose code a step may set off is read from its statement.
+/// Executes the steps of kind `do`. A step's statement determines whose code it may run.
 pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
     for step in steps.iter().filter(|s| s.kind == StepKind::Do) {
         let statement = &step.statement;
@@ -219,7 +219,7 @@ pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
             }
             (actor, Runs::CodeOf(owner)) => {
                 if actor == Actor::Owner {
-                    // A trigger cannot be put off out of a restricted operation.
+                    // A restricted operation cannot leave deferred triggers behind.
                     run("SET CONSTRAINTS ALL IMMEDIATE")?;
                 }
                 let (name, path) = (facts.relation.to_string(), callers_path());
@@ -230,7 +230,7 @@ pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
     Ok(())
 }
 
-/// The steps as rows.
+/// Converts steps to rows.
 pub fn rows(steps: Vec<Step>) -> Vec<Row> {
     (1..)
         .zip(steps)
@@ -241,8 +241,8 @@ pub fn rows(steps: Vec<Step>) -> Vec<Row> {
         .collect()
 }
 
-/// Runs `f` with a search_path that no caller chose: names are read and written with their schema,
-/// operators are the server's own. An error's abort restores the path. No code is compiled for its queries.
+/// Runs `f` with a pinned search_path: names are read and written with their schema, and operators are the
+/// server's own. On an error, the abort restores the path. Its queries are not JIT-compiled.
 pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let set = |path: String| {
         Spi::connect_mut(|client| {
@@ -265,11 +265,11 @@ pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
 }
 
 thread_local! {
-    /// The search_path of whoever called.
+    /// The caller's search_path.
     static CALLERS_PATH: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Restores the path of the caller before, also after an error.
+/// Restores the previous caller's path, also after an error.
 struct Before(String);
 
 impl Drop for Before {
@@ -278,8 +278,8 @@ impl Drop for Before {
     }
 }
 
-/// Where a table's code looks names up: as in any statement of the caller's. Nothing goes before the server's own schema, which
-/// tenancy's statements mean.
+/// Returns the search_path for a table's code: that of the caller's statements. No schema precedes pg_catalog, which tenancy's
+/// statements rely on.
 fn callers_path() -> CString {
     let path = CALLERS_PATH.with_borrow(|path| match path.trim() {
         "" => "pg_catalog, pg_temp".to_owned(),

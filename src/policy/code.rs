@@ -1,7 +1,7 @@
-//! Functions that a protected table's definition calls, where a role without a superuser's power may have written them: they
-//! see every tenant's rows, whoever sets them off. They are planted, replaced and run over all rows in maintenance only.
+//! Functions that a protected table's definition calls, if a role that is no superuser may have written them. They see every
+//! tenant's rows, so they can be added, replaced and run over all rows only in maintenance.
 //!
-//! What such a function calls in its turn cannot be followed, unless it is in standard SQL.
+//! Functions that such a function calls are unknown, unless it is in standard SQL.
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ fn caller(function: pg_sys::Oid) -> Result<Option<String>, Error> {
     )
 }
 
-/// Returns what a relation's definition calls before a statement changes it; `None` if the statement may add what it likes.
+/// Returns the functions that a relation's definition calls before a statement changes it; `None` if the statement may add any.
 pub fn before(relation: pg_sys::Oid) -> Result<Option<Calls>, Error> {
     if role::is_superuser_role(role::current())
         || !(guard::is_protected(relation)? || is_in_protected(relation)?)
@@ -50,7 +50,7 @@ pub fn before(relation: pg_sys::Oid) -> Result<Option<Calls>, Error> {
     calls(relation).map(Some)
 }
 
-/// Whether a composite type is a column's of a protected table.
+/// Returns whether a column of a protected table has a composite type.
 fn is_in_protected(relation: pg_sys::Oid) -> Result<bool, Error> {
     let composite = |class: &pg_sys::FormData_pg_class| {
         (class.relkind as u8 == pg_sys::RELKIND_COMPOSITE_TYPE).then_some(class.reltype)
@@ -61,7 +61,7 @@ fn is_in_protected(relation: pg_sys::Oid) -> Result<bool, Error> {
     }
 }
 
-/// Checks what a relation's definition calls after a statement has changed it.
+/// Checks the functions that a relation's definition calls after a statement has changed it.
 pub fn after(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error> {
     if calls(relation)?.is_subset(before) {
         return Ok(());
@@ -69,7 +69,7 @@ pub fn after(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error> {
     needs_maintenance(relation, "DDL that has a function called")
 }
 
-/// Checks parts that a protected table has got: rows of every tenant will go there.
+/// Checks new parts of a protected table, which will store rows of every tenant.
 pub fn check_new_parts(root: pg_sys::Oid) -> Result<(), Error> {
     if role::is_superuser_role(role::current()) {
         return Ok(());
@@ -92,7 +92,7 @@ pub fn check_new_parts(root: pg_sys::Oid) -> Result<(), Error> {
 pub fn check_run(called: pg_sys::Oid) -> Result<(), Error> {
     let by_superuser =
         |function: &pg_sys::FormData_pg_proc| role::is_superuser_role(function.proowner);
-    // What autovacuum runs, nobody asked for: such a function was planted in maintenance, or before protect().
+    // Autovacuum is not refused: such a function was added in maintenance, or before protect().
     if role::is_superuser_role(role::outer())
         || function::read(called, by_superuser).unwrap_or(false)
     {

@@ -1,7 +1,7 @@
-//! Which changes of a protected table need maintenance, and what a role that tenants share never does.
+//! Decides which changes of a protected table need maintenance, and which a role that tenants share may never make.
 //!
-//! What reads, checks or changes all rows, has code run for rows to come, or takes the isolation off runs in maintenance and is
-//! recorded. The rest of a migration goes on. Superusers do as they like; protect() and unprotect() do their own work.
+//! DDL that reads, checks or changes all rows, runs code for future rows, or removes the isolation needs maintenance, which is
+//! recorded. Other DDL does not. Superusers are not restricted, nor are protect() and unprotect() themselves.
 
 use pgrx::pg_sys;
 use serde_json::json;
@@ -14,11 +14,11 @@ use crate::pg::hooks::change::{Change, Reach};
 use crate::pg::hooks::{is_view, shared_role};
 use crate::pg::{relation, role};
 
-/// Checks what a statement does to a table's definition.
+/// Checks a statement that changes a table's definition.
 pub fn check(change: &Change) -> Result<(), Error> {
     let locks = matches!(change.reach, Reach::Lock);
     if locks {
-        // A view's lock is taken on its tables too.
+        // A lock on a view also locks its tables.
         let shared = is_view(change.table) || guard::is_protected(change.table)?;
         return if shared && shared_role() {
             Err(Error::NotOnProtected(change.command))
@@ -38,7 +38,7 @@ pub fn check(change: &Change) -> Result<(), Error> {
     {
         return Ok(());
     }
-    // The server itself refuses what takes the owner. These two can be granted.
+    // The server itself refuses commands that need the owner. These two can be granted.
     let grantable = matches!(change.command, "CREATE TRIGGER" | "TRUNCATE");
     if !grantable && !owns(change.table) {
         return Ok(());
@@ -68,7 +68,7 @@ pub fn check(change: &Change) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks a statement that validates the values of a domain, wherever they are.
+/// Checks a statement that validates the values of a domain in all tables.
 pub fn check_domain(domain: pg_sys::Oid) -> Result<(), Error> {
     if !role::is_superuser_role(role::current()) && registry::protected_with(domain)? {
         require_maintenance("ALTER DOMAIN")?;
@@ -76,7 +76,7 @@ pub fn check_domain(domain: pg_sys::Oid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks what a statement has left of a table's isolation.
+/// Checks a table's isolation after a statement.
 pub fn check_outcome(table: pg_sys::Oid) -> Result<(), Error> {
     if guard::works_on(table)? {
         return Ok(());
@@ -95,10 +95,10 @@ pub fn check_outcome(table: pg_sys::Oid) -> Result<(), Error> {
     )
 }
 
-/// Before tenancy is dropped with its guards: its permissive policies, which do not depend on it, let every row through without
-/// them. They go first; where the table has others, it would be open all the same.
+/// Drops tenancy's permissive policies before tenancy and its guards are dropped: they do not depend on the extension, and
+/// without the guards they would show every row. Refuses if a table has other permissive policies, which would open it.
 pub fn before_drop() -> Result<(), Error> {
-    // The server refuses everybody else.
+    // The server refuses all others.
     if !role::is_superuser_role(role::current()) {
         return Ok(());
     }
@@ -119,7 +119,7 @@ fn owns(table: pg_sys::Oid) -> bool {
         .is_some_and(|owner| role::holds(role::current(), owner))
 }
 
-/// An error outside of maintenance.
+/// Raises an error outside maintenance.
 pub fn require_maintenance(statement: &'static str) -> Result<(), Error> {
     match current()? {
         Some(context) if context.principal == Principal::Maintenance => Ok(()),

@@ -1,7 +1,7 @@
--- Everything that planning a protection needs to know about one table, as one jsonb: see tenancy_core::policy::TableFacts.
+-- Returns all facts about one table that a plan needs, as one jsonb: see tenancy_core::policy::TableFacts.
 -- $1 the table, $2 tenant column, $3 owner column, $4 project column, $5 {oid: tenant column} of all protected tables,
--- $6 the roles that grants are asked for.
--- Runs with the invoker's rights and a pinned search_path, so that everything is deparsed with its schema.
+-- $6 the roles of the option grants.
+-- Runs with the invoker's rights and a pinned search_path, so that all names are deparsed with their schema.
 WITH RECURSIVE
 tree(oid, depth, parent) AS (
     SELECT $1::oid, 0, NULL::oid
@@ -84,7 +84,7 @@ SELECT jsonb_build_object(
     'owner', o.rolname,
     'owner_bypasses', o.rolsuper OR o.rolbypassrls,
     'owner_superuser', o.rolsuper,
-    -- As the hooks say it: granted tenancy_app, and neither tenancy_admin nor a superuser.
+    -- As in the hooks: granted tenancy_app, and neither tenancy_admin nor a superuser.
     'owner_shared', coalesce((
         SELECT jsonb_agg(g.rolname ORDER BY g.oid <> c.relowner, g.rolname)
         FROM pg_roles g
@@ -171,7 +171,7 @@ SELECT jsonb_build_object(
                 WHERE g.rolname = ANY ($6) AND has_sequence_privilege(g.oid, s.oid, 'USAGE')), '[]'),
             'invoker_owns', pg_has_role(s.relowner, 'USAGE')) ORDER BY sn.name::text)
         FROM pg_class s JOIN named sn ON sn.oid = s.oid
-        -- Identity columns draw from theirs without asking for rights.
+        -- Identity columns use their sequences without privileges.
         WHERE s.relkind = 'S' AND s.oid IN (
             SELECT d.objid FROM pg_depend d
             WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
@@ -196,7 +196,7 @@ SELECT jsonb_build_object(
               SELECT FROM pg_proc f
               WHERE f.pronamespace = to_regnamespace('tenancy') AND f.proname = 'can'
                 AND NOT has_function_privilege(g.oid, f.oid, 'EXECUTE'))), '[]'),
-    -- In a language whose code looks names up when it runs, and without a search_path of their own.
+    -- In a language that resolves names at run time, and without a search_path of their own.
     'unpinned', coalesce((
         SELECT jsonb_agg(jsonb_build_object('signature', f.oid::regprocedure::text, 'schema', fn.nspname) ORDER BY f.oid::regprocedure::text)
         FROM pg_proc f JOIN pg_namespace fn ON fn.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
@@ -258,7 +258,7 @@ SELECT jsonb_build_object(
         JOIN tenanted tt ON tt.oid = k.confrelid
         JOIN named fn ON fn.oid = k.conrelid
         JOIN named tn ON tn.oid = k.confrelid
-        -- The column may be about to be added: then it is a uuid.
+        -- The column may not exist yet: protect() adds it as a uuid.
         LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a
                            WHERE a.attrelid = k.conrelid AND a.attname = ft.tenant AND NOT a.attisdropped) fa ON true
         LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a

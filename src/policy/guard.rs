@@ -1,6 +1,6 @@
 //! Closes a protected table that is not isolated, and refuses a statement that names a protected table without a context.
 //!
-//! Each backend keeps one verdict a table. The server's invalidation messages drop it: of the table, of the registry, of all.
+//! Each backend caches one verdict for each table. Invalidation messages drop it: of the table, of the registry, or of all.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -16,7 +16,7 @@ use crate::pg::cell::BackendCell;
 use crate::pg::hooks::tables::{Derives, Named};
 use crate::pg::{cluster, extension, guc, inval, relation, role, xact};
 
-/// What a table is.
+/// The state of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     /// Not protected.
@@ -31,7 +31,7 @@ enum Verdict {
 #[derive(Default)]
 struct KnownTables {
     tables: HashMap<u32, Verdict>,
-    /// Tables on record, parts included; `None` until it is read.
+    /// Registered tables, including parts; `None` until it is read.
     registered: Option<HashSet<u32>>,
 }
 
@@ -40,13 +40,13 @@ thread_local! {
 }
 
 static STALE: BackendCell<bool> = BackendCell::new(false);
-/// Counts invalidations, so that a verdict that one has overtaken is not kept.
+/// Counts invalidations, so that an outdated verdict is not cached.
 static CHANGES: BackendCell<u64> = BackendCell::new(0);
-/// The tables that say what is protected.
+/// The oids of the registry's tables.
 static REGISTRIES: BackendCell<[pg_sys::Oid; 2]> = BackendCell::new([pg_sys::Oid::INVALID; 2]);
 /// Whether this database has the extension; `None` is unknown.
 static INSTALLED: BackendCell<Option<bool>> = BackendCell::new(None);
-/// Reading the registry, by queries that are not checked themselves.
+/// Whether the registry is being read, by queries that are not checked themselves.
 static READING: BackendCell<bool> = BackendCell::new(false);
 /// The table that protect() or unprotect() works on.
 static WORKING_ON: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
@@ -70,18 +70,18 @@ crate::triggers! {
     tenancy_protection_changed => statement changed;
 }
 
-/// Tells every backend that the registry has changed.
+/// Makes every backend drop its verdicts after a change of the registry.
 fn changed() -> Result<(), Error> {
     inval::send(extension::internal_table(c"protected_table_registry")?);
     Ok(())
 }
 
-/// Watches the server's invalidation messages.
+/// Registers for the server's invalidation messages.
 pub fn init() {
     inval::on_relation(forget);
 }
 
-/// A relation has changed; the invalid oid means any. May be called at any moment.
+/// Drops the verdict of a changed relation; the invalid oid means all. May be called at any moment.
 fn forget(table: pg_sys::Oid) {
     CHANGES.set(CHANGES.get() + 1);
     let all = table == pg_sys::Oid::INVALID || REGISTRIES.get().contains(&table);
@@ -118,7 +118,7 @@ pub fn check(named: &Named) -> Result<(), Error> {
         return Ok(());
     }
     if named.validates {
-        // The server's own query, which shows no rows. It has to see all of them.
+        // The server's own query, which returns no rows, but must see all of them.
         return if relation::filters(named.table, named.role) {
             Err(Error::NeedsMaintenance("FOREIGN KEY"))
         } else {
@@ -132,7 +132,7 @@ pub fn check(named: &Named) -> Result<(), Error> {
         return Err(Error::NeedsMaintenance(statement));
     }
     if !guc::row_security() {
-        // The server refuses the query itself, and says so.
+        // The server itself refuses the query.
         return Ok(());
     }
     match context? {
@@ -147,7 +147,7 @@ const PG_STATISTIC: u32 = 2619;
 /// pg_statistic and pg_statistic_ext_data.
 const STATISTICS: [u32; 2] = [PG_STATISTIC, 3429];
 
-/// Checks a query that reads columns' most common values, by itself or through a view of the server's.
+/// Checks a query that reads most common values of columns, directly or through a view of the server.
 #[cold]
 fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     let caller = role::current();
@@ -158,7 +158,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     if !installed() {
         return Ok(());
     }
-    // The server's views ask for row security of the tables, not of indexes on expressions.
+    // The server's views check row security of tables, but not for indexes on expressions.
     if !role::bypasses(role) || catalog == PG_STATISTIC && registry::reads_statistics(caller)? {
         match current() {
             Ok(Some(context)) if context.principal == Principal::Maintenance => {}
@@ -168,7 +168,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a MERGE whose target's policies for SELECT PostgreSQL does not apply.
+/// Refuses a MERGE for whose target PostgreSQL does not apply the policies for SELECT.
 pub fn check_blind_merge(named: &Named) -> Result<(), Error> {
     if verdict(named.table)? == Verdict::Free || role::bypasses(named.role) {
         return Ok(());
@@ -189,7 +189,7 @@ pub fn is_isolated(table: pg_sys::Oid) -> Result<bool, Error> {
     Ok(verdict(table)? == Verdict::Isolated)
 }
 
-/// Returns what is missing of a protected table's isolation, with the table's name.
+/// Returns the table's name and what its isolation lacks, if it is protected and not isolated.
 pub fn missing(table: pg_sys::Oid) -> Result<Option<(String, String)>, Error> {
     if verdict(table)? != Verdict::Open {
         return Ok(None);
@@ -210,13 +210,13 @@ pub fn depends_on(table: pg_sys::Oid, column: &str) -> Result<bool, Error> {
     }))
 }
 
-/// Returns what a table needs of a unique key that holds for each tenant by itself: its tenant column.
+/// Returns the tenant column of a table, which a unique key within each tenant must contain.
 pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     let _reading = Restore::after(&READING, true);
     Ok(registry::live(table)?.map(|live| live.protection.tenant_column))
 }
 
-/// Returns the protected tables, parts included, that this transaction builds, rewrites or analyses.
+/// Returns the protected tables, including parts, that this transaction builds, rewrites or analyses.
 pub fn locked_tables() -> Result<Vec<pg_sys::Oid>, Error> {
     let _reading = Restore::after(&READING, true);
     if !installed() {
@@ -236,13 +236,13 @@ pub fn name(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     Ok(registry::live(table)?.map(|live| live.relation.to_string()))
 }
 
-/// Runs `f`, which protects a table or takes its protection off.
+/// Runs `f`, which protects or unprotects a table.
 pub fn working_on<R>(table: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let _before = Restore::after(&WORKING_ON, table);
     f()
 }
 
-/// Returns whether protect() or unprotect() is at work on a table or on one that it is a part of.
+/// Returns whether protect() or unprotect() is working on a table or on one that it is a part of.
 pub fn works_on(table: pg_sys::Oid) -> Result<bool, Error> {
     let root = WORKING_ON.get();
     Ok(root != pg_sys::Oid::INVALID
@@ -267,7 +267,7 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
     }
     let before = CHANGES.get();
     let verdict = match find(table) {
-        // While CREATE EXTENSION runs, or for who gives tenancy's objects back to their owner.
+        // While CREATE EXTENSION runs, or when a superuser gives tenancy's objects back to their owner.
         Err(Error::OwnerSuperuser) if role::is_superuser_role(role::current()) => {
             return Ok(Verdict::Free);
         }
@@ -285,7 +285,7 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     if !installed() {
         return Ok(Verdict::Free);
     }
-    // Tenancy's own tables are not protected by themselves. The registry may not be readable while their owner changes.
+    // Tenancy's own tables are not protected. The registry may be unreadable while their owner changes.
     let kind = relation::read(table, |class| (class.relnamespace, class.relkind as u8));
     let Some((schema, b'r' | b'p' | b'f')) = kind else {
         return Ok(Verdict::Free);
@@ -310,7 +310,7 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     })
 }
 
-/// All tables on record, parts included.
+/// Returns all registered tables, including parts.
 fn registered() -> Result<HashSet<u32>, Error> {
     if STALE.replace_with(false) {
         KNOWN.with_borrow_mut(|known| *known = KnownTables::default());
@@ -330,7 +330,7 @@ fn installed() -> bool {
     if let Some(installed) = INSTALLED.get() {
         return installed;
     }
-    // While CREATE EXTENSION runs there may be one without the other.
+    // While CREATE EXTENSION runs, one may exist without the other.
     let tables =
         [c"protected_table_registry", c"protected_member_registry"].map(extension::internal_table);
     let installed = tables.iter().all(Result::is_ok);

@@ -1,4 +1,4 @@
--- Whether one table is isolated right now, as one jsonb: see tenancy_core::policy::Live. No row for a table that is not protected.
+-- Returns what isolates one table now, as one jsonb: see tenancy_core::policy::Live. No row for an unprotected table.
 -- $1 the table: protected itself, a part of a table that is, or a former part.
 WITH RECURSIVE
 up(oid, depth) AS (

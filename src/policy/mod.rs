@@ -2,14 +2,14 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `predicates` | what policies call, per row |
-//! | `planner` | what the planner is told about them |
+//! | `predicates` | functions of policies, called for each row |
+//! | `planner` | their support functions for the planner |
 //! | `protect` | protect() and unprotect() |
-//! | `catalog` | what the catalogs say about a table; running what was planned |
-//! | `registry` | the record of what is protected |
+//! | `catalog` | reading facts about a table; executing planned steps |
+//! | `registry` | the registry of protected tables |
 //! | `unknown` | rows whose key no tenant has |
 //! | `code` | functions that a protected table's definition calls |
-//! | `ddl` | which changes of a protected table need maintenance, and what a shared role never does |
+//! | `ddl` | which changes of a protected table need maintenance, and which a shared role may never make |
 //! | `guard` | closes a protected table that is not isolated; refuses statements without a context |
 
 mod catalog;
@@ -24,7 +24,7 @@ mod unknown;
 
 use tenancy_core::policy::{PolicyChange, quote_with};
 
-/// Called once, when the library is loaded.
+/// Registers hooks; called once, when the library is loaded.
 pub fn init() {
     quote_with(crate::pg::quote::identifier);
     crate::pg::planner::init();

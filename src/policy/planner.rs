@@ -1,8 +1,8 @@
-//! What the planner is told about `can`, `can_see` and `can_write`.
+//! Support functions of `can`, `can_see` and `can_write` for the planner.
 //!
 //! For one tenant, `can('data:read', tenant_id)` becomes `tenant_id = tenancy.tenant_id('data:read')`:
-//! a plain equality, with a function that each execution asks anew and never a constant, so the plan
-//! is right for every tenant. For several, the call stays and an index may use
+//! a plain equality with a function, which each execution evaluates again, and never a constant. So the
+//! plan is correct for every tenant. For several tenants the call stays, and an index may use
 //! `tenant_id = ANY (tenancy.tenant_ids('data:read'))`.
 
 use std::ffi::CStr;
@@ -23,7 +23,7 @@ support_functions! {
     tenancy_owns_support => owns;
 }
 
-/// From this part of a table on, reading all of it beats fetching by index.
+/// The fraction of a table above which a sequential scan is cheaper than an index.
 const WORTH_AN_INDEX: f64 = 0.2;
 
 fn can(request: &Request) -> Option<Opinion> {
@@ -39,7 +39,7 @@ fn can(request: &Request) -> Option<Opinion> {
     }
 }
 
-/// Where there is one tenant, as `can`. Where there are several it only raises an error, at the first row.
+/// For one tenant, does what `can` does. For several, the call stays and raises an error at the first row.
 fn can_write(request: &Request) -> Option<Opinion> {
     match request {
         Request::Simplify(call) => one(call, form()),
@@ -84,22 +84,21 @@ fn owns(request: &Request) -> Option<Opinion> {
     };
     let form = form();
     plans::planned_for_any_tenants(form);
-    // In maintenance every row is the caller's: the call says so, an equality would not.
+    // In maintenance the call returns true for every row; an equality would not.
     (form != PlanShape::Open)
         .then(|| call.equals_own(c"user_id"))
         .flatten()
 }
 
-/// Index condition and estimate for the tenants that a permission reaches.
+/// Returns the index condition and the estimate for the tenants that a permission reaches.
 fn many(
     request: &Request,
     form: PlanShape,
     view: fn(&[u8]) -> Result<View, Error>,
     array: fn(KeyType) -> &'static CStr,
 ) -> Option<Opinion> {
-    // Without a context, or with one that does not hold, as for one tenant: the error is the
-    // execution's to raise.
-    // An elevated one is not asked while planning: asking puts the statement on record.
+    // Without a valid context it plans as for one tenant: the execution raises the error.
+    // An elevated context is not resolved while planning, which would record the statement.
     let view = request
         .permission()
         .filter(|_| !is_elevated())
@@ -117,7 +116,7 @@ fn many(
     let wanted = Wanted { count, has: &has };
     match (request, form) {
         (Request::Simplify(_), _) | (Request::Index(_), PlanShape::Open) => None,
-        // Its cost would be estimated by calling it, in a statement that has not started.
+        // The planner would call the function to estimate it, in a statement that has not started.
         (Request::Index(_), _) if is_elevated() => None,
         (Request::Selectivity(estimate), PlanShape::Open) => estimate.all(),
         (Request::Selectivity(estimate), _) => estimate.of_tenants(&wanted),
@@ -134,8 +133,8 @@ fn is_elevated() -> bool {
     matches!(current(), Ok(Some(context)) if context.elevation().is_some())
 }
 
-/// The form to plan in. A context that no longer holds plans like none: the error is the
-/// execution's to raise.
+/// Returns the form to plan in. A context that is no longer valid is planned like none: the execution raises
+/// the error.
 fn form() -> PlanShape {
     match current() {
         Ok(Some(context)) => context.plan_shape(),

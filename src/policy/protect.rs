@@ -1,4 +1,4 @@
-//! protect(), unprotect(), and what becomes of partitions that come later.
+//! protect(), unprotect(), and protecting later partitions.
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
@@ -39,7 +39,7 @@ fn policy_protect(
     Ok(TableIterator::new(rows))
 }
 
-/// Takes the isolation off: the SQL function `tenancy.unprotect`.
+/// Removes the isolation of a table: the SQL function `tenancy.unprotect`.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 #[pg_extern(sql = false)]
 fn policy_unprotect(
@@ -94,7 +94,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         return Ok(catalog::rows(steps));
     }
     if !facts.ancestors.is_empty() {
-        // Refused with the root's name.
+        // The plan refuses, with the root's name.
         return Ok(catalog::rows(policy::plan(&facts, options)?.steps));
     }
     catalog::lock(table, &facts, options.dry_run)?;
@@ -105,7 +105,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     let plan = policy::plan(&facts, options)?;
     if let Some(shared) = facts.owner_shared.first() {
         warning!(
-            "role \"{shared}\", which tenants share, has the power of the owner of {}: the first row says how to split the two",
+            "role \"{shared}\", which tenants share, has the rights of the owner of {}: the first row says how to separate the two",
             facts.relation
         );
     }
@@ -116,14 +116,14 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
             .map_err(|_| Error::Internal("options that cannot be written"))?;
         record("protected", &facts.relation, &plan.steps, options)?;
         if let Some((table, fault)) = guard::missing(table)? {
-            // Code of the table's owner has run meanwhile.
+            // Code of the table's owner has run in between.
             return Err(Error::NotIsolated { table, fault });
         }
     }
     Ok(catalog::rows(plan.steps))
 }
 
-/// Notes in the audit log what was done, if anything was.
+/// Records in the audit log what was done, if anything was.
 fn record(
     action: &str,
     table: &policy::Relation,
@@ -151,7 +151,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
         }));
     }
     if !dry_run {
-        // First the record, then the power: whatever is read afterwards stays read when this is rolled back.
+        // Recorded first: a rollback does not undo what the caller reads afterwards.
         if !role::is_superuser_role(role::current()) {
             let target = facts.relation.to_string();
             context::record_now("unprotect", None, Some(&target), json!({}))?;
@@ -166,7 +166,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
         .flat_map(|u| &u.items)
         .filter(|item| item.key.starts_with("schema:"))
         .collect();
-    // A dry run only asks whether there is an heir.
+    // A dry run only checks whether another table takes over the duty.
     let heir = registry::hand_over(table, &facts.relation.schema, &schema)?;
     let how = Unprotect {
         drop_column,
@@ -183,7 +183,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     Ok(catalog::rows(plan.steps))
 }
 
-/// Why there is nothing to take off.
+/// Returns why a table is not protected.
 fn not_protected(table: pg_sys::Oid) -> Result<Error, Error> {
     let name = |oid: pg_sys::Oid| {
         Spi::connect(|client| {
@@ -212,7 +212,7 @@ fn not_protected(table: pg_sys::Oid) -> Result<Error, Error> {
     }))
 }
 
-/// What the records refer to that is no longer there.
+/// Returns the objects of undo records that no longer exist.
 fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
     let needs: Vec<&Needs> = undo
         .iter()
@@ -252,15 +252,14 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
     })
 }
 
-/// After a table got a partition or a child: isolates it, if the table is protected. Does nothing,
-/// at the price of two look-ups, if it is not. Refuses a protected
-/// table under a parent that is not.
+/// Isolates a new partition or child of a protected table. For other tables it costs two look-ups and does
+/// nothing. Refuses a protected table under an unprotected parent.
 pub fn protect_children(parent: pg_sys::Oid) -> Result<(), Error> {
     if let Some(root) = registry::above(parent)? {
         code::check_new_parts(root)?;
         isolate_children(root, false)?;
     } else if let Some(table) = registry::below(parent)? {
-        // Through its new parent, which has no policy, everybody would read it.
+        // Through its new parent, which has no policy, every role would read it.
         return Err(Error::Refused(Refusal::UnprotectedParent { table }));
     }
     Ok(())
@@ -286,10 +285,10 @@ fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error
     guard::working_on(root, || catalog::pinned(isolate))
 }
 
-/// After a policy of a table was made or dropped, or the table has got another owner: keeps tenancy's permissive policy where
-/// the table has none of its own, and nowhere else. Does nothing, at the price of a look-up, if the table is not protected.
+/// Called after a policy of a table was created or dropped, or its owner changed. Keeps tenancy's permissive policy only if
+/// the table has none of its own. For an unprotected table it costs one look-up and does nothing.
 pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), Error> {
-    // CREATE EXTENSION makes policies before there is a record, and gives tables to another owner.
+    // CREATE EXTENSION creates policies before the registry, and changes owners of tables.
     if cluster::creating_extension() {
         return Ok(());
     }
@@ -299,11 +298,11 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
     let Some(protection) = registry::find(root)? else {
         return Ok(());
     };
-    // protect() and unprotect() see to the policies themselves.
+    // protect() and unprotect() handle policies themselves.
     if guard::works_on(root)? {
         return Ok(());
     }
-    // DROP OWNED takes roles out of policies of other roles' tables: those stay closed until their owner runs protect().
+    // DROP OWNED removes roles from policies of other roles' tables: those stay closed until their owner runs protect().
     let owner = relation::read(table, |class| class.relowner);
     if !owner.is_some_and(role::may_act_as) {
         return Ok(());

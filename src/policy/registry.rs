@@ -1,4 +1,4 @@
-//! The record of what is protected, how, and what was before. Read and written as the extension's owner.
+//! The registry of protected tables, their options and their previous state. Read and written as the extension's owner.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ fn encode<T: serde::Serialize>(value: &T) -> Result<JsonB, Error> {
         .map_err(|_| Error::Internal("a record cannot be written"))
 }
 
-/// The tenant columns of all protected tables, by oid.
+/// Returns the tenant columns of all protected tables, by oid.
 pub fn all() -> Result<Value, Error> {
     spi::read(
         "SELECT coalesce(jsonb_object_agg(relation::oid::text, tenant_column), '{}') \
@@ -45,7 +45,7 @@ pub fn all() -> Result<Value, Error> {
     )
 }
 
-/// What a table is protected with.
+/// Returns the protection of a table.
 pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     spi::read(
         "SELECT options, relation::text FROM tenancy_internal.protected_table_registry WHERE relation = $1",
@@ -54,7 +54,7 @@ pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     )
 }
 
-/// What a table was protected with that is no part of a protected table any more.
+/// Returns the former protection of a table that is no longer a part of a protected table.
 pub fn find_detached(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     spi::read(
         "SELECT m.options, m.relation::text FROM tenancy_internal.protected_member_registry m \
@@ -72,7 +72,7 @@ fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, 
     decode(&table, row.get(1)?).map(Some)
 }
 
-/// All tables on record, parts included.
+/// Returns all registered tables, including parts.
 pub fn tables() -> Result<HashSet<u32>, Error> {
     spi::read(
         "SELECT relation::oid FROM tenancy_internal.protected_table_registry \
@@ -100,7 +100,7 @@ pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
     )
 }
 
-/// A policy; `None` also while the extension is created or dropped.
+/// Returns a policy and its table; `None` also while the extension is created or dropped.
 pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error> {
     let found = spi::read(
         "SELECT polrelid, starts_with(polname::text, 'tenancy_') FROM pg_policy WHERE oid = $1",
@@ -119,7 +119,7 @@ pub fn policy_table(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error> {
     }
 }
 
-/// A protected table with a column of a domain, or of a type made of it.
+/// Returns whether a protected table has a column of a domain, or of a type that contains it.
 pub fn protected_with(domain: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "WITH RECURSIVE types(oid) AS (\
@@ -155,7 +155,7 @@ pub fn is_part(table: pg_sys::Oid, root: pg_sys::Oid) -> Result<bool, Error> {
     )
 }
 
-/// The topmost protected table that a table is, or is a part of.
+/// Returns the topmost protected table that a table is, or is a part of.
 pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
     spi::read(
         "WITH RECURSIVE up(oid, depth) AS (\
@@ -172,7 +172,7 @@ pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
     )
 }
 
-/// The name of a protected table among a table's parts, if there is one.
+/// Returns the name of a protected table among a table's parts, if there is one.
 pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
@@ -188,7 +188,7 @@ pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     )
 }
 
-/// Parts that a protected table has got and that are on no record yet.
+/// Returns new parts of a protected table that are not registered yet.
 pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
@@ -207,7 +207,7 @@ pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
-/// Returns whether a table or one of its parts takes room: it has rows, or had some.
+/// Returns whether a table or one of its parts has storage: it has rows, or had some.
 pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
@@ -222,7 +222,7 @@ pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
     )
 }
 
-/// The name of a protected table that has permissive policies of its own.
+/// Returns the name of a protected table that has permissive policies of its own.
 pub fn opened_by_own_policies() -> Result<Option<String>, Error> {
     spi::read(
         "SELECT r.relation::text \
@@ -238,7 +238,7 @@ pub fn opened_by_own_policies() -> Result<Option<String>, Error> {
     )
 }
 
-/// tenancy's permissive policies, each with its table, quoted.
+/// Returns tenancy's permissive policies, each with its table, quoted.
 pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
     spi::read(
         "SELECT quote_ident(p.polname), format('%I.%I', n.nspname, c.relname) \
@@ -257,7 +257,7 @@ pub fn permissive_policies() -> Result<Vec<(String, String)>, Error> {
     )
 }
 
-/// Returns whether a protected table was made OF a composite type: what is done to the type is done to the table.
+/// Returns whether a protected table was created OF a composite type: changes of the type change the table.
 pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "SELECT EXISTS (\
@@ -273,8 +273,8 @@ pub fn is_tables_type(composite: pg_sys::Oid) -> Result<bool, Error> {
     )
 }
 
-/// Returns whether a role may read the statistics of expressions in indexes of protected tables, which are of all rows:
-/// PostgreSQL knows of no row security there.
+/// Returns whether a role may read statistics of index expressions of protected tables. These contain values of all rows,
+/// and PostgreSQL applies no row security to them.
 pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
         "SELECT EXISTS (\
@@ -290,7 +290,7 @@ pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
     )
 }
 
-/// A table and its parts, those that hold rows.
+/// Returns those of a table and its parts that store rows.
 pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
@@ -307,7 +307,7 @@ pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
-/// The records of a table's parts, whether they were made with it or stood for themselves before.
+/// Returns the records of a table's parts, also of those that were protected separately before.
 pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
@@ -337,7 +337,7 @@ pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
     )
 }
 
-/// Records a plan that was carried out.
+/// Records an executed plan.
 pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), Error> {
     let mut old = members(root)?;
     let mut merged: Vec<MemberUndo> = Vec::new();
@@ -378,7 +378,7 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
             by.into(),
         ],
     )?;
-    // A part that was protected by itself before is now a part; a part that stands by itself is no part any more.
+    // A table that was protected separately is now a part; a part that is now separate is removed.
     spi::write(
         "WITH RECURSIVE tree(oid) AS (\
              SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
@@ -407,12 +407,12 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
     Ok(())
 }
 
-/// Follows a column of a protected table to its new name. Policies do so by themselves.
+/// Records the new name of a column of a protected table. Policies follow it by themselves.
 pub fn rename_column(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error> {
     if find(table)?.is_none() {
         return Ok(());
     }
-    // The options of a table name its columns under these keys, and so do those of its parts.
+    // The options of a table, and of its parts, name its columns under these keys.
     spi::write(
         "WITH renamed AS (\
              SELECT r.relation, (SELECT jsonb_object_agg(o.key, \
@@ -430,7 +430,7 @@ pub fn rename_column(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Err
     Ok(())
 }
 
-/// Forgets a table and its parts.
+/// Removes a table and its parts from the registry.
 pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
     spi::write(
         "WITH RECURSIVE tree(oid) AS (\
@@ -442,7 +442,7 @@ pub fn remove(root: pg_sys::Oid) -> Result<(), Error> {
     Ok(())
 }
 
-/// Leaves the duty to take back the schema's USAGE to another protected table there, if there is one.
+/// Transfers the duty to revoke USAGE of the schema to another protected table in it, if there is one.
 pub fn hand_over(root: pg_sys::Oid, schema: &str, items: &[&UndoItem]) -> Result<bool, Error> {
     let heir = spi::read(
         "SELECT r.relation::oid FROM tenancy_internal.protected_table_registry r \

@@ -1,4 +1,4 @@
-//! Rows whose key no tenant has: nobody sees them but maintenance().
+//! Rows whose key no tenant has: only maintenance() sees them.
 
 use std::collections::HashSet;
 
@@ -49,7 +49,7 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
         return Err(Error::Refused(Refusal::NotProtected { table: name }));
     };
     let found = count(table, &protection)?;
-    // It has read every tenant's rows, also if this transaction is rolled back.
+    // A rollback does not undo that it has read every tenant's rows.
     context::record_now(
         "unknown_keys",
         None,
@@ -59,8 +59,8 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
     Ok(found)
 }
 
-/// Counts the rows of a table and its parts by keys that no tenant has; in a table with shared rows, that no partner has nor
-/// the platform either. Nothing that the table's owner has written is run.
+/// Counts the rows of a table and its parts by keys that no tenant has; in a table with shared rows, by keys that neither a
+/// tenant, a partner nor the platform has. Runs no code of the table's owner.
 pub fn count(
     table: pg_sys::Oid,
     protection: &Protection,

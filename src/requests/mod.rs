@@ -12,11 +12,11 @@ use crate::pg::bgworker;
 use crate::pg::queue::{self, Outcome, Waiting};
 use crate::pg::workers::{self, Presence};
 
-/// How long a caller waits for an answer.
+/// How long a caller waits for a reply.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it waits for the first launcher after the server's start.
+/// How long a caller waits for the first launcher after the server's start.
 const FIRST_LAUNCH: Duration = Duration::from_secs(1);
-/// How often it looks whether there is a worker.
+/// How often a caller checks whether there is a worker.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A request.
@@ -26,9 +26,9 @@ pub enum Request {
     Audit(serde_json::Value),
     /// Writes both rows of a call of `maintenance()`, as `audit::maintenance` makes them.
     Maintenance(serde_json::Value),
-    /// Notes that a token was used, unless it was.
+    /// Records that a token was used, unless it was used before.
     ClaimJti {
-        /// Whose token.
+        /// The provider of the token.
         provider: Uuid,
         /// SHA-256 of its id.
         jti_hash: [u8; 32],
@@ -37,11 +37,11 @@ pub enum Request {
     },
     /// Expires a batch of overdue reservations; done before: there were none.
     ExpireReservations,
-    /// Makes a table's partition for an instant in microseconds of the Unix epoch.
+    /// Creates a table's partition for an instant in microseconds of the Unix epoch.
     Partition(Monthly, i64),
 }
 
-/// An answer.
+/// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// Done and committed.
@@ -50,28 +50,28 @@ pub enum Reply {
     Duplicate,
 }
 
-/// There is something to do for this database then, as there is for it when nobody is connected to it.
+/// Notes that work for this database is due at a time, even if no client is connected then.
 pub fn expect(due: i64) {
     workers::expect(due);
 }
 
-/// There is something to tidy up then.
+/// Notes that cleaning up is due at a time.
 pub fn expect_tidying(due: i64) {
     workers::expect_tidying(due);
 }
 
-/// There is something to write at once, for which nobody waits.
+/// Notes that something must be written at once, without a waiting caller.
 pub fn nudge() {
     start(false, false);
     workers::nudge();
 }
 
-/// Something was written that is to be sealed or rolled up.
+/// Notes that something was written that must be sealed or rolled up.
 pub fn wrote() {
     start(true, false);
 }
 
-/// Sees to it that this database has a worker. True unless there is none and cannot be one.
+/// Makes sure that this database has a worker. Returns false if there is none and none can start.
 fn start(dirty: bool, waiting: bool) -> bool {
     if bgworker::recovering() {
         return false;
@@ -89,10 +89,10 @@ fn start(dirty: bool, waiting: bool) -> bool {
     }
 }
 
-/// Has the worker do something, and waits until that is committed and on disk. Works in read-only
-/// transactions, and stays when the caller's transaction is rolled back.
+/// Sends a request to the worker and waits until its result is committed and on disk. Works in read-only
+/// transactions; the result stays if the caller's transaction is rolled back.
 pub fn call(request: &Request) -> Result<Reply, Error> {
-    // It would wait for itself.
+    // The worker would wait for itself.
     if bgworker::here() || bgworker::recovering() {
         return Err(Error::NoWorker);
     }
@@ -109,7 +109,7 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
     loop {
         if waiting.is_none() {
             waiting = Waiting::submit(&bytes);
-            // After the request: a worker that goes sees the one or the other.
+            // After the request: an exiting worker sees either the request or the nudge.
             workers::nudge();
         }
         if !start(false, true) && (bgworker::impossible() || began.elapsed() > FIRST_LAUNCH) {
@@ -126,7 +126,7 @@ pub fn call(request: &Request) -> Result<Reply, Error> {
     }
 }
 
-/// What the caller makes of the worker's answer.
+/// Converts the worker's answer for the caller.
 fn reply(outcome: Outcome, text: String) -> Result<Reply, Error> {
     match outcome {
         Outcome::Done => Ok(Reply::Done),

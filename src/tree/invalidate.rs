@@ -1,4 +1,4 @@
-//! Telling other backends that what they resolved may be out of date.
+//! Invalidating caches of other backends.
 
 use std::ffi::CStr;
 
@@ -15,8 +15,8 @@ crate::triggers! {
     tenancy_tenant_added => change tenant_added;
 }
 
-/// The backends that made something of a row read it again when this commits. The trigger names subjects and the columns that
-/// hold their ids; both rows of an UPDATE count. Without names, and for a statement, all backends read all.
+/// Makes backends drop what they cached of a row when this commits. The trigger names subjects and the columns with their
+/// ids; both rows of an UPDATE count. Without names, and for a statement, all backends drop everything.
 fn changed(change: &Change) -> Result<(), Error> {
     let names = change.arguments();
     if names.is_empty() || !change.is_of_row() {
@@ -43,14 +43,14 @@ fn send(subject: Subject) -> Result<(), Error> {
     inval::send_subject(subject.number())
 }
 
-/// A tenant is new, or active again: its partner's fleet has one more, which backends find by themselves among recent ids.
+/// Handles a tenant that is new or active again. Backends find a new tenant of a fleet themselves, among recent ids.
 fn tenant_added(change: &Change) -> Result<(), Error> {
     let [_, id] = change.uuids(c"id")?;
     let [_, partner] = change.uuids(c"parent_id")?;
     let (Some(id), Some(partner)) = (id, partner) else {
         return inval::send_all();
     };
-    // Somebody may have a role in it already.
+    // Users may already have roles in it.
     send(Subject::Scope(id))?;
     send(if is_recent(id) {
         Subject::FleetGrown(partner)

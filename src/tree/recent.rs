@@ -12,7 +12,7 @@ pub fn first_recent() -> Uuid {
 
 /// Whether an id is so recent that backends look for it by themselves; see `access::Access::is_complete`.
 pub fn is_recent(id: Uuid) -> bool {
-    // Half a day, so that no clock and no long transaction makes a difference.
+    // Half a day, so that neither clock differences nor long transactions matter.
     const HALF_A_DAY_MILLIS: u64 = 12 * 3600 * 1000;
     id > first_at(recent_since() + HALF_A_DAY_MILLIS)
 }

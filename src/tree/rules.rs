@@ -1,4 +1,4 @@
-//! The tree's rules, for SQL to ask.
+//! The rules of the tree, for SQL.
 
 use pgrx::prelude::*;
 use tenancy_core::slug;
@@ -9,13 +9,13 @@ use crate::pg::bounded;
 use crate::pg::uuid::pg_uuid;
 use crate::pg::zone::ServerZone;
 
-/// A new id, of version 7.
+/// Returns a new id, of version 7.
 #[pg_extern(sql = false)]
 fn new_id() -> pgrx::Uuid {
     pg_uuid(tenancy_core::id::new_id())
 }
 
-/// True, or an error that says what is wrong with a scope's slug, name or external id.
+/// Returns true, or raises an error with the reason if a scope's slug, name or external id is invalid.
 #[pg_extern(sql = false)]
 fn _check_names(
     level: &str,
@@ -42,7 +42,7 @@ fn _check_names(
     Ok(true)
 }
 
-/// True, or an error when there is no such status.
+/// Returns true, or raises an error if there is no such status.
 #[pg_extern(sql = false)]
 fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
     let status = status.ok_or(Error::Null("status"))?;
@@ -55,19 +55,19 @@ fn _check_status(status: Option<&str>) -> Result<bool, ErrorReport> {
     Ok(true)
 }
 
-/// Whether a time zone has this name in pg_timezone_names.
+/// Returns whether pg_timezone_names has a time zone with this name.
 #[pg_extern(sql = false)]
 fn _is_time_zone(name: &str) -> bool {
     ServerZone::named(name).is_some()
 }
 
-/// Whether a scope of one level may hold one of another.
+/// Returns whether a scope of one level may be the parent of another.
 #[pg_extern(sql = false)]
 fn _may_hold(parent: &str, child: &str) -> Result<bool, ErrorReport> {
     Ok(parse_level(parent)?.may_hold(parse_level(child)?))
 }
 
-/// The worst of these statuses, which is what a path results in.
+/// Returns the worst of these statuses, which is the effective status of a path.
 #[pg_extern(sql = false)]
 fn _worst_status(statuses: Option<bounded::Texts>) -> String {
     let statuses = statuses

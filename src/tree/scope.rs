@@ -83,7 +83,7 @@ pub fn tenant(id: Uuid) -> Result<Option<Tenant>, Error> {
     Ok(found.map(Scope::into_tenant))
 }
 
-/// An error unless the id is a user's.
+/// Raises an error unless the id is a user's.
 pub fn require_user(id: Uuid) -> Result<(), Error> {
     match scope(id)? {
         Some(found) if found.level == Level::User => Ok(()),

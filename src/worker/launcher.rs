@@ -1,12 +1,12 @@
-//! The launcher: one process of the server, without a database. It starts workers for what is due, and where the
-//! server has no process left for one it becomes the worker of a database itself, and begins anew afterwards.
+//! The launcher: one process of the server, without a database. It starts workers for databases where work is due.
+//! If the server has no process left, it becomes the worker of a database itself, and restarts afterwards.
 
 use pgrx::prelude::*;
 
 use crate::pg::bgworker;
 use crate::pg::workers::{self, Job};
 
-/// The launcher's life.
+/// Runs the launcher.
 pub fn run() {
     loop {
         if bgworker::reload() {
@@ -35,8 +35,8 @@ fn work_for(database: u32) -> bool {
         ereport!(
             WARNING,
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
-            "tenancy worker: the server has no process left for workers, the launcher does their work",
-            "Raise max_worker_processes, which takes a restart."
+            "tenancy worker: no background worker slot is free, the launcher does the work",
+            "Raise max_worker_processes and restart the server."
         );
     }
     bgworker::work_for(database, started);

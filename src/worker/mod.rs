@@ -8,8 +8,8 @@
 //! | `tasks` | what it does by itself |
 //! | `launcher` | starts workers, and is one where the server has no process left for it |
 //!
-//! A worker starts when there is something to do and ends soon after; what is to be done later is noted for
-//! the launcher. On a standby there is none.
+//! A worker starts when there is work to do, and exits soon after; it notes later work for the launcher. A
+//! standby has none.
 
 mod launcher;
 mod serve;
@@ -24,16 +24,16 @@ use crate::pg::queue;
 use crate::pg::workers::{self, Others, Started};
 use crate::pg::{kept, time};
 
-/// How often the worker looks for something to do.
+/// How often the worker checks for work.
 const TICK: Duration = Duration::from_secs(1);
-/// How long it stays without anything to do.
+/// How long an idle worker stays.
 const IDLE: Duration = Duration::from_secs(5);
 /// It stays, too, where something is to be done so soon.
 const SOON_MICROS: i64 = 10_000_000;
 /// How long the launcher works for a database while other databases' callers wait.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// Takes the shared memory and registers the launcher; while the server loads its libraries.
+/// Requests shared memory and registers the launcher, while the server loads its libraries.
 pub fn init() {
     queue::init();
     workers::init();
@@ -44,30 +44,30 @@ pub fn init() {
     });
 }
 
-/// How long this worker may go on when others need one.
+/// How long this worker may continue while other databases need one.
 #[derive(Clone, Copy)]
 struct Shift {
     began: Instant,
 }
 
 impl Shift {
-    /// Whether it is another database's turn. Only the launcher is needed by others.
+    /// Returns whether it is another database's turn. Only the launcher is shared.
     fn is_over(self) -> bool {
         bgworker::is_launcher() && self.began.elapsed() > HOLD && workers::others() != Others::None
     }
 }
 
-/// Why a worker ends.
+/// Why a worker exits.
 enum End {
-    /// It was told to, or its database is to be dropped or copied.
+    /// It was told to exit, or its database is being dropped or copied.
     Asked,
     /// It is another database's turn.
     Over,
-    /// Nothing is left to do now, and the worker is gone for others.
+    /// No work is left now, and others already see the worker as gone.
     Done,
 }
 
-/// The life of a database's worker.
+/// Runs a database's worker.
 fn run(started: Started) {
     let began = Instant::now();
     let mut worker = Worker {
@@ -89,7 +89,7 @@ fn run(started: Started) {
 struct Worker {
     tasks: Tasks,
     shift: Shift,
-    /// When it was last asked for; nothing if never.
+    /// When it was last needed; `None` if never.
     busy: Option<Instant>,
 }
 
@@ -126,7 +126,7 @@ impl Worker {
         }
     }
 
-    /// Goes, if there is nothing to do now.
+    /// Decides to exit if there is nothing to do now. Returns whether it exits.
     fn leaves(&mut self) -> bool {
         if workers::take_touched() {
             self.busy = Some(Instant::now());

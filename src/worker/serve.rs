@@ -9,7 +9,7 @@ use crate::pg::queue::{self, Outcome, Taken};
 use crate::requests::Request;
 use crate::{identity, ledger, partitions};
 
-/// Serves what waits; false when nothing did.
+/// Serves waiting requests; returns false if there were none.
 pub fn serve(shift: Shift) -> bool {
     let taken = queue::take();
     if taken.is_empty() {
@@ -25,7 +25,7 @@ pub fn serve(shift: Shift) -> bool {
                 queue::answer(taken, outcome, "");
             }
         }
-        // One failed: each for itself, so that it fails alone.
+        // One request failed: each runs in its own transaction, so that only that one fails.
         Err(_) if taken.len() > 1 => taken.iter().for_each(|taken| match shift.is_over() {
             true => queue::put_back(taken),
             false => alone(taken),

@@ -1,5 +1,5 @@
-//! What the worker does by itself. A task that fails says so, is tried again a while later, and is in no
-//! other's way.
+//! The worker's periodic tasks. A failed task logs a warning and is retried later; it does not affect the
+//! others.
 
 use std::ffi::CStr;
 use std::time::{Duration, Instant};
@@ -21,41 +21,41 @@ use crate::{ledger, metering, partitions};
 const ROLL: i32 = 100_000;
 /// How many entries a seal has at most.
 const SEAL: i32 = 10_000;
-/// How often there is tidying up.
+/// How often the worker cleans up.
 const TIDY: Duration = Duration::from_secs(60);
-/// How many logins that cannot be written keep their names.
+/// How many unwritten logins keep their names.
 const UNWRITTEN: usize = 100_000;
-/// How long a task that failed rests.
+/// How long a failed task pauses.
 const REST: Duration = Duration::from_secs(30);
-/// How long before it begins a month gets its partition.
+/// How long before a month begins its partition is created.
 const AHEAD_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
 
-/// How often a task is tried at its interval while an open transaction keeps it from its end.
+/// How often a task is tried at its interval while an open transaction keeps it from finishing.
 const IN_VAIN: u32 = 3;
-/// And how many intervals it waits then.
+/// How many intervals such a task waits afterwards.
 const SLOWER: u32 = 3;
 
-/// What the tasks have found.
+/// What the tasks found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The extension is in this database.
     There,
-    /// It is not: there is nothing to do, ever.
+    /// It is not in this database: there is never work.
     Gone,
 }
 
-/// When a task ran.
+/// The schedule of a task.
 #[derive(Default)]
 struct Turn {
     ran: Option<Instant>,
-    /// It failed.
+    /// Until when it pauses after a failure.
     rests_until: Option<Instant>,
-    /// How often it did not come to its end.
+    /// How often it did not finish.
     in_vain: u32,
 }
 
 impl Turn {
-    /// Whether it is its turn, which it has then.
+    /// Returns whether the task is due, and notes that it runs.
     fn take(&mut self, now: Instant, every: Duration) -> bool {
         let due = match self.rests_until {
             Some(until) => until <= now,
@@ -75,13 +75,13 @@ impl Turn {
         }
     }
 
-    /// When it is its turn again; nothing for at once.
+    /// Returns when the task is due again; `None` for at once.
     fn next(&self, every: Duration) -> Option<Instant> {
         self.rests_until
             .or_else(|| self.ran.map(|at| at + self.pace(every)))
     }
 
-    /// Whether an open transaction keeps it from its end.
+    /// Notes whether an open transaction keeps the task from finishing.
     fn waits(&mut self, waits: bool) {
         self.in_vain = match waits {
             true => self.in_vain.saturating_add(1),
@@ -89,7 +89,7 @@ impl Turn {
         };
     }
 
-    /// What failed is told, and others go on.
+    /// Logs a failure; other tasks continue.
     fn ended(&mut self, done: Result<(), Stop>) -> Result<(), Stop> {
         if let Err(Stop::Failed(why)) = done {
             self.rests_until = Some(Instant::now() + REST);
@@ -100,34 +100,34 @@ impl Turn {
     }
 }
 
-/// When which task ran.
+/// The schedules of all tasks.
 pub struct Tasks {
     shift: Shift,
-    /// All that is counted is due.
+    /// Whether all counted logins are due.
     write_all: bool,
     tidied: Turn,
-    /// How many counters had made room until then.
+    /// The number of evicted counters at the last check.
     evicted: Option<u64>,
     logins: Turn,
     queued: Turn,
-    /// Logins that could not be written, and have no place in shared memory any more.
+    /// Logins that could not be written, and have no place in shared memory.
     unwritten: Vec<Count>,
     sealed: Turn,
-    /// Entries of transactions before this one may not be sealed yet.
+    /// Entries of transactions before this one may be unsealed.
     unsealed: Option<u64>,
     rolled: Turn,
-    /// Events of transactions before this one may not be rolled up yet.
+    /// Events of transactions before this one may not be rolled up.
     unrolled: Option<u64>,
 }
 
-/// Why a task did not run to its end.
+/// Why a task did not finish.
 enum Stop {
     Gone,
     Failed(String),
 }
 
 impl Tasks {
-    /// Nothing ran yet.
+    /// Creates the tasks; none has run.
     pub fn new(started: Started, shift: Shift) -> Self {
         let mut tasks = Self {
             shift,
@@ -147,7 +147,7 @@ impl Tasks {
         }
         tasks.look();
         if started.errand {
-            // Others have tried before.
+            // Earlier workers have tried before.
             (tasks.sealed.in_vain, tasks.rolled.in_vain) = (IN_VAIN, IN_VAIN);
         }
         tasks
@@ -162,7 +162,7 @@ impl Tasks {
         }
     }
 
-    /// When there is something to do again, in microseconds since 2000.
+    /// Returns when work is due again, in microseconds since 2000.
     pub fn next(&mut self) -> i64 {
         self.look();
         let (now, clock) = (Instant::now(), time::now());
@@ -181,24 +181,24 @@ impl Tasks {
         all.into_iter().flatten().min().unwrap_or(NEVER)
     }
 
-    /// Whether something was not sealed or rolled up yet.
+    /// Returns whether something is not sealed or rolled up yet.
     pub fn is_unfinished(&self) -> bool {
         self.unsealed.is_some() || self.unrolled.is_some()
     }
 
-    /// Whether there is something that is nowhere else.
+    /// Returns whether the tasks hold logins that are stored nowhere else.
     pub fn holds_something(&self) -> bool {
         !self.unwritten.is_empty()
     }
 
-    /// Writes logins that wait for an entry of their own; false when there were none, or it failed.
+    /// Writes queued logins; returns false if there were none, or on failure.
     pub fn write_queued(&mut self) -> bool {
         if !logins::queue_pending() || !self.queued.take(Instant::now(), Duration::ZERO) {
             return false;
         }
         let done = self.write(logins::take_queued());
         let written = done.is_ok();
-        // Where the extension is gone, `run` finds out.
+        // If the extension is gone, `run` finds out.
         let _ = self.queued.ended(done);
         written
     }
@@ -220,12 +220,12 @@ impl Tasks {
         done
     }
 
-    /// What can be written nowhere is nobody's when this worker goes.
+    /// Keeps only the number of logins that could not be written when this worker exits.
     pub fn let_go(&mut self) {
         logins::lose(&std::mem::take(&mut self.unwritten));
     }
 
-    /// The last that is done before the worker ends.
+    /// Runs the last work before the worker exits.
     pub fn finish(&mut self) {
         let done = self
             .write(logins::take_queued())
@@ -252,7 +252,7 @@ impl Tasks {
                     WARNING,
                     PgSqlErrorCode::ERRCODE_WARNING,
                     format!("tenancy worker: {why}"),
-                    "Raise tenancy.ledger_entries, which takes a restart."
+                    "Raise tenancy.ledger_entries and restart the server."
                 );
             }
         }
@@ -280,7 +280,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// Takes note of what was written.
+    /// Notes what was written.
     fn look(&mut self) {
         if workers::take_dirty() {
             let next = Some(bgworker::next_xid());
@@ -289,7 +289,7 @@ impl Tasks {
         }
     }
 
-    /// Rolls up, a transaction at a time, until nothing is left that can be.
+    /// Rolls up, one transaction at a time, until nothing more can be rolled up.
     fn roll(&mut self) -> Result<(), Stop> {
         loop {
             let (rolled, horizon) = transaction(c"roll up use", || metering::roll(ROLL))?;
@@ -302,12 +302,12 @@ impl Tasks {
             if bgworker::stopping() || self.shift.is_over() {
                 return Ok(());
             }
-            // Nobody waits for all of it.
+            // Callers do not wait until all of it is done.
             serve::serve(self.shift);
         }
     }
 
-    /// Seals, a transaction for each seal, until nothing is left that can be.
+    /// Seals, in one transaction for each seal, until nothing more can be sealed.
     fn seal(&mut self) -> Result<(), Stop> {
         loop {
             let (sealed, horizon) = transaction(c"seal the audit log", || {
@@ -332,12 +332,12 @@ impl Tasks {
             if bgworker::stopping() || self.shift.is_over() {
                 return Ok(());
             }
-            // Nobody waits for all of it.
+            // Callers do not wait until all of it is done.
             serve::serve(self.shift);
         }
     }
 
-    /// Each for itself: a table that somebody has locked keeps the others from nothing.
+    /// Runs each clean-up separately: a locked table does not affect the others.
     fn tidy(&self) -> Result<(), Stop> {
         let done = [
             self.expire(),
@@ -376,7 +376,7 @@ impl Tasks {
         done.into_iter().collect()
     }
 
-    /// A transaction for so many, since somebody may have let any number expire: nobody waits for all of them.
+    /// Expires reservations in batches, one transaction each: callers do not wait until all have expired.
     fn expire(&self) -> Result<(), Stop> {
         while transaction(c"expire reservations", ledger::expire)?
             && !bgworker::stopping()
@@ -404,13 +404,13 @@ fn retire(days: i32, doing: &CStr, f: impl FnOnce() -> Result<(), Error>) -> Res
     }
 }
 
-/// A transaction where the extension is installed.
+/// Runs `f` in a transaction, if the extension is installed.
 fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Stop> {
     let done = bgworker::transaction(doing, || {
         if extension::schema().is_none() {
             return Ok(None);
         }
-        // Whoever holds a lock must not keep those waiting who ask something else.
+        // A lock must not delay callers with other requests.
         spi::write("SELECT set_config('lock_timeout', '200ms', true)", &[])?;
         f().map(Some)
     });
@@ -422,7 +422,7 @@ fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<
 }
 
 fn warn(why: &str) {
-    // Told to end in the middle of something.
+    // Terminated while a task was running.
     if bgworker::stopping() {
         return;
     }
@@ -430,6 +430,6 @@ fn warn(why: &str) {
         WARNING,
         PgSqlErrorCode::ERRCODE_WARNING,
         format!("tenancy worker: {why}"),
-        "It is tried again."
+        "The worker tries again."
     );
 }

@@ -10,16 +10,16 @@ pub const ACTION_MAX: usize = 100;
 pub const TARGET_MAX: usize = 500;
 /// The largest details of an application's entry, in bytes as they are stored.
 pub const DETAILS_MAX: usize = 64 * 1024;
-/// What the extension's own actions begin with.
+/// The prefix of the extension's own actions.
 pub const OWN: &str = "tenancy.";
 
 /// Why an entry is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
-    /// Not dotted words.
+    /// The action is not a list of words joined by dots.
     #[error("{0:?} is not an action")]
     Action(String),
-    /// A name of the extension's own.
+    /// The action is reserved for the extension.
     #[error("the action {0:?} is reserved: it begins with {OWN}")]
     Reserved(String),
     /// An empty, long or unprintable target.
@@ -30,7 +30,7 @@ pub enum EntryError {
     Reason,
 }
 
-/// Whether an application may use an action: words of `a-z 0-9 _`, joined by dots, as in `invoice.sent`.
+/// Checks an action of an application: words of `a-z 0-9 _`, joined by dots, as in `invoice.sent`.
 pub fn check_action(action: &str) -> Result<(), EntryError> {
     let word = |word: &str| {
         !word.is_empty()
@@ -51,7 +51,7 @@ pub fn check_action(action: &str) -> Result<(), EntryError> {
     Ok(())
 }
 
-/// Whether a target may be stored.
+/// Checks a target.
 pub fn check_target(target: &str) -> Result<(), EntryError> {
     let ok = !target.is_empty()
         && target.len() <= TARGET_MAX * 4
@@ -63,11 +63,11 @@ pub fn check_target(target: &str) -> Result<(), EntryError> {
 /// The longest reason, in characters.
 pub const REASON_MAX: usize = 300;
 
-/// The reason for an elevation or for maintenance, without white space around it. It goes into lines of
-/// the server's log too: so no character that ends a line or reorders it.
+/// Checks the reason for an elevation or for maintenance, and returns it without surrounding white space. It is
+/// also written to the server's log, so it must not contain characters that end a line or reorder it.
 pub fn check_reason(reason: &str) -> Result<&str, EntryError> {
     let turns = |c| matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}');
-    // Most bytes that so many characters have, and some white space.
+    // The most bytes that this number of characters can have, and some white space.
     if reason.len() > REASON_MAX * 8 {
         return Err(EntryError::Reason);
     }
@@ -82,7 +82,7 @@ pub fn check_reason(reason: &str) -> Result<&str, EntryError> {
     }
 }
 
-/// The longest beginning of a text that takes at most so many bytes in JSON.
+/// Returns the longest prefix of a text that takes at most `most` bytes in JSON.
 pub fn fitting(text: &str, most: usize) -> &str {
     let mut bytes = 0;
     let end = text.char_indices().find(|(_, c)| {
@@ -103,10 +103,10 @@ fn json_bytes(c: char) -> usize {
     }
 }
 
-/// The most bytes of names, as JSON has them, that one entry lists.
+/// The most bytes of names in JSON that one entry lists.
 pub const NAMES_MAX: usize = 3000;
 
-/// The lists of names for one entry each, so that every name is in one.
+/// Splits names into lists for one entry each, so that every name is in one.
 pub fn parts(names: Vec<String>) -> Vec<Vec<String>> {
     let mut parts = Vec::new();
     let (mut part, mut bytes) = (Vec::new(), 0);

@@ -1,12 +1,12 @@
-//! How much of a refused input an error may repeat: its first 80 characters.
+//! Excerpts of refused input for errors: at most the first 80 characters.
 //!
-//! Errors land in logs and in clients' screens. An excerpt names the culprit without letting a
-//! megabyte of it through.
+//! Errors appear in logs and on clients' screens. An excerpt identifies the input without printing a
+//! megabyte of it.
 
 /// The most characters of an input that an error repeats.
 const LIMIT: usize = 80;
 
-/// The first 80 characters of `text`. Print it with `{:?}`, which escapes what is not printable.
+/// Returns the first 80 characters of `text`. Print it with `{:?}`, which escapes unprintable characters.
 pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(LIMIT).collect()
 }

@@ -1,21 +1,21 @@
 //! Ids: time-ordered uuids (version 7) for everything new, and two that every install shares.
 //!
-//! Version 7 keeps indexes on ids dense, because new rows land at the right end of the tree.
+//! Version 7 keeps indexes on ids dense, because new rows are added at the right end of the tree.
 
 use uuid::Uuid;
 
 /// The platform: the root of the scope tree, the same in every install.
 pub const PLATFORM_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
 
-/// The partner `internal`, made with the platform, that holds the tenants of a plain install.
+/// The partner `internal`, created with the platform, for tenants without another partner.
 pub const INTERNAL_PARTNER_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0001);
 
-/// A new id: version 7, and within one process greater than every id made before it.
+/// Returns a new id of version 7. Within one process it is greater than every earlier id.
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
-/// The smallest id of version 7 that can have been made at a time, in milliseconds of the Unix epoch.
+/// Returns the smallest id of version 7 for a time in milliseconds of the Unix epoch.
 pub fn first_at(unix_ms: u64) -> Uuid {
     Uuid::from_u128(u128::from(unix_ms & 0xffff_ffff_ffff) << 80)
 }

@@ -1,40 +1,40 @@
-//! The ledger: what each scope used of what in each period, and what is in flight. Durable rows are the
-//! truth; this is what they add up to, kept where asking costs nothing.
+//! The ledger: usage of each scope in each period, and the amounts in flight. Durable rows are authoritative;
+//! the ledger caches their sums, so that a check costs almost nothing.
 //!
-//! The table is a caller's memory of a fixed size. Everything here happens under one lock, in a few
-//! steps, and allocates nothing. Only marks are written without it.
+//! The table is memory of a fixed size that the caller provides. Every operation runs under one lock, in a
+//! few steps, and allocates nothing. Only marks are written without the lock.
 //!
-//! # What makes it exact while entries come and go
+//! # Why it is exact while entries are loaded and evicted
 //!
-//! Every transaction must count once: in the rows that a loader reads, or by adding itself to the entry.
-//! A transaction that records writes its id into its backend's [`Mark`], before it commits. It
-//! [finishes](Ledger::finish) after its commit is visible: under the lock it adds itself to the entries
-//! and clears the mark. A loader [begins](Ledger::begin_load) under the same lock: it makes the entry,
-//! takes its snapshot, and tells each marked transaction whose commit that snapshot sees the number of
-//! the load, unless an earlier load did. Loads are numbered in the order of their snapshots, and what
-//! one snapshot sees, later ones see too. So that number splits the entries of a transaction: those of
-//! that load and of later ones have its rows already, those of earlier loads do not.
+//! Every transaction must count exactly once: in the rows that a loader reads, or by adding its amounts to the
+//! entry. A recording transaction writes its id into its backend's [`Mark`] before it commits. It
+//! [finishes](Ledger::finish) after its commit is visible: under the lock it adds its amounts to the entries
+//! and clears the mark. A loader [begins](Ledger::begin_load) under the same lock: it creates the entry and
+//! takes its snapshot. If the snapshot sees the commit of a marked transaction, the loader writes the number
+//! of the load into the mark, unless an earlier load did. Loads are numbered in the order of their snapshots,
+//! and a later snapshot sees everything that an earlier one sees. So the number splits the entries of a
+//! transaction: entries of that load and later ones have its rows already, entries of earlier loads do not.
 //!
 //! For a transaction T, and an entry E of load n:
 //!
-//! | T | the rows that n reads | T adds itself to E |
+//! | T | the rows that n reads | T adds its amounts to E |
 //! | --- | --- | --- |
-//! | finished before E was made | have T: it was visible before it finished | no: E was not there |
-//! | is visible to n, finishes later | have T | no: its mark was there, so n or an earlier load told it |
-//! | becomes visible after n's snapshot | do not have T | yes: only loads after n can tell it |
-//! | rolls back | do not have T | no |
-//! | is the loader's own | are counted without T | yes: a loader passes its own mark over |
+//! | finished before E was created | contain T: it was visible before it finished | no: E did not exist |
+//! | is visible to n, finishes later | contain T | no: its mark was set, so n or an earlier load wrote its number there |
+//! | becomes visible after n's snapshot | do not contain T | yes: only loads after n can write into its mark |
+//! | rolls back | do not contain T | no |
+//! | is the loader's own | are counted without T | yes: a loader skips its own mark |
 //!
-//! A loader [ends](Ledger::end_load) when all whom it saw have finished. So a loaded entry is the sum of
-//! all that finished, at any moment, and entries that are compared are of the same moment.
+//! A load [ends](Ledger::end_load) when all transactions that it saw have finished. So at any moment a loaded
+//! entry is the sum of all finished transactions, and compared entries are of the same moment.
 //!
-//! No commit waits for a loader, and no loader for a commit that is not visible, however long that takes:
-//! for a standby, for temporary tables, for code that runs in it. Between being visible and finishing
-//! the server does nothing that can wait. The rest follows from where marks and entries are:
+//! No commit waits for a loader. No loader waits for a commit that is not visible, however long it takes: for
+//! a standby, for temporary tables, for code that runs in it. Between becoming visible and finishing, the
+//! server does nothing that can wait. The rest follows from where marks and entries are:
 //!
-//! - What is recorded in a savepoint becomes visible with its top transaction, whose id the mark has.
-//! - A transaction that recorded cannot be prepared: it would become visible with nobody to finish it.
-//! - A process that dies without finishing takes all shared memory with it; the next ledger starts from
+//! - Amounts recorded in a savepoint become visible with the top transaction, whose id is in the mark.
+//! - A transaction that recorded cannot be prepared: it would become visible with no backend to finish it.
+//! - If a process dies without finishing, the server resets all shared memory; the next ledger starts from
 //!   rows.
 //! - Loaders do not wait for each other for long: after [`PATIENCE`] another makes an entry of its own,
 //!   under a number of its own. The first to end has the entry that counts, the others drop theirs.
@@ -79,10 +79,10 @@ pub use credit::{CoverageResult, CreditBalance, CreditCoverage, give_back};
 pub use mark::Mark;
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
-/// The grid that periods begin and end on, in microseconds: every time zone is off by whole quarters.
+/// The grid on which periods begin and end, in microseconds: the offset of every time zone is a multiple of a quarter.
 pub const GRID: i64 = 900_000_000;
 
-/// How long a load may take before another may be begun beside it, in microseconds.
+/// How long a load may take before another backend may start one too, in microseconds.
 pub const PATIENCE: u64 = 200_000;
 
 /// What an account counts.
@@ -145,31 +145,31 @@ impl Account {
         }
     }
 
-    /// What credits covered of a budget.
+    /// Returns the account of what credits covered of a budget.
     #[must_use]
     pub fn covered(database: u32, budget: [u8; 16]) -> Self {
         Self::new(database, Counted::Covered, budget)
     }
 
-    /// What was drawn from a credit.
+    /// Returns the account of what was drawn from a credit.
     #[must_use]
     pub fn drawn(database: u32, credit: [u8; 16]) -> Self {
         Self::new(database, Counted::Drawn, credit)
     }
 
-    /// How many reservations a user or a tenant has open.
+    /// Returns the account of a user's or a tenant's open reservations.
     #[must_use]
     pub fn open(database: u32, scope: [u8; 16]) -> Self {
         Self::new(database, Counted::Open, scope)
     }
 
-    /// What is counted.
+    /// The key.
     #[must_use]
     pub fn counted(&self) -> Counted {
         Counted::of(self.number)
     }
 
-    /// Whether it is about credits.
+    /// Returns whether it counts credits.
     #[must_use]
     pub fn is_credit(&self) -> bool {
         matches!(self.counted(), Counted::Covered | Counted::Drawn)
@@ -192,33 +192,33 @@ impl Span {
         end: i64::MAX,
     };
 
-    /// Whether an instant is in it.
+    /// Returns whether it contains an instant.
     #[must_use]
     pub fn has(&self, at: i64) -> bool {
         self.start <= at && at < self.end
     }
 }
 
-/// The beginning of the grid's slot that an instant is in.
+/// Returns the start of the grid's slot that contains an instant.
 #[must_use]
 pub fn slot(at: i64) -> i64 {
     at.div_euclid(GRID).saturating_mul(GRID)
 }
 
-/// What is asked of one entry. Several limits of one entry are one demand with the lowest.
+/// A demand on one entry. Several limits of one entry are one demand with the lowest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// The account.
     pub account: Account,
     /// The period.
     pub span: Span,
-    /// How much, in millionths.
+    /// The quantity, in millionths.
     pub quantity: i64,
-    /// What use may not exceed.
+    /// The limit that usage must not exceed.
     pub limit: Option<i64>,
 }
 
-/// What is in flight in an entry.
+/// An amount in flight in an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The account.
@@ -229,7 +229,7 @@ pub struct Held {
     pub quantity: i128,
 }
 
-/// What a transaction recorded, and adds to every entry of that time when it commits.
+/// An amount that a transaction recorded, and adds to every entry of that time when it commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The account.
@@ -238,7 +238,7 @@ pub struct Recorded {
     pub slot: i64,
     /// Use.
     pub used: i128,
-    /// What reservations hold: more, or less when they end.
+    /// The change of the amount that reservations hold.
     pub reserved: i128,
 }
 
@@ -247,28 +247,28 @@ pub struct Recorded {
 pub enum Blocked {
     /// This entry must be loaded.
     Missing(Account, Span),
-    /// Somebody is loading it.
+    /// Another backend is loading it.
     Loading(Account, Span),
     /// A demand would exceed its limit.
     Over(usize, Entry),
-    /// A cover does not reach.
+    /// Credits do not cover the rest.
     Short(usize, CoverageResult),
 }
 
 /// Result of [`Ledger::begin_load`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// The entry is made, and this number's to load.
+    /// The entry is created, to be loaded under this number.
     Begun(u64),
-    /// It is there.
+    /// The entry exists.
     There,
-    /// Another is loading it, and has not been for long.
+    /// Another backend has started to load it recently.
     Busy,
     /// All entries are in use.
     Full,
 }
 
-/// The ledger as it is, to look at only: many may at once.
+/// A read-only view of the ledger, for many readers at once.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     buckets: &'a [u32],
@@ -276,19 +276,19 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Over the memory of a ledger.
+    /// Creates a view over the memory of a ledger.
     #[must_use]
     pub fn new(buckets: &'a [u32], entries: &'a [Entry]) -> Self {
         Self { buckets, entries }
     }
 
-    /// The entry of an account's period.
+    /// Returns the entry of an account's period.
     #[must_use]
     pub fn look(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
         self.entries.get(self.find(account, span)?)
     }
 
-    /// The same, if it is loaded.
+    /// Returns the same, if it is loaded.
     #[must_use]
     pub fn loaded(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
         let entry = self.look(account, span)?;
@@ -296,7 +296,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// The ledger over somebody's memory.
+/// The ledger over memory of the caller.
 pub struct Ledger<'a> {
     head: &'a mut Head,
     buckets: &'a mut [u32],
@@ -305,7 +305,8 @@ pub struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Over memory that is as [`Head::new`], [`Entry::FREE`], [`EMPTY_BUCKET`] and [`Mark::new`] begin.
+    /// Creates a ledger over memory that was initialised with [`Head::new`], [`Entry::FREE`], [`EMPTY_BUCKET`] and
+    /// [`Mark::new`].
     pub fn new(
         head: &'a mut Head,
         buckets: &'a mut [u32],
@@ -320,9 +321,8 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Takes all of the demands with what covers them, or none. No two demands are for the same entry,
-    /// and no two covers for one budget. An entry that is not there blocks before one that is full, so
-    /// that a refusal is always everybody's.
+    /// Admits all demands with their covers, or none. No two demands may have the same entry, and no two covers
+    /// the same budget. A missing entry blocks before a full one, so that a refusal considers all entries.
     pub fn admit(
         &mut self,
         demands: &[Demand],
@@ -365,15 +365,15 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
-    /// What is in flight is not any more: its savepoint was rolled back.
+    /// Frees amounts in flight after a rollback of their savepoint.
     pub fn give_back(&mut self, held: &[Held]) {
         for held in held {
             self.add_in_flight(&held.account, &held.span, -held.quantity);
         }
     }
 
-    /// Ends a transaction, whose mark is `own`: what it held is in flight no more, and what it recorded is
-    /// used, if it committed. After its commit is visible. True if a loader may wait for that.
+    /// Finishes a transaction, whose mark is `own`, after its commit is visible: frees its amounts in flight, and adds
+    /// its recorded amounts if it committed. Returns true if a loader may wait for it.
     pub fn finish(
         &mut self,
         committed: bool,
@@ -391,9 +391,9 @@ impl<'a> Ledger<'a> {
         seen_by.is_some()
     }
 
-    /// Makes an entry to load, unless it is there or another has just begun. `take` takes the snapshot
-    /// that is read, and returns whether it sees the end of a transaction; it is called if a load is
-    /// begun. The mark `own` is the loader's.
+    /// Creates an entry to load, unless it exists or another load has just begun. `take` is called only if a load
+    /// begins: it takes the snapshot, and returns a function that tells whether the snapshot sees the end of a
+    /// transaction. The mark `own` is the loader's.
     pub fn begin_load<S: Fn(u32) -> bool>(
         &mut self,
         account: &Account,
@@ -406,7 +406,7 @@ impl<'a> Ledger<'a> {
             if entry.state == State::Loaded {
                 return Load::There;
             }
-            // The latest: loads begin one after the other, however many wait.
+            // The latest load: loads begin one after the other, however many backends wait.
             if now.abs_diff(entry.touched) < PATIENCE {
                 return Load::Busy;
             }
@@ -433,9 +433,9 @@ impl<'a> Ledger<'a> {
         Load::Begun(number)
     }
 
-    /// Adds what the loader's snapshot says: with what was added meanwhile it is the truth. False, and
-    /// nothing is done, while a transaction that the snapshot saw has not finished. If another loader
-    /// was first, its entry stays.
+    /// Adds the sums at the loader's snapshot to what was added meanwhile, which completes the entry. Returns false,
+    /// without effect, while a transaction that the snapshot saw has not finished. If another loader was first, its
+    /// entry stays.
     #[must_use]
     pub fn end_load(
         &mut self,
@@ -462,20 +462,20 @@ impl<'a> Ledger<'a> {
         true
     }
 
-    /// The loader failed: the next one begins again.
+    /// Drops a failed load; the next loader begins again.
     pub fn drop_load(&mut self, account: &Account, span: &Span, number: u64) {
         if let Some(at) = self.loading(account, span, number) {
             self.remove(at);
         }
     }
 
-    /// The entry of an account's period.
+    /// Returns the entry of an account's period.
     #[must_use]
     pub fn look(&self, account: &Account, span: &Span) -> Option<Entry> {
         self.view().look(account, span).copied()
     }
 
-    /// Drops what can be loaded again of a database: its rows were replaced.
+    /// Drops entries of a database that can be loaded again, because its rows were replaced.
     pub fn forget(&mut self, database: u32) {
         for at in 0..self.entries.len() {
             let of = |e: &Entry| e.account.database == database && e.can_go();
@@ -485,7 +485,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The entry, which is asked for now; it must be loaded.
+    /// Returns the entry, which must be loaded, and notes its use.
     fn known(&mut self, account: &Account, span: &Span, now: i64) -> Result<Entry, Blocked> {
         let at = self.find(account, span);
         let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
@@ -507,7 +507,7 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Adds to the entries of loads before the first one that saw it.
+    /// Adds an amount to the entries of loads before the first one that saw the transaction.
     fn apply(&mut self, recorded: &Recorded, seen_by: Option<u64>) {
         let mut next = self.first(&recorded.account);
         while let Some(entry) = self.entries.get_mut(next) {

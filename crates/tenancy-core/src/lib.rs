@@ -1,8 +1,8 @@
 //! The rules of tenancy that can be stated without a server.
 //!
-//! Nothing here knows PostgreSQL: no SQL, no memory shared with anyone, no clock except the one
-//! that [`id::new_id`] reads. The extension asks these modules for a decision and then acts on
-//! the server. So every rule can be tested alone, by examples and by properties.
+//! Nothing here depends on PostgreSQL: no SQL, no shared memory, no clock except the one that [`id::new_id`]
+//! reads. The extension asks these modules for a decision and then acts on the server. So every rule can be
+//! tested alone, by examples and by properties.
 //!
 //! The rooms have the names and the floors of the extension's; what is in them is also named without them. Beside them:
 //! numbers, ids and excerpts, which all may use.

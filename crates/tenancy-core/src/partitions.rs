@@ -28,7 +28,7 @@ impl Monthly {
     }
 }
 
-/// The year and month in UTC of an instant in microseconds of the Unix epoch.
+/// Returns the year and month in UTC of an instant in microseconds of the Unix epoch.
 pub fn month_of(unix_micros: i64) -> (i64, u8) {
     // Days since 0000-03-01, in eras of 400 years: the leap day is the last of its year.
     let days = unix_micros.div_euclid(MICROS_PER_DAY) + 719_468;

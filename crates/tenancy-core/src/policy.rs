@@ -1,7 +1,7 @@
-//! Isolating an application's tables: what `protect()` would do to a table, decided from what the catalogs say about it.
+//! Isolating an application's tables: plans the steps of `protect()` from facts of the catalogs.
 //!
-//! Nothing here talks to a server. [`plan()`] takes [`TableFacts`] and [`Options`] and gives a [`Plan`] of statements, or the
-//! [`Refusal`]; [`plan_children`] does the same for partitions that came later; [`unplan`] takes everything back.
+//! Nothing here connects to a server. [`plan()`] takes [`TableFacts`] and [`Options`] and returns a [`Plan`] of statements, or a
+//! [`Refusal`]; [`plan_children`] does the same for later partitions; [`unplan`] undoes everything.
 
 mod access;
 pub mod conditions;
@@ -39,37 +39,37 @@ pub struct Options {
     /// Add that column if it is missing.
     #[serde(default)]
     pub add_column: bool,
-    /// The scope whose rows those without a tenant become.
+    /// The scope that rows without a tenant are assigned to.
     #[serde(default)]
     pub backfill: Option<String>,
-    /// A column with the user who alone may see the row.
+    /// A column with the only user who may see the row.
     #[serde(default)]
     pub owner_column: Option<String>,
-    /// A column with the project that the row is in.
+    /// A column with the project of the row.
     #[serde(default)]
     pub project_column: Option<String>,
-    /// Rows of the platform and of partners can be read by all below.
+    /// Whether scopes below can read rows of the platform and of partners.
     #[serde(default)]
     pub shared: bool,
-    /// The permission to see rows.
+    /// The permission to read rows.
     #[serde(default = "data_read")]
     pub read_permission: String,
     /// The permission to write rows.
     #[serde(default = "data_write")]
     pub write_permission: String,
-    /// Leave the index to the caller, to be built concurrently.
+    /// Whether the caller creates the index, concurrently.
     #[serde(default)]
     pub concurrently: bool,
-    /// Only say what would be done.
+    /// Whether to return only the steps.
     #[serde(default)]
     pub dry_run: bool,
-    /// Roles that get SELECT, INSERT, UPDATE and DELETE, and the way there.
+    /// Roles that get SELECT, INSERT, UPDATE and DELETE, and USAGE of the schema and sequences.
     #[serde(default)]
     pub grants: Vec<String>,
 }
 
 impl Options {
-    /// What of the options stays with the table.
+    /// Returns the options that are stored for the table.
     #[must_use]
     pub fn protection(&self) -> Protection {
         Protection {
@@ -91,21 +91,21 @@ fn data_write() -> String {
     permission::DATA_WRITE.to_owned()
 }
 
-/// What a table is protected with: kept on record, and the same for a table as long as it is protected.
+/// The stored options of a protected table, fixed as long as it is protected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Protection {
     /// The column that holds the tenant.
     pub tenant_column: String,
-    /// A column with the user who alone may see the row.
+    /// A column with the only user who may see the row.
     #[serde(default)]
     pub owner_column: Option<String>,
-    /// A column with the project that the row is in.
+    /// A column with the project of the row.
     #[serde(default)]
     pub project_column: Option<String>,
-    /// Rows of the platform and of partners can be read by all below.
+    /// Whether scopes below can read rows of the platform and of partners.
     #[serde(default)]
     pub shared: bool,
-    /// The permission to see rows.
+    /// The permission to read rows.
     #[serde(default = "data_read")]
     pub read_permission: String,
     /// The permission to write rows.
@@ -114,7 +114,7 @@ pub struct Protection {
 }
 
 impl Protection {
-    /// The options in `protect()`'s own words.
+    /// Formats the options as arguments of `protect()`.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = format!("tenant_column => {}", quote_literal(&self.tenant_column));
@@ -165,7 +165,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// The key type of a column's type, as `format_type` names it.
+    /// Returns the key type for a column's type, as `format_type` names it.
     #[must_use]
     pub fn from_type(name: &str) -> Option<Self> {
         Some(match name {
@@ -178,7 +178,7 @@ impl KeyType {
         })
     }
 
-    /// Its name in the registry.
+    /// Returns its name in the registry.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -191,21 +191,21 @@ impl KeyType {
     }
 }
 
-/// What is to become of a step.
+/// The kind of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
     /// Execute it.
     Do,
-    /// It is so already.
+    /// Nothing to do.
     Skip,
-    /// The caller has to run it, outside of a transaction.
+    /// The caller must run it, outside a transaction.
     Run,
     /// The caller may want to run it.
     Advice,
 }
 
 impl StepKind {
-    /// Its name in the result of `protect()`.
+    /// Returns its name in the result of `protect()`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -217,13 +217,13 @@ impl StepKind {
     }
 }
 
-/// Who executes a step.
+/// The role that executes a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// The one who called, so that PostgreSQL checks his rights. What sets off code of the table's owner
-    /// runs as that owner all the same.
+    /// The caller, so that PostgreSQL checks its rights. Statements that run code of the table's owner still run
+    /// as that owner.
     Invoker,
-    /// The table's owner, with triggers that are due at once.
+    /// The table's owner, with immediate triggers.
     Owner,
     /// `tenancy_owner`: grants on the extension's own objects.
     Extension,
@@ -232,26 +232,26 @@ pub enum Actor {
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is to become of it.
+    /// Its kind.
     pub kind: StepKind,
-    /// The SQL; empty where there is nothing to run.
+    /// The SQL; empty if there is nothing to run.
     pub statement: String,
-    /// What for.
+    /// Its reason.
     pub note: String,
-    /// Who executes it.
+    /// The role that executes it.
     pub actor: Actor,
 }
 
-/// What to do to a table, in order, and how to take it back.
+/// The steps for a table, in order, and how to undo them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Step>,
     /// What the tenant column holds.
     pub key_type: KeyType,
-    /// What stays on record.
+    /// The options to store.
     pub protection: Protection,
-    /// How to restore what was before, for the table and each of its parts.
+    /// How to restore the previous state of the table and each of its parts.
     pub undo: Vec<MemberUndo>,
 }
 

@@ -1,5 +1,5 @@
-//! Quantities, costs and prices: fixed point in 64 bits, read from the server's decimal text. What does
-//! not fit is an error, never a wrap and never another value.
+//! Quantities, costs and prices: fixed point in 64 bits, parsed from the server's decimal text. Overflow is an
+//! error; values never wrap.
 
 /// How many units of the fixed point make one: quantities and costs are counted in millionths.
 pub const ONE: i64 = 1_000_000;
@@ -7,7 +7,7 @@ pub const ONE: i64 = 1_000_000;
 const QUANTITY_DIGITS: usize = 6;
 /// The digits after the point of a price.
 const PRICE_DIGITS: usize = 12;
-/// What makes one in a price.
+/// The fixed-point unit of prices.
 const PRICE_ONE: i128 = 1_000_000_000_000;
 
 macro_rules! fixed_point {
@@ -48,7 +48,7 @@ fixed_point! {
 }
 
 fixed_point! {
-    /// What it costs, in millionths.
+    /// The cost, in millionths.
     Cost
 }
 
@@ -71,10 +71,10 @@ pub enum QuantityError {
     /// Below zero.
     #[error("{0} must not be negative")]
     Negative(&'static str),
-    /// Digits that the fixed point has no place for.
+    /// More digits after the point than the fixed point has.
     #[error("{0} has more than 6 digits after the point")]
     TooFine(&'static str),
-    /// More than 64 bits hold.
+    /// More than fits 64 bits.
     #[error("{0} is too large")]
     TooLarge(&'static str),
 }

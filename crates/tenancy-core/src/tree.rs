@@ -1,4 +1,4 @@
-//! The scope tree: its levels, what may hold what, and the status that a path results in.
+//! The scope tree: its levels, which level may be the parent of which, and the effective status of a path.
 
 pub mod slug;
 pub mod subject;
@@ -33,7 +33,7 @@ impl Level {
         Level::User,
     ];
 
-    /// The level's name, as it is stored.
+    /// Returns the level's stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Level::Platform => "platform",
@@ -44,7 +44,7 @@ impl Level {
         }
     }
 
-    /// Whether a scope of this level may be the parent of one of level `child`.
+    /// Returns whether a scope of this level may be the parent of one of level `child`.
     pub const fn may_hold(self, child: Level) -> bool {
         matches!(
             (self, child),
@@ -91,15 +91,15 @@ pub fn partner_and_tenant(level: Level, path: &[Uuid]) -> (Option<Uuid>, Option<
 /// The status of a scope, ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// May work. The only status that may.
+    /// In use. The only status that allows access.
     Active,
     /// Being set up.
     Provisioning,
-    /// Stopped, and may come back.
+    /// Stopped, and may become active again.
     Suspended,
     /// Kept, not used.
     Archived,
-    /// Gone, apart from what is still being removed.
+    /// Deleted, apart from what is still being removed.
     Deleted,
 }
 
@@ -113,7 +113,7 @@ impl Status {
         Status::Deleted,
     ];
 
-    /// The status's name, as it is stored.
+    /// Returns the status's stored name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Active => "active",
@@ -124,13 +124,13 @@ impl Status {
         }
     }
 
-    /// Whether a scope with this status may work.
+    /// Returns whether a scope with this status allows access.
     pub const fn is_active(self) -> bool {
         matches!(self, Status::Active)
     }
 
-    /// The effective status of a scope, given the statuses on the path from the root to it: the
-    /// worst of them. A path with nothing on it is deleted: closed unless something says otherwise.
+    /// Returns the effective status of a scope, from the statuses on the path from the root to it: the worst of
+    /// them. An empty path is deleted, so that the default is no access.
     pub fn effective(path: impl IntoIterator<Item = Status>) -> Status {
         path.into_iter().max().unwrap_or(Status::Deleted)
     }

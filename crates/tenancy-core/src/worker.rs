@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How long a worker may take from being asked for to being there.
 pub const START_MICROS: i64 = 10 * SECOND_MICROS;
-/// How often a worker is started for a database that none reaches: it was dropped, or allows no connections.
+/// How often a worker is started for a database that it cannot connect to, because it was dropped or allows no connections.
 pub const TRIES: u8 = 3;
-/// How many workers the launcher starts at once for work that no caller waits for.
+/// The number of workers that the launcher starts at once for work without a waiting caller.
 const ERRANDS: usize = 2;
 /// How long a database is left alone that somebody is about to drop, rename or copy.
 pub const AWAY_MICROS: i64 = 10 * SECOND_MICROS;
@@ -17,44 +17,44 @@ pub const TIDY_MICROS: i64 = 60 * SECOND_MICROS;
 pub const SEARCH_MICROS: i64 = 60 * SECOND_MICROS;
 /// A second.
 pub const SECOND_MICROS: i64 = 1_000_000;
-/// An instant that never comes.
+/// An instant that is never reached.
 pub const NEVER: i64 = i64::MAX;
-/// An instant that is over.
+/// An instant in the past.
 pub const LONG_AGO: i64 = i64::MIN;
 
-/// What is known of a database.
+/// The state of a database.
 pub struct Entry {
     /// 0 is a free entry.
     pub database: u32,
-    /// Its worker; 0 while there is none.
+    /// Its worker's process id; 0 if there is none.
     pub process: i32,
-    /// When a worker was last asked for.
+    /// When a worker was last requested.
     pub started: i64,
-    /// The worker is to end as soon as no caller waits for it.
+    /// Whether the worker must exit as soon as no caller waits for it.
     pub leave: bool,
-    /// Until when no worker is started for what is due.
+    /// Until when no worker is started for due work.
     pub away_until: i64,
-    /// The worker was started for what was due.
+    /// Whether the worker was started for due work.
     pub errand: bool,
-    /// How often a worker was started for what is due, and did not come.
+    /// How often a worker was started for due work and failed to start.
     pub tries: u8,
-    /// Since when a caller waits for whom no worker could be started.
+    /// Since when a caller waits for a worker that could not be started.
     pub wanted: i64,
-    /// When there is something to do.
+    /// When work is due.
     pub due: i64,
-    /// When there is something to tidy up.
+    /// When a clean-up is due.
     pub tidy: i64,
-    /// When it was tidied up.
+    /// The last clean-up.
     pub tidied: i64,
-    /// All that is counted is to be written: it was counted before the server was stopped.
+    /// Whether all counts must be written, because they are from before the server was stopped.
     pub write_all: bool,
-    /// Something was written that is to be sealed or rolled up.
+    /// Notes that something was written that must be sealed or rolled up.
     pub dirty: AtomicBool,
-    /// The worker was looked for since it last looked whether it may go.
+    /// Whether a backend needed the worker since it last checked whether it may exit.
     pub touched: AtomicBool,
 }
 
-/// What somebody expects to be done.
+/// The kind of expected work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// Any work.
@@ -106,7 +106,7 @@ impl Entry {
         self.process == 0 && self.started_lately(now)
     }
 
-    /// Also when the clock was set back.
+    /// Returns whether it is due; also if the clock was set back.
     fn started_lately(&self, now: i64) -> bool {
         (0..START_MICROS).contains(&now.saturating_sub(self.started))
     }
@@ -116,7 +116,7 @@ impl Entry {
         self.process == 0 && self.wanted != NEVER
     }
 
-    /// When the launcher has to start a worker for what is due.
+    /// Returns when the launcher must start a worker for due work.
     pub fn next(&self) -> i64 {
         let tidy = match self.tidy {
             NEVER => NEVER,
@@ -147,7 +147,7 @@ impl Entry {
     }
 }
 
-/// Who else needs a worker and has none.
+/// Which other databases need a worker and have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Others {
     /// No database.
@@ -158,12 +158,12 @@ pub enum Others {
     Wait,
 }
 
-/// What the launcher does next.
+/// The next job of the launcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     /// Starts a worker for this database.
     Start(u32),
-    /// Nothing until then.
+    /// Sleeps until a time.
     Sleep(i64),
 }
 
@@ -174,7 +174,7 @@ pub struct Table<const N: usize> {
     used: usize,
     /// Until when the launcher sleeps.
     pub sleeps_until: i64,
-    /// The launcher serves what is due before it serves another caller.
+    /// Whether the launcher next serves due work, before another caller.
     pub errand_next: bool,
     /// When the launcher searches for databases without an entry that have something to do.
     pub search: i64,
@@ -294,7 +294,7 @@ impl<const N: usize> Table<N> {
                 }
             });
             let until = until.min().unwrap_or(NEVER).min(self.search);
-            // Everything that is due waits for an errand to end, which is told, or to be over in time.
+            // All due work waits until a started worker ends, which is signalled, or its start times out.
             self.sleeps_until = until;
             return Job::Sleep(match room {
                 true => until,

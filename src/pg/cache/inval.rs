@@ -1,9 +1,9 @@
-//! Invalidation between backends, by the server's own messages: they are sent when a transaction commits, also one that was
-//! prepared, reach standbys, and are undone with a savepoint. A backend that missed some is told to drop everything.
+//! Invalidation between backends, by the server's own messages. They are sent when a transaction commits, also a prepared
+//! one, reach standbys, and are undone with a savepoint. A backend that missed some drops everything.
 //!
-//! What concerns one subject is a message about the cache of a catalog, with the subject's number in the place of a row's
-//! oid: no such row need exist, and of the server's own caches it can drop a row of pg_sequence at the most. What concerns
-//! everything is a relcache invalidation of the beacon table, whose rows nobody reads.
+//! A change of one subject is a message about the cache of a catalog, with the subject's number in place of a row's oid. No
+//! such row needs to exist; of the server's own caches it can drop at most a row of pg_sequence. A change of everything is a
+//! relcache invalidation of the beacon table, which is never read.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -13,8 +13,8 @@ use crate::pg::cell::BackendCell;
 use crate::pg::sources::{self, CACHE};
 use crate::pg::{extension, xact};
 
-/// How many subjects a transaction tells of one by one. More would overrun the server's queue, and every backend that is
-/// behind would drop more than tenancy's answers.
+/// How many subjects a transaction invalidates one by one. More would overrun the server's queue, and every slow backend
+/// would drop more than tenancy's caches.
 const SUBJECTS_MAX: u32 = 1000;
 
 static STALE: BackendCell<bool> = BackendCell::new(true);
@@ -25,22 +25,22 @@ static UNTIL: BackendCell<i64> = BackendCell::new(i64::MAX);
 static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
 
-/// How many subjects this transaction has told of.
+/// The number of subjects that this transaction has invalidated.
 static TOLD: BackendCell<u32> = BackendCell::new(0);
 
 /// Called with each relation that changes.
 static ON_RELATION: BackendCell<Option<fn(pg_sys::Oid)>> = BackendCell::new(None);
 
-/// Tells `f` of each relation that changes, this backend's changes included; the invalid oid means any. It may not raise
-/// errors, and is called wherever the server takes such messages in.
+/// Calls `f` with each relation that changes, also by this backend; the invalid oid means all. `f` must not raise errors,
+/// and is called wherever the server processes such messages.
 pub fn on_relation(f: fn(pg_sys::Oid)) {
     ON_RELATION.set(Some(f));
 }
 
-/// The catalog of that cache: pgrx knows no name for it.
+/// The catalog of that cache, for which pgrx has no name.
 const PG_SEQUENCE: pg_sys::Oid = pg_sys::Oid::from_u32(2224);
 
-/// Registers the callbacks for the life of the backend.
+/// Registers the callbacks for the backend's lifetime.
 pub fn init() {
     // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live for ever.
     unsafe {
@@ -49,39 +49,39 @@ pub fn init() {
     };
 }
 
-/// The beacon table of this database.
+/// Sets the beacon table of this database.
 pub fn watch(beacon: pg_sys::Oid) {
     BEACON.set(beacon);
 }
 
-/// The table of metrics of this database.
+/// Sets the table of metrics of this database.
 pub fn watch_metrics(table: pg_sys::Oid) {
     METRICS.set(table);
 }
 
-/// Whether metrics became stale since the last call.
+/// Returns whether metrics became stale since the last call.
 pub fn take_metrics() -> bool {
     METRICS_STALE.replace_with(false)
 }
 
-/// Whether everything became stale since the last call.
+/// Returns whether everything became stale since the last call.
 pub fn take() -> bool {
     STALE.replace_with(false)
 }
 
-/// Tells every backend, this one included, when the transaction commits.
+/// Invalidates a table in every backend, also this one, when the transaction commits.
 pub fn send(table: pg_sys::Oid) {
     // SAFETY: the oid is a table's: the caller looked it up in this transaction.
     unsafe { pg_sys::CacheInvalidateRelcacheByRelid(table) };
 }
 
-/// Tells every backend when the transaction commits that anything may have changed.
+/// Makes every backend drop everything when the transaction commits.
 pub fn send_all() -> Result<(), Error> {
     send(extension::internal_table(c"beacon")?);
     Ok(())
 }
 
-/// Tells every backend when the transaction commits that the subject of this number has changed.
+/// Invalidates the subject with this number in every backend when the transaction commits.
 pub fn send_subject(number: u32) -> Result<(), Error> {
     TOLD.set(TOLD.get().saturating_add(1));
     if TOLD.get() > SUBJECTS_MAX {
@@ -104,14 +104,14 @@ pub fn send_subject(number: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// The transaction is over.
+/// Resets the state at the transaction's end.
 pub fn end_transaction() {
     TOLD.set(0);
 }
 
 #[pg_guard]
 unsafe extern "C-unwind" fn subject_changed(_arg: pg_sys::Datum, _cache: i32, number: u32) {
-    // The server says 0 where it does not know what has changed.
+    // The server passes 0 if it does not know what has changed.
     if number == 0 {
         sources::all_changed();
     }
@@ -133,18 +133,18 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     }
 }
 
-/// What is resolved holds until then, in microseconds of the Unix epoch: an assignment ends.
+/// Limits the validity of resolved access, in microseconds of the Unix epoch, because an assignment ends.
 pub fn hold_until(end: Option<i64>) {
     UNTIL.set(end.unwrap_or(i64::MAX));
 }
 
-/// A statement begins, or goes on: whether everything that was resolved in this transaction has to be resolved again.
+/// Called when a statement begins or continues. Returns whether everything resolved in this transaction must be resolved again.
 pub fn asks_again() -> bool {
     accept();
     STALE.get() || xact::statement_started_unix() >= UNTIL.get()
 }
 
-/// Hears of what has been committed by others up to now.
+/// Processes invalidations of transactions that have committed.
 pub fn accept() {
     // SAFETY: inside a transaction; what comes in only sets flags and drops the server's cache entries.
     unsafe { pg_sys::AcceptInvalidationMessages() }

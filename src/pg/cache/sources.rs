@@ -1,8 +1,8 @@
-//! What this backend's cached answers were made of, and whether any of that has changed since.
+//! The subjects that this backend's cached values depend on, and whether any of them has changed.
 //!
-//! A message names one subject by a number. Each answer keeps the subjects that it was made of, so that a change drops the
-//! answers that it concerns and no others. While an answer is read, it is not yet known what it will be made of: messages
-//! of that time are kept, and looked at when it is.
+//! A message names one subject by a number. Each value keeps its subjects, so that a change drops only the values that
+//! depend on it. While a value is being read, its subjects are not yet known: messages of that time are kept and checked
+//! afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -13,22 +13,22 @@ use tenancy_core::subject::Subject;
 
 use crate::pg::cell::BackendCell;
 
-/// The cache that messages about subjects name: it has one row a sequence and one key, the sequence's oid.
+/// The cache that messages about subjects name: it has one row for each sequence and one key, the sequence's oid.
 pub const CACHE: i32 = pg_sys::SysCacheIdentifier::SEQRELID as i32;
 
-/// Counts the messages that concerned an answer.
+/// Counts the messages that concerned a value.
 static MARKS: BackendCell<u64> = BackendCell::new(1);
-/// The mark at which all answers went.
+/// The mark at which all values were dropped.
 static FLOOR: BackendCell<u64> = BackendCell::new(1);
 /// Counts the messages.
 static MESSAGES: BackendCell<u64> = BackendCell::new(0);
 /// The last of them.
 static LAST: [BackendCell<u32>; LAST_MAX] = [const { BackendCell::new(0) }; LAST_MAX];
 const LAST_MAX: usize = 64;
-/// Counts what was read.
+/// Counts reads into caches.
 static READS: BackendCell<u64> = BackendCell::new(0);
 
-/// A subject that an answer was made of.
+/// A subject that values depend on.
 #[derive(Debug, Default)]
 struct Watch {
     /// The mark of the last message about it.
@@ -38,7 +38,7 @@ struct Watch {
 #[derive(Default)]
 struct Watches {
     of: HashMap<u32, Rc<Watch>>,
-    /// How many there may be before those are dropped that no answer has.
+    /// The number above which subjects without a value are dropped.
     most: usize,
 }
 
@@ -46,18 +46,18 @@ thread_local! {
     static WATCHES: RefCell<Watches> = RefCell::default();
 }
 
-/// What an answer was made of.
+/// The subjects of a value.
 #[derive(Debug)]
 pub struct Sources {
     /// The mark as of which it was read.
     since: Cell<u64>,
-    /// The last mark as of which it held.
+    /// The last mark at which it was valid.
     checked: Cell<u64>,
     of: Box<[Rc<Watch>]>,
 }
 
 impl Sources {
-    /// Returns whether nothing of it has changed.
+    /// Returns whether none of its subjects has changed.
     #[inline]
     pub fn hold(&self) -> bool {
         self.checked.get() == MARKS.get() || self.check()
@@ -72,12 +72,12 @@ impl Sources {
         held
     }
 
-    /// Takes the answer as read at `moment`, of the same subjects.
+    /// Renews the value as read at `moment`, with the same subjects.
     pub fn renew(&self, moment: Moment) {
         self.since.set(moment.0);
     }
 
-    /// About how many bytes it takes.
+    /// Returns about how many bytes it takes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.of.len() * (size_of::<Rc<Watch>>() + size_of::<Watch>())
     }
@@ -92,7 +92,7 @@ pub fn moment() -> Moment {
     Moment(MARKS.get())
 }
 
-/// An answer that is being read.
+/// A value that is being read.
 pub struct Reading {
     since: u64,
     messages: u64,
@@ -100,7 +100,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Begins; before anything is read.
+    /// Begins, before anything is read.
     pub fn begin() -> Self {
         READS.set(READS.get() + 1);
         Self {
@@ -110,7 +110,7 @@ impl Reading {
         }
     }
 
-    /// Begins another answer that is read by the same queries.
+    /// Begins another value that the same queries read.
     pub fn also(&self) -> Self {
         Self {
             of: Vec::new(),
@@ -118,14 +118,14 @@ impl Reading {
         }
     }
 
-    /// Adds what the answer is made of.
+    /// Adds a subject of the value.
     pub fn of(&mut self, subject: Subject) {
         if !self.of.contains(&subject) {
             self.of.push(subject);
         }
     }
 
-    /// Ends. What does not hold is no error: it was true when it was read, and is not kept.
+    /// Ends reading. An outdated value is no error: it was valid when it was read, and is not cached.
     pub fn done(self) -> Sources {
         let numbers: Vec<u32> = self.of.iter().map(|of| heard_as(of.number())).collect();
         let missed = MESSAGES.get() - self.messages;
@@ -139,7 +139,7 @@ impl Reading {
     }
 }
 
-/// Where the message of this number is kept.
+/// Returns the place of a message.
 fn last(message: u64) -> &'static BackendCell<u32> {
     &LAST[(message % LAST_MAX as u64) as usize]
 }
@@ -162,7 +162,7 @@ fn mark() -> u64 {
     MARKS.get()
 }
 
-/// The number that the message about a subject comes with.
+/// Returns the number that the message about a subject has on arrival.
 fn heard_as(number: u32) -> u32 {
     let none = pg_sys::Datum::from(0);
     let oid = pg_sys::Datum::from(pg_sys::Oid::from_u32(number));
@@ -170,7 +170,7 @@ fn heard_as(number: u32) -> u32 {
     unsafe { pg_sys::GetSysCacheHashValue(CACHE, oid, none, none, none) }
 }
 
-/// A message has come. May be called at any moment; allocates nothing.
+/// Handles a message. May be called at any moment; allocates nothing.
 pub fn changed(number: u32) {
     last(MESSAGES.get()).set(number);
     MESSAGES.set(MESSAGES.get() + 1);
@@ -186,12 +186,12 @@ pub fn changed(number: u32) {
     }
 }
 
-/// Anything may have changed.
+/// Drops all values.
 pub fn all_changed() {
     FLOOR.set(mark());
 }
 
-/// Returns how often this backend has read something to keep it.
+/// Returns how often this backend has read something into a cache.
 pub fn reads() -> u64 {
     READS.get()
 }

@@ -1,9 +1,9 @@
-//! Who is managed never holds up who manages: a management function that waits for a lock says whom it waits for, and
-//! the transactions of principals below its caller that are in the way are ended.
+//! Keeps managed users from blocking their managers. If a management function waits for a lock, the blocking
+//! transactions of principals below its caller are ended.
 //!
-//! Every transaction in which a principal manages, or a login writes, is marked: by locks that conflict with nothing, on
-//! the scopes from its user's home up to the platform. They tell whose transaction it is, to all sessions, for as long as
-//! it holds anything, and go with it.
+//! Every transaction in which a principal calls a management function, or a login writes, is marked. The marks are locks
+//! that conflict with nothing, on the scopes from its user's parent up to the platform. They identify the transaction's
+//! user to all sessions as long as the transaction holds any lock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,18 +15,18 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::{extension, savepoint, spi, time};
 
-/// How long a call waits before it asks for whom.
+/// How long a call waits before it looks for blockers.
 const WAIT_MILLISECONDS: i32 = 150;
-/// How often what it waits for is noted.
+/// How often the lock that it waits for is noted.
 const NOTED_EVERY_MILLISECONDS: i32 = 40;
-/// After so many waits for transactions that are not to be ended, it waits long enough for deadlocks to be found.
+/// After this number of waits for transactions that must not be ended, it waits long enough for deadlock detection.
 const SHORT_WAITS: u32 = 6;
 
 static NOTED: [AtomicU32; 4] = [const { AtomicU32::new(0) }; 4];
 static TIMEOUT: BackendCell<Option<u32>> = BackendCell::new(None);
 static MARKED: BackendCell<bool> = BackendCell::new(false);
 
-/// The timeouts that PostgreSQL 15 leaves to extensions begin here.
+/// The first timeout id that PostgreSQL 15 reserves for extensions.
 const USER_TIMEOUT: u32 = 12;
 
 unsafe extern "C" {
@@ -38,7 +38,7 @@ unsafe extern "C" {
 
 const SIGTERM: i32 = 15;
 
-/// Runs in a signal handler: reads where this process stands, and nothing else.
+/// Notes the lock that this process waits for. Runs in a signal handler, and does nothing else.
 unsafe extern "C" fn note_wait() {
     // SAFETY: the process is its own; the lock that it waits for is in shared memory and stays while it waits.
     unsafe {
@@ -58,7 +58,7 @@ unsafe extern "C" fn note_wait() {
     }
 }
 
-/// What the last wait was for.
+/// The lock of the last wait.
 struct Waited {
     field1: u32,
     field2: u32,
@@ -79,16 +79,16 @@ fn waited() -> Option<Waited> {
     })
 }
 
-/// Whose transactions may be ended.
+/// The users whose transactions may be ended.
 #[derive(Clone, Copy)]
 pub enum Below {
-    /// Any principal's.
+    /// All principals.
     Everybody,
-    /// Those of users who belong below this scope.
+    /// Users who belong below this scope.
     Scope(Uuid),
 }
 
-/// A scope, as locks name it.
+/// Returns a scope's number in lock tags.
 fn short(scope: Uuid) -> u32 {
     // The last bytes of an id are random.
     let bytes = scope.as_bytes();
@@ -97,7 +97,7 @@ fn short(scope: Uuid) -> u32 {
     half(12) ^ half(8).rotate_left(7) ^ half(4).rotate_left(13) ^ half(0)
 }
 
-/// Marks this transaction as that of a user who belongs to the scope with this path.
+/// Marks this transaction as that of a user whose parent has this path.
 pub fn mark(home: &[Uuid]) -> Result<(), Error> {
     MARKED.set(true);
     let scopes = extension::table(c"scopes")?;
@@ -118,18 +118,18 @@ pub fn mark(home: &[Uuid]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether this transaction is marked.
+/// Returns whether this transaction is marked.
 pub fn is_marked() -> bool {
     MARKED.get()
 }
 
-/// The transaction is over.
+/// Resets the state at the transaction's end.
 pub fn end_transaction() {
     MARKED.set(false);
 }
 
-/// Calls `f` so that nobody below holds it up: it is tried for a moment, in a savepoint; then whoever below is in the way
-/// is ended, and it is tried again.
+/// Calls `f` so that no user below blocks it: tries it for a moment, in a savepoint; then ends blocking transactions of
+/// users below, and tries again.
 pub fn call<T>(below: Below, f: impl Fn() -> T) -> Result<T, Error> {
     let began = time::now();
     // SAFETY: reads statics of the server.
@@ -156,8 +156,7 @@ pub fn call<T>(below: Below, f: impl Fn() -> T) -> Result<T, Error> {
     }
 }
 
-/// Calls `f` in a savepoint. `None` if it had to wait for a lock for longer than so many milliseconds: then it has done
-/// nothing.
+/// Calls `f` in a savepoint. Returns `None`, without effect, if it waited for a lock for more than `limit` milliseconds.
 fn attempt<T>(limit: i32, f: &impl Fn() -> T) -> Option<T> {
     NOTED[3].store(0, Ordering::Relaxed);
     let noting = Noting::begin();
@@ -192,7 +191,7 @@ unsafe fn set_lock_timeout(milliseconds: i32) {
     }
 }
 
-/// While it is alive, what this process waits for is noted.
+/// While it lives, the lock that this process waits for is noted.
 struct Noting(u32);
 
 impl Noting {
@@ -218,7 +217,7 @@ impl Drop for Noting {
     }
 }
 
-/// Ends the marked transactions below that have, or wait for, what the last attempt waited for. How many.
+/// Ends the marked transactions of users below that hold, or wait for, the lock of the last attempt. Returns how many.
 fn end_blockers(below: Below) -> Result<usize, Error> {
     let Some(waited) = waited() else {
         return Ok(0);
@@ -272,7 +271,7 @@ fn end_blockers(below: Below) -> Result<usize, Error> {
                 LOG,
                 PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
                 format!(
-                    "tenancy: ended the session of process {pid}, whose open transaction held up who manages it"
+                    "tenancy: ended the session of process {pid}, whose open transaction blocked a management function"
                 )
             );
         }

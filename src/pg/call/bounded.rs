@@ -1,4 +1,4 @@
-//! Arguments that are measured before they are converted: what a client sends decides over memory only up to here.
+//! Arguments whose size is checked before they are converted, so that a client can take only limited memory.
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::nullable::Nullable;
@@ -11,11 +11,11 @@ use serde_json::Value;
 
 use crate::error::Error;
 
-/// The most bytes of a jsonb, as it is stored. As a tree in memory it takes some thirty times as many.
+/// The maximum size of a stored jsonb, in bytes. As a tree in memory it takes about thirty times as much.
 pub const JSON_BYTES_MAX: usize = 1024 * 1024;
-/// The most elements of an array of texts.
+/// The maximum number of elements of an array of texts.
 pub const TEXTS_MAX: usize = 1000;
-/// The most bytes of an array of texts, as it is stored.
+/// The maximum size of a stored array of texts, in bytes.
 pub const TEXTS_BYTES_MAX: usize = 256 * 1024;
 
 /// A jsonb of at most [`JSON_BYTES_MAX`].
@@ -24,7 +24,7 @@ pub struct Json(pub Value);
 /// An array of texts of at most [`TEXTS_MAX`] elements and [`TEXTS_BYTES_MAX`].
 pub struct Texts(pub Vec<Option<String>>);
 
-/// An error if a varlena has more bytes than allowed, without unpacking it.
+/// Raises an error if a varlena has more bytes than allowed, without unpacking it.
 fn check_size(datum: pg_sys::Datum, max: usize) {
     // SAFETY: the datum of a jsonb or an array is the address of a varlena, of any form.
     let bytes = unsafe { pg_sys::toast_raw_datum_size(datum) };
@@ -80,7 +80,7 @@ impl FromDatum for Texts {
     }
 }
 
-/// As pgrx does for its own types that are read by way of `FromDatum`.
+/// Does what pgrx does for its own types that implement `FromDatum`.
 macro_rules! argument {
     ($($type:ty as $like:ty;)*) => {$(
         // SAFETY: the argument is of the SQL type below, which FromDatum reads.
@@ -90,7 +90,7 @@ macro_rules! argument {
                 // SAFETY: as the caller promises.
                 match unsafe { arg.unbox_arg_using_from_datum() } {
                     Some(value) => value,
-                    // Only where SQL declares a function STRICT that is not.
+                    // Only if SQL declares a function as not STRICT by mistake.
                     None => Error::bad(format!("argument {index} must not be NULL"), "Pass a value.").raise(),
                 }
             }

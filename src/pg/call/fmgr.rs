@@ -1,5 +1,5 @@
-//! C functions that are called per row: arguments are read where they lie, answers are kept with the
-//! call site, nothing is allocated.
+//! C functions that are called for each row: they read arguments in place, cache results with the call site, and
+//! allocate nothing.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -12,7 +12,7 @@ use crate::pg::cell::BackendCell;
 use crate::pg::heap_insert::Json;
 use crate::pg::tenant_sets::Slot;
 
-/// What a function answers.
+/// The result of a function.
 #[derive(Clone, Copy)]
 pub enum Answer {
     /// SQL NULL.
@@ -23,7 +23,7 @@ pub enum Answer {
     Int8(i64),
     /// An integer.
     Int4(i32),
-    /// A value that the call site keeps; see [`Call::keep`].
+    /// A value that the call site caches; see [`Call::keep`].
     Kept(Kept),
 }
 
@@ -31,7 +31,7 @@ pub enum Answer {
 #[derive(Clone, Copy)]
 pub struct Kept(pub(super) pg_sys::Datum);
 
-/// What a call site may see, found out once per generation.
+/// What a call site may see, computed once per generation.
 #[derive(Clone, Copy)]
 pub enum View {
     /// No row.
@@ -44,25 +44,25 @@ pub enum View {
         id: [u8; 16],
         /// Its external id as an integer.
         int: Option<i64>,
-        /// The set of it alone.
+        /// The set that contains only it.
         set: Slot,
     },
     /// The rows of a published set.
     Set(Slot),
     /// The rows of some projects.
     Projects {
-        /// Tenants whose rows are all seen, in whatever project.
+        /// Tenants whose rows are all visible, in any project.
         whole: Slot,
         /// The projects.
         projects: Slot,
-        /// Tenants whose rows without a project are not seen.
+        /// Tenants whose rows without a project are not visible.
         closed: Slot,
     },
 }
 
-/// A jsonb that was passed.
+/// A jsonb argument.
 pub struct JsonArgument {
-    /// The value.
+    /// Returns the value.
     pub json: Json,
     /// Its size.
     pub bytes: usize,
@@ -74,19 +74,19 @@ const PERMISSION_BYTES: usize = 64;
 
 static ASKING: BackendCell<pg_sys::MemoryContext> = BackendCell::new(std::ptr::null_mut());
 
-/// The memory of the query whose call site is finding out its view.
+/// Returns the memory context of the query whose call site is computing its view.
 pub fn asking() -> pg_sys::MemoryContext {
     ASKING.get()
 }
 
-/// A call site's memory between rows.
+/// The state of a call site between rows.
 pub struct Site {
     generation: u64,
     permission: [u8; PERMISSION_BYTES],
     permission_len: usize,
     view: View,
     kept: Cell<Option<Kept>>,
-    /// The permission is a constant of the statement: no row brings another one.
+    /// Whether the permission is a constant of the statement, the same for all rows.
     fixed: bool,
 }
 
@@ -94,7 +94,7 @@ pub struct Site {
 pub struct Call(pg_sys::FunctionCallInfo);
 
 impl Call {
-    /// Wraps what the server passed.
+    /// Wraps the server's call info.
     ///
     /// # Safety
     /// `fcinfo` is valid for the call, and has the arguments that the SQL declaration gives it.
@@ -107,38 +107,38 @@ impl Call {
         unsafe { *(*self.0).args.as_ptr().add(n) }
     }
 
-    /// Whether argument `n` is NULL; only functions that are not STRICT need to ask.
+    /// Returns whether argument `n` is NULL; only functions that are not STRICT need to check.
     #[inline]
     pub fn is_null(&self, n: usize) -> bool {
         self.arg(n).isnull
     }
 
-    /// Argument `n`, a uuid.
+    /// Returns argument `n`, a uuid.
     #[inline]
     pub fn uuid(&self, n: usize) -> &[u8; 16] {
         // SAFETY: a uuid datum is the address of 16 bytes that live as long as the call.
         unsafe { &*self.arg(n).value.cast_mut_ptr::<[u8; 16]>() }
     }
 
-    /// Argument `n`, a bigint.
+    /// Returns argument `n`, a bigint.
     #[inline]
     pub fn int8(&self, n: usize) -> i64 {
         self.arg(n).value.value() as i64
     }
 
-    /// Argument `n`, an integer.
+    /// Returns argument `n`, an integer.
     #[inline]
     pub fn int4(&self, n: usize) -> i32 {
         self.arg(n).value.value() as i32
     }
 
-    /// Argument `n`, a text; unpacked only if it is compressed or stored out of line.
+    /// Returns argument `n`, a text; unpacked only if it is compressed or stored out of line.
     #[inline]
     pub fn text(&self, n: usize) -> &[u8] {
         self.packed(n)
     }
 
-    /// The bytes of argument `n`, a varlena.
+    /// Returns the bytes of argument `n`, a varlena.
     #[inline]
     fn packed(&self, n: usize) -> &[u8] {
         // SAFETY: a varlena is plain, short or long, or else the server makes it so; it lives as long as
@@ -153,24 +153,24 @@ impl Call {
         }
     }
 
-    /// Argument `n`, a text of which more than its bytes is asked for.
+    /// Returns argument `n`, a text, as a string.
     pub fn str(&self, n: usize) -> Result<&str, Error> {
         std::str::from_utf8(self.text(n)).map_err(|_| Error::Internal("a text that is not UTF-8"))
     }
 
-    /// Argument `n`, a timestamptz, in microseconds since 2000.
+    /// Returns argument `n`, a timestamptz, in microseconds since 2000.
     #[inline]
     pub fn instant(&self, n: usize) -> i64 {
         self.int8(n)
     }
 
-    /// Argument `n`, a numeric, as the server stores it.
+    /// Returns argument `n`, a numeric, in the server's stored form.
     #[inline]
     pub fn stored_numeric(&self, n: usize) -> &[u8] {
         self.packed(n)
     }
 
-    /// Argument `n`, a numeric, as the server writes it.
+    /// Returns argument `n`, a numeric, in the server's text form.
     pub fn numeric(&self, n: usize) -> &str {
         // SAFETY: a numeric datum is what numeric_out takes; it answers a C string of ASCII in the
         // current memory context, which outlives the call.
@@ -181,7 +181,7 @@ impl Call {
         }
     }
 
-    /// Argument `n`, a jsonb.
+    /// Returns argument `n`, a jsonb.
     pub fn json(&self, n: usize) -> JsonArgument {
         /// utils/jsonb.h: the root is an object.
         const OBJECT: u32 = 0x2000_0000;
@@ -198,7 +198,7 @@ impl Call {
         }
     }
 
-    /// A uuid as the answer.
+    /// Returns a uuid as the result.
     pub fn uuid_answer(&self, id: [u8; 16]) -> Answer {
         Answer::Kept(Kept(
             Value::Uuid(id)
@@ -207,8 +207,8 @@ impl Call {
         ))
     }
 
-    /// The view of this call site for the permission in argument 0: `find` is asked once per
-    /// generation and permission.
+    /// Returns the view of this call site for the permission in argument 0. Calls `find` once per generation
+    /// and permission.
     #[inline]
     pub fn view(&self, find: fn(&[u8]) -> Result<View, Error>) -> Result<View, Error> {
         if let Some(site) = self.site()
@@ -220,7 +220,7 @@ impl Call {
         self.find_view(self.text(0), find)
     }
 
-    /// The view, if the site has one for sure and neither argument is NULL. Calls nothing.
+    /// Returns the view, if the call site has a valid one and neither argument is NULL. Calls nothing.
     #[inline]
     pub fn quick_view(&self) -> Option<View> {
         let site = self.site()?;
@@ -243,13 +243,13 @@ impl Call {
         ASKING.set(std::ptr::null_mut());
         let view = view?;
         let mut copy = [0; PERMISSION_BYTES];
-        // Longer than any permission that is granted: not worth remembering.
+        // Longer than any permission that can be granted: not cached.
         let fits = permission.len() <= PERMISSION_BYTES;
         if fits {
             copy[..permission.len()].copy_from_slice(permission);
         }
         self.remember(Site {
-            // After `find`, which may itself have begun a generation. There is no generation 0.
+            // Read after `find`, which may have started a generation. There is no generation 0.
             generation: if fits {
                 crate::pg::xact::generation()
             } else {
@@ -264,8 +264,8 @@ impl Call {
         Ok(view)
     }
 
-    /// Whether argument 0 is a constant of the statement. A parameter is not: an expression of
-    /// PL/pgSQL keeps its call sites while its variables change.
+    /// Returns whether argument 0 is a constant of the statement. A parameter is not: a PL/pgSQL expression keeps
+    /// its call sites while its variables change.
     fn first_is_constant(&self) -> bool {
         // SAFETY: the expression of a call, where the server knows it, is a node with a tag.
         unsafe {
@@ -299,9 +299,9 @@ impl Call {
         }
     }
 
-    /// A value kept with the call site, made by `make` if the site has none for its view yet.
-    /// Earlier values stay valid until the query ends. A call site whose permission changes from row
-    /// to row keeps nothing: its values go with the row.
+    /// Returns a value cached with the call site; calls `make` if there is none for its view yet. Earlier values stay
+    /// valid until the query ends. A call site whose permission changes from row to row caches nothing: its
+    /// values are freed with the row.
     #[inline]
     pub fn keep(&self, make: impl FnOnce() -> Value) -> Answer {
         let Some(site) = self.site().filter(|site| site.fixed) else {
@@ -334,7 +334,7 @@ impl Call {
     }
 }
 
-/// A value to keep.
+/// A value to cache.
 pub enum Value {
     /// A uuid.
     Uuid([u8; 16]),
@@ -363,7 +363,7 @@ impl Value {
     }
 }
 
-/// Runs a body and hands its answer, or its error, to the server.
+/// Runs a body and passes its result, or its error, to the server.
 ///
 /// # Safety
 /// As for [`Call::new`].

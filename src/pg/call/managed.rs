@@ -19,35 +19,35 @@ use crate::pg::{blockers, extension, role, spi};
 
 static STANDING: BackendCell<Option<FindStanding>> = BackendCell::new(None);
 
-/// Who says where the caller stands: nothing where there is no caller who may manage.
+/// Returns the caller's standing; `None` without a caller who may manage.
 pub type FindStanding = fn() -> Option<Standing>;
 
-/// Who calls a management function.
+/// The caller of a management function.
 pub enum Standing {
-    /// A role that administers tenancy, without a principal.
+    /// An administrator's database role, without a principal.
     Administrator,
     /// A user who belongs to the scope with this path.
     User(Vec<Uuid>),
 }
 
-/// Installs it.
+/// Sets the function that finds the caller's standing.
 pub fn init(standing: FindStanding) {
     STANDING.set(Some(standing));
 }
 
 static CALLER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
 
-/// The role that called the management function that is running, else the current one.
+/// Returns the caller of the running management function, else the current role.
 pub fn caller() -> pg_sys::Oid {
     CALLER.get().unwrap_or_else(role::current)
 }
 
-/// Whether a management function is running.
+/// Returns whether a management function is running.
 pub fn is_running() -> bool {
     CALLER.get().is_some()
 }
 
-/// Restores the caller of the function around, also after an error.
+/// Restores the caller of the enclosing function, also after an error.
 struct Called(Option<pg_sys::Oid>);
 
 impl Called {
@@ -71,7 +71,7 @@ pub extern "C" fn pg_finfo_managed_wrapper() -> &'static pg_sys::Pg_finfo_record
     &V1
 }
 
-/// The body of every management function.
+/// Runs a management function: the body of all of them.
 #[doc(hidden)]
 #[unsafe(no_mangle)]
 #[pg_guard]
@@ -82,7 +82,7 @@ pub unsafe extern "C-unwind" fn managed_wrapper(fcinfo: pg_sys::FunctionCallInfo
             let manages =
                 CALLER.get().is_none() && !pg_sys::get_func_retset(inner) && !records(inner);
             let below = if !manages { None } else { begin()? };
-            // A function of tenancy's own that calls another keeps the caller.
+            // A function of tenancy that calls another keeps the caller.
             let _called = Called::by(caller());
             let run = || spi::as_owner(|| Ok(call(inner, fcinfo)));
             match below {
@@ -94,7 +94,7 @@ pub unsafe extern "C-unwind" fn managed_wrapper(fcinfo: pg_sys::FunctionCallInfo
     result.unwrap_or_else(|error| error.raise())
 }
 
-/// Whether a function only records: nobody is managed by that.
+/// Returns whether a function only records, which manages no user.
 unsafe fn records(inner: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe {
@@ -103,7 +103,7 @@ unsafe fn records(inner: pg_sys::Oid) -> bool {
     }
 }
 
-/// A management function begins: marks the transaction as its caller's, and says who must not hold it up.
+/// Begins a management function: marks the transaction as its caller's, and returns which users must not block it.
 fn begin() -> Result<Option<blockers::Below>, Error> {
     let standing = STANDING.get().and_then(|standing| standing());
     let below = match &standing {
@@ -112,7 +112,7 @@ fn begin() -> Result<Option<blockers::Below>, Error> {
         Some(Standing::User(home)) => {
             blockers::mark(home)?;
             match home.last() {
-                // Nobody belongs below a tenant.
+                // No user belongs below a tenant.
                 Some(scope) if home.len() < 3 => blockers::Below::Scope(*scope),
                 _ => return Ok(None),
             }
@@ -149,7 +149,7 @@ unsafe fn inner(outer: pg_sys::Oid) -> Result<pg_sys::Oid, Error> {
     }
 }
 
-/// Calls a function with the arguments of another call, and leaves its NULL there.
+/// Calls a function with the arguments of another call, and returns its NULL there.
 unsafe fn call(function: pg_sys::Oid, outer: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: the arguments are as many, and of the types, that the function was looked up by; the call
     // is built in the current context, which outlives it.
@@ -163,7 +163,7 @@ unsafe fn call(function: pg_sys::Oid, outer: pg_sys::FunctionCallInfo) -> pg_sys
         (*inner).flinfo = &mut flinfo;
         (*inner).fncollation = (*outer).fncollation;
         (*inner).nargs = (*outer).nargs;
-        // A function that returns rows puts them where the outer one's are expected.
+        // A function that returns rows writes them to the outer function's result.
         (*inner).resultinfo = (*outer).resultinfo;
         for n in 0..count {
             *(*inner).args.as_mut_ptr().add(n) = *(*outer).args.as_ptr().add(n);

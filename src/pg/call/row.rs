@@ -1,5 +1,5 @@
-//! Rows that functions answer with, of columns that are always the same: formed from values on the stack,
-//! so that the row is all that is allocated.
+//! Result rows of functions with fixed columns. They are formed from values on the stack, so that only the row is
+//! allocated.
 
 use std::ffi::CStr;
 
@@ -37,10 +37,10 @@ impl Type {
     }
 }
 
-/// The longest text that a row takes.
+/// The longest text in a row.
 const TEXT_MAX: usize = 31;
 
-/// A value, with one byte in front that tells its length.
+/// A value after a byte with its length.
 #[derive(Clone, Copy)]
 pub struct Short([u8; 1 + TEXT_MAX]);
 
@@ -48,10 +48,10 @@ impl Short {
     fn of(value: &[u8]) -> Self {
         let mut bytes = [0; 1 + TEXT_MAX];
         let [head, rest @ ..] = &mut bytes;
-        // Nothing longer is asked for: what does not fit is not there.
+        // Longer values do not occur, and are dropped.
         if let Some(place) = rest.get_mut(..value.len()) {
             place.copy_from_slice(value);
-            // A varlena's short head counts itself.
+            // A varlena's short header counts itself.
             let length = value.len() as u8 + 1;
             *head = if cfg!(target_endian = "little") {
                 length << 1 | 1
@@ -69,7 +69,7 @@ impl Short {
     }
 }
 
-/// What is in a column.
+/// The value of a column.
 #[derive(Clone, Copy)]
 pub enum Field {
     /// SQL NULL.
@@ -87,7 +87,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// A word of ours.
+    /// Creates a text from a constant.
     pub fn word(text: &'static str) -> Self {
         Self::Text(Short::of(text.as_bytes()))
     }
@@ -108,7 +108,7 @@ impl Field {
         }
     }
 
-    /// The value, or the address of it, in `self`.
+    /// Returns the value, or its address in `self`.
     fn datum(&self) -> pg_sys::Datum {
         match self {
             Self::Null => pg_sys::Datum::from(0),
@@ -127,7 +127,7 @@ pub struct Shape<const N: usize> {
 }
 
 impl<const N: usize> Shape<N> {
-    /// As sql/ declares them.
+    /// Creates a shape with the columns that sql/ declares.
     pub const fn new(columns: [(&'static CStr, Type); N]) -> Self {
         Self {
             columns,
@@ -135,7 +135,7 @@ impl<const N: usize> Shape<N> {
         }
     }
 
-    /// A row of these columns as the answer.
+    /// Returns a row of these columns as the result.
     pub fn answer(&self, fields: &[Field; N]) -> Result<Answer, Error> {
         let fits = |(field, (_, of)): (&Field, &(_, Type))| field.is(*of);
         if !fields.iter().zip(&self.columns).all(fits) {

@@ -1,4 +1,4 @@
-//! The scope sets that per-row calls read, without counting references or borrowing at run time.
+//! The scope sets that calls for each row read, without reference counts or borrow checks at run time.
 
 use std::cell::UnsafeCell;
 use std::rc::Rc;
@@ -12,11 +12,11 @@ unsafe impl Sync for Published {}
 
 static SETS: Published = Published(UnsafeCell::new(Vec::new()));
 
-/// The place of a published set. It is good until the next [`clear`]: for one generation.
+/// The place of a published set. Valid until the next [`clear`], that is for one generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(usize);
 
-/// Forgets all sets: a context begins.
+/// Drops all sets, when a context begins.
 pub fn clear() {
     // SAFETY: no reader is active: `read` hands the set to leaf code that cannot come back here.
     unsafe { (*SETS.0.get()).clear() };
@@ -41,13 +41,13 @@ pub fn read<T>(slot: Slot, f: impl FnOnce(&TenantSet) -> T) -> Option<T> {
     sets.get(slot.0).map(|set| f(set))
 }
 
-/// Asks a published set; no set holds nothing. `f` is a leaf, as above.
+/// Calls `f` with a published set; returns false without one. `f` must be a leaf, as above.
 #[inline]
 pub fn with(slot: Slot, f: impl FnOnce(&TenantSet) -> bool) -> bool {
     read(slot, f).unwrap_or(false)
 }
 
-/// How many scopes a published set has.
+/// Returns the number of scopes in a published set.
 pub fn count(slot: Slot) -> usize {
     read(slot, TenantSet::len).unwrap_or(0)
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::pg::fmgr::Call;
 
-/// Runs a body with the new row's columns as its arguments, and hands that row back to the server.
+/// Runs a body with the new row's columns as its arguments, and returns that row to the server.
 ///
 /// # Safety
 /// `fcinfo` is valid for the call.
@@ -62,11 +62,11 @@ pub unsafe fn statement(
     pg_sys::Datum::from(0)
 }
 
-/// What a trigger was called for: a row before and after, or a statement.
+/// The event of a trigger: a row before and after, or a statement.
 pub struct Change(*mut pg_sys::TriggerData);
 
 impl Change {
-    /// The row as it was and as it is, as far as there is one. Neither for a statement.
+    /// Returns the old and the new row, if they exist; neither for a statement.
     fn rows(&self) -> [pg_sys::HeapTuple; 2] {
         let none = std::ptr::null_mut();
         // SAFETY: the trigger's data, for as long as it runs.
@@ -87,12 +87,12 @@ impl Change {
         }
     }
 
-    /// Returns whether it is of a row.
+    /// Returns whether it is a row event.
     pub fn is_of_row(&self) -> bool {
         self.rows().iter().any(|row| !row.is_null())
     }
 
-    /// Returns what CREATE TRIGGER gave the function.
+    /// Returns the arguments of CREATE TRIGGER.
     pub fn arguments(&self) -> Vec<&CStr> {
         // SAFETY: the trigger has as many arguments as it says, C strings that live while it runs.
         unsafe {
@@ -104,8 +104,8 @@ impl Change {
         }
     }
 
-    /// Returns what a column of type uuid had, and what it has now; of a bytea the first half of a hash. An error if there is
-    /// no such column.
+    /// Returns the old and the new value of a uuid column; of a bytea column the first half of a hash. An error if there is no
+    /// such column.
     pub fn uuids(&self, column: &CStr) -> Result<[Option<Uuid>; 2], Error> {
         // SAFETY: the trigger's data, for as long as it runs; a uuid has 16 bytes, and a bytea is read
         // before the row goes.
@@ -135,7 +135,7 @@ impl Change {
     }
 }
 
-/// Runs a body with what has changed.
+/// Runs a body with the change.
 ///
 /// # Safety
 /// As for [`row`].

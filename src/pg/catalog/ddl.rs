@@ -1,5 +1,5 @@
-//! Whose object a statement changes: read from its parse tree, so that it holds for every statement,
-//! whoever wrote it.
+//! The owner of the object that a statement changes, read from its parse tree, so that it works for every
+//! statement.
 
 use std::ffi::CString;
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::pg::nodes::{Name, each};
 use crate::pg::relation;
 
-/// The role whose code a statement may set off.
+/// The role whose code a statement may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runs {
     /// The owner of the table that it changes: its triggers, constraints and expressions.
@@ -21,10 +21,10 @@ pub enum Runs {
     NoCode,
 }
 
-/// Whose code a statement may set off.
+/// Returns whose code a statement may run.
 ///
 /// # Errors
-/// If the statement is of a kind that is not known here, or its table is not there.
+/// If the statement is of an unknown kind, or its table does not exist.
 pub fn runs(statement: &str) -> Result<Runs, Error> {
     const UNKNOWN: Error = Error::Internal("a step of a kind that is not known");
     let text = CString::new(statement).map_err(|_| UNKNOWN)?;
@@ -59,8 +59,8 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
                 owner((*node.cast::<pg_sys::CreatePolicyStmt>()).table).map(Runs::ExpressionsOf)
             }
             T_UpdateStmt => owner((*node.cast::<pg_sys::UpdateStmt>()).relation).map(Runs::CodeOf),
-            // The server itself goes on as the table's owner before it evaluates anything; it asks for
-            // the right to create in the schema, which the owner may lack.
+            // The server itself switches to the table's owner before it evaluates anything. It checks the right
+            // to create in the schema, which the owner may lack.
             T_IndexStmt => Ok(Runs::NoCode),
             T_DropStmt => match (*node.cast::<pg_sys::DropStmt>()).removeType {
                 pg_sys::ObjectType::OBJECT_POLICY | pg_sys::ObjectType::OBJECT_INDEX => {
@@ -74,7 +74,7 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
     }
 }
 
-/// The table of a name that is written as in SQL.
+/// Returns the table with a name written as in SQL.
 pub fn table(name: &str) -> Result<pg_sys::Oid, Error> {
     let text = CString::new(name).map_err(|_| Error::NoSuch("the table"))?;
     // SAFETY: parsed and looked up in the current memory context, inside a transaction.

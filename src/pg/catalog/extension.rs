@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::error::Error;
 
-/// The schema of the extension, if it is installed in this database.
+/// Returns the schema of the extension, if it is installed in this database.
 pub fn schema() -> Option<pg_sys::Oid> {
     // SAFETY: catalog look-ups by name inside a transaction.
     unsafe {

@@ -1,4 +1,4 @@
-//! What pg_proc says of a function.
+//! Reads a function's row in pg_proc.
 
 use pgrx::pg_sys;
 
@@ -13,7 +13,7 @@ pub fn read<T>(function: pg_sys::Oid, f: impl FnOnce(&pg_sys::FormData_pg_proc) 
     })
 }
 
-/// A copy of the row, to be compared with what becomes of it: all but the part of its header that each version has anew.
+/// Returns a copy of the row to compare with its later version, without the header fields that change with every version.
 pub fn row(function: pg_sys::Oid) -> Option<Vec<u8>> {
     const SAME: usize = std::mem::offset_of!(pg_sys::HeapTupleHeaderData, t_bits);
     with_tuple(function, |tuple| {

@@ -1,4 +1,4 @@
-//! What pg_class says of a relation.
+//! Reads a relation's row in pg_class.
 
 use pgrx::pg_sys;
 
@@ -22,8 +22,8 @@ pub fn filters(relation: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     }
 }
 
-/// Returns whether this transaction holds a lock on a relation that keeps others from changing its definition or its rows:
-/// what builds, rewrites or analyses one takes it.
+/// Returns whether this transaction holds a lock on a relation that prevents changes of its definition or its rows:
+/// statements that build, rewrite or analyse it take such a lock.
 pub fn is_locked(relation: pg_sys::Oid) -> bool {
     const STRONG: std::ops::RangeInclusive<u32> =
         pg_sys::ShareUpdateExclusiveLock..=pg_sys::AccessExclusiveLock;
@@ -88,7 +88,7 @@ pub fn read<T>(
     }
 }
 
-/// The table of an index, else the relation itself.
+/// Returns the table of an index, else the relation itself.
 pub fn table_of(relation: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a look-up in the system cache inside a transaction; what is no index gives the invalid oid.
     let table = unsafe { pg_sys::IndexGetRelation(relation, true) };

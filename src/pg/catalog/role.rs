@@ -1,4 +1,4 @@
-//! Who is calling, in the server's terms.
+//! The caller's database roles.
 
 use std::ffi::CStr;
 
@@ -6,12 +6,12 @@ use pgrx::pg_sys;
 
 use crate::pg::statics;
 
-/// The role whose rights are in force.
+/// Returns the role whose rights apply now.
 pub fn current() -> pg_sys::Oid {
     statics::GetUserId()
 }
 
-/// True when row security does not apply to the current role.
+/// Returns whether row security does not apply to the current role.
 pub fn bypasses_row_security() -> bool {
     bypasses(current())
 }
@@ -22,17 +22,17 @@ pub fn bypasses(role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_bypassrls_privilege(role) }
 }
 
-/// The role that logged in.
+/// Returns the role that logged in.
 pub fn session() -> pg_sys::Oid {
     statics::GetSessionUserId()
 }
 
-/// True inside a SECURITY DEFINER function, and where tenancy runs as its owner.
+/// Returns true inside a SECURITY DEFINER function, and while tenancy runs as its owner.
 pub fn in_definer_function() -> bool {
     statics::GetUserId() != statics::GetOuterUserId()
 }
 
-/// True for a superuser.
+/// Returns whether a role is a superuser.
 pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe { pg_sys::superuser_arg(role) }
@@ -41,69 +41,67 @@ pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
 /// The role that owns tenancy's objects.
 pub const OWNER: &CStr = c"tenancy_owner";
 
-/// True when the current role holds the rights of the named role (superusers hold all).
+/// Returns whether the current role has the rights of the named role (superusers have all).
 pub fn has_role(name: &CStr) -> bool {
     has(current(), name)
 }
 
-/// True when a role holds the rights of the named role of tenancy's (superusers hold all, and so does
-/// the role that tenancy's own queries run as).
+/// Returns whether a role has the rights of the named role of tenancy (superusers and tenancy_owner have all).
 pub fn has(role: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     named(name).is_some_and(|named| unsafe { pg_sys::has_privs_of_role(role, named) })
         || named(OWNER) == Some(role)
 }
 
-/// True when the current role has all that another has.
+/// Returns whether the current role has all rights of another.
 pub fn may_act_as(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe { pg_sys::has_privs_of_role(current(), role) }
 }
 
-/// True when a role sees the whole tree without a context.
+/// Returns whether a role sees the whole tree without a context.
 pub fn reads_all(role: pg_sys::Oid) -> bool {
     [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"]
         .into_iter()
         .any(|name| has(role, name))
 }
 
-/// Returns whether a role holds the rights of another (superusers hold all).
+/// Returns whether a role has the rights of another (superusers have all).
 pub fn holds(role: pg_sys::Oid, other: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     unsafe { pg_sys::has_privs_of_role(role, other) }
 }
 
-/// True when the session's own role holds the rights of the named role, whatever SECURITY DEFINER
-/// function is running.
+/// Returns whether the session's own role has the rights of the named role, also inside SECURITY DEFINER functions.
 pub fn outer_has_role(name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(outer(), role) })
 }
 
-/// True when a role was granted the named role; being superuser does not count.
+/// Returns whether a role was granted the named role; being superuser does not count.
 pub fn is_member_of(member: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
     named(name).is_some_and(|role| unsafe { pg_sys::is_member_of_role_nosuper(member, role) })
 }
 
-/// The role of this name, if there is one.
+/// Returns the role with this name, if it exists.
 pub fn named(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: a catalog look-up inside a transaction; a missing role gives the invalid oid.
     let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
     (role != pg_sys::Oid::INVALID).then_some(role)
 }
 
-/// The session's own role, as SET ROLE left it, whatever SECURITY DEFINER function is running.
+/// Returns the session's own role, after SET ROLE, also inside SECURITY DEFINER functions.
 pub fn outer() -> pg_sys::Oid {
     statics::GetOuterUserId()
 }
 
-/// The current role's name.
+/// Returns the current role's name.
 pub fn current_name() -> String {
     name(current())
 }
 
-/// A role's name.
+/// Returns a role's name.
 pub fn name(role: pg_sys::Oid) -> String {
     // SAFETY: the name is a C string in the current memory context.
     unsafe {

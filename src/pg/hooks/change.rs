@@ -4,35 +4,35 @@ use pgrx::pg_sys;
 
 use super::tell;
 
-/// What a statement does to a table.
+/// A change of a table by a statement.
 pub struct Change {
     /// The table.
     pub table: pg_sys::Oid,
     /// The statement's name.
     pub command: &'static str,
-    /// How far it reaches.
+    /// What it affects.
     pub reach: Reach,
 }
 
-/// How far a change of a table reaches.
+/// What a change of a table affects.
 pub enum Reach {
-    /// The definition; it tells nothing about rows.
+    /// The definition, without revealing anything about rows.
     Definition,
-    /// The definition of one column, which tells nothing about rows. What isolates the table may depend on the column.
+    /// The definition of one column, without revealing anything about rows. The isolation may depend on the column.
     Column(String),
-    /// All rows: it reads, checks or changes them whatever row security says, or has code run for those to come.
+    /// All rows: it reads, checks or changes them without row security, or runs code for future rows.
     Rows,
-    /// The definition; whether these columns are unique over all rows is told by a failure.
+    /// The definition; a failure reveals whether these columns are unique over all rows.
     Unique(Vec<String>),
     /// All rows, if there are any.
     Contents,
-    /// What isolates the table.
+    /// The isolation of the table.
     Isolation,
-    /// Others, who have to wait.
+    /// Other sessions, which must wait.
     Lock,
 }
 
-/// Whether a table is protected: what costs more than a look is only asked then.
+/// Returns whether a table is protected, so that expensive checks are needed.
 pub fn is_asked_about(table: pg_sys::Oid) -> bool {
     let mut protected = false;
     tell(|on| {

@@ -1,5 +1,5 @@
-//! Changes of tables that the policy module follows: new partitions and children, renamed columns, new policies, and what a
-//! definition calls.
+//! Changes of tables that the policy module follows: new partitions and children, renamed columns, new policies, and
+//! functions that a definition calls.
 
 use std::ffi::{CStr, c_char};
 
@@ -9,15 +9,15 @@ use super::{Calls, tell};
 use crate::pg::nodes::{Name, each};
 use crate::pg::relation;
 
-/// What a statement changes that the policy module wants to know.
+/// A change that the policy module follows.
 pub enum Change {
-    /// To a table of a name, which is looked up after the statement.
+    /// A change of a named table, which is looked up after the statement.
     Named(Name, What),
-    /// To a relation whose definition has called these functions.
+    /// A change of a relation whose definition called these functions before.
     Code(Oid, Calls),
 }
 
-/// What happens to a table of a name.
+/// The kind of change of a named table.
 pub enum What {
     /// The table gets a partition or a child.
     Child,
@@ -27,7 +27,7 @@ pub enum What {
     Policy,
 }
 
-/// Whether a policy is tenancy's: protect() and unprotect() see to those themselves.
+/// Returns whether a policy is tenancy's: protect() and unprotect() handle those themselves.
 ///
 /// # Safety
 /// `policy` is a policy's name in a statement.
@@ -38,7 +38,7 @@ unsafe fn is_tenancys(policy: *const c_char) -> bool {
         .starts_with(b"tenancy_")
 }
 
-/// What a statement will have changed.
+/// Returns the changes that a statement will make.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -98,7 +98,7 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
     found
 }
 
-/// What the definitions of relations call that a statement is about to alter.
+/// Returns the functions that the definitions of relations call before a statement alters them.
 pub fn of_code(relations: &[Oid]) -> Vec<Change> {
     let mut found = Vec::new();
     for &relation in relations {
@@ -110,7 +110,7 @@ pub fn of_code(relations: &[Oid]) -> Vec<Change> {
     found
 }
 
-/// Tells of the changes, after the statement.
+/// Reports the changes, after the statement.
 pub fn follow(changes: &[Change]) {
     for change in changes {
         match change {

@@ -1,4 +1,4 @@
-//! What a statement does to the definition of tables that it names.
+//! Changes that a statement makes to the definition of tables that it names.
 
 use std::ffi::{CStr, c_char};
 
@@ -28,14 +28,14 @@ impl Changes {
         }
     }
 
-    /// The default partition of a table that gets another partition.
+    /// Adds the default partition of a table that gets another partition.
     fn push_default(&mut self, parent: Option<pg_sys::Oid>, command: &'static str) {
         let default = parent.and_then(relation::default_partition);
         self.push(default, command, Reach::Contents);
     }
 }
 
-/// The columns of an index that are no expressions.
+/// Returns the columns of an index that are not expressions.
 unsafe fn columns(elements: *mut pg_sys::List) -> Vec<String> {
     let mut found = Vec::new();
     // SAFETY: an index's elements, as the grammar makes them.
@@ -50,7 +50,7 @@ unsafe fn columns(elements: *mut pg_sys::List) -> Vec<String> {
     found
 }
 
-/// Asks about each change that a statement makes to a table. Returns the relations whose definition it may change.
+/// Checks each change that a statement makes to a table. Returns the relations whose definition it may change.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -63,7 +63,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
     for change in &found.changes {
         tell(|on| (on.change)(change));
         if !matches!(change.reach, Reach::Lock | Reach::Definition) {
-            // The server tells of no change of the flags of row security.
+            // The server does not report changes of the flags of row security.
             touch(change.table);
         }
     }
@@ -312,7 +312,7 @@ unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Changes) {
             match (*command).subtype {
                 Kind::AT_AddInherit => found.push(table(def.cast()), "INHERIT", Definition),
                 Kind::AT_AttachPartition => {
-                    // Its rows, and those of the default partition, are compared with the bounds.
+                    // The server compares its rows, and those of the default partition, with the bounds.
                     let partition = (*def.cast::<pg_sys::PartitionCmd>()).name;
                     found.push(table(partition), "ATTACH PARTITION", Contents);
                     found.push_default(Some(altered), "ATTACH PARTITION");
@@ -374,7 +374,7 @@ unsafe fn constraint(constraint: *mut pg_sys::Constraint) -> (&'static str, Reac
     }
 }
 
-/// A new column is filled for all rows. A default may be a constant, or the server's code.
+/// A new column is filled for all rows. Its default may be a constant, or call only functions of the server.
 unsafe fn added(column: *mut pg_sys::ColumnDef) -> Reach {
     use pg_sys::ConstrType::*;
     // SAFETY: a column's constraints, as the grammar makes them.
@@ -399,7 +399,7 @@ unsafe fn added(column: *mut pg_sys::ColumnDef) -> Reach {
     }
 }
 
-/// Whether a relation is a view.
+/// Returns whether a relation is a view.
 pub fn is_view(table: pg_sys::Oid) -> bool {
     relation::read(table, |class| class.relkind as u8 == pg_sys::RELKIND_VIEW).unwrap_or(false)
 }

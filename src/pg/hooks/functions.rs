@@ -1,4 +1,4 @@
-//! Functions that a statement alters, and those that run where no row security filters what they are given.
+//! Functions that a statement alters, and those that run on rows that row security does not filter.
 
 use std::cell::RefCell;
 
@@ -9,15 +9,15 @@ use super::tables;
 use super::tell;
 use crate::pg::{function, role};
 
-/// brin_summarize_new_values and brin_summarize_range: they build a part of an index, in any statement.
+/// brin_summarize_new_values and brin_summarize_range, which build a part of an index, in any statement.
 const SUMMARIZES: [u32; 2] = [3952, 3999];
 
 thread_local! {
-    /// Functions that the statement that runs has altered or replaced, and what they were.
+    /// Functions that the running statement has altered or replaced, with their previous rows.
     static ALTERED: RefCell<Vec<(pg_sys::Oid, Vec<u8>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A function was made, altered or replaced. What the statement has done to it is not to be seen yet.
+/// Notes that a function was created, altered or replaced. The change is not visible yet.
 pub fn altered(function: pg_sys::Oid) {
     if role::is_superuser_role(role::current())
         || ALTERED.with_borrow(|altered| altered.iter().any(|(known, _)| *known == function))
@@ -29,12 +29,12 @@ pub fn altered(function: pg_sys::Oid) {
     }
 }
 
-/// Whether the statement has altered functions.
+/// Returns whether the statement has altered functions.
 pub fn has_altered() -> bool {
     ALTERED.with_borrow(|altered| !altered.is_empty())
 }
 
-/// Tells of functions that are not what they were, after the statement.
+/// Reports changed functions, after the statement.
 pub fn tell_of_altered() {
     for (function, before) in ALTERED.take() {
         if function::row(function).is_some_and(|now| now != before) {
@@ -43,12 +43,13 @@ pub fn tell_of_altered() {
     }
 }
 
-/// Forgets what an aborted statement has altered.
+/// Drops the notes of an aborted statement.
 pub fn forget_altered() {
     ALTERED.take();
 }
 
-/// A function is about to run. Where the server builds, rewrites or analyses a table it runs the table's functions on all rows.
+/// Checks a function that is about to run. When the server builds, rewrites or analyses a table it runs the table's functions on
+/// all rows.
 pub fn about_to_run(function: pg_sys::Oid) {
     if SUMMARIZES.contains(&function.to_u32()) {
         tables::leave_named();

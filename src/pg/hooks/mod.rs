@@ -1,9 +1,9 @@
-//! Hooks on the server: what a policy cannot see.
+//! Hooks on the server, for what policies do not cover.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `shared_role` | what a role that many tenants share does not do, whatever it was granted |
-//! | `roles` | who becomes a member of tenancy's roles |
+//! | `shared_role` | what a role that tenants share may never do |
+//! | `roles` | membership in tenancy's roles |
 //! | `session_statements` | statements prepared by SQL, and drivers' that SQL deallocates |
 //! | `session_tickets` | no ticket for the session behind a pool |
 //! | `session_objects` | cursors and temporary tables, which stay in a session |
@@ -16,7 +16,7 @@
 //! | `planted` | whether an expression tells about rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by whatever statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
-//! | `changes` | new partitions and children, renamed columns, new policies, what a definition calls |
+//! | `changes` | new partitions and children, renamed columns, new policies, functions that a definition calls |
 
 pub mod change;
 mod changes;
@@ -57,48 +57,48 @@ static ON: BackendCell<Option<On>> = BackendCell::new(None);
 pub struct TablePolicy {
     /// The table.
     pub table: pg_sys::Oid,
-    /// It is tenancy's.
+    /// Whether it is tenancy's.
     pub tenancys: bool,
 }
 
-/// Whom the hooks ask and tell.
+/// The callbacks of the hooks.
 #[derive(Clone, Copy)]
 pub struct On {
-    /// A table got a partition or a child.
+    /// Called when a table got a partition or a child.
     pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
-    /// A statement is about to run, where something may have been left in the session.
+    /// Called before a statement, if objects may have been left in the session.
     pub statement: fn() -> Result<(), Error>,
     /// Queries that row security applies to.
     pub query: queries::OnQuery,
-    /// A query names a table; an error refuses it.
+    /// Called when a query names a table; an error refuses it.
     pub table: tables::OnTable,
-    /// A MERGE changes a table that it does not read; an error refuses it.
+    /// Called when a MERGE changes a table that it does not read; an error refuses it.
     pub blind_merge: tables::OnTable,
-    /// A statement changes a table's definition; an error refuses it.
+    /// Called when a statement changes a table's definition; an error refuses it.
     pub change: fn(&change::Change) -> Result<(), Error>,
-    /// A statement validates the values of a domain; an error refuses it.
+    /// Called when a statement validates the values of a domain; an error refuses it.
     pub domain: fn(domain: pg_sys::Oid) -> Result<(), Error>,
-    /// The extension is about to be dropped with what depends on it; an error refuses it.
+    /// Called before the extension is dropped with its dependents; an error refuses it.
     pub drop: fn() -> Result<(), Error>,
-    /// Which policy it is.
+    /// Finds a policy's table.
     pub policy: fn(policy: pg_sys::Oid) -> Result<Option<TablePolicy>, Error>,
-    /// What a relation's definition calls before a statement changes it, if the caller may not have it call more.
+    /// Returns the functions that a relation's definition calls before a statement changes it, if the caller may not add others.
     pub calls: fn(relation: pg_sys::Oid) -> Result<Option<Calls>, Error>,
-    /// A statement has changed a relation's definition; an error undoes it.
+    /// Called after a statement has changed a relation's definition; an error undoes it.
     pub called: fn(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error>,
-    /// A function was altered or replaced; an error undoes it.
+    /// Called after a function was altered or replaced; an error undoes it.
     pub function_altered: fn(function: pg_sys::Oid) -> Result<(), Error>,
-    /// A function is about to run on all rows of a table; an error refuses it.
+    /// Called before a function runs on all rows of a table; an error refuses it.
     pub function_over_all: fn(function: pg_sys::Oid) -> Result<(), Error>,
-    /// Whether a table is protected and isolated.
+    /// Returns whether a table is protected and isolated.
     pub isolated: fn(table: pg_sys::Oid) -> Result<bool, Error>,
-    /// A statement has altered a table that was isolated, or its policies; an error undoes it.
+    /// Called after a statement has altered an isolated table, or its policies; an error undoes it.
     pub altered: fn(table: pg_sys::Oid) -> Result<(), Error>,
-    /// Whether a table, or one that it is a part of, is protected.
+    /// Returns whether a table, or one that it is a part of, is protected.
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
-    /// A policy was made on a table; or one was dropped, or the table has another owner.
+    /// Called after a policy of a table was created or dropped, or its owner changed.
     pub policies: fn(table: pg_sys::Oid, created: bool) -> Result<(), Error>,
-    /// A table's column was renamed.
+    /// Called after a table's column was renamed.
     pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
 }
 
@@ -118,7 +118,7 @@ pub fn init(on: On) {
     tables::init(&on);
 }
 
-/// Asks or tells, where the extension is installed; an error is raised.
+/// Calls a callback, if the extension is installed, and raises its error.
 fn tell(what: impl FnOnce(&On) -> Result<(), Error>) {
     if extension::schema().is_some()
         && let Some(on) = ON.get()
@@ -128,8 +128,8 @@ fn tell(what: impl FnOnce(&On) -> Result<(), Error>) {
     }
 }
 
-/// Not guarded: an error of the server must pass as it is, with its constraint and its context. So
-/// nothing here has a destructor while the server's function runs.
+/// Not guarded: an error of the server must pass unchanged, with its constraint and its context. So nothing here
+/// has a destructor while the server's function runs.
 #[allow(clippy::too_many_arguments)]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
@@ -179,7 +179,7 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Whether it was a statement about prepared ones, and is done.
+/// Handles statements about prepared statements. Returns whether it is done.
 #[pg_guard]
 unsafe extern "C-unwind" fn prepared(
     node: *mut pg_sys::Node,
@@ -190,8 +190,8 @@ unsafe extern "C-unwind" fn prepared(
     unsafe { session_statements::handle(node, top_level, completion) }
 }
 
-/// Checks, and what will have changed: NULL for nothing, else for `after` to free. After an error
-/// these few bytes are lost.
+/// Checks a statement, and returns its changes: NULL for none, else freed by `after`. After an error these few bytes
+/// are lost.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes::Change> {
     // SAFETY: the node is a utility statement.
@@ -249,7 +249,7 @@ unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
     }
     let touched = objects::take_touched();
     if !touched.is_empty() || functions::has_altered() {
-        // What the statement did last is to be seen: the server does so next.
+        // The statement's last changes must be visible: the server does the same next.
         xact::end_command();
     }
     if let Some(changes) = changes

@@ -1,5 +1,5 @@
-//! What the server says of objects as it uses them, by whatever statement: TRUNCATE knows no row security and asks for each table
-//! that it is to empty; tables and policies are altered and dropped by CASCADE too; functions say that they are about to run.
+//! The server's object access hook, which any statement calls: TRUNCATE for each table (it ignores row security), changes and
+//! drops of tables and policies, also by CASCADE, and functions before they run.
 
 use std::cell::RefCell;
 use std::ffi::c_void;
@@ -17,18 +17,18 @@ use crate::pg::{relation, role, xact};
 
 static PREVIOUS: BackendCell<pg_sys::object_access_hook_type> = BackendCell::new(None);
 
-/// An isolated table that the statement that runs changes.
+/// An isolated table that the running statement changes.
 pub struct Touched {
     /// The table.
     pub table: pg_sys::Oid,
-    /// Its owner before.
+    /// Its previous owner.
     owner: pg_sys::Oid,
-    /// Whether a policy of the application's was altered or dropped.
+    /// Whether one of the application's policies was altered or dropped.
     policies: bool,
 }
 
 impl Touched {
-    /// Whether it has got another owner, or other policies.
+    /// Returns whether its owner or its policies changed.
     pub fn has_other_policies(&self) -> bool {
         let owner = relation::read(self.table, |class| class.relowner);
         owner.is_some_and(|owner| self.policies || owner != self.owner)
@@ -41,16 +41,16 @@ thread_local! {
 
 const POLICIES: u32 = 3256;
 
-/// Large objects: whoever shares their owner's role reads and changes them.
+/// Functions of large objects: all users of the owner's role can read and change them.
 const LARGE_OBJECTS: [u32; 20] = [
     715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172, 3457, 3458,
     3459, 3460,
 ];
 
-/// pg_terminate_backend and pg_cancel_backend: sessions of a role may end one another.
+/// pg_terminate_backend and pg_cancel_backend: sessions of a role may end each other.
 const SIGNALS: [u32; 2] = [2096, 2171];
 
-/// currtid2(), which tells for any place in a table whether a row is there, and where its newest version is.
+/// currtid2(), which reveals for any place in a table whether a row exists, and where its newest version is.
 const ROW_VERSIONS: u32 = 1294;
 
 /// Installs the hook.
@@ -62,7 +62,7 @@ pub fn init() {
     }
 }
 
-/// The tables that were touched since the last call.
+/// Returns the tables that were touched since the last call.
 pub fn take_touched() -> Vec<Touched> {
     TOUCHED.with_borrow_mut(std::mem::take)
 }
@@ -118,8 +118,8 @@ unsafe extern "C-unwind" fn object_access(
     }
 }
 
-/// Notes a table that a statement is about to change, or is changing, if it is isolated now: what the statement has done so
-/// far is not to be seen yet.
+/// Notes a table that a statement is about to change, or is changing, if it is isolated now: the statement's changes are
+/// not visible yet.
 pub fn touch(table: pg_sys::Oid) {
     note(table, false);
 }
@@ -132,7 +132,7 @@ fn note(table: pg_sys::Oid, policies: bool) {
     if known {
         return;
     }
-    // Before anything is asked: a query of this transaction's makes visible what the statement has done so far.
+    // Before any check: a query of this transaction would make the statement's changes visible.
     let Some(owner) = relation::read(table, |class| class.relowner) else {
         return;
     };
@@ -150,7 +150,7 @@ fn note(table: pg_sys::Oid, policies: bool) {
     });
 }
 
-/// A table, or an index of it, is altered or dropped. One that is temporary goes with its session.
+/// Handles a change or drop of a table or its index. Temporary tables are skipped.
 fn altered(table: pg_sys::Oid) {
     let temporary = |class: &pg_sys::FormData_pg_class| {
         class.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP
@@ -170,7 +170,7 @@ fn altered(table: pg_sys::Oid) {
     }
 }
 
-/// A function is about to run: once for each place in a statement that calls it.
+/// Checks a function that is about to run: once for each place in a statement that calls it.
 fn called(function: u32) {
     if function >= pg_sys::FirstNormalObjectId {
         return;

@@ -1,7 +1,7 @@
-//! Whether an expression of a table's definition may tell about its rows, or runs code that a user wrote: it would run on
-//! every tenant's rows, or in the context of whoever writes.
+//! Whether an expression of a table's definition may reveal rows, or runs code that a user wrote. It would run on every
+//! tenant's rows, or in the context of every writer.
 //!
-//! Functions in C and the server's own come from superusers; functions in any other language may be anybody's.
+//! Functions in C and the server's own come from superusers; functions in other languages may come from any role.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -28,7 +28,7 @@ unsafe extern "C" {
 const INTERNAL: u32 = 12;
 const C: u32 = 13;
 
-/// Functions of the server that answer for any row without an error, besides leakproof ones.
+/// Functions of the server that never fail, besides leakproof ones.
 const TOTAL: [&[u8]; 44] = [
     b"lower",
     b"upper",
@@ -76,10 +76,10 @@ const TOTAL: [&[u8]; 44] = [
     b"timestamptz",
 ];
 
-/// Conversions of the server that have room for any value, besides leakproof ones: int2, int4 and int8 to numeric.
+/// Conversions of the server that accept any value, besides leakproof ones: int2, int4 and int8 to numeric.
 const WIDENING: [u32; 3] = [1740, 1781, 1782];
 
-/// The longest constant in an index's expression, in bytes. A long one makes an entry too large, and so fails, for chosen rows.
+/// The longest constant in an index's expression, in bytes. A longer one could make entries of chosen rows too large, and fail.
 const CONSTANT_BYTES_MAX: usize = 256;
 
 /// Returns whether a function may be a user's code. Some of the server's own are in SQL.
@@ -107,8 +107,8 @@ fn may_tell(oid: pg_sys::Oid) -> bool {
     !WIDENING.contains(&oid.to_u32()) && !function::read(oid, total).unwrap_or(false)
 }
 
-/// Returns whether building an index could tell about the rows of a table: by failing for some of them, by the number of
-/// those that its condition chooses, or to a user's code.
+/// Returns whether building an index could reveal rows of a table: by failing for some of them, by the number of rows that
+/// its condition chooses, or to a user's code.
 ///
 /// # Safety
 /// `statement` is CREATE INDEX on the table.
@@ -178,7 +178,7 @@ pub unsafe fn conversion_may_tell(
             -1,
         );
         if converted.is_null() {
-            // The server asks for USING.
+            // The server requires USING.
             return false;
         }
         pg_sys::assign_expr_collations(std::ptr::null_mut(), converted);
@@ -187,8 +187,8 @@ pub unsafe fn conversion_may_tell(
     }
 }
 
-/// Whether an index's condition, analysed, asks more of a row than which columns are NULL or true: how many rows it chooses
-/// is told by the index's size.
+/// Returns whether an analysed index condition checks more than which columns are NULL or true: the index's size reveals how
+/// many rows it chooses.
 unsafe fn chooses(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
     if node.is_null() {
@@ -217,7 +217,7 @@ unsafe fn chooses(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// Whether an analysed expression may fail for chosen rows, or run a user's code.
+/// Returns whether an analysed expression may fail for chosen rows, or run a user's code.
 #[pg_guard]
 unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
     use pg_sys::NodeTag::*;
@@ -241,7 +241,7 @@ unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void)
                     && pgrx::varsize_any(constant.constvalue.cast_mut_ptr::<pg_sys::varlena>())
                         > CONSTANT_BYTES_MAX;
             }
-            // What tells one row from another.
+            // Expressions that distinguish rows.
             T_CaseExpr | T_NullIfExpr | T_DistinctExpr | T_ScalarArrayOpExpr | T_RowCompareExpr
             | T_MinMaxExpr | T_BoolExpr | T_NullTest | T_BooleanTest => return true,
             T_SubLink | T_SQLValueFunction | T_CoerceToDomain | T_XmlExpr => return true,
@@ -265,7 +265,7 @@ unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void)
     }
 }
 
-/// Whether a call that fails for some units, zones, lengths or encodings gets those from a row.
+/// Returns whether a call that fails for some units, zones, lengths or encodings gets those from a row.
 unsafe fn is_steered(call: &pg_sys::FuncExpr) -> bool {
     let name = function::read(call.funcid, |f| {
         // SAFETY: a name ends with a zero.

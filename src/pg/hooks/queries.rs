@@ -1,9 +1,9 @@
-//! Queries that row security applies to, as they start, and those that were noted then, until they end.
+//! Queries that row security applies to: their start, and the noted ones until they end.
 //!
-//! A call site asks whether the query that it is evaluated in was noted. Two things tell: the memory of
-//! the query, which a cursor keeps while it is not running; and what this backend is in the middle of,
-//! since a query also evaluates in memory that is not its own. It does when it rechecks a row that
-//! another transaction changed, and when it leaves out partitions before it has started.
+//! A call site checks whether the query that it is evaluated in was noted. It is identified by the memory of the query,
+//! which a cursor keeps while it is not running, and by what this backend is doing, since a query also evaluates in
+//! other memory: when it rechecks a row that another transaction changed, and when it prunes partitions before it has
+//! started.
 
 use std::cell::RefCell;
 use std::ffi::c_char;
@@ -24,33 +24,33 @@ static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendC
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<OnQuery>> = BackendCell::new(None);
 
-/// What a query is noted with: an opaque value of whoever notes it.
+/// The mark of a noted query, opaque to this module.
 pub type Mark = u128;
 
-/// Whom the hooks ask.
+/// The callbacks of the hooks.
 #[derive(Clone, Copy)]
 pub struct OnQuery {
-    /// A query starts, or (true) goes on, where there is a context: what has changed counts for it.
+    /// Called when a query starts, or (true) continues, with a context, to check for changes.
     pub again: fn(goes_on: bool) -> Result<(), Error>,
-    /// A query starts that row security applies to; a mark to note it.
+    /// Called when a query starts that row security applies to; returns the mark if it must be noted.
     pub start: fn(&Started) -> Option<Mark>,
-    /// A query that was noted goes on: an error if it may not any more.
+    /// Called when a noted query continues: raises an error if it may not.
     pub resume: fn() -> Result<(), Error>,
 }
 
-/// What this backend does.
+/// An activity of this backend.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Doing {
-    /// It plans a query, or explains one without running it.
+    /// Plans a query, or explains one without running it.
     Plans,
-    /// It runs a query, which may have been noted.
+    /// Runs a query, which may be noted.
     Runs(Option<Mark>),
 }
 
 thread_local! {
-    /// The memory of noted queries, which is compared and never followed, and the savepoint of each.
+    /// The memory of noted queries, which is compared and never dereferenced, and the savepoint of each.
     static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
-    /// What this backend is in the middle of, the innermost last, and the savepoint in which each began.
+    /// The current activities of this backend, the innermost last, with the savepoint in which each began.
     static DOING: RefCell<Vec<(Doing, u32)>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -65,7 +65,7 @@ struct Noted {
 /// A query that is about to start.
 pub struct Started(*mut pg_sys::QueryDesc);
 
-/// Installs the hooks; also in parallel workers, where functions run queries of their own.
+/// Installs the hooks; also in parallel workers, where functions run their own queries.
 pub fn init(on: OnQuery) {
     ON.set(Some(on));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
@@ -83,12 +83,12 @@ pub fn init(on: OnQuery) {
     }
 }
 
-/// Whether the query that the calling function is evaluated in was noted with this mark.
+/// Returns whether the query that the calling function is evaluated in was noted with this mark.
 pub fn is_noted(mark: Mark) -> bool {
     doing() == Some(Doing::Runs(Some(mark))) || marked(fmgr::asking()) == Some(mark)
 }
 
-/// The mark of the noted query that runs in this memory.
+/// Returns the mark of the noted query that runs in this memory.
 fn marked(memory: pg_sys::MemoryContext) -> Option<Mark> {
     NOTED.with_borrow(|noted| {
         let mut noted = noted.iter();
@@ -98,13 +98,13 @@ fn marked(memory: pg_sys::MemoryContext) -> Option<Mark> {
     })
 }
 
-/// Whether the calling function is evaluated for a plan, and not for a row.
+/// Returns whether the calling function is evaluated for a plan, not for a row.
 pub fn is_planning() -> bool {
     doing() == Some(Doing::Plans)
 }
 
-/// A transaction ended, or a savepoint was undone: a query of it may be gone without having ended, and
-/// its memory another's. Those that began before the savepoint go on.
+/// Drops the notes of a transaction that ended, or of a savepoint that was rolled back: its queries may be gone without
+/// having ended, and their memory may be reused. Queries from before the savepoint continue.
 pub fn forget(savepoint: u32) {
     NOTED.with_borrow_mut(|noted| noted.retain(|noted| noted.savepoint < savepoint));
     DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
@@ -119,7 +119,7 @@ fn doing() -> Option<Doing> {
     DOING.with_borrow(|doing| doing.last().map(|(doing, _)| *doing))
 }
 
-/// Begins something; returns the depth to which `leave` goes back. After an error `forget` does.
+/// Begins an activity; returns the depth for `leave`. After an error `forget` ends it.
 fn enter(what: Doing) -> usize {
     DOING.with_borrow_mut(|doing| {
         doing.push((what, xact::savepoint()));
@@ -133,7 +133,7 @@ unsafe extern "C-unwind" fn leave(depth: usize) {
 }
 
 impl Started {
-    /// Its text, only its own of several statements that the client sent together.
+    /// Returns its text, without other statements that the client sent together.
     pub fn text(&self) -> String {
         // SAFETY: the query is about to start; its text, if any, is a C string that outlives it.
         unsafe {
@@ -141,7 +141,7 @@ impl Started {
             if query.sourceText.is_null() {
                 return String::new();
             }
-            // Positions are in bytes, of whatever encoding.
+            // Positions are in bytes, in any encoding.
             let all = std::ffi::CStr::from_ptr(query.sourceText).to_bytes();
             let start = usize::try_from(plan.stmt_location).unwrap_or(0);
             let length = usize::try_from(plan.stmt_len).unwrap_or(0);
@@ -154,7 +154,7 @@ impl Started {
         }
     }
 
-    /// The tables that it names, also by views.
+    /// Returns the tables that it names, also through views.
     pub fn tables(&self) -> Vec<pg_sys::Oid> {
         let mut tables = Vec::new();
         self.each_table(|table| {
@@ -165,7 +165,7 @@ impl Started {
         tables
     }
 
-    /// Whether one of them has row security.
+    /// Returns whether one of them has row security.
     fn has_row_security(&self) -> bool {
         let mut found = false;
         self.each_table(|table| {
@@ -187,8 +187,8 @@ impl Started {
     }
 }
 
-// The hooks are not guarded: an error of the server must pass as it is, with its constraint and its
-// context. So nothing in them has a destructor while the server's function runs.
+// The hooks are not guarded: an error of the server must pass unchanged, with its constraint and its context. So
+// nothing in them has a destructor while the server's function runs.
 
 unsafe extern "C-unwind" fn planner(
     parse: *mut pg_sys::Query,
@@ -228,7 +228,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     }
 }
 
-/// Decides before the query starts: to start, it evaluates what tells which partitions to leave out.
+/// Decides before the query starts: starting it evaluates expressions that prune partitions.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) -> usize {
     memory::require();
@@ -250,7 +250,7 @@ fn has_context() -> bool {
     guc::token().is_some() || guc::has_ticket()
 }
 
-/// What has changed since the last statement counts for this one.
+/// Checks for changes since the last statement.
 fn ask_again(on: &OnQuery, goes_on: bool) {
     if let Err(error) = (on.again)(goes_on) {
         error.raise();
@@ -309,7 +309,7 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// A query that has started goes on, the first time or after others, as a cursor does.
+/// Runs a started query, for the first time or again, as a cursor does.
 #[pg_guard]
 unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: a query that has started has a state until it ends.
@@ -328,7 +328,7 @@ unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
     enter(Doing::Runs(mark))
 }
 
-/// What is left of a query is done, which is not much: it may end what it began.
+/// Runs the last part of a query, in which it may end what it began.
 #[pg_guard]
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: as above.
@@ -336,11 +336,11 @@ unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
     enter(Doing::Runs(mark))
 }
 
-/// Keeps a query that is noted here, where that is known: a worker would have to be believed that its
-/// leader noted what it reads. The plan may be another execution's too, so it is a copy that says so.
+/// Keeps a noted query in this process: a parallel worker could not verify that its leader noted it. The plan may be
+/// shared with other executions, so a copy is changed.
 unsafe fn stay_in_this_process(query: *mut pg_sys::QueryDesc) {
     // SAFETY: a query that has started has a plan and a state; the copy lives as long as the state, and
-    // `ended` puts the plan back. A plan that was made for workers runs as well without any.
+    // `ended` restores the plan. A plan for workers also runs without any.
     unsafe {
         let plan = (*query).plannedstmt;
         if (*plan).parallelModeNeeded {

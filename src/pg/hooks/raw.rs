@@ -1,5 +1,5 @@
-//! The server's own functions behind the hooks, called as C calls them. pgrx's would turn an error into
-//! a panic and back, and drop its constraint, table and context on the way.
+//! The server's own functions behind the hooks, called as C calls them. pgrx's wrappers would turn an error into a
+//! panic and back, and lose its constraint, table and context.
 
 use std::ffi::c_char;
 

@@ -1,6 +1,6 @@
-//! Membership in tenancy's roles. Before PostgreSQL 16 a role with CREATEROLE grants and alters every role that is no superuser: it
-//! would be `tenancy_owner` when it liked. So that one is for superusers to touch; and a role that tenants share gives nobody,
-//! itself included, one of the mightier ones.
+//! Membership in tenancy's roles. Before PostgreSQL 16 a role with CREATEROLE can grant and alter every role that is no superuser,
+//! and so become `tenancy_owner`. Therefore only superusers may change that role. A role that tenants share cannot grant a role
+//! with more rights, also not to itself.
 
 use std::ffi::{CStr, c_char};
 
@@ -11,11 +11,11 @@ use crate::error::Error;
 use crate::pg::nodes::each;
 use crate::pg::{role, xact};
 
-/// What roles that tenants share do not hand out.
+/// Roles that a role that tenants share cannot grant.
 const ABOVE_APP: [&CStr; 3] = [c"tenancy_admin", c"tenancy_gateway", c"tenancy_auditor"];
 
-/// Raises an error if a statement changes `tenancy_owner`, or who may act as it, and the current role is no superuser; or if
-/// a role that tenants share makes a member of a mightier role.
+/// Raises an error if a statement changes `tenancy_owner` or its members and the current role is no superuser, or if a role
+/// that tenants share adds a member to a role with more rights.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -36,7 +36,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     }
 }
 
-/// The roles that a statement about roles names; nothing for one that is none, or only takes a membership away.
+/// Returns the roles that a statement about roles names; `None` for other statements, and for REVOKE.
 unsafe fn named(node: *mut pg_sys::Node) -> Option<Vec<pg_sys::Oid>> {
     use pg_sys::NodeTag::*;
     let mut found = Roles(Vec::new());
@@ -87,7 +87,7 @@ unsafe fn named(node: *mut pg_sys::Node) -> Option<Vec<pg_sys::Oid>> {
 struct Roles(Vec<pg_sys::Oid>);
 
 impl Roles {
-    /// A role by its name. One that is not there, the server refuses itself.
+    /// Adds a role by its name. The server itself refuses a missing role.
     unsafe fn name(&mut self, name: *const c_char) {
         if !name.is_null() && xact::running() {
             // SAFETY: a name in a statement is a C string.
@@ -107,7 +107,7 @@ impl Roles {
         unsafe { each(list, |spec| self.spec(spec.cast())) }
     }
 
-    /// The groups and members in the options of CREATE ROLE, CREATE GROUP and ALTER GROUP.
+    /// Adds the groups and members in the options of CREATE ROLE, CREATE GROUP and ALTER GROUP.
     unsafe fn members(&mut self, options: *mut pg_sys::List) {
         // SAFETY: a list of options; these have a list of roles.
         unsafe {

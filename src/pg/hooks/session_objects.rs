@@ -1,4 +1,4 @@
-//! What stays in a session, noted as it is made: cursors WITH HOLD, LISTEN, and whatever may be
+//! Notes objects that stay in a session when they are created: cursors WITH HOLD, LISTEN, and objects that may be
 //! temporary.
 
 use pgrx::pg_sys;
@@ -11,37 +11,37 @@ static HELD_CURSORS: BackendCell<bool> = BackendCell::new(false);
 static LEFTOVERS: BackendCell<bool> = BackendCell::new(false);
 static LISTENS: BackendCell<bool> = BackendCell::new(false);
 
-/// Whether cursors WITH HOLD were declared since the last call.
+/// Returns whether cursors WITH HOLD were declared since the last call.
 pub fn take_held_cursors() -> bool {
     HELD_CURSORS.replace_with(false)
 }
 
-/// Whether there may be something temporary that was not there at the last call.
+/// Returns whether temporary objects may have been created since the last call.
 pub fn take_leftovers() -> bool {
     LEFTOVERS.replace_with(false)
 }
 
-/// Whether there may be something temporary that was not there at the last `take_leftovers`.
+/// Returns whether temporary objects may have been created since the last `take_leftovers`.
 pub fn has_leftovers() -> bool {
     LEFTOVERS.get()
 }
 
-/// Whether the session may hear channels.
+/// Returns whether the session may listen to channels.
 pub fn listens() -> bool {
     LISTENS.get()
 }
 
-/// The session hears no channel any more.
+/// Notes that the session listens to no channel.
 pub fn unlistened() {
     LISTENS.set(false);
 }
 
-/// What was temporary, and had been dropped, is back. (A cursor that was closed stays closed.)
+/// Notes that dropped temporary objects are restored. (A closed cursor stays closed.)
 pub fn note_leftovers() {
     LEFTOVERS.set(true);
 }
 
-/// Before a utility statement.
+/// Called before a utility statement.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -54,13 +54,13 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
                 LISTENS.set(true);
                 return;
             }
-            // These make nothing that stays, and have to work in any state.
+            // These create nothing that stays, and must work in any state.
             T_TransactionStmt | T_VariableSetStmt | T_VariableShowStmt | T_DiscardStmt
             | T_PrepareStmt | T_ExecuteStmt | T_DeallocateStmt | T_ClosePortalStmt
             | T_FetchStmt | T_NotifyStmt | T_UnlistenStmt | T_ConstraintsSetStmt => {
                 return;
             }
-            // These may begin by taking a context.
+            // These may begin by entering a context.
             T_DoStmt | T_CallStmt => {
                 check_query();
                 LEFTOVERS.set(true);
@@ -73,19 +73,19 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
             _ => false,
         }
     };
-    // Whoever comes by a ticket comes before what the statement makes, which is then its own.
+    // A ticket's principal enters before the statement creates objects, which are then its own.
     if guc::has_ticket() {
         tell(|on| (on.statement)());
     }
     if holds {
         HELD_CURSORS.set(true);
     } else {
-        // By itself or by what it calls, it may make something temporary.
+        // It, or a function that it calls, may create temporary objects.
         LEFTOVERS.set(true);
     }
 }
 
-/// Before a query.
+/// Called before a query.
 pub fn check_query() {
     let left = (LEFTOVERS.get() && session::has_temporary()) || HELD_CURSORS.get();
     if left && guc::has_ticket() {

@@ -1,10 +1,9 @@
 //! Prepared statements of a role that many clients share. PREPARE and DEALLOCATE are SQL, so an injected
-//! statement can put one of its own under a name that the next client of the connection binds to.
+//! statement can replace the statement of a name that the next client of the connection binds to.
 //!
-//! What SQL prepared ends with its transaction, unless the session has a context of its own and no driver
-//! ever used the name. What a
-//! driver prepared by the protocol stays: DEALLOCATE by SQL only puts it off, since drivers of other
-//! clients may still bind to it, and drivers that deallocate by SQL never use a name twice.
+//! A statement prepared by SQL ends with its transaction, unless the session has a session context and no driver ever
+//! used the name. A statement that a driver prepared by the protocol stays. DEALLOCATE by SQL only defers its end,
+//! since drivers of other clients may still bind to it, and drivers that deallocate by SQL never reuse a name.
 
 use std::cell::RefCell;
 use std::collections::{HashSet, VecDeque};
@@ -16,19 +15,19 @@ use super::shared_role::behind_clients;
 use crate::error::Error;
 use crate::pg::{extension, session, spi, xact};
 
-/// How many deallocated statements of drivers stay, until the oldest goes. psycopg keeps 100 in use,
+/// How many deallocated statements of drivers stay before the oldest is dropped. psycopg keeps 100 in use,
 /// Rails 1,000; one takes about 15 kB.
 const PUT_OFF_MAX: usize = 256;
-/// How many names of drivers are remembered after their statements are gone. With more, whatever SQL
-/// prepares ends with its transaction.
+/// How many names of drivers are remembered after their statements are gone. With more, every statement prepared by
+/// SQL ends with its transaction.
 const NAMES_MAX: usize = 10_000;
 
 /// A statement that SQL prepared.
 struct Prepared {
     name: CString,
-    /// By a role that many clients share.
+    /// Whether a role that many clients share prepared it.
     shared: bool,
-    /// A driver may still bind to the name.
+    /// Whether a driver may still bind to the name.
     drivers: bool,
 }
 
@@ -44,7 +43,7 @@ struct Statements {
     put_off: VecDeque<PutOff>,
     /// Names that drivers used. A driver that missed a DISCARD ALL still binds to them.
     drivers: HashSet<CString>,
-    /// What this transaction executed: EXECUTE looks the statement up again after it ran.
+    /// Statements that this transaction executed: EXECUTE looks the statement up again after it ran.
     executed: Vec<CString>,
 }
 
@@ -52,7 +51,7 @@ thread_local! {
     static STATEMENTS: RefCell<Statements> = RefCell::default();
 }
 
-/// Before a utility statement. True if it is done.
+/// Handles a utility statement before it runs. Returns true if it is done.
 ///
 /// # Safety
 /// `node` is a statement; `completion` is NULL or where its tag goes.
@@ -80,7 +79,7 @@ pub unsafe fn handle(
                     deallocate(CStr::from_ptr(name))
                 };
                 if done && !completion.is_null() {
-                    // Not DEALLOCATE ALL, at which poolers and drivers forget what they prepared.
+                    // Not DEALLOCATE ALL, after which poolers and drivers forget their statements.
                     let tag = pg_sys::CommandTag::CMDTAG_DEALLOCATE;
                     pg_sys::SetQueryCompletion(completion, tag, 0);
                 }
@@ -94,7 +93,7 @@ pub unsafe fn handle(
     false
 }
 
-/// A query starts: if it is a statement of a driver that was deallocated, that is still in use.
+/// Called when a query starts: a deallocated statement of a driver that it runs is still in use.
 pub fn used() {
     STATEMENTS.with_borrow_mut(|all| {
         if !all.put_off.is_empty()
@@ -106,17 +105,17 @@ pub fn used() {
     });
 }
 
-/// Whether SQL prepared anything that ends with the transaction.
+/// Returns whether SQL prepared anything that ends with the transaction.
 pub fn any_shared() -> bool {
     STATEMENTS.with_borrow(|all| all.by_sql.iter().any(|prepared| prepared.shared))
 }
 
-/// A context begins: what SQL prepared before is gone.
+/// Drops statements prepared by SQL when a context begins.
 pub fn drop_prepared() {
     drop_where(|prepared| prepared.shared);
 }
 
-/// The transaction is over, also by an abort, which undoes no PREPARE. `keep` in a session context.
+/// Drops statements at the transaction's end, also after an abort, which does not undo PREPARE. `keep`: in a session context.
 pub fn end_transaction(keep: bool) {
     STATEMENTS.with_borrow_mut(|all| all.executed.clear());
     drop_where(|prepared| prepared.shared && (prepared.drivers || !keep));
@@ -151,7 +150,7 @@ fn prepare(name: &CStr) {
     });
 }
 
-/// EXPLAIN of a query; only EXECUTE is of interest.
+/// Handles EXPLAIN; only EXPLAIN EXECUTE matters.
 unsafe fn explain(query: *mut pg_sys::Node) {
     // SAFETY: after analysis it is a Query, whose utility statement may be EXECUTE.
     unsafe {
@@ -178,7 +177,7 @@ unsafe fn execute(node: *mut pg_sys::Node) {
 }
 
 fn deallocate(name: &CStr) -> bool {
-    // One that the same transaction prepared is nobody else's.
+    // A statement that the same transaction prepared belongs to this client.
     let driver = session::statement(name)
         .is_some_and(|found| !found.by_sql && found.at < xact::transaction_started());
     if !driver || !behind_clients() {
@@ -188,7 +187,7 @@ fn deallocate(name: &CStr) -> bool {
     true
 }
 
-/// Outside of a transaction it is a pooler's or a driver's, which take note of it.
+/// Handles DEALLOCATE ALL. Outside a transaction a pooler or driver sends it, and knows of it.
 fn deallocate_all(top_level: bool) -> bool {
     if !session::in_transaction_block(top_level) || !behind_clients() {
         all_gone();
@@ -209,7 +208,7 @@ fn put_off(name: CString) {
             all.put_off.push_back(PutOff { name, at: now });
         }
         while all.put_off.len() > PUT_OFF_MAX {
-            // Not what this transaction did, which could be all that the next client needs.
+            // Not those of this transaction, which could be all that the next client needs.
             match all.put_off.pop_front() {
                 Some(oldest) if oldest.at != now => {
                     session::drop_statement(&oldest.name, false);
@@ -225,7 +224,7 @@ fn put_off(name: CString) {
     });
 }
 
-/// All statements are about to go: their names stay known.
+/// Remembers the names of all statements before they are dropped.
 fn all_gone() {
     let names = every();
     STATEMENTS.with_borrow_mut(|all| {
@@ -235,7 +234,7 @@ fn all_gone() {
     });
 }
 
-/// The session's statements, and whether SQL prepared each.
+/// Returns the session's statements, each with whether SQL prepared it.
 fn every() -> Vec<(CString, bool)> {
     if extension::schema().is_none() {
         return Vec::new();

@@ -1,5 +1,5 @@
-//! A role behind a pool sets no ticket for the session. What set_config() sets in this way is undone when
-//! the transaction commits; a startup packet is the connection's own.
+//! A role behind a pool cannot set a session ticket. A ticket from set_config() is reset when the transaction commits;
+//! one from the startup packet belongs to the connection.
 
 use std::ffi::CStr;
 
@@ -8,7 +8,7 @@ use pgrx::pg_sys;
 use crate::error::Error;
 use crate::pg::guc;
 
-/// Raises an error if the statement sets a ticket for the session, and may not.
+/// Raises an error if the statement sets a session ticket and the role may not.
 ///
 /// # Safety
 /// `node` is a statement.

@@ -1,11 +1,11 @@
-//! Roles that many tenants share, and that they do not alter themselves, which all their sessions would feel.
+//! Roles that tenants share. They must not alter themselves, because that affects all their sessions.
 
 use pgrx::pg_sys;
 
 use crate::error::Error;
 use crate::pg::{role, xact};
 
-/// Raises an error if the statement is not for such a role and the current one is.
+/// Raises an error if the statement is not allowed for such a role and the current role is one.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -20,16 +20,16 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
     }
 }
 
-/// Sessions of many tenants log in, or run, as a role that was granted tenancy_app and nothing above
-/// it. Roles are the cluster's, so this holds in databases without the extension too. What another
-/// role's SECURITY DEFINER function does is that role's.
+/// Returns whether the session logs in, or runs, as a role with tenancy_app and no higher role. Roles belong to the
+/// cluster, so this also applies in databases without the extension. SECURITY DEFINER functions of other roles count
+/// as those roles.
 pub fn shared_role() -> bool {
     xact::running()
         && (is_shared(role::current())
             || (!role::in_definer_function() && is_shared(role::session())))
 }
 
-/// Whether many clients may use the session in turn: as `shared_role`, or as a gateway.
+/// Returns whether many clients may use the session in turn: as `shared_role`, or as a gateway.
 pub fn behind_clients() -> bool {
     let gateway = |role| {
         role::is_member_of(role, c"tenancy_gateway")

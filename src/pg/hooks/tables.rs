@@ -1,4 +1,4 @@
-//! Tables that a query names, with what rights, and what the statement around it derives from it.
+//! Tables that a query names, with their rights, and what the enclosing statement derives from the query.
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
@@ -14,7 +14,7 @@ static PREVIOUS: BackendCell<pg_sys::ExecutorCheckPerms_hook_type> = BackendCell
 static ON_TABLE: BackendCell<Option<OnTable>> = BackendCell::new(None);
 static ON_BLIND_MERGE: BackendCell<Option<OnTable>> = BackendCell::new(None);
 
-/// Whether a table may be named.
+/// Checks whether a query may name a table.
 pub type OnTable = fn(&Named) -> Result<(), Error>;
 
 /// A table that a query, or COPY, names.
@@ -22,11 +22,11 @@ pub type OnTable = fn(&Named) -> Result<(), Error>;
 pub struct Named {
     /// The table.
     pub table: pg_sys::Oid,
-    /// The role with whose rights it is read or written.
+    /// The role whose rights are used.
     pub role: pg_sys::Oid,
     /// Whether the query validates a foreign key.
     pub validates: bool,
-    /// What the statement around the query derives from it.
+    /// What the enclosing statement derives from the query.
     pub derives: Derives,
 }
 
@@ -35,18 +35,18 @@ pub struct Named {
 pub enum Derives {
     /// Nothing.
     Nothing,
-    /// A copy of what the caller sees.
+    /// A copy of the rows that the caller sees.
     Copy,
-    /// Something that holds for all rows: this statement.
+    /// A result over all rows, by this statement.
     All(&'static str),
 }
 
-/// What a utility statement that runs does with tables.
+/// What a running utility statement does with tables.
 #[derive(Clone, Copy)]
 pub struct Around {
-    /// What it derives from the queries that it runs.
+    /// What it derives from its queries.
     derives: Derives,
-    /// It names the tables that it works on, and none is protected.
+    /// Whether it names the tables that it works on, and none is protected.
     elsewhere: bool,
     /// The savepoint that it began in.
     savepoint: u32,
@@ -60,27 +60,27 @@ const NOTHING: Around = Around {
 
 static AROUND: BackendCell<Around> = BackendCell::new(NOTHING);
 
-/// The statement that runs, to be put back.
+/// Returns the running statement, to be restored.
 pub fn around() -> Around {
     AROUND.get()
 }
 
-/// Puts back the statement around.
+/// Restores the enclosing statement.
 pub fn set_around(before: Around) {
     AROUND.set(before);
 }
 
-/// Whether the statement that runs derives something that holds for all rows.
+/// Returns whether the running statement derives a result over all rows.
 pub fn derives_all() -> bool {
     matches!(AROUND.get().derives, Derives::All(_))
 }
 
-/// Whether the statement that runs names the tables that it works on, and none is protected.
+/// Returns whether the running statement names the tables that it works on, and none is protected.
 pub fn is_elsewhere() -> bool {
     AROUND.get().elsewhere
 }
 
-/// A utility statement starts.
+/// Called when a utility statement starts.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -121,7 +121,7 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
     });
 }
 
-/// A utility statement starts that runs tables' functions on all rows, on tables that it names or on others.
+/// Called when a utility statement starts that runs tables' functions on all rows, of tables that it names or of others.
 ///
 /// # Safety
 /// `node` is a statement, inside a transaction.
@@ -162,7 +162,7 @@ pub unsafe fn note_named(node: *mut pg_sys::Node) {
     });
 }
 
-/// The statement that runs works on other tables than those that it names.
+/// Notes that the running statement works on other tables than those that it names.
 pub fn leave_named() {
     AROUND.set(Around {
         elsewhere: false,
@@ -181,15 +181,15 @@ pub fn init(on: &On) {
     }
 }
 
-/// A savepoint, or with 0 the transaction, was undone.
+/// Handles the rollback of a savepoint, or with 0 of the transaction.
 pub fn forget(savepoint: u32) {
     if AROUND.get().savepoint >= savepoint {
         AROUND.set(NOTHING);
     }
 }
 
-/// After the server has checked a caller's rights: for queries as they start, EXPLAIN included, and for COPY.
-/// Only the validation of a foreign key asks without wanting an error.
+/// Runs after the server has checked the caller's rights: when queries start, including EXPLAIN, and for COPY.
+/// Only the validation of a foreign key checks without raising an error.
 #[cfg(feature = "pg15")]
 #[pg_guard]
 unsafe extern "C-unwind" fn check_permissions(tables: *mut pg_sys::List, raise: bool) -> bool {
@@ -254,8 +254,8 @@ fn ask(on: &BackendCell<Option<OnTable>>, table: pg_sys::Oid, role: pg_sys::Oid,
     }
 }
 
-/// Asks about each MERGE that reads no column of its target. It takes no right to read it, and PostgreSQL then applies
-/// no policy to the rows that it visits: its conditions would count those of every tenant.
+/// Reports each MERGE that reads no column of its target. It needs no SELECT privilege, and PostgreSQL then applies no
+/// policy to the rows that it visits: its conditions would count rows of every tenant.
 ///
 /// # Safety
 /// The plan is one that is about to run.

@@ -9,18 +9,18 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::{blockers, inval, xact};
 
-/// What the context module does when something ends.
+/// The context module's callbacks.
 #[derive(Clone, Copy)]
 pub struct OnEnd {
-    /// The transaction is about to commit or to be prepared, and can still run queries.
+    /// Called before the transaction commits or is prepared; it can still run queries.
     pub before_commit: fn(Ending) -> Result<(), Error>,
-    /// The transaction ended; true when it committed (or was prepared).
+    /// Called when the transaction has ended; true if it committed or was prepared.
     pub transaction: fn(bool),
-    /// A savepoint, and everything begun after it, was rolled back.
+    /// Called when a savepoint, and everything after it, was rolled back.
     pub savepoint_abort: fn(u32),
 }
 
-/// How a transaction is about to end.
+/// How a transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// By COMMIT.
@@ -30,7 +30,7 @@ pub enum Ending {
 }
 
 static ON_END: BackendCell<Option<OnEnd>> = BackendCell::new(None);
-/// Registers the callbacks for the life of the backend.
+/// Registers the callbacks for the backend's lifetime.
 pub fn init(on_end: OnEnd) {
     ON_END.set(Some(on_end));
     // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live for ever.

@@ -1,13 +1,13 @@
-//! `INSERT … ON CONFLICT DO UPDATE … WHERE`: by its sources the server evaluates WHERE on the row that is there
-//! already, and only then asks the policies whether the caller may update it. 15.20 was seen to ask first; nothing
-//! promises it, so the order is made here.
+//! `INSERT … ON CONFLICT DO UPDATE … WHERE`: by its source code the server evaluates WHERE on the existing row, and only
+//! then the policies for updates. 15.20 evaluated the policies first in tests; since nothing guarantees this, the order is
+//! enforced here.
 
 use pgrx::pg_sys;
 
 use super::nodes::{case, constant, copy, elements, list};
 
-/// Lets the policies decide first: a row that they hide passes WHERE without it, and is refused by the check
-/// that follows, as it is without WHERE.
+/// Evaluates the policies first: a row that they hide passes WHERE unevaluated, and is refused by the check that follows,
+/// as without WHERE.
 ///
 /// # Safety
 /// `query` is a query that was not planned yet, the planner's to change.

@@ -1,4 +1,4 @@
-//! What the planner's expressions show, read node by node; `tenancy_core::conditions` knows the rules.
+//! Determines what the planner's expressions reveal, node by node, by the rules of `tenancy_core::conditions`.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -14,12 +14,12 @@ use crate::pg::raise;
 #[derive(Clone, Copy)]
 pub struct Reader(*mut pg_sys::PlannerInfo);
 
-/// What an expression shows, and whether it holds a column.
+/// What an expression reveals, and whether it contains a column.
 #[derive(Clone, Copy)]
 pub struct Reading {
-    /// What it shows.
+    /// What it reveals.
     pub shows: Shows,
-    /// Whether it holds a column, of whatever table.
+    /// Whether it contains a column of any table.
     pub column: bool,
 }
 
@@ -46,7 +46,7 @@ impl Reading {
 }
 
 impl Reader {
-    /// For the expressions of a query.
+    /// Creates a reader for the expressions of a query.
     ///
     /// # Safety
     /// `root` is the query's state, valid for as long as the reader.
@@ -54,7 +54,7 @@ impl Reader {
         Self(root)
     }
 
-    /// What an expression shows. Kinds of expressions that are not named here show anything.
+    /// Returns what an expression reveals. Unknown kinds of expressions reveal everything.
     ///
     /// # Safety
     /// `node` is NULL, or an expression or a list of them as the planner has simplified it.
@@ -63,7 +63,7 @@ impl Reader {
         unsafe { self.read_into(node, &mut Vec::new()) }
     }
 
-    /// The same, and the late values that it found.
+    /// The same, with the late values that it found.
     ///
     /// # Safety
     /// As `read`.
@@ -162,7 +162,7 @@ impl Reader {
     ) -> Reading {
         // SAFETY: a call's arguments are a list of expressions.
         if !unsafe { compares_safely(args, collation) } {
-            // SAFETY: as above; what is late in them is noted all the same.
+            // SAFETY: as above; the late conditions in them are noted too.
             unsafe { self.all(args, late) };
             return ANYTHING;
         }
@@ -175,9 +175,9 @@ impl Reader {
         }
     }
 
-    /// A parameter that the client sent is there from the start; a field of a record variable may not be, which
-    /// is found out when it is needed. Results of uncorrelated subqueries are computed when they are first
-    /// needed; other internal parameters are another row's values.
+    /// A parameter from the client exists from the start. A field of a record variable may be missing, which shows only
+    /// when it is needed. Results of uncorrelated subqueries are computed when they are first needed. Other internal
+    /// parameters are values of another row.
     unsafe fn parameter(
         &self,
         param: *mut pg_sys::Param,
@@ -203,7 +203,7 @@ impl Reader {
         }
     }
 
-    /// Whether the statement comes from a client, and not from a function, whose variables its parameters are.
+    /// Returns whether the statement comes from a client, and not from a function, where parameters are variables.
     fn is_a_clients(&self) -> bool {
         // SAFETY: reads the values that the statement is planned for.
         let fetched = unsafe {
@@ -243,8 +243,8 @@ fn function_of(known: pg_sys::Oid, operator: pg_sys::Oid) -> pg_sys::Oid {
     }
 }
 
-/// Whether an expression is a time near now: the clock, and what is made of it by conversions, by units and by
-/// small constant intervals. It cannot fail.
+/// Returns whether an expression is a time near now: the clock, with conversions, units and small constant intervals. It
+/// cannot fail.
 unsafe fn near_now(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: the tag tells which node it is; a function has the arguments of its declaration.
@@ -312,7 +312,7 @@ unsafe fn constant_of(node: *mut pg_sys::Node, kind: pg_sys::Oid) -> Option<pg_s
 const INTERNAL: u32 = 12;
 const C: u32 = 13;
 
-/// What the catalog says of a function.
+/// Reads a function's properties from the catalog.
 fn function(oid: pg_sys::Oid) -> Option<Function> {
     let Some(known) = BUILT_IN.get(oid.to_u32() as usize) else {
         return look_up(oid);
@@ -338,8 +338,8 @@ fn function(oid: pg_sys::Oid) -> Option<Function> {
     Some(function)
 }
 
-/// What this backend has read of the server's own functions, by oid: a look-up in the system cache for each call of each condition
-/// would be most of what the hardening costs.
+/// The cached properties of the server's own functions, by oid: system cache look-ups for each call in each condition would be
+/// most of the cost of the hardening.
 static BUILT_IN: [AtomicU8; FIRST_OTHER as usize] =
     [const { AtomicU8::new(0) }; FIRST_OTHER as usize];
 const KNOWN: u8 = 1;
@@ -372,8 +372,8 @@ fn look_up(oid: pg_sys::Oid) -> Option<Function> {
     }
 }
 
-/// Whether a call cannot fail because of its collation: texts cannot be compared without one, and some functions refuse
-/// those that are not deterministic.
+/// Returns whether a call cannot fail because of its collation: comparing texts needs one, and some functions refuse
+/// nondeterministic ones.
 unsafe fn compares_safely(args: *mut pg_sys::List, collation: pg_sys::Oid) -> bool {
     /// pg_collation: default, C and POSIX.
     const PLAIN: [u32; 3] = [100, 950, 951];

@@ -1,14 +1,14 @@
-//! What an index scan evaluates before the filter.
+//! Conditions that an index scan evaluates before the filter.
 //!
-//! - Of a bitmap's lossy page, of an operator that is lossy, and of a row that was changed meanwhile, the server
-//!   evaluates the index's conditions once more, on the row: also the predicate of a partial index, and whatever the
-//!   row is compared with. If that shows more than its result, a bitmap's recheck begins with the policies. That of a
-//!   plain scan cannot, so a bitmap of the same index stands for it.
-//! - Bitmaps are combined one after the other, until the combination is empty. An index's conditions may show
-//!   that they were evaluated; at most one such bitmap is combined with others, and it is the first. What the
-//!   others would have found is left to the filter.
-//! - An order by distance is computed again for each row where the operator is lossy. If that calls code of
-//!   somebody's, or fails for ordinary values of some rows, the index is not used for it.
+//! - On a lossy bitmap page, for a lossy operator, and for a concurrently changed row, the server evaluates the index's
+//!   conditions again on the row: also the predicate of a partial index, and the values that the row is compared with.
+//!   If that reveals more than its result, a bitmap's recheck begins with the policies. The recheck of a plain index
+//!   scan cannot, so a bitmap scan of the same index replaces it.
+//! - Bitmaps are combined one after the other, until the combination is empty. An index's conditions may reveal that
+//!   they were evaluated. At most one such bitmap is combined with others, and it is the first. The conditions of the
+//!   others are left to the filter.
+//! - An order by distance is computed again for each row if the operator is lossy. If that runs a user's code, or fails
+//!   for ordinary values of some rows, the index is not used for it.
 
 use pgrx::pg_sys;
 use tenancy_core::conditions::distance_fails;
@@ -20,7 +20,7 @@ use super::nodes::{case, constant, copy, elements, list};
 struct Paths<'a> {
     reader: Reader,
     policies: &'a [*mut pg_sys::RestrictInfo],
-    /// Whether rows are locked, and looked at again when they were changed meanwhile.
+    /// Whether rows are locked, and rechecked if they were changed concurrently.
     locks: bool,
 }
 
@@ -68,7 +68,7 @@ pub unsafe fn harden(
 }
 
 impl Paths<'_> {
-    /// Returns the paths that are left, if one is not, and notes those that an equal bitmap is to stand for.
+    /// Returns the remaining paths, if one is removed, and notes those that an equal bitmap must replace.
     unsafe fn harden_all(
         &self,
         all: *mut pg_sys::List,
@@ -100,8 +100,8 @@ impl Paths<'_> {
         }
     }
 
-    /// Whether a plain scan of an index may evaluate its conditions once more, on a row, in a way that shows. There is no place
-    /// for the policies before them.
+    /// Returns whether a plain index scan may recheck its conditions on a row in a way that reveals something. The policies cannot
+    /// be placed before that recheck.
     unsafe fn rechecks(&self, path: *mut pg_sys::IndexPath) -> bool {
         // SAFETY: an index path has its index.
         unsafe {
@@ -111,7 +111,7 @@ impl Paths<'_> {
         }
     }
 
-    /// Whether a bitmap's index conditions may show that they were evaluated.
+    /// Returns whether a bitmap's index conditions may reveal that they were evaluated.
     unsafe fn shows(&self, path: *mut pg_sys::Path) -> bool {
         use pg_sys::NodeTag::*;
         // SAFETY: a bitmap's path has the tag of its kind.
@@ -157,7 +157,7 @@ impl Paths<'_> {
         }
     }
 
-    /// What an index is searched by, without the policies.
+    /// Returns the conditions that an index is searched by, without the policies.
     unsafe fn conditions(
         &self,
         path: *mut pg_sys::IndexPath,
@@ -171,8 +171,8 @@ impl Paths<'_> {
         }
     }
 
-    /// Lets a recheck begin with the policies, if it shows more than its result. The index is searched as
-    /// before: this condition is for the recheck alone.
+    /// Makes a recheck begin with the policies, if it reveals more than its result. The index search is unchanged: this
+    /// condition is only for the recheck.
     unsafe fn guard(&self, path: *mut pg_sys::IndexPath) {
         // SAFETY: an index path has its index, whose predicate is a list of expressions. The new nodes are
         // made in the planner's memory.
@@ -182,7 +182,7 @@ impl Paths<'_> {
             if !again((*index).indpred.cast()) && !self.conditions(path).any(again) {
                 return;
             }
-            // A path may be a part of several.
+            // Several paths may share a part.
             let mut clauses = elements::<pg_sys::IndexClause>((*path).indexclauses);
             if clauses
                 .next()
@@ -190,7 +190,7 @@ impl Paths<'_> {
             {
                 return;
             }
-            // Without those that the index's predicate implies, which may hold columns that the index has not.
+            // Without those that the index's predicate implies, which may contain columns that the index does not have.
             let policies: Vec<_> = elements::<pg_sys::RestrictInfo>((*index).indrestrictinfo)
                 .filter(|condition| self.policies.contains(condition))
                 .collect();
@@ -213,7 +213,7 @@ impl Paths<'_> {
         }
     }
 
-    /// Whether an order by distance calls code of somebody's, or may fail for a row's value.
+    /// Returns whether an order by distance runs a user's code, or may fail for a row's value.
     unsafe fn order_tells(&self, path: *mut pg_sys::IndexPath) -> bool {
         // SAFETY: a list of operators with the index's column on the left.
         unsafe {

@@ -1,28 +1,27 @@
-//! tenancy's conditions come first: what the planner is told so that no condition of a caller's is evaluated
-//! on a row, or because of a row, that the caller cannot see.
+//! Puts tenancy's conditions first, so that no condition of the caller is evaluated on a row, or because of a
+//! row, that the caller cannot see.
 //!
-//! PostgreSQL lets a condition go before a policy if no leaky function gets a column of the row. That is not
-//! enough: a subquery is computed when it is first needed, and whether it fails then tells that a row has passed
-//! the conditions before it. So a rule is kept that knows nothing of what conditions are made of:
+//! PostgreSQL evaluates a condition before a policy if no leaky function gets a column of the row. That is not
+//! enough: a subquery is computed when it is first needed, and a failure then reveals that a row has passed the
+//! conditions before it. The following rule does not depend on the content of conditions:
 //!
-//! | where an expression meets a row | file | why tenancy's conditions come first there |
+//! | where an expression is evaluated on a row | file | why tenancy's conditions come first there |
 //! | --- | --- | --- |
-//! | a scan's filter, also of parts, of joins' inner sides, in a recheck of a row that was changed meanwhile | `policies` | the conditions of the table's policies sort before everything else |
-//! | a recheck of what an index found: lossy pages, lossy operators | `indexes` | a recheck that shows more than its result begins with the policies |
-//! | a bitmap, which is made only if the one before is not empty | `indexes` | of the bitmaps that are combined only the first may show that it was made |
-//! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` the view's own |
+//! | a scan's filter, also of parts, of joins' inner sides, in a recheck of a concurrently changed row | `policies` | the conditions of the table's policies sort before everything else |
+//! | a recheck of what an index found: lossy pages, lossy operators | `indexes` | a recheck that reveals more than its result begins with the policies |
+//! | a bitmap, which is built only if the one before is not empty | `indexes` | of combined bitmaps only the first may reveal that it was built |
+//! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` of the view's own |
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
 //! `support` is what planner support functions are asked and answer. `named` has a plan name the protected tables that planning took out of a statement.
 //!
-//! Everything else that a plan evaluates gets rows that have passed a scan's filter (joins, sorts, aggregates), or
-//! is evaluated whatever the rows are: an index scan's keys when it begins, a one-time filter.
+//! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
+//! independently of rows: index scan keys at the start, one-time filters.
 //!
-//! What counts as a policy: what row security has for the table, to the letter, and nothing that the planner derived
-//! from it with a side that is the caller's (see `policies`).
+//! A policy is exactly what row security has for the table, and nothing that the planner derived from it with an
+//! expression of the caller (see `policies`).
 //!
-//! Searching indexes by a caller's condition before the policy is another matter: nothing here forbids it for
-//! conditions that show nothing.
+//! Conditions that reveal nothing may still be used to search indexes before the policy.
 
 mod conflicts;
 mod expression;
@@ -47,7 +46,7 @@ static PREVIOUS_INFO: BackendCell<pg_sys::get_relation_info_hook_type> = Backend
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
 static PREVIOUS_UPPER: BackendCell<pg_sys::create_upper_paths_hook_type> = BackendCell::new(None);
 
-/// Builds with assertions can do without, to show that the tests would notice.
+/// Builds with assertions can disable it, to show that the tests find leaks.
 #[cfg(debug_assertions)]
 static HARDENING: pgrx::guc::GucSetting<bool> = pgrx::guc::GucSetting::<bool>::new(true);
 
@@ -85,14 +84,14 @@ pub fn init() {
     }
 }
 
-/// Whether the database has a schema of the extension's name: cheaper to ask than for the extension, and
-/// nothing is wrong with putting policies first without it.
+/// Returns whether the database has a schema with the extension's name. This is cheaper than a look-up of the extension,
+/// and putting policies first is harmless without it.
 fn is_here() -> bool {
     // SAFETY: a look-up in the system cache inside a transaction.
     unsafe { pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true) != pg_sys::Oid::INVALID }
 }
 
-/// The paths of a table, a part of one or a subquery are made, and none is chosen yet.
+/// Called when the paths of a table, a part or a subquery are complete, and none is chosen yet.
 #[pg_guard]
 unsafe extern "C-unwind" fn paths_made(
     root: *mut pg_sys::PlannerInfo,
@@ -119,7 +118,7 @@ unsafe extern "C-unwind" fn paths_made(
     }
 }
 
-/// The paths of a query's upper parts are made, which are its last.
+/// Called when the upper paths of a query are complete, the last of the query.
 #[pg_guard]
 unsafe extern "C-unwind" fn upper_paths(
     root: *mut pg_sys::PlannerInfo,
@@ -149,7 +148,7 @@ unsafe extern "C-unwind" fn upper_paths(
     }
 }
 
-/// A table of a query is looked at, before the query's conditions are distributed to tables.
+/// Called for each table of a query, before conditions are distributed to tables.
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_read(
     root: *mut pg_sys::PlannerInfo,
@@ -170,8 +169,8 @@ unsafe extern "C-unwind" fn relation_read(
     unsafe { views::own_conditions_first(root, is_on()) };
 }
 
-/// Not guarded: an error of the server must pass as it is, with its constraint and its context. So
-/// nothing here has a destructor while the server's function runs.
+/// Not guarded: an error of the server must pass unchanged, with its constraint and its context. So nothing here
+/// has a destructor while the server's function runs.
 unsafe extern "C-unwind" fn plan(
     query: *mut pg_sys::Query,
     text: *const c_char,
@@ -199,7 +198,7 @@ unsafe extern "C-unwind" fn plan(
     }
 }
 
-/// Changes a query that names tables with row security, and returns which it names.
+/// Changes a query that names tables with row security, and returns these tables.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(query: *mut pg_sys::Query) -> Named {
     if !is_here() {

@@ -1,6 +1,6 @@
-//! Protected tables that a statement names in a part that planning takes out: a branch that a constant closes, a column or a WITH
-//! query that nothing reads. The plan goes on naming them, with the rights that the part needs: so the server checks these, and
-//! whatever asks for the tables of a statement finds all of them.
+//! Protected tables in a part of a statement that planning removes: a branch with a constant false condition, an unused column or
+//! WITH query. The plan keeps naming them, with the rights that the part needs. So the server checks these rights, and all hooks
+//! find all tables of the statement.
 
 use std::ffi::{c_int, c_void};
 
@@ -14,15 +14,15 @@ use super::nodes::elements;
 pub struct Named {
     /// Entries of a range table.
     tables: *mut pg_sys::List,
-    /// The rights that each is named with.
+    /// The rights needed on each.
     #[cfg(not(feature = "pg15"))]
     rights: *mut pg_sys::List,
-    /// The query whose range table is read.
+    /// The query with the range table.
     #[cfg(not(feature = "pg15"))]
     query: *mut pg_sys::Query,
 }
 
-/// Called as C calls them, without a guard: an error of the server passes by, and nothing here has a destructor.
+/// Called as C calls them, without a guard: an error of the server passes through, and nothing here has a destructor.
 mod raw {
     use super::{c_int, c_void, pg_sys};
 
@@ -55,7 +55,7 @@ impl Named {
         query: std::ptr::null_mut(),
     };
 
-    /// The protected tables of a query that has parts which planning may take out.
+    /// Returns the protected tables of a query with parts that planning may remove.
     ///
     /// # Safety
     /// `query` is rewritten and not planned yet.
@@ -70,7 +70,7 @@ impl Named {
         named
     }
 
-    /// Notes a table that row security hides rows of.
+    /// Notes a table with row security.
     unsafe fn note(&mut self, entry: *mut pg_sys::RangeTblEntry) {
         // SAFETY: an entry of a query's range table, of which the planner copies as much into a plan's.
         unsafe {
@@ -92,7 +92,7 @@ impl Named {
         }
     }
 
-    /// Has a plan name those that it does not.
+    /// Adds the missing tables to a plan.
     ///
     /// # Safety
     /// `plan` was made of the query that they are of, and is the caller's to change.
@@ -122,7 +122,7 @@ impl Named {
     }
 }
 
-/// Whether a query has subqueries in expressions, or WITH queries, also in its FROM.
+/// Returns whether a query has subqueries in expressions, or WITH queries, also in its FROM.
 unsafe fn has_parts(query: *mut pg_sys::Query) -> bool {
     // SAFETY: a query's range table holds entries.
     unsafe {

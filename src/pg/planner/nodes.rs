@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// The elements of a list of pointers, which may be NULL.
+/// Returns the elements of a list of pointers, which may be NULL.
 ///
 /// # Safety
 /// `list` is NULL or a list of pointers to `T`, which stays as it is while they are read.
@@ -17,7 +17,7 @@ pub unsafe fn elements<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut 
     (0..length).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }
 
-/// A new list.
+/// Creates a list.
 pub fn list<T>(items: impl IntoIterator<Item = *mut T>) -> *mut pg_sys::List {
     let mut list = std::ptr::null_mut();
     for item in items {
@@ -27,7 +27,7 @@ pub fn list<T>(items: impl IntoIterator<Item = *mut T>) -> *mut pg_sys::List {
     list
 }
 
-/// A copy.
+/// Copies a node.
 ///
 /// # Safety
 /// `node` is a node.
@@ -36,8 +36,8 @@ pub unsafe fn copy<T>(node: *mut T) -> *mut T {
     unsafe { pg_sys::copyObjectImpl(node.cast()).cast() }
 }
 
-/// `CASE WHEN all of the conditions THEN … ELSE … END`: the one expression whose parts the server evaluates in
-/// this order and only as far as needed. The planner takes no part of it out, and derives nothing from it.
+/// Returns `CASE WHEN all of the conditions THEN … ELSE … END`, the only expression whose parts the server evaluates in
+/// this order and only as far as needed. The planner removes no part of it, and derives nothing from it.
 ///
 /// # Safety
 /// The conditions are boolean expressions, and there is one; so are the others.
@@ -63,7 +63,7 @@ pub unsafe fn case(
     }
 }
 
-/// `true` or `false`.
+/// Returns the constant `true` or `false`.
 pub fn constant(value: bool) -> *mut pg_sys::Expr {
     // SAFETY: makes a new node.
     unsafe { pg_sys::makeBoolConst(value, false).cast() }

@@ -1,23 +1,22 @@
-//! The conditions of row security sort before every other condition of a scan, and none of them is replaced.
+//! Sorts the conditions of row security before every other condition of a scan, and makes sure that none is replaced.
 //!
-//! The planner sorts a scan's filter by security level, and then by cost. It treats cheap conditions that it calls
-//! leakproof as level 0, and gives equalities that it derives the lowest level of what they come from. So each condition
-//! of a scan gets its level here: one of row security its place in row security, every other one the statement's; and
-//! none counts as leakproof any more, since the paths are made. Conditions that may show that they were evaluated come after
-//! those that cannot: which rows of a scan they are evaluated on is then the same whatever index it uses, and plans are
-//! chosen by statistics of all tenants' rows.
+//! The planner sorts a scan's filter by security level, and then by cost. It treats cheap leakproof conditions as level 0,
+//! and gives derived equalities the lowest level of their sources. So each condition of a scan gets its level here: one of
+//! row security its place in row security, all others the statement's. None counts as leakproof any more, since the paths
+//! are complete. Conditions that may reveal their evaluation come after those that cannot. Otherwise the index would
+//! determine on which rows they are evaluated, and plans depend on statistics of all tenants' rows.
 //!
-//! `tenant_id = tenancy.tenant_id(…)` and a caller's `tenant_id = f()` are one equivalence class. Of its two sides without
-//! columns the planner keeps one, and compares it with the other once, above the scan. A function that says it is STABLE
-//! may answer something else for each row, `current_setting()` too. So a policy that is not among the scan's conditions
-//! is put back. Only a constant, a parameter that the client sent, or another of tenancy's own functions stands for it.
+//! `tenant_id = tenancy.tenant_id(…)` and a caller's `tenant_id = f()` form one equivalence class. Of its two sides without
+//! columns the planner keeps one, and compares it with the other once, above the scan. A function declared STABLE may
+//! return something else for each row, also `current_setting()`. So a policy that is not among the scan's conditions is
+//! added again. Only a constant, a parameter from the client, or another function of tenancy may replace it.
 
 use pgrx::pg_sys;
 
 use super::expression::Reader;
 use super::nodes::{copy, elements, list};
 
-/// A condition of row security, as it reads for a relation.
+/// A condition of row security, translated for a relation.
 struct Policy {
     clause: *mut pg_sys::Node,
     level: pg_sys::Index,
@@ -87,8 +86,8 @@ pub unsafe fn put_first(
     }
 }
 
-/// Gives the conditions of parameterised paths, which are joins', the statement's level. Called when all paths are made:
-/// before, they decide which indexes serve.
+/// Gives join conditions of parameterised paths the statement's level. Called when all paths are complete: before, the
+/// levels determine which indexes can be used.
 ///
 /// # Safety
 /// `root` is the query's state.
@@ -109,7 +108,7 @@ pub unsafe fn joins_last(root: *mut pg_sys::PlannerInfo) {
     }
 }
 
-/// Puts a condition of the statement behind those of row security.
+/// Puts a condition of the statement after those of row security.
 unsafe fn raise(root: *mut pg_sys::PlannerInfo, condition: *mut pg_sys::RestrictInfo) {
     // SAFETY: a condition of the query.
     unsafe {
@@ -120,7 +119,7 @@ unsafe fn raise(root: *mut pg_sys::PlannerInfo, condition: *mut pg_sys::Restrict
     }
 }
 
-/// The conditions of row security on a relation: its own, and those of what it is a part of.
+/// Returns the conditions of row security on a relation: its own, and those of its parents.
 unsafe fn of(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> Vec<Policy> {
     let mut policies = Vec::new();
     // SAFETY: arrays of the query's relations have an element for each index; conditions of row security
@@ -154,8 +153,8 @@ unsafe fn is_same(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> bool 
     unsafe { pg_sys::equal(policy.cast(), clause.cast()) }
 }
 
-/// Whether a clause compares the same by the same operator, with a value that stays what it was when the planner had it
-/// compared with the policy's.
+/// Returns whether a clause compares the same column by the same operator, with a value that cannot change after the planner
+/// compared it with the policy's.
 unsafe fn is_constant(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> bool {
     // SAFETY: the tags tell which nodes they are.
     unsafe {
@@ -175,7 +174,7 @@ unsafe fn is_constant(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> b
                 pg_sys::NodeTag::T_Param => {
                     (*node.cast::<pg_sys::Param>()).paramkind == pg_sys::ParamKind::PARAM_EXTERN
                 }
-                // What may be read and what may be written, of one tenant.
+                // The read and the write permission in the same tenant.
                 pg_sys::NodeTag::T_FuncExpr => {
                     is_call_of_tenancy(node)
                         && elements::<pg_sys::Node>((*node.cast::<pg_sys::FuncExpr>()).args)
@@ -190,7 +189,7 @@ unsafe fn is_constant(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> b
     }
 }
 
-/// The two sides of an operator.
+/// Returns the two sides of an operator.
 unsafe fn sides(clause: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
     // SAFETY: the tag tells which node it is.
     unsafe {
@@ -208,8 +207,8 @@ unsafe fn has_no_column(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Nod
     unsafe { !Reader::new(root).read(clause).column }
 }
 
-/// Whether the statement writes to a relation. Then conditions of a caller's security_barrier view stand behind those of
-/// row security.
+/// Returns whether the statement writes to a relation. Then conditions of a caller's security_barrier view come after those
+/// of row security.
 unsafe fn is_written(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -> bool {
     // SAFETY: as for `of`.
     unsafe {
@@ -224,8 +223,8 @@ unsafe fn is_written(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInf
     }
 }
 
-/// Whether a condition has the shape of tenancy's: a call of one of its functions, or an equality that shows nothing of a
-/// row.
+/// Returns whether a condition has the form of tenancy's: a call of one of its functions, or an equality that reveals
+/// nothing of a row.
 unsafe fn is_of_tenancy(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Node) -> bool {
     // SAFETY: the tag tells which node it is.
     unsafe {
@@ -250,7 +249,7 @@ unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
     }
 }
 
-/// A condition of its own, which belongs to no equivalence class.
+/// Creates a condition that belongs to no equivalence class.
 unsafe fn restriction(
     root: *mut pg_sys::PlannerInfo,
     clause: *mut pg_sys::Expr,

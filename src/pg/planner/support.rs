@@ -1,5 +1,4 @@
-//! Node surgery for planner support functions: the requests of the planner, as safe values.
-//! What to answer is `policy::planner`'s business.
+//! Requests of the planner to support functions, as safe values. `policy::planner` decides the answers.
 
 use pgrx::pg_sys;
 
@@ -45,7 +44,7 @@ impl KeyType {
         }
     }
 
-    /// The oid of `=` in pg_catalog for two values of this type; these are fixed for ever.
+    /// Returns the oid of `=` in pg_catalog for two values of this type; these are fixed for ever.
     fn equality(self) -> pg_sys::Oid {
         pg_sys::Oid::from(match self {
             Self::Uuid => 2972,
@@ -56,13 +55,13 @@ impl KeyType {
     }
 }
 
-/// What the planner asks about a call `predicate(permission, tenant)`.
+/// A request of the planner about a call `predicate(permission, tenant)`.
 pub enum Request {
-    /// Is there a simpler expression?
+    /// Asks for a simpler expression.
     Simplify(Simplify),
-    /// Can an index find the rows?
+    /// Asks for an index condition.
     Index(Index),
-    /// Which part of the rows passes?
+    /// Asks for the fraction of rows that pass.
     Selectivity(Selectivity),
 }
 
@@ -75,10 +74,10 @@ pub struct Index(*mut pg_sys::SupportRequestIndexCondition);
 /// See [`Request::Selectivity`].
 pub struct Selectivity(*mut pg_sys::SupportRequestSelectivity);
 
-/// An answer that is not «no opinion».
+/// An answer to a request.
 pub struct Opinion(pg_sys::Datum);
 
-/// Reads the request, asks `body` and encodes its answer; «no opinion» is a zero that is not NULL.
+/// Decodes the request, calls `body` and encodes its answer; no answer is a zero that is not NULL.
 ///
 /// # Safety
 /// `fcinfo` holds a support request as the planner passes it.
@@ -100,7 +99,7 @@ pub unsafe fn answer(
 }
 
 impl Request {
-    /// The permission that is asked for, if it is a constant.
+    /// Returns the permission, if it is a constant.
     pub fn permission(&self) -> Option<&[u8]> {
         // SAFETY: each request holds the call, or its arguments; the constant, a text, lives in the
         // planner's memory for as long as the request.
@@ -135,13 +134,13 @@ impl Request {
 }
 
 impl Simplify {
-    /// The type of the tenant argument.
+    /// Returns the type of the tenant argument.
     pub fn key_type(&self) -> Option<KeyType> {
         // SAFETY: the request holds a call with the two arguments of its declaration.
         unsafe { KeyType::of(pg_sys::exprType(second((*(*self.0).fcall).args))) }
     }
 
-    /// `tenant = tenancy.<function>(permission)`.
+    /// Returns `tenant = tenancy.<function>(permission)`.
     pub fn equals(&self, function: &std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: as above; the nodes are new ones in the planner's memory, arguments copied.
         unsafe {
@@ -155,7 +154,7 @@ impl Simplify {
 }
 
 impl Simplify {
-    /// For a call with one uuid: `uuid = tenancy.<function>()`.
+    /// Returns `uuid = tenancy.<function>()`, for a call with one uuid.
     pub fn equals_own(&self, function: &std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: the request holds a call with the one argument of its declaration; the nodes are
         // new ones in the planner's memory, the argument copied.
@@ -171,7 +170,7 @@ impl Simplify {
 }
 
 impl Index {
-    /// The type of the tenant argument.
+    /// Returns the type of the tenant argument.
     pub fn key_type(&self) -> Option<KeyType> {
         // SAFETY: the node that the index is matched with is a call with two arguments, or it is
         // something else and has no key.
@@ -186,7 +185,7 @@ impl Index {
         }
     }
 
-    /// The part of the table's rows that the wanted tenants have, as far as statistics tell.
+    /// Returns the fraction of the table's rows that the wanted tenants have, by statistics.
     pub fn fraction(&self, wanted: &Wanted<'_>) -> f64 {
         // SAFETY: the node is the call that the index is matched with.
         unsafe {
@@ -195,8 +194,8 @@ impl Index {
         }
     }
 
-    /// `tenant = ANY (tenancy.<function>(permission))` as an exact index condition, if the index can
-    /// search for an array.
+    /// Returns `tenant = ANY (tenancy.<function>(permission))` as an exact index condition, if the index can search for an
+    /// array.
     pub fn equals_any(&self, function: &std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: the request's fields are valid while it is answered; new nodes are in the planner's
         // memory.
@@ -241,7 +240,7 @@ impl Index {
 }
 
 impl Selectivity {
-    /// The estimate for the wanted tenants.
+    /// Returns the estimate for the wanted tenants.
     pub fn of_tenants(&self, wanted: &Wanted<'_>) -> Option<Opinion> {
         // SAFETY: the request holds the arguments of a call with two arguments.
         unsafe {
@@ -255,7 +254,7 @@ impl Selectivity {
         }
     }
 
-    /// The estimate that every row passes.
+    /// Returns the estimate that every row passes.
     pub fn all(&self) -> Option<Opinion> {
         // SAFETY: as above.
         unsafe { (*self.0).selectivity = 1.0 };
@@ -263,7 +262,7 @@ impl Selectivity {
     }
 }
 
-/// Which values of a tenant column are wanted: how many, and whether this is one of them.
+/// The wanted values of a tenant column.
 pub struct Wanted<'a> {
     /// How many.
     pub count: usize,
@@ -281,9 +280,8 @@ pub enum Key<'a> {
     Text(&'a [u8]),
 }
 
-/// The part of rows that the wanted values select: the most common values by their frequency, the
-/// others each as frequent as the next. Frequencies of values that are not wanted play no part, so
-/// estimates tell nothing of other tenants.
+/// Estimates the fraction of rows with a wanted value: most common values by their frequency, all others with equal
+/// frequency. Frequencies of other values are not used, so estimates reveal nothing of other tenants.
 unsafe fn fraction(
     root: *mut pg_sys::PlannerInfo,
     expression: *mut pg_sys::Node,

@@ -1,31 +1,31 @@
-//! tenancy's views: `security_barrier` keeps leaky functions of a caller out of them, and lets every other
-//! condition in, where it is one among the view's own.
+//! tenancy's views: `security_barrier` keeps leaky functions of a caller out of them, but other conditions are moved in,
+//! among the view's own.
 //!
 //! A view of tenancy ends its conditions with a mark, `tenancy_internal.barrier()`. Conditions that are moved into the view
 //! stand behind it, wherever they come from: statements, other views, functions that were inlined. Of these
 //!
-//! - those that show nothing but their result stay as they are, and search indexes;
-//! - so do those that hold late values, such as a subquery's: a one-time filter is added that computes the values
-//!   before the first row is read;
-//! - the others become one condition, `CASE WHEN` the view's own `THEN` the caller's `ELSE false END`, which
-//!   holds columns of all tables that the view's own conditions hold and is evaluated when they are.
+//! - those that reveal only their result stay unchanged, and may search indexes;
+//! - so do those with late values, such as a subquery's: an added one-time filter computes the values before the first
+//!   row is read;
+//! - the others become one condition, `CASE WHEN` the view's own `THEN` the caller's `ELSE false END`, which contains
+//!   columns of all tables in the view's own conditions, and is evaluated when they are.
 //!
-//! The mark itself is taken out.
+//! The mark itself is removed.
 //!
-//! So a view of tenancy states all that hides rows in its WHERE and in inner joins, at its top.
+//! So a view of tenancy must state everything that hides rows in its WHERE and in inner joins, at its top.
 
 use pgrx::pg_sys;
 
 use super::expression::Reader;
 use super::nodes::{case, constant, copy, elements, list};
 
-/// Puts a view's own conditions before a caller's. Does nothing with other queries.
+/// Puts a view's own conditions before a caller's. Does nothing for other queries.
 ///
 /// # Safety
 /// `root` is a query whose conditions are simplified and not distributed yet.
 pub unsafe fn own_conditions_first(root: *mut pg_sys::PlannerInfo, on: bool) {
     // SAFETY: a query that is planned has a join tree, its conditions as a list, the planner's to change; CREATE
-    // INDEX and CLUSTER ask for a table's size with a query that has none.
+    // CREATE INDEX and CLUSTER estimate a table's size with a query without conditions.
     unsafe {
         let tree = (*(*root).parse).jointree;
         if tree.is_null() {
@@ -71,7 +71,7 @@ pub unsafe fn own_conditions_first(root: *mut pg_sys::PlannerInfo, on: bool) {
     }
 }
 
-/// A condition that is true, holds no column, and needs a value.
+/// Returns a condition that is true, contains no column, and needs a value.
 unsafe fn compute(value: *mut pg_sys::Param) -> *mut pg_sys::Node {
     // SAFETY: new nodes in the planner's memory, with all fields set or zero.
     unsafe {
@@ -91,7 +91,7 @@ unsafe fn compute(value: *mut pg_sys::Param) -> *mut pg_sys::Node {
     }
 }
 
-/// What inner joins at the top of a query compare.
+/// Returns the conditions of inner joins at the top of a query.
 unsafe fn joined_by(from: *mut pg_sys::List, into: &mut Vec<*mut pg_sys::Node>) {
     // SAFETY: a join tree's nodes.
     unsafe {

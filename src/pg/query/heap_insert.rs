@@ -1,5 +1,5 @@
-//! Appends a row to a table of tenancy's own without a query: no plan, no switch of roles. For rows
-//! that must cost as little as they can.
+//! Appends a row to a table of tenancy without a query, a plan or a switch of roles, for rows that must be
+//! cheap to write.
 
 use std::ffi::CStr;
 use std::net::IpAddr;
@@ -26,18 +26,18 @@ pub enum Value<'a> {
     Uuid([u8; 16]),
     /// A text.
     Text(&'a str),
-    /// An inet of which so many bits count; all: a host.
+    /// An inet with its number of significant bits; all of them for a host.
     Inet(IpAddr, u8),
     /// A jsonb.
     Json(Json),
 }
 
-/// A jsonb as the server has it.
+/// A jsonb in the server's form.
 #[derive(Clone, Copy)]
 pub struct Json(pub(in crate::pg) pg_sys::Datum);
 
 impl Json {
-    /// From a value of ours.
+    /// Converts a `serde_json` value.
     pub fn new(value: serde_json::Value) -> Result<Self, Error> {
         pgrx::JsonB(value)
             .into_datum()
@@ -45,7 +45,7 @@ impl Json {
             .ok_or(Error::Internal("JSON that is no jsonb"))
     }
 
-    /// As a value of ours.
+    /// Converts to a `serde_json` value.
     pub fn value(self) -> Result<serde_json::Value, Error> {
         // SAFETY: the datum is a jsonb that lives as long as the call.
         unsafe { pgrx::JsonB::from_datum(self.0, false) }
@@ -53,7 +53,7 @@ impl Json {
             .ok_or(Error::Internal("a jsonb that is no JSON"))
     }
 
-    /// What an object has under a key; the rest of it is not looked at.
+    /// Returns the value of an object's key, without converting the rest.
     pub fn field(self, key: &str) -> Result<Option<serde_json::Value>, Error> {
         // SAFETY: the datum is an unpacked jsonb that lives as long as the call; what is found is the
         // server's, allocated in the current context, and of the kind that its tag says.
@@ -84,12 +84,12 @@ impl Json {
         };
         match found {
             Some(found) => Ok(Some(found)),
-            // A number, or what is not scalar: as the server writes it.
+            // A number, or a value that is not scalar: in the server's text form.
             None => Ok(self.value()?.get(key).cloned()),
         }
     }
 
-    /// An object of texts.
+    /// Builds an object of texts.
     pub fn object<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         use pg_sys::JsonbIteratorToken::{WJB_BEGIN_OBJECT, WJB_END_OBJECT, WJB_KEY, WJB_VALUE};
         let mut state = std::ptr::null_mut();
@@ -150,13 +150,13 @@ fn inet(address: IpAddr, bits: u8) -> pg_sys::Datum {
     }
 }
 
-/// Hears of what other sessions have just made.
+/// Processes invalidation messages, to see what other sessions have created.
 pub fn look_again() {
     // SAFETY: inside a transaction; what the server does whenever it locks a table.
     unsafe { pg_sys::AcceptInvalidationMessages() };
 }
 
-/// A table of tenancy's by name; a partition of another only.
+/// Finds a partition of tenancy by name.
 pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups in system caches inside a transaction; what is not there gives the invalid oid.
     unsafe {
@@ -166,7 +166,7 @@ pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
     }
 }
 
-/// An error where the transaction may not write; on a standby, too.
+/// Raises an error if the transaction cannot write; also on a standby.
 pub fn check_writable(doing: &CStr) {
     // SAFETY: inside a transaction; the text outlives the call.
     unsafe {
@@ -175,8 +175,8 @@ pub fn check_writable(doing: &CStr) {
     }
 }
 
-/// Locks a table and its indexes as an INSERT does, but until the transaction ends: rows that follow
-/// find them locked.
+/// Locks a table and its indexes as an INSERT does, until the transaction ends, so that later rows find them
+/// locked.
 pub fn hold(table: pg_sys::Oid) {
     const LOCK: i32 = pg_sys::RowExclusiveLock as i32;
     // SAFETY: inside a transaction. The table is open while its indexes are listed; the list is ours.
@@ -193,7 +193,7 @@ pub fn hold(table: pg_sys::Oid) {
     }
 }
 
-/// Appends a row, where that is allowed: the table's columns in order. Row security, triggers and constraints are not asked.
+/// Appends a row with the table's columns in order. Row security, triggers and constraints are not checked.
 pub fn append(table: pg_sys::Oid, row: &[Value<'_>]) -> Result<(), Error> {
     let (mut values, mut nulls) = (Vec::new(), Vec::new());
     for value in row {

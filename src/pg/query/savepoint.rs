@@ -1,4 +1,4 @@
-//! Savepoints of tenancy's own, as PL/pgSQL makes one around a block that handles errors.
+//! Savepoints of tenancy, like those of PL/pgSQL around a block with an exception handler.
 
 use std::panic::AssertUnwindSafe;
 
@@ -6,13 +6,13 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-/// Calls `f` in a savepoint, which is released after it. An error that passes rolls it back first: the server leaves that
-/// to whoever made the savepoint.
+/// Calls `f` in a savepoint, and releases it afterwards. On an error it rolls back to the savepoint first: the server
+/// leaves this to the creator of the savepoint.
 pub fn around<T>(f: impl FnOnce() -> T) -> T {
     attempt(f).unwrap_or_else(|error| error.rethrow())
 }
 
-/// The same. `None` if `f` had to wait for a lock for too long (55P03): then it has done nothing.
+/// The same. Returns `None`, without effect, if `f` waited too long for a lock (55P03).
 pub fn within<T>(f: impl FnOnce() -> T) -> Option<T> {
     match attempt(f) {
         Ok(result) => Some(result),

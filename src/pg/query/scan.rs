@@ -1,4 +1,4 @@
-//! Reads one column of a table, every row that is committed: without a plan, a policy, or a function that anybody wrote.
+//! Reads one column of all committed rows of a table, without a plan, a policy, or a user's function.
 
 use pgrx::PgMemoryContexts;
 use pgrx::pg_sys;
@@ -17,10 +17,10 @@ pub enum Key {
     Text(String),
 }
 
-/// Rows after which what reading them took is freed.
+/// The number of rows after which memory is freed.
 const ROWS_AT_ONCE: u32 = 1000;
 
-/// A sequential scan as the executor makes it.
+/// The flags of the executor's sequential scan.
 const FLAGS: u32 = pg_sys::ScanOptions::SO_TYPE_SEQSCAN
     | pg_sys::ScanOptions::SO_ALLOW_STRAT
     | pg_sys::ScanOptions::SO_ALLOW_SYNC
@@ -88,7 +88,7 @@ pub fn keys(
                     *(*slot).tts_isnull.add(at),
                     kind,
                 ) {
-                    // What `f` keeps is Rust's.
+                    // Values that `f` keeps are in Rust's memory.
                     result = f(key);
                     if result.is_err() {
                         break;

@@ -1,15 +1,15 @@
-//! Snapshots to read at that are newer than the statement's.
+//! Snapshots that are newer than the statement's.
 
 use std::cell::Cell;
 
 use pgrx::pg_sys;
 
-/// A snapshot that is taken at a moment of its own.
+/// A snapshot that the caller takes at a chosen moment.
 pub struct Snapshot(Cell<pg_sys::Snapshot>);
 
 impl Snapshot {
-    /// Gets ready to take one, so that taking it allocates nothing and raises nothing. It sees what this
-    /// transaction has written by now. An error in parallel mode, where none can be taken.
+    /// Prepares a snapshot, so that taking it allocates nothing and raises nothing. It sees what this transaction has
+    /// written so far. Raises an error in parallel mode, where none can be taken.
     pub fn prepare() -> Self {
         // SAFETY: inside a transaction; the server's own snapshot, which is good until the next one is taken.
         unsafe {
@@ -18,13 +18,13 @@ impl Snapshot {
         }
     }
 
-    /// Takes it: it sees what is committed now.
+    /// Takes the snapshot, which sees everything committed now.
     pub fn take(&self) {
         // SAFETY: as above; the memory that it needs is there.
         self.0.set(unsafe { pg_sys::GetLatestSnapshot() });
     }
 
-    /// Whether it sees the end of a top transaction of this server's other backends.
+    /// Returns whether it sees the end of a top transaction of another backend.
     pub fn sees(&self, transaction: u32) -> bool {
         // SAFETY: the server's snapshot, taken above; its array is as long as it says.
         let (first, next, running) = unsafe {
@@ -42,7 +42,7 @@ impl Snapshot {
         precedes(first) || (precedes(next) && !running.contains(&transaction.into()))
     }
 
-    /// Has queries read at it, until what is returned is dropped. Before another one is taken.
+    /// Makes queries read at it until the result is dropped. Must be called before another snapshot is taken.
     pub fn push(&self) -> Pushed {
         // SAFETY: inside a transaction; the server copies it.
         unsafe { pg_sys::PushActiveSnapshot(self.0.get()) };
@@ -50,7 +50,7 @@ impl Snapshot {
     }
 }
 
-/// Has queries read what is committed now. Not in parallel mode.
+/// Makes queries read everything committed now. Not in parallel mode.
 pub fn push_latest() -> Pushed {
     // SAFETY: inside a transaction and outside parallel mode; popped in drop.
     unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };

@@ -1,6 +1,6 @@
-//! Queries that tenancy runs for itself: as `tenancy_owner`, with a pinned search_path, so that
-//! neither the caller's rights nor the caller's schemas decide what they see. That role owns tenancy's
-//! own objects and can do nothing else: what it runs must not touch an object that is not tenancy's.
+//! Tenancy's own queries. They run as `tenancy_owner` with a pinned search_path, so that neither the caller's
+//! rights nor its schemas affect them. That role owns tenancy's objects and has no other rights, so these
+//! queries must not use objects of others.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,28 +24,28 @@ thread_local! {
 }
 
 static OWNER: BackendCell<Option<pg_sys::Oid>> = BackendCell::new(None);
-/// Queries of tenancy's own are planned.
+/// Whether tenancy's own queries are being planned.
 static OWN: BackendCell<bool> = BackendCell::new(false);
 
-/// Forgets who owns tenancy's objects; looked up again at the next call.
+/// Drops the cached owner of tenancy's objects; the next call looks it up again.
 pub fn forget_owner() {
     OWNER.set(None);
 }
 
-/// Runs `f` as the owner of tenancy's objects with search_path = pg_catalog, pg_temp. Role and path return
-/// to what they were when `f` is done; after an error the (sub)transaction's abort restores them.
+/// Runs `f` as the owner of tenancy's objects with search_path = pg_catalog, pg_temp, and restores role and path
+/// afterwards. On an error the (sub)transaction's abort restores them.
 pub fn as_owner<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let owner = owner()?;
-    // It never has a superuser's power, whatever was made of tenancy's objects or of the role.
+    // It never runs as a superuser, even if the objects or the role were altered.
     if role::is_superuser_role(owner) {
         return Err(Error::OwnerSuperuser);
     }
     uncompiled(|| as_role(owner, Security::Pinned, f))
 }
 
-/// Runs `f`, which may set off code that belongs to a role, with that role's rights and no way back to
-/// more: as the server does for index expressions in REINDEX. Settings that the code changes return to
-/// what they were. `path` is what the code looks names up in, after the server's own schema.
+/// Runs `f`, which may run code of a role, with that role's rights in a restricted operation, as the server does for
+/// index expressions in REINDEX. Settings that the code changes are restored. The code resolves names with `path`,
+/// after the server's own schema.
 pub fn as_restricted<R>(
     role: pg_sys::Oid,
     path: Option<&CStr>,
@@ -60,8 +60,8 @@ pub fn as_restricted<R>(
     })
 }
 
-/// Runs `f`, whose queries are tenancy's own. They read many catalogs and few rows: the planner takes them for expensive
-/// where there are thousands of relations, and compiling them would take seconds.
+/// Runs `f` with JIT compilation off, for tenancy's own queries. They read many catalogs and few rows: with thousands of
+/// relations the planner estimates them as expensive, and compiling them would take seconds.
 pub fn uncompiled<R>(f: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
@@ -73,17 +73,17 @@ pub fn uncompiled<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Whether queries of tenancy's own are planned: no code is compiled for them.
+/// Returns whether tenancy's own queries are being planned, without JIT compilation.
 pub fn is_own() -> bool {
     OWN.get()
 }
 
-/// What `f` runs with.
+/// The security context of `f`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Security {
-    /// Statements of tenancy's own.
+    /// Statements of tenancy.
     Pinned,
-    /// Code that others wrote.
+    /// Code of other roles.
     Restricted,
 }
 
@@ -127,7 +127,7 @@ fn as_role<R>(
         pg_sys::SetUserIdAndSecContext(role, context | security.flags());
         let level = pg_sys::NewGUCNestLevel();
         save(c"search_path", c"pg_catalog, pg_temp");
-        // Off, it would make an error of whatever row security applies to.
+        // With row_security off, queries that row security applies to would fail.
         if !pg_sys::row_security {
             save(c"row_security", c"on");
         }
@@ -142,8 +142,8 @@ fn as_role<R>(
     result
 }
 
-/// Reads as the owner, seeing all that is committed now, also in the middle of a statement. Assigns
-/// no transaction id, so it works on standbys and in parallel workers.
+/// Reads as the owner, and sees everything committed now, also in the middle of a statement. Assigns no transaction
+/// id, so it works on standbys and in parallel workers.
 pub fn read<R>(
     query: &'static str,
     args: &[DatumWithOid<'_>],
@@ -157,7 +157,7 @@ pub fn read<R>(
     })
 }
 
-/// Reads as the owner at a snapshot that was pushed last, and at no other.
+/// Reads as the owner at the snapshot that was pushed last, and at no other.
 pub fn select_at_snapshot<R>(
     _: &Pushed,
     query: &'static str,
@@ -166,7 +166,7 @@ pub fn select_at_snapshot<R>(
 ) -> Result<R, Error> {
     as_owner(|| {
         let read = || select(query, args, f);
-        // Once a transaction has written, pgrx has the server take a newer one; not in a savepoint that has not.
+        // After a transaction has written, pgrx makes the server take a newer one, but not in a savepoint that has not written.
         match xact::has_written_here() {
             true => savepoint::around(read),
             false => read(),
@@ -185,8 +185,8 @@ fn select<R>(
     })
 }
 
-/// Calls `f`, which pushes a snapshot to read at. Once a transaction has written, pgrx has the server take one instead,
-/// and from REPEATABLE READ on that is the transaction's first: a savepoint that has not written yet reads at what is pushed.
+/// Calls `f`, which reads at a pushed snapshot. After a transaction has written, pgrx makes the server take another one, which
+/// from REPEATABLE READ on is the transaction's first. A savepoint that has not written yet reads at the pushed one.
 fn latest<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     if !xact::reads_as_of_its_begin() || xact::parallel() {
         return f();
@@ -201,7 +201,7 @@ pub fn write(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Erro
     as_owner(|| Spi::connect_mut(|client| Ok(client.update(query, None, args)?.len() as u64)))
 }
 
-/// Writes as the owner with a plan that is kept: for what is done often.
+/// Writes as the owner with a cached plan, for frequent statements.
 pub fn execute_prepared(query: &'static str, args: &[DatumWithOid<'_>]) -> Result<u64, Error> {
     as_owner(|| {
         Spi::connect_mut(|client| {
@@ -211,7 +211,7 @@ pub fn execute_prepared(query: &'static str, args: &[DatumWithOid<'_>]) -> Resul
     })
 }
 
-/// Writes as the owner, and reads what comes back.
+/// Writes as the owner, and reads the returned rows.
 pub fn write_returning<R>(
     query: &'static str,
     args: &[DatumWithOid<'_>],
@@ -260,7 +260,7 @@ fn kept(
     Ok(plan)
 }
 
-/// The role that owns tenancy's objects, and by the way the beacon to watch.
+/// Returns the role that owns tenancy's objects, and sets the beacon to watch.
 fn owner() -> Result<pg_sys::Oid, Error> {
     if let Some(owner) = OWNER.get() {
         return Ok(owner);

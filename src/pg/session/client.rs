@@ -1,4 +1,4 @@
-//! Where the client is.
+//! The client's address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,7 +8,7 @@ use crate::pg::cell::BackendCell;
 
 static ADDRESS: BackendCell<Option<Option<IpAddr>>> = BackendCell::new(None);
 
-/// The client's address; none on a Unix socket and where there is no client.
+/// Returns the client's address; `None` on a Unix socket and without a client.
 pub fn address() -> Option<IpAddr> {
     if let Some(known) = ADDRESS.get() {
         return known;
@@ -18,8 +18,8 @@ pub fn address() -> Option<IpAddr> {
     found
 }
 
-/// The address of another process's client. Read where the server keeps it: the view of it shows no
-/// other role's to the role that tenancy's queries run as.
+/// Returns the address of another process's client, from the server's memory: the view pg_stat_activity hides
+/// other roles' addresses from tenancy_owner.
 pub fn address_of(process: i32) -> Option<IpAddr> {
     // SAFETY: the entries are numbered from 1, and live until the transaction ends. A socket address is
     // of the kind that its family says.

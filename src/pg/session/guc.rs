@@ -1,8 +1,8 @@
 //! The settings `tenancy.*`.
 //!
-//! `tenancy.context` holds a token that only this library can make: its check hook refuses any other
+//! `tenancy.context` holds a token that only this library can create: its check hook refuses any other
 //! value, its show hook never prints it. It is a setting, and not a static, because the server then
-//! carries it through savepoints, ROLLBACK, parallel workers and DISCARD.
+//! handles savepoints, ROLLBACK, parallel workers and DISCARD.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -19,7 +19,7 @@ use crate::pg::{secret, session, xact};
 /// The id of the key in tokens; there is one key now.
 pub const KEY_ID: u8 = 1;
 
-/// What a query on a protected table does when there is no context.
+/// The behaviour of a query on a protected table without a context.
 #[derive(Clone, Copy, PostgresGucEnum)]
 pub enum MissingContext {
     /// An error with a hint.
@@ -60,7 +60,7 @@ pub fn init(on_ticket: fn(&str)) {
         GucRegistry::define_string_guc_with_hooks(
             c"tenancy.context",
             c"The authenticated context of this transaction or session.",
-            c"Made by tenancy.authenticate() and tenancy.assume(); can be cleared, not set.",
+            c"Set by tenancy.authenticate() and tenancy.assume(); other code can only clear it.",
             &CONTEXT,
             GucContext::Userset,
             secret,
@@ -82,24 +82,24 @@ pub fn init(on_ticket: fn(&str)) {
     }
     GucRegistry::define_enum_guc(
         c"tenancy.missing_context",
-        c"What a query on a protected table does without a context: error or empty.",
-        c"There are no rows either way.",
+        c"Whether a query on a protected table without a context fails or returns no rows: error or empty.",
+        c"It returns rows in neither case.",
         &MISSING,
         GucContext::Userset,
         GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"tenancy.allow_bypassrls",
-        c"Allows a role that bypasses row security to take a context.",
-        c"Such a role reads all rows whatever its context; only a superuser can allow it.",
+        c"Allows a role that bypasses row security to enter a context.",
+        c"Such a role reads all rows in any context; only a superuser can allow it.",
         &ALLOW_BYPASS,
         GucContext::Suset,
         GucFlags::default(),
     );
     GucRegistry::define_bool_guc(
         c"tenancy.pooled",
-        c"Nothing of a transaction stays in the session: for roles whose connections many clients share.",
-        c"Forbids session contexts, and undoes what a transaction set for the session when it ends.",
+        c"Keeps nothing of a transaction in the session: for roles whose connections many clients share.",
+        c"Forbids session contexts. When a transaction ends, undoes what it set for the session.",
         &POOLED,
         GucContext::Suset,
         GucFlags::default(),
@@ -108,19 +108,19 @@ pub fn init(on_ticket: fn(&str)) {
     unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
 }
 
-/// The token in force, made by this library for this backend.
+/// Returns the current token, created by this library for this backend.
 #[inline]
 pub fn token() -> Option<Token> {
     TOKEN.get()
 }
 
-/// Whether a ticket is set.
+/// Returns whether a ticket is set.
 #[inline]
 pub fn has_ticket() -> bool {
     HAS_TICKET.get()
 }
 
-/// Whether this session ever had a context of its own: one may be underneath the transaction's.
+/// Returns whether this session ever had a session context, which may be below the transaction's.
 pub fn session_context_possible() -> bool {
     SESSION_CONTEXT.get()
 }
@@ -138,41 +138,41 @@ pub fn ticket() -> Option<Rc<str>> {
     })
 }
 
-/// Whether a missing context is an error.
+/// Returns whether a missing context is an error.
 pub fn missing_is_error() -> bool {
     matches!(MISSING.get(), MissingContext::Error)
 }
 
-/// The setting standard_conforming_strings.
+/// Returns the setting standard_conforming_strings.
 pub fn standard_strings() -> bool {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::standard_conforming_strings }
 }
 
-/// The setting row_security: whether queries are filtered, or else refused.
+/// Returns the setting row_security: whether queries are filtered, or else refused.
 pub fn row_security() -> bool {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::row_security }
 }
 
-/// Whether a superuser allowed roles that bypass row security.
+/// Returns whether a superuser allowed roles that bypass row security.
 pub fn bypass_allowed() -> bool {
     ALLOW_BYPASS.get()
 }
 
-/// Whether a superuser said that many clients share the session.
+/// Returns whether a superuser declared that many clients share the session.
 pub fn pooled() -> bool {
     POOLED.get()
 }
 
-/// Whether a session context is in force.
+/// Returns whether there is a session context.
 pub fn has_session_context() -> bool {
     TOKEN
         .get()
         .is_some_and(|token| token.lifetime == Lifetime::Session)
 }
 
-/// Puts a context in force: the one place that sets it.
+/// Sets the context. The only function that sets it.
 pub fn set_token(token: &Token) -> Option<()> {
     if token.lifetime == Lifetime::Session {
         SESSION_CONTEXT.set(true);
@@ -218,9 +218,9 @@ fn set(name: &CStr, value: &CStr, session: bool) {
     }
 }
 
-/// Whether a token was made for this backend, and for this transaction or session. A parallel worker
-/// takes its leader's: the transaction's start is the same there, and the session is the leader's
-/// own as long as its process lives.
+/// Returns whether a token was created for this backend, and for this transaction or session. A parallel worker
+/// accepts its leader's: it has the same transaction start, and the session is the leader's as long as that
+/// process lives.
 pub fn bound_here(token: &Token) -> bool {
     match (session::parallel_leader(), token.lifetime) {
         (None, _) => token.binding == binding(token.lifetime),
@@ -231,7 +231,7 @@ pub fn bound_here(token: &Token) -> bool {
     }
 }
 
-/// The binding of a token made now.
+/// Returns the binding of a token created now.
 pub fn binding(lifetime: Lifetime) -> Binding {
     let started = match lifetime {
         Lifetime::Transaction => xact::transaction_started(),
@@ -268,7 +268,7 @@ unsafe extern "C-unwind" fn check_context(
     unsafe {
         let Some(token) = token else {
             pg_sys::GUC_check_errcode(PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as i32);
-            // Without a message of our own the server would print the value.
+            // Without this message the server would print the value.
             pg_sys::GUC_check_errmsg_string =
                 c"tenancy.context cannot be set by hand".as_ptr().cast_mut();
             pg_sys::GUC_check_errhint_string =
@@ -322,8 +322,8 @@ unsafe extern "C-unwind" fn check_ticket(
     _extra: *mut *mut c_void,
     source: pg_sys::GucSource::Type,
 ) -> bool {
-    // ALTER ROLE, ALTER DATABASE and CREATE FUNCTION … SET ask in this way. What they store can be
-    // read by everybody.
+    // ALTER ROLE, ALTER DATABASE and CREATE FUNCTION … SET check values in this way. Every role can
+    // read what they store.
     if source != pg_sys::GucSource::PGC_S_TEST {
         return true;
     }

@@ -1,4 +1,4 @@
-//! What a backend is, and what it carries from one transaction into the next.
+//! The backend, and what it keeps from one transaction to the next.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -26,23 +26,23 @@ use crate::pg::statics;
 unsafe extern "C-unwind" {
     /// commands/sequence.h: forgets currval() and lastval().
     fn ResetSequenceCaches();
-    /// commands/async.h: at the commit, hears no channel any more.
+    /// commands/async.h: stops listening to all channels at the commit.
     fn Async_UnlistenAll();
 }
 
-/// This backend's process id.
+/// Returns this backend's process id.
 pub fn backend() -> i32 {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::MyProcPid }
 }
 
-/// When this session started; what session contexts are bound to.
+/// Returns when this session started, to which session contexts are bound.
 pub fn started() -> i64 {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::MyStartTimestamp }
 }
 
-/// The leader's process id, in a parallel worker.
+/// Returns the leader's process id, in a parallel worker.
 pub fn parallel_leader() -> Option<i32> {
     // SAFETY: MyProc is set in every backend; a worker joins its leader's lock group before it
     // restores any setting, and the leader outlives it.
@@ -55,7 +55,7 @@ pub fn parallel_leader() -> Option<i32> {
     }
 }
 
-/// Drops temporary tables and whatever else is in the session's temporary schema.
+/// Drops all objects in the session's temporary schema.
 pub fn drop_temporary() {
     if has_temporary() {
         // SAFETY: called inside a transaction, outside parallel mode; dropping is transactional.
@@ -72,7 +72,7 @@ pub fn forget_sequences() {
     }
 }
 
-/// Whether the session ever made a temporary table.
+/// Returns whether the session ever created a temporary object.
 pub fn has_temporary() -> bool {
     let (mut namespace, mut toast) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
     // SAFETY: reads statics of the server.
@@ -80,7 +80,7 @@ pub fn has_temporary() -> bool {
     namespace != pg_sys::Oid::INVALID
 }
 
-/// Closes a cursor by name, unless it is the one that is running.
+/// Closes a cursor by name, unless it is running.
 pub fn close_cursor(name: &str) -> Result<(), Error> {
     let name = std::ffi::CString::new(name)
         .map_err(|_| Error::Internal("a cursor name with a NUL byte"))?;
@@ -94,7 +94,7 @@ pub fn close_cursor(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Hears no channel any more, once the transaction commits.
+/// Stops listening to all channels when the transaction commits.
 pub fn unlisten() {
     #[allow(ffi_unwind_calls)] // inside the boundary
     // SAFETY: called inside a transaction; what UNLISTEN * does.
@@ -118,7 +118,7 @@ pub struct Statement {
     pub at: i64,
 }
 
-/// The prepared statement of this name.
+/// Returns the prepared statement with this name.
 pub fn statement(name: &CStr) -> Option<Statement> {
     // SAFETY: looked up in the backend's own table; read before anything can drop it.
     unsafe {
@@ -130,7 +130,7 @@ pub fn statement(name: &CStr) -> Option<Statement> {
     }
 }
 
-/// Drops the prepared statement of this name, if it is there and was made in this way.
+/// Drops the prepared statement with this name, if it exists and was prepared in this way.
 pub fn drop_statement(name: &CStr, by_sql: bool) {
     if statement(name).is_some_and(|found| found.by_sql == by_sql) {
         // SAFETY: reads no catalog, so it may run after an abort too. A portal that runs the statement
@@ -139,7 +139,7 @@ pub fn drop_statement(name: &CStr, by_sql: bool) {
     }
 }
 
-/// The name of the prepared statement that the client's running portal is bound to.
+/// Returns the name of the prepared statement that the client's running portal is bound to.
 pub fn bound_statement() -> Option<&'static CStr> {
     // SAFETY: reads a static of the server; the portal and its names live while it is active. The
     // caller compares the name at once.
@@ -149,18 +149,18 @@ pub fn bound_statement() -> Option<&'static CStr> {
     }
 }
 
-/// Whether the session runs as another role than it logged in as, by SET ROLE.
+/// Returns whether SET ROLE changed the session's role.
 pub fn has_set_role() -> bool {
     statics::GetOuterUserId() != statics::GetSessionUserId()
 }
 
-/// Whether a statement runs in a transaction that goes on after it, or inside of another statement.
+/// Returns whether a statement runs in a transaction that continues after it, or inside another statement.
 pub fn in_transaction_block(top_level: bool) -> bool {
     // SAFETY: reads the server's transaction state.
     unsafe { pg_sys::IsInTransactionBlock(top_level) }
 }
 
-/// Has every cached plan made anew at its next use.
+/// Invalidates every cached plan.
 pub fn reset_plans() {
     // SAFETY: marks cached plans invalid; takes no locks and reads no catalogs.
     unsafe { pg_sys::ResetPlanCache() };

@@ -1,5 +1,5 @@
-//! The key that context tokens are made with: random, made when the server starts, in shared memory
-//! and nowhere else. A token from before a restart is worth nothing after it.
+//! The key that seals context tokens: random, generated when the server starts, only in shared memory. A restart
+//! invalidates all tokens.
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
@@ -13,8 +13,8 @@ static KEY: PgLwLock<[u8; 32]> = unsafe { PgLwLock::new(c"tenancy_context_key") 
 static SEEN: BackendCell<Option<[u8; 32]>> = BackendCell::new(None);
 static PRELOADED: BackendCell<bool> = BackendCell::new(false);
 
-/// Takes the shared memory. False when the library is not being loaded by
-/// shared_preload_libraries, in which case nothing was taken.
+/// Requests shared memory. Returns false, without doing so, if the library is not loaded by
+/// shared_preload_libraries.
 pub fn init() -> bool {
     // SAFETY: a plain flag that the server sets while it loads libraries.
     if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
@@ -24,23 +24,23 @@ pub fn init() -> bool {
     true
 }
 
-/// The key, or `None` when the library was not preloaded.
+/// Returns the key; `None` if the library was not preloaded.
 pub fn key() -> Option<Key> {
     if !preloaded() {
         return None;
     }
-    // It never changes: one look under the lock per backend.
+    // It never changes, so each backend reads it once under the lock.
     let bytes = SEEN.get().unwrap_or_else(|| *KEY.share());
     SEEN.set(Some(bytes));
     Some(Key::new(bytes))
 }
 
-/// True when the library was loaded by shared_preload_libraries, and the server has its memory.
+/// Returns whether the library was loaded by shared_preload_libraries, and has its shared memory.
 pub fn preloaded() -> bool {
     PRELOADED.get()
 }
 
-/// `N` bytes from the server's cryptographic source; `None` if it has none.
+/// Returns `N` bytes from the server's cryptographic source; `None` if it has none.
 pub fn random<const N: usize>() -> Option<[u8; N]> {
     let mut bytes = [0u8; N];
     // SAFETY: the buffer is N bytes long.

@@ -9,7 +9,7 @@ use crate::pg::{role, session, xact};
 /// A shorter timeout would not let the next client authenticate.
 const SHORTEST_TIMEOUT_MS: i32 = 1000;
 
-/// What poolers set for each of their clients, and what tenancy ends by itself.
+/// Settings that poolers set for each client, and those that tenancy itself resets.
 const LEFT_ALONE: [&CStr; 7] = [
     c"application_name",
     c"client_encoding",
@@ -20,15 +20,15 @@ const LEFT_ALONE: [&CStr; 7] = [
     c"tenancy.context",
 ];
 
-/// Settings that RESET ALL leaves alone, and that stay in the session all the same.
+/// Settings that RESET ALL does not reset, but that stay in the session.
 const ROLES: [&CStr; 2] = [c"session_authorization", c"role"];
 
-/// Undoes what is set for the session, before the transaction commits. Of a role behind a pool that is
-/// all that a client set, of another one that `shared` says is shared what would stop the next client.
+/// Resets settings of the session before the transaction commits: for a role behind a pool, all that the client
+/// set; for another role that `shared` reports as shared, those that would stop the next client.
 pub fn before_commit(pooled: bool, shared: fn() -> bool) {
     if pooled {
         let set: Vec<&CStr> = set_in_session().collect();
-        // The session's user first: the role goes by it.
+        // The session's user first: the role depends on it.
         for name in ROLES.iter().filter(|name| set.contains(name)) {
             reset(name);
         }
@@ -52,7 +52,7 @@ pub fn before_commit(pooled: bool, shared: fn() -> bool) {
     }
 }
 
-/// With row_security off a query on a protected table is an error, which a context begins without.
+/// Resets row_security before a context begins: if it is off, a query on a protected table is an error.
 pub fn before_context(shared: fn() -> bool) {
     // SAFETY: reads a static of the server.
     if unsafe { !pg_sys::row_security } && !xact::parallel() && shared() {
@@ -64,8 +64,8 @@ fn may_authenticate(role: pg_sys::Oid) -> bool {
     role::has(role, c"tenancy_app") || role::has(role, c"tenancy_gateway")
 }
 
-/// Settings in force that nobody needs beyond a transaction, and with which the next client could not
-/// authenticate, or would have its credential read by functions and types of whoever set them.
+/// Returns current settings that are not needed beyond a transaction, and that would keep the next client from
+/// authenticating, or let functions and types of this client read its credential.
 fn stopping() -> impl Iterator<Item = &'static CStr> {
     let short = |timeout: i32| (1..SHORTEST_TIMEOUT_MS).contains(&timeout);
     // SAFETY: reads statics of the server; the path is a C string.
@@ -78,7 +78,7 @@ fn stopping() -> impl Iterator<Item = &'static CStr> {
                 short(pg_sys::IdleInTransactionSessionTimeout),
             ),
             (c"idle_session_timeout", short(pg_sys::IdleSessionTimeout)),
-            // Waits at its first query for as long as another client's transaction lasts.
+            // The first query would wait as long as other clients' transactions last.
             (
                 c"default_transaction_deferrable",
                 pg_sys::DefaultXactDeferrable,
@@ -91,7 +91,7 @@ fn stopping() -> impl Iterator<Item = &'static CStr> {
         .filter_map(|(name, stops)| stops.then_some(name))
 }
 
-/// Whether a path puts anything before pg_catalog, which comes first where it is not named.
+/// Returns whether a path has anything before pg_catalog, which is implicitly first.
 unsafe fn shadows(path: *const c_char) -> bool {
     if path.is_null() {
         return false;
@@ -104,7 +104,7 @@ unsafe fn shadows(path: *const c_char) -> bool {
         .is_some_and(|at| path[..at].contains(&b','))
 }
 
-/// The names of the settings whose value came by SET or set_config(), of the transaction too.
+/// Returns the settings that SET or set_config() changed, also for the transaction only.
 fn set_in_session() -> impl Iterator<Item = &'static CStr> {
     all().filter_map(|setting| {
         // SAFETY: the server's own table of settings; names live as long as their settings, which a
@@ -138,7 +138,7 @@ fn all() -> impl Iterator<Item = *mut pg_sys::config_generic> {
     }
 }
 
-/// As RESET. One that cannot be reset is a warning: the transaction is to commit all the same.
+/// Does what RESET does. A setting that cannot be reset is only a warning: the transaction must still commit.
 fn reset(name: &CStr) {
     // SAFETY: the name is a C string of the server's; called inside a transaction.
     unsafe {

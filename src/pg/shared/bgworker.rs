@@ -1,5 +1,4 @@
-//! The background worker's process and the launcher's: how they are started, what they wait for, and their
-//! transactions.
+//! The processes of background workers and of the launcher: starting, waiting, and their transactions.
 
 use std::ffi::{CStr, c_char};
 use std::panic::AssertUnwindSafe;
@@ -18,20 +17,20 @@ use crate::pg::{extension, spi, time};
 static RUN: BackendCell<Option<Run>> = BackendCell::new(None);
 static HERE: BackendCell<bool> = BackendCell::new(false);
 static LAUNCHER: BackendCell<bool> = BackendCell::new(false);
-/// The database that a statement is about to drop.
+/// The database that a running statement drops.
 static DROPPING: BackendCell<u32> = BackendCell::new(0);
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// What the processes run.
+/// The main functions of the processes.
 #[derive(Clone, Copy)]
 pub struct Run {
     /// A database's worker.
     pub worker: fn(Started),
-    /// The launcher, which ends when it has worked for a database.
+    /// The launcher, which exits after it has worked for a database.
     pub launcher: fn(),
 }
 
-/// Registers the launcher; while the server loads its libraries.
+/// Registers the launcher, while the server loads its libraries.
 pub fn init(run: Run) {
     RUN.set(Some(run));
     // SAFETY: reads a static of the server. pg_upgrade wants no process that writes.
@@ -39,15 +38,15 @@ pub fn init(run: Run) {
         return;
     }
     let mut launcher = describe(c"tenancy launcher", c"tenancy_launcher_main");
-    // In seconds: at once. It ends after each database that it worked for.
+    // In seconds: at once. It exits after each database that it worked for.
     launcher.bgw_restart_time = 0;
     // SAFETY: the server copies the description.
     unsafe { pg_sys::RegisterBackgroundWorker(&mut launcher) };
 }
 
-/// Registers a worker for a database; false when the server has no process left for it. One that
-/// fails is not restarted by the server, which would try for ever when the database is gone: whoever
-/// needs it next starts it again.
+/// Registers a worker for a database; returns false if the server has no process left for it. The server does not
+/// restart a failed worker, which it would try for ever if the database is gone: the next caller that needs one
+/// starts it.
 pub fn start(database: u32) -> bool {
     let mut worker = describe(c"tenancy worker", c"tenancy_worker_main");
     worker.bgw_main_arg = pg_sys::Datum::from(database);
@@ -58,7 +57,7 @@ pub fn start(database: u32) -> bool {
 fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     let mut worker = pg_sys::BackgroundWorker::default();
     copy(&mut worker.bgw_name, name);
-    // The launcher's, too: whoever works for a database shows as its worker.
+    // The launcher's type too: a process that works for a database appears as its worker.
     copy(&mut worker.bgw_type, c"tenancy worker");
     copy(&mut worker.bgw_library_name, c"tenancy");
     copy(&mut worker.bgw_function_name, function);
@@ -69,7 +68,7 @@ fn describe(name: &CStr, function: &CStr) -> pg_sys::BackgroundWorker {
     worker
 }
 
-/// Whether the server has no process for any worker.
+/// Returns whether the server has no process for any worker.
 pub fn impossible() -> bool {
     // SAFETY: reads a setting.
     unsafe { pg_sys::max_worker_processes == 0 }
@@ -81,7 +80,7 @@ fn copy(into: &mut [c_char], text: &CStr) {
     }
 }
 
-/// Where a worker's process begins.
+/// Entry point of a worker's process.
 #[doc(hidden)]
 #[pg_guard]
 #[unsafe(no_mangle)]
@@ -93,14 +92,14 @@ pub extern "C-unwind" fn tenancy_worker_main(database: pg_sys::Datum) {
     }
 }
 
-/// Where the launcher's process begins.
+/// Entry point of the launcher's process.
 #[doc(hidden)]
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn tenancy_launcher_main(_argument: pg_sys::Datum) {
     LAUNCHER.set(true);
     listen();
-    // It must not wait long for a database that somebody copies or drops.
+    // It must not wait long for a database that is being copied or dropped.
     set(c"lock_timeout", c"900ms");
     workers::launch();
     if let Some(run) = RUN.get() {
@@ -110,7 +109,7 @@ pub extern "C-unwind" fn tenancy_launcher_main(_argument: pg_sys::Datum) {
     unsafe { pg_sys::proc_exit(1) };
 }
 
-/// Lets signals in, once there are handlers.
+/// Installs signal handlers and unblocks signals.
 fn listen() {
     // SAFETY: the steps that the server asks of a background worker, in their order.
     unsafe {
@@ -128,7 +127,7 @@ fn connect(database: u32) {
     }
 }
 
-/// The launcher works for a database. Its process can do so once, and for one.
+/// Makes the launcher work for a database. A process can do this only once.
 pub fn work_for(database: u32, started: Started) {
     connect(database);
     workers::connected();
@@ -137,9 +136,9 @@ pub fn work_for(database: u32, started: Started) {
 
 fn work(started: Started) {
     HERE.set(true);
-    // What it answers for is on disk, whatever the database's default.
+    // Its replies mean that data is on disk, whatever the database's default is.
     set(c"synchronous_commit", c"on");
-    // It must not be in the way: it gives up before the server looks for deadlocks.
+    // It must not block other sessions: it gives up before the server checks for deadlocks.
     set(c"lock_timeout", c"900ms");
     set(c"statement_timeout", c"0");
     set(c"idle_in_transaction_session_timeout", c"0");
@@ -162,17 +161,17 @@ fn set(name: &CStr, value: &CStr) {
     }
 }
 
-/// Whether this process is a worker.
+/// Returns whether this process is a worker.
 pub fn here() -> bool {
     HERE.get()
 }
 
-/// Whether this process is the launcher.
+/// Returns whether this process is the launcher.
 pub fn is_launcher() -> bool {
     LAUNCHER.get()
 }
 
-/// Ends the query that runs, if one does; the loop sees the flag then.
+/// Cancels a running query, and sets the flag that the loop checks.
 unsafe extern "C-unwind" fn on_sigterm(_signal: i32) {
     STOP.store(true, Ordering::Relaxed);
     // SAFETY: what the server's own handlers do: flags, and a latch that keeps errno.
@@ -183,7 +182,7 @@ unsafe extern "C-unwind" fn on_sigterm(_signal: i32) {
     }
 }
 
-/// Has the settings read again before the next work.
+/// Makes the process read the settings again before its next work.
 unsafe extern "C-unwind" fn on_sighup(_signal: i32) {
     // SAFETY: as above.
     unsafe {
@@ -192,18 +191,18 @@ unsafe extern "C-unwind" fn on_sighup(_signal: i32) {
     }
 }
 
-/// Whether the server wants this worker to end.
+/// Returns whether the server wants this worker to exit.
 pub fn stopping() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Lets the worker's last transactions run after it was told to end.
+/// Lets the worker run its last transactions after it was told to exit.
 pub fn last_work() {
     // SAFETY: clears a flag of this process.
     unsafe { pg_sys::QueryCancelPending = 0 };
 }
 
-/// Waits until somebody wakes this process, or so long. Ends with the server.
+/// Waits until another process wakes this one, or for `time`. Exits with the server.
 pub fn wait(time: Duration) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     // SAFETY: the process's own latch.
@@ -221,14 +220,14 @@ pub fn wait(time: Duration) {
     }
 }
 
-/// Waits until somebody wakes this process, or until then. Ends with the server.
+/// Waits until another process wakes this one, or until a time. Exits with the server.
 pub fn wait_until(until: i64) {
     let micros = until.saturating_sub(time::now()).max(0);
-    // A moment longer, so that it is not too early.
+    // A little longer, so that it is not too early.
     wait(Duration::from_micros(micros.unsigned_abs()).saturating_add(Duration::from_millis(1)));
 }
 
-/// Reads the settings again, if the server was told to.
+/// Reads the settings again, if the server has reloaded them.
 pub fn reload() -> bool {
     // SAFETY: the flag is set by the signal handler; outside of a transaction.
     unsafe {
@@ -241,7 +240,7 @@ pub fn reload() -> bool {
     }
 }
 
-/// Runs `f` in a transaction of the worker's own and commits it. An error aborts it and is told.
+/// Runs `f` in a transaction of the worker and commits it. An error aborts it and is returned.
 pub fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Result<R, String> {
     // SAFETY: outside of any transaction. Committed below or aborted.
     unsafe {
@@ -254,7 +253,7 @@ pub fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Res
             pg_sys::StartTransactionCommand();
             pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
         }
-        // The process is the bootstrap superuser's, since tenancy_owner may not log in; its work is not.
+        // The process runs as the bootstrap superuser, since tenancy_owner cannot log in; its work runs as tenancy_owner.
         let result = match extension::schema() {
             Some(_) => spi::as_owner(f),
             None => f(),
@@ -288,19 +287,19 @@ pub fn transaction<R>(doing: &CStr, f: impl FnOnce() -> Result<R, Error>) -> Res
     done
 }
 
-/// The next transaction's id: every one that was given out is smaller.
+/// Returns the next transaction's id: all assigned ids are smaller.
 pub fn next_xid() -> u64 {
     // SAFETY: reads a counter in shared memory.
     unsafe { pg_sys::ReadNextFullTransactionId() }.value
 }
 
-/// True on a standby.
+/// Returns true on a standby.
 pub fn recovering() -> bool {
     // SAFETY: reads the server's state.
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// Whether the server counts who is connected to a database that the statement names, and which.
+/// Asks the worker of a database to exit, if the statement needs the database without other connections.
 ///
 /// # Safety
 /// `node` is a statement.
@@ -337,7 +336,7 @@ pub unsafe fn make_way(node: *mut pg_sys::Node) {
     }
 }
 
-/// The statement is done. There is nothing to do any more for a database that it dropped.
+/// Called after the statement. Removes the work for a database that it dropped.
 pub fn made_way() {
     match DROPPING.replace_with(0) {
         0 => {}

@@ -1,6 +1,6 @@
-//! Counters in shared memory of what an attacker repeats as often as it likes. Each database has a fixed
-//! number of them; each is written down soon, and then again after twice the time of the last, up to an
-//! hour. So the rows that come of it are bounded, whatever is counted.
+//! Counters in shared memory of events that an attacker can repeat without limit. Each database has a fixed
+//! number of them. A counter is written soon, and then at intervals that double each time, up to an hour. So
+//! the number of rows is bounded.
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
@@ -9,31 +9,31 @@ use pgrx::{pg_shmem_init, pg_sys};
 use crate::pg::counts::{Added, Count, FREE};
 use crate::pg::statics;
 
-/// How exactly something is counted.
+/// The precision of a counter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Tier {
-    /// By whom it is about.
+    /// By user or key.
     Named,
-    /// By where it comes from.
+    /// By address.
     Origin,
-    /// All the rest.
+    /// All others.
     Rest,
 }
 
-/// How many places there are.
+/// The number of places.
 const NAMED: usize = 512;
 const ORIGINS: usize = 256;
 const RESTS: usize = 128;
-/// How many of them one database takes at most.
+/// The number of places that one database takes at most.
 const NAMED_EACH: usize = 128;
 const ORIGINS_EACH: usize = 64;
 const RESTS_EACH: usize = 1;
 /// How long after the first writing the second comes at the earliest.
 const SOON_MICROS: i64 = 1_000_000;
-/// How long a counter waits at most to be written again, and keeps its place when nothing is counted.
+/// The longest interval between entries, and how long an idle counter keeps its place.
 const LONGEST_MICROS: i64 = 3_600 * 1_000_000;
 
-/// A counter, and when it was written down.
+/// A counter, and when it was written.
 #[derive(Clone, Copy)]
 struct Place {
     count: Count,
@@ -55,18 +55,18 @@ impl Place {
                 && !(0..LONGEST_MICROS).contains(&now.saturating_sub(self.written)))
     }
 
-    /// How long it waits between two writings.
+    /// Returns the interval between its entries.
     fn rest(&self) -> i64 {
         let rest = SOON_MICROS.saturating_mul(1 << self.times.saturating_sub(1).min(12));
         rest.min(LONGEST_MICROS)
     }
 
-    /// Also when the clock was set back.
+    /// Returns whether it is due; also if the clock was set back.
     fn is_due(&self, now: i64) -> bool {
         self.times == 0 || !(0..self.rest()).contains(&now.saturating_sub(self.written))
     }
 
-    /// When it is due.
+    /// Returns when it is due.
     fn due(&self) -> i64 {
         match self.times {
             0 => self.count.first,
@@ -74,7 +74,7 @@ impl Place {
         }
     }
 
-    /// Whether there is something to write.
+    /// Returns whether there is something to write.
     fn counts(&self) -> bool {
         self.count.count > 0
     }
@@ -92,7 +92,7 @@ unsafe impl pgrx::PGRXSharedMemory for Shared {}
 // SAFETY: the name is used for this lock only.
 static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_capped_counts") };
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     pg_shmem_init!(
         SHARED = Shared {
@@ -107,7 +107,7 @@ fn now() -> i64 {
     statics::GetCurrentTimestamp()
 }
 
-/// Adds a count. `New` where there is something to write that was not there before.
+/// Adds a count. Returns `New` if there was nothing to write before.
 pub fn add(count: &Count, tier: Tier) -> Added {
     let now = now();
     let mut shared = SHARED.exclusive();
@@ -141,21 +141,21 @@ pub fn add(count: &Count, tier: Tier) -> Added {
     }
 }
 
-/// When a database has something to write.
+/// Returns when a database has something to write.
 pub fn due(database: u32) -> Option<i64> {
     let shared = SHARED.share();
     let mine = shared.counting().filter(|p| p.count.of(database));
     mine.map(Place::due).min()
 }
 
-/// The databases that have something to write.
+/// Returns the databases that have something to write.
 pub fn databases() -> Vec<u32> {
     let shared = SHARED.share();
     let counting = shared.counting();
     counting.map(|place| place.count.database()).collect()
 }
 
-/// All that there is to write, with how exactly it is counted.
+/// Returns everything to write, with its precision.
 pub fn all() -> Vec<(Count, Tier)> {
     let shared = SHARED.share();
     let named = shared.named.iter().map(|place| (place, Tier::Named));
@@ -174,7 +174,7 @@ impl Shared {
     }
 }
 
-/// Takes what a database is to write now, or `all` that it has. The counters keep their places.
+/// Takes what a database must write now, or `all` of it. The counters keep their places.
 pub fn take(database: u32, all: bool) -> Vec<Count> {
     let now = now();
     let mut found = Vec::new();

@@ -1,6 +1,6 @@
-//! Counters in shared memory, each under a key of a fixed size: what happens too often to be written
-//! down one by one. One short lock, no allocation; when there is no room, the caller finds another way,
-//! and at last counts under a coarser key, for which some is kept.
+//! Counters in shared memory, with keys of a fixed size, for events that are too frequent for an entry each. One
+//! short lock, no allocation. Without room, the caller uses another way, and finally a coarser key, for which
+//! places are reserved.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -16,33 +16,33 @@ pub const WORDS: usize = 8;
 /// A key. Its first word has the database's oid in the upper half.
 pub type Key = [u64; WORDS];
 
-/// How many fine keys there are.
+/// The number of fine keys.
 const FINE: usize = 4096;
-/// How many coarse ones.
+/// The number of coarse keys.
 const COARSE: usize = 128;
-/// How many places a fine key may be in.
+/// The number of places that a fine key may be in.
 const WINDOW: usize = 16;
-/// After how long a count that no worker took is given up for another one, in microseconds: its
-/// database was dropped, or this is a standby.
+/// After how long a count that no worker took may be replaced, in microseconds: its database was dropped, or
+/// this is a standby.
 const ABANDONED_AFTER_MICROS: i64 = 48 * 3_600 * 1_000_000;
 
 /// A counter.
 #[derive(Clone, Copy)]
 pub struct Count {
-    /// What is counted.
+    /// The key.
     pub key: Key,
-    /// How often; 0 is a free place.
+    /// The count; 0 is a free place.
     pub count: u64,
     /// When it was first counted, in microseconds since 2000.
     pub first: i64,
-    /// When last.
+    /// When it was last counted.
     pub last: i64,
 }
 
 struct Shared {
     fine: [Count; FINE],
     coarse: [Count; COARSE],
-    /// How many places are taken.
+    /// The number of taken places.
     taken: usize,
 }
 
@@ -52,8 +52,8 @@ unsafe impl pgrx::PGRXSharedMemory for Shared {}
 // SAFETY: the name is used for this lock only.
 static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_counts") };
 
-/// SipHash under a random key, made when the server starts and inherited by every backend: nobody can
-/// tell which keys share their places.
+/// SipHash with a random key, generated when the server starts and inherited by every backend, so that no client
+/// can compute which keys share places.
 static HASHER: OnceLock<RandomState> = OnceLock::new();
 
 /// A free place.
@@ -64,7 +64,7 @@ pub const FREE: Count = Count {
     last: 0,
 };
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     HASHER.get_or_init(RandomState::new);
     pg_shmem_init!(
@@ -88,7 +88,7 @@ pub enum Added {
 }
 
 impl Count {
-    /// Once, now.
+    /// Creates a count of 1, now.
     pub fn once(key: Key) -> Self {
         let now = statics::GetCurrentTimestamp();
         Self {
@@ -99,7 +99,7 @@ impl Count {
         }
     }
 
-    /// Adds another one of the same key.
+    /// Adds another count of the same key.
     pub fn add(&mut self, other: &Self) {
         self.first = if self.count == 0 {
             other.first
@@ -110,23 +110,23 @@ impl Count {
         self.count += other.count;
     }
 
-    /// Whether nobody will write it down any more.
+    /// Returns whether no worker will write it any more.
     pub fn is_abandoned(&self, now: i64) -> bool {
         self.count > 0 && now.saturating_sub(self.last) > ABANDONED_AFTER_MICROS
     }
 
-    /// The database that counts it.
+    /// Returns the database that counts it.
     pub fn database(&self) -> u32 {
         (self.key[0] >> 32) as u32
     }
 
-    /// Whether a database counts it.
+    /// Returns whether a database counts it.
     pub fn of(&self, database: u32) -> bool {
         self.database() == database
     }
 }
 
-/// Adds a count: a new one, or one that was taken out and could not be written down.
+/// Adds a count: a new one, or one that was taken but could not be written.
 pub fn add(count: &Count, coarse: bool) -> Added {
     let start = HASHER
         .get()
@@ -168,20 +168,20 @@ fn add_to<'a>(
     }
 }
 
-/// When a database's first counter was first counted.
+/// Returns when the oldest counter of a database was first counted.
 pub fn first(database: u32) -> Option<i64> {
     let shared = SHARED.share();
     let mine = shared.taken().filter(|count| count.of(database));
     mine.map(|count| count.first).min()
 }
 
-/// The databases that have counters.
+/// Returns the databases that have counters.
 pub fn databases() -> Vec<u32> {
     let shared = SHARED.share();
     shared.taken().map(Count::database).collect()
 }
 
-/// All counters, and whether each is a coarse one.
+/// Returns all counters, each with whether it is coarse.
 pub fn all() -> Vec<(Count, bool)> {
     let shared = SHARED.share();
     let fine = shared.fine.iter().map(|count| (*count, false));
@@ -190,7 +190,7 @@ pub fn all() -> Vec<(Count, bool)> {
     all.filter(|(count, _)| count.count != 0).collect()
 }
 
-/// Whether there is little room left.
+/// Returns whether there is little room left.
 pub fn crowded() -> bool {
     SHARED.share().taken > FINE / 2
 }
@@ -202,7 +202,7 @@ impl Shared {
     }
 }
 
-/// Takes out those counters of a database that `due` names.
+/// Removes and returns those counters of a database for which `due` is true.
 pub fn take(database: u32, due: impl Fn(&Count) -> bool) -> Vec<Count> {
     let mut found = Vec::new();
     let mut shared = SHARED.exclusive();

@@ -1,6 +1,5 @@
-//! What the worker writes down one by one, in shared memory until it has: the caller does not wait for
-//! it, and what becomes of its transaction changes nothing. A fixed number; when there is no room, the
-//! caller finds another way.
+//! Events in shared memory that the worker writes one by one. The caller does not wait, and a rollback does not
+//! undo them. Their number is fixed; without room, the caller uses another way.
 
 use pgrx::lwlock::PgLwLock;
 use pgrx::pg_shmem_init;
@@ -21,7 +20,7 @@ unsafe impl pgrx::PGRXSharedMemory for Shared {}
 // SAFETY: the name is used for this lock only.
 static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_events") };
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     pg_shmem_init!(
         SHARED = Shared {
@@ -31,7 +30,7 @@ pub fn init() {
     );
 }
 
-/// Adds an event. `New` where its database had none before.
+/// Adds an event. Returns `New` if its database had none before.
 pub fn add(event: &Count, database: u32) -> Added {
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
@@ -50,25 +49,25 @@ pub fn add(event: &Count, database: u32) -> Added {
     }
 }
 
-/// Whether a database has any.
+/// Returns whether a database has any.
 pub fn pending(database: u32) -> bool {
     let shared = SHARED.share();
     let mut used = shared.events.iter().take(shared.used);
     used.any(|event| event.of(database))
 }
 
-/// The databases that have any.
+/// Returns the databases that have any.
 pub fn databases() -> Vec<u32> {
     all().iter().map(Count::database).collect()
 }
 
-/// All events, the oldest first.
+/// Returns all events, the oldest first.
 pub fn all() -> Vec<Count> {
     let shared = SHARED.share();
     shared.events.iter().take(shared.used).copied().collect()
 }
 
-/// Takes out a database's events, the oldest first.
+/// Removes and returns a database's events, the oldest first.
 pub fn take(database: u32) -> Vec<Count> {
     let mut found = Vec::new();
     let mut shared = SHARED.exclusive();
@@ -77,7 +76,7 @@ pub fn take(database: u32) -> Vec<Count> {
 }
 
 impl Shared {
-    /// Takes out those that `which` names; the others move up.
+    /// Removes the events for which `which` is true; the others move up.
     fn take(&mut self, which: impl Fn(&Count) -> bool, mut taken: impl FnMut(Count)) {
         let mut kept = 0;
         for at in 0..self.used {

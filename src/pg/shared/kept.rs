@@ -1,5 +1,5 @@
-//! What is counted in shared memory when the server is stopped, in a file of the data directory until it
-//! starts again. A crash loses it.
+//! Keeps the counts of shared memory in a file of the data directory while the server is stopped. A crash loses
+//! them.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -12,24 +12,24 @@ use crate::pg::capped::{self, Tier};
 use crate::pg::counts::{self, Count, WORDS};
 use crate::pg::{events, workers};
 
-/// Where the server keeps its own statistics.
+/// The file, beside the server's own statistics.
 const FILE: &str = "pg_stat/tenancy_counts.stat";
 const NEW_FILE: &str = "pg_stat/tenancy_counts.tmp";
-/// What the file begins with.
+/// The first bytes of the file.
 const MAGIC: &[u8; 16] = b"tenancy counts 1";
-/// A count in the file: what kind it is, its key, how often, first and last.
+/// A count in the file: its kind, key, count, first and last time.
 const NUMBERS: usize = 1 + WORDS + 3;
 const RECORD: usize = 8 * NUMBERS;
 
 // SAFETY: the name is used for this lock only.
 static SHARED: PgLwLock<bool> = unsafe { PgLwLock::new(c"tenancy_kept_counts") };
 
-/// While the server loads its libraries, after all that takes shared memory for what is counted.
+/// Requests shared memory, while the server loads its libraries. Called after the modules whose counts it keeps.
 pub fn init() {
     pg_shmem_init!(SHARED = at_start());
 }
 
-/// The shared memory has just been made. Returns whether something had been kept.
+/// Reads the file into new shared memory. Returns whether there were counts.
 fn at_start() -> bool {
     // SAFETY: a callback that is guarded, for the end of the process that has made the shared memory.
     unsafe {
@@ -44,7 +44,7 @@ fn at_start() -> bool {
     })
 }
 
-/// All other processes have ended.
+/// Writes the file, after all other processes have ended.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_end(code: i32, _arg: pg_sys::Datum) {
     if code == 0
@@ -55,7 +55,7 @@ unsafe extern "C-unwind" fn at_end(code: i32, _arg: pg_sys::Datum) {
     }
 }
 
-/// Whether the server has come to an orderly end: then no process has ended in the middle of something.
+/// Returns whether the server was shut down cleanly: then no process has ended in the middle of an update.
 fn is_orderly() -> bool {
     use pg_sys::DBState::{DB_SHUTDOWNED, DB_SHUTDOWNED_IN_RECOVERY};
     // SAFETY: reads the control file of the data directory into memory of this process.
@@ -71,11 +71,11 @@ fn tell(done: &str, error: &io::Error) {
         LOG,
         PgSqlErrorCode::ERRCODE_IO_ERROR,
         format!("tenancy: \"{FILE}\" cannot be {done}: {error}"),
-        "Logins that were counted when the server was stopped are not recorded."
+        "Logins counted before the server stopped are not recorded."
     );
 }
 
-/// What is counted where: the first number of a record.
+/// The kinds of counts: the first number of a record.
 const FINE: u64 = 0;
 const COARSE: u64 = 1;
 const EVENT: u64 = 2;
@@ -119,7 +119,7 @@ fn restore() -> io::Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         read => read?,
     };
-    // First, so that nothing is counted twice if the server crashes.
+    // Removed first, so that nothing is counted twice if the server crashes.
     fs::remove_file(FILE)?;
     File::open("pg_stat")?.sync_all()?;
     let Some(records) = bytes.strip_prefix(MAGIC) else {

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// Wakes a process of the server, if it is still there.
+/// Wakes a process of the server, if it still exists.
 pub fn wake(process: i32) {
     // SAFETY: a look-up in the server's table of processes. Its entries are never freed, so a process
     // that ends meanwhile leaves a latch that wakes its successor for nothing.

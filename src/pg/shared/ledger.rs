@@ -1,15 +1,15 @@
-//! The ledger in shared memory: core's table under one lock, what this backend's transaction added to
-//! it, and the moments at which that is taken out again. Why it is exact: [`tenancy_core::ledger`].
+//! The ledger in shared memory: core's table under one lock, the amounts of this backend's transaction, and
+//! the events that remove them. [`tenancy_core::ledger`] explains why it is exact.
 //!
-//! What core asks of the server:
+//! core requires of the server:
 //!
-//! - A mark is written when its transaction first records something, and that assigns the id: before the
-//!   transaction is visible, and whatever records more while it commits.
-//! - A transaction becomes visible when the server takes it out of the list of running ones. That comes
-//!   after all that waits, for locks or for standbys, and before `XACT_EVENT_COMMIT`, where it finishes;
-//!   nothing in between waits. Who is terminated while it waits for a standby goes on to there as well.
-//! - The loader's snapshot is taken under the ledger's lock. Nobody who holds the lock of that list wants
-//!   the ledger's. What is read is read at that snapshot, and none that is newer.
+//! - A mark is written when its transaction first records something, which assigns the id. This is before
+//!   the transaction is visible, and before anything else is recorded during its commit.
+//! - A transaction becomes visible when the server removes it from the list of running ones. That happens
+//!   after all waits, for locks or standbys, and before `XACT_EVENT_COMMIT`, where it finishes. Nothing in
+//!   between waits. A backend terminated while it waits for a standby also reaches that event.
+//! - The loader takes its snapshot under the ledger's lock. No process waits for the ledger's lock while it
+//!   holds the lock of that list. The loader reads at that snapshot, and at no newer one.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -32,10 +32,10 @@ use crate::pg::{time, xact};
 
 static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(131_072);
 
-/// How many entries are copied at a time.
+/// The number of entries that are copied at a time.
 const PIECE: usize = 4096;
 
-/// How long is slept at most before looking again: as long as another loader is waited for.
+/// The longest sleep before checking again: as long as it waits for another loader.
 const LOOK: Duration = Duration::from_micros(PATIENCE);
 
 struct Top(Head);
@@ -46,7 +46,7 @@ unsafe impl pgrx::PGRXSharedMemory for Top {}
 // SAFETY: the name is used for this lock only.
 static HEAD: PgLwLock<Top> = unsafe { PgLwLock::new(c"tenancy_ledger") };
 
-/// Where the rest of it is: the same in every process, since they are forked.
+/// The addresses of its parts: the same in every process, since they are forked.
 #[derive(Clone, Copy)]
 struct Memory {
     changed: *mut pg_sys::ConditionVariable,
@@ -60,7 +60,7 @@ struct Memory {
 
 static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
 
-/// What this transaction has in the ledger, by the savepoint that is open and in which it came.
+/// The amounts of this transaction in the ledger, for one open savepoint.
 #[derive(Default)]
 struct OpenNotes {
     savepoint: u32,
@@ -97,8 +97,8 @@ impl OpenNotes {
         })
     }
 
-    /// What was noted of an account in a period. A batch loads many: by the slots of the period, if they
-    /// are fewer than all that was noted.
+    /// Sums the notes of an account in a period. A batch may load many: it looks up the slots of the period, if
+    /// they are fewer than all notes.
     fn of(&self, account: &Account, span: &Span) -> (i128, i128) {
         let add = |sum: (i128, i128), noted: &(i128, i128)| (sum.0 + noted.0, sum.1 + noted.1);
         let slots = (span.end / GRID).saturating_sub(span.start / GRID);
@@ -114,7 +114,7 @@ impl OpenNotes {
             .fold((0, 0), |sum, (_, noted)| add(sum, noted))
     }
 
-    /// A savepoint was released: what it had is its parent's. The smaller part moves.
+    /// Moves the amounts of a released savepoint to its parent. The smaller part moves.
     fn take_in(&mut self, mut inner: Self) {
         if inner.held.len() > self.held.len() {
             std::mem::swap(&mut inner.held, &mut self.held);
@@ -128,12 +128,12 @@ impl OpenNotes {
 }
 
 thread_local! {
-    /// The innermost savepoint last. A batch may open a hundred thousand, one after the other: what is
-    /// kept grows with what they used, not with how many they were.
+    /// The innermost savepoint is last. A batch may open a hundred thousand, one after the other: the memory grows
+    /// with their usage, not with their number.
     static MINE: RefCell<Vec<OpenNotes>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What came since the innermost savepoint.
+/// Calls `f` with the amounts since the innermost savepoint.
 fn mine<R>(f: impl FnOnce(&mut OpenNotes) -> R) -> R {
     let savepoint = xact::savepoint();
     MINE.with_borrow_mut(|all| {
@@ -160,12 +160,12 @@ type Hook = Option<unsafe extern "C-unwind" fn()>;
 static NEXT_REQUEST: BackendCell<Hook> = BackendCell::new(None);
 static NEXT_STARTUP: BackendCell<Hook> = BackendCell::new(None);
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     GucRegistry::define_int_guc(
         c"tenancy.ledger_entries",
         c"How many counters of budgets are kept in shared memory.",
-        c"One for each scope, metric and period that has a budget; others make room and are read again when they are needed.",
+        c"One for each scope, metric and period with a budget. Counters are evicted if there are more, and loaded again when needed.",
         &ENTRIES,
         64,
         16_777_216,
@@ -189,11 +189,11 @@ fn count() -> usize {
 }
 
 fn backends() -> usize {
-    // SAFETY: reads a static of the server, which is known when memory is asked for.
+    // SAFETY: reads a static of the server, which the server sets before it asks for memory.
     usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0)
 }
 
-/// Of the condition variable, marks, entries and buckets, each aligned for the next one.
+/// Returns the sizes of the condition variable, marks, entries and buckets, each aligned for the next one.
 fn sizes(count: usize) -> [usize; 4] {
     [
         size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<Mark>()),
@@ -211,7 +211,7 @@ unsafe extern "C-unwind" fn request() {
         if let Some(next) = NEXT_REQUEST.get() {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| next());
         }
-        // The server may align what it hands out to less than a mark needs.
+        // The server may align memory to less than a mark needs.
         pg_sys::RequestAddinShmemSpace(sizes(count()).iter().sum::<usize>() + align_of::<Mark>());
     }
 }
@@ -289,8 +289,8 @@ impl Memory {
     }
 }
 
-/// The place of this backend's mark. Transactions that can write are those of the first processes in the
-/// server's table, of which there are `MaxBackends`.
+/// Returns the place of this backend's mark. Only the first `MaxBackends` processes in the server's table have
+/// transactions that can write.
 fn own_mark() -> usize {
     // SAFETY: reads the server's table of processes; this process is in it while it runs transactions.
     unsafe {
@@ -300,7 +300,7 @@ fn own_mark() -> usize {
     }
 }
 
-/// Writes down which transaction this is, before it is visible.
+/// Writes this transaction's id into the mark, before the transaction is visible.
 fn mark() {
     if MARKED.get() {
         return;
@@ -316,7 +316,7 @@ fn mark() {
     MARKED.set(true);
 }
 
-/// Waits until `f` says something.
+/// Waits until `f` returns a value.
 fn wait<R>(mut f: impl FnMut(&mut Ledger<'_>) -> Option<R>) -> R {
     loop {
         if let Some(result) = with(&mut f) {
@@ -345,12 +345,12 @@ fn wake() {
     }
 }
 
-/// Takes all demands with what covers them, until the transaction ends or its savepoint is rolled back;
-/// or none.
+/// Admits all demands with their credits, until the transaction ends or its savepoint is rolled back; or none of
+/// them.
 pub fn admit(demands: &[Demand], covers: &mut [CreditCoverage]) -> Result<(), Blocked> {
     let now = time::now();
     ACTIVE.set(true);
-    // Room first: between the lock and the note there is nothing that can fail.
+    // Reserves memory first: nothing between the lock and the note can fail.
     let pots: usize = covers.iter().map(|cover| 1 + 2 * cover.pots.len()).sum();
     mine(|mine| mine.held.reserve(demands.len() + pots));
     with(|ledger| ledger.admit(demands, covers, now))?;
@@ -371,14 +371,14 @@ pub fn admit(demands: &[Demand], covers: &mut [CreditCoverage]) -> Result<(), Bl
     Ok(())
 }
 
-/// Notes what this transaction recorded: it is used when it commits.
+/// Notes the amounts of an event, which become used when this transaction commits.
 pub fn note(recorded: &Recorded) {
     ACTIVE.set(true);
     mark();
     mine(|mine| mine.note(recorded));
 }
 
-/// Looks at the ledger, which stays as it is meanwhile: `f` asks nobody else.
+/// Calls `f` with the ledger under a shared lock. `f` must not call anything else.
 pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
     let Some(memory) = MEMORY.get() else {
         Error::NotPreloaded.raise();
@@ -394,8 +394,8 @@ pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
     f(&View::new(buckets, entries))
 }
 
-/// Has an entry loaded. `read` returns what committed rows say of use and of reservations at a snapshot,
-/// without this transaction's.
+/// Loads an entry. `read` returns used and reserved amounts of committed rows at a snapshot, without this
+/// transaction's.
 pub fn load(
     account: &Account,
     span: &Span,
@@ -423,8 +423,8 @@ pub fn load(
     let pushed = snapshot.push();
     let (used, reserved) = read(&pushed)?;
     drop(pushed);
-    // Rows that do not say whose they are, are seen as this transaction left them, and its changes come
-    // when it commits: those of reservations, and all that was drawn from credits.
+    // Reservations and draws from credits have no transaction id in their rows: they are read with this
+    // transaction's changes, which are subtracted here and added when it commits.
     let (own_used, own_reserved) = own_notes(account, span);
     let own_used = if account.is_credit() { own_used } else { 0 };
     let (used, reserved) = (used - own_used, reserved - own_reserved);
@@ -438,7 +438,7 @@ pub fn load(
     Ok(())
 }
 
-/// What this transaction noted of an entry.
+/// Returns what this transaction noted of an entry.
 fn own_notes(account: &Account, span: &Span) -> (i128, i128) {
     MINE.with_borrow(|all| {
         all.iter().fold((0, 0), |sum, mine| {
@@ -448,7 +448,7 @@ fn own_notes(account: &Account, span: &Span) -> (i128, i128) {
     })
 }
 
-/// However a load ends, nobody goes on waiting for it.
+/// Ends a load on drop, also after an error, so that no process keeps waiting for it.
 struct Loading;
 
 impl Drop for Loading {
@@ -464,19 +464,19 @@ fn abandon() {
     }
 }
 
-/// Drops all of a database's entries that can be read again.
+/// Drops all entries of a database that can be loaded again.
 pub fn forget(database: u32) {
     with(|ledger| ledger.forget(database));
 }
 
-/// The entries of a database, each as it is when it is read.
+/// Returns the entries of a database, each as of the moment when it is read.
 pub fn entries(database: u32) -> Vec<Entry> {
     let mut found = Vec::new();
     let Some(memory) = MEMORY.get() else {
         return found;
     };
     let of = |entry: &&Entry| entry.state != State::Free && entry.account.database == database;
-    // A piece at a time: nobody waits for all of it.
+    // One piece at a time: other processes do not wait for all of it.
     for first in (0..memory.count).step_by(PIECE) {
         let _head = HEAD.share();
         let count = PIECE.min(memory.count - first);
@@ -487,7 +487,7 @@ pub fn entries(database: u32) -> Vec<Entry> {
     found
 }
 
-/// How many entries there may be in all, and what the ledger knows of itself.
+/// Returns the capacity and the statistics of the ledger.
 pub fn counts() -> (usize, Head) {
     (
         MEMORY.get().map_or(0, |memory| memory.count),
@@ -569,7 +569,7 @@ fn released(all: &mut Vec<OpenNotes>, savepoint: u32, parent: u32) {
     }
 }
 
-/// What was admitted since a savepoint, or in one after it.
+/// Removes and returns what was admitted since a savepoint.
 fn rolled_back(all: &mut Vec<OpenNotes>, savepoint: u32) -> Vec<Held> {
     let from = all.partition_point(|mine| mine.savepoint < savepoint);
     all.split_off(from)

@@ -1,5 +1,5 @@
-//! Requests that wait for their database's worker. A fixed number of slots of a fixed size, in memory that
-//! a crash of any process makes anew.
+//! Requests that wait for their database's worker: a fixed number of slots of a fixed size, in memory that is
+//! reset when any process crashes.
 //!
 //! Our own since `shm_mq` has one sender and one receiver, and NOTIFY is sent by a commit only.
 
@@ -12,7 +12,7 @@ use crate::pg::{latch, session};
 
 /// The longest request, in bytes.
 pub const REQUEST_MAX: usize = 8 * 1024;
-/// How many requests wait at once.
+/// The maximum number of waiting requests.
 const SLOTS: usize = 128;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,28 +20,28 @@ enum State {
     Free,
     /// A backend waits for an answer.
     Waiting,
-    /// The worker is at it.
+    /// The worker is executing it.
     Taken,
-    /// The worker is at it, and nobody waits any more.
+    /// The worker is executing it, and no backend waits any more.
     Abandoned,
-    /// The answer is there.
+    /// It has been answered.
     Answered(Outcome),
 }
 
 /// How a request ended. The text of a failure is in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done and is committed.
+    /// It was executed and committed.
     Done,
     /// It was done before.
     Duplicate,
-    /// It was not done.
+    /// Until when it pauses after a failure.
     Failed,
 }
 
 struct Slot {
     state: State,
-    /// Grows with each use: an answer for an earlier use is nobody's.
+    /// Increases with each use, so that an answer for an earlier use is ignored.
     generation: u64,
     database: u32,
     backend: i32,
@@ -63,7 +63,7 @@ static SHARED: PgLwLock<Shared> = unsafe { PgLwLock::new(c"tenancy_worker_queue"
 static WAITED: BackendCell<Option<(usize, u64)>> = BackendCell::new(None);
 static ON_EXIT: BackendCell<bool> = BackendCell::new(false);
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     pg_shmem_init!(
         SHARED = Shared {
@@ -81,7 +81,7 @@ pub fn init() {
     );
 }
 
-/// This backend's database.
+/// Returns this backend's database.
 pub fn database() -> u32 {
     // SAFETY: reads a static of the server.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
@@ -89,15 +89,15 @@ pub fn database() -> u32 {
 
 // A backend's side ----------------------------------------------------------------------------------
 
-/// A request that was handed in. Dropped before its answer was taken, it is given up, also by an error.
+/// A submitted request. If it is dropped before its answer was taken, also by an error, it is abandoned.
 pub struct Waiting {
     slot: usize,
     generation: u64,
 }
 
 impl Waiting {
-    /// Hands in a request; `None` while there is no slot for it. A database never takes the last ones: it
-    /// has at most as many as it leaves.
+    /// Submits a request; returns `None` while there is no slot for it. A database never holds more slots than it
+    /// leaves free.
     pub fn submit(request: &[u8]) -> Option<Self> {
         on_exit_once();
         let (database, backend) = (database(), session::backend());
@@ -129,7 +129,7 @@ impl Waiting {
         Some(waiting)
     }
 
-    /// The answer, if it is there; a failure comes with a text.
+    /// Returns the answer, if there is one; a failure has a text.
     pub fn answer(&self) -> Option<(Outcome, String)> {
         let mut shared = SHARED.exclusive();
         let slot = &mut shared.slots[self.slot];
@@ -169,7 +169,7 @@ fn on_exit_once() {
     }
 }
 
-/// A backend that is terminated while it waits does not unwind.
+/// Abandons the request of a backend that is terminated while it waits, which does not unwind.
 #[pg_guard]
 unsafe extern "C-unwind" fn backend_exit(_code: i32, _arg: pg_sys::Datum) {
     if let Some((slot, generation)) = WAITED.replace_with(None) {
@@ -183,11 +183,11 @@ unsafe extern "C-unwind" fn backend_exit(_code: i32, _arg: pg_sys::Datum) {
 pub struct Taken {
     slot: usize,
     generation: u64,
-    /// What is asked for.
+    /// The request.
     pub request: Vec<u8>,
 }
 
-/// The requests that wait for this worker.
+/// Takes the requests that wait for this worker.
 pub fn take() -> Vec<Taken> {
     let database = database();
     let mut taken = Vec::new();
@@ -220,7 +220,7 @@ pub fn answer(taken: &Taken, outcome: Outcome, text: &str) {
     }
 }
 
-/// Lets a request that was taken wait again, for whichever worker comes next.
+/// Returns a taken request to the queue, for the next worker.
 pub fn put_back(taken: &Taken) {
     let mut shared = SHARED.exclusive();
     let slot = &mut shared.slots[taken.slot];
@@ -245,14 +245,14 @@ fn settle(slot: &mut Slot, outcome: Outcome, text: &str) -> Option<i32> {
     Some(slot.backend)
 }
 
-/// Whether a caller waits for a database's worker.
+/// Returns whether a caller waits for a database's worker.
 pub fn is_waited_for(database: u32) -> bool {
     let shared = SHARED.share();
     let waits = |slot: &Slot| slot.state == State::Waiting && slot.database == database;
     shared.slots.iter().any(waits)
 }
 
-/// A database's worker has ended: what it took is not done, and who waits has another one started.
+/// Handles the end of a database's worker: requests that it took have failed, and waiting callers start another one.
 pub fn abandon(database: u32) {
     let mut waiting = Vec::new();
     for slot in &mut SHARED.exclusive().slots {

@@ -27,11 +27,11 @@ const TELL_MICROS: i64 = 60 * SECOND_MICROS;
 
 struct Shared {
     table: Table<DATABASES>,
-    /// The launcher's latch; 0 while it is not there.
+    /// The launcher's latch; 0 if there is no launcher.
     launcher: usize,
-    /// There was a launcher since the server's start.
+    /// Whether there was a launcher since the server's start.
     seen: bool,
-    /// When the log was told that the launcher has to work itself.
+    /// When the log last had a warning that the launcher works itself.
     told: i64,
 }
 
@@ -48,7 +48,7 @@ static WORKS_FOR: BackendCell<u32> = BackendCell::new(0);
 /// Whether it is connected to it.
 static CONNECTED: BackendCell<bool> = BackendCell::new(false);
 
-/// Takes the shared memory; while the server loads its libraries.
+/// Requests shared memory, while the server loads its libraries.
 pub fn init() {
     pg_shmem_init!(
         SHARED = Shared {
@@ -71,7 +71,7 @@ impl Shared {
         self.table.find_mut(database)
     }
 
-    /// The latch to set for something that is due then.
+    /// Returns the latch to set for work that is due at a time.
     fn launcher_for(&self, due: i64) -> usize {
         match due < self.table.sleeps_until {
             true => self.launcher,
@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-/// Wakes the launcher, if it is there.
+/// Wakes the launcher, if it is running.
 fn wake_launcher(latch: usize) {
     if latch != 0 {
         // SAFETY: a latch in the server's shared memory, which lasts as long as the server. Where its
@@ -91,19 +91,19 @@ fn wake_launcher(latch: usize) {
 
 // A backend's side ----------------------------------------------------------------------------------
 
-/// What there is of a database's worker.
+/// The state of a database's worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It runs, or is about to.
+    /// It is running or starting.
     There,
-    /// It is to be started by whoever was told this.
+    /// The caller must start it.
     ToStart,
-    /// Too many databases have one.
+    /// Too many databases have a place.
     NoRoom,
 }
 
-/// Looks for this database's worker; with `dirty`, tells it that there is something to seal. Without a
-/// caller who waits, what the launcher already knows of is left to it.
+/// Returns the state of this database's worker. `dirty` notes that something must be sealed. Without a waiting
+/// caller, due work that the launcher already knows of is left to it.
 pub fn look(dirty: bool, waiting: bool) -> Presence {
     let database = database();
     if let Some(entry) = SHARED.share().find(database)
@@ -143,8 +143,8 @@ fn touch(entry: &Entry, dirty: bool) {
     }
 }
 
-/// The worker that was to be started cannot be, since the server has no process left for it: the launcher
-/// does its work, first for databases where callers wait. Returns false if there never was a launcher.
+/// Notes that a worker could not be started because the server has no process left. The launcher then does its work,
+/// first for databases where callers wait. Returns false if there never was a launcher.
 pub fn not_started(waiting: bool) -> bool {
     let (database, now) = (database(), now());
     let (launcher, seen) = {
@@ -164,12 +164,12 @@ pub fn not_started(waiting: bool) -> bool {
     seen
 }
 
-/// There is something to do for this database then. Costs no process until that time.
+/// Notes that work for this database is due at a time. No process is needed until then.
 pub fn expect(due: i64) {
     note(database(), What::Due, due);
 }
 
-/// There is something to tidy up in this database then.
+/// Notes that a clean-up of this database is due at a time.
 pub fn expect_tidying(due: i64) {
     note(database(), What::Tidying, due);
 }
@@ -197,7 +197,7 @@ fn note(database: u32, what: What, at: i64) {
     wake_launcher(launcher);
 }
 
-/// The counters are nearly full: all databases are to write theirs down. At most once a second.
+/// Makes all databases write their counters, which are nearly full. At most once a second.
 pub fn make_all_write() {
     let launcher = {
         let mut shared = SHARED.exclusive();
@@ -215,7 +215,7 @@ pub fn make_all_write() {
     wake_launcher(launcher);
 }
 
-/// What this database had counted when the server was stopped is in shared memory again. While the
+/// Notes that this database's counts from before the server was stopped are in shared memory again. Called while the
 /// server starts.
 pub fn restored(database: u32) {
     if let Some(entry) = SHARED.exclusive().table.entry(database, now()) {
@@ -224,8 +224,8 @@ pub fn restored(database: u32) {
     }
 }
 
-/// Asks the worker of a database to end, since the server counts who is connected to it, and starts none
-/// for a while.
+/// Asks the worker of a database to exit, because a statement needs the database without other connections. No
+/// worker is started for a while.
 pub fn ask_to_leave(database: pg_sys::Oid) {
     let now = now();
     let mut process = 0;
@@ -239,7 +239,7 @@ pub fn ask_to_leave(database: pg_sys::Oid) {
     }
 }
 
-/// A database was dropped, with all that there was to do for it.
+/// Removes a dropped database, with all its work.
 pub fn dropped(database: u32) {
     if let Some(entry) = SHARED.exclusive().find_mut(database)
         && entry.process == 0
@@ -251,7 +251,7 @@ pub fn dropped(database: u32) {
     drop(events::take(database));
 }
 
-/// The process id of this database's worker.
+/// Returns the process id of this database's worker.
 pub fn process() -> Option<i32> {
     let shared = SHARED.share();
     let entry = shared.find(database())?;
@@ -267,18 +267,18 @@ pub fn nudge() {
 
 // The worker's side ---------------------------------------------------------------------------------
 
-/// What a worker was started for.
+/// What a worker must do first.
 #[derive(Clone, Copy, Default)]
 pub struct Started {
-    /// For what was due; no caller waits.
+    /// It was started for due work; no caller waits.
     pub errand: bool,
-    /// All that is counted is to be written.
+    /// All counts must be written.
     pub write_all: bool,
-    /// It is to be tidied up first.
+    /// The database must be cleaned up first.
     pub tidy: bool,
 }
 
-/// This process, which is connected to its database, is its worker from now on; nothing when there is another.
+/// Registers this process, which is connected to its database, as its worker; `None` if there is another.
 pub fn arrive() -> Option<Started> {
     let started = take_on(database(), false)?;
     connected();
@@ -307,7 +307,7 @@ pub fn take_on(database: u32, launcher: bool) -> Option<Started> {
     Some(started)
 }
 
-/// This process is connected to the database that it works for.
+/// Notes that this process is connected to its database.
 pub fn connected() {
     CONNECTED.set(true);
     if let Some(entry) = SHARED.exclusive().find_mut(WORKS_FOR.get()) {
@@ -317,20 +317,20 @@ pub fn connected() {
     }
 }
 
-/// Whether there is something to seal that was not there at the last call.
+/// Returns whether something to seal was written since the last call.
 pub fn take_dirty() -> bool {
     let shared = SHARED.share();
     (shared.find(database())).is_some_and(|entry| entry.dirty.swap(false, Ordering::Relaxed))
 }
 
-/// There is something to seal or roll up that this worker wrote itself.
+/// Notes that this worker itself wrote something to seal or roll up.
 pub fn note_dirty() {
     if let Some(entry) = SHARED.share().find(database()) {
         entry.dirty.store(true, Ordering::Relaxed);
     }
 }
 
-/// The worker tidies up.
+/// Notes that the worker cleans up.
 pub fn tidying() {
     let (database, now) = (database(), now());
     if let Some(entry) = SHARED.exclusive().find_mut(database) {
@@ -339,18 +339,18 @@ pub fn tidying() {
     }
 }
 
-/// Whether this worker was asked to leave.
+/// Returns whether this worker was asked to exit.
 pub fn to_leave() -> bool {
     SHARED.share().find(database()).is_some_and(|p| p.leave)
 }
 
-/// Whether other databases need a worker.
+/// Returns whether other databases need a worker.
 pub fn others() -> Others {
     SHARED.share().table.others(now())
 }
 
-/// Whether the worker was looked for since the last call. What was expected until now is no more: the
-/// worker finds out by itself what there is to do.
+/// Returns whether a backend needed the worker since the last call. Clears expected work: the worker finds out
+/// itself what is due.
 pub fn take_touched() -> bool {
     let mut shared = SHARED.exclusive();
     let Some(entry) = shared.find_mut(database()) else {
@@ -360,8 +360,8 @@ pub fn take_touched() -> bool {
     std::mem::take(entry.touched.get_mut())
 }
 
-/// This worker goes, unless it is looked for; something is to be done again at `due`, and there is
-/// something that was not sealed or rolled up yet if `dirty`.
+/// Unregisters this worker, unless it is needed. Work is due again at `due`; `dirty` means that something is not
+/// sealed or rolled up yet. Returns whether the worker exits.
 pub fn depart(due: i64, dirty: bool) -> bool {
     let database = database();
     let launcher = {
@@ -379,7 +379,7 @@ pub fn depart(due: i64, dirty: bool) -> bool {
     true
 }
 
-/// This worker goes, whoever waits for it: it did its last work, or it is the launcher and others wait.
+/// Unregisters this worker even if callers wait: it did its last work, or it is the launcher and other databases wait.
 pub fn give_way(due: i64, dirty: bool) {
     let database = database();
     let mut shared = SHARED.exclusive();
@@ -399,7 +399,7 @@ fn go(entry: &mut Entry, due: i64, dirty: bool) {
     WORKS_FOR.set(0);
 }
 
-/// This worker goes: the extension is not in this database.
+/// Unregisters this worker, because the extension is not in this database.
 pub fn gone() {
     let database = database();
     if let Some(entry) = SHARED.exclusive().find_mut(database) {
@@ -408,21 +408,21 @@ pub fn gone() {
     WORKS_FOR.set(0);
 }
 
-/// However a worker ends, no caller goes on waiting for it, and what it left is tried again.
+/// Called at the end of a worker, also after a failure: callers stop waiting for it, and its work is retried.
 #[pg_guard]
 unsafe extern "C-unwind" fn worker_exit(_code: i32, _arg: pg_sys::Datum) {
     let (database, process, now) = (WORKS_FOR.replace_with(0), session::backend(), now());
     if database == 0 {
         return;
     }
-    // First: who comes next takes requests of its own.
+    // First, because the next worker takes its own requests.
     queue::abandon(database);
     if let Some(entry) = SHARED.exclusive().find_mut(database)
         && entry.process == process
     {
         entry.has_none(now.saturating_add(REST_MICROS));
         *entry.dirty.get_mut() = true;
-        // Where it could not even connect, no other can.
+        // If it could not connect, no other worker can.
         if !CONNECTED.get() {
             entry.started = now;
             if entry.tries >= TRIES {
@@ -434,7 +434,7 @@ unsafe extern "C-unwind" fn worker_exit(_code: i32, _arg: pg_sys::Datum) {
 
 // The launcher's side -------------------------------------------------------------------------------
 
-/// This process is the launcher.
+/// Registers this process as the launcher.
 pub fn launch() {
     let mut shared = SHARED.exclusive();
     // SAFETY: reads the address of this process's latch.
@@ -450,12 +450,12 @@ unsafe extern "C-unwind" fn launcher_exit(_code: i32, _arg: pg_sys::Datum) {
     SHARED.exclusive().launcher = 0;
 }
 
-/// Finds what the launcher does next: by turns a database where callers wait and one where something is
-/// due, in each case the one that waits longest.
+/// Returns the next job of the launcher. It alternates between databases where callers wait and databases where
+/// work is due, the one that waits longest first.
 pub fn next_job() -> Job {
     let now = now();
     let mut shared = SHARED.exclusive();
-    // What comes from now on wakes the launcher.
+    // Later work wakes the launcher.
     shared.table.sleeps_until = NEVER;
     if shared.table.search <= now {
         drop(shared);
@@ -477,14 +477,13 @@ fn search(now: i64) {
         shared.table.search = NEVER;
         shared.table.searched = now;
     }
-    // Where there is no room for one, this sets the next search.
+    // Without room for a database, this sets the next search.
     for database in found {
         note(database, What::Due, now);
     }
 }
 
-/// Settings may have changed, on which it depends when something is due: each database with something
-/// to do finds out.
+/// Makes each database with work compute again when it is due, because settings may have changed.
 pub fn reconsider() {
     let now = now();
     for entry in SHARED.exclusive().table.all_mut() {
@@ -494,7 +493,7 @@ pub fn reconsider() {
     }
 }
 
-/// Whether it is time to tell the log that the launcher has to work itself.
+/// Returns whether the log should get a warning that the launcher works itself.
 pub fn to_tell() -> bool {
     let now = now();
     let mut shared = SHARED.exclusive();

@@ -1,4 +1,4 @@
-//! All tenants, for an index: `tenant_ids(permission)`, `visible_ids(permission)`.
+//! All tenants, for index conditions: `tenant_ids(permission)`, `visible_ids(permission)`.
 
 use tenancy_core::tenants::TenantSet;
 
@@ -33,7 +33,7 @@ fn keep_keys(
 ) -> Outcome {
     match call.view(view)? {
         View::Everything => {
-            // A plan with an index condition, made before maintenance began.
+            // The plan has an index condition from before maintenance began.
             context::plans::reset();
             Err(Error::AllTenants)
         }

@@ -1,18 +1,18 @@
-//! What generated policies call, per row: `can`, `can_see`, `tenant_id(permission)` and their
-//! relatives for tables that hold the application's own keys.
+//! Functions that generated policies call for each row: `can`, `can_see`, `tenant_id(permission)` and their
+//! forms for tables with the application's own keys.
 //!
-//! A call site finds out once per generation what it may see and keeps that; a row then costs a
+//! A call site determines once per generation what it may see, and caches the result. A row then costs a
 //! comparison or a hash look-up. No SPI, no lock, no allocation.
 
 //!
 //! | file | what it answers |
 //! | --- | --- |
-//! | `rows` | may this row be touched? |
-//! | `one` | the one tenant, for an equality |
-//! | `many` | all tenants, for an index |
-//! | `owner` | is the row its owner's? |
-//! | `project` | is the row in a project that may be touched? |
-//! | `view` | what a call site may see, found out once per generation |
+//! | `rows` | whether a row may be read or written |
+//! | `one` | the only tenant, for an equality |
+//! | `many` | all tenants, for an index condition |
+//! | `owner` | whether a row belongs to the context's user |
+//! | `project` | whether a row's project may be read or written |
+//! | `view` | what a call site may see, computed once per generation |
 
 mod many;
 mod one;

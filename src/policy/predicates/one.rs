@@ -1,4 +1,4 @@
-//! The one tenant, for the equality that plans for one tenant have: `tenant_id(permission)`.
+//! The only tenant, for the equality in plans for one tenant: `tenant_id(permission)`.
 
 use super::Outcome;
 use super::view::tenants_or_nothing;
@@ -53,8 +53,8 @@ fn tenant_key_text(call: &Call) -> Outcome {
     }
 }
 
-/// Several tenants where the plan, or the caller, wants one. The plan is discarded, so that the
-/// statement's next run gets the right one; rows are not silently left out.
+/// Raises an error for several tenants where the plan, or the caller, needs one, so that no rows are silently
+/// left out. Discards the plan, so that the next execution plans correctly.
 #[cold]
 fn not_one(view: View) -> Outcome {
     let error = match view {

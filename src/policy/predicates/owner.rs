@@ -1,4 +1,4 @@
-//! Is the row its owner's? `owns`, for tables with an owner column.
+//! Whether a row belongs to the context's user: `owns`, for tables with an owner column.
 
 use tenancy_core::principal::Principal;
 
@@ -25,7 +25,7 @@ static OWNER: BackendCell<Owner> = BackendCell::new(Owner {
     principal: None,
 });
 
-/// True when the row's owner is the context's user, and in maintenance.
+/// Returns true if the row's owner is the context's user, and in maintenance.
 #[inline]
 fn owns(call: &Call) -> Outcome {
     let mut owner = OWNER.get();
@@ -44,7 +44,7 @@ fn owns(call: &Call) -> Outcome {
 fn find_owner() -> Result<Owner, Error> {
     let principal = context_or_missing()?.map(|context| context.principal);
     let owner = Owner {
-        // After `current`, which may itself have begun a generation.
+        // Read after `current`, which may have started a generation.
         generation: xact::generation(),
         principal,
     };

@@ -1,5 +1,5 @@
-//! Is the row in a project that may be touched? `in_project`, `see_in_project` and
-//! `write_in_project`, for tables with a project column: (permission, tenant, project).
+//! Whether a row's project may be read or written: `in_project`, `see_in_project` and `write_in_project`, for
+//! tables with a project column: (permission, tenant, project).
 
 use super::view::{projects, writable_projects};
 use super::{Outcome, yes};
@@ -27,7 +27,7 @@ predicates! {
 
 type Find = fn(&[u8]) -> Result<View, Error>;
 
-/// Whether a set has the row's tenant.
+/// Returns whether a set contains the row's tenant.
 type Has = fn(&Call, &TenantSet) -> bool;
 
 fn uuid(call: &Call, set: &TenantSet) -> bool {
@@ -46,9 +46,9 @@ fn text(call: &Call, set: &TenantSet) -> bool {
     set.contains_text(call.text(1))
 }
 
-/// True for rows of the projects, and of tenants that are seen whatever the project. A row without a
-/// project is seen with its tenant; in a table with shared rows (`shared`) also by whoever is in a
-/// project below it, unless the tenant itself is closed to it.
+/// Returns true for rows of the projects, and of tenants that are seen as a whole. A row without a project is
+/// seen with its tenant. In a table with shared rows (`shared`), users of a project below its scope see it too,
+/// unless the scope is their tenant and they hold it only by projects.
 #[inline]
 fn is_in(call: &Call, find: Find, shared: bool, has: Has) -> Outcome {
     if call.is_null(0) || call.is_null(1) {

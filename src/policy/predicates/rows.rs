@@ -1,4 +1,4 @@
-//! May this row be touched? `can`, `can_see` and `can_write`.
+//! Whether a row may be read or written: `can`, `can_see` and `can_write`.
 
 use tenancy_core::tenants::TenantSet;
 
@@ -74,7 +74,7 @@ fn quick_int4(call: &Call) -> Option<bool> {
     Some(holds_int(call.quick_view()?, call.int4(1).into()))
 }
 
-/// Whether the row's tenant, by its id, is one of those that are seen.
+/// Returns whether the row's tenant, named by its id, is visible.
 #[inline]
 pub fn holds_uuid(view: View, key: &[u8; 16]) -> bool {
     match view {
@@ -83,7 +83,7 @@ pub fn holds_uuid(view: View, key: &[u8; 16]) -> bool {
     }
 }
 
-/// The same by its external id.
+/// The same by external id.
 #[inline]
 pub fn holds_int(view: View, key: i64) -> bool {
     match view {
@@ -92,7 +92,7 @@ pub fn holds_int(view: View, key: i64) -> bool {
     }
 }
 
-/// The same by its external id.
+/// The same by external id.
 #[inline]
 pub fn holds_text<'a>(view: View, key: impl FnOnce() -> &'a [u8]) -> bool {
     match view {
@@ -110,9 +110,9 @@ fn among(view: View, holds: impl FnOnce(&TenantSet) -> bool) -> bool {
     }
 }
 
-/// A row without a tenant is nobody's. Without a context that is still an error, and so is writing
-/// one where the context has several tenants and selected none: both happen when a column's default
-/// found no tenant.
+/// Answers for a row without a tenant, which belongs to no tenant. Without a context this is still an error,
+/// and so is writing such a row in a context with several tenants and none selected: in both cases a
+/// column's default found no tenant.
 #[cold]
 fn no_tenant(call: &Call, find: Find) -> Outcome {
     if !call.is_null(0) {

@@ -1,7 +1,7 @@
 //! What a call site may see. Admission once per generation and permission; the call site remembers.
 //!
-//! A table with a project column asks for `data:read/project`: the permission, also where it is held
-//! in some of a tenant's projects only.
+//! Policies of a table with a project column check `data:read/project`: the permission, also if it is held only
+//! in some of a tenant's projects.
 
 use std::rc::Rc;
 
@@ -17,10 +17,10 @@ use crate::pg::fmgr::View;
 use crate::pg::hooks::queries;
 use crate::pg::{guc, tenant_sets, xact};
 
-/// The ending of a permission that is asked for in projects too.
+/// The suffix of a permission that is also checked in projects.
 const IN_PROJECTS: &str = "/project";
 
-/// What is asked.
+/// What a call site needs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Question {
     Tenants,
@@ -30,13 +30,13 @@ enum Question {
     WritableProjects,
 }
 
-/// The tenants in which a permission is held.
+/// Returns the tenants in which a permission is held.
 pub fn tenants(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Tenants, permission)
 }
 
-/// The same for the planner's equality, which the planner evaluates for its estimates, in no statement
-/// that could be on record: nothing then. What runs gets the error: rows are not silently left out.
+/// The same for the planner's equality. The planner evaluates it for estimates, in no statement that could be
+/// recorded: it then gets nothing. An execution gets the error, so that no rows are silently left out.
 pub fn tenants_or_nothing(permission: &[u8]) -> Result<View, Error> {
     match tenants(permission) {
         Err(Error::NotRecorded) if queries::is_planning() => Ok(View::Nothing),
@@ -44,27 +44,27 @@ pub fn tenants_or_nothing(permission: &[u8]) -> Result<View, Error> {
     }
 }
 
-/// Those and the scopes above them.
+/// Returns those tenants and the scopes above them.
 pub fn visible(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Visible, permission)
 }
 
-/// The one tenant to write to; an error when there are several.
+/// Returns the tenant to write to; an error if there are several.
 pub fn writable(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Writable, permission)
 }
 
-/// The projects in which a permission is held.
+/// Returns the projects in which a permission is held.
 pub fn projects(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Projects, permission)
 }
 
-/// The projects to write to; an error when one of several has to be selected.
+/// Returns the projects to write to; an error if one of several must be selected.
 pub fn writable_projects(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::WritableProjects, permission)
 }
 
-/// The last answer, for the next call site and the next execution of a statement.
+/// The last result, for the next call site and the next execution of a statement.
 #[derive(Clone, Copy)]
 struct Last {
     generation: u64,
@@ -77,7 +77,7 @@ static LAST: BackendCell<Option<Last>> = BackendCell::new(None);
 
 fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
     let mut short = [0; 24];
-    // Padded with zeros: a permission with one of its own could be taken for another.
+    // Padded with zeros: a permission that contains a zero could be mistaken for another.
     let fits = permission.len() <= short.len() && !permission.contains(&0);
     if fits {
         short[..permission.len()].copy_from_slice(permission);
@@ -101,9 +101,9 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
     Ok(view)
 }
 
-/// The view, and whether the next call site of this generation may take it over. Without a context the
-/// setting tenancy.missing_context decides, which begins no generation; and each statement of an
-/// elevated context has to ask for itself.
+/// Computes the view, and whether the next call site of this generation may use it. Not without a context,
+/// where the setting tenancy.missing_context decides, which starts no generation; and not while elevated,
+/// where each statement must check for itself.
 fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
     let Some(context) = context_or_missing()? else {
         return Ok((View::Nothing, false));
@@ -170,8 +170,8 @@ fn set_of(set: &Rc<TenantSet>) -> View {
     }
 }
 
-/// All rows of tenants that are reached as a whole, of others only those of the projects; of a
-/// selected project only its own.
+/// Returns all rows of tenants that are reached as a whole, of others only those of the projects; with a
+/// selected project only its rows.
 fn projects_view(
     question: Question,
     context: &Context,
@@ -204,7 +204,7 @@ fn projects_view(
     })
 }
 
-/// The context; an error when there is none and the setting says so.
+/// Returns the context; an error if there is none and the setting requires one.
 pub fn context_or_missing() -> Result<Option<Rc<Context>>, Error> {
     let context = current()?;
     if context.is_none() && guc::missing_is_error() {

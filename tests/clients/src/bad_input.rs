@@ -1,4 +1,4 @@
-//! What every refusal of bad input has in common.
+//! Checks that every refusal of bad input shares.
 
 use crate::{Failure, Session, World};
 
@@ -27,7 +27,7 @@ pub fn each(session: &mut Session, world: &World, cases: &[(&str, &str)]) {
                 }
             }
         }
-        // In one savepoint and out of it: what failed is gone even if the transaction goes on.
+        // Inside a savepoint and outside: a failed call leaves nothing, even if the transaction continues.
         session.run("ROLLBACK TO s; COMMIT");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -21,7 +21,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// One that is right.
+    /// Returns a clock that shows the system's time.
     pub fn new() -> Self {
         let scratch = Scratch::new("clock");
         let (source, offset) = (scratch.0.join("clock.c"), scratch.0.join("offset"));
@@ -37,7 +37,7 @@ impl Clock {
         Self { scratch, offset }
     }
 
-    /// A server that goes by it.
+    /// Starts a server that uses this clock.
     pub fn server(&self) -> Cluster {
         let path = |name: &str| -> PathBuf { self.scratch.0.join(name) };
         Cluster::start_with(
@@ -49,7 +49,7 @@ impl Clock {
         )
     }
 
-    /// Sets it to an instant, in seconds of the Unix epoch. It goes on from there.
+    /// Sets it to an instant, in seconds of the Unix epoch. It runs on from there.
     pub fn set(&self, seconds: f64) {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)

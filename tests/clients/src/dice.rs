@@ -1,4 +1,4 @@
-//! Numbers that are the same in each run.
+//! Random numbers that are the same in each run.
 
 /// A stream of numbers that its seed determines.
 pub struct Dice(pub u64);

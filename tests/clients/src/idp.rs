@@ -1,4 +1,4 @@
-//! An identity provider: it signs tokens, good ones and others.
+//! An identity provider: it signs valid and invalid tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{Failure, Session};
 
-/// What the application is called by its providers.
+/// The application's name at its providers: the audience.
 pub const AUDIENCE: &str = "notes";
 
 /// An RSA key of 2048 bits, PKCS #1, made for these tests.
@@ -37,7 +37,7 @@ const RSA: &str = "\
 pub struct Signer {
     algorithm: Algorithm,
     key: EncodingKey,
-    /// Its name.
+    /// Returns its name.
     pub kid: String,
 }
 
@@ -119,14 +119,14 @@ pub fn now() -> i64 {
 
 /// A provider with one key.
 pub struct Idp {
-    /// What it calls itself.
+    /// Its own name: the issuer.
     pub issuer: String,
     /// Its key.
     pub signer: Signer,
 }
 
 impl Idp {
-    /// One of this name.
+    /// Returns a provider with this name.
     pub fn new(name: &str) -> Self {
         Self {
             issuer: format!("https://{name}.example.com/"),

@@ -1,7 +1,7 @@
-//! What the tests over real connections share: a database of their own with login roles of their own, a small tree of
-//! tenants with data, and connections that say what the server refused.
+//! Shared by the tests over real connections: a database and login roles for each test, a small tree of
+//! tenants with data, and connections that report the server's errors.
 //!
-//! The server is a throwaway one, named by `TENANCY_TEST_DSN` or `PGHOST` and `PGPORT`: `make test` starts it.
+//! The server is a temporary one, named by `TENANCY_TEST_DSN` or `PGHOST` and `PGPORT`: `make test` starts it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod bad_input;

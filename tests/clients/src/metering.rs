@@ -1,4 +1,4 @@
-//! Whether the ledger, the events, the rollups and `usage()` say the same.
+//! Checks that the ledger, the events, the rollups and `usage()` agree.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const LEDGER: &str = "
             AND (m.id IS NULL OR r.metric_id = m.id) AND r.reserved_at >= l.period_start AND (l.period_end IS NULL OR r.reserved_at < l.period_end))) t (used, open)
      WHERE NOT l.loaded OR l.used <> t.used OR l.in_flight <> 0 OR l.reserved <> t.open";
 
-/// What usage() says of every scope and metric, against the events, in one snapshot; and of cost.
+/// Compares usage() of every scope and metric, and of cost, with the events, in one snapshot.
 const USAGE: &str = "
     SELECT concat_ws(' ', x.level, x.slug, coalesce(x.name, 'cost'), x.said, 'by events', x.truth)
       FROM (SELECT s.level, s.slug, m.name, (SELECT (u.quantity, u.cost, u.events)::text FROM tenancy.usage(s.id, m.name) u) AS said,
@@ -66,7 +66,7 @@ const OVER: &str = "
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000))) t (used, open, overrun)
      WHERE b.hard AND t.used + t.open > b.amount + t.overrun";
 
-/// Asserts that nobody has used and reserved more than a hard budget allows. At any time.
+/// Asserts that no used and reserved amount exceeds a hard budget. May be called at any time.
 #[track_caller]
 pub fn within_budgets(admin: &mut Session) {
     assert_eq!(
@@ -175,7 +175,7 @@ pub fn end(session: &mut Session, dice: &mut Dice) {
     });
 }
 
-/// Says stop when dropped, also by a panic: whoever works until then ends.
+/// Signals stop when dropped, also by a panic: threads that work until then end.
 pub struct Stop<'a>(pub &'a AtomicBool);
 
 impl Drop for Stop<'_> {

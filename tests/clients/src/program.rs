@@ -1,4 +1,4 @@
-//! Programs of the server: run as a user that may run them.
+//! Runs programs of the server, as a user that may run them.
 
 use std::fs::OpenOptions;
 use std::net::TcpListener;
@@ -73,7 +73,7 @@ pub fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// A port that nobody listens on.
+/// A free port.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -273,7 +273,7 @@ impl Cluster {
         self.up();
     }
 
-    /// What it logged.
+    /// Its log.
     pub fn log(&self) -> String {
         fs::read(self.scratch.0.join("log"))
             .map(|log| String::from_utf8_lossy(&log).into_owned())
@@ -311,7 +311,7 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one with so many server connections.
+    /// Starts PgBouncer with this number of server connections.
     pub fn start(upstream: &Config, pool: usize, more: &str) -> Self {
         let program = env::var("PGBOUNCER").ok().filter(|path| !path.is_empty());
         let program = program.unwrap_or("/usr/sbin/pgbouncer".into());

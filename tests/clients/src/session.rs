@@ -1,11 +1,11 @@
-//! A connection, and what it is told.
+//! A connection, and the answers and notices that it receives.
 
 use std::ops::{Deref, DerefMut};
 
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls};
 
-/// What the server said when it refused something.
+/// An error of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The SQLSTATE.

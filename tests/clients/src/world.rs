@@ -1,4 +1,4 @@
-//! A database with tenants in it.
+//! A database with tenants.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -49,7 +49,7 @@ const TESTING: &str = "CREATE SCHEMA testing;
 /// A database of its own, with the extension and login roles; gone when dropped.
 pub struct Db {
     server: Config,
-    /// Its name.
+    /// Returns its name.
     pub name: String,
     /// The untrusted role: a member of tenancy_app.
     pub app: String,
@@ -70,7 +70,7 @@ impl Db {
     /// Makes one on a server.
     pub fn on(server: Config) -> Self {
         let db = Self::without_extension(server);
-        // The four roles are made by whoever comes first.
+        // The first test creates the four roles.
         let mut gate = db.connect_to("postgres", None);
         gate.run("SELECT pg_advisory_lock(8007)");
         let mut admin = db.admin();

@@ -1,6 +1,6 @@
--- The golden access matrix: which principal may do what to which row, on each kind of protected table.
+-- The golden access matrix: the access of each principal to each row, on each kind of protected table.
 -- A cell says S(elect) I(nsert) U(pdate) D(elete) for what succeeds on that row, - for what finds nothing or is refused by the policy,
--- ! for 55000: no context, or a write where one tenant or project has to be selected first. Any other error by its SQLSTATE.
+-- ! for 55000: no context, or a write that needs a selected tenant or project first. Any other error is shown by its SQLSTATE.
 \set SHOW_CONTEXT never
 \c - adm_r
 -- Partner mx has three clients with projects, partner my another one.

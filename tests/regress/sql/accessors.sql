@@ -1,4 +1,4 @@
--- user_id(), tenant_id(), partner_id(), project_id(), context(): what each kind of principal reads.
+-- user_id(), tenant_id(), partner_id(), project_id(), context(): their results for each kind of principal.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('platform/petra') AS petra,

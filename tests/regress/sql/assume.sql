@@ -1,4 +1,4 @@
--- assume(): the gateway takes a user's context on its own word.
+-- assume(): a gateway opens a user's context without a credential of the user.
 \set SHOW_CONTEXT never
 \c - gw_r
 BEGIN;

@@ -1,4 +1,4 @@
--- The audit log: what goes in, who reads what, and that nobody changes it.
+-- The audit log: its entries, who may read which, and that no role can change them.
 \set SHOW_CONTEXT never
 \c - adm_r
 -- An administrator without a context adds an entry.
@@ -46,7 +46,7 @@ ROLLBACK;
 DROP FUNCTION record_now;
 SELECT action, details FROM tenancy.audit_log WHERE action IN ('roll.back', 'tenancy.test.stays');
 
--- Nobody without a context or the role.
+-- Refused without a context and the role.
 \c - app_r
 SELECT tenancy.audit('a.b');
 \echo :SQLSTATE
@@ -93,7 +93,7 @@ BEGIN
     END LOOP;
 END
 $$;
--- Nobody has anything of a partition, and each has its indexes.
+-- No role has rights on a partition, and each has its indexes.
 SELECT count(*) > 0 AS partitions, bool_and(c.relacl IS NULL OR cardinality(c.relacl) = 1) AS owner_only, bool_and(relrowsecurity) AS closed,
        bool_and((SELECT count(*) FROM pg_index x WHERE x.indrelid = c.oid) = 3) AS indexes,
        bool_and(NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')) AS no_members

@@ -1,4 +1,4 @@
--- verify_audit_log() finds what a superuser does to the audit log behind its triggers, and says which.
+-- verify_audit_log() finds every change that a superuser makes to the audit log behind its triggers, and names the entry.
 \set SHOW_CONTEXT never
 \c - postgres
 -- Not while this runs.
@@ -109,7 +109,7 @@ $$;
 SELECT tenancy_internal.make_audit_partition('2020-02-01');
 INSERT INTO tenancy.audit_log SELECT '2020-02-29 23:59:59.999999+00', origin, xid, tenancy.new_id(), user_id, tenant_id, partner_id, 'old.one', target, role, login, client, details
 FROM (SELECT l.*, pg_current_xact_id() FROM tenancy.audit_log l WHERE id = :'one') l;
--- It was added to what is sealed.
+-- It was added to sealed entries.
 SELECT entry IS NOT NULL AS entry, at, problem FROM tenancy.verify_audit_log();
 ALTER TABLE tenancy_internal.audit_log_2020_02 DISABLE TRIGGER append_only;
 DELETE FROM tenancy_internal.audit_log_2020_02;
@@ -126,7 +126,7 @@ SELECT to_regclass('tenancy_internal.audit_log_2020_02') IS NULL AS gone;
 SELECT partition, from_at AT TIME ZONE 'UTC' AS from_at, to_at AT TIME ZONE 'UTC' AS to_at, entries FROM tenancy.audit_retired;
 SELECT action, target, details - 'last_seal' AS details FROM tenancy.audit_log WHERE action = 'tenancy.audit.retired';
 SELECT * FROM pg_temp.wrong();
--- What nobody recorded is found.
+-- An entry that was not recorded by tenancy is found.
 BEGIN;
 INSERT INTO tenancy.audit_retired VALUES ('audit_log_2019_01', '2019-01-01', '2019-02-01', 0, 0);
 SELECT * FROM pg_temp.wrong();

@@ -1,4 +1,4 @@
--- authenticate(): who may call it, what it binds, and what it refuses.
+-- authenticate(): who may call it, which context it opens, and what it refuses.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_api_key('acme/alice', 'authenticate') AS alice, tenancy.issue_api_key('apex/carol', 'authenticate') AS carol,
@@ -45,7 +45,7 @@ ROLLBACK TO s;
 SELECT slug(tenancy.user_id());
 COMMIT;
 
--- A user of the platform is somebody, and touches no tenant's rows.
+-- A user of the platform has a context, and reaches no tenant's rows.
 BEGIN;
 SELECT slug(tenancy.authenticate(:'petra'));
 SELECT tenancy.tenant_ids('data:read') = '{}' AS none, tenancy.tenant_id('data:read'), tenancy.tenant_id(), tenancy.partner_id();

@@ -1,4 +1,4 @@
--- Identity providers: what may be registered, who comes by them, what groups give. Tokens are signed here with HS256.
+-- Identity providers: which may be registered, which users their tokens find or create, what groups grant. The file signs its tokens with HS256.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE FUNCTION base64url(bytes bytea) RETURNS text LANGUAGE sql AS $$
@@ -129,7 +129,7 @@ SELECT count(*) FROM tenancy.networks;
 \c - app_r
 SELECT slug(tenancy.authenticate(:'alice'));
 
--- It is an administrator's, or of whoever holds identity:manage.
+-- Only administrators and holders of identity:manage may do it.
 BEGIN;
 SELECT slug(tenancy.authenticate(:'alice'));
 SELECT tenancy.add_identity_provider('acme', 'https://id.example.com', '{app}', secret => 'an example secret of enough bytes');

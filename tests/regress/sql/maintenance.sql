@@ -1,4 +1,4 @@
--- maintenance(reason): an administrator's transaction sees and writes all rows, as far as its grants go, and it is recorded.
+-- maintenance(reason): an administrator's transaction reads and writes all rows, within its grants, and is in the audit log.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA maint AUTHORIZATION owner_r;
@@ -32,7 +32,7 @@ ROLLBACK TO s;
 SELECT count(*) FROM maint.notes;
 ROLLBACK;
 
--- Recorded, by whom and why, also what was rolled back.
+-- Recorded with role and reason, also if rolled back.
 SELECT role, login, reason, pid = pg_backend_pid() AS this_one, at <= now() AS past FROM tenancy.maintenance_log
 WHERE reason IN ('load the rows', 'look', 'look again') ORDER BY id;
 DELETE FROM tenancy.maintenance_log;

@@ -1,6 +1,6 @@
--- The golden matrix of management: who may call what, upon what. Every try is undone.
--- ok, or: no (42501, not held there), ? (42704, not there for this caller), rule (23514, against the tree), ! (55000, no context); others by their SQLSTATE.
--- The people are access_matrix's; ids are given, so that nobody is helped or stopped by a slug.
+-- The golden matrix of management: which caller may call which function on which object. Every attempt is rolled back.
+-- ok, or: no (42501, no such right there), ? (42704, not there for this caller), rule (23514, against the tree's rules), ! (55000, no context);
+-- others by their SQLSTATE. The callers are those of access_matrix; objects are named by id, so that no result depends on a slug.
 \set SHOW_CONTEXT never
 \c - adm_r
 -- Roles and keys to take away, users to act upon, a project's admin.

@@ -1,4 +1,4 @@
--- tenancy.missing_context: without a context a protected table gives an error, or, when asked to, no rows; never all.
+-- tenancy.missing_context: without a context a protected table raises an error, or returns no rows if the setting says so; never all.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA missing AUTHORIZATION owner_r;

@@ -1,4 +1,4 @@
--- protect(dry_run => true) tells every step, in order, with what for, and does nothing.
+-- protect(dry_run => true) lists every step in order, with its purpose, and changes nothing.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres

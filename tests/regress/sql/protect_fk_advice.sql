@@ -1,4 +1,4 @@
--- A foreign key between protected tables that leaves the tenant out lets a row point at another tenant's: reported, with what closes it.
+-- A foreign key between protected tables without the tenant column lets a row refer to another tenant's: protect() reports it, with the remedy.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres

@@ -1,4 +1,4 @@
--- protect() again does nothing, repairs what was altered, and says which is which.
+-- A second protect() changes nothing, repairs what was altered, and reports each.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres

@@ -1,9 +1,9 @@
--- Inheritance children are isolated with their parent, and those added later too.
+-- Inheritance children are isolated with their parent, also those added later.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA kin AUTHORIZATION owner_r;
 \c - owner_r
--- Nobody has rights but by protect().
+-- Roles get rights only by protect().
 ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
 ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
 CREATE TABLE kin.assets (id int, tenant_id uuid, name text);

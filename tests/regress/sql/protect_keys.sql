@@ -1,4 +1,4 @@
--- Tables with the application's own tenant keys (bigint, integer, text, varchar): found by the scope's external id, data as it is.
+-- Tables with the application's own tenant keys (bigint, integer, text, varchar): found by the scope's external id, data unchanged.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres

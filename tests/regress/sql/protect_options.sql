@@ -1,4 +1,4 @@
--- owner_column, project_column, shared, add_column and backfill: what each makes of a table.
+-- owner_column, project_column, shared, add_column and backfill: their effects on a table.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres

@@ -1,9 +1,9 @@
--- A partitioned table is isolated with all its partitions, those made or attached later too; a detached one stays isolated.
+-- A partitioned table is isolated with all its partitions, also those created or attached later; a detached one stays isolated.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA parts AUTHORIZATION owner_r;
 \c - owner_r
--- Nobody has rights but by protect().
+-- Roles get rights only by protect().
 ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
 ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
 CREATE TABLE parts.events (tenant_id uuid NOT NULL, at date NOT NULL, body text) PARTITION BY RANGE (at);

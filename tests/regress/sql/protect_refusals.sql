@@ -1,4 +1,4 @@
--- What protect() refuses, with the reason.
+-- The tables and options that protect() refuses, each with the reason.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA no AUTHORIZATION owner_r;
@@ -105,7 +105,7 @@ INSERT INTO no.accounts VALUES (NULL);
 SELECT * FROM tenancy.protect('no.accounts', 'account', backfill => 'solo');
 \echo :SQLSTATE
 
--- Somebody else's table; the rights of tenancy_admin.
+-- Another owner's table; the rights of tenancy_admin.
 SELECT * FROM tenancy.protect('no.of_postgres');
 \echo :SQLSTATE
 \c - adm_r

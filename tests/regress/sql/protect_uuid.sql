@@ -114,7 +114,7 @@ SELECT item FROM shop.orders ORDER BY item;
 INSERT INTO shop.orders (tenant_id, item) VALUES (:'beta', 'forged');
 ROLLBACK;
 
--- No foreign key: what maintenance() writes to a tenant that does not exist, nobody sees.
+-- No foreign key: rows that maintenance() writes for a tenant that does not exist are not visible.
 \c - owner_r
 BEGIN;
 SELECT tenancy.maintenance('forged tenant');

@@ -1,4 +1,4 @@
--- The type regscope: an id, a slug or a path of slugs, as far as the caller may see; stored and printed as the id.
+-- The type regscope: reads an id, a slug or a path of slugs that the caller may see; stores and prints the id.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT slug('acme'::tenancy.regscope), slug('globex/acme'::tenancy.regscope), slug('globex/acme/alice'::tenancy.regscope),

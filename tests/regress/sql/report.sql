@@ -1,4 +1,4 @@
--- The tree as it is printed, forecasts and who uses most: events of fixed times, seen at fixed times.
+-- tree(), forecast() and top_usage(): events at fixed times, read at fixed times.
 \set SHOW_CONTEXT never
 \c - postgres
 SET timezone = 'UTC';

@@ -1,4 +1,4 @@
--- ROLLBACK TO SAVEPOINT restores the context that was, and the rows that it sees.
+-- ROLLBACK TO SAVEPOINT restores the earlier context, and the rows that it sees.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA savepoints AUTHORIZATION owner_r;

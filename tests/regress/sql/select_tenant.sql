@@ -1,4 +1,4 @@
--- select_tenant(): narrows a fleet to one tenant, never widens.
+-- select_tenant(): narrows a fleet's context to one tenant, never widens it.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('platform/petra') AS petra \gset

@@ -1,4 +1,4 @@
--- session => true: a context that lasts until release(), and what is gone when the principal changes.
+-- session => true: a context that lasts until release(), and what is dropped when the principal changes.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_api_key('acme/alice', 'session') AS alice, tenancy.issue_api_key('apex/carol', 'session') AS carol \gset

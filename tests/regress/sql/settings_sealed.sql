@@ -1,4 +1,4 @@
--- tenancy.context can be cleared and not made; neither it nor the ticket is ever shown.
+-- tenancy.context can be cleared but not forged; neither it nor the ticket is ever shown.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_ticket('acme/alice') AS alice \gset

@@ -1,4 +1,4 @@
--- CREATE EXTENSION makes the platform and one partner; then the roles and the tree that the other files use.
+-- CREATE EXTENSION creates the platform and one partner; then the roles and the tree that the other files use.
 CREATE EXTENSION tenancy;
 SELECT level, slug, name, status, parent_id IS NULL AS root FROM tenancy.scopes ORDER BY path;
 SELECT slug, tenants FROM tenancy.partners;

@@ -1,4 +1,4 @@
--- Tickets: signed, short-lived, for one user and maybe one of its tenants; keys rotate.
+-- Tickets: signed, short-lived, for one user and optionally one of its tenants; keys rotate.
 \set SHOW_CONTEXT never
 \c - gw_r
 SELECT tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('globex/gina', tenant => 'apex') AS gina_apex,
@@ -94,7 +94,7 @@ SELECT slug(tenancy.authenticate(:'alice3'));
 -- A rotation without grace ends the tickets of every older key, also where an earlier one gave it longer.
 SELECT slug(tenancy.authenticate(:'alice'));
 
--- Who may: the gateway and the administrator issue, the administrator rotates, nobody reads the keys.
+-- The gateway and the administrator may issue, the administrator may rotate, no role may read the keys.
 SELECT tenancy.issue_ticket('00000000-0000-7000-8000-0000000000ff'::uuid);
 SELECT tenancy.rotate_signing_key();
 \c - gw_r

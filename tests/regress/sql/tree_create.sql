@@ -1,4 +1,4 @@
--- create_partner, create_tenant, create_project, create_user: what they make, and their defaults.
+-- create_partner, create_tenant, create_project, create_user: the rows that they create, and their defaults.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.create_tenant('maple', 'Maple Ltd', settings => '{"seats": 5}') AS maple \gset

@@ -1,4 +1,4 @@
--- move_tenant(): a tenant goes to another partner with its projects and users; the old fleet loses it, the new one has it.
+-- move_tenant(): a tenant moves to another partner with its projects and users; the old fleet loses it, the new one gains it.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT slug(tenancy.create_partner('left')), slug(tenancy.create_partner('right'));

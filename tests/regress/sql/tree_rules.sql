@@ -1,4 +1,4 @@
--- What the tree refuses: wrong levels, bad slugs and names, taken slugs and external ids, and the same by direct DML.
+-- What the tree refuses: wrong levels, bad slugs and names, duplicate slugs and external ids, and the same by direct DML.
 \set SHOW_CONTEXT never
 \c - adm_r
 -- Levels: platform > partner > tenant > project, and users below the first three.
@@ -69,7 +69,7 @@ SELECT tenancy.update_scope('initech/acme', slug => 'NO');
 SELECT tenancy.update_scope('nobody', name => 'x');
 SELECT tenancy.update_scope(NULL, name => 'x');
 
--- Whoever may write the table itself cannot break the tree either.
+-- A role that may write the table itself cannot break the tree either.
 \c - postgres
 SELECT id AS acme, parent_id AS globex, path[1] AS platform FROM tenancy.scopes WHERE external_id = '1' \gset
 SELECT id AS beta FROM tenancy.scopes WHERE external_id = '3' \gset

@@ -1,4 +1,4 @@
--- Only active may work, and the worst status on the path is the one that counts.
+-- Only active users and scopes may work, and the worst status on the path decides.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT slug(tenancy.create_partner('umbrella'));

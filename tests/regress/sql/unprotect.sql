@@ -1,10 +1,10 @@
--- unprotect() restores what was before protect(): flags, policies, defaults, NOT NULL, constraints, indexes, grants.
+-- unprotect() restores the table as it was before protect(): flags, policies, defaults, NOT NULL, constraints, indexes, grants.
 \set SHOW_CONTEXT never
 \pset format unaligned
 \c - postgres
 CREATE SCHEMA undo AUTHORIZATION owner_r;
 \c - owner_r
--- Nobody has rights but by protect().
+-- Roles get rights only by protect().
 ALTER DEFAULT PRIVILEGES REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM tenancy_app;
 ALTER DEFAULT PRIVILEGES REVOKE USAGE ON SEQUENCES FROM tenancy_app;
 REVOKE USAGE ON SCHEMA undo FROM tenancy_app;
@@ -62,7 +62,7 @@ SELECT undo.picture('undo.plain') = picture AS as_before FROM undo.before WHERE 
 -- Again: it is not protected.
 SELECT * FROM tenancy.unprotect('undo.plain');
 \echo :SQLSTATE
--- Somebody else may not.
+-- Other roles may not.
 SELECT count(*) > 0 AS done FROM tenancy.protect('undo.plain', grants => '{tenancy_app}');
 GRANT USAGE ON SCHEMA undo TO adm_r;
 \c - adm_r

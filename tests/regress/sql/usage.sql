@@ -1,4 +1,4 @@
--- Metering: what may be counted, who records what where, and who sees it.
+-- Metering: what may be counted, who may record it where, and who sees it.
 \set SHOW_CONTEXT never
 \c - adm_r
 SELECT tenancy.issue_api_key('acme/alice', 'usage') AS alice, tenancy.issue_api_key('acme/bob', 'usage') AS bob,
@@ -156,7 +156,7 @@ INSERT INTO tenancy.recorded_usage (metric) VALUES ('requests');
 UPDATE tenancy.recorded_usage SET quantity = 0;
 DELETE FROM tenancy.recorded_usage;
 \set VERBOSITY terse
--- Nobody changes what was recorded.
+-- No role changes recorded events.
 \c - postgres
 UPDATE tenancy_internal.usage_events SET quantity = 0;
 DELETE FROM tenancy_internal.usage_events;

@@ -1,4 +1,4 @@
--- Spans, buckets and time zones: what usage() says is what the events say, rolled up or not.
+-- Intervals, buckets and time zones: usage() equals the sum of the events, rolled up or not.
 \set SHOW_CONTEXT never
 \c - postgres
 SET timezone = 'UTC';

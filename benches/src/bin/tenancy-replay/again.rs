@@ -1,5 +1,5 @@
-//! What was refused, asked for again one by one when all is quiet. Then it can be said beforehand which of it has room,
-//! and the server has to say the same.
+//! Sends the refused requests again, one by one on a quiet server. Then the program can predict which of them fit their budgets,
+//! and the server must agree.
 
 use crate::drive::{Done, Worker};
 use crate::options::Options;

@@ -1,5 +1,5 @@
-//! Every level, counted in several ways: by what was admitted, by `usage()` before and after it is rolled up, by the
-//! events, by the ledger, and by the sum over what is below.
+//! Counts every level in several ways: by the admitted requests, by `usage()` before and after the rollup, by the
+//! events, by the ledger, and by the sum over the level below.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ const EVENTS: &str = "SELECT e.scope, m.name, trim_scale(sum(CASE m.aggregation 
 /// By the ledger; what is in flight when nothing is would be wrong.
 const LEDGER: &str = "SELECT scope_id, metric, trim_scale(used + in_flight + reserved)::text FROM tenancy.ledger WHERE loaded AND metric IS NOT NULL";
 
-/// What each scope used.
+/// The usage of each scope.
 type Said = HashMap<Uuid, Counts>;
 
 /// Compares all of it, and notes what differs. Returns what usage() says.
@@ -97,7 +97,7 @@ fn read(admin: &mut Client, sql: &str) -> Result<Said, Fault> {
     Ok(said)
 }
 
-/// Of the ledger only what is in it is compared: who asked for nothing has no entry.
+/// Compares the entries that are in the ledger: a scope without requests has none.
 fn compare(
     world: &World,
     counted: &[Counts],
@@ -123,7 +123,7 @@ fn compare(
     }
 }
 
-/// What is below a scope comes to what the scope used, and is the same that usage() says by name.
+/// Checks that the sum below a scope equals the scope's usage, and that usage() by name agrees.
 fn below(
     admin: &mut Client,
     world: &World,
@@ -196,7 +196,7 @@ fn over(
         let used = said.get(&scope.id).copied().unwrap_or_default();
         for (n, metric) in METRICS.iter().enumerate() {
             let more = used[n] > scope.budget[n];
-            // How long an answer becomes nobody knows.
+            // The length of an answer is not known in advance.
             if more && !(options.estimate.is_some() && *metric == "generated_tokens") {
                 wrong.push(format!(
                     "{} {} used {} {metric} of {}",

@@ -1,5 +1,5 @@
-//! The requests, in time. Each is two transactions with the work in between, and no connection is held for that: what one
-//! reserved another settles.
+//! Sends the requests at their times. Each is two transactions with the work in between, and holds no connection meanwhile: one
+//! connection reserves, another may settle.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -15,19 +15,19 @@ use crate::trace::Request;
 use crate::world::World;
 use crate::{Counts, Fault};
 
-/// How long a token of an answer takes, in microseconds of the trace: it does not say.
+/// The time for one token of an answer, in microseconds of the trace: an assumption, which the file does not contain.
 const TOKEN: u64 = 20_000;
 
-/// What has to happen at a moment of the trace. What is due first comes first.
+/// A step at a time of the trace. Steps run in the order of their times.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
-    /// A request comes in.
+    /// A request arrives.
     Begin(usize),
     /// Its answer is complete; with its reservations.
     End(usize, Held),
 }
 
-/// What a request has reserved.
+/// The reservations of a request.
 pub type Held = [Uuid; 2];
 
 /// What happened.
@@ -225,7 +225,7 @@ impl Worker {
         }
     }
 
-    /// Counts the request and reserves its tokens; nothing when a budget has no room, and then none of it.
+    /// Counts the request and reserves its tokens; returns `None`, and does none of it, when a budget has no room.
     pub fn begin(
         &mut self,
         world: &World,

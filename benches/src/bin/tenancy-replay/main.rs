@@ -1,16 +1,16 @@
-//! Replays a trace of LLM requests through `reserve()` and `settle()`: many connections, in the roles that applications
-//! have, spread over partners, tenants, projects and users. Then every level is counted in several ways, and all of
-//! them must agree with each other and with the file.
+//! Replays a trace of LLM requests through `reserve()` and `settle()`: many connections, with the roles of
+//! applications, spread over partners, tenants, projects and users. Then every level is counted in several ways, and all
+//! results must agree with each other and with the file.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `options` | what is asked for, and where the server is |
+//! | `options` | the options, and the connection |
 //! | `trace` | the file |
-//! | `world` | the tree that it is spread over, and its budgets |
-//! | `drive` | the requests, in time, over many connections |
-//! | `again` | what was refused, asked for again when all is quiet |
-//! | `check` | every level, by `usage()`, events, ledger and our own count |
-//! | `show` | the tree, printed |
+//! | `world` | the tree that receives the trace, and its budgets |
+//! | `drive` | the requests at their times, over many connections |
+//! | `again` | the refused requests, sent again on a quiet server |
+//! | `check` | every level, by `usage()`, events, ledger and the program's own count |
+//! | `show` | the printed result |
 
 mod again;
 mod check;
@@ -29,7 +29,7 @@ use world::World;
 /// Whatever stops a run.
 type Fault = Box<dyn Error + Send + Sync>;
 
-/// What is counted of a request: itself, its context tokens, its generated tokens.
+/// The counts of a request: itself, its context tokens, its generated tokens.
 type Counts = [i64; 3];
 
 /// The metrics for that.

@@ -1,4 +1,4 @@
-//! What the caller asks for, and how to connect.
+//! Options of the command line, and the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ Replays a CSV of LLM requests (columns TIMESTAMP,ContextTokens,GeneratedTokens) 
   --expect A,B,C   the file has A requests, B context tokens and C generated tokens, or else it ends with 1
   --keep           leave the database, to look around";
 
-/// What to run, and where.
+/// The options of a run, and the server.
 pub struct Options {
     /// The trace.
     pub file: PathBuf,
@@ -33,9 +33,9 @@ pub struct Options {
     pub connections: usize,
     /// How much faster than recorded; nothing: without waiting.
     pub speed: Option<f64>,
-    /// What each level may use, in percent of what the file asks of it.
+    /// The budget of each level, in percent of its requests in the file.
     pub budget: Option<i64>,
-    /// What is reserved for an answer, in tokens.
+    /// The tokens reserved for an answer.
     pub estimate: Option<i64>,
     /// What the file should have in it.
     pub expect: Option<Counts>,

@@ -1,4 +1,4 @@
-//! What is printed.
+//! The printed result: the rate, the refusals, the tree and the verdict.
 
 use crate::drive::Done;
 use crate::options::Options;
@@ -30,7 +30,7 @@ pub fn rate(options: &Options, requests: &[Request], done: &Done) -> String {
     text + "\n"
 }
 
-/// What budgets refused.
+/// Returns the text about the requests that budgets refused.
 pub fn refusals(requests: &[Request], done: &Done, refused: usize, late: usize) -> String {
     let tokens = sum(done.refused.iter().map(|n| requests[*n].counts()));
     format!(
@@ -41,7 +41,7 @@ pub fn refusals(requests: &[Request], done: &Done, refused: usize, late: usize) 
     )
 }
 
-/// What each level used, but for those that used nothing.
+/// Returns the tree with the usage of each level, without those that used nothing.
 pub fn tree(world: &World, said: &[Counts]) -> String {
     let mut text = format!("{:<28}", "");
     for metric in METRICS {

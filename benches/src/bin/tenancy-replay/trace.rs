@@ -1,4 +1,4 @@
-//! The trace: a CSV of when, context tokens, generated tokens.
+//! The trace: a CSV file with the time, the context tokens and the generated tokens of each request.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// What is counted of it.
+    /// Its counts.
     pub fn counts(&self) -> Counts {
         [1, self.context, self.generated]
     }

@@ -1,4 +1,4 @@
-//! The tree that a trace is spread over: partners, tenants, projects and users, the first of each with the most to do.
+//! The tree that receives the trace: partners, tenants, projects and users, the first of each with the most requests.
 
 use postgres::Client;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub struct Scope {
     pub slug: String,
     /// The one above.
     pub parent: Option<usize>,
-    /// What each hard budget allows.
+    /// The amount of each hard budget.
     pub budget: Counts,
 }
 
@@ -46,9 +46,9 @@ pub struct World {
     pub scopes: Vec<Scope>,
     /// All users.
     pub users: Vec<User>,
-    /// Who makes each request.
+    /// The user of each request.
     pub by: Vec<usize>,
-    /// What is reserved for an answer.
+    /// The tokens reserved for an answer.
     pub estimate: i64,
 }
 
@@ -147,7 +147,7 @@ impl World {
         self.scopes.len() - 1
     }
 
-    /// What some requests come to at each scope.
+    /// Sums requests up at each scope.
     pub fn totals(&self, requests: impl Iterator<Item = (usize, Counts)>) -> Vec<Counts> {
         let mut totals = vec![[0; 3]; self.scopes.len()];
         for (n, counts) in requests {
@@ -158,7 +158,7 @@ impl World {
         totals
     }
 
-    /// Who makes a request.
+    /// The user of a request.
     pub fn user(&self, request: usize) -> &User {
         &self.users[self.by[request]]
     }
@@ -175,7 +175,7 @@ impl World {
         path.chain(self.project(request))
     }
 
-    /// A hard budget of each metric at every scope: a part of what it is asked for, or more than all of it.
+    /// A hard budget of each metric at every scope: a part of the scope's requests, or more than all of them.
     fn set_budgets(
         &mut self,
         admin: &mut Client,
@@ -184,7 +184,7 @@ impl World {
     ) -> Result<(), Fault> {
         let all = requests.iter().map(Request::counts).enumerate();
         let asked = self.totals(all);
-        // What is reserved and not used yet needs room too.
+        // Reserved tokens that are not used yet count too.
         let aside = self.estimate * i64::try_from(requests.len())?;
         let set = admin.prepare("SELECT tenancy.set_budget($1::uuid, $2, $3::bigint, 'total')")?;
         for (scope, asked) in self.scopes.iter_mut().zip(asked) {
@@ -210,7 +210,7 @@ fn made(
         .get(0))
 }
 
-/// Who makes each request: by chance, the same in every run, and as often as its weight says.
+/// Chooses the user of each request: at random by weight, and the same in every run.
 fn spread(requests: usize, weights: &[f64]) -> Vec<usize> {
     let all: f64 = weights.iter().sum();
     let mut state = 2023_u64;

@@ -1,30 +1,30 @@
-//! What a principal's assignments add up to: which scopes a permission is held in.
+//! The sum of a principal's assignments: the scopes in which a permission is held.
 
 use crate::permission::Permission;
 use crate::tree::Level;
 use uuid::Uuid;
 
-/// One assignment in force: a role's permissions in a scope and everything below it.
+/// One valid assignment: a role's permissions in a scope and everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The scope's level; a user's own scope is none.
+    /// The scope's level; never a user.
     pub level: Level,
     /// The ids from the platform down to the scope.
     pub path: Vec<Uuid>,
-    /// What is held there.
+    /// The permissions held there.
     pub permissions: Vec<Permission>,
-    /// Until when, in microseconds of the Unix epoch; `None` for ever.
+    /// When it ends, in microseconds of the Unix epoch; `None`: without an end.
     pub expires_at: Option<i64>,
 }
 
 impl Grant {
-    /// The scope.
+    /// Returns the scope.
     #[must_use]
     pub fn scope(&self) -> Uuid {
         self.path.last().copied().unwrap_or_default()
     }
 
-    /// The tenant that the scope is, or is in.
+    /// Returns the tenant that the scope is, or is in.
     #[must_use]
     pub fn tenant(&self) -> Option<Uuid> {
         match self.level {
@@ -39,7 +39,7 @@ impl Grant {
     }
 }
 
-/// Whose grants: what decides whether they reach an application's rows.
+/// The holder of grants, which determines whether they reach an application's rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Holder {
     /// A user of a partner or a tenant.
@@ -47,7 +47,7 @@ pub enum Holder {
     Below,
     /// A user of the platform, who reaches rows only while elevated.
     Platform,
-    /// One who is, until then, in microseconds of the Unix epoch.
+    /// A user of the platform who is elevated until a time, in microseconds of the Unix epoch.
     Elevated(i64),
 }
 
@@ -56,18 +56,18 @@ pub enum Holder {
 pub enum Held {
     /// Not at all.
     No,
-    /// Until then, in microseconds of the Unix epoch.
+    /// Until a time, in microseconds of the Unix epoch.
     Until(i64),
     /// Without an end.
     Always,
 }
 
-/// What a permission is asked for.
+/// The purpose of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To hand it out, which is no reading: elevated or not.
+    /// To grant it, which reads no rows: elevated or not.
     Grant,
-    /// To act with it: on an application's rows a user of the platform holds it only while elevated.
+    /// To use it: on an application's rows a user of the platform holds it only while elevated.
     Act,
 }
 
@@ -92,14 +92,14 @@ pub struct Reach {
 }
 
 impl Grants {
-    /// These grants. What a user of the platform holds, wherever, counts for an application's rows
-    /// only while elevated, and for managing tenancy always.
+    /// Creates a set of grants. Permissions of a user of the platform count for an application's rows only while
+    /// elevated, and for management always.
     #[must_use]
     pub fn new(grants: Vec<Grant>, holder: Holder) -> Self {
         Self { grants, holder }
     }
 
-    /// The grants themselves.
+    /// Returns the grants.
     #[must_use]
     pub fn all(&self) -> &[Grant] {
         &self.grants
@@ -111,22 +111,22 @@ impl Grants {
         grants.filter(move |grant| grant.covers(wanted))
     }
 
-    /// Whether a permission is held in the scope with this path.
+    /// Returns whether a permission is held in the scope with this path.
     #[must_use]
     pub fn hold(&self, wanted: &Permission, path: &[Uuid]) -> bool {
         self.counting(wanted)
             .any(|grant| path.contains(&grant.scope()))
     }
 
-    /// Whether it could hand out a permission in the scope with this path: as [`Grants::hold`],
-    /// elevated or not, since handing out is no reading.
+    /// Returns whether it could grant a permission in the scope with this path: as [`Grants::hold`], but elevated or
+    /// not, since granting reads no rows.
     #[must_use]
     pub fn could_grant(&self, wanted: &Permission, path: &[Uuid]) -> bool {
         self.held(wanted, path, Purpose::Grant) != Held::No
     }
 
-    /// How long a permission is held in the scope with this path: as long as the longest of the
-    /// assignments that give it, and no longer than the elevation where only that makes it count.
+    /// Returns how long a permission is held in the scope with this path: as long as the longest assignment that gives
+    /// it, and no longer than the elevation if it counts only while elevated.
     #[must_use]
     pub fn held(&self, wanted: &Permission, path: &[Uuid], purpose: Purpose) -> Held {
         let elevation = match (purpose, self.holder) {
@@ -140,7 +140,7 @@ impl Grants {
         longest.max().unwrap_or(Held::No).min(elevation)
     }
 
-    /// Whether anything at all is held in the scope with this path.
+    /// Returns whether any permission is held in the scope with this path.
     #[must_use]
     pub fn see(&self, path: &[Uuid]) -> bool {
         self.grants
@@ -148,7 +148,7 @@ impl Grants {
             .any(|grant| path.contains(&grant.scope()))
     }
 
-    /// Where a permission is held.
+    /// Returns the scopes in which a permission is held.
     #[must_use]
     pub fn reach(&self, wanted: &Permission) -> Reach {
         let mut reach = Reach::default();
@@ -168,7 +168,7 @@ impl Grants {
         reach
     }
 
-    /// The topmost scopes in which a permission is held.
+    /// Returns the topmost scopes in which a permission is held.
     #[must_use]
     pub fn roots(&self, wanted: &Permission) -> Vec<Uuid> {
         let held: std::collections::HashSet<Uuid> =

@@ -1,9 +1,9 @@
-//! Networks: from where a scope's users may come.
+//! Networks from which a scope's users may connect.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// An address and how many of its first bits count, as PostgreSQL writes an `inet`.
+/// An address and its number of significant bits, as in PostgreSQL's `inet`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -16,8 +16,8 @@ pub struct Network {
 pub struct NotANetwork;
 
 impl Network {
-    /// Whether an address lies in the network. An IPv4 address that is written as an IPv6 one
-    /// (`::ffff:10.0.0.1`) is the IPv4 address.
+    /// Returns whether the network contains an address. An IPv4 address written as an IPv6 one (`::ffff:10.0.0.1`)
+    /// is the IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (ours, bits) = match (self.address, self.address.to_canonical()) {
             (IpAddr::V6(_), IpAddr::V4(ours)) if self.bits >= 96 => {

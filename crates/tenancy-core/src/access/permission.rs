@@ -10,7 +10,7 @@ pub const DATA_READ: &str = "data:read";
 /// The permission to write the rows of protected tables.
 pub const DATA_WRITE: &str = "data:write";
 
-/// What tenancy itself is asked about. Everything else is the application's: rows.
+/// Resources that tenancy manages. All others are the application's: rows.
 const MANAGEMENT: [&str; 12] = [
     "accounting",
     "audit",
@@ -26,14 +26,13 @@ const MANAGEMENT: [&str; 12] = [
     "users",
 ];
 
-/// The part that stands for every value.
+/// The wildcard for every value.
 const WILDCARD: &str = "*";
 
-/// The most bytes that one part may have.
+/// The longest part, in bytes.
 const PART_LIMIT: usize = 63;
 
-/// A permission that is known to be well formed. It has one spelling, so equal permissions have
-/// equal texts.
+/// A valid permission. It has one spelling, so equal permissions have equal texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permission {
     resource: String,
@@ -68,7 +67,7 @@ pub enum PermissionError {
 }
 
 impl Permission {
-    /// Reads `resource:action`.
+    /// Parses `resource:action`.
     pub fn parse(text: &str) -> Result<Self, PermissionError> {
         let (resource, action) = text
             .split_once(':')
@@ -82,29 +81,29 @@ impl Permission {
         })
     }
 
-    /// What the permission is about: the part before the colon.
+    /// Returns the resource: the part before the colon.
     pub fn resource(&self) -> &str {
         &self.resource
     }
 
-    /// What may be done: the part after the colon.
+    /// Returns the action: the part after the colon.
     pub fn action(&self) -> &str {
         &self.action
     }
 
-    /// Whether it is about managing tenancy, and not about an application's rows. A wildcard is not:
-    /// it reaches both.
+    /// Returns whether it is for managing tenancy, and not for an application's rows. A wildcard is not: it covers
+    /// both.
     pub fn is_management(&self) -> bool {
         MANAGEMENT.contains(&self.resource.as_str())
     }
 
-    /// Whether rows can ask for it: it names one thing, and not one of tenancy's own.
+    /// Returns whether a table may require it: it has no wildcard, and is not one of tenancy's own.
     pub fn is_for_rows(&self) -> bool {
         self.resource != WILDCARD && self.action != WILDCARD && !self.is_management()
     }
 
-    /// Whether whoever has this permission has `wanted`. A wildcard that is wanted is covered by
-    /// a wildcard alone: having every known action is not having all of them.
+    /// Returns whether this permission includes `wanted`. Only a wildcard covers a wildcard: every known action is not
+    /// all actions.
     pub fn covers(&self, wanted: &Permission) -> bool {
         covers_part(&self.resource, &wanted.resource) && covers_part(&self.action, &wanted.action)
     }

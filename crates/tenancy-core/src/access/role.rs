@@ -1,20 +1,20 @@
-//! The roles that come with tenancy.
+//! The built-in roles.
 
 use crate::tree::Level;
 use uuid::Uuid;
 
-/// A role that comes with tenancy and that nobody changes.
+/// A built-in role, which cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltIn {
-    /// Its name.
+    /// Returns its name.
     pub name: &'static str,
-    /// What it may do, as `resource:action`.
+    /// Its permissions, as `resource:action`.
     pub permissions: &'static [&'static str],
-    /// What it is for.
+    /// Its purpose.
     pub description: &'static str,
 }
 
-/// All of them, the mightiest first. Their ids are fixed: the first has number 1.
+/// All built-in roles, the most powerful first. Their ids are fixed: the first has number 1.
 pub const BUILT_IN: [BuiltIn; 7] = [
     BuiltIn {
         name: "super_admin",
@@ -143,15 +143,15 @@ pub fn check_name(name: &str) -> Result<(), RoleNameError> {
     Ok(())
 }
 
-/// The id of the built-in role with this place in [`BUILT_IN`].
+/// Returns the id of the built-in role at this place in [`BUILT_IN`].
 #[must_use]
 pub fn built_in_id(place: usize) -> Uuid {
-    // Beside the platform's own id, in a range that no clock gives.
+    // Next to the platform's own id, in a range that no clock produces.
     const FIRST: u128 = 0x0000_0000_0000_7000_8000_0000_0000_0101;
     Uuid::from_u128(FIRST + place as u128)
 }
 
-/// The role that a new user has if nobody says otherwise.
+/// Returns the default role of a new user.
 #[must_use]
 pub fn default_for(parent: Level, service: bool) -> Option<&'static str> {
     match (parent, service) {

@@ -1,15 +1,15 @@
-//! The set of tenants that a principal may touch: built once, asked for every row.
+//! The set of tenants that a principal may access: built once, searched for each row.
 //!
-//! Rows name their tenant by its uuid or, in tables that were there first, by the tenant's
-//! external id as a text or an integer. So the set answers in all three. Asking allocates
-//! nothing; a set of one compares, a larger one looks up a hash.
+//! Rows name their tenant by its uuid or, in tables with their own keys, by the tenant's external id as a
+//! text or an integer. So the set supports all three. A search allocates nothing; a set of one compares, a
+//! larger one uses a hash table.
 
 use foldhash::{HashSet, HashSetExt};
 use std::hash::Hash;
 use std::mem::size_of;
 use uuid::Uuid;
 
-/// A tenant, as far as a row can name it.
+/// The keys by which a row can name a tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// The tenant's id.
@@ -18,7 +18,7 @@ pub struct Tenant {
     pub external_id: Option<String>,
 }
 
-/// The tenants that a principal may touch.
+/// The tenants that a principal may access.
 ///
 /// ```
 /// use tenancy_core::tenants::{Tenant, TenantSet};
@@ -32,19 +32,19 @@ pub struct Tenant {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TenantSet {
-    /// The tenant, if there is exactly one.
+    /// Returns the tenant, if there is exactly one.
     single: Option<Tenant>,
     ids: Vec<Uuid>,
     ints: Vec<i64>,
     texts: Vec<String>,
-    /// The same again, for sets of more than one.
+    /// The ids again, for sets of more than one.
     id_set: HashSet<u128>,
     int_set: HashSet<i64>,
     text_set: HashSet<Box<[u8]>>,
 }
 
 impl TenantSet {
-    /// The set of these tenants. Of several rows with one id, the first counts.
+    /// Creates the set of these tenants. Of several rows with one id, the first counts.
     pub fn new(mut rows: Vec<Tenant>) -> Self {
         rows.sort_by_key(|tenant| tenant.id);
         rows.dedup_by_key(|tenant| tenant.id);
@@ -58,7 +58,7 @@ impl TenantSet {
         TenantSet::of(single, ids, ints, texts)
     }
 
-    /// These tenants and some more.
+    /// Returns the set with more tenants.
     pub fn with(&self, more: &[Tenant]) -> TenantSet {
         if self.is_empty() {
             return TenantSet::new(more.to_vec());
@@ -91,22 +91,22 @@ impl TenantSet {
         }
     }
 
-    /// How many tenants there are.
+    /// Returns the number of tenants.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// The tenant, if there is exactly one.
+    /// Returns the tenant, if there is exactly one.
     pub fn single(&self) -> Option<&Tenant> {
         self.single.as_ref()
     }
 
-    /// Whether a tenant with this id is in the set.
+    /// Returns whether the set contains a tenant with this id.
     pub fn contains_id(&self, id: &[u8; 16]) -> bool {
         match self.ids.as_slice() {
             [] => false,
@@ -115,7 +115,7 @@ impl TenantSet {
         }
     }
 
-    /// Whether a tenant whose external id is this integer is in the set.
+    /// Returns whether the set contains a tenant whose external id is this integer.
     pub fn contains_int(&self, int: i64) -> bool {
         match self.ints.as_slice() {
             [] => false,
@@ -124,7 +124,7 @@ impl TenantSet {
         }
     }
 
-    /// Whether a tenant whose external id has these bytes is in the set.
+    /// Returns whether the set contains a tenant whose external id has these bytes.
     pub fn contains_text(&self, text: &[u8]) -> bool {
         match self.texts.as_slice() {
             [] => false,
@@ -133,22 +133,22 @@ impl TenantSet {
         }
     }
 
-    /// The ids, sorted by their bytes.
+    /// Returns the ids, sorted by their bytes.
     pub fn ids(&self) -> &[Uuid] {
         &self.ids
     }
 
-    /// The external ids that are integers, sorted.
+    /// Returns the external ids that are integers, sorted.
     pub fn ints(&self) -> &[i64] {
         &self.ints
     }
 
-    /// The external ids, sorted by their bytes.
+    /// Returns the external ids, sorted by their bytes.
     pub fn texts(&self) -> &[String] {
         &self.texts
     }
 
-    /// About how many bytes the set has on the heap, for reports.
+    /// Returns about how many bytes the set has on the heap, for reports.
     pub fn heap_bytes(&self) -> usize {
         let single = self.single.as_ref().and_then(|t| t.external_id.as_ref());
         let texts = self.texts.iter().map(String::capacity).sum::<usize>();
@@ -165,13 +165,13 @@ impl TenantSet {
     }
 }
 
-/// The integer that a tenant's external id is, if it is one in its canonical spelling.
+/// Returns a tenant's external id as an integer, if it is one in canonical form.
 pub fn int_key(tenant: &Tenant) -> Option<i64> {
     canonical_int(tenant.external_id.as_deref()?)
 }
 
-/// The integer that `external_id` spells canonically: `42` and `-7`, but not `042`, `+42`, ` 42`
-/// or `-0`. So two external ids never mean one number.
+/// Parses an integer in canonical form: `42` and `-7`, but not `042`, `+42`, ` 42` or `-0`. So two external ids
+/// never have the same number.
 pub fn canonical_int(external_id: &str) -> Option<i64> {
     let (negative, digits) = match external_id.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -185,7 +185,7 @@ pub fn canonical_int(external_id: &str) -> Option<i64> {
     canonical.then(|| external_id.parse().ok()).flatten()
 }
 
-/// An id as one number, which hashes in one step.
+/// Converts an id to one number, which hashes in one step.
 const fn key_of(id: &[u8; 16]) -> u128 {
     u128::from_ne_bytes(*id)
 }
@@ -197,7 +197,7 @@ fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
     values
 }
 
-/// The keys of the values as a hash set; nothing for less than two, which are compared instead.
+/// Returns the keys of the values as a hash set; empty for fewer than two, which are compared instead.
 fn hashed<T, K: Eq + Hash>(values: &[T], key: impl Fn(&T) -> K) -> HashSet<K> {
     if values.len() < 2 {
         return HashSet::new();
@@ -207,7 +207,7 @@ fn hashed<T, K: Eq + Hash>(values: &[T], key: impl Fn(&T) -> K) -> HashSet<K> {
     set
 }
 
-/// A table has a control byte for every entry, and is at most seven eighths full.
+/// Returns the size of a hash table, which has a control byte for every entry and is at most seven eighths full.
 fn table_bytes<K>(set: &HashSet<K>) -> usize {
     set.capacity() * 8 / 7 * (size_of::<K>() + 1)
 }

@@ -1,4 +1,4 @@
-//! A statement as it may be kept on record: without the values in it.
+//! Redaction of statements for the audit log: removes the values.
 //!
 //! Our own since the server exports nothing of the kind, and `pg_stat_statements` keeps the passwords of utility statements.
 
@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::audit::fitting;
 
-/// The most bytes that are kept, as JSON has them: what goes to the worker has little room.
+/// The most bytes in JSON that are kept: a request to the worker has limited room.
 const STATEMENT_MAX_BYTES: usize = 1500;
 
 /// A statement without the values in it.
@@ -14,29 +14,28 @@ const STATEMENT_MAX_BYTES: usize = 1500;
 pub struct Redacted {
     /// Its text, cut after 1,500 bytes and then with an ellipsis.
     pub text: String,
-    /// What was cut.
+    /// What was cut off.
     pub cut: Option<Cut>,
 }
 
-/// What tells which text was cut.
+/// The identity of a text that was cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// The bytes of the whole text, values replaced.
+    /// The length of the whole text in bytes, with values replaced.
     pub length: usize,
-    /// SHA-256 over the same in hexadecimal digits.
+    /// SHA-256 over the same text, in hexadecimal digits.
     pub sha256: String,
 }
 
 impl Redacted {
-    /// Replaces every literal of a statement by `?`, removes comments and makes white space single.
-    /// Identifiers and parameters stay. What cannot be read to its end is cut off: rather too little on
-    /// record than somebody's data. `standard_strings` is the server's setting
-    /// `standard_conforming_strings`.
+    /// Replaces every literal of a statement by `?`, removes comments and normalises white space. Identifiers and
+    /// parameters stay. If the text cannot be parsed to its end, the rest is cut off, so that no data is recorded.
+    /// `standard_strings` is the server's setting `standard_conforming_strings`.
     #[must_use]
     pub fn of(text: &str, standard_strings: bool) -> Self {
         let (mut whole, read) = without_literals(text, standard_strings);
         let (other, other_read) = without_literals(text, !standard_strings);
-        // It was parsed in one way or the other: the setting may have changed since.
+        // The server parsed it with either setting, which may have changed since.
         if !read && other_read {
             whole = other.clone();
         }
@@ -60,14 +59,14 @@ impl Redacted {
     }
 }
 
-/// What both texts begin with.
+/// Returns the common prefix of both texts.
 fn common<'a>(one: &'a str, other: &str) -> &'a str {
     let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
     let length = same.map(|(c, _)| c.len_utf8()).sum();
     one.get(..length).unwrap_or_default()
 }
 
-/// The text, and whether it was read to its end.
+/// Returns the redacted text, and whether it was parsed to its end.
 fn without_literals(text: &str, standard_strings: bool) -> (String, bool) {
     let mut reader = Reader {
         rest: text,
@@ -85,7 +84,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Reads one thing. `None` at the end, or where the rest cannot be read.
+    /// Reads one token. `None` at the end, or if the rest cannot be parsed.
     fn step(&mut self) -> Option<()> {
         let first = self.rest.chars().next()?;
         match first {
@@ -132,7 +131,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Comments nest.
+    /// Skips a comment; comments nest.
     fn comment(&mut self) -> Option<()> {
         let mut depth = 0usize;
         loop {
@@ -156,7 +155,7 @@ impl Reader<'_> {
         loop {
             let length = 1 + closing(self.rest.get(1..)?, '\'', escapes)?;
             self.skip(length)?;
-            // It may go on in another line, and then as it began: with escapes.
+            // It may continue in another line, then also with escapes.
             match continued(self.rest).filter(|_| escapes) {
                 Some(gap) => self.skip(gap)?,
                 None => break,
@@ -166,14 +165,14 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// A parameter, or a string between dollars.
+    /// Reads a parameter, or a dollar-quoted string.
     fn dollar(&mut self) -> Option<()> {
         let after = self.rest.get(1..)?;
         let digits = after.bytes().take_while(u8::is_ascii_digit).count();
         if digits > 0 {
             return self.keep(1 + digits);
         }
-        // It does not begin with a digit: that was a parameter.
+        // It does not begin with a digit, which would be a parameter.
         let tag = after.chars();
         let tag = tag.take_while(|c| is_word(*c) || c.is_ascii_digit());
         let tag = tag.map(char::len_utf8).sum::<usize>();
@@ -203,7 +202,7 @@ impl Reader<'_> {
         Some(())
     }
 
-    /// A word; or the letter before a string of another kind.
+    /// Reads a word, or the letter before a string of another kind.
     fn word(&mut self) -> Option<()> {
         let length = self
             .rest
@@ -231,7 +230,7 @@ impl Reader<'_> {
     }
 }
 
-/// What the server takes for white space: other spaces are letters to it.
+/// Returns whether the server treats a character as white space: other spaces are letters to it.
 fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }
@@ -240,7 +239,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphabetic() || c == '_' || !c.is_ascii()
 }
 
-/// How far it is to the quote with which a string goes on in another line, if it does.
+/// Returns the offset of the quote with which a string continues in another line, if it does.
 fn continued(text: &str) -> Option<usize> {
     let mut rest = text;
     let mut lines = false;
@@ -257,7 +256,7 @@ fn continued(text: &str) -> Option<usize> {
     (lines && rest.starts_with('\'')).then_some(text.len() - rest.len())
 }
 
-/// Up to and with the quote that closes; a doubled one does not.
+/// Returns the offset after the closing quote; a doubled quote does not close.
 fn closing(text: &str, quote: char, escapes: bool) -> Option<usize> {
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {

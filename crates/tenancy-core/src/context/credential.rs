@@ -1,5 +1,5 @@
-//! Credentials: what a caller presents to say who it is. An API key or a ticket, told apart by
-//! how the text starts, or the JWT of an identity provider, told by its shape.
+//! Credentials that a caller presents: an API key or a ticket, distinguished by their prefix, or the JWT of an
+//! identity provider, recognised by its form.
 //!
 //! No error and no `Debug` here repeats any part of a secret.
 
@@ -17,20 +17,20 @@ const PREFIX: &str = "tnk_";
 
 /// The hex digits of an id.
 const ID_DIGITS: usize = 32;
-/// How many of them a label shows: the time of a version 7 id, and enough of the rest to tell two keys
-/// of one millisecond apart.
+/// How many of them a label shows: the time of a version 7 id, and enough of the rest to distinguish two keys
+/// of one millisecond.
 const LABEL_DIGITS: usize = 24;
 /// The length of an API key's text.
 const KEY_TEXT: usize = PREFIX.len() + ID_DIGITS + 1 + 43;
 
-/// What a caller presented, read and not yet checked against anything stored.
+/// A credential that was parsed but not verified.
 #[derive(Clone, Debug)]
 pub enum Credential {
     /// An API key.
     ApiKey(ApiKey),
     /// A ticket, whose signature is still to be verified.
     Ticket(ticket::Unverified),
-    /// A JWT, of which only the shape is known.
+    /// A JWT, of which only the form was checked.
     Jwt(Jwt),
 }
 
@@ -44,13 +44,13 @@ impl fmt::Debug for Jwt {
     }
 }
 
-/// A text that is no credential. It does not say why and does not repeat it.
+/// A text that is no credential. The error neither gives the reason nor repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a credential")]
 pub struct Unrecognised;
 
 impl Credential {
-    /// Reads a credential. Every credential has one spelling; white space around it is refused.
+    /// Parses a credential. Every credential has one encoding; surrounding white space is refused.
     pub fn parse(text: &str) -> Result<Credential, Unrecognised> {
         if text.starts_with(PREFIX) {
             return ApiKey::parse(text)
@@ -78,19 +78,19 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// A key with this id and secret, which ought to come from a strong random source.
+    /// Creates a key with this id and secret, which must come from a strong random source.
     pub const fn new(id: Uuid, secret: [u8; 32]) -> Self {
         ApiKey { id, secret }
     }
 
-    /// The text that the key's holder presents: `tnk_<id>_<secret>`.
+    /// Returns the text that the key's holder presents: `tnk_<id>_<secret>`.
     pub fn to_text(&self) -> String {
         let secret = URL_SAFE_NO_PAD.encode(self.secret);
         format!("{PREFIX}{}_{secret}", self.id.simple())
     }
 
-    /// What is stored of the key: SHA-256 over its id and secret. The secret has 256 random bits,
-    /// so a slow hash would add nothing.
+    /// Returns the hash that is stored: SHA-256 over its id and secret. The secret has 256 random bits, so a slow
+    /// hash would add nothing.
     pub fn hash(&self) -> [u8; 32] {
         let mut sha = Sha256::new();
         sha.update(DOMAIN);
@@ -99,13 +99,12 @@ impl ApiKey {
         sha.finalize().into()
     }
 
-    /// Whether `stored` is this key's hash. Takes the same time wherever they differ; a wrong
-    /// length is simply false.
+    /// Returns whether `stored` is this key's hash, in constant time; false for a wrong length.
     pub fn matches(&self, stored: &[u8]) -> bool {
         self.hash().ct_eq(stored).into()
     }
 
-    /// The start of the key's text, to recognise it in a list. It has no part of the secret.
+    /// Returns the start of the key's text, to recognise it in a list, without any part of the secret.
     pub fn label(&self) -> String {
         let id = self.id.simple().to_string();
         format!("{PREFIX}{}", id.get(..LABEL_DIGITS).unwrap_or(&id))
@@ -115,7 +114,7 @@ impl ApiKey {
         if text.len() != KEY_TEXT {
             return None;
         }
-        // The secret may have underscores of its own; the id has none.
+        // The secret may contain underscores; the id does not.
         let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
         let canonical = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
         if id.len() != ID_DIGITS || !id.bytes().all(canonical) {

@@ -1,5 +1,4 @@
-//! Signing: HMAC-SHA-256, truncated to 16 bytes, with a domain that keeps one use of a key from
-//! being taken for another.
+//! Signing: HMAC-SHA-256, truncated to 16 bytes, with a domain that separates the purposes of a key.
 
 use hmac::digest::{CtOutput, generic_array::GenericArray};
 use hmac::{Hmac, Mac};
@@ -7,7 +6,7 @@ use sha2::Sha256;
 use std::fmt;
 use subtle::ConstantTimeEq;
 
-/// The bytes of a MAC. Half of HMAC-SHA-256 is as strong as its 128 bits, and keeps tokens short.
+/// The size of a MAC in bytes. Half of HMAC-SHA-256 has a strength of 128 bits, and keeps tokens short.
 pub const MAC_BYTES: usize = 16;
 
 /// The block of SHA-256, to which HMAC pads its key.
@@ -18,13 +17,13 @@ const BLOCK: usize = 64;
 pub struct Key([u8; 32]);
 
 impl Key {
-    /// A key with this content, which ought to come from a strong random source.
+    /// Creates a key with this content, which must come from a strong random source.
     pub const fn new(bytes: [u8; 32]) -> Self {
         Key(bytes)
     }
 
-    /// The MAC of `message` in `domain`. A domain is a constant text without a NUL; two domains
-    /// never share a MAC, because a NUL stands between the domain and the message.
+    /// Returns the MAC of `message` in `domain`. A domain is a constant text without a NUL. Two domains never share
+    /// a MAC, because a NUL separates the domain from the message.
     pub fn sign(&self, domain: &str, message: &[u8]) -> [u8; MAC_BYTES] {
         // HMAC pads a short key with zeros to one block; a key that already has the size of a
         // block needs no fallible constructor.
@@ -40,8 +39,7 @@ impl Key {
         mac
     }
 
-    /// Whether `mac` is the MAC of `message` in `domain`. Takes the same time wherever they
-    /// differ; a wrong length is simply false.
+    /// Returns whether `mac` is the MAC of `message` in `domain`, in constant time; false for a wrong length.
     pub fn verify(&self, domain: &str, message: &[u8], mac: &[u8]) -> bool {
         self.sign(domain, message).ct_eq(mac).into()
     }

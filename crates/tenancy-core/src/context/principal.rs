@@ -1,4 +1,4 @@
-//! Who a context is for, and what a credential proves of it.
+//! The principal of a context, and what a credential proves.
 
 use uuid::Uuid;
 
@@ -9,17 +9,17 @@ use crate::token::Proof;
 pub enum Principal {
     /// A user.
     User(Uuid),
-    /// An administrator who touches all rows.
+    /// An administrator with access to all rows.
     Maintenance,
 }
 
 /// What a credential proves.
 pub struct Proven {
-    /// Who it belongs to.
+    /// The user that it belongs to.
     pub user: Uuid,
-    /// By what; nothing when a trusted caller says so.
+    /// The kind of proof; `None` if a trusted caller named the user.
     pub proof: Option<Proof>,
-    /// The tenant it is limited to.
+    /// The tenant that it is limited to.
     pub tenant: Option<Uuid>,
     /// When it ends, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,

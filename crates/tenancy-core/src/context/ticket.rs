@@ -1,10 +1,9 @@
-//! The ticket: an identity that travels. It is signed with a key from a table, expires, and is
-//! not bound to a backend.
+//! The ticket: a portable credential. It is signed with a key from a table, expires, and is not bound to a
+//! backend.
 //!
-//! The text is `tnt1.<payload>.<mac>`, both base64url without padding. The payload is the key's
-//! id, the user's id, flags, the ids of the tenant and the elevation if there are any, and the expiry
-//! (big-endian). A
-//! ticket has one spelling, so the MAC is over the claims and never over a text's odd form.
+//! The text is `tnt1.<payload>.<mac>`, both base64url without padding. The payload is the key's id, the user's id,
+//! flags, the ids of the tenant and the elevation if there are any, and the expiry (big-endian). A ticket has
+//! one encoding, so the MAC covers the claims.
 
 use crate::mac::{Key, MAC_BYTES};
 use base64::Engine;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 
 const DOMAIN: &str = "tenancy/ticket/1";
 
-/// How the text of a ticket starts.
+/// The prefix of a ticket's text.
 pub(crate) const PREFIX: &str = "tnt1.";
 
 /// The longest payload.
@@ -26,42 +25,42 @@ const TENANT: u8 = 1;
 const FLEET: u8 = 1 << 1;
 const ELEVATED: u8 = 1 << 2;
 
-/// What a ticket claims.
+/// The claims of a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The key it is signed with.
+    /// The key that signs it.
     pub key_id: Uuid,
-    /// The user it stands for.
+    /// The user that it authenticates.
     pub user: Uuid,
-    /// The tenant it is narrowed to.
+    /// The tenant that it is limited to.
     pub tenant: Option<Uuid>,
-    /// The elevation with whose power it was issued, and with which it ends.
+    /// The elevation under which it was issued, and with which it ends.
     pub elevation: Option<Uuid>,
-    /// A hint for planning only: the principal spans several tenants.
+    /// A hint for planning only: whether the principal spans several tenants.
     pub fleet: bool,
-    /// The second of the Unix epoch from which on it is expired.
+    /// The first second of the Unix epoch at which it is expired.
     pub expires_at: i64,
 }
 
-/// A ticket that was read and not verified: its claims are good for finding the key only.
+/// A parsed ticket that is not verified: its claims may be used only to find the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Unverified {
     claims: Ticket,
     mac: [u8; MAC_BYTES],
 }
 
-/// A text that is no ticket. It is not repeated: it may be a credential.
+/// A text that is no ticket. The error does not repeat it, because it may be a credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a ticket")]
 pub struct Malformed;
 
-/// Why a ticket does not hold.
+/// Why a ticket is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     /// It was not signed with this key, or was changed since.
     #[error("the ticket's signature is not valid")]
     BadSignature,
-    /// Its time has come.
+    /// It has expired.
     #[error("the ticket is expired")]
     Expired,
 }
@@ -78,7 +77,7 @@ impl Ticket {
         )
     }
 
-    /// Reads a ticket's text without believing it.
+    /// Parses a ticket's text without verifying it.
     pub fn parse(text: &str) -> Result<Unverified, Malformed> {
         if text.len() > MAX_TEXT {
             return Err(Malformed);
@@ -138,13 +137,13 @@ impl Ticket {
 }
 
 impl Unverified {
-    /// What the ticket claims, before anyone checked it.
+    /// Returns the claims of the ticket, unverified.
     pub fn claims(&self) -> &Ticket {
         &self.claims
     }
 
-    /// Checks the signature with `key` and then the expiry at `now`, in seconds of the Unix epoch.
-    /// A ticket is expired from the very second of its expiry.
+    /// Checks the signature with `key` and then the expiry at `now`, in seconds of the Unix epoch. A ticket is expired
+    /// from the second of its expiry on.
     pub fn verify(self, key: &Key, now: i64) -> Result<Ticket, TicketError> {
         if !key.verify(DOMAIN, &self.claims.payload(), &self.mac) {
             return Err(TicketError::BadSignature);

@@ -1,7 +1,7 @@
 //! The context token: the sealed value of the setting `tenancy.context`.
 //!
-//! It says who is asking and for which backend and transaction that holds. It is made and read
-//! on one server only, under a key that exists in its memory alone. The layout is:
+//! It names the principal, and the backend and transaction in which it is valid. One server creates and reads it,
+//! with a key that exists only in its memory. The layout is:
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -9,13 +9,13 @@
 //! | 1 | key id |
 //! | 2 | flags: kind, lifetime, the kind of proof, and which of the optional fields follow |
 //! | 4 + 8 | binding: backend, start |
-//! | 16 each | user, tenant, project, what proved the user, the elevation of that, as far as there |
-//! | 8 | expiry, if there |
-//! | 4 or 16 | the address that was vouched for, if there |
+//! | 16 each | user, tenant, project, the credential, the elevation behind it, if present |
+//! | 8 | expiry, if present |
+//! | 4 or 16 | the address that a gateway named, if present |
 //! | 16 | MAC over all of the above |
 //!
-//! Integers are big-endian, the whole is base64url without padding. A token has one spelling:
-//! whatever [`Token::decode`] takes, [`Token::encode`] gives back.
+//! Integers are big-endian; the text is base64url without padding. A token has one encoding: for every text that
+//! [`Token::decode`] accepts, [`Token::encode`] returns the same text.
 
 use crate::mac::{Key, MAC_BYTES};
 use base64::Engine;
@@ -38,58 +38,58 @@ const TENANT: u16 = 1 << 3;
 const PROJECT: u16 = 1 << 4;
 const EXPIRES: u16 = 1 << 5;
 const PROVEN: u16 = 1 << 6;
-/// What proved it, in two bits; zero when nothing did.
+/// The kind of proof, in two bits; zero for none.
 const PROOF: u16 = 0b11 << 7;
 const BY_TICKET: u16 = 1 << 7;
 const BY_PROVIDER: u16 = 2 << 7;
 const CLIENT: u16 = 1 << 9;
 /// The address is of version 6.
 const CLIENT_V6: u16 = 1 << 10;
-/// The ticket was issued with the power of an elevation.
+/// The ticket was issued under an elevation.
 const ELEVATED: u16 = 1 << 11;
 /// All of the above.
 const KNOWN: u16 = (1 << 12) - 1;
 
-/// What a context token says.
+/// The content of a context token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Whether it stands for a principal or for maintenance.
+    /// Whether it is for a principal or for maintenance.
     pub kind: Kind,
-    /// How long it holds.
+    /// How long it is valid.
     pub lifetime: Lifetime,
     /// The principal.
     pub user: Option<Uuid>,
-    /// The tenant that was selected.
+    /// The selected tenant.
     pub tenant: Option<Uuid>,
-    /// The project that was selected.
+    /// The selected project.
     pub project: Option<Uuid>,
-    /// What proved the user, if not a trusted caller's word: the context ends with it.
+    /// The credential that proved the user, with which the context ends; `None` if a trusted caller named the user.
     pub proof: Option<Proof>,
-    /// Where and since when it holds.
+    /// The backend and the start of its validity.
     pub binding: Binding,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
-    /// The address of the user's client, where a trusted caller vouched for it.
+    /// The address of the user's client, if a trusted caller named it.
     pub client: Option<IpAddr>,
 }
 
-/// What a context stands for.
+/// The kind of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// A user, who sees what the user may see.
+    /// A user.
     Principal,
     /// Maintenance by the owner: every row of protected tables.
     Maintenance,
 }
 
-/// What proved who the user is.
+/// The credential that proved the user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Proof {
-    /// The API key of this id.
+    /// The API key with this id.
     ApiKey(Uuid),
-    /// A ticket, signed with the key of this id, and issued with the power of this elevation, if of any.
+    /// A ticket, signed with the key with this id, and issued under this elevation, if any.
     Ticket(Uuid, Option<Uuid>),
-    /// A token of the identity provider of this id.
+    /// A token of the identity provider with this id.
     Provider(Uuid),
 }
 
@@ -117,7 +117,7 @@ impl Proof {
             }
     }
 
-    /// The proof that these flags stand for, if they stand for one.
+    /// Decodes the proof of these flags, if they are valid.
     fn read(flags: u16, id: Option<Uuid>, elevation: Option<Uuid>) -> Option<Option<Proof>> {
         Some(match (flags & PROOF, id, elevation) {
             (0, None, None) => None,
@@ -129,7 +129,7 @@ impl Proof {
     }
 }
 
-/// How long a context holds.
+/// How long a context lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Lifetime {
     /// Until the end of the transaction.
@@ -138,7 +138,7 @@ pub enum Lifetime {
     Session,
 }
 
-/// Where a context holds: the part of a token that another kind of installation would replace.
+/// Where a context is valid: the part of a token that another kind of installation would replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Binding {
     /// The backend: its process id.
@@ -147,13 +147,13 @@ pub struct Binding {
     pub started: i64,
 }
 
-/// A value that is no token of this key. It does not say why: whoever forges learns nothing.
+/// A value that is no token of this key. The error has no reason, so that a forger learns nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid context")]
 pub struct Refused;
 
 impl Token {
-    /// Seals the token with `key`, which is known as `key_id`.
+    /// Seals the token with `key`, whose id is `key_id`.
     pub fn encode(&self, key: &Key, key_id: u8) -> String {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
         bytes.extend([VERSION, key_id]);
@@ -186,7 +186,7 @@ impl Token {
         if text.len() > MAX_TEXT {
             return Err(Refused);
         }
-        // The decoder wants room for whole groups of four characters.
+        // The decoder needs room for whole groups of four characters.
         let mut buffer = [0u8; MAX_TEXT.div_ceil(4) * 3];
         let length = URL_SAFE_NO_PAD
             .decode_slice(text, &mut buffer)

@@ -1,16 +1,16 @@
-//! JSON Web Tokens: what an identity provider says about a user, under its signature.
+//! JSON Web Tokens: signed claims of an identity provider about a user.
 //!
-//! A provider's keys decide the algorithm; a token's header only says which key, and that it agrees.
-//! Nothing that a header brings along (`jwk`, `jku`, `x5u`, `x5c`) is a key. What is not understood
-//! is refused: a critical extension, another type of token, a JSON key that stands twice.
+//! A provider's keys determine the algorithm; a token's header only names the key, and must agree. Keys in a
+//! header (`jwk`, `jku`, `x5u`, `x5c`) are ignored. Anything unknown is refused: a critical extension, another
+//! type of token, a repeated JSON key.
 //!
 //! These rules are our own since libraries leave them to the caller; `jsonwebtoken` checks the signatures.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `keys` | RFC 7517 key sets and shared secrets: what may verify, and as what |
+//! | `keys` | RFC 7517 key sets and shared secrets, and their algorithms |
 //! | `claims` | which claims name the user, its tenant, its groups |
-//! | `json` | JSON with one reading only |
+//! | `json` | JSON without repeated keys |
 
 mod claims;
 mod json;
@@ -25,76 +25,76 @@ use std::fmt;
 pub use claims::{BadClaimName, ClaimName, Mapping};
 pub use keys::{KeyFault, KeySet};
 
-/// The longest token. Those of large directories, with all their groups, have a few kilobytes.
+/// The longest token. Tokens of large directories, with all their groups, have a few kilobytes.
 pub const MOST_BYTES: usize = 16 * 1024;
 
-/// The largest leeway, in seconds: clocks differ by seconds.
+/// The largest leeway, in seconds, because clocks differ.
 pub const MOST_LEEWAY: i64 = 600;
 
-/// The types that a header may give: of access tokens and of plain ones. A token that says that it
-/// is something else (a logout, a security event, a proof of possession) says nothing of who asks.
+/// The types that a header may have: access tokens and plain tokens. Other types (logout, security event, proof of
+/// possession) do not authenticate a caller.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 
-/// What is kept of a token's id: SHA-256.
+/// Returns the stored hash of a token's id: SHA-256.
 #[must_use]
 pub fn fingerprint(id: &str) -> [u8; 32] {
     Sha256::digest(id).into()
 }
 
-/// The most audiences of a token that are looked up.
+/// The maximum number of audiences of a token.
 pub const MOST_AUDIENCES: usize = 32;
 
-/// What stands for the tokens of an issuer for an audience: SHA-256.
+/// Returns the hash of an issuer and an audience: SHA-256.
 #[must_use]
 pub fn tokens_of(issuer: &str, audience: &str) -> [u8; 32] {
     let mut hash = Sha256::new();
-    // With its length, so that no other pair reads the same.
+    // With its length, so that no other pair has the same input.
     hash.update((issuer.len() as u64).to_be_bytes());
     hash.update(issuer);
     hash.update(audience);
     hash.finalize().into()
 }
 
-/// A token that does not hold. It does not say why: whoever forges learns nothing.
+/// An invalid token. The error has no reason, so that a forger learns nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid token")]
 pub struct Refused;
 
-/// Who issues tokens, for whom, and how they are read.
+/// The issuer of tokens, their audiences, and how they are verified and read.
 #[derive(Debug)]
 pub struct Provider {
-    /// What `iss` must be.
+    /// The required `iss`.
     pub issuer: String,
     /// One of these must be in `aud`.
     pub audiences: Vec<String>,
-    /// How far its clock may be from ours, in seconds.
+    /// How much its clock may differ from the server's, in seconds.
     pub leeway: i64,
-    /// What verifies its tokens.
+    /// The keys that verify its tokens.
     pub keys: KeySet,
-    /// What its claims mean.
+    /// The meaning of its claims.
     pub mapping: Mapping,
 }
 
-/// What a token says, once it is known to hold.
+/// The claims of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
     /// The provider's name for the user.
     pub user: String,
-    /// Its name for the tenant, where the mapping asks for one.
+    /// Its name for the tenant, if the mapping has one.
     pub tenant: Option<String>,
     /// The user's groups, sorted, each once.
     pub groups: Vec<String>,
-    /// What people call the user.
+    /// The user's display name.
     pub name: Option<String>,
-    /// When the token ends, leeway included, in seconds of the Unix epoch.
+    /// When the token expires, including leeway, in seconds of the Unix epoch.
     pub expires_at: i64,
-    /// When it was issued, in seconds of the Unix epoch, if it says so.
+    /// When it was issued, in seconds of the Unix epoch, if it has that claim.
     pub issued_at: Option<i64>,
     /// The token's own id.
     pub id: Option<String>,
 }
 
-/// Whether a text has the shape of a token: three parts of base64url.
+/// Returns whether a text has the form of a token: three parts of base64url.
 pub fn has_shape(text: &str) -> bool {
     text.len() <= MOST_BYTES && text.split('.').count() == 3 && text.split('.').all(is_base64url)
 }
@@ -106,7 +106,7 @@ fn is_base64url(part: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
-/// A token that was read and not believed.
+/// A parsed token that is not verified.
 pub struct Unverified<'a> {
     signed: &'a str,
     signature: &'a str,
@@ -115,7 +115,7 @@ pub struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
-    /// Reads a token. Each has one spelling: no padding, no loose bits, no key twice.
+    /// Parses a token. Each has one encoding: no padding, no unused bits, no repeated key.
     pub fn parse(text: &'a str) -> Result<Self, Refused> {
         if !has_shape(text) {
             return Err(Refused);
@@ -138,13 +138,12 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Who says to have issued it, to find the provider by.
+    /// Returns its claimed issuer, to find the provider.
     pub fn issuer(&self) -> Option<&str> {
         self.claims.get("iss")?.as_str()
     }
 
-    /// For whom it says to be, to find the providers by; `None` when it names none, or more than
-    /// anybody's tokens do.
+    /// Returns its claimed audiences, to find the providers; `None` if it has none, or more than the limit.
     pub fn audiences(&self) -> Option<Vec<&str>> {
         let found = match self.claims.get("aud")? {
             Value::Array(all) if all.len() <= MOST_AUDIENCES => {
@@ -155,12 +154,12 @@ impl<'a> Unverified<'a> {
         (!found.is_empty()).then_some(found)
     }
 
-    /// The one that it was issued to (OpenID Connect's `azp`), of several audiences.
+    /// Returns the audience that it was issued to (OpenID Connect's `azp`), if it has several.
     pub fn party(&self) -> Option<&str> {
         self.claims.get("azp")?.as_str()
     }
 
-    /// What it says, if it was issued by this provider and holds at `now`, in seconds of the Unix epoch.
+    /// Returns its claims, if it was issued by this provider and is valid at `now`, in seconds of the Unix epoch.
     ///
     /// ```
     /// use jsonwebtoken::{EncodingKey, Header, encode};
@@ -253,7 +252,7 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// The end of its life, if it lives now.
+    /// Returns its expiry, if it is valid now.
     fn expiry(&self, now: i64, leeway: i64) -> Result<i64, Refused> {
         let expires_at = self.instant("exp", f64::floor)?.ok_or(Refused)?;
         let expires_at = expires_at.saturating_add(leeway);
@@ -270,7 +269,7 @@ impl<'a> Unverified<'a> {
         Ok(expires_at)
     }
 
-    /// A claim of time. Fractions are rounded to the side where the token holds for less.
+    /// Returns a claim of time. Fractions are rounded so that the token is valid for less time.
     fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<i64>, Refused> {
         /// Seconds that microseconds in 64 bits can hold.
         const FARTHEST: f64 = 9.0e12;

@@ -1,51 +1,50 @@
-//! Credits on top of a budget: what the budget has no room for is drawn from them, in their order.
+//! Credits on top of a budget: amounts that the budget has no room for are drawn from them, in their order.
 //!
-//! They are counted in the same table. What credits covered in a period is an entry of the budget's own,
-//! with that period; it is room that the budget has on top of its limit. What was drawn from a credit in
-//! all is an entry of the credit's, whatever the periods. A credit of which no more than some goes on
-//! into the periods after its first has a second entry, for what was drawn since then. So all that may
-//! not be exceeded is a limit of some entry, and nothing is ever computed anew when a period ends.
+//! They are counted in the same table. The amount that credits covered in a period is an entry of the budget with
+//! that period; it extends the budget's limit. The total drawn from a credit, over all periods, is an entry of
+//! the credit. A credit with a rollover has a second entry, for the amount drawn after its first period. So
+//! every bound is a limit of some entry, and the end of a period needs no computation.
 
 use super::{Account, Blocked, Demand, Entry, Held, Ledger, Span};
 
-/// A budget with credits. The entry of its use is a demand's.
+/// A budget with credits. A demand has the entry of its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreditCoverage {
-    /// Which demand.
+    /// The index of the demand.
     pub demand: usize,
-    /// What may be used without credits.
+    /// The limit without credits.
     pub limit: i64,
-    /// Whether what they do not cover is refused.
+    /// Whether an uncovered amount is refused.
     pub must: bool,
-    /// What credits covered: with the demand's period.
+    /// The account of what credits covered, with the demand's period.
     pub drawn: Account,
-    /// What there is to draw from, in this order.
+    /// The credits to draw from, in this order.
     pub pots: Vec<CreditBalance>,
 }
 
 /// A credit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreditBalance {
-    /// What was drawn from it.
+    /// The account of what was drawn from it.
     pub account: Account,
-    /// How much it is.
+    /// Its amount.
     pub amount: i64,
-    /// Since when, and how much of it, may still be drawn.
+    /// The end of its first period, and how much may be drawn afterwards.
     pub since: Option<(i64, i64)>,
-    /// How much of it is taken, if it is admitted.
+    /// The amount that is taken, if it is admitted.
     pub taken: i64,
 }
 
-/// What a cover is found to be.
+/// The result of weighing a cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoverageResult {
-    /// The entry of use.
+    /// The entry of usage.
     pub entry: Entry,
-    /// What credits covered.
+    /// The entry of what credits covered.
     pub drawn: Entry,
-    /// What is to be taken from them; all that they have, if something is missing.
+    /// The amount to take from them; everything they have, if something is missing.
     pub taken: i128,
-    /// What they do not cover.
+    /// The amount that they do not cover.
     pub missing: i128,
 }
 
@@ -55,8 +54,7 @@ impl CreditBalance {
         self.since.map(|(start, most)| (span(start), most))
     }
 
-    /// What it has left, by what the entries come to that are asked for; less than nothing where it was
-    /// made smaller.
+    /// Returns what it has left, by the sums of its entries; negative if it was reduced.
     pub fn left<E>(
         &self,
         mut total: impl FnMut(&Account, &Span) -> Result<i128, E>,
@@ -70,7 +68,7 @@ impl CreditBalance {
 }
 
 impl CreditCoverage {
-    /// What is in flight once it is admitted, in the demand's period.
+    /// Returns the amounts in flight after it is admitted, in the demand's period.
     pub fn held(&self, period: Span) -> impl Iterator<Item = Held> {
         let held = |account, span, quantity| Held {
             account,
@@ -89,7 +87,7 @@ impl CreditCoverage {
     }
 }
 
-/// What stays drawn when so much was not used: what was drawn last goes back first.
+/// Reduces draws by an unused amount: the last draw is returned first.
 pub fn give_back(draws: &mut [i64], unused: i64) {
     let mut unused = unused.max(0);
     for draw in draws.iter_mut().rev() {
@@ -99,8 +97,8 @@ pub fn give_back(draws: &mut [i64], unused: i64) {
 }
 
 impl Ledger<'_> {
-    /// How much of a demand a budget has no room for, and what of its credits that takes. Nothing is in
-    /// flight by this.
+    /// Computes how much of a demand a budget has no room for, and how much its credits cover. Puts nothing in
+    /// flight.
     pub(super) fn weigh(
         &mut self,
         demand: &Demand,
@@ -114,7 +112,7 @@ impl Ledger<'_> {
         let mut taken = 0;
         for pot in &mut cover.pots {
             pot.taken = 0;
-            // Those that are not needed need not be there.
+            // Entries that are not needed may be missing.
             if missing > 0 {
                 let total =
                     |account: &Account, span: &Span| Ok(self.known(account, span, now)?.total());

@@ -1,4 +1,4 @@
-//! Which transaction a backend is in, for loaders: whether it has ended is in their snapshots.
+//! Marks with the transaction of each backend, for loaders, whose snapshots tell whether it has ended.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -7,14 +7,13 @@ const NONE: u32 = 0;
 /// No load.
 const NEVER: u64 = u64::MAX;
 
-/// A backend's transaction, if it recorded something. On a cache line of its own: its backend writes it
-/// without a lock. A loader whose snapshot sees the end of a transaction also sees the mark, since it was
-/// written before that end.
+/// A backend's transaction, if it recorded something. On a separate cache line, because its backend writes it without
+/// a lock. A loader whose snapshot sees the end of a transaction also sees the mark, which was written before.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Mark {
     transaction: AtomicU32,
-    /// The first load whose snapshot saw its end. Under the lock.
+    /// The first load whose snapshot saw its end. Accessed under the lock.
     seen_by: AtomicU64,
 }
 
@@ -25,7 +24,7 @@ impl Default for Mark {
 }
 
 impl Mark {
-    /// Of a backend that has recorded nothing.
+    /// Creates the mark of a backend that has recorded nothing.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -39,7 +38,7 @@ impl Mark {
         self.transaction.store(transaction, Ordering::Release);
     }
 
-    /// Tells a transaction the number of a load that sees its end, if it is the first.
+    /// Stores the number of a load that sees the transaction's end, if it is the first.
     pub(super) fn tell(&self, number: u64, sees: impl Fn(u32) -> bool) {
         let transaction = self.transaction.load(Ordering::Acquire);
         if transaction != NONE && self.seen_by.load(Ordering::Relaxed) == NEVER && sees(transaction)
@@ -48,7 +47,7 @@ impl Mark {
         }
     }
 
-    /// Whether the transaction, which has not finished, was seen by this load or by an earlier one.
+    /// Returns whether this load or an earlier one saw the transaction, which has not finished.
     pub(super) fn was_seen_by(&self, number: u64) -> bool {
         self.seen_by.load(Ordering::Relaxed) <= number
     }

@@ -1,5 +1,5 @@
-//! The ledger's entries: a hash table with chains, in memory of a fixed size. All entries of an account
-//! are in one chain, whatever their periods.
+//! The ledger's entries: a hash table with chains, in memory of a fixed size. All entries of an account are in
+//! one chain, for all periods.
 //!
 //! Our own since PostgreSQL's shared hash tables evict nothing, and a model of this one is tested without a server.
 
@@ -7,45 +7,45 @@ use super::{Account, Counted, Ledger, Span, View};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
-/// How many entries are looked at for one that can go.
+/// How many entries are examined to find one to evict.
 const SAMPLE: usize = 32;
 
-/// What an entry is.
+/// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Nothing.
     Free,
-    /// A loader reads what rows say.
+    /// A loader is reading rows.
     Loading,
-    /// All that there is.
+    /// Complete.
     Loaded,
 }
 
-/// What a scope used of something in a period.
+/// Usage of an account in a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The account.
     pub account: Account,
     /// The period.
     pub span: Span,
-    /// What it is.
+    /// Its state.
     pub state: State,
-    /// The number of the load that made it.
+    /// The number of the load that created it.
     pub load: u64,
-    /// What committed transactions recorded, in millionths. Wider than a quantity: it never overflows.
+    /// Amounts of committed transactions, in millionths. Wider than a quantity, so it never overflows.
     pub used: i128,
-    /// What running ones were admitted with.
+    /// Amounts of running transactions.
     pub in_flight: i128,
-    /// What open reservations hold.
+    /// Amounts of open reservations.
     pub reserved: i128,
-    /// When it was last asked for, or its load began, by the caller's clock.
+    /// When it was last used, or its load began, by the caller's clock.
     pub touched: i64,
-    /// The next one in its chain, or in that of the free ones.
+    /// The next entry in its chain, or in the free list.
     pub(super) next: u32,
 }
 
 impl Entry {
-    /// Not an entry yet.
+    /// A free entry.
     pub const FREE: Self = Self {
         account: Account::new(0, Counted::Cost, [0; 16]),
         span: Span { start: 0, end: 0 },
@@ -58,39 +58,39 @@ impl Entry {
         next: NONE,
     };
 
-    /// All that counts against a limit.
+    /// Returns the sum that counts against a limit.
     #[must_use]
     pub fn total(&self) -> i128 {
         self.used + self.in_flight + self.reserved
     }
 
-    /// Whether rows say all that it says.
+    /// Returns whether it can be evicted: rows contain all of it.
     pub(super) fn can_go(&self) -> bool {
         self.state == State::Loaded && self.in_flight == 0
     }
 }
 
-/// What the ledger knows of itself.
+/// Statistics and free list of the ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    /// Entries that were there when they were asked for.
+    /// Look-ups that found their entry.
     pub hits: u64,
-    /// Entries that were not.
+    /// Look-ups that did not.
     pub misses: u64,
-    /// Entries that were begun to be loaded: the number of the last load.
+    /// Loads begun: the number of the last load.
     pub loads: u64,
-    /// Entries that made room.
+    /// Evicted entries.
     pub evictions: u64,
-    /// The first free one of those that were in use.
+    /// The first entry of the free list.
     free: u32,
-    /// How many were ever in use.
+    /// How many entries were ever in use.
     fresh: u32,
-    /// Where the search for one that can go goes on.
+    /// Where the search for an entry to evict continues.
     hand: u32,
 }
 
 impl Head {
-    /// Of an empty ledger.
+    /// Creates the head of an empty ledger.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -119,13 +119,13 @@ impl View<'_> {
         ((mixed ^ (mixed >> 32)) % (self.buckets.len().max(1) as u64)) as usize
     }
 
-    /// The first of the chain that an account's entries are in.
+    /// Returns the bucket of an account's chain.
     pub(super) fn first(&self, account: &Account) -> usize {
         let first = self.buckets.get(self.bucket(account));
         first.copied().unwrap_or(NONE) as usize
     }
 
-    /// Where an account's period is: the loaded one, or the one that was last begun.
+    /// Finds an account's period: the loaded entry, or the one whose load began last.
     pub(super) fn find(&self, account: &Account, span: &Span) -> Option<usize> {
         let (mut at, mut loading) = (self.first(account), None);
         while let Some(entry) = self.entries.get(at) {
@@ -133,7 +133,7 @@ impl View<'_> {
                 if entry.state == State::Loaded {
                     return Some(at);
                 }
-                // New ones come first.
+                // New entries come first.
                 loading = loading.or(Some(at));
             }
             at = entry.next as usize;
@@ -162,22 +162,22 @@ impl Ledger<'_> {
         View::new(self.buckets, self.entries)
     }
 
-    /// The first of the chain that an account's entries are in.
+    /// Returns the bucket of an account's chain.
     pub(super) fn first(&self, account: &Account) -> usize {
         self.view().first(account)
     }
 
-    /// Where an account's period is.
+    /// Finds an account's period.
     pub(super) fn find(&self, account: &Account, span: &Span) -> Option<usize> {
         self.view().find(account, span)
     }
 
-    /// Where an account's period is that a load, by its number, has not ended.
+    /// Finds an account's period whose load with this number has not ended.
     pub(super) fn loading(&self, account: &Account, span: &Span, number: u64) -> Option<usize> {
         self.view().loading(account, span, number)
     }
 
-    /// Puts in an entry; false when all are in use.
+    /// Inserts an entry; returns false if all are in use.
     pub(super) fn insert(&mut self, entry: Entry) -> bool {
         let Some(at) = self.room() else {
             return false;
@@ -194,7 +194,7 @@ impl Ledger<'_> {
         true
     }
 
-    /// Takes out an entry.
+    /// Removes an entry.
     pub(super) fn remove(&mut self, at: usize) {
         let Some(gone) = self.entries.get(at).copied() else {
             return;
@@ -239,7 +239,7 @@ impl Ledger<'_> {
         Some(at)
     }
 
-    /// Of some entries that can go, the one that was not asked for longest.
+    /// Returns the least recently used of some entries that can be evicted.
     fn oldest(&mut self) -> Option<usize> {
         let size = self.entries.len();
         let start = self.head.hand as usize;

@@ -20,7 +20,7 @@ fn account(n: usize) -> Account {
     Account::new(1, Counted::Metric(1), [n as u8; 16])
 }
 
-/// One step of the scheduler: a transaction or a loader goes on, as far as it can.
+/// One step of the scheduler: a transaction or a loader continues as far as it can.
 #[derive(Clone, Debug)]
 enum Step {
     /// Checks and records at some accounts.
@@ -118,7 +118,7 @@ struct World {
     seen: Vec<Recorded>,
     seen_ids: HashSet<u32>,
     ids: u32,
-    /// What has finished too.
+    /// With the finished ones.
     finished: Vec<Recorded>,
     limits: [[Option<i64>; 2]; ACCOUNTS],
     now: i64,
@@ -158,7 +158,7 @@ impl World {
         )
     }
 
-    /// What is in flight, as transactions know it.
+    /// Returns the amounts in flight, by transactions.
     fn in_flight(&self, account: &Account, span: &Span) -> i128 {
         let held = self.transactions.iter().flat_map(|t| &t.held);
         let of = held.filter(|(_, held)| held.account == *account && held.span == *span);
@@ -257,7 +257,7 @@ impl World {
         self.seen_ids.insert(transaction.id);
     }
 
-    /// Whether a backend is in the middle of a call.
+    /// Returns whether a backend is in the middle of a call.
     fn is_loading(&self, who: usize) -> bool {
         self.loaders.get(who).is_some_and(Option::is_some)
     }
@@ -361,7 +361,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody comes to an end.
+    /// All transactions end.
     fn settle(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..4 {
             for who in 0..2 {
@@ -397,7 +397,7 @@ proptest! {
         world.settle()?;
         for (at, limits) in world.limits.into_iter().enumerate() {
             for (n, span) in SPANS.iter().enumerate() {
-                // From here on all that is left is taken, by units, and not one more.
+                // From here on the rest is consumed unit by unit, and not one more.
                 let Some(limit) = limits[n] else { continue };
                 while world.loaders[0].is_some() || world.ledger().look(&account(at), span).is_none() {
                     world.load(0, at, n);
@@ -485,7 +485,7 @@ fn a_commit_counts_once_whether_the_snapshot_sees_it_or_not() {
 }
 
 #[test]
-fn a_loader_waits_for_nobody_whom_it_does_not_see() {
+fn a_loader_waits_only_for_transactions_that_it_sees() {
     let mut world = World::new(4);
     for (n, mark) in world.marks.iter().enumerate() {
         mark.set(10 + n as u32);
@@ -511,7 +511,7 @@ fn the_next_transaction_of_a_backend_was_not_seen() {
 }
 
 #[test]
-fn who_loads_holds_nobody_up_for_long() {
+fn a_loader_delays_others_only_briefly() {
     let mut world = World::new(4);
     let late = PATIENCE as i64;
     assert_eq!(begin(&mut world, 0, 1), Load::Begun(1));

@@ -1,4 +1,4 @@
-//! What may be metered: names, units, dimensions, and how events add up.
+//! Metrics: names, units, dimensions, and how events add up.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,20 +24,20 @@ pub const KEY_MAX: usize = 500;
 /// How events add up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregation {
-    /// Their quantities' sum.
+    /// The sum of their quantities.
     Sum,
-    /// Their greatest quantity.
+    /// Their largest quantity.
     Max,
-    /// How many there are.
+    /// Their number.
     Count,
-    /// How many different values they name.
+    /// The number of different values.
     Distinct,
 }
 
 impl Aggregation {
     const ALL: [Self; 4] = [Self::Sum, Self::Max, Self::Count, Self::Distinct];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -108,7 +108,7 @@ fn is_name(text: &str) -> bool {
         && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.'))
 }
 
-/// Whether a metric may have this name: `a-z 0-9 _ .` after a letter, as in `llm.tokens`.
+/// Checks the name of a metric: `a-z 0-9 _ .` after a letter, as in `llm.tokens`.
 pub fn check_name(name: &str) -> Result<(), MetricError> {
     if is_name(name) {
         Ok(())
@@ -117,7 +117,7 @@ pub fn check_name(name: &str) -> Result<(), MetricError> {
     }
 }
 
-/// Whether a metric may have this unit.
+/// Checks the unit of a metric.
 pub fn check_unit(unit: &str) -> Result<(), MetricError> {
     let chars = unit.chars().count();
     if (1..=UNIT_MAX).contains(&chars) && !unit.chars().any(char::is_control) {
@@ -127,10 +127,10 @@ pub fn check_unit(unit: &str) -> Result<(), MetricError> {
     }
 }
 
-/// What `usage()` may break use down by and a dimension may not be called.
+/// Levels that `usage()` can break usage down by, which are reserved names for dimensions.
 const LEVELS: [&str; 5] = ["platform", "partner", "tenant", "project", "user"];
 
-/// Whether a metric may have these dimensions.
+/// Checks the dimensions of a metric.
 pub fn check_dimensions(dimensions: &[String]) -> Result<(), MetricError> {
     if dimensions.len() > DIMENSIONS_MAX {
         return Err(MetricError::TooMany);
@@ -146,7 +146,7 @@ pub fn check_dimensions(dimensions: &[String]) -> Result<(), MetricError> {
     Ok(())
 }
 
-/// What stands for a text where texts of any length are told apart.
+/// Returns the hash of a text, to compare texts of any length.
 #[must_use]
 pub fn hash(text: &[u8]) -> Uuid {
     let digest = Sha256::digest(text);
@@ -155,7 +155,7 @@ pub fn hash(text: &[u8]) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// A dimension's value as it is stored: a text. None where the attributes have none.
+/// Returns a dimension's value as the stored text; `None` if the attributes have none.
 pub fn dimension_value(
     name: &str,
     value: Option<&serde_json::Value>,

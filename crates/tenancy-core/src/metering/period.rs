@@ -1,12 +1,12 @@
 //! Periods: the hours, days, weeks, months and years of a time zone.
 //!
-//! A zone's clock is put forward and back, also at midnight, so that a local time may not be there or be there twice.
-//! Days and longer periods therefore begin when the clock first shows their beginning, or anything later. Each instant
-//! is in the last period that has begun: periods hold their instants and follow each other without gap or overlap,
-//! whatever the clock does. A day that the clock leaves out has no period.
+//! A zone's clock is set forward and back, also at midnight, so that a local time may not exist or may occur twice. Days
+//! and longer periods therefore begin when the clock first shows their start, or a later time. Each instant is in the
+//! last period that has begun. So periods contain their instants and follow each other without gap or overlap, for every
+//! clock. A day that the clock skips has no period.
 //!
-//! Hours are those on the clock, each by itself where an hour comes twice. Where the clock moves by a part of an hour,
-//! another one begins then.
+//! Hours are those of the clock; an hour that occurs twice is two periods. If the clock changes by a part of an hour,
+//! another hour begins at the change.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,19 +21,19 @@ const WEEK: i64 = 7 * DAY;
 /// The greatest offset from UTC that any clock had, rounded up: Manila's was 15:56:08, before 1845.
 const OFFSET_MAX: i64 = 16 * HOUR;
 
-/// How often a clock is looked at for one edge. It changes a few times a year, and what is looked at is less than two days.
+/// How often a clock is read for one edge. It changes a few times a year, and less than two days are searched.
 const LOOKS_MAX: usize = 16;
 
-/// Instants of which periods are known, in seconds of the Unix epoch: some thousand years before and after.
+/// The range of instants with a period, in seconds of the Unix epoch: some thousand years before and after.
 const INSTANT_MAX: i64 = 400_000_000_000;
 
-/// The end of all, in microseconds of the Unix epoch: the year 9999.
+/// The end of `total`, in microseconds of the Unix epoch: the year 9999.
 const NEVER: i64 = 253_370_764_800 * SECOND;
 
 /// A kind of period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Period {
-    /// An hour on the clock.
+    /// An hour of the clock.
     Hour,
     /// From midnight.
     Day,
@@ -58,7 +58,7 @@ impl Period {
         Self::Total,
     ];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -93,22 +93,23 @@ impl fmt::Display for Period {
     }
 }
 
-/// How a zone's clock goes for a while.
+/// A span in which a zone's clock has one offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// What it shows, less UTC, in seconds.
+    /// The offset from UTC, in seconds.
     pub offset: i64,
-    /// The first instant at which that may be another; `None` for ever.
+    /// The first instant at which the offset may change; `None` if it never does.
     pub until: Option<i64>,
 }
 
 /// The clock of a time zone. Instants are in seconds of the Unix epoch.
 pub trait Zone {
-    /// How it goes from an instant on; `None` where that is not known.
+    /// Returns the offset from an instant on; `None` if it is not known.
     fn stretch(&self, at: i64) -> Option<Stretch>;
 }
 
-/// The period that an instant is in, in microseconds of the Unix epoch; it begins and ends on the ledger's [grid](GRID).
+/// Returns the period that contains an instant, in microseconds of the Unix epoch. It begins and ends on the ledger's
+/// [grid](GRID).
 ///
 /// `None` where that cannot be said: the zone's offsets are none that a clock has, or the instant is thousands of years away.
 ///
@@ -135,7 +136,7 @@ pub trait Zone {
 /// ```
 #[must_use]
 pub fn period(period: Period, zone: &impl Zone, at: i64) -> Option<Span> {
-    // What begins within a slot begins with the slot.
+    // A period that begins within a slot begins with the slot.
     let last = at.div_euclid(GRID).checked_add(1)?.checked_mul(GRID)? / SECOND - 1;
     if !(-INSTANT_MAX..=INSTANT_MAX).contains(&last) {
         return None;
@@ -158,11 +159,11 @@ pub fn period(period: Period, zone: &impl Zone, at: i64) -> Option<Span> {
 pub enum NoEdges {
     /// A period is not known.
     Unknown,
-    /// There are more periods than asked for.
+    /// There are more periods than allowed.
     TooMany,
 }
 
-/// Where the periods begin that a span of time is in, and where the last one ends. No more than `most` periods.
+/// Returns the starts of the periods in a span of time, and the end of the last one. At most `most` periods.
 pub fn edges(
     period: Period,
     zone: &impl Zone,
@@ -182,7 +183,7 @@ pub fn edges(
     Ok(edges)
 }
 
-/// How a clock goes at an instant: `None` for offsets that no clock has, or a change that is over.
+/// Returns a clock's offset at an instant; `None` for impossible offsets, or a change in the past.
 fn stretch(zone: &impl Zone, at: i64) -> Option<Stretch> {
     let stretch = zone.stretch(at)?;
     let possible = (-OFFSET_MAX..=OFFSET_MAX).contains(&stretch.offset)
@@ -190,12 +191,12 @@ fn stretch(zone: &impl Zone, at: i64) -> Option<Stretch> {
     possible.then_some(stretch)
 }
 
-/// The hour of an instant.
+/// Returns the hour that contains an instant.
 fn hour(zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
     let now = stretch(zone, at)?;
     let past = |offset: i64| offset.rem_euclid(HOUR);
     let begun = at - (at + now.offset).rem_euclid(HOUR);
-    // The last change by a part of an hour since then, and the first one after.
+    // The last change by a part of an hour since its start, and the first one after the instant.
     let (mut start, mut end) = (begun, begun + HOUR);
     let mut next = begun;
     for _ in 0..LOOKS_MAX {
@@ -215,11 +216,11 @@ fn hour(zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
     None
 }
 
-/// Periods that follow each other on a calendar, numbered.
+/// Consecutive numbered periods of a calendar.
 struct Calendar {
-    /// The number of the one that a local time is in. Local times are in seconds since 1970.
+    /// Returns the number of the period that contains a local time. Local times are in seconds since 1970.
     number: fn(i64) -> i64,
-    /// The local time at which one begins.
+    /// Returns the local time at which a period begins.
     begin: fn(i64) -> i64,
 }
 
@@ -249,12 +250,12 @@ impl Calendar {
         })
     }
 
-    /// The last period that has begun at an instant.
+    /// Returns the last period that has begun at an instant.
     fn around(&self, zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
         let mut number = (self.number)(at + stretch(zone, at)?.offset);
         let mut start = first(zone, (self.begin)(number))?;
         for _ in 0..LOOKS_MAX {
-            // Put back, the clock shows a period that is over.
+            // After the clock was set back, it shows a period that has ended.
             number += 1;
             let end = first(zone, (self.begin)(number))?;
             if end > at {
@@ -266,7 +267,7 @@ impl Calendar {
     }
 }
 
-/// When a clock first shows a local time, or a later one.
+/// Returns when a clock first shows a local time, or a later one.
 fn first(zone: &impl Zone, local: i64) -> Option<i64> {
     let mut at = local - OFFSET_MAX;
     for _ in 0..LOOKS_MAX {
@@ -280,13 +281,13 @@ fn first(zone: &impl Zone, local: i64) -> Option<i64> {
     None
 }
 
-/// The months since the year 0 of a local time.
+/// Returns the months from the year 0 to a local time.
 fn month(local: i64) -> i64 {
     let (year, month) = crate::partitions::month_of(local * SECOND);
     year * 12 + i64::from(month) - 1
 }
 
-/// The local time at which a month begins, by its number.
+/// Returns the local time at which a month begins, by its number.
 fn first_of_month(number: i64) -> i64 {
     // Years that begin in March, in eras of 400.
     let (year, month) = ((number - 2).div_euclid(12), (number - 2).rem_euclid(12));

@@ -1,12 +1,12 @@
-//! Which rollups a span of time is made of: as coarse as they go, without a gap and without overlap, and
-//! events for what is left at its ends.
+//! Divides a span of time into rollups: as coarse as possible, without gap or overlap, and events for the rest at
+//! its ends.
 
 const QUARTER: i64 = 15 * 60 * 1_000_000;
 const HOUR: i64 = 4 * QUARTER;
 const DAY: i64 = 24 * HOUR;
 
-/// What use is kept by. Days, hours and quarters of an hour are those of UTC: every zone of today begins
-/// its days and hours with one of the quarters.
+/// The granularity of stored usage. Days, hours and quarters of an hour are those of UTC: in every zone of today,
+/// days and hours begin with one of the quarters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grain {
     /// The events themselves.
@@ -20,7 +20,7 @@ pub enum Grain {
 }
 
 impl Grain {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,11 +41,11 @@ impl Grain {
     }
 }
 
-/// A part of a span, from one instant up to and without another, in microseconds of any epoch that
+/// A part of a span, from one instant up to but not including another, in microseconds of any epoch that
 /// began at midnight in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What it is read from.
+    /// The rollup that it is read from.
     pub grain: Grain,
     /// Its beginning.
     pub from: i64,
@@ -53,7 +53,7 @@ pub struct Piece {
     pub to: i64,
 }
 
-/// The pieces of a span, in their order, none of them coarser than `coarsest`.
+/// Returns the pieces of a span, in order, none coarser than `coarsest`.
 #[must_use]
 pub fn cover(from: i64, to: i64, coarsest: Grain) -> Vec<Piece> {
     let mut pieces = Vec::new();
@@ -61,8 +61,8 @@ pub fn cover(from: i64, to: i64, coarsest: Grain) -> Vec<Piece> {
     pieces
 }
 
-/// The pieces of spans that follow each other, from each edge to the next; those that meet and are of
-/// one grain are one. A row of a piece belongs to one of the spans.
+/// Returns the pieces of consecutive spans, from each edge to the next. Adjacent pieces of one grain are merged.
+/// Each row of a piece belongs to one of the spans.
 #[must_use]
 pub fn cover_all(edges: &[i64], coarsest: Grain) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
@@ -174,7 +174,7 @@ mod tests {
             for pair in pieces.windows(2) {
                 prop_assert!(pair[0].to == pair[1].from && pair[0].grain != pair[1].grain);
             }
-            // An edge within a piece is one where a row of its grain begins.
+            // An edge within a piece is at the start of a row of its grain.
             for piece in &pieces {
                 for edge in edges.iter().filter(|edge| piece.from < **edge && **edge < piece.to) {
                     let size = piece.grain.finer().map_or(1, |(_, size)| size);

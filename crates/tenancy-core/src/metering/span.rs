@@ -1,11 +1,11 @@
-//! Spans of time as people write them: what an interval comes to.
+//! The length of intervals.
 
 const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
-/// What an interval of months, days and microseconds comes to, in microseconds. A day has 24 hours.
+/// Returns the length of an interval of months, days and microseconds, in microseconds. A day has 24 hours.
 ///
-/// An interval with months comes to more or less by the day that it is added to, so that one that compares as a day
-/// may be three days, or end before it begins: `None`. So is one that does not fit.
+/// Returns `None` for an interval with months, whose length depends on the date: one that compares as a day may be three
+/// days, or negative. Also `None` on overflow.
 #[must_use]
 pub fn micros(months: i32, days: i32, micros: i64) -> Option<i64> {
     if months != 0 {

@@ -1,13 +1,13 @@
-//! Which permissive policy a protected table has of tenancy's.
+//! Which permissive policy of tenancy a protected table has.
 //!
 //! The guards decide which tenants' rows a table shows. They are restrictive: without a permissive policy it shows none.
-//! tenancy lets rows through only where the table alone would have done so too: protection takes access away and gives none.
+//! tenancy adds a permissive policy only if the table alone would have shown rows too: protection only removes access.
 
 use super::facts::{Member, Policy};
 use super::statements::{POLICIES, TO_ALL, TO_OWNER};
 use serde::Deserialize;
 
-/// How row security of a table stood before it was protected.
+/// The state of row security before a table was protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Before {
     /// It was enabled.
@@ -16,19 +16,19 @@ pub struct Before {
     pub force: bool,
 }
 
-/// Whom a permissive policy of tenancy's lets through to the guards.
+/// The roles of tenancy's permissive policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Everyone: row security was off, and the table has no permissive policy of its own.
+    /// All roles: row security was off, and the table has no permissive policy of its own.
     Everyone,
-    /// The owner, who was exempt from row security: the table's own policies speak for everyone else.
+    /// The owner, who was exempt from row security: the table's own policies apply to all others.
     Owner,
-    /// Nobody: the table's own policies spoke for the owner too.
+    /// No role: the table's own policies applied to the owner too.
     Nobody,
 }
 
 impl Access {
-    /// The policy that does so.
+    /// Returns the name of the policy.
     #[must_use]
     pub fn policy(self) -> Option<&'static str> {
         match self {
@@ -39,16 +39,16 @@ impl Access {
     }
 }
 
-/// Returns whether a policy is the application's, and lets rows through.
+/// Returns whether a policy is the application's and permissive.
 #[must_use]
 pub fn is_own_permissive(policy: &Policy) -> bool {
     policy.permissive && !POLICIES.contains(&policy.name.as_str())
 }
 
-/// Returns whom tenancy lets through to the guards of a table.
+/// Returns the roles of tenancy's permissive policy for a table.
 ///
-/// A permissive policy for some commands or some roles counts as one: PostgreSQL refuses the other commands and roles as
-/// soon as row security is on, and they stay refused.
+/// A permissive policy for some commands or roles counts as one: PostgreSQL refuses the other commands and roles as soon
+/// as row security is on, and they stay refused.
 #[must_use]
 pub fn access(policies: &[Policy], before: Before) -> Access {
     let spoken_for = before.rls || policies.iter().any(is_own_permissive);
@@ -60,8 +60,8 @@ pub fn access(policies: &[Policy], before: Before) -> Access {
 }
 
 impl Member {
-    /// How row security stood before: as it was recorded. Without a record, as tenancy's own policies tell, which a dump of the
-    /// schema alone brings along, and as it is where there are none.
+    /// Returns the recorded state of row security before protection. Without a record it is derived from tenancy's own policies,
+    /// which a dump of the schema alone contains; without these it is the current state.
     #[must_use]
     pub fn before(&self) -> Before {
         let has = |name: &str| self.policies.iter().any(|p| p.name == name);

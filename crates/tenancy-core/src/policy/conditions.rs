@@ -1,24 +1,24 @@
-//! What of an expression shows whether it was evaluated, apart from its result.
+//! What an expression reveals about its evaluation, apart from its result.
 //!
-//! An expression that fails, writes, sleeps or counts its calls tells by that alone that it was reached.
-//! Where that depends on a row that the caller cannot see, it must not be reached before tenancy's own
-//! conditions. What is unknown counts as showing everything.
+//! An expression that fails, writes, sleeps or counts its calls reveals that it was evaluated. If that depends
+//! on a row that the caller cannot see, it must not be evaluated before tenancy's own conditions. Unknown
+//! expressions count as revealing everything.
 //!
-//! Functions are known by their oid, which the server's built-in ones keep for ever.
+//! Functions are identified by their oid, which is fixed for built-in ones.
 
 /// Oids below this one belong to the server itself.
 pub const FIRST_OTHER: u32 = 16384;
 
-/// What evaluating an expression may show.
+/// What the evaluation of an expression may reveal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Shows {
-    /// By a value that is computed when it is first needed: whether it was needed.
+    /// By a value that is computed when first needed: whether it was needed.
     pub late: bool,
     /// By failing, or by taking its time: whether it was evaluated at all.
     pub evaluation: bool,
     /// By failing for some values of a column and not for others.
     pub column: bool,
-    /// By code of somebody's: how often it was evaluated, and with what.
+    /// By a user's code: how often it was evaluated, and with which values.
     pub calls: bool,
 }
 
@@ -30,7 +30,7 @@ impl Shows {
         column: false,
         calls: false,
     };
-    /// All there is.
+    /// Everything.
     pub const ANYTHING: Self = Self {
         late: true,
         evaluation: true,
@@ -43,7 +43,7 @@ impl Shows {
         ..Self::NOTHING
     };
 
-    /// What either shows.
+    /// Returns what either reveals.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
         Self {
@@ -54,12 +54,12 @@ impl Shows {
         }
     }
 
-    /// Whether it shows anything.
+    /// Returns whether it reveals anything.
     pub const fn anything(self) -> bool {
         self.late || self.evaluation || self.again()
     }
 
-    /// What it shows once its late values are computed.
+    /// Returns what it reveals after its late values are computed.
     #[must_use]
     pub const fn once_computed(self) -> Self {
         Self {
@@ -68,14 +68,14 @@ impl Shows {
         }
     }
 
-    /// Whether evaluating it once more, on another row, shows anything: what has not failed before fails
-    /// because of that row only.
+    /// Returns whether evaluating it again, on another row, reveals anything: if it has not failed before, it fails
+    /// only because of that row.
     pub const fn again(self) -> bool {
         self.column || self.calls
     }
 }
 
-/// What the server's catalog says of a function.
+/// Properties of a function in the server's catalog.
 #[derive(Clone, Copy, Debug)]
 pub struct Function {
     /// Its oid.
@@ -84,12 +84,12 @@ pub struct Function {
     pub leakproof: bool,
     /// Marked IMMUTABLE.
     pub immutable: bool,
-    /// In C: only superusers make those.
+    /// Written in C: only superusers can create such functions.
     pub native: bool,
 }
 
 impl Function {
-    /// What a call shows, whose arguments hold a column of the row or not.
+    /// Returns what a call reveals; `of_column`: whether its arguments contain a column of the row.
     pub const fn shows(self, of_column: bool) -> Shows {
         if self.oid < FIRST_OTHER && (self.leakproof || never_fails(self.oid)) {
             return Shows::NOTHING;
@@ -103,8 +103,8 @@ impl Function {
     }
 }
 
-/// Built-in functions that never fail, and are not marked LEAKPROOF: comparisons of numeric, of enums, of
-/// dates with timestamps, of jsonb and of inet; the clock.
+/// Returns whether a built-in function never fails, although it is not marked LEAKPROOF: comparisons of numeric,
+/// of enums, of dates with timestamps, of jsonb and of inet; the clock.
 const fn never_fails(oid: u32) -> bool {
     matches!(
         oid,
@@ -126,16 +126,16 @@ const fn never_fails(oid: u32) -> bool {
     )
 }
 
-/// Whether the distance from a value of a built-in type may fail, inside of an index or when it is computed again for what the
-/// index found, because of the value: a far point and a polygon overflow by the polygon's coordinates, and there is no distance
-/// to an infinite date. Those of points, boxes and circles overflow only where coordinates do.
+/// Returns whether the distance from a value of a built-in type may fail because of the value, inside an index or in a recheck.
+/// The distance between a far point and a polygon can overflow, and there is no distance to an infinite date. Distances of
+/// points, boxes and circles overflow only if their coordinates do.
 pub const fn distance_fails(of: u32) -> bool {
     const POLYGON: u32 = 604;
     const DATE: u32 = 1082;
     matches!(of, POLYGON | DATE)
 }
 
-/// Whether a type is one of the usual ones that have no collation.
+/// Returns whether a type is one of the usual types without a collation.
 pub const fn has_no_collation(of: u32) -> bool {
     // bool, bigint, smallint, integer, oid, double precision, date, timestamp, timestamptz, numeric, uuid, jsonb
     matches!(
@@ -144,10 +144,10 @@ pub const fn has_no_collation(of: u32) -> bool {
     )
 }
 
-/// What a built-in function does to a time that is near now.
+/// What a built-in function does to a time near now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NearNow {
-    /// It is the time.
+    /// The current time.
     Clock,
     /// Converts a time.
     Converts,
@@ -158,7 +158,7 @@ pub enum NearNow {
 }
 
 impl NearNow {
-    /// By oid.
+    /// Finds a function by oid.
     pub const fn of(oid: u32) -> Option<Self> {
         Some(match oid {
             // now, transaction_timestamp, statement_timestamp
@@ -174,7 +174,7 @@ impl NearNow {
     }
 }
 
-/// Whether a time near now stays in what the server can represent when such an interval is added or subtracted.
+/// Returns whether a time near now stays in the server's range when such an interval is added or subtracted.
 pub const fn interval_is_small(months: i32, days: i32, micros: i64) -> bool {
     const YEARS: i32 = 1000;
     const MICROS_PER_DAY: i64 = 86_400_000_000;
@@ -183,7 +183,7 @@ pub const fn interval_is_small(months: i32, days: i32, micros: i64) -> bool {
         && micros.unsigned_abs() <= YEARS as u64 * 366 * MICROS_PER_DAY as u64
 }
 
-/// Whether a time can be truncated to a unit.
+/// Returns whether a time can be truncated to a unit.
 pub fn is_unit(unit: &[u8]) -> bool {
     [
         &b"second"[..],

@@ -1,4 +1,4 @@
-//! What the catalogs say about a table: the input of planning, read by one query and taken in through serde.
+//! Facts of the catalogs about a table: the input of planning, read by one query and deserialised by serde.
 
 use super::quote::quote_ident;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ impl fmt::Display for Relation {
     }
 }
 
-/// Everything planning needs to know about a table, its partitions and inheritance children, and what hangs on it.
+/// All facts that planning needs about a table, its partitions and inheritance children, and its dependents.
 #[derive(Debug, Clone, Deserialize)]
 pub struct TableFacts {
     /// The table.
@@ -46,7 +46,7 @@ pub struct TableFacts {
     /// Roles that tenants share and that are the owner, or a member of it, the owner first.
     #[serde(default)]
     pub owner_shared: Vec<String>,
-    /// Of SELECT, INSERT, UPDATE and DELETE: what the owner holds on the table.
+    /// The owner's privileges on the table, of SELECT, INSERT, UPDATE and DELETE.
     #[serde(default)]
     pub owner_privileges: Vec<String>,
     /// Whether there is a role of the name that would be given to a new owner.
@@ -56,7 +56,7 @@ pub struct TableFacts {
     pub invoker_owns: bool,
     /// Whether row security filters what the invoker reads of the table now.
     pub filtered: bool,
-    /// What the table is a partition or an inheritance child of, nearest first.
+    /// The parents of the table in partitioning or inheritance, nearest first.
     #[serde(default)]
     pub ancestors: Vec<Ancestor>,
     /// The tenant column, if the table has it.
@@ -70,7 +70,7 @@ pub struct TableFacts {
     pub project_column: Option<Column>,
     /// The table first, then all partitions and children, parents before children.
     pub members: Vec<Member>,
-    /// The roles that grants were asked for, as far as there are such roles.
+    /// The existing roles of the option `grants`.
     #[serde(default)]
     pub grantees: Vec<Grantee>,
     /// Whether the invoker may grant usage of the schema.
@@ -84,7 +84,7 @@ pub struct TableFacts {
     /// Roles with rights on the table that may not execute the predicates.
     #[serde(default)]
     pub strangers: Vec<String>,
-    /// Functions that the table's indexes call and that look names up in the caller's search_path.
+    /// Functions that the table's indexes call and that resolve names in the caller's search_path.
     #[serde(default)]
     pub unpinned: Vec<Unpinned>,
     /// Views and materialized views that read the table.
@@ -93,22 +93,22 @@ pub struct TableFacts {
     /// Foreign keys between the table (or its members) and protected tables, and within the table.
     #[serde(default)]
     pub foreign_keys: Vec<ForeignKey>,
-    /// Names of relations that an index made here must not take, per schema.
+    /// Names of relations that a new index must not take, per schema.
     #[serde(default)]
     pub taken: Vec<Relation>,
-    /// Whether the table has any row; `None` if that cannot be told.
+    /// Whether the table has any row; `None` if unknown.
     #[serde(default)]
     pub has_rows: Option<bool>,
-    /// Rows whose tenant column is NULL; `None` if that cannot be told.
+    /// Rows whose tenant column is NULL; `None` if unknown.
     #[serde(default)]
     pub null_rows: Option<i64>,
-    /// Keys that no tenant has, and the rows that have them; `None` where they were not looked for.
+    /// Keys that no tenant has, and the rows that have them; `None` if they were not counted.
     #[serde(default)]
     pub unknown: Option<(i64, i64)>,
     /// The scope to backfill with, as looked up.
     #[serde(default)]
     pub backfill: Option<Backfill>,
-    /// The protection on record.
+    /// The registered protection.
     #[serde(default)]
     pub registered: Option<Registered>,
 }
@@ -125,7 +125,7 @@ pub struct Unpinned {
 /// A table above this one in a partition or inheritance tree.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ancestor {
-    /// Its name.
+    /// Returns its name.
     pub relation: Relation,
     /// Whether it is protected.
     pub registered: bool,
@@ -134,7 +134,7 @@ pub struct Ancestor {
 /// A column of the table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Column {
-    /// Its name.
+    /// Returns its name.
     pub name: String,
     /// Its name as the server deparses it.
     pub quoted: String,
@@ -160,7 +160,7 @@ pub struct ColumnState {
 /// The table itself, a partition or an inheritance child.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Member {
-    /// Its name.
+    /// Returns its name.
     pub relation: Relation,
     /// Its direct parent within the tree.
     #[serde(default)]
@@ -173,7 +173,7 @@ pub struct Member {
     pub invoker_owns: bool,
     /// The owning role.
     pub owner: String,
-    /// How row security stood before the table was protected, if that is on record.
+    /// The recorded state of row security before the table was protected.
     #[serde(default)]
     pub before: Option<super::Before>,
     /// Row security enabled.
@@ -195,10 +195,10 @@ pub struct Member {
     /// Valid, non-partial btree indexes led by the tenant column.
     #[serde(default)]
     pub indexes: Vec<String>,
-    /// Its own foreign keys to `tenancy.scopes`, whatever the column.
+    /// Its own foreign keys to `tenancy.scopes`, from any column.
     #[serde(default)]
     pub scope_keys: Vec<String>,
-    /// Who else than the owner holds TRUNCATE, REFERENCES or TRIGGER.
+    /// Roles other than the owner with TRUNCATE, REFERENCES or TRIGGER.
     #[serde(default)]
     pub excess: Vec<Grant>,
 }
@@ -206,15 +206,15 @@ pub struct Member {
 /// A row security policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Policy {
-    /// Its name.
+    /// Returns its name.
     pub name: String,
     /// PERMISSIVE or RESTRICTIVE.
     pub permissive: bool,
     /// `pg_policy.polcmd`.
     pub command: String,
-    /// For PUBLIC and nobody else.
+    /// Only for PUBLIC.
     pub public: bool,
-    /// For the table's owner and nobody else.
+    /// Only for the table's owner.
     #[serde(default)]
     pub for_owner: bool,
     /// The deparsed USING expression.
@@ -225,7 +225,7 @@ pub struct Policy {
     pub check: Option<String>,
 }
 
-/// A privilege that somebody holds.
+/// A privilege of a role.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Grant {
     /// The role; `None` is PUBLIC.
@@ -243,12 +243,12 @@ pub struct Grant {
     pub others: bool,
 }
 
-/// A role that grants were asked for.
+/// A role of the option `grants`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Grantee {
-    /// Its name.
+    /// Returns its name.
     pub name: String,
-    /// Of SELECT, INSERT, UPDATE and DELETE: what it has on the table.
+    /// Its privileges on the table among SELECT, INSERT, UPDATE and DELETE.
     #[serde(default)]
     pub privileges: Vec<String>,
     /// Whether it may use the schema.
@@ -258,9 +258,9 @@ pub struct Grantee {
 /// A sequence behind a column.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sequence {
-    /// Its name.
+    /// Returns its name.
     pub relation: Relation,
-    /// The roles that grants were asked for and that may use it already.
+    /// The roles of the option `grants` that may use it already.
     #[serde(default)]
     pub users: Vec<String>,
     /// Whether the invoker may grant that.
@@ -270,7 +270,7 @@ pub struct Sequence {
 /// A function of the extension.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Function {
-    /// Its name.
+    /// Returns its name.
     pub name: String,
     /// `regprocedure`, schema-qualified.
     pub signature: String,
@@ -281,7 +281,7 @@ pub struct Function {
 /// A view or materialized view that reads the table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct View {
-    /// Its name.
+    /// Returns its name.
     pub relation: Relation,
     /// `v` or `m`.
     pub kind: String,
@@ -289,7 +289,7 @@ pub struct View {
     pub security_invoker: bool,
     /// Whether its owner bypasses row security.
     pub owner_bypasses: bool,
-    /// Who else than its owner may read it; `None` is PUBLIC.
+    /// Roles other than its owner that may read it; `None` is PUBLIC.
     #[serde(default)]
     pub readers: Vec<Option<String>>,
 }
@@ -337,7 +337,7 @@ pub struct ForeignKey {
     pub unique_exists: bool,
 }
 
-/// The scope that rows without a tenant are given to.
+/// The scope that rows without a tenant are assigned to.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Backfill {
     /// The scope's id.
@@ -349,24 +349,24 @@ pub struct Backfill {
     pub external_id: Option<String>,
 }
 
-/// A protection on record.
+/// A registered protection.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Registered {
-    /// What it was made with.
+    /// Its options.
     pub options: super::Protection,
-    /// The roles that grants were asked for.
+    /// The roles of the option `grants`.
     #[serde(default)]
     pub granted: Vec<String>,
 }
 
 impl TableFacts {
-    /// The table's own entry among the members.
+    /// Returns the table's own entry among the members.
     #[must_use]
     pub fn root(&self) -> Option<&Member> {
         self.members.first()
     }
 
-    /// The names of the columns that a protection names, each with how the server deparses it.
+    /// Returns the columns that a protection names, each with its deparsed name.
     #[must_use]
     pub fn names(&self) -> Vec<(&str, &str)> {
         [&self.tenant, &self.owner_column, &self.project_column]

@@ -1,10 +1,10 @@
-//! Foreign keys that let one tenant's row point at another's, and the statements that close them.
+//! Foreign keys that let one tenant's row refer to another's, and the statements that replace them.
 
 use super::facts::ForeignKey;
 use super::quote::{dollar_quote, quote_ident, quote_idents, quote_literal};
 use super::{Actor, KeyType, Step, StepKind};
 
-/// Advice for the foreign keys that do not carry the tenant column.
+/// Returns advice for foreign keys without the tenant column.
 pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut made: Vec<String> = Vec::new();
@@ -13,7 +13,7 @@ pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
             continue;
         }
         let what = format!(
-            "foreign key {} from {} to {} lets a row point at another tenant's",
+            "foreign key {} from {} to {} lets a row refer to another tenant's",
             quote_ident(&key.name),
             key.from,
             key.to
@@ -72,7 +72,7 @@ fn carries_tenant(key: &ForeignKey) -> bool {
         .any(|(c, r)| *c == key.from_tenant && *r == key.to_tenant)
 }
 
-/// Types whose values can refer to each other.
+/// Returns the group of types whose values can refer to each other.
 fn family(type_name: &str) -> Option<u8> {
     KeyType::from_type(type_name).map(|key| match key {
         KeyType::Uuid => 0,
@@ -81,10 +81,10 @@ fn family(type_name: &str) -> Option<u8> {
     })
 }
 
-/// The statement that puts the tenant column into a foreign key, and what else there is to say about it.
+/// Returns the statement that adds the tenant column to a foreign key, and notes about it.
 ///
 /// It runs in maintenance: validating a foreign key reads both tables, and under FORCE row security their owner would read
-/// nothing and call it valid.
+/// no rows and report it as valid.
 fn replace(key: &ForeignKey) -> (String, String) {
     let name = quote_ident(&key.name);
     let columns = quote_idents(&key.columns);
@@ -125,7 +125,7 @@ fn replace(key: &ForeignKey) -> (String, String) {
     match key.on_update.as_str() {
         "a" => {}
         code @ ("n" | "d") => {
-            // There is no column list for ON UPDATE, and the tenant column must not be lost.
+            // ON UPDATE has no column list, and the tenant column must not be set to NULL.
             notes = format!("; ON UPDATE{} becomes NO ACTION", actions(code));
         }
         code => clauses.push_str(&format!(" ON UPDATE{}", actions(code))),

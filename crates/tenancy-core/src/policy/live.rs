@@ -1,22 +1,21 @@
-//! Whether a protected table is isolated right now: its row security and tenancy's policies, compared with what it is
-//! protected with.
+//! Whether a protected table is isolated now: compares its row security and tenancy's policies with its options.
 
 use super::facts::{Policy, Relation};
 use super::{KeyType, Protection, statements};
 use serde::Deserialize;
 use std::fmt;
 
-/// What the catalogs say about the isolation of one protected table, or of a part of one.
+/// Facts of the catalogs about the isolation of one protected table, or of a part of one.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Live {
     /// The table.
     pub relation: Relation,
-    /// What it is protected with.
+    /// Its options.
     pub protection: Protection,
-    /// The type of its tenant column on record; `None` where only the root's is recorded.
+    /// The registered type of its tenant column; `None` if only the root's is registered.
     #[serde(default)]
     pub key_type: Option<String>,
-    /// The columns that the protection names, as far as the table has them.
+    /// The columns that the protection names and the table has.
     pub columns: Vec<LiveColumn>,
     /// Row security enabled.
     pub rls: bool,
@@ -29,7 +28,7 @@ pub struct Live {
 /// A column that a protection names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LiveColumn {
-    /// Its name.
+    /// Returns its name.
     pub name: String,
     /// Its name as the server deparses it.
     pub quoted: String,
@@ -41,17 +40,17 @@ pub struct LiveColumn {
 /// Why a protected table is not isolated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// A column that the protection names is gone.
+    /// A column that the protection names is missing.
     NoColumn(String),
-    /// The tenant column has another type than it was protected with.
+    /// The tenant column has another type than when it was protected.
     Retyped(String),
     /// Row security is off.
     Disabled,
     /// The owner is exempt from row security.
     NotForced,
-    /// A policy is gone.
+    /// A policy is missing.
     NoPolicy(&'static str),
-    /// A policy is not as `protect()` made it.
+    /// A policy differs from the one that `protect()` created.
     Altered(&'static str),
 }
 

@@ -16,7 +16,7 @@ use super::statements::Wanted;
 use super::undo::{MemberUndo, UndoItem};
 use super::{Actor, KeyType, Options, Plan, Protection, Refusal, Step, StepKind, statements};
 
-/// What to do so that a table is isolated, or why it cannot be.
+/// Plans the isolation of a table, or returns why it cannot be isolated.
 ///
 /// # Errors
 /// The reason.
@@ -60,7 +60,7 @@ pub fn plan(facts: &TableFacts, options: &Options) -> Result<Plan, Refusal> {
     Ok(b.finish())
 }
 
-/// Whether the guard of a table is there, which nothing widens.
+/// Returns whether a table has its guard, which no other policy widens.
 #[must_use]
 pub fn is_isolated(facts: &TableFacts) -> bool {
     facts.root().is_some_and(|m| {
@@ -70,19 +70,19 @@ pub fn is_isolated(facts: &TableFacts) -> bool {
     })
 }
 
-/// What happened to a policy of the application's.
+/// A change of the application's policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicyChange {
-    /// It was made.
+    /// A policy was created.
     Created,
-    /// It was dropped, or the table has another owner.
+    /// A policy was dropped, or the table has another owner.
     Other,
 }
 
-/// What to do about tenancy's permissive policies after a change of the application's own, or of the owner.
+/// Plans changes of tenancy's permissive policies after a change of the application's own, or of the owner.
 ///
-/// A policy that was made only takes the place of `tenancy_access`: a restored dump makes policies one by one, and must find
-/// no other than those that it has made.
+/// A created policy only replaces `tenancy_access`: a restored dump creates policies one by one, and must find no others
+/// than its own.
 #[must_use]
 pub fn follow_policies(facts: &TableFacts, protection: &Protection, change: PolicyChange) -> Plan {
     let key = facts
@@ -100,7 +100,7 @@ pub fn follow_policies(facts: &TableFacts, protection: &Protection, change: Poli
     b.finish()
 }
 
-/// What to do about parts of a protected table that are not isolated yet.
+/// Plans the isolation of parts of a protected table that are not isolated yet.
 ///
 /// # Errors
 /// If a part cannot be isolated.
@@ -124,7 +124,7 @@ struct Builder<'a> {
     protection: &'a Protection,
     key: KeyType,
     policies: Vec<Wanted>,
-    /// FORCE of each member as the steps so far leave it.
+    /// FORCE of each member after the steps so far.
     force: Vec<bool>,
     steps: Vec<Step>,
     undo: Vec<Vec<UndoItem>>,
@@ -172,14 +172,14 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// Who executes the last step.
+    /// Sets the role that executes the last step.
     fn act_as(&mut self, actor: Actor) {
         if let Some(step) = self.steps.last_mut() {
             step.actor = actor;
         }
     }
 
-    /// A step that is done, or skipped because it is so already.
+    /// Adds a step to do, or to skip if it is so already.
     fn ensure(&mut self, so: bool, statement: impl Into<String>, note: &str) {
         if so {
             self.push(StepKind::Skip, statement, "so already");
@@ -200,7 +200,7 @@ impl<'a> Builder<'a> {
         &self.facts.relation
     }
 
-    /// Lets the owner see all rows while they are changed or checked: under FORCE he would see none.
+    /// Lets the owner see all rows while they are changed or checked: under FORCE it would see none.
     fn lift_force(&mut self) {
         for (i, member) in self.facts.members.iter().enumerate() {
             if member.rls && self.force.get(i).copied().unwrap_or_default() {
@@ -220,7 +220,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Tables that need foreign keys and indexes of their own: all but partitions, which have their root's.
+    /// Returns the members that need their own foreign keys and indexes: all but partitions, which have their root's.
     fn standing(&self) -> Vec<(usize, &'a Member)> {
         self.facts
             .members

@@ -1,4 +1,4 @@
-//! Names and values as they may stand in an SQL text.
+//! Quoting of names and values for SQL.
 
 use std::sync::OnceLock;
 
@@ -23,7 +23,7 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Identifiers with commas between them.
+/// Quotes identifiers and joins them with commas.
 #[must_use]
 pub fn quote_idents<S: AsRef<str>>(names: &[S]) -> String {
     names
@@ -33,7 +33,7 @@ pub fn quote_idents<S: AsRef<str>>(names: &[S]) -> String {
         .join(", ")
 }
 
-/// A text literal that reads the same whatever `standard_conforming_strings` is.
+/// Returns a text literal that does not depend on `standard_conforming_strings`.
 #[must_use]
 pub fn quote_literal(value: &str) -> String {
     let quoted = value.replace('\'', "''");
@@ -44,8 +44,8 @@ pub fn quote_literal(value: &str) -> String {
     }
 }
 
-/// A name made of parts that fits PostgreSQL's 63 bytes: `<table>_<column>_<label>`, the longer of the first two cut
-/// first and never within a character.
+/// Returns a name `<table>_<column>_<label>` that fits PostgreSQL's 63 bytes: it cuts the longer of the first two, never within
+/// a character.
 #[must_use]
 pub fn object_name(table: &str, column: &str, label: &str) -> String {
     const MAX: usize = 63;
@@ -60,7 +60,7 @@ pub fn object_name(table: &str, column: &str, label: &str) -> String {
     format!("{t}_{c}_{label}")
 }
 
-/// A dollar-quoted body whose tag does not occur in it.
+/// Dollar-quotes a body with a tag that does not occur in it.
 #[must_use]
 pub fn dollar_quote(body: &str) -> String {
     let mut tag = "$tenancy$".to_owned();
@@ -93,7 +93,7 @@ mod tests {
             && !["order", "table", "user"].contains(&name)
     }
 
-    /// What PostgreSQL's scanner makes of one identifier.
+    /// Parses one identifier as PostgreSQL's scanner does.
     fn read_ident(sql: &str) -> Option<String> {
         if let Some(rest) = sql.strip_prefix('"') {
             let inner = rest.strip_suffix('"')?;

@@ -1,10 +1,10 @@
-//! The expressions and policies that isolate a table, as written and as the server deparses them.
+//! The expressions and policies that isolate a table, as written and as deparsed by the server.
 
 use super::facts::{Policy, Relation};
 use super::quote::quote_ident;
 use super::{KeyType, Protection};
 
-/// An expression in SQL, and what `pg_get_expr` makes of it.
+/// An expression in SQL, and its form in `pg_get_expr`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Expr {
     pub sql: String,
@@ -19,17 +19,17 @@ pub(super) struct Wanted {
     command: &'static str,
     using: Expr,
     check: Option<Expr>,
-    /// The owner, for a policy that is the owner's alone.
+    /// The owner, for a policy only for the owner.
     owner: Option<String>,
 }
 
-/// The permissive policy that lets everyone through to the guards.
+/// The permissive policy for all roles.
 pub(super) const TO_ALL: &str = "tenancy_access";
 
-/// The permissive policy that lets the owner through, where the table's own policies speak for all others.
+/// The permissive policy for the owner, if the table's own policies apply to all others.
 pub(super) const TO_OWNER: &str = "tenancy_owner";
 
-/// Names of the policies, in the order in which they are made.
+/// Names of the policies, in the order in which they are created.
 pub(super) const POLICIES: [&str; 5] = [
     TO_ALL,
     TO_OWNER,
@@ -39,7 +39,7 @@ pub(super) const POLICIES: [&str; 5] = [
 ];
 
 impl Wanted {
-    /// Whether a policy is this one, unchanged.
+    /// Returns whether a policy is this one, unchanged.
     pub fn is(&self, policy: &Policy) -> bool {
         policy.name == self.name
             && policy.permissive == self.permissive
@@ -57,7 +57,7 @@ impl Wanted {
             && policy.check.as_deref() == self.check.as_ref().map(|c| c.deparsed.as_str())
     }
 
-    /// The statement that makes it.
+    /// Returns the statement that creates it.
     pub fn create(&self, relation: &Relation) -> String {
         let check = self
             .check
@@ -80,19 +80,19 @@ impl Wanted {
         )
     }
 
-    /// What it is for.
+    /// Returns its purpose.
     pub fn note(&self) -> &'static str {
         match self.name {
-            TO_ALL => "what the guards let pass is seen",
+            TO_ALL => "shows the rows that the guards allow",
             TO_OWNER => "the owner was exempt from the table's own policies",
-            "tenancy_guard" => "rows of the context's tenants, whatever other policies say",
-            "tenancy_guard_update" => "what may only be read is not changed",
-            _ => "what may only be read is not removed",
+            "tenancy_guard" => "only rows of the context's tenants, with any other policies",
+            "tenancy_guard_update" => "rows that may only be read cannot be updated",
+            _ => "rows that may only be read cannot be deleted",
         }
     }
 }
 
-/// What a permission ends with that is asked for in projects too.
+/// The suffix of a permission that is also checked in projects.
 const IN_PROJECTS: &str = "/project";
 
 fn conjunction(terms: &[Expr]) -> Expr {
@@ -121,7 +121,7 @@ fn predicate(function: &str, permission: &str, key: KeyType, column: &str, depar
     }
 }
 
-/// How the server writes a column of the table: as it said itself, or as we would. `names` pairs the one with the other.
+/// Returns the deparsed name of a column: the server's own from `names`, else our quoting. `names` pairs names with it.
 fn deparsed_name(name: &str, names: &[(&str, &str)]) -> String {
     names
         .iter()
@@ -129,7 +129,7 @@ fn deparsed_name(name: &str, names: &[(&str, &str)]) -> String {
         .map_or_else(|| quote_ident(name), |(_, quoted)| (*quoted).to_owned())
 }
 
-/// The permissive policy of this name. It says nothing of tenants: the guards do.
+/// Returns the permissive policy with this name. It does not check tenants: the guards do.
 pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
     Wanted {
         name,
@@ -144,7 +144,7 @@ pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
     }
 }
 
-/// The guards of a table: restrictive policies, which no other policy widens.
+/// Returns the guards of a table: restrictive policies, which no other policy widens.
 pub(super) fn policies(
     names: &[(&str, &str)],
     protection: &Protection,
@@ -152,7 +152,7 @@ pub(super) fn policies(
 ) -> Vec<Wanted> {
     let column = quote_ident(&protection.tenant_column);
     let deparsed = deparsed_name(&protection.tenant_column, names);
-    // With a project column also where the permission is held in some of a tenant's projects only.
+    // With a project column also if the permission is held only in some of a tenant's projects.
     let ending = protection
         .project_column
         .as_ref()
@@ -225,7 +225,7 @@ pub(super) fn policies(
     ]
 }
 
-/// The default of a tenant column.
+/// Returns the default of a tenant column.
 pub(super) fn tenant_default(key: KeyType) -> &'static str {
     match key {
         KeyType::Uuid => "tenancy.tenant_id()",
@@ -235,7 +235,7 @@ pub(super) fn tenant_default(key: KeyType) -> &'static str {
     }
 }
 
-/// The functions that the policies and defaults of a table call, or that the planner may call in their stead.
+/// Returns the functions that the policies and defaults of a table call, or that the planner may call in their place.
 pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static str> {
     let mut out = vec!["can", "can_write"];
     let [one, several, visible] = match key {

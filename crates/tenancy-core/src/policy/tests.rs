@@ -1,4 +1,4 @@
-//! What a plan says, for tables as the catalogs describe them.
+//! Plans for tables as the catalogs describe them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -113,7 +113,7 @@ fn an_ordinary_table() {
             "do CREATE POLICY tenancy_guard_update ON app.notes AS RESTRICTIVE FOR UPDATE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
             "do CREATE POLICY tenancy_guard_delete ON app.notes AS RESTRICTIVE FOR DELETE TO PUBLIC USING (tenancy.can_write('data:write', tenant_id))",
             "do CREATE POLICY tenancy_access ON app.notes AS PERMISSIVE FOR ALL TO PUBLIC USING (true)",
-            "skip nobody but the owner holds TRUNCATE, REFERENCES, TRIGGER",
+            "skip only the owner has TRUNCATE, REFERENCES, TRIGGER",
         ]
     );
     assert!(
@@ -123,7 +123,7 @@ fn an_ordinary_table() {
     );
 }
 
-/// Finding F2: whatever the key's type, nobody gets a foreign key to tenancy's table, nor the right to make one.
+/// F2: for any key type, no table gets a foreign key to tenancy's table, and no role the right to create one.
 #[test]
 fn no_foreign_key_to_scopes_and_no_right_to_make_one() {
     for type_name in ["uuid", "bigint", "integer", "text", "character varying"] {
@@ -275,7 +275,7 @@ fn policies_without_a_record_tell_how_row_security_stood() {
 }
 
 #[test]
-fn what_was_removed_by_hand_comes_back() {
+fn steps_removed_by_hand_are_restored() {
     let broken = with(
         protected(),
         &[
@@ -333,7 +333,7 @@ fn permissive_after(value: &Value, plan: &Plan) -> Vec<String> {
 
 /// Finding F43: what the table's own policies let through is all that is let through.
 #[test]
-fn tenancys_permissive_policy_stands_where_the_table_has_none_of_its_own() {
+fn tenancys_permissive_policy_exists_if_the_table_has_none_of_its_own() {
     let cases = [
         (false, false, vec![], "tenancy_access"),
         (false, true, vec![], "tenancy_access"),
@@ -454,7 +454,7 @@ fn policies_made_since_go_on_when_protection_is_taken_off() {
 }
 
 #[test]
-fn the_record_tells_how_row_security_stood() {
+fn the_record_has_the_previous_row_security() {
     for (rls, force) in [(false, false), (false, true), (true, false), (true, true)] {
         let value = with(
             table(),
@@ -471,7 +471,7 @@ fn the_record_tells_how_row_security_stood() {
 
 /// Finding F42: the application's own role owns its tables.
 #[test]
-fn an_owner_that_tenants_share_is_told_first() {
+fn advice_on_a_shared_owner_comes_first() {
     let value = with(
         table(),
         &[
@@ -525,7 +525,7 @@ fn an_owner_that_tenants_share_is_told_first() {
 }
 
 #[test]
-fn rows_of_no_tenant_are_told() {
+fn rows_of_no_tenant_are_reported() {
     let told = |unknown: Value| -> Vec<String> {
         planned(&with(table(), &[("/unknown", unknown)]), json!({}))
             .steps
@@ -617,7 +617,7 @@ fn what_was_revoked_stays_revoked() {
             lines(&plan)
         );
     }
-    // Taken off: what was given is taken back, and nothing more.
+    // Unprotecting revokes the grants, and nothing more.
     let back = unplan(
         &facts(&again),
         &first.protection,

@@ -1,4 +1,4 @@
-//! Taking a protection back.
+//! Undoing a protection.
 
 use super::access::is_own_permissive;
 use super::facts::{Column, ColumnState, Member, Relation, TableFacts};
@@ -6,28 +6,28 @@ use super::statements::POLICIES;
 use super::{Actor, Before, KeyType, Plan, Protection, Refusal, Step, StepKind};
 use serde::{Deserialize, Serialize};
 
-/// How to restore what was before, for one table of a tree.
+/// How to restore the previous state of one table of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberUndo {
-    /// The table, as it is named now.
+    /// The table's current name.
     pub relation: Relation,
-    /// What to run.
+    /// The statements to run.
     pub items: Vec<UndoItem>,
 }
 
-/// One thing to restore.
+/// One part of the state to restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UndoItem {
-    /// What it restores. The first record of a thing holds: it is how it was before any protection.
+    /// What it restores. The first record counts: it is from before any protection.
     pub key: String,
-    /// The statement, in the manner of `format()`: `%1$s` is the table, `%%` a percent sign.
+    /// The statement, as a template of `format()`: `%1$s` is the table, `%%` a percent sign.
     pub sql: String,
-    /// What must still be there for it.
+    /// Objects that must still exist.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<Needs>,
 }
 
-/// Something a statement refers to that may be gone.
+/// An object that a statement refers to and that may no longer exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// `schema`, `sequence`, `role`, `column`, or `holder`: a role with any privilege on the table, empty for PUBLIC.
@@ -67,13 +67,13 @@ impl UndoItem {
     }
 }
 
-/// How the record of a role begins that grants were asked for.
+/// The prefix of records of roles of the option `grants`.
 pub(super) const GRANTED: &str = "granted:";
 
 /// The record of a table that had permissive policies of its own while row security was off.
 pub(super) const DORMANT: &str = "dormant";
 
-/// The roles that grants were asked for, by a table's record.
+/// Returns the roles of the option `grants`, by a table's record.
 #[must_use]
 pub fn granted(items: &[UndoItem]) -> Vec<String> {
     items
@@ -83,7 +83,7 @@ pub fn granted(items: &[UndoItem]) -> Vec<String> {
         .collect()
 }
 
-/// How row security stood before, by a table's record. `None` if that is not on record.
+/// Returns the previous state of row security, by a table's record; `None` if it is not recorded.
 #[must_use]
 pub fn before(items: &[UndoItem]) -> Option<Before> {
     let find = |key: &str| items.iter().find(|item| item.key == key);
@@ -93,12 +93,12 @@ pub fn before(items: &[UndoItem]) -> Option<Before> {
     })
 }
 
-/// A piece of SQL as it may stand in a template.
+/// Escapes SQL for a template.
 pub(super) fn escape(sql: &str) -> String {
     sql.replace('%', "%%")
 }
 
-/// The statement of a template for a table.
+/// Returns the statement of a template for a table.
 ///
 /// # Errors
 /// If it is not a template.
@@ -124,7 +124,7 @@ pub fn render(template: &str, relation: &Relation) -> Result<String, Refusal> {
     Ok(out)
 }
 
-/// Adds a new record to an old one: what was recorded first stays.
+/// Merges a new record into an old one: what was recorded first stays.
 #[must_use]
 pub fn merge(old: Vec<UndoItem>, new: &[UndoItem]) -> Vec<UndoItem> {
     let mut out = old;
@@ -136,18 +136,18 @@ pub fn merge(old: Vec<UndoItem>, new: &[UndoItem]) -> Vec<UndoItem> {
     out
 }
 
-/// What `unprotect()` was asked.
+/// The options of `unprotect()`.
 #[derive(Debug, Clone, Default)]
 pub struct Unprotect {
-    /// Drop a column that `protect()` added.
+    /// Whether to drop a column that `protect()` added.
     pub drop_column: bool,
-    /// Other protected tables live in the same schema, and need its USAGE.
+    /// Whether other protected tables in the schema need its USAGE.
     pub schema_in_use: bool,
-    /// What is gone of the things that the records need.
+    /// Objects of the records that no longer exist.
     pub gone: Vec<Needs>,
 }
 
-/// How to take a protection off: the policies go, and what was before comes back.
+/// Plans the end of a protection: drops the policies and restores the previous state.
 ///
 /// # Errors
 /// If the invoker does not own the table, or its record cannot be read.
@@ -191,7 +191,7 @@ pub fn unplan(
         for item in recorded {
             items.push((item.rank(), i, member, item.clone()));
         }
-        // A part that came without a record was an ordinary table.
+        // A part without a record was an ordinary table.
         for (key, verb) in [("rls", "DISABLE"), ("force", "NO FORCE")] {
             if !recorded.iter().any(|r| r.key == key) {
                 let item =
@@ -232,7 +232,7 @@ pub fn unplan(
             push(
                 StepKind::Skip,
                 statement,
-                "the table has policies of its own since, which would say nothing any more",
+                "the table has got its own policies since, which would no longer apply",
             );
         } else if so_already(facts, member, *i == 0, item) {
             push(StepKind::Skip, statement, "as it was before");
@@ -253,7 +253,7 @@ pub fn unplan(
     })
 }
 
-/// Whether a table has got permissive policies of its own since it was protected.
+/// Returns whether a table has got permissive policies of its own since it was protected.
 fn has_policies_since(member: &Member, items: &[(u8, usize, &Member, UndoItem)]) -> bool {
     member.policies.iter().any(is_own_permissive)
         && !items
@@ -261,12 +261,12 @@ fn has_policies_since(member: &Member, items: &[(u8, usize, &Member, UndoItem)])
             .any(|(_, _, of, item)| of.relation == member.relation && item.key == DORMANT)
 }
 
-/// Whether what an item restores is so already. Defaults are compared by whoever executes: they are cheap to set.
+/// Returns whether the state that an item restores exists already. Defaults are not compared: they are cheap to set.
 fn so_already(facts: &TableFacts, member: &Member, root: bool, item: &UndoItem) -> bool {
     match item.key.as_str() {
         "rls" => member.rls != item.sql.contains(" DISABLE "),
         "force" => member.force != item.sql.contains(" NO FORCE "),
-        // A statement on the table reaches its parts, and may change what they say now.
+        // A statement on the table also changes its parts, and may change their current state.
         "notnull" => {
             root && facts.members.len() == 1
                 && member.tenant.as_ref().is_some_and(|t: &ColumnState| {

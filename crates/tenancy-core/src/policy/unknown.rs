@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// Keys that are looked up together.
+/// The number of keys that are looked up together.
 const BATCH_KEYS: usize = 10_000;
 
-/// Unknown keys that are told apart; rows with more of them are counted together.
+/// The number of unknown keys that are counted separately; rows of others are counted together.
 const UNKNOWN_KEYS_MAX: usize = 100_000;
 
-/// Rows counted by key: those that are to be looked up, and those that are unknown.
+/// Rows counted by key: keys to be looked up, and unknown keys.
 #[derive(Debug)]
 pub struct Tally {
     batch: HashMap<String, i64>,
@@ -35,7 +35,7 @@ impl Tally {
         }
     }
 
-    /// Counts a row. Returns whether the keys of the batch are to be looked up now.
+    /// Counts a row. Returns whether the keys of the batch must be looked up now.
     pub fn add(&mut self, key: &str) -> bool {
         let counts = if self.unknown.contains_key(key) {
             &mut self.unknown
@@ -51,7 +51,7 @@ impl Tally {
         self.batch.len() >= self.batch_max
     }
 
-    /// The keys that are to be looked up.
+    /// Returns the keys to look up.
     #[must_use]
     pub fn batch(&self) -> Vec<String> {
         self.batch.keys().cloned().collect()
@@ -71,7 +71,7 @@ impl Tally {
         }
     }
 
-    /// Returns the unknown keys with their rows, in order; `None` stands for all keys beyond those told apart.
+    /// Returns the unknown keys with their rows, in order; `None` stands for all keys that were not counted separately.
     #[must_use]
     pub fn finish(self) -> Vec<(Option<String>, i64)> {
         let mut found: Vec<(Option<String>, i64)> = self

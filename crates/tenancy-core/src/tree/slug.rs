@@ -1,22 +1,22 @@
 //! Which slugs, external ids and names may be stored.
 //!
-//! A slug is typed by people, in paths like `globex/acme/alice`; so it has no upper case, no
-//! slash, and never reads as a uuid, which stands in the same places.
+//! Users type slugs in paths like `globex/acme/alice`. So a slug has no upper case and no slash, and cannot be
+//! parsed as a uuid, which is accepted in the same places.
 
 use crate::excerpt::excerpt;
 use crate::tree::Level;
 use sha2::{Digest, Sha256};
 
-/// The most bytes of a slug: those of a DNS label and of a PostgreSQL name.
+/// The longest slug in bytes: that of a DNS label and of a PostgreSQL name.
 const SLUG_LIMIT: usize = 63;
 
-/// The most characters of an external id or a name.
+/// The longest external id or name in characters.
 const TEXT_LIMIT: usize = 255;
 
-/// Why a text is no slug. What it repeats of the text is at most its first 80 characters.
+/// Why a text is no slug. The error repeats at most its first 80 characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlugError {
-    /// There is nothing.
+    /// It is empty.
     #[error("a slug must not be empty")]
     Empty,
     /// More than 63 bytes.
@@ -24,7 +24,7 @@ pub enum SlugError {
     TooLong {
         /// How it starts.
         slug: String,
-        /// How long it is.
+        /// Its length.
         bytes: usize,
     },
     /// A character that a slug of this level may not have.
@@ -36,7 +36,7 @@ pub enum SlugError {
         found: char,
         /// The level of the scope.
         level: Level,
-        /// What it may have.
+        /// The allowed characters.
         allowed: &'static str,
     },
     /// It starts or ends with a mark.
@@ -44,10 +44,10 @@ pub enum SlugError {
     Edge {
         /// The slug.
         slug: String,
-        /// The mark that stands at an end.
+        /// The mark at an end.
         found: char,
     },
-    /// A mark stands twice in a row.
+    /// Two marks in a row.
     #[error("slug {slug:?} has {found:?} twice in a row")]
     Doubled {
         /// The slug.
@@ -55,14 +55,13 @@ pub enum SlugError {
         /// The mark.
         found: char,
     },
-    /// It could be read as a uuid.
+    /// It can be parsed as a uuid.
     #[error("slug {0:?} could be read as a uuid")]
     Uuid(String),
 }
 
-/// Checks a slug: 1 to 63 lower-case ASCII letters, digits and marks (`-`, `_`, `.`, for users
-/// also `@` and `+`), a mark neither first nor last nor twice in a row, and nothing that
-/// PostgreSQL reads as a uuid.
+/// Checks a slug: 1 to 63 lower-case ASCII letters, digits and marks (`-`, `_`, `.`, for users also `@` and
+/// `+`), without a mark at the ends or two in a row, and not a text that PostgreSQL parses as a uuid.
 pub fn check_slug(level: Level, slug: &str) -> Result<(), SlugError> {
     if slug.len() > SLUG_LIMIT {
         let bytes = slug.len();
@@ -110,16 +109,17 @@ const fn allowed(level: Level) -> &'static str {
     }
 }
 
-/// PostgreSQL takes a hyphen after any group of four digits, so the hyphens do not count.
+/// Returns whether PostgreSQL parses a slug as a uuid. It accepts a hyphen after any group of four digits, so hyphens are
+/// ignored.
 fn reads_as_uuid(slug: &str) -> bool {
     let mut digits = slug.bytes().filter(|&b| b != b'-');
     digits.clone().count() == 32 && digits.all(|b| b.is_ascii_hexdigit())
 }
 
-/// What is wrong with a text that people or other systems made up.
+/// Why a free text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextFault {
-    /// There is nothing.
+    /// It is empty.
     #[error("must not be empty")]
     Empty,
     /// More than 255 characters.
@@ -148,14 +148,13 @@ pub struct ExternalIdError(pub TextFault);
 #[error("a name {0}")]
 pub struct NameError(pub TextFault);
 
-/// Checks an external id, which is another system's and therefore taken as it is: 1 to 255
-/// characters, no control character, no white space at the ends.
+/// Checks an external id, which another system defines: 1 to 255 characters, no control character, no white
+/// space at the ends.
 pub fn check_external_id(external_id: &str) -> Result<(), ExternalIdError> {
     check_text(external_id).map_err(ExternalIdError)
 }
 
-/// Checks a name for people: 1 to 255 characters, no control character, no white space at the
-/// ends.
+/// Checks a display name: 1 to 255 characters, no control character, no white space at the ends.
 pub fn check_name(name: &str) -> Result<(), NameError> {
     check_text(name).map_err(NameError)
 }
@@ -177,12 +176,12 @@ fn check_text(text: &str) -> Result<(), TextFault> {
     Ok(())
 }
 
-/// Returns slugs for a user whom another system calls `external_id`: the most readable first, and last one that
-/// also differs for two users whose ids read alike. Both pass [`check_slug`].
+/// Returns slugs for a user with this external id: the most readable first, then one that differs for two users
+/// with similar ids. Both pass [`check_slug`].
 pub fn suggest(external_id: &str) -> [String; 2] {
     /// Room for a hyphen and twelve hex digits.
     const STEM_LIMIT: usize = SLUG_LIMIT - 13;
-    /// What keeps a slug from being empty, and from reading as a uuid: it has letters beyond `f`.
+    /// A prefix that makes a slug non-empty and no uuid: it has letters beyond `f`.
     const PREFIX: &str = "user";
     let mut stem = String::new();
     for c in external_id.chars().map(|c| c.to_ascii_lowercase()) {
@@ -207,7 +206,7 @@ pub fn suggest(external_id: &str) -> [String; 2] {
     if stem.is_empty() {
         stem.push_str(PREFIX);
     }
-    // With the tail a stem of twenty digits has as many as a uuid.
+    // With the tail, a stem of twenty digits has as many digits as a uuid.
     if reads_as_uuid(&stem) || reads_as_uuid(&format!("{stem}{tail}")) {
         stem = format!("{PREFIX}-{stem}");
         end(&mut stem);

@@ -1,52 +1,52 @@
-//! What a cached answer was made of. A message that says that something has changed carries a number and nothing more.
+//! Subjects that cached values depend on. An invalidation message contains only a subject's number.
 
 use uuid::Uuid;
 
-/// Something that answers are made of, and that changes as one.
+/// A subject that cached values depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// A scope's own row, and what a user was assigned.
+    /// A scope's own row, and a user's assignments.
     Scope(Uuid),
-    /// From where the users of a scope, and of those below it, may come.
+    /// The allowed networks of a scope.
     Networks(Uuid),
     /// The tenants of a partner.
     Fleet(Uuid),
-    /// The same, where a tenant was added and none has changed.
+    /// The same, if a tenant was added and none has changed.
     FleetGrown(Uuid),
-    /// The paths of scopes, wherever.
+    /// The paths of all scopes.
     Tree,
     /// A role.
     Role(Uuid),
     /// An API key.
     ApiKey(Uuid),
-    /// An identity provider, with its secret and the groups that are mapped.
+    /// An identity provider, with its secret and group mappings.
     Provider(Uuid),
-    /// Who claims an issuer's tokens for an audience; by the first half of their hash.
+    /// The providers that claim an issuer's tokens for an audience; by the first half of their hash.
     Claim(Uuid),
-    /// For whom of them an administrator vouches.
+    /// The provider among them that an administrator vouches for.
     Vouched(Uuid),
     /// The budgets of a scope.
     Budgets(Uuid),
     /// The credits of a budget.
     Credits(Uuid),
-    /// The time zone that a scope sets.
+    /// The time zone setting of a scope.
     TimeZone(Uuid),
 }
 
 impl Subject {
-    /// Who claims the tokens with this hash.
+    /// Returns the subject for the providers that claim the tokens with this hash.
     #[must_use]
     pub fn claim(tokens: &[u8]) -> Self {
         Self::Claim(half(tokens))
     }
 
-    /// For whom of them an administrator vouches.
+    /// Returns the subject for the provider among them that an administrator vouches for.
     #[must_use]
     pub fn vouched(tokens: &[u8]) -> Self {
         Self::Vouched(half(tokens))
     }
 
-    /// The subject of this name, as triggers name them. `None` if there is none of that name.
+    /// Returns the subject with this name, as triggers use it; `None` if there is none.
     #[must_use]
     pub fn named(name: &str, id: Uuid) -> Option<Self> {
         Some(match name {
@@ -66,7 +66,7 @@ impl Subject {
         })
     }
 
-    /// Its number. Two subjects may share one: whoever hears of it then reads something again that has not changed.
+    /// Returns its number. Two subjects may share a number: a backend then reads something again that has not changed.
     #[must_use]
     pub fn number(self) -> u32 {
         let (kind, id): (u64, Uuid) = match self {
@@ -90,14 +90,14 @@ impl Subject {
     }
 }
 
-/// The first 16 bytes as an id; nothing's where there are less.
+/// Returns the first 16 bytes as an id; the nil id if there are fewer.
 #[must_use]
 pub fn half(hash: &[u8]) -> Uuid {
     let first = hash.first_chunk::<16>();
     first.map_or(Uuid::nil(), |first| Uuid::from_bytes(*first))
 }
 
-/// The finalizer of SplitMix64.
+/// Mixes a number by the finalizer of SplitMix64.
 const fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

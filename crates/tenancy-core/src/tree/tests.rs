@@ -24,7 +24,7 @@ fn every_pair_of_levels_holds_or_does_not() {
 }
 
 #[test]
-fn holding_goes_down_only_so_there_is_no_cycle() {
+fn parents_are_above_children_so_there_is_no_cycle() {
     for parent in Level::ALL {
         for child in Level::ALL {
             assert!(!parent.may_hold(child) || parent < child);
@@ -87,7 +87,7 @@ fn the_effective_status_of_nothing_is_deleted() {
 }
 
 #[test]
-fn the_effective_status_is_the_worst_wherever_it_stands() {
+fn the_effective_status_is_the_worst_on_the_path() {
     for a in Status::ALL {
         assert_eq!(Status::effective([a]), a);
         for b in Status::ALL {

@@ -1,4 +1,4 @@
-//! Who sends the statements.
+//! The callers that send the statements.
 
 /// A caller: its user's slug, what it does after it logged in, and a name for its copies.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub const CALLERS: [Caller; 11] = [
         user: Some("ops"),
         then: Some("SELECT tenancy.select_tenant('umbrella')"),
     },
-    // One of several assignments.
+    // A user with several assignments.
     Caller {
         name: "chosen",
         user: Some("mia"),

@@ -1,4 +1,4 @@
-//! A random statement that writes. Its rows come from what the caller may write; `«w:table»` names a table's rows that it may.
+//! A random statement that writes. It takes its rows from those that the caller may write: `«w:table»` names a table's writable rows.
 
 use super::conditions::{self, Spot, What};
 use super::facts::{Relation, Shape};

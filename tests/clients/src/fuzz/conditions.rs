@@ -1,11 +1,11 @@
-//! Conditions that tell. Each is evaluated without a trace on every row that its caller sees, and fails, notices, counts, sleeps or
-//! sets something when a row is involved that the caller does not see.
+//! Conditions that reveal their evaluation. Each has no effect on the rows that its caller sees, and fails, raises a notice, counts, sleeps
+//! or sets something on a row that the caller does not see.
 //!
 //! Out of scope: leaky operators in ORDER BY are evaluated on rows that have passed all conditions.
 
 use crate::dice::Dice;
 
-/// What a subquery that divides by zero looks like: a parameter, computed when it is first needed.
+/// A subquery that divides by zero: the plan computes it as a parameter, when it is first needed.
 const LAZY: &str = "(SELECT 1 / (count(*) - count(*)) FROM pg_am)";
 
 /// Where a condition is put: one item of FROM.
@@ -548,7 +548,7 @@ fn called(dice: &mut Dice, spot: &Spot) -> Condition {
 /// How many kinds there are.
 pub const KINDS: usize = BY_VALUE.len() + GUARDED.len() + CALLED.len() + 1 + 8 + 7;
 
-/// A condition that tells nothing, and that indexes may serve.
+/// A condition that reveals nothing, and that an index may evaluate.
 pub fn plain(dice: &mut Dice, spot: &Spot) -> String {
     let a = &spot.alias;
     match &spot.what {

@@ -1,4 +1,4 @@
-//! What a caller sees of each relation, and what there is besides: from this come conditions that no row of the caller's fires.
+//! The values that a caller sees in each relation, and the values it does not see: the source of conditions that none of its rows triggers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use super::tables::{TABLES, VIEWS};
 pub struct Relation {
     /// Its name, without the schema.
     pub name: &'static str,
-    /// What it is.
+    /// Its state.
     pub shape: Shape,
 }
 
-/// What a relation is made of.
+/// The kind of a relation.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
     /// A protected table, or a view on it: the table's place in `TABLES`.

@@ -1,4 +1,4 @@
-//! What a statement reads: tables, views, derived tables, and how they are joined.
+//! A statement's FROM clause: tables, views, derived tables, and their joins.
 
 use super::conditions::{self, Spot, What};
 use super::facts::{Relation, Shape};

@@ -1,5 +1,5 @@
-//! What an attacker brings: functions, an operator and a domain that tell when they are called with what the caller cannot see, and
-//! functions of the names that the application's own functions call without a schema.
+//! An attacker's objects: functions, an operator and a domain that report a call with a value that the caller cannot see, and
+//! functions with the names that the application's own functions call without a schema.
 
 /// The application's functions, with a search path that is the caller's. Indexes call them.
 pub const UNPINNED: &str = "
@@ -12,7 +12,7 @@ pub const UNPINNED: &str = "
     CREATE FUNCTION fns.fold(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT tidy($1)';
     CREATE FUNCTION fns.chosen(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN wanted($1); END';";
 
-/// The attacker's schema. `fuzz.f` and `fuzz.t` list marks and texts that the caller cannot see, `fuzz.how` says how that is told.
+/// The attacker's schema. `fuzz.f` and `fuzz.t` list marks and texts that the caller cannot see, `fuzz.how` says how a call is reported.
 pub const EVIL: &str = r#"
     CREATE SCHEMA evil;
     GRANT USAGE ON SCHEMA evil TO PUBLIC;

@@ -1,7 +1,7 @@
-//! A fuzzer of isolation: random statements of an application's role, with conditions that fail, notice, count or sleep because of rows
-//! that their caller cannot see. What a statement does must be what it does in a copy that holds only the caller's rows.
+//! A fuzzer of isolation: random statements of an application's role, with conditions that fail, raise a notice, count or sleep on rows
+//! that their caller cannot see. A statement must do the same as in a copy that holds only the caller's rows.
 //!
-//! A statement is made from a seed and its number alone, and a failure prints both.
+//! A statement depends on a seed and its number alone, and a failure prints both.
 
 pub mod callers;
 pub mod change;

@@ -1,4 +1,4 @@
-//! What a statement did: rows, counts, errors, notices, what it left in the tables and in the session, how long it took.
+//! A statement's outcome: rows, counts, errors, notices, its effects on the tables and the session, its duration.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub struct Outcome {
     pub notices: Vec<String>,
     /// How far it moved the attacker's counter.
     pub counted: i64,
-    /// What it left: a setting, locks, the rows of the table it wrote to.
+    /// Its effects: a setting, locks, the rows of the table that it wrote to.
     pub left: String,
     /// How long it took.
     pub elapsed: Duration,
@@ -46,7 +46,7 @@ impl Outcome {
             || matches!(&self.result, Ok(rows) if rows.iter().any(|r| r.contains("caught 57014")))
     }
 
-    /// Whether it was refused since its caller has several tenants and writes, and told nothing else.
+    /// Returns whether its only outcome is a refusal because its caller has several tenants and writes.
     pub fn needs_one_tenant(&self) -> bool {
         let says = |text: &str| text.contains("tenants, and one is needed here");
         let refused = match &self.result {
@@ -92,7 +92,7 @@ impl Outcome {
         self.failed() || other.failed() || self.result == other.result
     }
 
-    /// Whether it was refused for want of a context, and told nothing else.
+    /// Returns whether its only outcome is a refusal because there is no context.
     pub fn needs_context(&self) -> bool {
         let refused = match &self.result {
             Err((code, _)) => code == "55000",
@@ -196,7 +196,7 @@ impl Statement {
             }
         }
         if self.mode == Mode::CurrentOf {
-            // One row is fetched first, and the others after it is changed.
+            // The first row is fetched, then changed; then the others are fetched.
             lines.dedup();
         }
         lines.sort();

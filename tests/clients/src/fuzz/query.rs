@@ -9,7 +9,7 @@ use crate::dice::Dice;
 pub struct Maker<'a> {
     /// Where choices come from.
     pub dice: Dice,
-    /// What there is to read.
+    /// The relations to read.
     pub relations: &'a [Relation],
     /// What the caller sees.
     pub facts: &'a Facts,
@@ -54,7 +54,7 @@ impl<'a> Maker<'a> {
         format!("a{}", self.aliases)
     }
 
-    /// A condition that tells.
+    /// A condition that reveals its evaluation.
     pub fn leak(&mut self, spot: &Spot) -> String {
         let lossy = self.lossy && self.dice.chance(25);
         let condition = lossy
@@ -213,7 +213,7 @@ impl<'a> Maker<'a> {
             8 if standard => {
                 let numbered =
                     format!("row_number() OVER (PARTITION BY {a}.mark ORDER BY {a}.id), ");
-                // Of a join's rows, which comes first is not determined.
+                // The order of a join's rows is not determined.
                 let numbered = if items.len() == 1 { &numbered } else { "" };
                 format!(
                     "SELECT {a}.id, {numbered}count(*) OVER (PARTITION BY {a}.k), sum({a}.n) OVER () {tail}"

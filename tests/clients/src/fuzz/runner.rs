@@ -1,4 +1,4 @@
-//! Runs statements, compares what they do, and reports.
+//! Runs statements, compares their outcomes, and reports differences.
 
 use std::env;
 use std::time::Instant;
@@ -76,7 +76,7 @@ pub fn run(options: &Options) -> (Tally, Vec<Leak>) {
     let numbers = options.only.map_or(0..options.statements, |n| n..n + 1);
     for number in numbers {
         if number % 400 == 399 {
-            // What is prepared by SQL stays; and an elevation ends.
+            // Statements prepared by SQL stay; an elevation ends.
             app = world.app();
             world.elevate();
         }

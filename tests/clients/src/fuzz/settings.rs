@@ -1,8 +1,8 @@
-//! Settings at random: which plans are made, and whose functions are found first.
+//! Random settings: they decide which plans the server makes, and in which schemas it finds functions first.
 
 use crate::dice::Dice;
 
-/// What a caller may set for a transaction.
+/// The settings that a caller may change for a transaction.
 #[derive(Debug)]
 pub struct Settings {
     /// `name = value` each.

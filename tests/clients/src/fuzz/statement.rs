@@ -1,4 +1,4 @@
-//! One statement of the fuzzer: what is sent, how, by which caller, under which settings. Made from the seed and its number alone.
+//! One statement of the fuzzer: its text, its protocol, its caller and its settings. It depends on the seed and its number alone.
 
 use super::callers::CALLERS;
 use super::facts::{Facts, Relation};
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 /// How it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// As it is.
+    /// Unchanged.
     Plain,
     /// By a cursor.
     Cursor,
@@ -133,7 +133,7 @@ impl Statement {
         }
     }
 
-    /// Whether it counts rows of any values: it must be refused, and a twin tells nothing of it.
+    /// Returns whether it counts rows of any values: it must be refused, and a twin cannot show the reason.
     pub fn counts_blindly(&self) -> bool {
         self.kinds.contains(&"MERGE that counts")
     }
@@ -191,7 +191,7 @@ impl Statement {
         })
     }
 
-    /// What is sent. `again` makes the name of a prepared statement one that the session has not.
+    /// Returns the commands to send. `again` gives a prepared statement a name that is new in the session.
     pub fn steps(&self, facts: &Facts, tables: &Tables, again: u64) -> Vec<Step> {
         let sql = |mark: &str| self.rendered(facts, tables, mark);
         let literal = self.mark.to_string();

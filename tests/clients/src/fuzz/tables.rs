@@ -1,4 +1,4 @@
-//! The tables that are protected, and their copies: one shape, all kinds of tenant keys, of protection and of indexes.
+//! The protected tables and their copies: one shape, with all kinds of tenant keys, protection and indexes.
 
 /// How a table is protected, or laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

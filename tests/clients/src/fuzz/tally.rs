@@ -1,4 +1,4 @@
-//! What the statements did: a fuzzer whose statements fail, or never reach a plan, tests nothing.
+//! Counts what the statements did: a fuzzer whose statements fail, or never reach a plan, tests nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,7 @@ pub struct Tally {
     pub plans: BTreeMap<&'static str, u64>,
     /// Kinds of conditions used.
     pub kinds: BTreeMap<&'static str, u64>,
-    /// Kinds of conditions that told something.
+    /// Kinds of conditions that revealed something.
     pub told: BTreeMap<String, u64>,
 }
 
@@ -120,7 +120,7 @@ impl Tally {
         }
     }
 
-    /// What makes the run worth nothing.
+    /// The reasons why the run tested too little.
     pub fn defects(&self) -> Vec<String> {
         let mut all = vec![];
         let percent = |n: u64| 100 * n / self.statements.max(1);

@@ -1,8 +1,8 @@
-//! Whether a difference comes from rows that the caller does not see, or from a plan that evaluates conditions in another order.
+//! Decides whether a difference comes from rows that the caller does not see, or from a plan that evaluates conditions in another order.
 //!
-//! A condition that fails whenever it is evaluated fails or not depending on the plan, and a table has another plan than its copy, which is smaller. So
-//! a difference in errors is tried on a twin: tables of the same size, with the same statistics and policies, in which only what the caller does not
-//! see holds other values. What differs between the two comes from those.
+//! Whether a failing condition is evaluated depends on the plan, and a table has another plan than its smaller copy. So an error in only one
+//! of them is tried on a twin: tables of the same size, with the same statistics and policies, and other values in the rows that the caller
+//! does not see. A difference between table and twin comes from those values.
 
 /// Copies the statistics of a table in `app`, its parts and its indexes to those of the same names in another schema.
 pub fn same_statistics(twin: &str, table: &str) -> String {

@@ -1,5 +1,5 @@
-//! The database: tenants of two partners, protected tables with rows of all of them, callers, and for each caller a copy that holds what
-//! it sees and no policies.
+//! The database: tenants of two partners, protected tables with rows of all of them, callers, and for each caller a copy without policies
+//! that holds only the rows it sees.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -78,7 +78,7 @@ impl Watched {
         }
     }
 
-    /// What was noticed since it was last asked, in order of the alphabet.
+    /// The notices since the last call, in alphabetical order.
     pub fn notices(&self) -> Vec<String> {
         let mut all = std::mem::take(&mut *self.notices.lock().unwrap());
         all.sort();
@@ -93,7 +93,7 @@ pub struct World {
     tenants: [String; 2],
     /// What each caller sees.
     pub facts: Vec<Facts>,
-    /// What there is to read.
+    /// The relations to read.
     pub relations: Vec<Relation>,
     twins: BTreeSet<(usize, &'static str)>,
 }
@@ -328,7 +328,7 @@ impl World {
                     "INSERT INTO {copy}.{name} SELECT * FROM app.{name} ORDER BY id"
                 ));
             }
-            // Of several tenants one has to be named to write: then no row may be written.
+            // A caller with several tenants must select one to write: so it may write no row.
             let sql = format!(
                 "INSERT INTO {copy}.writable SELECT '{name}', id FROM (SELECT id FROM app.{name} FOR UPDATE) w"
             );

@@ -1,5 +1,5 @@
-//! What is assigned is what is reached: exactly these tenants, these projects, this permission, as long as it lasts; and taken away,
-//! it is gone at the next transaction of every open connection.
+//! An assignment reaches exactly its tenants, its projects and its permissions, for as long as it lasts.
+//! After it is revoked, it has no effect from the next transaction of every open connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{thread, time::Duration};
@@ -191,7 +191,7 @@ fn an_assignment_ends_while_a_connection_is_open() {
     pooled.run("COMMIT");
     narrowed.fails(COUNT).code("42501").says("not active");
     assert_eq!(session.text("SELECT string_agg(scope || ' ' || expired, ', ' ORDER BY scope) FROM tenancy.assignments"), "acme true, umbrella false");
-    // Prolonged, it is there again; in the past it is not to be had.
+    // After an extension it has effect again; an end in the past is refused.
     world
         .db
         .owner()
@@ -246,7 +246,7 @@ fn open_connections_lose_what_is_taken_at_their_next_transaction() {
             "SELECT tenancy.move_tenant('acme', 'globex'), tenancy.assign('globex/paul', 'reader', 'acme')",
         ),
     ] {
-        // Running, it goes on; a role that is taken and given back in one transaction was never away.
+        // Inside an open transaction the tenants stay; a role that is revoked and assigned again in one transaction was never gone.
         session.run("BEGIN");
         for _ in 0..2 {
             assert_eq!(seen(&mut session), ["acme", "umbrella"], "{take}");
@@ -381,10 +381,10 @@ fn a_tenant_that_moves_leaves_the_old_partners_people_and_roles_behind() {
         JOIN tenancy_internal.role_definitions r ON r.id = a.role_id JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id
         WHERE s.slug IN ('acme', 'web')";
     assert_eq!(world.db.admin().text(left), "alice member, alice own");
-    // The old partner's definition reaches nobody there.
+    // The old partner's role definition has no effect there.
     owner.run("SELECT tenancy.define_role('globex', 'crew', '{*:*}')");
     assert_eq!(ann.number(COUNT), 0);
-    // Back again, nobody has got anything back by that.
+    // Moving back restores no role.
     owner.run("SELECT tenancy.move_tenant('acme', 'globex')");
     assert_eq!(
         (
@@ -457,7 +457,7 @@ fn a_permission_of_the_applications_own_is_answered_for_each_tenant() {
     wes.fails_inside("INSERT INTO app.notes (body) VALUES ('x')")
         .code("42501");
     wes.run("ROLLBACK");
-    // Write without read: rows go in, and are not seen, changed or taken out.
+    // Write without read: rows can be inserted, and not be seen, changed or deleted.
     world.db.owner().run("SELECT tenancy.unassign('globex/wes', 'writer', 'acme'), tenancy.assign('globex/wes', 'blind', 'acme'), tenancy.unassign('globex/wes', 'reader', 'umbrella')");
     let mut wes = world.begin("wes");
     assert_eq!(

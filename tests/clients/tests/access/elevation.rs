@@ -1,5 +1,5 @@
-//! A super admin sees nothing of tenants until it is elevated, and then nothing that is not on record: whatever statement reads, whatever
-//! becomes of its transaction.
+//! A super admin sees no tenant's rows before elevate(). After it, every read is in the audit log, by whatever statement and however
+//! its transaction ends.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{thread, time::Duration};
@@ -25,7 +25,7 @@ fn elevate(world: &World) {
         .run("COMMIT");
 }
 
-/// How many statements are on record.
+/// The number of recorded statements.
 fn recorded(world: &World) -> i64 {
     world.db.admin().number(
         "SELECT count(*) FROM tenancy.audit_log WHERE action = 'tenancy.elevation.statement'",
@@ -76,7 +76,7 @@ fn nothing_before_and_nothing_in_the_same_transaction() {
 }
 
 #[test]
-fn only_who_may() {
+fn users_without_the_permission_cannot_elevate() {
     let world = world();
     for user in ["alice", "ops", "boss", "pat"] {
         let code = world

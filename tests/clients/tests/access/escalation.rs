@@ -1,5 +1,5 @@
-//! Getting more than one was given, by means of the functions that manage: by roles, assignments, keys, moves, other people's
-//! functions. Each try is made as the application role, in a principal's context, over a connection of its own.
+//! Attempts to gain rights by the functions that manage: by roles, assignments, keys, moves, other users'
+//! functions. Each attempt is made as the application role, in a principal's context, over its own connection.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -72,7 +72,7 @@ const ROLES: [&str; 8] = [
 ];
 
 #[test]
-fn nobody_has_more_after_assigning_itself_all_that_it_can() {
+fn no_user_gains_by_assigning_itself_all_that_it_can() {
     let world = world();
     for user in ["alice", "max", "anna", "kim", "paul", "pat", "ops", "boss"] {
         let before = held(&world, user);
@@ -94,7 +94,7 @@ fn nobody_has_more_after_assigning_itself_all_that_it_can() {
 }
 
 #[test]
-fn nobody_makes_a_role_that_holds_more_than_its_maker() {
+fn no_role_has_more_than_its_creator_holds() {
     let world = world();
     let permissions: Vec<&str> = PERMISSIONS.split(',').collect();
     for user in ["alice", "max", "anna", "kim", "paul", "pat", "ops", "boss"] {
@@ -112,7 +112,7 @@ fn nobody_makes_a_role_that_holds_more_than_its_maker() {
                     ),
                 );
                 if made == "ok" {
-                    // What can be defined can be assigned, to oneself too.
+                    // A user who may define a role may assign it, also to itself.
                     attempt(
                         &mut app,
                         &format!(
@@ -236,7 +236,7 @@ fn wildcards_parents_and_other_peoples_roles() {
 }
 
 #[test]
-fn built_in_roles_are_nobodys_to_change() {
+fn built_in_roles_cannot_be_changed() {
     let world = world();
     let mut owner = world.db.owner();
     for role in [
@@ -280,7 +280,7 @@ fn built_in_roles_are_nobodys_to_change() {
 }
 
 #[test]
-fn a_tenant_moves_by_nobody_below_both_partners() {
+fn only_callers_above_both_partners_move_a_tenant() {
     let world = world();
     let (acme, hooli, soylent, globex) = (
         world.id("acme"),
@@ -571,7 +571,7 @@ fn what_was_narrowed_manages_nothing_else() {
 #[test]
 fn a_definers_rights_are_its_owners_to_lend() {
     let world = world();
-    // A sign-up form: owned by an administrator, it may make a tenant for whoever has no context yet.
+    // A sign-up function owned by an administrator can create a tenant for callers without a context.
     world.db.owner().run(
         "CREATE FUNCTION app.sign_up(slug text) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
              BEGIN ATOMIC SELECT tenancy.create_tenant(slug); END;
@@ -585,14 +585,14 @@ fn a_definers_rights_are_its_owners_to_lend() {
         .code("55000");
     app.fails(&format!("SELECT app.take_over('{}')", world.id("alice")))
         .code("55000");
-    // Whoever has a context is asked for its own permissions, whoever owns the function.
+    // A caller with a context needs its own permissions, whichever role owns the function.
     for user in ["alice", "anna", "ops"] {
         world
             .begin(user)
             .fails("SELECT app.sign_up('other')")
             .code("42704");
     }
-    // A function of somebody who administers nothing lends nothing.
+    // A function whose owner is no administrator lends no rights.
     world.db.admin().run(&format!(
         "CREATE ROLE {0}_plain IN ROLE tenancy_app;
          CREATE FUNCTION app.sign_up_too(slug text) RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog

@@ -1,4 +1,4 @@
-//! Who may execute and read what of the extension, and what each thing is for.
+//! Who may execute and read which objects of the extension.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -152,7 +152,7 @@ fn nobody_names_what_is_inside() {
 }
 
 #[test]
-fn nobody_but_the_owner_reads_secrets() {
+fn only_the_owner_reads_secrets() {
     let db = Db::new();
     for role in [
         &db.app,
@@ -183,7 +183,7 @@ fn nobody_but_the_owner_reads_secrets() {
 }
 
 #[test]
-fn nobody_writes_to_the_extensions_tables() {
+fn no_role_writes_to_the_extensions_tables() {
     let db = Db::new();
     for role in [&db.app, &db.gateway, &db.owner, "tenancy_auditor"] {
         let sql = format!(
@@ -222,7 +222,7 @@ fn functions_are_made_as_they_must_be() {
         ),
         NONE
     );
-    // What reads the context is never a constant.
+    // No function that reads the context is immutable.
     assert_eq!(
         functions(
             &db,
@@ -230,7 +230,7 @@ fn functions_are_made_as_they_must_be() {
         ),
         NONE
     );
-    // What policies call runs in parallel workers, and what is called with a row tells nothing of it by its errors.
+    // Functions that policies call are parallel safe, and those called with a row's values are leakproof.
     assert_eq!(
         functions(
             &db,
@@ -248,7 +248,7 @@ fn it_is_refused_where_it_was_not_preloaded_and_drops_without_a_trace() {
     admin.run("DROP SCHEMA testing CASCADE; DROP EXTENSION tenancy CASCADE");
     let left = "SELECT proname::text FROM pg_proc WHERE probin LIKE '%tenancy%' UNION ALL SELECT evtname FROM pg_event_trigger WHERE evtname LIKE 'tenancy%' UNION ALL SELECT nspname FROM pg_namespace WHERE nspname = 'tenancy_internal'";
     assert_eq!(admin.texts(left), NONE);
-    // The library is still loaded, and in the way of nobody.
+    // The library is still loaded, and blocks nothing.
     admin.run("CREATE TABLE app.plain (id int); CREATE TABLE app.child () INHERITS (app.plain); ALTER ROLE CURRENT_USER SET work_mem = '4MB'; ALTER ROLE CURRENT_USER RESET work_mem; DROP SCHEMA IF EXISTS tenancy");
     let mut owner = db.owner();
     owner.run("CREATE TABLE app.mine (id int); DROP TABLE app.mine");

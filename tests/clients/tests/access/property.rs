@@ -1,5 +1,5 @@
-//! Random trees, roles and assignments: what has_permission() says and which rows are seen, against a reference in plain SQL that an
-//! administrator computes from the tables.
+//! Random trees, roles and assignments: has_permission() and the rows that a caller sees, compared with a reference in plain SQL.
+//! An administrator computes the reference from the tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::dice::Dice;
@@ -184,7 +184,7 @@ fn fifty_principals_against_a_naive_reference() {
     let (mut held, mut rows) = (0, 0);
     for round in 0..4 {
         assign(&world, &mut dice, 40);
-        // One connection through it all: what it has resolved must follow the tree.
+        // One connection for all steps: its cached access must follow the tree.
         let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
         match round {
             1 => owner.run("SELECT tenancy.set_status('t00', 'suspended'), tenancy.set_status('p1', 'archived'), tenancy.set_status('t20/j0', 'suspended')"),

@@ -1,5 +1,5 @@
-//! What the caller may not see and what does not exist get the same answer to the byte; so do credentials, whatever is wrong
-//! with them.
+//! An object that the caller may not see gets the same answer as one that does not exist, to the byte; and every bad credential gets
+//! the same answer, whatever is wrong with it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Failure, Session, World};
@@ -98,7 +98,7 @@ fn slugs() {
 }
 
 #[test]
-fn a_slug_that_others_have_too_is_not_ambiguous_to_whoever_sees_one() {
+fn a_slug_is_unambiguous_if_the_caller_sees_only_one() {
     let world = World::new();
     let mut owner = world.db.owner();
     // A slug is looked up when its statement is parsed.
@@ -151,7 +151,7 @@ fn credentials() {
     ] {
         assert_eq!(app.try_login(credential).unwrap_err(), expected);
     }
-    // Who is suspended is told so only with the right key.
+    // A suspended user learns of it only with the right key.
     owner.run("SELECT tenancy.set_status('acme', 'suspended')");
     assert_eq!(app.try_login(&wrong).unwrap_err(), expected);
     assert_eq!(app.try_login(&revoked).unwrap_err(), expected);
@@ -183,7 +183,7 @@ fn rows_of_another_tenant_and_no_rows() {
 }
 
 #[test]
-fn a_write_that_spans_tells_nothing_of_rows_that_are_not_seen() {
+fn a_write_to_several_tenants_reveals_no_hidden_rows() {
     let world = World::new();
     let theirs = world.db.admin().text(
         "SELECT min(n.id) FROM app.notes n JOIN tenancy.tenants t ON t.id = n.tenant_id WHERE slug = 'soylent'",

@@ -1,6 +1,6 @@
 //! tenancy's conditions are evaluated before every other condition. Each test runs a statement whose conditions fail,
-//! or count their calls, if they are evaluated, once where a row of another tenant's matches the rest and once where none does:
-//! it has to end in the same way. found/F0, with inputs of its class.
+//! or count their calls, when they are evaluated. It runs once with a matching row of another tenant and once without one:
+//! both runs must end in the same way. found/F0, with inputs of its class.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use postgres::SimpleQueryMessage;
 use tenancy_client_tests::{Failure, Session, World};
 
-/// The rows and numbers that a statement gives, or its error.
+/// Returns a statement's rows and numbers, or its error.
 type Outcome = Result<Vec<String>, String>;
 
 /// Runs a statement in a savepoint that is undone.
@@ -34,7 +34,7 @@ fn outcome(session: &mut Session, sql: &str) -> Outcome {
     }
 }
 
-/// The only value of the only row that a statement gives, or its error.
+/// Returns the only value of a statement's only row, or its error.
 fn value(session: &mut Session, sql: &str) -> Result<String, String> {
     let rows = outcome(session, sql)?;
     let value = rows.iter().find_map(|row| row.strip_prefix("Some(\""));
@@ -340,7 +340,7 @@ fn f0_a_bitmap_is_not_made_because_another_found_foreign_rows() {
                     "{bitmaps} SET LOCAL work_mem = '{memory}'; SELECT count(*) FROM app.docs WHERE secret = '{secret}' AND {condition}"
                 );
                 ends.push(outcome(&mut app, &sql));
-                // What a sequence counts is not undone.
+                // A rollback does not reset a sequence.
                 ends.push(Ok(vec![calls(&mut app).to_string()]));
             }
             assert_eq!(ends[..2], ends[2..], "{condition}");

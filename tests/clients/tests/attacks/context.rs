@@ -1,10 +1,10 @@
-//! Attempts to make a context that was not given. ATTACKS D1, rows 1 to 3.
+//! Attempts to set a context that the server did not issue. ATTACKS D1, rows 1 to 3.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
-/// What nobody may print.
+/// Texts that must never be printed.
 const FORGED: &str = "v1.forged-by-hand-0123456789";
 
 /// There is no context, and no row.
@@ -21,7 +21,7 @@ fn closed(session: &mut Session) {
 }
 
 #[test]
-fn d1_1_set_makes_no_context() {
+fn d1_1_set_creates_no_context() {
     let world = World::new();
     let mut app = world.db.app();
     for how in ["SET", "SET SESSION"] {
@@ -133,7 +133,7 @@ fn d1_1c_a_good_ticket_in_the_startup_options_is_its_user_and_no_more() {
     );
     app.run("SET tenancy.ticket = ''");
     closed(&mut app);
-    // RESET goes back to what the connection came with: that is the same ticket.
+    // RESET restores the value with which the connection started: the same ticket.
     app.run("RESET tenancy.ticket");
     assert_eq!(app.number(COUNT), 3);
 }
@@ -286,7 +286,7 @@ fn d1_3_two_tickets_in_one_transaction() {
 }
 
 #[test]
-fn d1_3_an_authenticated_context_comes_before_the_ticket() {
+fn d1_3_an_authenticated_context_precedes_the_ticket() {
     let world = World::new();
     let bob = world.ticket("bob", "5 minutes");
     let mut app = world.db.app();

@@ -1,4 +1,4 @@
-//! Credentials that were changed, cut, spliced, or signed by somebody else are worth nothing. ATTACKS D1, rows 3 to 5.
+//! Credentials that were changed, cut, spliced or signed with another key are refused. ATTACKS D1, rows 3 to 5.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Db, World};
@@ -48,7 +48,7 @@ fn rotating_without_grace_ends_tickets_of_every_earlier_key() {
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.rotate_signing_key('1 hour')");
     owner.run("SELECT tenancy.rotate_signing_key('0')");
-    // Somebody who rotates with no grace means all tickets that are out there.
+    // Rotating without grace invalidates all issued tickets.
     world.db.app().try_login(&first).unwrap_err().code("42501");
 }
 

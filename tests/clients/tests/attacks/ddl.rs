@@ -1,11 +1,11 @@
-//! What a table's owner would learn of other tenants' rows by DDL, and by code that DDL has run over them: that needs maintenance.
+//! Ways for a table's owner to learn of other tenants' rows by DDL, and by code that DDL runs over them: all require maintenance().
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Failure, Session, World};
 
 const MAINTENANCE: &str = "BEGIN; SELECT tenancy.maintenance('a migration')";
 
-/// A function that counts its calls where no rollback takes them back, and calls another, which nobody keeps from being replaced.
+/// A function that counts its calls without rollback, and calls another one, which can be replaced.
 const SPIES: &str = "
     CREATE SEQUENCE app.ran; GRANT ALL ON SEQUENCE app.ran TO PUBLIC;
     CREATE FUNCTION app.inner(body text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''app.ran''); RETURN body; END';
@@ -115,7 +115,7 @@ const CALLED: [&str; 13] = [
     "in_trigger",
 ];
 
-/// A role that the owner may give functions to; gone when dropped.
+/// A role to which the owner may give functions; the drop deletes it.
 struct Heir<'a>(&'a World);
 
 impl<'a> Heir<'a> {
@@ -160,20 +160,20 @@ fn a_function_that_a_protected_table_calls_is_altered_in_maintenance_only() {
             needs_maintenance(&mut owner, &format!("CALL app.run('{nested}')"));
             owner.run(MAINTENANCE).run(&sql).run("ROLLBACK");
         }
-        // As it is, it may be said again: so do migrations that run at each deployment.
+        // An unchanged definition may be repeated, as migrations do that run at each deployment.
         let same = world.db.admin().text(&format!(
             "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = '{function}' AND pronamespace = 'app'::regnamespace"
         ));
         owner.run(&same);
     }
-    // What no protected table calls is the owner's.
+    // The owner may change functions that no protected table calls.
     for function in ["in_nothing", "in_another"] {
         for sql in changes(&world, function) {
             owner.run("BEGIN").run(&sql).run("ROLLBACK");
         }
     }
     owner.run("CREATE FUNCTION app.in_nothing(body int) RETURNS int LANGUAGE sql AS 'SELECT 1'");
-    // It is on record; and superusers do as they like.
+    // With maintenance() the change is recorded; and superusers are not restricted.
     let first = &changes(&world, "in_check")[0];
     let mut admin = world.db.admin();
     admin.run("BEGIN").run(first).run("ROLLBACK");
@@ -205,7 +205,7 @@ fn with_spies() -> World {
     world
 }
 
-/// What runs a table's functions on all of its rows, in a transaction and outside of one.
+/// Commands that run a table's functions on all of its rows, in a transaction and outside of one.
 const OVER_ALL: [&str; 10] = [
     "REINDEX TABLE app.docs",
     "REINDEX INDEX app.spied",
@@ -234,15 +234,15 @@ fn a_tables_functions_run_over_all_rows_in_maintenance_only() {
     owner
         .run(MAINTENANCE)
         .run("CLUSTER app.docs USING docs_pkey; COMMIT");
-    // So that there is something to summarize.
+    // Gives BRIN something to summarize.
     owner.run("SELECT brin_desummarize_range('app.brin', 0)");
-    // The inner function is the owner's to replace: nobody can follow what a function calls.
+    // The owner can replace the inner function: calls inside functions cannot be followed.
     owner.run("CREATE OR REPLACE FUNCTION app.inner(body text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN PERFORM nextval(''app.ran''); RAISE NOTICE ''%'', body; RETURN body; END'");
     let before = ran(&world);
     for sql in OVER_ALL.iter().chain(&OUTSIDE) {
         needs_maintenance(&mut owner, sql);
     }
-    // An attempt that was refused leaves a mark in the index: it takes a new one to have something to summarize.
+    // A refused attempt leaves a mark in the index: only a new index has something to summarize.
     const SUMMARIZE: &str = "REINDEX INDEX app.brin; SELECT brin_desummarize_range('app.brin', 0)";
     for sql in OVER_ALL {
         if !sql.starts_with("SELECT") {
@@ -278,7 +278,7 @@ fn a_tables_functions_run_over_all_rows_in_maintenance_only() {
     for sql in OVER_ALL {
         owner.run(MAINTENANCE).run(sql).run("ROLLBACK");
     }
-    // What runs none of them goes on.
+    // DDL that runs no such code is allowed.
     for sql in [
         "ALTER TABLE app.docs ADD COLUMN more uuid",
         "ALTER TABLE app.docs ADD COLUMN more int DEFAULT 1",
@@ -333,7 +333,7 @@ fn a_part_that_brings_functions_along_needs_maintenance() {
     ];
     for (create, attach) in attaches {
         for code in CHILDREN {
-            // PostgreSQL itself takes no part with rules.
+            // PostgreSQL itself refuses a part with rules.
             if code.contains("RULE") && attach.contains("PARTITION") {
                 continue;
             }
@@ -343,7 +343,7 @@ fn a_part_that_brings_functions_along_needs_maintenance() {
                 "{MAINTENANCE}; {create}; {code}; {attach}; ROLLBACK"
             ));
         }
-        // What the whole calls, its parts call too.
+        // The parts call the functions of the whole table too.
         owner.run(&format!(
             "BEGIN; {create}; CREATE INDEX ON app.child (body, lower(body)); {attach}; ROLLBACK"
         ));
@@ -366,7 +366,7 @@ fn a_part_that_brings_functions_along_needs_maintenance() {
 }
 
 #[test]
-fn code_that_comes_with_a_type_needs_maintenance() {
+fn code_of_a_type_needs_maintenance() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run(&format!(
@@ -409,7 +409,7 @@ fn code_that_comes_with_a_type_needs_maintenance() {
     assert_eq!(ran(&world), 0);
 }
 
-/// What is computed of all rows and shown to whoever may read an index: PostgreSQL's view knows of no row security there.
+/// Values computed from all rows, shown to roles that may read an index: PostgreSQL's view applies no row security to them.
 #[test]
 fn statistics_of_an_index_are_read_in_maintenance_only() {
     const VALUES: &str = "SELECT coalesce(string_agg(concat_ws(' ', most_common_vals::text, histogram_bounds::text), ' '), '') FROM pg_stats WHERE tablename IN ('notes', 'notes_lower_idx')";
@@ -434,7 +434,7 @@ fn statistics_of_an_index_are_read_in_maintenance_only() {
     owner.run(MAINTENANCE);
     assert!(owner.text(VALUES).contains("umbrella"));
     owner.run("ROLLBACK; SELECT FROM pg_stats_ext; SELECT FROM pg_stats_ext_exprs");
-    // Who reads no index of a protected table is left alone.
+    // A statement that reads no index of a protected table is not affected.
     world.db.app().run("SELECT FROM pg_stats");
     // A role that may read all tables reads no rows of theirs there.
     let reader = format!("{}_reader", world.db.name);
@@ -452,9 +452,9 @@ fn statistics_of_an_index_are_read_in_maintenance_only() {
     owner.run("DROP INDEX app.notes_lower_idx; SELECT FROM pg_stats");
 }
 
-/// A statement that fails for chosen rows, or makes a thing whose size tells of them.
+/// A statement that fails for chosen rows, or creates an object whose size reveals them.
 #[test]
-fn ddl_whose_outcome_tells_of_chosen_rows_needs_maintenance() {
+fn ddl_whose_outcome_reveals_chosen_rows_needs_maintenance() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run(
@@ -530,7 +530,7 @@ fn ddl_whose_outcome_tells_of_chosen_rows_needs_maintenance() {
     }
 }
 
-/// Whether a row has a partition's key is told by a partition that is made, where there is a default one with rows.
+/// Creating a partition would reveal whether a row of the default partition has its key.
 #[test]
 fn partitions_do_not_tell_of_rows_in_the_default_one() {
     let world = World::bare();

@@ -1,5 +1,5 @@
-//! No equality that a caller writes takes the place of a policy, or its place in the order: the planner merges what is equal
-//! (F0's class).
+//! No equality in a caller's statement replaces a policy's condition, or is evaluated before it, although the planner merges
+//! equalities (F0's class).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -88,7 +88,7 @@ fn a_value_that_changes_while_it_is_compared_shows_no_other_tenant() {
 }
 
 #[test]
-fn a_cost_that_is_no_number_comes_after_the_policy() {
+fn a_function_whose_cost_is_no_number_comes_after_the_policy() {
     let world = world();
     for cost in ["0", "1", "1.7e308"] {
         for value in ["s1007", "t"] {
@@ -145,7 +145,7 @@ fn a_views_own_conditions_come_after_the_policy() {
 }
 
 #[test]
-fn a_collation_that_fails_tells_nothing_of_others_users() {
+fn a_failing_collation_reveals_nothing_of_other_users() {
     let world = world();
     for view in ["users", "tenants"] {
         for condition in [
@@ -169,7 +169,7 @@ fn a_collation_that_fails_tells_nothing_of_others_users() {
     }
 }
 
-/// F38's class: taking protection off is on record before it is a power.
+/// F38's class: unprotect() is recorded before it takes effect.
 #[test]
 fn unprotect_is_on_record_also_when_it_is_rolled_back() {
     let world = world();

@@ -1,5 +1,5 @@
-//! What is held for a while ends with what gave it: roles, assignments, keys, tickets, providers, mappings, networks, budgets. Spans of
-//! time are checked by what they come to. The managed never hold up who manages them, and each statement asks again what its context may.
+//! Whatever has a lifetime ends with its source: roles, assignments, keys, tickets, providers, mappings, networks, budgets. Intervals
+//! are checked by the time at which they end. A managed user cannot block its manager, and every statement checks its context again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ fn outlasts(failure: Failure) {
     assert!(failure.hint.is_some());
 }
 
-/// What gives for good, as a partner_admin of globex may.
+/// Calls that grant without an end, which a partner_admin of globex may make.
 fn for_good(world: &World, idp: &Idp) -> Vec<String> {
     let keys = key_set(&[&Signer::ed("mine", 66)]);
     let issuer = &idp.issuer;
@@ -52,7 +52,7 @@ fn for_good(world: &World, idp: &Idp) -> Vec<String> {
         "SELECT tenancy.assign('acme/alice', 'member', 'acme', clock_timestamp() + interval '2 days')".to_owned(),
         "SELECT tenancy.issue_api_key('acme/alice', 'k')".to_owned(),
         "SELECT tenancy.issue_api_key('acme/alice', 'k', clock_timestamp() + interval '2 days')".to_owned(),
-        // Nobody's user yet: what keys:manage gives ends too.
+        // A user without roles: keys issued by keys:manage end too.
         "SELECT tenancy.issue_api_key('acme/carl', 'k')".to_owned(),
         Idp::new("new").adding("acme", ""),
         format!("SELECT tenancy.set_identity_keys('{issuer}', '{keys}')"),
@@ -76,7 +76,7 @@ fn for_good(world: &World, idp: &Idp) -> Vec<String> {
     ]
 }
 
-/// What takes, or gives for a while.
+/// Calls that revoke, or grant for a time.
 const FOR_A_WHILE: [&str; 22] = [
     "SELECT tenancy.define_role('acme', 'crew', '{users:view}', 'the same')",
     "SELECT tenancy.define_role('acme', 'crew', '{}')",
@@ -112,13 +112,13 @@ fn works(session: &mut Session, who: &str, call: &str) {
 
 // F22, F23: found by a role, a provider and a mapping.
 #[test]
-fn who_holds_for_a_while_gives_nothing_for_good() {
+fn a_temporary_holder_grants_nothing_without_an_end() {
     let (world, idp) = world();
     for call in for_good(&world, &idp) {
         works(&mut world.begin("ops"), "ops", &call);
         for user in ["temp", "ted"] {
             let mut session = world.begin(user);
-            // What a super admin does to a tenant's users and providers it does while elevated.
+            // A super admin changes a tenant's users and providers only while elevated.
             let acting =
                 user == "ted" && (call.contains("issue_api_key") || call.contains("identity"));
             if acting {
@@ -149,7 +149,7 @@ fn what_was_given_for_a_while_is_over_with_the_giver() {
         .text("SELECT tenancy.issue_api_key(id, 'test') FROM tenancy.users WHERE slug = 'dora'");
     let held = "SELECT tenancy.has_permission('users:manage')";
     assert_eq!(world.db.app().begin(&key).text(held), "t");
-    // One who holds it for good assigns the role: what the role gives ends all the same.
+    // An administrator assigns the role: its permissions end with the role nevertheless.
     world
         .db
         .owner()
@@ -183,7 +183,7 @@ fn what_an_elevation_gives_ends_with_it() {
         outlasts(sue.fails_inside(&call));
     }
     sue.run("SELECT tenancy.issue_api_key('acme/alice', 'mine', clock_timestamp() + interval '30 minutes')");
-    // What she holds without being elevated has no end.
+    // The permissions that she has without elevation have no end.
     for call in [
         "SELECT tenancy.issue_api_key('platform/ted', 'k')",
         "SELECT tenancy.assign('acme/alice', 'tenant_admin', 'acme')",
@@ -193,7 +193,7 @@ fn what_an_elevation_gives_ends_with_it() {
         works(&mut sue, "sue", call);
     }
     sue.run("COMMIT");
-    // A trusted role that has taken her context has her power, and no more.
+    // A trusted role in her context has her permissions, and no more.
     let mut gateway = world.db.gateway();
     gateway.run("BEGIN; SELECT tenancy.assume('platform/sue')");
     outlasts(gateway.fails_inside("SELECT tenancy.issue_ticket('acme/alice', '2 hours')"));
@@ -425,7 +425,7 @@ fn spans_and_times_are_checked_by_what_they_come_to() {
     }
 }
 
-/// What a session of the managed may have locked, and is left so.
+/// Locks that a managed user's session may hold and keep.
 fn lockers() -> Vec<(&'static str, String)> {
     let ada = |sql: &str| ("ada", sql.to_owned());
     vec![
@@ -447,7 +447,7 @@ fn lockers() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What who manages them does, as a partner_admin of globex; the last ones as an administrator.
+/// Calls of the manager, a partner_admin of globex; the last ones are an administrator's.
 fn managing(idp: &Idp) -> Vec<String> {
     let keys = key_set(&[&idp.signer]);
     let issuer = &idp.issuer;
@@ -523,7 +523,7 @@ fn is_alive(admin: &mut Session, pid: i32) -> bool {
 
 // F7: each of them within a second, whatever is held.
 #[test]
-fn the_managed_never_hold_up_who_manages_them() {
+fn managed_users_never_block_their_managers() {
     let (world, idp) = managed();
     let mut admin = world.db.admin();
     for (who, sql) in lockers() {
@@ -562,7 +562,7 @@ fn the_managed_never_hold_up_who_manages_them() {
 }
 
 #[test]
-fn whoever_manages_ends_nobodys_work_but_what_is_below_and_in_the_way() {
+fn a_manager_ends_only_blocking_sessions_of_users_below() {
     let (world, idp) = managed();
     let mut admin = world.db.admin();
     // In another tenant, in the tenant and not in the way, and above.
@@ -590,7 +590,7 @@ fn whoever_manages_ends_nobodys_work_but_what_is_below_and_in_the_way() {
     beside.run("COMMIT");
     alice.run("COMMIT");
     bob.run("COMMIT");
-    // Who is managed waits for who manages.
+    // A managed user waits for its manager.
     let mut ada = world.begin("ada");
     ada.run("SET LOCAL lock_timeout = '600ms'");
     ada.fails("SELECT tenancy.update_scope('acme', name => 'C')")
@@ -611,7 +611,7 @@ fn what_manages_is_not_prepared() {
     let (world, idp) = managed();
     for (who, sql) in lockers() {
         if who == "alice" {
-            // What it locks is nothing that managing needs.
+            // It locks nothing that a manager's call needs.
             continue;
         }
         holding(&world, &idp, who, &sql)
@@ -621,7 +621,7 @@ fn what_manages_is_not_prepared() {
     }
 }
 
-/// What the context's user does in a transaction that is open.
+/// Statements of the context's user in an open transaction.
 const WORK: [&str; 7] = [
     "SELECT count(*) FROM app.notes",
     "INSERT INTO app.notes (body) VALUES ('later')",
@@ -844,7 +844,7 @@ fn what_an_elevation_gave_ends_with_the_right_to_it() {
 
 /// Logins find users by their external ids, and rows are found by those of tenants: they stay.
 #[test]
-fn who_holds_for_a_while_names_nobody_for_good() {
+fn a_temporary_holder_sets_no_external_id() {
     let (world, _) = world();
     for (call, who) in [
         (

@@ -1,5 +1,5 @@
-//! Ways round that need two steps: widening what was narrowed, plans that outlive a context, grants
-//! and triggers made before or after protect(), writes that skip triggers, definer functions.
+//! Attacks in two steps: widening a narrowed context, plans that outlive a context, grants
+//! and triggers made before or after protect(), writes that skip triggers, SECURITY DEFINER functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;
@@ -20,7 +20,7 @@ fn clearing_the_setting_does_not_widen_a_narrowed_ticket() {
     app.run("ROLLBACK");
     // The next transaction begins with the whole ticket.
     assert_eq!(app.number(COUNT), 8);
-    // What a savepoint narrowed, its rollback gives back.
+    // Rollback to a savepoint restores the context from before the narrowing.
     app.run("BEGIN; SAVEPOINT s; SELECT tenancy.select_tenant('acme'); ROLLBACK TO s");
     assert_eq!(app.number(COUNT), 8);
 }
@@ -134,7 +134,7 @@ fn a_backfill_runs_the_owners_triggers_as_the_owner() {
 
 /// A fleet that was read stays as it is when another partner's tenants are added, and has its own.
 #[test]
-fn a_fleet_has_every_tenant_that_becomes_its_own() {
+fn a_fleet_contains_every_new_tenant() {
     let world = World::new();
     let mut owner = world.db.owner();
     let mut app = world.db.app();
@@ -165,7 +165,7 @@ fn a_fleet_has_every_tenant_that_becomes_its_own() {
     assert_eq!(app.number(count), before + 2);
 }
 
-/// What is protected by itself would be read through a parent that has no policy.
+/// A child that is protected by itself could be read through a parent without policies.
 #[test]
 fn d2_19_a_protected_table_does_not_go_under_an_unprotected_parent() {
     let world = World::new();

@@ -1,5 +1,5 @@
-//! Attempts to have a context outlive what it was given for: the ends of transactions, savepoints and sessions,
-//! expiry, suspension, revocation. ATTACKS D1.
+//! Attempts to keep a context beyond its lifetime: past the ends of transactions, savepoints and sessions, expiry, suspension and
+//! revocation. ATTACKS D1.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread::sleep;
@@ -117,7 +117,7 @@ fn d1_9_a_parallel_worker_is_its_leader() {
         own
     );
     assert_eq!(app.text("SELECT tenancy.tenant_id()"), own);
-    // A session context and a ticket of somebody else: nobody.
+    // A session context and a ticket of different users: no user.
     app.run("RESET tenancy.ticket");
     app.login_session(world.key("alice"));
     app.fails(&format!(

@@ -1,5 +1,5 @@
-//! A client that asks for more memory than there is gets an error, and nobody else notices (F20). No error shows Rust's frames,
-//! whatever the environment of the server says (F46).
+//! A client that asks for more memory than the server has gets an error, and no other client is affected (F20). No error shows Rust's
+//! stack frames, whatever the server's environment says (F46).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -194,7 +194,7 @@ fn an_allocation_that_fails_is_an_error_of_the_statement() {
             let Err(error) = app.batch_execute(&statement) else {
                 continue;
             };
-            // A backend that cannot even read its statement ends by itself; the server goes on.
+            // A backend that cannot even read its statement ends by itself; the server keeps running.
             let Some(error) = error.as_db_error() else {
                 break;
             };

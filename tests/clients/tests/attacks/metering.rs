@@ -1,4 +1,4 @@
-//! The metered cannot undo, take over or hide what a trusted role records of them.
+//! A metered user cannot undo, redirect or hide the usage that a trusted role records for it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -106,7 +106,7 @@ fn only_the_reserver_and_those_above_cancel() {
         "SELECT tenancy.select_tenant('{}'); SELECT tenancy.cancel('{id}'); COMMIT",
         world.id("acme")
     ));
-    // What was cancelled has happened all the same.
+    // A cancelled reservation can be settled: its usage is recorded.
     gateway(&world).run(&format!("SELECT tenancy.settle('{id}', 80); COMMIT"));
     assert_eq!(recorded(&world), "80");
     let mut again = gateway(&world);

@@ -1,5 +1,5 @@
-//! Ways to name a protected table, and to reach its rows, that look like no query of it: parts of a statement that planning takes
-//! out, system columns, samples, functions that take a table's name.
+//! Ways to name a protected table, and to reach its rows, that do not look like a query of it: parts of a statement that the planner
+//! removes, system columns, samples, functions that take a table's name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Read;
@@ -23,7 +23,7 @@ fn world() -> World {
     world
 }
 
-/// Statements of which planning takes out the part that names `app.secrets`.
+/// Statements from which the planner removes the part that names `app.secrets`.
 const FOLDED: [&str; 30] = [
     "SELECT CASE WHEN false THEN (SELECT count(*) FROM app.secrets) END",
     "SELECT coalesce(1, (SELECT count(*) FROM app.secrets))",
@@ -140,7 +140,7 @@ fn a_part_that_planning_takes_out_is_on_record() {
             assert!(after.1 > before.1, "{sql}: {before:?} {after:?}");
         }
     }
-    // What names no protected table is on no record, and what names one twice names it once.
+    // A statement that names no protected table is not recorded, and a table that is named twice is recorded once.
     let before = recorded();
     pat.run("SELECT CASE WHEN false THEN (SELECT count(*) FROM app.plain) END");
     assert_eq!(recorded(), before);
@@ -264,7 +264,7 @@ fn every_way_to_rows_is_refused_without_a_context_and_shows_ones_own_with_one() 
 
 /// Whether there is a row, by functions that read a table's pages and ask no policy.
 #[test]
-fn the_place_of_a_row_tells_nothing() {
+fn the_place_of_a_row_reveals_nothing() {
     let world = world();
     let mut owner = world.db.owner();
     owner.run(
@@ -296,7 +296,7 @@ fn the_place_of_a_row_tells_nothing() {
     assert_eq!(admin.text(ways[0]), "(0,1)");
 }
 
-/// What an index calls runs on the rows that a new one conflicts with, in the session of whoever writes.
+/// Functions of an index run on the rows that a new row conflicts with, in the writer's session.
 #[test]
 fn protect_advises_to_pin_what_indexes_call() {
     let world = World::bare();
@@ -339,7 +339,7 @@ fn protect_advises_to_pin_what_indexes_call() {
         );
         app.number("SELECT count(*) FROM heard WHERE what = 'Foreign'")
     };
-    // The attack, as long as the advice is not taken.
+    // The attack, as long as the advice is not followed.
     assert!(read() > 0);
     let mut owner = world.db.owner();
     owner.run("BEGIN; SELECT tenancy.maintenance('pin what indexes call')");

@@ -1,4 +1,4 @@
-//! Objects that skip a policy: shadowed names, the owner's rights, grants, COPY, settings. ATTACKS D2.
+//! Objects that bypass a policy: shadowed names, the owner's rights, grants, COPY, settings. ATTACKS D2.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};

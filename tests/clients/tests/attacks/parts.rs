@@ -173,7 +173,7 @@ fn d2_22_views_are_reported_with_the_statement_that_fixes_them() {
     }
     assert!(!advice.contains("app.fine"), "{advice}");
     world.fill("app.notes (tenant_id)", "t.id");
-    // The attack, as long as the advice is not taken.
+    // The attack, as long as the advice is not followed.
     assert_eq!(
         world
             .begin("alice")

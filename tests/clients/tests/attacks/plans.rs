@@ -3,7 +3,7 @@
 
 use tenancy_client_tests::{Session, World};
 
-/// Runs a statement as a tenant, a fleet, another tenant and nobody, with one plan.
+/// Runs a statement as a tenant, a fleet, another tenant and without a context, with one plan.
 fn in_turn(world: &World, app: &mut Session, mut count: impl FnMut(&mut Session) -> i64) {
     for round in 0..3 {
         for (user, rows) in [

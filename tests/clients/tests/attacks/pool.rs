@@ -1,5 +1,5 @@
-//! A pooled connection carries nothing on: what one client leaves in the session does not run with the next one's context,
-//! does not read its credential, and does not stop it. Clients take turns on one connection, as behind a pool.
+//! A pooled connection passes nothing on: what one client leaves in the session does not run in the next client's context,
+//! does not read its credential, and does not block it. Clients take turns on one connection, as behind a pool.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use postgres::Statement;
@@ -9,7 +9,7 @@ use tenancy_client_tests::{Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
 const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
-/// What a thief puts in its place.
+/// The statement that an attacker prepares in its place.
 const THEFT: &str = "SELECT tenancy.authenticate($1) FROM (SELECT pg_notify('loot', $1)) x";
 
 /// A client of a pool: it prepared its statements once, by the protocol.
@@ -129,13 +129,13 @@ fn f5_what_sql_prepared_is_gone_with_its_transaction() {
     app.begin(world.key("alice"))
         .run("PREPARE mine AS SELECT body FROM app.notes; EXECUTE mine; COMMIT");
     app.fails("EXECUTE mine").code("26000");
-    // What came before the context in the same transaction is gone when it begins.
+    // Objects made before the context in the same transaction are gone when the context begins.
     app.run("BEGIN; PREPARE mine AS SELECT 1")
         .login(world.key("alice"))
         .fails("EXECUTE mine")
         .code("26000");
     app.run("ROLLBACK");
-    // By a ticket.
+    // A ticket.
     let ticket = world.ticket("alice", "5 minutes");
     app.run(&format!(
         "BEGIN; SET LOCAL tenancy.ticket = '{ticket}'; PREPARE mine AS SELECT 1; COMMIT"
@@ -155,7 +155,7 @@ fn f5_what_sql_prepared_is_gone_with_its_transaction() {
     assert_eq!(left(&mut app), 0);
 }
 
-/// A session of one's own keeps what it prepared, until it is released or another principal comes.
+/// A session with its own context keeps its prepared statements until release() or another principal's context.
 #[test]
 fn a_session_context_keeps_what_sql_prepared() {
     let world = World::new();
@@ -244,7 +244,7 @@ fn drivers_that_deallocate_by_sql_do_so_in_the_end() {
 
 /// F6, and other tickets that do not hold.
 #[test]
-fn f6_a_ticket_that_does_not_hold_stops_nobody() {
+fn f6_an_invalid_ticket_stops_no_login() {
     let world = World::new();
     let mut expired = world.ticket("eve", "5 minutes");
     expired.truncate(expired.len() - 2);
@@ -279,7 +279,7 @@ fn f6_a_ticket_that_does_not_hold_stops_nobody() {
     }
 }
 
-/// F6: a ticket that holds, of whoever left it, gives way to a credential.
+/// F6: a credential replaces a valid ticket that another client left.
 #[test]
 fn f6_a_ticket_of_another_user_gives_way_to_a_credential() {
     let world = World::new();
@@ -369,13 +369,13 @@ fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
     app.run("BEGIN; SET statement_timeout = 1; PREPARE TRANSACTION 'settings'");
     assert_eq!(app.text("SHOW statement_timeout"), "0");
     app.run("ROLLBACK PREPARED 'settings'");
-    // What an application sets for its connections stays.
+    // Settings that an application makes for its connections stay.
     app.run("SET statement_timeout = '5s'; SET search_path = app; SET app.theme = 'dark'");
     app.begin(world.key("alice")).run("COMMIT");
     assert_eq!(app.text("SHOW statement_timeout"), "5s");
     assert_eq!(app.text("SHOW search_path"), "app");
     assert_eq!(app.text("SHOW app.theme"), "dark");
-    // And what belongs to the transaction does until it ends.
+    // And those of the transaction stay until it ends.
     app.run("BEGIN; SET LOCAL statement_timeout = '500ms'");
     assert_eq!(app.text("SHOW statement_timeout"), "500ms");
     app.run("ROLLBACK; SET search_path = pg_catalog, app, pg_temp");

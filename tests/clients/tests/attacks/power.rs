@@ -1,5 +1,5 @@
-//! Nobody borrows power: tenancy does not run the code of a table's owner with more than that owner has, and its own
-//! objects and queries belong to a role that can do nothing else.
+//! No escalation through tenancy: it runs the code of a table's owner with that owner's rights only, and its own objects and queries
+//! belong to a role that can do nothing else.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use tenancy_client_tests::world::server;
@@ -35,7 +35,7 @@ const SPY: &str = "
     CREATE FUNCTION trap.imm(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN trap.spy(); END $$;
     CREATE FUNCTION trap.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM trap.spy(); RETURN coalesce(NEW, OLD); END $$;";
 
-/// What an owner can put on a table of its own so that its code runs when others plan, read or change the table.
+/// Objects that an owner can add to its table so that its code runs when others plan, read or change the table.
 const VARIANTS: [(&str, &str); 13] = [
     ("index predicate", "CREATE INDEX ON trap.t (id) WHERE trap.imm(1)"),
     ("index expression", "CREATE INDEX ON trap.t (trap.imm(id))"),
@@ -94,7 +94,7 @@ impl Trap {
         ))
     }
 
-    /// The owner's code ran as nobody but the owner, and found no way to more.
+    /// The owner's code ran only as the owner, and gained no rights.
     #[track_caller]
     fn holds(&self, what: &str) {
         assert_eq!(
@@ -161,7 +161,7 @@ fn protect_and_unprotect_run_the_owners_code_as_the_owner() {
     assert!(ours > 10, "the traps were not sprung: {ours}");
 }
 
-/// F3, where the column is added: the table is written anew.
+/// F3, when the column is added: the table is rewritten.
 #[test]
 fn adding_the_column_runs_the_owners_code_as_the_owner() {
     let trap = Trap::new();
@@ -256,9 +256,9 @@ fn an_external_id_is_the_platforms_to_give() {
     }
 }
 
-/// F2: nobody hangs anything on tenancy's tables, whose checks run as their owner.
+/// F2: no role attaches objects to tenancy's tables, whose checks run as their owner.
 #[test]
-fn nobody_hangs_anything_of_its_own_on_tenancys_tables() {
+fn no_role_attaches_objects_to_tenancys_tables() {
     let trap = Trap::new();
     let mut admin = trap.world.db.admin();
     let tables = admin.texts("SELECT oid::regclass FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relkind IN ('r', 'p') ORDER BY 1");
@@ -328,7 +328,7 @@ fn nobody_hangs_anything_of_its_own_on_tenancys_tables() {
     assert!(trap.ran() >= ran);
 }
 
-/// What tenancy runs for itself, in a caller's backend and in the worker.
+/// Queries that tenancy runs for itself, in a caller's backend and in the worker.
 #[test]
 fn tenancys_own_queries_run_as_tenancy_owner() {
     let world = World::bare();
@@ -378,7 +378,7 @@ fn tenancys_own_queries_run_as_tenancy_owner() {
     }
 }
 
-/// What may belong to a superuser, with the reason: read from where tenancy hands over all else.
+/// Objects that may belong to a superuser, with the reason: read from the script that gives all others to tenancy_owner.
 fn superusers() -> Vec<(String, String)> {
     include_str!("../../../../sql/finalize.sql")
         .lines()
@@ -463,7 +463,7 @@ fn tenancy_owner_can_do_nothing_else() {
         admin.texts("SELECT oid::regclass FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm') AND relnamespace NOT IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relnamespace <> 'pg_catalog'::regnamespace AND relnamespace <> 'information_schema'::regnamespace AND has_any_column_privilege('tenancy_owner', oid, 'SELECT, INSERT, UPDATE, REFERENCES')"),
         Vec::<String>::new()
     );
-    // Nobody else makes anything in the schema, or hangs anything on what is there.
+    // No other role creates objects in the schema, or attaches any to existing ones.
     assert_eq!(
         admin.texts("SELECT 'schema' FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname IN ('tenancy', 'tenancy_internal') AND a.grantee <> nspowner AND a.privilege_type = 'CREATE'
                      UNION ALL SELECT c.oid::regclass || ' ' || a.privilege_type FROM pg_class c, aclexplode(c.relacl) a WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND a.grantee <> relowner AND a.privilege_type IN ('REFERENCES', 'TRIGGER', 'TRUNCATE')
@@ -493,7 +493,7 @@ fn tenancy_owner_can_do_nothing_else() {
     );
 }
 
-/// A role that could do more, or that somebody could act as, is not taken for the owner.
+/// An existing role with more rights, or with members, is not accepted as the owner.
 #[test]
 fn tenancy_will_not_be_owned_by_a_mightier_role() {
     let world = World::bare();
@@ -563,7 +563,7 @@ fn a_schema_that_somebody_made_first_is_not_taken() {
 
 /// Before PostgreSQL 16 a role with CREATEROLE grants and changes every role that is no superuser.
 #[test]
-fn who_makes_roles_does_not_become_tenancys_owner() {
+fn createrole_does_not_become_tenancys_owner() {
     let world = World::bare();
     let stranger = &world.db.stranger;
     let mut admin = world.db.admin();
@@ -626,7 +626,7 @@ fn who_makes_roles_does_not_become_tenancys_owner() {
     admin.run(&format!("BEGIN; GRANT tenancy_owner TO {stranger}; ALTER ROLE tenancy_owner SET work_mem = '1MB'; ROLLBACK"));
 }
 
-/// A role whose sessions are many tenants' makes nobody an administrator.
+/// A role that tenants share makes no role an administrator.
 #[test]
 fn a_role_that_tenants_share_grants_no_mightier_one() {
     let world = World::bare();

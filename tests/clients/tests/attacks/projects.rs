@@ -1,4 +1,4 @@
-//! What a user who holds a tenant by its projects only tries, to use past their budgets.
+//! Attempts of a user with access to single projects of a tenant to consume more than their budgets.
 
 use tenancy_client_tests::{Failure, Session, World};
 
@@ -117,7 +117,7 @@ fn each_project_has_its_own_room() {
         let id = app.text("SELECT tenancy.reserve('tokens', 40)");
         assert_eq!(app.text("SELECT tenancy.fits('tokens', 1)"), "f");
         app.run("COMMIT");
-        // What was reserved in a project is settled in it, whichever is selected when the work is done.
+        // A reservation made in a project is settled in it, whichever project is selected then.
         app.begin(&dave)
             .run(&format!("SELECT tenancy.settle('{id}', 10); COMMIT"));
         app.begin(&dave).run(&select);
@@ -138,7 +138,7 @@ fn each_project_has_its_own_room() {
 }
 
 #[test]
-fn who_has_one_project_is_in_it() {
+fn a_user_of_one_project_records_in_it() {
     let world = world();
     let (lone, dave) = (key(&world, "acme/lone"), key(&world, "acme/dave"));
     let mut app = world.db.app();
@@ -149,7 +149,7 @@ fn who_has_one_project_is_in_it() {
         .fails("SELECT tenancy.consume('tokens', 91)")
         .code("53400");
     app.run("ROLLBACK");
-    // What is not active is none to select, and comes back.
+    // An inactive project cannot be selected; once active again, it can.
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.set_status('acme/zeus', 'archived')");
     app.begin(&dave)
@@ -170,7 +170,7 @@ fn who_has_one_project_is_in_it() {
         app.run("ROLLBACK");
     }
     owner.run("SELECT tenancy.set_status('acme/zeus', 'active'), tenancy.set_status('acme/apollo', 'active')");
-    // A role that has ended, or is taken away.
+    // A role that has expired, or is revoked.
     owner.run("SELECT tenancy.unassign('acme/dave', 'member', 'acme/apollo')");
     app.begin(&dave)
         .run("SELECT tenancy.consume('tokens', 5); COMMIT");
@@ -184,7 +184,7 @@ fn who_has_one_project_is_in_it() {
 }
 
 #[test]
-fn who_has_the_tenant_may_work_for_the_tenant() {
+fn a_user_of_the_tenant_may_record_for_the_tenant() {
     let world = world();
     let mut app = world.db.app();
     app.begin(&key(&world, "acme/both"))

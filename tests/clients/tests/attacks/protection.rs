@@ -1,4 +1,4 @@
-//! Protection is taken off by unprotect() and in maintenance(), and by nothing else; a table that is open all the same is closed.
+//! Only unprotect() and maintenance() lift protection; a table that was opened in another way is closed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -104,7 +104,7 @@ fn merge_that_reads_no_column_is_refused_in_a_context_too() {
         app.run("DEALLOCATE m");
         app.fails_inside(&format!("DO $$ BEGIN {}; END $$", merge("true")))
             .code("42501");
-        // One that reads visits the tenant's rows.
+        // A condition that reads a column is evaluated on the tenant's rows.
         app.run("SELECT set_config('x.n', '0', false)")
             .run(&merge("n.id > 0"));
         assert_eq!(ticks(&mut app), 3, "{action}");
@@ -132,7 +132,7 @@ fn a_table_that_is_not_isolated_is_closed() {
          GRANT SELECT ON app.all_notes, app.my_notes TO tenancy_app",
     );
     let mut prepared = 0;
-    // What SQL prepares does not outlast a context.
+    // A statement prepared by SQL ends with its context.
     let mut prepare = |app: &mut Session| {
         prepared += 1;
         app.run(&format!("PREPARE known_{prepared} AS {COUNT}"));
@@ -355,7 +355,7 @@ const NEED_MAINTENANCE: [&str; 48] = [
     "TRUNCATE app.notes",
 ];
 
-/// What a migration does all day.
+/// The usual statements of a migration.
 const GO_ON: [&str; 33] = [
     "ALTER TABLE app.notes ADD COLUMN more text",
     "ALTER TABLE app.notes ADD COLUMN more text NOT NULL DEFAULT 'x'",
@@ -515,7 +515,7 @@ fn ordinary_migrations_go_on() {
         .run(MAINTENANCE)
         .run("ALTER TABLE app.notes VALIDATE CONSTRAINT later_key")
         .run("COMMIT");
-    // Whoever drops a table takes its protection along.
+    // Dropping a table drops its protection.
     owner.run("DROP TABLE app.notes CASCADE; CREATE TABLE app.notes (id int)");
     assert_eq!(owner.number(COUNT), 0);
     assert_eq!(
@@ -640,7 +640,7 @@ fn cascade_takes_no_isolation_off() {
     owner.run("BEGIN; DROP SCHEMA types CASCADE; ROLLBACK");
     let mut admin = world.db.admin();
     admin.run("CREATE POLICY tenancy_extra ON app.notes AS RESTRICTIVE USING (types.own(body))");
-    // A policy of the application's own goes with its function; a guard does not go with anything.
+    // An application's policy is dropped with its function; a guard is dropped with nothing.
     owner.run("BEGIN; DROP SCHEMA types CASCADE; ROLLBACK");
     for (sql, code) in [
         (
@@ -653,7 +653,7 @@ fn cascade_takes_no_isolation_off() {
         ("DROP SCHEMA app CASCADE", ""),
     ] {
         owner.run("BEGIN");
-        // Whatever becomes of the statement, the table is isolated or gone.
+        // However the statement ends, the table is isolated or dropped.
         match owner.batch_execute(sql) {
             Ok(()) => assert_eq!(
                 owner.text("SELECT to_regclass('app.notes') IS NULL OR coalesce((SELECT isolated FROM tenancy.protected_tables), false)"),
@@ -711,13 +711,13 @@ fn a_role_that_tenants_share_does_no_ddl_though_it_owns_the_table() {
         .code("42501");
     app.fails_inside("DROP TABLE app.notes").code("42501");
     app.run("COMMIT");
-    // What is not protected is its own.
+    // Unprotected tables belong to their owner.
     app.run("CREATE TABLE app.mine (id int); ALTER TABLE app.mine ADD CHECK (id > 0); DROP TABLE app.mine");
 }
 
 // F9
 #[test]
-fn a_role_that_tenants_share_locks_nobody_out() {
+fn a_role_that_tenants_share_cannot_lock_others_out() {
     let world = World::new();
     let mut app = world.db.app();
     world.db.owner().run(

@@ -1,4 +1,4 @@
-//! Tokens of identity providers that were forged, or meant for somebody else, are worth nothing.
+//! Forged tokens of identity providers, and tokens for other audiences, are refused.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::json;
@@ -54,7 +54,7 @@ fn a_forged_header_opens_nothing() {
     ] {
         refused(&mut app, &own.sign(&header, &claims));
     }
-    // A critical extension that nobody here knows.
+    // An unknown critical extension.
     let header = json!({"alg": "RS256", "kid": "rsa", "crit": ["b64"], "b64": false});
     refused(&mut app, &idp.signer.sign(&header, &claims));
 }

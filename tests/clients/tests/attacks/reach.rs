@@ -1,9 +1,9 @@
-//! Ways to rows round an elevation, round an end, and round a key that nobody has.
+//! Attempts to reach rows without an elevation, after an elevation ended, and by a key that belongs to no tenant.
 
 use tenancy_client_tests::World;
 
 #[test]
-fn a_super_admin_reaches_no_rows_by_a_role_below_or_as_somebody_else() {
+fn a_super_admin_reaches_no_rows_by_a_role_below_or_as_another_user() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.create_user('platform', 'root', role => 'super_admin')");
@@ -66,7 +66,7 @@ fn what_is_held_for_a_while_is_not_given_for_longer() {
 }
 
 #[test]
-fn rows_of_a_key_that_no_tenant_has_are_not_given_to_whoever_asks() {
+fn rows_of_a_key_that_no_tenant_has_cannot_be_claimed() {
     let world = World::bare();
     let mut owner = world.db.owner();
     owner.run("CREATE TABLE app.legacy (id int, account bigint NOT NULL); SELECT tenancy.protect('app.legacy', 'account')");
@@ -86,6 +86,6 @@ fn rows_of_a_key_that_no_tenant_has_are_not_given_to_whoever_asks() {
     app.fails("SELECT tenancy.create_tenant('mine', partner => 'globex', external_id => '4712')")
         .code("42501");
     app.run("ROLLBACK TO s");
-    // Whoever administers the platform brings tenants to rows that are there.
+    // Only administrators of the platform assign tenants to existing rows.
     owner.run("SELECT tenancy.create_tenant('theirs', external_id => '4711')");
 }

@@ -1,4 +1,4 @@
-//! Acts that would go on no record, or on one that does not tell what happened.
+//! Actions that try to leave no audit entry, or an entry that does not say what happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tenancy_client_tests::{Session, World};
 
-/// Whether a table is on record since the last call, and how many entries there are.
+/// Whether an entry of an elevated statement names the table.
 fn recorded(world: &World, table: &str) -> bool {
     world.db.admin().text(&format!(
         "SELECT coalesce(bool_or(details -> 'tables' ? '{table}'), false) FROM tenancy.audit_log WHERE action = 'tenancy.elevation.statement'"
@@ -168,7 +168,7 @@ fn a_statement_that_a_client_sent_with_others_is_cut_out_in_bytes() {
     );
 }
 
-/// The entry says which tenant: a statement is not on record in one and reads another's rows.
+/// The entry names the right tenant: a statement that reads one tenant's rows is not recorded for another.
 #[test]
 fn a_statement_reads_the_tenant_that_it_is_on_record_in() {
     let world = World::elevated();
@@ -212,7 +212,7 @@ fn a_cursor_does_not_outlast_the_elevation() {
 // F28: what runs is not left without rows -----------------------------------------------------------
 
 #[test]
-fn a_cursor_goes_on_where_it_was_and_rewinds() {
+fn a_cursor_continues_and_rewinds() {
     let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run("SELECT tenancy.select_tenant('acme'); SAVEPOINT a; DECLARE c SCROLL CURSOR FOR SELECT id FROM app.notes WHERE tenant_id IS NOT NULL; RELEASE a");
@@ -248,7 +248,7 @@ fn what_was_noted_ends_with_its_query() {
     assert_eq!(world.db.admin().number(entries), before + 2);
 }
 
-// F38: maintenance() is on record before it is a power ----------------------------------------------
+// F38: maintenance() is recorded before it takes effect ----------------------------------------------
 
 #[test]
 fn maintenance_is_on_record_before_and_after_a_rollback() {
@@ -334,7 +334,7 @@ fn a_reason_is_one_line() {
 
 // F37, F12, F35: logins -----------------------------------------------------------------------------
 
-/// What each entry of a login says: who, by what, and how often.
+/// Counts the entries of logins, the logins, and the entries without a name.
 const LOGINS: &str = "SELECT count(*) || ' entries, ' || coalesce(sum(coalesce((details ->> 'count')::bigint, 1)), 0) || ' logins, ' || count(*) FILTER (WHERE user_id IS NULL) || ' without a name'
     FROM tenancy.audit_log WHERE action = 'tenancy.login'";
 const FAILED: &str = "SELECT coalesce(sum((details ->> 'count')::bigint), 0) FROM tenancy.audit_log WHERE action = 'tenancy.login.failed'";
@@ -354,13 +354,13 @@ fn set(world: &World, name: &str, value: &str) {
     ));
 }
 
-/// Fails as often as this, each time with the id of another key, which nobody has.
+/// Fails this number of logins, each with the id of another key that does not exist.
 fn flood(world: &World, times: u32) {
     world.db.app().run(&format!("DO $$ BEGIN FOR i IN 1..{times} LOOP BEGIN PERFORM tenancy.authenticate('tnk_' || replace(gen_random_uuid()::text, '-', '') || '_' || repeat('A', 43)); EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END $$"));
 }
 
 #[test]
-fn each_login_is_on_record_whatever_becomes_of_its_transaction() {
+fn each_login_is_recorded_however_its_transaction_ends() {
     let world = World::bare();
     set(&world, "tenancy.audit_logins", "each");
     let key = world.key("alice");
@@ -379,7 +379,7 @@ fn each_login_is_on_record_whatever_becomes_of_its_transaction() {
         .db
         .admin()
         .run(&format!("SELECT pg_terminate_backend({pid}, 5000)"));
-    // One that is still open.
+    // A connection that is still open.
     let open = world.begin("alice");
     let mut admin = world.db.admin();
     until(&mut admin, LOGINS, "6 entries, 6 logins, 0 without a name");
@@ -388,7 +388,7 @@ fn each_login_is_on_record_whatever_becomes_of_its_transaction() {
         admin.text("SELECT bool_and((details ->> 'at')::timestamptz <= at AND NOT details ? 'count' AND user_id = (SELECT id FROM tenancy.scopes WHERE slug = 'alice')) FROM tenancy.audit_log WHERE action = 'tenancy.login'"),
         "t"
     );
-    // More in a moment than there is room for: not one by one, but by name.
+    // More logins at once than can be kept: not one by one, but by name.
     world.db.gateway().run(&format!(
         "DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM tenancy.assume('{}', client => '10.0.0.1'); END LOOP; END $$",
         world.id("alice")
@@ -403,7 +403,7 @@ fn each_login_is_on_record_whatever_becomes_of_its_transaction() {
 
 /// A ticket can come in the startup packet, and no function is called.
 #[test]
-fn who_comes_by_a_ticket_in_the_setting_logs_in_too() {
+fn a_ticket_in_the_setting_counts_as_a_login() {
     let world = World::new();
     let ticket = world.ticket("bob", "1 hour");
     let mut app = world
@@ -447,7 +447,7 @@ fn a_login_has_a_name_however_many_there_are() {
 }
 
 #[test]
-fn failed_logins_fill_no_table_and_are_told_from_where() {
+fn failed_logins_fill_no_table_and_have_their_address() {
     let world = World::bare();
     let mut admin = world.db.admin();
     flood(&world, 30_000);
@@ -491,7 +491,7 @@ fn failed_logins_of_known_users_from_many_addresses_are_few_rows_too() {
     assert_eq!(admin.text("SELECT count(DISTINCT client) FILTER (WHERE user_id IS NOT NULL) || ' ' || count(DISTINCT client) FILTER (WHERE user_id IS NULL) FROM tenancy.audit_log WHERE action = 'tenancy.login.failed'"), "128 64");
 }
 
-/// Whoever has one address of IPv6 has its network.
+/// The holder of one IPv6 address has its whole network.
 #[test]
 fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
     let world = World::bare();
@@ -520,7 +520,7 @@ fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
             "true 2001:db8:9::/64 1"
         ]
     );
-    // Who comes in has an address.
+    // Every login has an address.
     world.db.gateway().run(&format!(
         "SELECT tenancy.assume('{}', client => '2001:db8:1:2::7')",
         world.id("bob")
@@ -538,7 +538,7 @@ fn failed_logins_from_the_addresses_of_one_network_are_one_origin() {
 }
 
 #[test]
-fn who_is_recorded_does_not_decide_what_is() {
+fn audited_roles_do_not_choose_what_is_audited() {
     let world = World::bare();
     let roles = [world.db.app(), world.db.gateway(), world.db.owner()];
     for mut session in roles {

@@ -1,5 +1,5 @@
-//! What is taken away is gone by the next transaction of every open session; and credentials that were changed, cut or
-//! signed by somebody else are worth nothing. ATTACKS D1, rows 3 to 6.
+//! A revoked right is gone by the next transaction of every open session; and credentials that were changed, cut or
+//! signed with another key are refused. ATTACKS D1, rows 3 to 6.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -80,7 +80,7 @@ fn d1_6_a_suspended_scope_stops_every_open_session_below() {
 }
 
 #[test]
-fn d1_6_a_suspended_tenant_leaves_the_fleet_and_comes_back() {
+fn d1_6_a_suspended_tenant_leaves_the_fleet_and_returns() {
     let world = World::new();
     let mut owner = world.db.owner();
     let mut ops = Open::new(&world, "ops");

@@ -1,4 +1,4 @@
-//! Ways to more than was given, by roles and keys, and to others' rows in tenancy's own views.
+//! Attempts to gain rights by roles and keys, and to see others' rows in tenancy's own views.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;
@@ -53,7 +53,7 @@ fn a_role_is_taken_back_though_another_of_its_name_is_nearer() {
     .code("42704");
 }
 
-/// The role gets more while somebody who does not hold it gives it away.
+/// The role gets more permissions while a caller who does not hold them assigns it.
 #[test]
 fn what_was_checked_is_what_is_assigned() {
     let world = World::new();
@@ -122,9 +122,9 @@ fn a_condition_sees_no_more_than_the_view_shows() {
     }
 }
 
-/// An advisory lock is anybody's.
+/// Any SQL user can hold an advisory lock.
 #[test]
-fn nobody_keeps_tenants_from_moving() {
+fn an_advisory_lock_does_not_block_a_move() {
     let world = World::new();
     let mut app = world.db.app();
     app.run("SELECT pg_advisory_lock('tenancy.scopes'::regclass::oid::bigint)");

@@ -1,4 +1,4 @@
-//! Attempts to read the sealed context and set it back, or to leave something behind for the sessions of a role that many
+//! Attempts to read the sealed context and set it again, or to leave something behind for the sessions of a role that many
 //! tenants share. ATTACKS D1, rows 4, 12 and 13.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,7 +6,7 @@ use tenancy_client_tests::{Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
 
-/// What nobody may print.
+/// Texts that must never be printed.
 const FORGED: &str = "v1.forged-by-hand-0123456789";
 
 /// There is no context, and no row.
@@ -47,7 +47,7 @@ fn d1_4_the_token_is_nowhere_to_be_read() {
         .texts("SELECT to_jsonb(s)::text FROM pg_settings s")
         .join("\n");
     assert!(!everything.contains(&ticket));
-    // What is shown cannot be set back, here or elsewhere.
+    // The shown value cannot be set again, in this session or another.
     app.fails("SET tenancy.context = '(sealed)'").code("42501");
     let mut other = world.db.app();
     other
@@ -72,7 +72,7 @@ fn d1_4_functions_and_roles_cannot_keep_the_current_value() {
     app.fails(&format!("CREATE FUNCTION scratch.f() RETURNS bigint LANGUAGE sql SET tenancy.context = '{FORGED}' RETURN 1"))
         .code("42501")
         .hides(FORGED);
-    // Everybody could read it in pg_proc, pg_db_role_setting.
+    // Every role could read it in pg_proc or pg_db_role_setting.
     app.fails("CREATE FUNCTION scratch.g() RETURNS bigint LANGUAGE sql SET tenancy.ticket FROM CURRENT AS 'SELECT 1'")
         .code("42501");
     admin

@@ -35,7 +35,7 @@ fn d2_17_a_holdable_cursor_is_gone_for_functions_too() {
         .code("34000");
 }
 
-/// What was planted in the temporary schema would run with the next one's context.
+/// An object planted in the temporary schema would run with the next principal's context.
 #[test]
 fn d2_14_what_was_planted_without_a_context_is_gone_with_one() {
     let world = World::new();
@@ -94,7 +94,7 @@ fn d2_17_a_plain_cursor_ends_with_its_transaction() {
     let mut app = world.begin("ops");
     app.run("DECLARE open CURSOR FOR SELECT body FROM app.notes ORDER BY id");
     assert_eq!(app.texts("FETCH 1 FROM open").len(), 1);
-    // Narrowed while it is open, it gives rows of the one tenant at most.
+    // If the context is narrowed while the cursor is open, it returns rows of that tenant at most.
     app.run("SELECT tenancy.select_tenant('acme')");
     let rest = app.texts("FETCH ALL FROM open");
     assert!(rest.iter().all(|body| body.starts_with("acme")), "{rest:?}");
@@ -164,7 +164,7 @@ fn d2_18_what_was_cleared_in_a_savepoint_is_cleared_again_after_it() {
 }
 
 #[test]
-fn d2_18_what_the_last_principal_left_is_not_there_for_whoever_does_not_authenticate() {
+fn d2_18_objects_of_the_last_principal_are_gone_without_a_context() {
     let world = World::new();
     let mut app = world.begin("alice");
     app.run("CREATE TEMP TABLE kept AS SELECT * FROM app.notes; DECLARE held CURSOR WITH HOLD FOR SELECT body FROM app.notes; COMMIT");
@@ -201,7 +201,7 @@ fn d2_18_what_the_last_ticket_left_is_not_there_before_the_next_is_used() {
 }
 
 #[test]
-fn d2_18_prepared_statements_run_as_whoever_executes_them() {
+fn d2_18_prepared_statements_run_as_the_executing_principal() {
     let world = World::new();
     let mut app = world.db.app();
     let p = app.prepare("SELECT count(*) FROM app.notes").unwrap();

@@ -1,4 +1,4 @@
-//! Nobody below the platform takes, by a name, what belongs to somebody else: issuers, audiences, roles, external ids, slugs.
+//! No caller below the platform can take another's issuer, audience, role, external id or slug by claiming its name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use base64::Engine;
@@ -20,7 +20,7 @@ fn real() -> Idp {
     okta(Signer::ed("k", 1))
 }
 
-/// What hooli's admin signs with.
+/// The provider with which hooli's admin signs.
 fn false_one() -> Idp {
     okta(Signer::ed("k", 66))
 }
@@ -32,7 +32,7 @@ fn admin_of(world: &World, user: &str) -> Session {
     session
 }
 
-/// The tenant of whoever a token is.
+/// The tenant of a token's user.
 #[track_caller]
 fn tenant(world: &World, token: &str) -> String {
     let mut app = world.db.app();
@@ -46,7 +46,7 @@ fn tenant(world: &World, token: &str) -> String {
 const NEW: &str = "create_users => true";
 
 #[test]
-fn an_issuer_is_nobodys_by_being_said_first() {
+fn claiming_an_issuer_first_gives_no_right_to_it() {
     let world = World::bare();
     let (mut ops, mut boss) = (admin_of(&world, "ops"), admin_of(&world, "boss"));
     // As a tenant's, as the partner's, and as one that names tenants.
@@ -56,7 +56,7 @@ fn an_issuer_is_nobodys_by_being_said_first() {
     ops.run(&real().adding("acme", NEW));
     assert_eq!(tenant(&world, &real().token("zoe")), "acme");
     assert_eq!(tenant(&world, &false_one().token("zoe")), "soylent");
-    // The same subject, and somebody else all the same.
+    // The same subject, but another user.
     assert_eq!(
         world
             .db
@@ -74,7 +74,7 @@ fn an_issuer_is_nobodys_by_being_said_first() {
     // Neither key is the other's, whatever it is called.
     refused(&mut app, &okta(Signer::ed("k", 68)).token("zoe"));
     refused(&mut app, &okta(Signer::ed("x", 1)).token("zoe"));
-    // Turned off, it is in nobody's way; dropped, nor is what is left.
+    // A disabled provider blocks no other; nor do remains of a dropped one.
     for call in [
         "set_identity_provider_enabled('https://globex.okta.com/', false, provider_scope => 'soylent')",
         "drop_identity_provider('https://globex.okta.com/', provider_scope => 'soylent')",
@@ -94,7 +94,7 @@ fn an_issuer_is_nobodys_by_being_said_first() {
 
 /// A public key is public: so whose tokens it verifies is not decided by who brings it.
 #[test]
-fn the_same_keys_receive_nobody_elses_logins() {
+fn the_same_keys_accept_no_other_providers_logins() {
     let world = World::bare();
     let (mut ops, mut boss) = (admin_of(&world, "ops"), admin_of(&world, "boss"));
     let rsa = || okta(Signer::rsa("r"));
@@ -147,7 +147,7 @@ fn the_same_keys_receive_nobody_elses_logins() {
     );
     assert_eq!(tenant(&world, &real().token("zoe")), "acme");
     boss.run("SELECT tenancy.drop_identity_provider('https://globex.okta.com/')");
-    // Another audience, which tokens of theirs have too: a token is for whom it was issued to.
+    // Another audience, which their tokens have too: a token is for the audience that it was issued to.
     boss.run(&add("{account}", &key_set(&[&real().signer])));
     let both = |more: serde_json::Value| {
         let mut claims = json!({ "aud": ["account", AUDIENCE] });
@@ -166,7 +166,7 @@ fn the_same_keys_receive_nobody_elses_logins() {
 }
 
 #[test]
-fn who_came_first_with_anothers_keys_keeps_nothing() {
+fn a_first_claim_with_anothers_keys_gives_nothing() {
     let world = World::bare();
     let (mut ops, mut boss, mut owner) = (
         admin_of(&world, "ops"),
@@ -177,7 +177,7 @@ fn who_came_first_with_anothers_keys_keeps_nothing() {
     ops.fails(&real().adding("acme", NEW))
         .code("42710")
         .hints("tenancy_admin");
-    // By an audience that nobody else can have.
+    // By an audience that no other scope can have.
     let id = world.id("acme").to_string();
     let own = |scope: &str| {
         format!(
@@ -204,7 +204,7 @@ fn who_came_first_with_anothers_keys_keeps_nothing() {
         owner.texts("SELECT scope || ' ' || vouched FROM tenancy.identity_providers ORDER BY 1"),
         ["acme true", "soylent false"]
     );
-    // From then on nobody else is asked, whatever key comes next.
+    // From then on no other provider is tried, with any key.
     let next = okta(Signer::ed("next", 9));
     boss.fails(&format!(
         "SELECT tenancy.set_identity_keys('https://globex.okta.com/', '{}')",
@@ -303,7 +303,7 @@ fn a_provider_is_named_by_its_scope_where_the_issuer_is_not_enough() {
         .says("exists already");
 }
 
-/// Each provider of an issuer and audience costs the check of a signature, before anybody is authenticated.
+/// Each provider of an issuer and audience costs a signature check before authentication.
 #[test]
 fn an_issuer_is_tried_with_few_providers() {
     let world = World::bare();
@@ -321,7 +321,7 @@ fn an_issuer_is_tried_with_few_providers() {
     let mut ops = admin_of(&world, "ops");
     ops.run(&real().adding("acme", NEW));
     assert_eq!(tenant(&world, &real().token("zoe")), "acme");
-    // By many audiences at once: more than anybody's tokens have.
+    // By many audiences at once: more than tokens may have.
     let audiences: Vec<String> = (0..40)
         .map(|n| format!("a{n}"))
         .chain([AUDIENCE.to_owned()])
@@ -346,7 +346,7 @@ fn an_issuer_is_tried_with_few_providers() {
 
 /// Two at once, of which neither sees the other's.
 #[test]
-fn of_two_who_claim_the_same_tokens_at_once_one_gets_them() {
+fn one_of_two_concurrent_claims_to_the_same_tokens_succeeds() {
     let world = World::bare();
     let (mut ops, mut boss) = (admin_of(&world, "ops"), admin_of(&world, "boss"));
     boss.run("BEGIN").run(&real().adding("soylent", NEW));
@@ -362,7 +362,7 @@ fn of_two_who_claim_the_same_tokens_at_once_one_gets_them() {
     waits.join().unwrap().code("42710");
 }
 
-/// Roles are named by whoever assigns them, and defined at several levels.
+/// Callers assign roles by name, and roles are defined at several levels.
 #[test]
 fn a_tenants_role_does_not_stand_in_for_its_partners() {
     let world = World::bare();
@@ -396,7 +396,7 @@ fn a_tenants_role_does_not_stand_in_for_its_partners() {
     assert_eq!(app.text("SELECT tenancy.has_permission('audit:view')"), "t");
 }
 
-/// Who makes projects has no say in who logs in.
+/// A user who creates projects cannot affect logins.
 #[test]
 fn a_project_takes_no_users_name() {
     let world = World::bare();

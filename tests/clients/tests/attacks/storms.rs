@@ -1,5 +1,5 @@
-//! A tenant's admin who changes what is its own, again and again, makes nobody else read anything again; and every change
-//! takes effect for whom it concerns, however it is made.
+//! A tenant's admin who changes the tenant's settings again and again forces no other session to reload anything; and every change
+//! takes effect for everybody that it concerns, however it is made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -14,7 +14,7 @@ const COUNT: &str = "SELECT count(*) FROM app.notes";
 const READS: &str = "SELECT reads FROM tenancy.access_cache()";
 const TIMES: usize = 200;
 
-/// Sessions of somebody else, and what they do all day.
+/// Sessions of another tenant, and their usual work.
 struct Neighbours {
     sessions: Vec<(&'static str, Session, Kind)>,
     token: String,
@@ -71,7 +71,7 @@ impl Neighbours {
         Self { sessions, token }
     }
 
-    /// Each does one transaction; tells how often each has read something.
+    /// Runs one transaction in each session; returns how often each has loaded something.
     fn work(&mut self, world: &World) -> Vec<(String, i64)> {
         let token = &self.token;
         let reads = self.sessions.iter_mut().map(|(user, session, kind)| {
@@ -169,8 +169,8 @@ fn world(db: Db) -> (World, Idp) {
 }
 
 #[test]
-fn a_tenants_own_changes_make_nobody_else_read_again() {
-    // Where other tests make databases, the server's queue of messages may overrun, and everybody reads again.
+fn a_tenants_own_changes_invalidate_no_other_tenant() {
+    // If other tests create databases, the server's message queue may overrun, and all backends read again.
     let cluster = Cluster::start();
     let (world, idp) = world(Db::on(cluster.config()));
     let mut others = Neighbours::new(&world, &idp);
@@ -193,10 +193,10 @@ fn a_tenants_own_changes_make_nobody_else_read_again() {
             }
         }
     }
-    // Many at once: as many changes in one transaction as are told one by one.
+    // Many at once: as many changes in one transaction as are announced one by one.
     alice.run("SELECT tenancy.create_user('acme', 'w' || n) FROM generate_series(1, 300) n");
     assert_eq!(others.work(&world), before, "many users at once");
-    // What changes nothing, or is undone.
+    // Statements that change nothing, or are rolled back.
     alice.run("BEGIN; SELECT tenancy.set_status('acme/v1', 'suspended'); ROLLBACK");
     let mut admin = world.db.admin();
     for table in admin.texts(
@@ -213,7 +213,7 @@ fn a_tenants_own_changes_make_nobody_else_read_again() {
 }
 
 #[test]
-fn what_is_everybodys_makes_everybody_read_again() {
+fn changes_that_affect_all_invalidate_all() {
     let (world, idp) = world(Db::new());
     let mut others = Neighbours::new(&world, &idp);
     others.work(&world);
@@ -324,7 +324,7 @@ fn crew(db: Db) -> World {
 }
 
 #[test]
-fn each_change_is_felt_by_whom_it_concerns() {
+fn each_change_invalidates_what_depends_on_it() {
     let world = crew(Db::new());
     let mut felt = Felt::new(&world);
     let mut admin = world.db.admin();
@@ -337,7 +337,7 @@ fn each_change_is_felt_by_whom_it_concerns() {
         felt.see(&world);
         felt.all(&world, "3", back);
     }
-    // As a parallel restore may bring it: the role after whoever has it.
+    // In the order of a parallel restore: the role after its assignments.
     admin.run("CREATE TABLE kept AS SELECT * FROM tenancy_internal.role_definitions WHERE name = 'crew'; CREATE TABLE given AS SELECT * FROM tenancy_internal.role_assignments;
                DELETE FROM tenancy_internal.role_definitions WHERE name = 'crew'");
     felt.all(&world, "0", "the role is dropped");
@@ -398,7 +398,7 @@ fn a_change_is_felt_when_it_is_committed_and_not_when_it_is_undone() {
     admin.run("COMMIT PREPARED 'storms'");
     felt.see(&world);
     felt.all(&world, "3", "the prepared one committed");
-    // More subjects than are told of one by one; the one that matters comes last.
+    // More subjects than are announced one by one; the one that matters comes last.
     admin.run(
         "SELECT tenancy.create_user('acme', 'many' || n) FROM generate_series(1, 1100) n;
          BEGIN; UPDATE tenancy.scopes SET status = 'suspended' WHERE slug LIKE 'many%';
@@ -512,7 +512,7 @@ fn an_answer_that_a_change_overtook_is_not_kept() {
 }
 
 #[test]
-fn budgets_are_read_again_by_whom_they_concern() {
+fn budgets_are_read_again_only_where_they_changed() {
     let (world, _) = world(Db::new());
     let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
     let mut bob = world.db.app();

@@ -1,9 +1,9 @@
-//! Whoever is elevated and does not want to be on record, or wants to stay elevated.
+//! Attempts of an elevated user to avoid the audit log, or to stay elevated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
 
-/// The statements on record.
+/// The recorded statements.
 fn recorded(world: &World) -> Vec<String> {
     world.db.admin().texts(
         "SELECT details ->> 'statement' FROM tenancy.audit_log WHERE action = 'tenancy.elevation.statement' ORDER BY xid, id",
@@ -57,7 +57,7 @@ fn a_worker_is_not_elevated_unrecorded_when_its_leader_is_not() {
     let mut pat = world.begin("pat");
     other.run("COMMIT");
     pat.run("SET LOCAL force_parallel_mode = on");
-    // Refused, or on record.
+    // Refused, or recorded.
     let read = pat.query_one("SELECT count(*) FROM app.notes", &[]);
     let rows = read.map_or(0, |row| row.get::<_, i64>(0));
     pat.run("ROLLBACK");
@@ -68,7 +68,7 @@ fn a_worker_is_not_elevated_unrecorded_when_its_leader_is_not() {
 }
 
 #[test]
-fn a_query_goes_on_after_an_error_that_a_function_of_it_caught() {
+fn a_query_continues_after_its_function_caught_an_error() {
     let world = World::elevated();
     let mut pat = world.begin("pat");
     pat.run(
@@ -82,7 +82,7 @@ fn a_query_goes_on_after_an_error_that_a_function_of_it_caught() {
 }
 
 #[test]
-fn whoever_may_not_elevate_any_more_is_not_elevated() {
+fn losing_the_right_to_elevate_ends_the_elevation() {
     let world = World::elevated();
     world.db.owner().run(&format!(
         "SELECT tenancy.define_role('platform', 'clerk', '{{data:read}}');

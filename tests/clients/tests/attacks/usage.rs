@@ -1,4 +1,4 @@
-//! What a tenant tries against budgets that others set, and against others' room.
+//! Attempts of a tenant to exceed budgets that others set, and to use up what others may consume.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn a_new_day_does_not_begin_by_another_time_zone() {
         "SELECT tenancy.set_budget('acme', 'tokens', 10, 'day'), tenancy.set_budget('acme/apollo', 'tokens', 10, 'hour')",
     );
     alice.run(&zone("acme", "Asia/Kolkata")).run("COMMIT");
-    // For all time there is nothing that begins anew.
+    // The period `total` never resets.
     owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'total')");
     alice
         .begin(world.key("alice"))
@@ -52,7 +52,7 @@ fn a_new_day_does_not_begin_by_another_time_zone() {
         .run(&zone("acme", "Asia/Tokyo"))
         .run(&zone("acme/apollo", "Asia/Kolkata"))
         .run("COMMIT");
-    // Who runs projects and sets no budgets.
+    // A user who manages projects and may not set budgets.
     let mia = owner.text("SELECT tenancy.issue_api_key('acme/mia', 'k')");
     world
         .db
@@ -68,7 +68,7 @@ fn a_new_day_does_not_begin_by_another_time_zone() {
     owner.run(&zone("acme", "Asia/Tokyo"));
 }
 
-/// Rules as POSIX has them: a clock that goes back by a fortnight, and some that would do no harm.
+/// POSIX rules: one sets the clock back by two weeks, others are harmless.
 const RULES: [&str; 5] = [
     "AAA167BBB-167,J160/0,J344/3",
     "AAA-167BBB167,J1/0,J365/167",
@@ -130,7 +130,7 @@ fn no_stored_time_zone_lets_use_pass() {
             admin.text("SELECT tenancy_internal.time_zone('acme'::tenancy.regscope)"),
             zone
         );
-        // What was used counts in the zone that is in force then.
+        // Usage counts in the time zone in force at its time.
         let mut alice = world.begin("alice");
         for _ in 0..if n == 0 { 100 } else { 0 } {
             alice.run("SELECT tenancy.consume('tokens', 1)");
@@ -170,7 +170,7 @@ fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
     let late = bob.text("SELECT tenancy.reserve('tokens', 1, '1 second')");
     bob.run("COMMIT");
     std::thread::sleep(Duration::from_millis(1100));
-    // One of them is just being settled: it stays, and nobody waits for it.
+    // A reservation that is being settled stays, and no session waits for it.
     bob.begin(world.key("bob"))
         .run(&format!("SELECT tenancy.settle('{late}', 1)"));
     let mut alice = world.begin("alice");
@@ -194,7 +194,7 @@ fn a_flood_of_reservations_that_expire_refuses_nothing_that_fits() {
 }
 
 #[test]
-fn somebody_elses_reservation_is_not_waited_for() {
+fn another_tenants_reservation_is_not_waited_for() {
     let world = world();
     let mut alice = world.begin("alice");
     let id = alice.text("SELECT tenancy.reserve('tokens', 5)");

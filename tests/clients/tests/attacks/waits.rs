@@ -1,5 +1,5 @@
-//! Attacks on others' time: a commit that waits, or takes long, and a session that stops in the middle of reading a counter.
-//! Others consume meanwhile, also where their counters are read for the first time, and every budget stays exact.
+//! Attempts to slow other sessions down: a commit that waits or takes long, and a session that stops while it reads a counter.
+//! Other sessions consume meanwhile, also where their counters are read for the first time, and every budget stays exact.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ const METERED: &str = "
            tenancy.set_budget('acme/alice', 'tokens', 50000, 'total'), tenancy.set_budget('soylent/eve', 'tokens', 5000, 'year')";
 const ENTRIES: i64 = 8;
 
-/// Longer than anything takes here, also on a busy machine. What waits for the attacker waits for ever.
+/// Longer than any step takes here, also on a busy machine. A session that waits for the attacker waits forever.
 const PATIENT: &str = "SET LOCAL statement_timeout = '20s'";
 
 #[track_caller]
@@ -36,7 +36,7 @@ fn until(what: &str, mut f: impl FnMut() -> bool) {
     }
 }
 
-/// Somebody whose COMMIT does not return.
+/// A session whose COMMIT does not return.
 struct Committing {
     pid: i32,
     session: JoinHandle<Result<Session, Failure>>,
@@ -74,7 +74,7 @@ impl Committing {
     }
 }
 
-/// Everybody else consumes, records, reserves and settles; every counter is read anew, one is new.
+/// Other sessions consume, record, reserve and settle; every counter is loaded again, one is new.
 #[track_caller]
 fn others_work(world: &World, admin: &mut Session) {
     for user in ["bob", "alice", "eve", "pat"] {
@@ -130,7 +130,7 @@ fn touch(world: &World) {
 
 // F26, F21.
 #[test]
-fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
+fn a_commit_waiting_for_a_standby_blocks_no_other_session() {
     let settings = [
         "wal_level=replica",
         "max_wal_senders=4",
@@ -151,7 +151,7 @@ fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
     wait_for(&standby.config(), "the standby").run("SELECT pg_wal_replay_pause()");
     let waits = Committing::start(eve(&world, "remote_apply", "2"), &mut admin, "SyncRep");
     others_work(&world, &mut admin);
-    // What waits is in flight: it is neither used twice nor not at all.
+    // Usage of a waiting commit is in flight: it counts exactly once.
     let mut other = world.begin("eve");
     let left = "SELECT concat_ws(' ', trim_scale(used), trim_scale(in_flight), trim_scale(remaining)) FROM tenancy.check_budget('tokens')";
     assert_eq!(other.text(left), "0.75 2 7.25");
@@ -162,7 +162,7 @@ fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
     touch(&world);
     all_agrees(&mut admin, ENTRIES);
 
-    // It is gone; whoever waits is terminated.
+    // It is gone; waiting sessions are terminated.
     standby.crash();
     for level in ["on", "remote_write", "remote_apply"] {
         let waits = Committing::start(eve(&world, level, "0.5"), &mut admin, "SyncRep");
@@ -174,7 +174,7 @@ fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
     }
     assert_eq!(used(&mut admin, "eve"), 4);
 
-    // Who notifies waits for who notified, in the middle of its commit.
+    // A session with NOTIFY waits in the middle of its commit for another one with NOTIFY.
     let mut first = world.db.stranger();
     first.run("BEGIN; NOTIFY x; CREATE TEMP TABLE t (); SET LOCAL synchronous_commit = on");
     let first = Committing::start(first, &mut admin, "SyncRep");
@@ -195,7 +195,7 @@ fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
     others_work(&world, &mut admin);
     kill9(waits.pid);
     assert!(waits.session.join().unwrap().is_err());
-    // The server ends everybody before it starts again.
+    // The server ends all sessions before it restarts.
     until("the server did not notice", || {
         admin.is_closed() || admin.batch_execute("SELECT 1").is_err()
     });
@@ -210,7 +210,7 @@ fn a_commit_that_waits_for_a_standby_holds_up_nobody() {
 
 // F21: what a commit does for hundreds of temporary tables, or for a trigger that was put off.
 #[test]
-fn a_commit_that_takes_long_holds_up_nobody() {
+fn a_long_commit_blocks_no_other_session() {
     let world = World::bare();
     let mut admin = world.db.admin();
     world.db.owner().run(METERED);
@@ -308,9 +308,9 @@ impl Slow {
     }
 }
 
-/// Somebody has the plans of tenancy's queries sent, and stops reading when a counter that everybody needs is being read.
+/// A client makes the server send it the plans of tenancy's queries, and stops reading while a shared counter is being loaded.
 #[test]
-fn who_stops_while_a_counter_is_read_holds_up_nobody() {
+fn a_session_stopped_while_it_loads_a_counter_blocks_no_other() {
     let world = World::bare();
     let mut admin = world.db.admin();
     world.db.owner().run(METERED);

@@ -1,5 +1,5 @@
-//! Background processes are few, and anybody may take them all: then what needs a worker takes longer, and nothing fails.
-//! Databases without work hold none, and nothing that was counted is lost.
+//! The server has few background workers, and any client can occupy them all: calls that need a worker then take longer, and none fails.
+//! A database without work occupies none, and no counted usage is lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ const PARALLEL: &str =
     "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'";
 const LOGINS: &str = "SELECT coalesce(sum((details ->> 'count')::bigint), 0) FROM tenancy.audit_log WHERE action = 'tenancy.login'";
 const UNSEALED: &str = "SELECT count(*) FROM tenancy.audit_log l WHERE NOT EXISTS (SELECT FROM tenancy.audit_seals s WHERE l.id = ANY (s.ids))";
-/// What a client without any credential sends, for as long as it takes.
+/// Statements that a client without a credential sends again and again.
 const SLEEP: &str = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET max_parallel_workers_per_gather = 8;
     SELECT count(pg_sleep(0.5)) FROM pg_proc";
 
@@ -173,7 +173,7 @@ fn statements_on_record_and_single_use_logins_go_on_when_all_processes_are_taken
     );
 }
 
-/// Each database has one process at a time, and gives it to the next.
+/// Each database has one process at a time, and leaves it to the next database.
 #[test]
 fn several_databases_share_what_is_left_when_all_processes_are_taken() {
     let cluster = Cluster::start_with(
@@ -196,7 +196,7 @@ fn several_databases_share_what_is_left_when_all_processes_are_taken() {
             }
         });
         println!("300 requests of 5 databases took {:?}", began.elapsed());
-        // What nobody waits for is done, too, while one database never stops asking.
+        // Work without a waiting caller is done too, while one database never stops sending requests.
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {
             let stop = Stop(&ended);
@@ -219,7 +219,7 @@ fn several_databases_share_what_is_left_when_all_processes_are_taken() {
     }
 }
 
-/// Here by workers of other databases, which have to make room.
+/// Here workers of other databases occupy the processes, and have to leave them.
 #[test]
 fn more_databases_than_processes_go_on_at_once() {
     let cluster = Cluster::start_with(&["max_worker_processes=4"], &[]);
@@ -312,7 +312,7 @@ fn what_is_counted_when_the_server_is_stopped_is_written_when_it_starts() {
 }
 
 #[test]
-fn the_launcher_ends_and_comes_again() {
+fn the_launcher_ends_and_is_restarted() {
     let cluster = Cluster::start_with(&["max_worker_processes=3"], &[]);
     let world = world(&cluster);
     let mut admin = world.db.admin();
@@ -324,7 +324,7 @@ fn the_launcher_ends_and_comes_again() {
         0,
         "it is connected to a database"
     );
-    // In an orderly way, nobody else notices.
+    // After a clean end, other sessions notice nothing.
     for _ in 0..3 {
         let done = std::process::Command::new("kill")
             .arg(pid.to_string())
@@ -333,7 +333,7 @@ fn the_launcher_ends_and_comes_again() {
         pid = another_launcher(&mut admin, pid);
         admin.run("SELECT testing.record_now('x', '{}')");
     }
-    // Killed, all processes of the server start anew.
+    // After a kill, the server restarts all processes.
     kill9(pid);
     drop(admin);
     let mut config = cluster.config();
@@ -358,7 +358,7 @@ fn the_launcher_ends_and_comes_again() {
 }
 
 #[test]
-fn the_launcher_is_in_nobodys_way() {
+fn the_launcher_blocks_no_session() {
     let cluster = Cluster::start_with(
         &["max_worker_processes=3", "tenancy.audit_login_interval=3"],
         &[],
@@ -379,7 +379,7 @@ fn the_launcher_is_in_nobodys_way() {
         // Who comes next is served at once.
         world.db.admin().run("SELECT testing.record_now('x', '{}')");
     });
-    // What was to be done for a database that is gone is nobody's.
+    // Work for a dropped database is removed.
     let gone = World::bare_in(Db::on(cluster.config()));
     gone.begin("alice").run("COMMIT");
     outside.run(&format!("DROP DATABASE {} WITH (FORCE)", gone.db.name));
@@ -403,9 +403,9 @@ fn the_launcher_is_in_nobodys_way() {
     );
 }
 
-/// Callers of one database that is stuck leave room for those of others.
+/// Callers of one database that does not respond do not block those of others.
 #[test]
-fn one_database_does_not_take_all_places_of_those_who_wait() {
+fn one_database_does_not_take_all_places_for_waiting_callers() {
     let cluster = Cluster::start_with(&["max_connections=200"], &[]);
     let (stuck, free) = (Db::on(cluster.config()), Db::on(cluster.config()));
     let mut lock = stuck.admin();

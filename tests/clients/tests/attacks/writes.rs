@@ -1,4 +1,4 @@
-//! Writing across tenants: foreign keys, policies of one's own, moves, MERGE, ON CONFLICT. ATTACKS D3.
+//! Writing across tenants: foreign keys, policies of the attacker's own, moves, MERGE, ON CONFLICT. ATTACKS D3.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;
@@ -34,7 +34,7 @@ fn take_advice(world: &World) {
 fn d3_37_a_child_under_another_tenants_parent() {
     let world = conversations("");
     let sql = "INSERT INTO app.lines (id, talk_id) VALUES (10, 1)";
-    // The attack, as long as the advice is not taken.
+    // The attack, as long as the advice is not followed.
     assert_eq!(world.begin("alice").touched(sql), 1);
     take_advice(&world);
     world.begin("alice").fails(sql).code("23503");
@@ -239,7 +239,7 @@ fn d3_41_on_conflict_does_not_touch_another_tenants_row() {
         "{values} ON CONFLICT (id) DO UPDATE SET body = notes.body RETURNING body"
     ));
     refused.code("42501").hides("umbrella");
-    // The key tells that it is taken, not by whom.
+    // The unique key reveals that the value exists, not in which tenant.
     app.fails_inside(&values)
         .code("23505")
         .hides("umbrella")

@@ -1,4 +1,4 @@
-//! The audit log over real connections: append-only, sealed once whatever transactions do, kept through crashes, dumps and
+//! The audit log over real connections: append-only, each entry sealed once whatever transactions do, kept through crashes, dumps and
 //! retention.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -39,7 +39,7 @@ fn sealed_once(admin: &mut Session) {
 }
 
 #[test]
-fn nobody_changes_it() {
+fn the_audit_log_cannot_be_changed() {
     let world = World::bare();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.audit('invoice.sent', 'x')");
@@ -253,7 +253,7 @@ fn it_is_found_by_tenant_and_by_partner() {
 }
 
 #[test]
-fn the_first_writer_of_a_month_is_in_nobodys_way() {
+fn the_first_writer_of_a_month_blocks_no_other() {
     let db = Db::new();
     let (mut one, mut two) = (db.owner(), db.owner());
     one.run("BEGIN; SELECT tenancy.audit('first.one')");

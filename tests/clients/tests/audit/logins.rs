@@ -1,4 +1,4 @@
-//! Logins in the audit log: counted, not written one by one; failures soon; never a secret.
+//! Logins in the audit log: counted instead of written one by one, failures written soon, and never a secret.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;
@@ -135,7 +135,7 @@ fn as_configured() {
     app.begin(key).run("COMMIT");
     app.begin(key).run("ROLLBACK");
     app.run("BEGIN READ ONLY").login(key).run("COMMIT");
-    // Each one, whatever becomes of its transaction.
+    // Each one, however its transaction ends.
     let end = Instant::now() + Duration::from_secs(15);
     let each = "SELECT count(*) FROM tenancy.audit_log WHERE action = 'tenancy.login'";
     while admin.number(each) < 3 {

@@ -1,4 +1,4 @@
-//! The background worker: what it promises to those who call it, and that it is in nobody's way.
+//! The background worker: its guarantees to callers, and that it blocks no session.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::thread;
@@ -17,7 +17,7 @@ fn entries(session: &mut Session, action: &str) -> i64 {
 }
 
 #[test]
-fn what_it_did_stays_whatever_becomes_of_the_caller() {
+fn the_workers_result_stays_however_the_caller_ends() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run("BEGIN; SELECT testing.record_now('rolled.back', '{}'); ROLLBACK");
@@ -76,7 +76,7 @@ fn a_token_is_claimed_once() {
     admin.run("ROLLBACK");
     assert_eq!(admin.text(&claim(1, "now() + interval '1 hour'")), "f");
     assert_eq!(admin.text(&claim(2, "'infinity'")), "t");
-    // Whoever comes at the same time: one has it.
+    // Of concurrent logins with one token, one succeeds.
     let won: usize = thread::scope(|scope| {
         let callers: Vec<_> = (0..12)
             .map(|_| {
@@ -90,7 +90,7 @@ fn a_token_is_claimed_once() {
             .sum()
     });
     assert_eq!(won, 1);
-    // What has expired goes; the worker looks when it starts.
+    // Expired rows are deleted; the worker looks for them when it starts.
     assert_eq!(admin.text(&claim(4, "now() - interval '1 second'")), "t");
     admin.run("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database(); SELECT testing.record_now('x', '{}')");
     let end = Instant::now() + Duration::from_secs(10);
@@ -157,7 +157,7 @@ fn a_call_that_is_cancelled_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_call_that_nobody_answers_fails_in_time() {
+fn a_call_without_an_answer_fails_in_time() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run("SELECT testing.record_now('first', '{}')");
@@ -177,7 +177,7 @@ fn a_call_that_nobody_answers_fails_in_time() {
 }
 
 #[test]
-fn told_to_end_it_ends_and_comes_again() {
+fn a_terminated_worker_ends_and_is_restarted() {
     let db = Db::new();
     let mut admin = db.admin();
     for _ in 0..5 {
@@ -268,7 +268,7 @@ fn it_leaves_when_the_extension_does() {
 }
 
 #[test]
-fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
+fn without_a_worker_process_calls_fail_and_the_rest_continues() {
     let cluster = Cluster::start();
     let mut config = cluster.config();
     config.dbname("postgres");
@@ -281,7 +281,7 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
         .fails("SELECT testing.record_now('x', '{}')")
         .code("55000")
         .hints("max_worker_processes");
-    // What is recorded before it is a power is none without a record.
+    // An action that must be recorded first has no effect if it cannot be recorded.
     let mut owner = db.owner();
     owner.run("BEGIN");
     owner
@@ -309,7 +309,7 @@ fn without_a_process_for_it_calls_say_so_and_the_rest_goes_on() {
 }
 
 #[test]
-fn whoever_holds_a_lock_keeps_nobody_else_waiting() {
+fn a_lock_holder_keeps_no_third_session_waiting() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run(&format!(

@@ -1,4 +1,4 @@
-//! The functions of the context with bad input: the SQLSTATE, a hint where one helps, nothing half done.
+//! The context's functions with bad input: the SQLSTATE, a hint where one helps, and no partial effect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;

@@ -1,4 +1,4 @@
-//! protect() and unprotect() with bad input: the SQLSTATE, a reason, a hint where one helps, and a table that is as it was.
+//! protect() and unprotect() with bad input: the SQLSTATE, a reason, a hint where one helps, and an unchanged table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Failure, World};
@@ -155,7 +155,7 @@ fn what_cannot_be_isolated_is_refused_with_the_reason() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_and_tells_what_would_be_done() {
+fn a_dry_run_changes_nothing_and_returns_the_steps() {
     let world = world();
     let before = world.db.admin().text(STATE);
     let mut owner = world.db.owner();
@@ -169,7 +169,7 @@ fn a_dry_run_changes_nothing_and_tells_what_would_be_done() {
     );
     owner.run("SELECT * FROM tenancy.unprotect('app.done', dry_run => true)");
     assert_eq!(world.db.admin().text(STATE), before);
-    // What it tells is what it does.
+    // The dry run lists the steps that the call executes.
     let done = owner.texts("SELECT statement FROM tenancy.protect('app.plain') WHERE kind = 'do'");
     assert_eq!(done, told);
     assert_eq!(
@@ -240,7 +240,7 @@ fn names_that_need_quotes_and_paths_of_the_callers() {
 }
 
 #[test]
-fn who_may_not_protect() {
+fn only_admins_and_owners_protect() {
     let world = world();
     for mut session in [world.db.app(), world.db.gateway(), world.db.stranger()] {
         session

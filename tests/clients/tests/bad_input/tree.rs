@@ -1,4 +1,4 @@
-//! The functions of the tree with bad input: the SQLSTATE, nothing half done.
+//! The tree's functions with bad input: the SQLSTATE and no partial effect.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;

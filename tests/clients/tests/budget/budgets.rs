@@ -1,4 +1,4 @@
-//! Budgets hold exactly, whatever connections do at once.
+//! Budgets are exact under any concurrency.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,13 +28,13 @@ fn world_in(db: Db) -> World {
     world
 }
 
-/// What an application does: transactions of some units, some of them taken back. True when all was refused.
+/// Runs an application's transactions of some units, and rolls some back. Returns true when all were refused.
 fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
     session.begin(key);
     let (done, refused) = units(session, dice, |_, quantity| {
         format!("consume('tokens', {quantity})")
     });
-    // What an exception block takes back is given back too.
+    // Units that an exception block rolls back are free again too.
     session.run("DO $$ BEGIN PERFORM tenancy.consume('tokens', 1); RAISE EXCEPTION 'no'; EXCEPTION WHEN OTHERS THEN NULL; END $$");
     end(session, dice);
     done == 0 && refused > 0
@@ -117,7 +117,7 @@ fn a_race_for_exactly_k_units_at_several_levels() {
 fn budgets_come_and_go_while_use_is_recorded() {
     let cluster = Cluster::start();
     let world = world_in(Db::on(cluster.config()));
-    // Few entries for many budgets: they make room for one another all the time.
+    // Few entries for many budgets: they evict one another all the time.
     world
         .db
         .admin()
@@ -312,7 +312,7 @@ fn what_a_backend_held_is_given_back_when_it_ends() {
 }
 
 #[test]
-fn who_may_set_what() {
+fn only_permitted_callers_set_budgets() {
     let world = world();
     world
         .db
@@ -446,7 +446,7 @@ fn who_may_set_what() {
 }
 
 #[test]
-fn periods_begin_anew() {
+fn periods_follow_the_clock_of_their_zone() {
     let world = world();
     let mut owner = world.db.owner();
     let span = |owner: &mut Session, period: &str, zone: &str, at: &str| {
@@ -480,7 +480,7 @@ fn periods_begin_anew() {
             "2026-01-01 18:15+00",
             "2026-01-02 00:00 24",
         ),
-        // The hour that is there twice is two.
+        // The hour that occurs twice is two periods.
         (
             "hour",
             "Europe/Berlin",
@@ -519,7 +519,7 @@ fn periods_begin_anew() {
             "{period} {zone} {at}"
         );
     }
-    // What is recorded for yesterday counts for yesterday.
+    // Usage recorded for yesterday counts for yesterday.
     owner.run("SELECT tenancy.set_budget('acme', 'tokens', 10, 'day')");
     world
         .begin("alice")
@@ -549,7 +549,7 @@ fn periods_begin_anew() {
         );
         assert_eq!(world.begin("alice").text(&same), "t", "{quantity}");
     }
-    // Lowered below what is used: nothing is taken back, nothing more comes in, and zero is nothing.
+    // Lowered below the usage: no usage is undone, no more is admitted, except zero.
     owner.run("SELECT tenancy.set_budget('acme', 'tokens', 3, 'day')");
     world
         .begin("alice")
@@ -563,7 +563,7 @@ fn periods_begin_anew() {
     world
         .begin("alice")
         .run("SELECT tenancy.consume('tokens', 5); COMMIT");
-    // An idempotency key: the second attempt needs no room.
+    // An idempotency key: the second attempt consumes nothing.
     owner.run("SELECT tenancy.set_budget('acme', 'tokens', 16, 'day')");
     let first = world
         .begin("alice")
@@ -671,7 +671,7 @@ fn check_budget_answers_as_the_server_would_write_it() {
 }
 
 #[test]
-fn a_connection_that_serves_several_knows_whose_budget_it_is() {
+fn a_connection_that_serves_several_tenants_uses_the_right_budget() {
     let world = world();
     let mut owner = world.db.owner();
     owner.run(
@@ -687,7 +687,7 @@ fn a_connection_that_serves_several_knows_whose_budget_it_is() {
         assert_eq!(amount("bob"), "20");
         assert_eq!(amount("eve"), "30");
     }
-    // One that is asked for again and again sees it change at once.
+    // A budget that is read again and again shows the change at once.
     assert_eq!(amount("eve"), "30");
     owner.run("SELECT tenancy.set_budget('soylent', 'tokens', 31)");
     assert_eq!(amount("eve"), "31");

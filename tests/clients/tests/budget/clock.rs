@@ -1,4 +1,4 @@
-//! Periods end when the clock of their time zone says so, also when that clock is put forward, back, or wrong for a while.
+//! Periods end by the clock of their time zone, also when that clock is set forward, back, or wrong for a while.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::clock::Clock;
@@ -74,7 +74,7 @@ impl<'a> Timed<'a> {
         admitted
     }
 
-    /// So much is admitted, and then no more.
+    /// Asserts that exactly this amount is admitted.
     #[track_caller]
     fn full_after(&mut self, user: &str, metric: &str, quantity: i64) -> &mut Self {
         assert!(
@@ -98,7 +98,7 @@ fn days_and_hours_of_a_zone_with_daylight_saving() {
     clock.set(1_792_800_000.0); // 24 October 2026, 00:00 UTC
     let server = clock.server();
     let mut t = Timed::on(&clock, Db::on(server.config()));
-    // Autumn: a day of 25 hours, and an hour that is there twice.
+    // Autumn: a day of 25 hours, and an hour that occurs twice.
     t.at("2026-10-24 23:59:50+02")
         .full_after("alice", "tokens", 10)
         .full_after("bob", "tokens", 10);
@@ -151,7 +151,7 @@ fn days_and_hours_of_a_zone_with_daylight_saving() {
 }
 
 #[test]
-fn a_clock_that_goes_back() {
+fn a_clock_that_is_set_back() {
     let clock = Clock::new();
     clock.set(1_792_800_000.0);
     let server = clock.server();
@@ -159,7 +159,7 @@ fn a_clock_that_goes_back() {
     t.at("2026-10-27 12:00+01")
         .full_after("alice", "tokens", 10)
         .full_after("alice", "calls", 5);
-    // A second, an hour, a day, to where nothing was used yet: each period has what it had.
+    // Back by a second and by a day: each period keeps its own usage.
     t.at("2026-10-27 11:59:59+01")
         .full("alice", "tokens")
         .full_after("alice", "calls", 5);
@@ -173,7 +173,7 @@ fn a_clock_that_goes_back() {
     t.at("2026-10-25 00:30+02")
         .full_after("alice", "tokens", 10);
     all_agrees(&mut t.admin, 3 + 2);
-    // What was reserved later than now is settled when it was reserved, for the work has happened.
+    // A reservation made later than now is settled at the time of its reservation, because the work was done.
     t.at("2026-10-27 18:00+01");
     let reserve = |t: &mut Timed<'_>, ttl: &str| {
         let mut alice = t.world.begin("alice");
@@ -189,7 +189,7 @@ fn a_clock_that_goes_back() {
     assert_eq!(t.admin.number("SELECT sum(quantity)::bigint FROM tenancy.usage('acme', 'calls', '2026-10-27 18:00+01', '2026-10-27 19:00+01')"), 3);
     t.at("2026-10-27 18:00:05+01")
         .full_after("alice", "calls", 2);
-    // It expires by the clock, too, however often that goes to and fro.
+    // It expires by the clock too, however often the clock is set back and forward.
     t.at("2026-10-27 20:00+01");
     reserve(&mut t, "10 minutes");
     t.at("2026-10-27 20:09:50+01")
@@ -219,7 +219,7 @@ fn a_clock_that_goes_back() {
 }
 
 #[test]
-fn a_midnight_that_comes_twice() {
+fn a_midnight_that_occurs_twice() {
     let clock = Clock::new();
     clock.set(1_761_350_400.0); // 25 October 2025, 00:00 UTC
     let server = clock.server();
@@ -228,7 +228,7 @@ fn a_midnight_that_comes_twice() {
         "SELECT tenancy.update_scope('acme', settings => '{\"time_zone\": \"Atlantic/Azores\"}');
          SELECT tenancy.update_scope('umbrella', settings => '{\"time_zone\": \"America/Havana\"}')",
     );
-    // 01:00 becomes 00:00, at 01:00 UTC: the day began an hour ago, and goes on.
+    // 01:00 becomes 00:00, at 01:00 UTC: the day began an hour ago, and continues.
     t.at("2025-10-25 23:59:50+00")
         .full_after("alice", "tokens", 10);
     t.at("2025-10-26 00:00:00+00")

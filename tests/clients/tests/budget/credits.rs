@@ -1,4 +1,4 @@
-//! Credits on top of budgets: drawn in order, to the last unit and not one more.
+//! Credits on top of budgets: drawn in order, to the last unit and no further.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
@@ -70,7 +70,7 @@ fn refused(world: &World, quantity: &str) {
         .code("53400");
 }
 
-/// So much more is admitted, and not the least bit above.
+/// Asserts that this amount more is admitted, and not the smallest amount above it.
 #[track_caller]
 fn has(world: &World, left: i64) {
     let mut alice = world.begin("alice");
@@ -427,7 +427,7 @@ fn reservations_draw_and_give_back() {
     has(&world, 3);
     forget(&world);
     has(&world, 3);
-    // Less: what was drawn last goes back first. Rolled back, nothing does.
+    // Settled for less: the last drawn units return first. After a rollback none do.
     let less = format!("settle('{id}', 12)");
     world
         .begin("alice")
@@ -452,7 +452,7 @@ fn reservations_draw_and_give_back() {
     let id = reserve(&world, "1", "1 hour");
     end(&format!("settle('{id}', 3)"));
     agrees(&world, "a: 3 0 0, b: 2 0 3");
-    // And what there is no room for has happened all the same.
+    // And usage beyond the budget is recorded too.
     let id = reserve(&world, "1", "1 hour");
     agrees(&world, "a: 3 0 0, b: 2 1 2");
     end(&format!("settle('{id}', 5)"));
@@ -465,7 +465,7 @@ fn reservations_draw_and_give_back() {
         1
     );
     refused(&world, "0.000001");
-    // Cancelled, all goes back; in one transaction too.
+    // A cancellation returns everything to the credits, also in one transaction.
     grant(&world, 4, "note => 'c'");
     world
         .db
@@ -490,13 +490,13 @@ fn reservations_draw_and_give_back() {
         "ROLLBACK TO s; SELECT tenancy.settle('{id}', 1); COMMIT"
     ));
     agrees(&world, "a: 3 0 0, b: 5 0 0, c: 1 0 3");
-    // Expired, it is nobody's.
+    // An expired credit is not drawn.
     let id = reserve(&world, "3", "1 second");
     agrees(&world, "a: 3 0 0, b: 5 0 0, c: 1 3 0");
     std::thread::sleep(Duration::from_millis(1100));
     consume(&world, "2");
     agrees(&world, "a: 3 0 0, b: 5 0 0, c: 3 0 1");
-    // Settled after that, it is asked for anew.
+    // Settled after that, it is drawn again.
     end(&format!("settle('{id}', 1)"));
     agrees(&world, "a: 3 0 0, b: 5 0 0, c: 4 0 0");
     assert_eq!(
@@ -563,7 +563,7 @@ fn draws_become_few_rows_and_add_up_to_the_same() {
 }
 
 #[test]
-fn who_may_grant_and_revoke() {
+fn only_permitted_callers_grant_and_revoke_credits() {
     let world = world();
     world
         .db
@@ -573,7 +573,7 @@ fn who_may_grant_and_revoke() {
     let commit = |user: &str, sql: &str| {
         world.begin(user).run(sql).run("COMMIT");
     };
-    // The budget is imposed from above: nobody grants itself more.
+    // The budget is imposed from above: the tenant cannot grant itself more.
     world.begin("alice").fails(give).code("42704");
     commit(
         "ops",
@@ -596,7 +596,7 @@ fn who_may_grant_and_revoke() {
         ))
     };
     let (imposed, mine) = (id("imposed"), id("mine"));
-    // What she may not revoke and what is not there are answered alike.
+    // A credit that she may not revoke gets the same answer as one that does not exist.
     let unknown = world.db.admin().text("SELECT tenancy.new_id()");
     for (user, id) in [
         ("alice", &imposed),
@@ -651,7 +651,7 @@ fn who_may_grant_and_revoke() {
     // A budget stays while its credits have something left.
     let remove = "SELECT tenancy.remove_budget('acme', 'tokens', 'day')";
     world.begin("alice").fails(remove).code("2BP01");
-    // Revoked, what is left is gone and what was drawn stays drawn; again is no error.
+    // Revoked: the rest is gone and drawn units stay drawn; a second call is no error.
     for _ in 0..2 {
         commit("alice", &format!("SELECT tenancy.revoke_credit('{mine}')"));
     }
@@ -661,7 +661,7 @@ fn who_may_grant_and_revoke() {
     has(&world, 1);
     commit("ops", &format!("SELECT tenancy.revoke_credit('{imposed}')"));
     refused(&world, "0.000001");
-    // Used up, it is in nobody's way.
+    // A used-up credit does not block the removal.
     commit(
         "ops",
         "SELECT tenancy.grant_credit('acme', 'tokens', 2, 'day', note => 'used up')",
@@ -755,7 +755,7 @@ fn what_cannot_be_granted() {
             .text("SELECT credits::text FROM tenancy.check_budget('tokens', 1)"),
         "100"
     );
-    // A scope that is dropped takes them along.
+    // Dropping a scope deletes its credits.
     let mut admin = world.db.admin();
     admin.run("DELETE FROM tenancy_internal.budget_definitions");
     assert_eq!(
@@ -781,7 +781,7 @@ fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
     done == 0 && refused > 0
 }
 
-/// Ends all reservations with one used, and takes what is left by units.
+/// Settles every reservation with one unit, and consumes the rest unit by unit.
 fn drain(world: &World) {
     let mut admin = world.db.admin();
     for id in admin.texts("SELECT id FROM tenancy.reservations WHERE state = 'open'") {

@@ -1,5 +1,5 @@
-//! Exactly K units at each of four levels and in a project, whatever races for them: not one too many, and when all is
-//! quiet not one refusal too many. Also where entries of the ledger make room for one another all the time.
+//! Exactly K units at each of four levels and in a project, under any concurrency: never one unit too many, and on a quiet
+//! server never one refusal too many. Also while entries of the ledger evict one another all the time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Mutex;
@@ -13,10 +13,10 @@ use tenancy_client_tests::metering::{
 use tenancy_client_tests::program::Cluster;
 use tenancy_client_tests::{Db, Failure, Session, World};
 
-/// Open reservations of a tenant, for whoever of it comes by.
+/// Open reservations of a tenant, shared by its sessions.
 type Pool = Mutex<Vec<String>>;
 
-/// One of those who race.
+/// One of the concurrent clients.
 struct Racer<'a> {
     session: Session,
     key: &'a str,
@@ -28,7 +28,7 @@ struct Racer<'a> {
 }
 
 impl Racer<'_> {
-    /// A call in a savepoint of its own, which may be taken back though it worked. What it said, if it holds.
+    /// A call in its own savepoint, which may be rolled back even after success. Returns its result, if it was kept.
     fn call(&mut self, call: &str) -> Option<String> {
         self.session.run("SAVEPOINT s");
         match self.session.query_one(&format!("SELECT {call}::text"), &[]) {
@@ -42,7 +42,7 @@ impl Racer<'_> {
             }
             Err(error) => {
                 let failure = Failure::from(&error);
-                // 42501: another reserved it; 55000, 40001: somebody has ended it; 42704: who made it has rolled back.
+                // 42501: another reserved it; 55000, 40001: another session has ended it; 42704: its reserver has rolled back.
                 assert!(
                     ["53400", "55000", "42704", "40001", "42501"].contains(&failure.code.as_str()),
                     "{call}: {failure:?}"
@@ -74,7 +74,7 @@ impl Racer<'_> {
             match self.dice.roll(7) {
                 0 | 1 => drop(self.call(&format!("tenancy.consume('tokens', {quantity})"))),
                 2 => {
-                    // What the block takes back is given back, and what follows in the handler counts.
+                    // Units that the block rolls back are free again, and units that the handler consumes count.
                     self.session.run(&format!(
                         "DO $$ BEGIN
                              BEGIN PERFORM tenancy.consume('tokens', {quantity}); PERFORM tenancy.reserve('tokens', 1); RAISE 'no';
@@ -176,7 +176,7 @@ fn cancel_all(world: &World, users: &[&str]) {
     );
 }
 
-/// Budgets of K units each: some of them full at the end, whoever is quicker.
+/// Budgets of K units each, some of them full at the end, whichever session is faster.
 fn world(db: Db) -> World {
     let world = World::bare_in(db);
     world.db.owner().run(
@@ -303,7 +303,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
         watch.join().unwrap();
         admitted
     });
-    // Nobody is short of a unit, nobody has one too many.
+    // No budget is short of a unit or has one too many.
     let mut admin = world.db.admin();
     assert_eq!(
         admin.number("SELECT count(*) FROM tenancy_internal.usage_events"),

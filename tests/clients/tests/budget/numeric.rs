@@ -102,7 +102,7 @@ fn what_is_left_to_the_text() {
     assert_eq!(to_millionths(&[0x80]), None);
 }
 
-/// What stored digits say, by wide arithmetic; nothing for less than millionths.
+/// Returns the value of stored digits, by wide arithmetic; `None` for less than millionths.
 fn naive(stored: &[u8]) -> Option<i128> {
     let words: Vec<u16> = (stored.chunks(2).map(|w| u16::from_ne_bytes([w[0], w[1]]))).collect();
     let (header, digits) = words.split_first()?;

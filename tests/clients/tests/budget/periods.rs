@@ -1,4 +1,4 @@
-//! The server's periods are those that core makes of the server's time zones, and its zones are those that it lists.
+//! Core computes the same periods as the server from the server's time zones, and knows the zones that the server lists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
@@ -142,7 +142,7 @@ fn a_zone_is_a_name_that_the_server_lists() {
         "SELECT z.name FROM pg_timezone_names z WHERE NOT tenancy_internal.is_time_zone(z.name) OR NOT tenancy_internal.is_time_zone(upper(z.name)) OR NOT tenancy_internal.is_time_zone(lower(z.name))",
     );
     assert_eq!(refused, Vec::<String>::new());
-    // What else SET timezone takes, and what else leads to a file.
+    // Other values of SET timezone, and other names that lead to a file.
     for rule in [
         "AAA167BBB-167,J160/0,J344/3",
         "AAA4",

@@ -1,4 +1,4 @@
-//! Room that is kept: durable, settled once by anybody, and never lost.
+//! Reservations: durable, settled once by any connection, and never lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
@@ -161,7 +161,7 @@ fn more_than_was_reserved_has_happened_all_the_same() {
         .begin("alice")
         .fails("SELECT tenancy.consume('tokens', 1)")
         .code("53400");
-    // Whoever listens learns no more than that: anybody can.
+    // Listeners learn no more than that: any role can listen.
     let id = admin.text("SELECT id::text FROM tenancy.budget_alerts");
     let mut told = admin.notifications();
     let told = postgres::fallible_iterator::FallibleIterator::next(
@@ -182,7 +182,7 @@ fn expired_room_is_free_at_once_and_late_work_counts() {
         .fails("SELECT tenancy.consume('tokens', 1)")
         .code("53400");
     std::thread::sleep(Duration::from_millis(1100));
-    // Not one refusal too many: whoever is about to be refused has them freed.
+    // Not one refusal too many: a call that would be refused first frees them.
     alice
         .run("ROLLBACK")
         .begin(world.key("alice"))
@@ -207,7 +207,7 @@ fn expired_room_is_free_at_once_and_late_work_counts() {
 }
 
 #[test]
-fn thresholds_are_told_once() {
+fn thresholds_are_reported_once() {
     let world = world();
     let mut admin = world.db.admin();
     world
@@ -247,7 +247,7 @@ fn thresholds_are_told_once() {
 }
 
 #[test]
-fn everybody_sees_its_part_of_reservations_and_alerts() {
+fn each_caller_sees_its_part_of_reservations_and_alerts() {
     let mut world = world();
     let carl = world.db.owner().text(
         "SELECT tenancy.issue_api_key(tenancy.create_user('acme', 'carl', role => 'tenant_admin'), 'test')",
@@ -367,7 +367,7 @@ fn reservations_race_settle_once_and_outlive_a_crash() {
             .flat_map(|thread| thread.join().unwrap())
             .collect()
     });
-    // 142 times 7 is all there is room for.
+    // The budget has room for 142 times 7.
     assert_eq!(ids.len(), 142);
     agrees(&world, "0 0 994");
     cluster.kill();
@@ -377,7 +377,7 @@ fn reservations_race_settle_once_and_outlive_a_crash() {
         .fails("SELECT tenancy.reserve('tokens', 7, attributes => '{\"model\": \"small\"}')")
         .code("53400");
     agrees(&world, "0 0 994");
-    // Everybody tries to end every one: each is settled once, also if it was cancelled before.
+    // All sessions try to end every one: each is settled once, also if it was cancelled before.
     let settled: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..8_usize)
             .map(|n| {
@@ -431,7 +431,7 @@ fn cap(world: &World, user: u32, tenant: u32) {
     ));
 }
 
-/// Without an end a user could open millions, and each budget above would be slow to load for everybody.
+/// Without a limit a user could open millions, and each budget above would be slow to load for all.
 #[test]
 fn a_user_and_a_tenant_have_so_many_open() {
     let mut world = world();
@@ -507,7 +507,7 @@ fn a_user_and_a_tenant_have_so_many_open() {
 }
 
 #[test]
-fn what_has_expired_is_in_nobodys_way() {
+fn expired_reservations_do_not_take_room() {
     let world = world();
     cap(&world, 2, 2);
     let mut alice = world.begin("alice");

@@ -1,4 +1,4 @@
-//! Logging in with an identity provider's token: who is found, who is made, what groups give and take.
+//! Logging in with an identity provider's token: which user is found or created, and what its groups grant and revoke.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Barrier;
@@ -38,7 +38,7 @@ fn whose(session: &mut Session, token: &str) -> uuid::Uuid {
 }
 
 #[test]
-fn a_first_login_makes_the_user_and_the_next_ones_write_nothing() {
+fn a_first_login_creates_the_user_and_later_ones_write_nothing() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
@@ -68,7 +68,7 @@ fn a_first_login_makes_the_user_and_the_next_ones_write_nothing() {
 }
 
 #[test]
-fn nobody_is_made_where_the_provider_may_not() {
+fn no_user_is_created_if_the_provider_may_not() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "");
@@ -132,7 +132,7 @@ fn groups_give_and_take_at_a_login() {
     assert_eq!(roles(&world, "zoe"), ["member@acme"]);
     app.begin(&at(-30, &[])).run("COMMIT");
     assert!(roles(&world, "zoe").is_empty());
-    // What was assigned by hand is not the groups' to take.
+    // Groups do not revoke a role that was assigned by hand.
     owner.run("SELECT tenancy.update_scope('acme/zoe', name => 'Zoe')");
     world.db.admin().run(
         "INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id) \
@@ -164,7 +164,7 @@ fn a_mapping_that_is_taken_back_is_felt_at_once() {
     assert_eq!(app.number(COUNT), 3);
     owner.run(&map("unmap_group", "staff"));
     assert!(roles(&world, "zoe").is_empty());
-    // The star is everybody.
+    // The star is every user.
     app.run("SELECT tenancy.release()");
     app.login_session(&idp.token_in("zoe", &[]));
     assert_eq!(roles(&world, "zoe"), ["member@acme"]);
@@ -199,7 +199,7 @@ fn a_login_that_has_to_write_says_so_in_a_read_only_transaction() {
     // A group that was left cannot be kept by reading only.
     let later = idp.token_with("zoe", json!({"iat": now() + 5}));
     writes(read_only(&later).unwrap_err());
-    // Only a good token is told anything.
+    // Only a valid token gets a reason.
     let forged = Signer::ed("1", 9).token(&idp.claims("somebody"));
     read_only(&forged).unwrap_err().code("42501");
 }
@@ -232,7 +232,7 @@ fn what_was_rolled_back_is_not_remembered() {
 }
 
 #[test]
-fn of_many_first_logins_at_once_one_makes_the_user() {
+fn one_of_many_concurrent_first_logins_creates_the_user() {
     const MANY: usize = 8;
     let world = World::new();
     let mut owner = world.db.owner();
@@ -271,7 +271,7 @@ fn of_many_first_logins_at_once_one_makes_the_user() {
 }
 
 #[test]
-fn users_whose_names_read_alike_have_slugs_of_their_own() {
+fn users_with_similar_names_have_different_slugs() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
@@ -320,7 +320,7 @@ fn the_tenant_claim_finds_tenants_below_the_providers_scope_only() {
         app.run("COMMIT");
     }
     assert_eq!(users(&world, "zoe"), ["acme/zoe/zoe", "umbrella/zoe/zoe"]);
-    // Another partner's tenant, the partner itself, nothing, nobody.
+    // Another partner's tenant, the partner itself, an empty claim, an unknown tenant.
     for value in [
         json!("soylent"),
         json!("44"),
@@ -342,7 +342,7 @@ fn the_tenant_claim_finds_tenants_below_the_providers_scope_only() {
     app.begin(&org(json!("42")));
     assert_eq!(app.number(COUNT), 3);
     app.run("COMMIT");
-    // A tenant that leaves the partner leaves the provider, and so do the sessions that came by it.
+    // A tenant that leaves the partner leaves the provider, and the sessions that logged in with it lose their context.
     let (mut stays, mut leaves) = (world.db.app(), world.db.app());
     stays.login_session(&org(json!("acme")));
     leaves.login_session(&org(json!("umbrella")));
@@ -354,7 +354,7 @@ fn the_tenant_claim_finds_tenants_below_the_providers_scope_only() {
 }
 
 #[test]
-fn a_slug_of_two_partners_tenants_is_nobodys() {
+fn a_slug_of_tenants_of_two_partners_is_ambiguous() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.create_tenant('twin', partner => 'globex'), tenancy.create_tenant('twin', partner => 'hooli')");
@@ -383,7 +383,7 @@ fn without_a_tenant_claim_a_provider_names_its_own_scopes_users() {
 }
 
 #[test]
-fn a_suspended_tenants_users_stay_out_and_nobody_is_made() {
+fn a_suspended_tenants_users_are_refused_and_none_is_created() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
@@ -501,7 +501,7 @@ fn a_key_that_is_rotated_out_is_worth_nothing_at_once() {
 }
 
 #[test]
-fn a_sign_up_makes_nobody_resolve_again() {
+fn a_sign_up_makes_no_backend_resolve_again() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");

@@ -1,4 +1,4 @@
-//! Allowed networks: asked for each transaction, whatever the credential, of every scope above the user.
+//! Allowed networks: checked in each transaction, for every credential, at every scope above the user.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -24,7 +24,7 @@ fn kept_out(session: &mut Session) {
 }
 
 #[test]
-fn who_comes_from_elsewhere_is_refused_whatever_it_brings() {
+fn an_address_outside_the_networks_is_refused_with_any_credential() {
     let world = World::new();
     let mut owner = world.db.owner();
     let ticket = world.ticket("alice", "5 minutes");
@@ -107,7 +107,7 @@ fn the_gateway_vouches_for_its_users_address() {
     ] {
         gateway.run("BEGIN").run(&assume(client, false));
         assert_eq!(gateway.number(COUNT), 3);
-        // What was vouched for is kept when the context is narrowed.
+        // The client's address that the gateway gave is kept when the context is narrowed.
         gateway.run("SELECT tenancy.select_tenant('acme')");
         assert_eq!(gateway.number(COUNT), 3);
         gateway.run("COMMIT");
@@ -124,7 +124,7 @@ fn the_gateway_vouches_for_its_users_address() {
             .code("42501")
             .says("not allowed from this address");
     }
-    // It lasts with the session's context, and is asked for each transaction.
+    // The network lasts as long as the session's context, and is checked in each transaction.
     gateway.run(&assume("'192.0.2.7'", true));
     assert_eq!(gateway.number(COUNT), 3);
     set(&mut owner, "acme", "2001:db8::/32");

@@ -1,4 +1,4 @@
-//! Who may change whose tokens are believed, and what they give: the scope's partner, never the tenant.
+//! Who may change the trusted providers and what their tokens grant: the partner above the scope, never the tenant.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::json;
@@ -95,7 +95,7 @@ fn a_partners_admin_manages_its_own_fleets_providers() {
         boss.texts("SELECT scope FROM tenancy.identity_providers")
             .is_empty()
     );
-    // What is another partner's and what does not exist get the same answer.
+    // Another partner's provider gets the same answer as one that does not exist.
     let unknown = Idp::new("unknown");
     for (theirs, nobodys) in changes(&of_globex).iter().zip(changes(&unknown)) {
         let answers = [boss.fails(theirs), boss.fails(&nobodys)];
@@ -111,7 +111,7 @@ fn a_partners_admin_manages_its_own_fleets_providers() {
         ops.run(&format!("BEGIN; {call}; ROLLBACK"));
     }
     world.db.app().begin(&of_acme.token("zoe")).run("COMMIT");
-    // Without a context the application may nothing, and nobody else ever.
+    // Without a context the application has no rights, and other roles never have any.
     for mut session in [world.db.app(), world.db.gateway(), world.db.stranger()] {
         for call in changes(&of_acme) {
             session.fails(&call);
@@ -153,7 +153,7 @@ fn a_mapping_gives_what_its_maker_holds() {
             .code("42704");
     }
     ops.fails(&map("member", "acme/alice")).code("23514");
-    // A role at one tenant is given to that tenant's users only, whoever has the group.
+    // A role at one tenant is given only to that tenant's users with the group.
     ops.run(&map("clerk", "")).run(&map("manager", "acme"));
     let roles = |tenant: &str| {
         world
@@ -169,7 +169,7 @@ fn a_mapping_gives_what_its_maker_holds() {
     };
     assert_eq!(roles("acme"), ["clerk@acme", "manager@acme"]);
     assert_eq!(roles("umbrella"), ["clerk@umbrella"]);
-    // A role that is dropped takes its mappings along.
+    // Dropping a role deletes its mappings.
     ops.run("SELECT tenancy.drop_role('globex', 'clerk')");
     assert_eq!(
         ops.texts("SELECT role FROM tenancy.identity_groups"),
@@ -178,7 +178,7 @@ fn a_mapping_gives_what_its_maker_holds() {
 }
 
 #[test]
-fn who_signs_for_users_holds_what_they_hold() {
+fn a_signer_for_users_must_hold_what_they_hold() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.define_role('globex', 'logins', '{identity:*, tenants:view}'), tenancy.create_user('globex', 'keymaster', role => 'logins')");
@@ -195,7 +195,7 @@ fn who_signs_for_users_holds_what_they_hold() {
         .fails(&changes(&idp)[0])
         .code("42501")
         .says("data:read");
-    // Turning one off makes nobody more than it was.
+    // Disabling a provider grants nothing to any user, so its manager may do it.
     keymaster.run(&format!(
         "SELECT tenancy.set_identity_provider_enabled('{}', false)",
         idp.issuer
@@ -249,14 +249,14 @@ fn a_token_for_a_single_use_is_good_once() {
         &mut app,
         &idp.token_with("zoe", json!({"jti": "1", "iat": now() - 7})),
     );
-    // Without an id there is nothing to keep; and a transaction that is rolled back has used it.
+    // A token without an id is refused; and a transaction that is rolled back has used its token.
     refused(&mut app, &idp.token("zoe"));
     app.begin(&token("2")).run("ROLLBACK");
     refused(&mut app, &token("2"));
     app.login_session(&token("3"));
     assert_eq!(app.number("SELECT count(*) FROM app.notes"), 3);
     assert_eq!(app.number("SELECT count(*) FROM app.notes"), 3);
-    // Of many at once, one.
+    // Of many concurrent logins, one succeeds.
     let last = token("4");
     let good: usize = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..6)

@@ -1,4 +1,4 @@
-//! Rows of an owner, of a project, and shared from above.
+//! Rows with an owner, rows of a project, and rows shared from above.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;
@@ -148,7 +148,7 @@ fn rows_of_a_project() {
 }
 
 #[test]
-fn shared_rows_are_read_below_and_written_by_nobody_there() {
+fn shared_rows_are_read_below_and_not_written_there() {
     let world = World::bare();
     world.db.owner().run("CREATE TABLE app.models (id int, tenant_id uuid NOT NULL, name text); SELECT tenancy.protect('app.models', shared => true)");
     for scope in ["platform", "globex", "hooli", "acme", "umbrella", "soylent"] {

@@ -1,4 +1,4 @@
-//! Random statements against what their caller may see: tests/clients/src/fuzz.
+//! Compares random statements with what their caller may see: see tests/clients/src/fuzz.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::fuzz::{Options, run};

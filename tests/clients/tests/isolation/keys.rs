@@ -1,4 +1,4 @@
-//! Tables that are adopted as they are: tenant columns that hold the application's own key.
+//! Tables adopted without changes: tenant columns that hold the application's own key.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;
@@ -127,7 +127,7 @@ fn two_tenants_never_share_an_integer_key() {
 }
 
 #[test]
-fn keys_beyond_the_column_are_nobodys() {
+fn keys_out_of_the_columns_range_match_no_tenant() {
     let world = keyed("integer");
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.create_tenant('big', external_id => '4294967338'); SELECT tenancy.create_user('big', 'max')");

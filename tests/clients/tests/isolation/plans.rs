@@ -1,4 +1,4 @@
-//! What the planner makes of a policy: index scans in order, estimates, joins, fleets, parallel workers, partitions.
+//! How the planner handles a policy: index scans in order, estimates, joins, fleets, parallel workers, partitions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
@@ -77,7 +77,7 @@ fn one_tenant_is_an_ordered_index_scan_with_a_good_estimate() {
 }
 
 #[test]
-fn explaining_tells_nothing_about_other_tenants_in_the_condition() {
+fn explain_reveals_nothing_of_other_tenants_in_the_condition() {
     let world = events();
     let plan = world.begin("ops").plan("SELECT * FROM app.events");
     for tenant in ["acme", "umbrella", "soylent"] {

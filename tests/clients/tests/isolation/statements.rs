@@ -100,7 +100,7 @@ fn merge_and_on_conflict_of_own_rows() {
         );
         app.run("COMMIT");
     }
-    // Of a fleet's tenants the selected one's alone.
+    // With a selected tenant, a fleet's user reads only that tenant's rows.
     let merge = "MERGE INTO app.counts c USING (VALUES ('a')) v (name) ON c.name = v.name WHEN MATCHED THEN UPDATE SET n = 10";
     let mut ops = world.begin("ops");
     ops.fails_inside(merge).code("55000");

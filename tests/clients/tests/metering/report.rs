@@ -1,4 +1,4 @@
-//! `tree()`, `top_usage()` and `forecast()`: the truth of `usage()`, each caller's part of it, and a page of it.
+//! `tree()`, `top_usage()` and `forecast()`: they agree with `usage()`, show each caller its own part, and return it in pages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ fn draws(session: &mut Session, arguments: &str, expected: &[&str]) {
 }
 
 #[test]
-fn everybody_draws_its_part() {
+fn each_caller_draws_its_part_of_the_tree() {
     let world = world();
     let all = "metric => 'tokens', depth => 3";
     let acme = [
@@ -134,7 +134,7 @@ fn everybody_draws_its_part() {
         "metric => 'tokens', depth => 0",
         &["acme 90", "umbrella 7"],
     );
-    // Who may see use and nothing else is told ids, as by usage().
+    // A user that may only see usage gets ids, as from usage().
     let (globex, tenants) = (world.id("globex"), [world.id("acme"), world.id("umbrella")]);
     let mut lines = world
         .begin("books")
@@ -210,13 +210,13 @@ fn what_one_may_not_see_is_not_there() {
             answers.push(format!("{} {}", refused.message, refused.code));
         }
         assert!(answers[0].ends_with(code), "{user}: {answers:?}");
-        // The same answer as usage() gives.
+        // The same answer as usage().
         assert!(
             answers.iter().all(|answer| *answer == answers[0]),
             "{user}: {answers:?}"
         );
     }
-    // Nobody, and somebody who may see nothing.
+    // Without a context, and as a user who may see nothing.
     for call in ["tree()", "top_usage('tokens')"] {
         let call = format!("SELECT * FROM tenancy.{call}");
         world.db.app().fails(&call).code("55000");
@@ -235,7 +235,7 @@ fn what_one_may_not_see_is_not_there() {
     );
 }
 
-/// What is drawn from credits is used as well, and what is left of them is room.
+/// Usage drawn from credits counts as used, and the rest of the credits as left.
 #[test]
 fn credits_are_room() {
     let world = world();
@@ -261,9 +261,9 @@ fn credits_are_room() {
         acme,
         &["acme 150 100 ██████████ 100 % with credits"],
     );
-    // Who may not see budgets sees no credits.
+    // A user who may not see budgets sees no credits.
     draws(&mut world.begin("zoe"), acme, &["acme 150"]);
-    // What is left of a credit that is revoked is no room.
+    // The rest of a revoked credit is not left to use.
     ops.begin(world.key("ops"))
         .run("SELECT tenancy.grant_credit('acme', 'tokens', 850, note => 'by mistake'); COMMIT");
     draws(
@@ -281,7 +281,7 @@ fn credits_are_room() {
     );
 }
 
-/// Used, budget and the end of it, as whoever asks may know them.
+/// Used, budget and its exhaustion, as the caller may see them.
 #[test]
 fn a_forecast_shows_the_budgets_that_one_may_see() {
     let world = world();

@@ -1,5 +1,5 @@
-//! Metering under load: what usage() says is what the committed events say, at every moment, whatever
-//! ends in between.
+//! Metering under load: usage() equals the sum of the committed events at every moment, whichever process
+//! is killed meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tenancy_client_tests::{Db, Session, World};
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}'), tenancy.define_metric('peak', 'GB', 'max'),
     tenancy.define_metric('people', 'users', 'distinct'), tenancy.define_metric('calls', 'calls', 'count')";
 
-/// What differs, in one snapshot, between usage() and the events: for every scope that has any, each metric.
+/// Differences, in one snapshot, between usage() and the events, for each metric of every scope with events.
 const WRONG: &str = "SELECT count(*) FROM
     (SELECT s.id AS scope, m.name, (SELECT (u.quantity, u.cost, u.events) FROM tenancy.usage(s.id, m.name) u) AS said,
             (SELECT ROW(CASE m.aggregation WHEN 'sum' THEN coalesce(sum(e.quantity) * 0.000001, 0) WHEN 'max' THEN max(e.quantity) * 0.000001
@@ -68,7 +68,7 @@ fn roll_all(session: &mut Session) {
     }
 }
 
-/// One after the other, what a writer does. Pseudo-random, and the same for a seed.
+/// The steps of a writer in order: pseudo-random, and the same for the same seed.
 fn write(world: &World, user: &str, seed: u64, until: &AtomicBool) {
     let mut dice = Dice(seed);
     let mut random = |n: u64| dice.roll(n);
@@ -183,7 +183,7 @@ fn the_worker_rolls_up_by_itself() {
 }
 
 #[test]
-fn a_key_counts_once_whoever_comes_first() {
+fn a_key_counts_once_in_any_order() {
     let world = metered(World::bare());
     // Two at once: the second waits; when the first is rolled back, it is the event.
     for (end, events, same) in [("COMMIT", 1, true), ("ROLLBACK", 2, false)] {
@@ -229,7 +229,7 @@ fn a_key_counts_once_whoever_comes_first() {
         admin.number("SELECT count(*) FROM tenancy_internal.usage_events WHERE quantity = 2000000"),
         50
     );
-    // The same key means another thing for another metric and in another tenant.
+    // The same key is another one for another metric and in another tenant.
     for (user, metric) in [("alice", "calls"), ("bob", "tokens")] {
         let mut app = world.begin(user);
         let sql = format!("SELECT tenancy.record_usage('{metric}', idempotency_key => 'k1')::text");
@@ -344,7 +344,7 @@ fn no_argument_reaches_another_scope() {
         admin.texts("SELECT DISTINCT s.slug FROM tenancy_internal.usage_events e JOIN tenancy.scopes s ON s.id = e.tenant_id"),
         ["acme"]
     );
-    // Whoever asks for another's use learns nothing: not that it exists either.
+    // A request for another's usage reveals nothing, not even that the scope exists.
     app.begin(world.key("alice"));
     for scope in [
         "umbrella",
@@ -448,7 +448,7 @@ fn survive(world: &World, cluster: &Cluster, kill: impl Fn(&mut Session), times:
 }
 
 #[test]
-fn whoever_is_killed_nothing_is_lost_or_counted_twice() {
+fn after_any_kill_nothing_is_lost_or_counted_twice() {
     let cluster = Cluster::start();
     let worker = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()";
     for kind in ["worker", "backend", "server"] {

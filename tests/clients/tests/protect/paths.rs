@@ -1,4 +1,4 @@
-//! protect() on tables whose code looks names up in a path, and what it costs where there are many tables.
+//! protect() on tables whose code resolves names by a search path, and its cost with many tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::World;
@@ -60,7 +60,7 @@ fn a_tables_code_looks_names_up_where_the_caller_does() {
     }
 }
 
-/// What protect() itself writes means the server's own operators and types, whatever the caller's path begins with.
+/// protect()'s own statements use the server's operators and types, whatever the caller's search path contains.
 #[test]
 fn protect_writes_its_policies_with_the_servers_own_operators() {
     let world = World::bare();

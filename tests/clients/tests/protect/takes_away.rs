@@ -1,11 +1,11 @@
-//! protect() only takes access away, and ties no table to tenancy's own.
+//! protect() only ever removes access, and creates no dependency of a table on tenancy's own tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Session, World};
 
 // F2: a foreign key's check runs as the owner of the referenced table, and casts as the referencing column's type says.
 #[test]
-fn nobody_may_put_a_foreign_key_or_a_trigger_on_tenancys_tables() {
+fn no_role_may_put_a_foreign_key_or_a_trigger_on_tenancys_tables() {
     let world = World::new();
     let granted = world.db.admin().texts(
         "SELECT DISTINCT concat_ws(' ', a.grantee::regrole, a.privilege_type, c.oid::regclass)
@@ -48,7 +48,7 @@ fn schema_tools_see_no_key_that_leads_to_tenancy() {
         owner.number("SELECT count(*) FROM information_schema.referential_constraints WHERE constraint_schema = 'app'"),
         0
     );
-    // So no trigger that checks a key is fired by an insert.
+    // So an insert fires no trigger that checks a key.
     assert_eq!(
         owner.number("SELECT count(*) FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'app'::regnamespace)"),
         0
@@ -117,7 +117,7 @@ const RIGHTS: &str = "SELECT string_agg(x, chr(10) ORDER BY x) FROM (
     UNION ALL SELECT concat_ws(' ', n.nspname, a.grantee, a.privilege_type) FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname = 'app'
     UNION ALL SELECT 'none') s";
 
-/// What a session of the application can do to the posts of acme.
+/// Returns what a session of the application can do with the posts of acme.
 fn what_ann_can(app: &mut Session) -> Vec<String> {
     let mut out = vec![
         format!("{:?}", app.texts("SELECT id FROM app.posts WHERE tenant_id = (SELECT min(tenant_id::text)::uuid FROM app.posts WHERE id = 1) ORDER BY id")),
@@ -228,7 +228,7 @@ fn what_was_revoked_is_never_granted_again() {
         owner.run(sql);
         assert_eq!(held(), "SELECT,INSERT,UPDATE t f");
     }
-    // Taken off, it takes back what it gave, and gives TRUNCATE back to who still has rights, not to who lost them.
+    // unprotect() revokes its grants, and grants TRUNCATE again to roles that still have rights, not to those that lost them.
     owner.run(&format!(
         "REVOKE SELECT ON other.t FROM {}",
         world.db.stranger
@@ -273,7 +273,7 @@ fn row_security_without_a_policy_stays_closed_until_it_is_opened() {
 }
 
 #[test]
-fn tenancys_permissive_policy_goes_and_comes_with_the_applications() {
+fn tenancys_permissive_policy_follows_the_applications() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run("CREATE TABLE app.parts (id int, tenant_id uuid) PARTITION BY LIST (id); CREATE TABLE app.parts_1 PARTITION OF app.parts FOR VALUES IN (1, 2, 3);
@@ -321,7 +321,7 @@ fn tenancys_permissive_policy_goes_and_comes_with_the_applications() {
 }
 
 // F42: the application's own role owns the tables.
-/// Whatever statement gives a table to another owner, or takes the application's policies away.
+/// Every statement that gives a table to another owner, or drops the application's policies.
 #[test]
 fn tenancys_permissive_policy_follows_owners_and_dropped_roles() {
     let world = World::new();
@@ -394,7 +394,7 @@ fn tenancys_permissive_policy_follows_owners_and_dropped_roles() {
         assert_eq!(policies(), expected, "{sql}");
     }
     admin.run("DROP POLICY guests ON app.notes");
-    // PostgreSQL takes nobody out of a policy of another's table.
+    // PostgreSQL removes no role from a policy of another owner's table.
     admin.run(&format!(
         "CREATE POLICY guests ON app.notes TO {guest} USING (true)"
     ));
@@ -408,7 +408,7 @@ fn tenancys_permissive_policy_follows_owners_and_dropped_roles() {
 }
 
 #[test]
-fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
+fn advice_on_a_shared_owner_comes_first_and_separates_it() {
     let world = World::bare();
     let app = world.db.app.clone();
     let mut admin = world.db.admin();
@@ -432,7 +432,7 @@ fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
     let told =
         admin.texts("SELECT note FROM tenancy.protect('app.mine') WHERE note LIKE 'WARNING%'");
     assert!(told.is_empty(), "{told:?}");
-    // A member of the owner is told of too.
+    // A member of the owner is reported too.
     admin.run(&format!("GRANT {app}_owner TO {app}"));
     let script = admin.text("SELECT statement FROM tenancy.protect('app.mine') WHERE step = 1");
     admin.run(&script);
@@ -449,7 +449,7 @@ fn an_owner_that_tenants_share_is_told_first_and_how_to_split_it() {
 }
 
 #[test]
-fn rows_whose_key_no_tenant_has_are_found() {
+fn unknown_keys_finds_rows_whose_key_no_tenant_has() {
     let world = World::bare();
     let mut owner = world.db.owner();
     let mut admin = world.db.admin();
@@ -492,7 +492,7 @@ fn rows_whose_key_no_tenant_has_are_found() {
     assert_eq!(unknown("app.small"), ["77=1"]);
     assert_eq!(unknown("app.short"), ["44 =1"]);
     assert_eq!(unknown("app.words").len(), 4);
-    // It is on record, and its answer changes with the tree.
+    // It is in the audit log, and its answer changes with the tree.
     assert_eq!(
         admin.number("SELECT count(*) FROM tenancy.audit_log WHERE action = 'tenancy.unknown_keys' AND target = 'app.small'"),
         1

@@ -1,5 +1,5 @@
-//! Everybody consumes, records, reserves and settles, and everything is killed: what was acknowledged is there, what was
-//! not is there as a whole or not at all, and the ledger that comes up again is what the rows say.
+//! Many clients consume, record, reserve and settle while the server is killed. Afterwards every acknowledged transaction is there, every
+//! other is there as a whole or not at all, and the recovered ledger equals the rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use tenancy_client_tests::metering::{
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Failure, Session, World};
 
-/// Budgets of five levels that the traffic fills up, so often as much; and of what nobody asks for. Some share an entry.
+/// Budgets of five levels that the traffic exhausts, and budgets that no call needs. Some share an entry.
 fn budgets(times: usize) -> String {
     let of = |scope: &str, metric: &str, amount: f64, period: &str| {
         format!(
@@ -45,7 +45,7 @@ fn budgets(times: usize) -> String {
 const ENTRIES: i64 = 13;
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5), tenancy.define_metric('notes', 'notes'), tenancy.define_metric('calls', 'calls', 'count')";
 
-/// What writers know.
+/// The outcomes that writers know of.
 #[derive(Default)]
 struct Known {
     /// Events whose commit was acknowledged.
@@ -54,7 +54,7 @@ struct Known {
     unsure: HashSet<i64>,
     /// Reservations: acknowledged and, as far as one knows, open.
     open: HashSet<String>,
-    /// Reservations that somebody may have ended.
+    /// Reservations that another session may have ended.
     ending: HashSet<String>,
     /// Reservations that were ended, acknowledged.
     ended: HashSet<String>,
@@ -99,7 +99,7 @@ impl<'a> Traffic<'a> {
         }
     }
 
-    /// A transaction. False when the connection is gone.
+    /// Runs a transaction. Returns false when the connection is lost.
     fn once(
         &self,
         session: &mut Session,
@@ -150,7 +150,7 @@ impl<'a> Traffic<'a> {
                 }
                 7 if !reserves => {
                     reserves = true;
-                    // Some nobody comes back for.
+                    // Some are never settled.
                     let ttl = if dice.roll(6) == 0 {
                         "1 second"
                     } else {
@@ -204,7 +204,7 @@ impl<'a> Traffic<'a> {
                     held.extend(ends);
                     return session.batch_execute("ROLLBACK").is_ok();
                 }
-                // It ended in between, or was not let in; nobody knows what became of the commit.
+                // The server ended in between, or refused the connection: the commit may have succeeded or not.
                 "" | "57P01" | "57P02" | "57P03" | "08006" | "53300" => {
                     self.know(|known| known.unsure.extend(events));
                     return false;
@@ -215,7 +215,7 @@ impl<'a> Traffic<'a> {
         true
     }
 
-    /// What is there is what was acknowledged, and some of what was not.
+    /// Asserts that every acknowledged transaction is there, and no other than those that were sent.
     #[track_caller]
     fn nothing_is_lost(&self, admin: &mut Session) -> i64 {
         let rows = admin.texts("SELECT attributes ->> 'n' FROM tenancy_internal.usage_events");
@@ -284,7 +284,7 @@ fn metered(db: Db) -> World {
     world
 }
 
-/// Who writes, and where.
+/// The writers, and their places.
 const WRITERS: [(&str, &str); 10] = [
     ("alice", ""),
     ("alice", "; SELECT tenancy.select_project('acme/red')"),
@@ -317,7 +317,7 @@ fn wait_alone(admin: &mut Session, world: &World) {
     }
 }
 
-/// Everybody touches what it has budgets for, so that the ledger loads it from rows.
+/// Each session uses its budgets, so that the ledger loads them from rows.
 fn touch(world: &World) {
     for (user, enter) in WRITERS {
         let mut session = world.begin(user);
@@ -398,7 +398,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         touch(&world);
         ledger_agrees(&mut admin, ENTRIES);
     }
-    // All is quiet: what is kept for nobody is freed, and what fits is admitted, to the last unit.
+    // All sessions have ended: abandoned reservations are freed, and what fits is admitted, to the last unit.
     let mut admin = world.db.admin();
     let mut ended = 0;
     for key in ["acme", "umbrella", "soylent", ""] {

@@ -1,4 +1,4 @@
-//! pg_dump, and pg_restore into a fresh cluster: the tree, the keys and the isolation are there, the secrets are not.
+//! pg_dump, and pg_restore into a fresh cluster: the tree, the keys and the isolation are restored, the secrets are not.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use tenancy_client_tests::scratch::Scratch;
 use tenancy_client_tests::world::server;
 use tenancy_client_tests::{Db, World};
 
-/// What a provider shares for HS256.
+/// A provider's shared secret for HS256.
 const SECRET: &str = "an example secret of enough bytes";
 
 /// A client program with the connection in its arguments.
@@ -51,7 +51,7 @@ fn full() -> World {
          CREATE TABLE app.legacy (id int, account bigint NOT NULL); CREATE POLICY own ON app.legacy USING (id IS DISTINCT FROM -1); SELECT tenancy.protect('app.legacy', 'account')",
     );
     owner.run("BEGIN; SELECT tenancy.maintenance('a look around'); COMMIT");
-    // One entry in a seal and one in none.
+    // One sealed entry and one without a seal.
     world.db.admin().run(&format!(
         "ALTER DATABASE {} SET tenancy.audit_seal_interval = 3600",
         world.db.name
@@ -210,7 +210,7 @@ fn same(before: &World, after: &World) {
         after.id("umbrella")
     );
     after.begin("alice").fails(&foreign).code("42501");
-    // Who came by a provider comes again, as the same user; one with a secret needs it again.
+    // A user of a provider logs in again as the same user; a provider with a secret needs it again.
     let zoe = "SELECT count(*) FROM tenancy.scopes WHERE external_id = 'zoe'";
     let token = Idp::new("dumped").token_in("zoe", &["staff"]);
     let mut app = after.db.app();
@@ -224,7 +224,7 @@ fn same(before: &World, after: &World) {
         shared().issuer
     ));
     app.begin(&shared().token("zed")).run("COMMIT");
-    // Use goes on: a key that was used stays used, what was not rolled up will be, and nothing twice.
+    // Metering continues: a used key stays used, and events not yet rolled up are rolled up once.
     let mut admin = after.db.admin();
     let left = "SELECT concat_ws(' ', used, in_flight, remaining, credits) FROM tenancy.check_budget('tokens')";
     app.begin(after.key("bob"));
@@ -276,7 +276,7 @@ fn same(before: &World, after: &World) {
         0
     );
     assert_eq!(owner.text("SELECT relrowsecurity AND relforcerowsecurity FROM pg_class WHERE oid = 'app.calls_3'::regclass"), "t");
-    // The audit log is whole, and goes on: what came without a seal gets one, and what is new.
+    // The audit log is complete and continues: unsealed entries get a seal, and so do new ones.
     let mut admin = after.db.admin();
     assert_eq!(admin.texts(AUDIT).len(), 2);
     assert_eq!(admin.texts(WRONG), Vec::<String>::new());
@@ -299,7 +299,7 @@ fn same(before: &World, after: &World) {
     admin.run(&format!("BEGIN; ALTER TABLE {part} DISABLE TRIGGER append_only; ALTER TABLE tenancy.audit_log DISABLE TRIGGER append_only; DELETE FROM tenancy.audit_log WHERE action = 'not.sealed'"));
     assert_eq!(admin.texts(WRONG), ["the entry is missing"]);
     admin.run("ROLLBACK");
-    // The tree goes on.
+    // The tree still works.
     owner.run("SELECT tenancy.create_tenant('newborn', partner => 'house')");
     assert_eq!(
         owner.texts("SELECT kind FROM tenancy.protect('app.notes') WHERE kind = 'do'"),
@@ -340,7 +340,7 @@ fn as_plain_sql() {
     let cluster = Cluster::start();
     let after = restored(&before, &cluster, "p");
     same(&before, &after);
-    // What was restored can be dumped again.
+    // The restored database can be dumped again.
     let again = client("pg_dump", &cluster.config())
         .arg(&after.db.name)
         .output()

@@ -1,4 +1,4 @@
-//! What an application's statement says when it fails comes to it as the server said it: SQLSTATE, constraint, table, context.
+//! An error of an application's statement arrives as the server raised it: SQLSTATE, constraint, table, context.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::{Db, Session};

@@ -1,4 +1,4 @@
-//! Backends and servers that end in mid-transaction leave nothing behind.
+//! Backends and servers that are killed in mid-transaction leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ fn world_in(cluster: &Cluster) -> World {
     World::bare_in(db).with_notes()
 }
 
-/// After a crash: tickets and keys hold, contexts are gone, rows are isolated.
+/// After a crash: tickets and keys are valid, contexts are gone, rows are isolated.
 #[track_caller]
 fn in_order(world: &World, cluster: &Cluster, ticket: &str, ops: &str) {
     drop(wait_for(&cluster.config(), "the server"));

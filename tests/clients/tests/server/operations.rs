@@ -1,4 +1,4 @@
-//! What whoever runs a large server meets: long batches, many reservations, tables that somebody has locked.
+//! Conditions of a large server: long batches, many reservations, tables that another session has locked.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -31,7 +31,7 @@ fn ledger(world: &World) -> String {
     )
 }
 
-/// What a process has of memory that is its own, in kB.
+/// Returns a process's private memory in kB.
 fn memory(pid: i32) -> i64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:"));
@@ -208,7 +208,7 @@ fn a_table_that_is_locked_keeps_other_work_from_nothing_and_the_log_says_what() 
         .run("SELECT tenancy.consume('tokens', 1); COMMIT");
     let mut admin = world.db.admin();
     let mut lock = world.db.admin();
-    // As a long ANALYZE has it: the months are there, and nobody asks for its lock.
+    // The lock of a long ANALYZE: the months exist, and no session requests the lock.
     lock.run("BEGIN; LOCK TABLE tenancy_internal.usage_events IN SHARE UPDATE EXCLUSIVE MODE");
     new_worker(&world, &mut admin);
     expires(&mut admin);

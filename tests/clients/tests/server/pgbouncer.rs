@@ -1,5 +1,5 @@
-//! A real PgBouncer in transaction mode: many clients of many tenants over few server connections. No row of another
-//! tenant is ever seen, and at the end none is missing.
+//! A real PgBouncer in transaction mode: many clients of many tenants over few server connections. No client ever sees a row of
+//! another tenant, and at the end no row is missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashMap;
@@ -66,7 +66,7 @@ fn work(
     let mut committed: HashMap<Uuid, i64> = HashMap::new();
     let mut session = Session::try_connect(config)?;
     for _ in 0..TRANSACTIONS {
-        // Without a context this connection, whoever's it was before, shows nothing.
+        // Without a context this connection shows nothing, whichever client used it before.
         if dice.roll(8) == 0 {
             assert_eq!(
                 session.fails("SELECT tenant_id FROM app.notes").code,
@@ -213,7 +213,7 @@ fn one_server_connection_passes_from_tenant_to_tenant_with_nothing_left_on_it() 
     two.fails_inside("SELECT * FROM left_over").code("42P01");
     two.run("COMMIT");
     two.fails("SELECT count(*) FROM app.notes").code("55000");
-    // Whoever leaves a session context in a pool does not lock the others out, and cannot make them see it once they bind.
+    // A session context left in a pool does not lock other clients out, and they do not get it once they authenticate.
     one.login_session(world.key("alice"));
     two.begin(world.key("bob"));
     assert_eq!(two.number("SELECT count(*) FROM app.notes"), 5);

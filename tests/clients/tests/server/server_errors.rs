@@ -1,4 +1,4 @@
-//! The server's own errors pass tenancy's hooks as they are: with constraint, table and context.
+//! The server's own errors pass through tenancy's hooks unchanged: with constraint, table and context.
 
 #![allow(clippy::unwrap_used)]
 

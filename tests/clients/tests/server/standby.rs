@@ -1,4 +1,4 @@
-//! A standby: it answers, says why it does not record, and once promoted goes on where the primary was killed.
+//! A standby: it answers queries, says why it cannot record, and after promotion continues from the primary's last state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ fn catch_up(primary: &mut Session, standby: &mut Session) {
     }
 }
 
-/// What there is in one transaction of the application.
+/// Begins a transaction of the application in the user's context.
 fn enter(session: &mut Session, world: &World, user: &str) {
     session.begin(world.key(user));
     if user == "alice" {
@@ -46,7 +46,7 @@ fn enter(session: &mut Session, world: &World, user: &str) {
     }
 }
 
-/// Ends the primary first, however the test ends: without its standby it would wait for ever to drop the database.
+/// Ends the primary first, however the test ends: without its standby it would wait forever to drop the database.
 struct EndFirst<'a>(&'a Cluster);
 
 impl Drop for EndFirst<'_> {
@@ -56,7 +56,7 @@ impl Drop for EndFirst<'_> {
 }
 
 #[test]
-fn it_answers_and_goes_on_when_the_primary_is_gone() {
+fn it_answers_and_continues_without_the_primary() {
     let primary = Cluster::start_with(&["wal_level=replica", "max_wal_senders=4"], &[]);
     let world = World::bare_in(Db::on(primary.config()));
     world.db.owner().run(METERED);
@@ -167,7 +167,7 @@ fn it_answers_and_goes_on_when_the_primary_is_gone() {
             .contains("standby")
     );
 
-    // Acknowledged is on the standby, whatever becomes of the primary.
+    // An acknowledged commit is on the standby, whatever happens to the primary.
     let (sure, unsure) = (Mutex::new(HashSet::new()), Mutex::new(HashSet::new()));
     let (began, until) = (Instant::now(), AtomicBool::new(false));
     thread::scope(|scope| {

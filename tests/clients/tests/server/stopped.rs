@@ -1,5 +1,5 @@
-//! Processes that stand still for a moment, wherever they are just then, while others read the ledger's entries from rows.
-//! Between a commit that can be seen and its part in the ledger is a moment that hardly ever matters: here it does.
+//! Processes that are stopped at any point while others read the ledger's entries from rows. A commit is visible
+//! a moment before it is in the ledger: these tests make that moment long.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -25,7 +25,7 @@ fn stop_some(pids: &[i32], until: &AtomicBool, seed: u64) -> usize {
     let (mut dice, mut line, mut stops) = (Dice(seed), String::new(), 0);
     while !until.load(Ordering::Relaxed) {
         let pid = pids[dice.roll(pids.len() as u64) as usize];
-        // In one line: whatever becomes of the test, nobody is left standing.
+        // In one line, so that no process stays stopped, however the test ends.
         writeln!(ask, "kill -STOP {pid}; sleep 0.003; kill -CONT {pid}; echo").unwrap();
         answer.read_line(&mut line).unwrap();
         stops += 1;
@@ -36,7 +36,7 @@ fn stop_some(pids: &[i32], until: &AtomicBool, seed: u64) -> usize {
 }
 
 #[test]
-fn whoever_stands_still_at_a_commit_is_counted_once() {
+fn a_session_stopped_at_a_commit_is_counted_once() {
     const ROUNDS: usize = 40;
     const EACH: usize = 60;
     let world = World::bare();
@@ -51,7 +51,7 @@ fn whoever_stands_still_at_a_commit_is_counted_once() {
         "ALTER DATABASE {} SET synchronous_commit = off",
         world.db.name
     ));
-    // What is settled for less than it was reserved for is in flight nowhere: nothing keeps its entries where they are.
+    // A reservation settled for less than its amount is in flight nowhere: its entries can be evicted.
     let made: Vec<String> = {
         let mut alice = world.begin("alice");
         let made = alice.texts(&format!(

@@ -49,7 +49,7 @@ fn grant() -> impl Strategy<Value = Grant> {
     })
 }
 
-/// What the answer should be, said as simply as it can be.
+/// Returns the expected answer, in the simplest way.
 fn naive(grants: &[Grant], holder: Holder, wanted: &str, path: &[Uuid]) -> bool {
     let (resource, action) = wanted.split_once(':').unwrap();
     grants.iter().any(|grant| {

@@ -154,7 +154,7 @@ proptest! {
     fn what_is_covered_in_part_is_covered_in_every_instance(
         a in any_permission(), wanted in any_permission(), part in "[a-c]"
     ) {
-        // Whoever covers data:* covers data:<anything>.
+        // A permission that covers data:* covers data:<anything>.
         if a.covers(&wanted) {
             let narrow = |text: &str| match text { "*" => part.clone(), _ => text.to_owned() };
             let narrower = permission(

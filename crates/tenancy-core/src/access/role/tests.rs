@@ -41,7 +41,7 @@ fn ids_are_fixed() {
 }
 
 #[test]
-fn who_may_what() {
+fn built_in_roles_have_their_permissions() {
     assert!(covers("super_admin", "platform:elevate"));
     assert!(covers("partner_admin", "tenants:manage"));
     assert!(!covers("partner_admin", "partners:manage"));

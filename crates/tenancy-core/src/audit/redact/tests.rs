@@ -61,7 +61,7 @@ fn backslashes_escape_where_the_setting_says_so() {
 }
 
 #[test]
-fn a_string_goes_on_in_another_line_as_it_began() {
+fn a_string_continues_in_another_line_as_it_began() {
     for text in [
         "SELECT E'a'\n'\\', secret, ', b FROM t",
         "SELECT E'a' -- it's\n  -- so\r\n '\\' || secret', b FROM t",
@@ -90,7 +90,7 @@ fn long_ones_are_cut() {
 }
 
 #[test]
-fn what_was_cut_can_be_told() {
+fn a_cut_text_can_be_identified() {
     let of = |last: &str| {
         let text = format!(
             "SELECT {} FROM {last} WHERE id = 'secret'",

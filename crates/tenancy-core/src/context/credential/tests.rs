@@ -185,7 +185,7 @@ fn a_jwt_is_recognised_by_its_shape_and_never_printed() {
     ] {
         assert!(Credential::parse(text).is_err(), "{text}");
     }
-    // What starts like a ticket or a key is that or nothing.
+    // A text that starts like a ticket or a key is parsed as nothing else.
     assert!(Credential::parse("tnt1.e30.e30").is_err());
     assert!(Credential::parse("tnk_e30.e30.e30").is_err());
 }

@@ -59,7 +59,7 @@ fn the_format_is_as_documented() {
 }
 
 #[test]
-fn an_elevation_comes_after_the_tenant() {
+fn an_elevation_follows_the_tenant() {
     let ticket = Ticket {
         elevation: Some(Uuid::from_u128(4)),
         ..sample()
@@ -86,7 +86,7 @@ fn it_expires_at_the_very_second() {
 }
 
 #[test]
-fn a_bad_signature_comes_before_the_expiry() {
+fn a_bad_signature_is_reported_before_the_expiry() {
     let text = sample().sign(&Key::new([8; 32]));
     for now in [0, 1000, 2000] {
         let result = Ticket::parse(&text).unwrap().verify(&key(), now);
@@ -215,7 +215,7 @@ proptest! {
         }
     }
 
-    /// Whatever is taken has one spelling.
+    /// Every accepted text has one spelling.
     #[test]
     fn payloads_are_malformed_or_canonical(
         mut bytes in proptest::collection::vec(any::<u8>(), 30..76), flags in 0u8..8

@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(Token::decode(&text, &key(), 0), Err(Refused));
     }
 
-    /// Whatever is taken under a good MAC has one spelling.
+    /// Every text that is accepted with a valid MAC has one spelling.
     #[test]
     fn signed_bytes_are_refused_or_canonical(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..80), flags in 0..=KNOWN

@@ -1,14 +1,14 @@
-//! Which claims name the user, its tenant, its groups.
+//! The claims that name the user, its tenant and its groups.
 
 use crate::slug::{check_external_id, check_name};
 use serde_json::Value;
 use std::fmt;
 
-/// The most bytes of a claim's name.
+/// The longest claim name, in bytes.
 const NAME_LIMIT: usize = 255;
 
-/// What a claim is called: the exact name of one at the top (`sub`, `https://example.com/tenant`), or,
-/// when it starts with a slash, a JSON pointer (`/realm_access/roles`).
+/// The name of a claim: the exact name of a top-level claim (`sub`, `https://example.com/tenant`) or, if it starts
+/// with a slash, a JSON pointer (`/realm_access/roles`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimName(String);
 
@@ -18,7 +18,7 @@ pub struct ClaimName(String);
 pub struct BadClaimName;
 
 impl ClaimName {
-    /// Reads a claim's name.
+    /// Parses a claim's name.
     pub fn parse(text: &str) -> Result<Self, BadClaimName> {
         if text.is_empty() || text.len() > NAME_LIMIT {
             return Err(BadClaimName);
@@ -26,7 +26,7 @@ impl ClaimName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The claim, if it is there; null is as good as absent.
+    /// Returns the claim, if it is present; null counts as absent.
     pub fn find<'a>(&self, claims: &'a Value) -> Option<&'a Value> {
         let found = if self.0.starts_with('/') {
             claims.pointer(&self.0)
@@ -36,7 +36,7 @@ impl ClaimName {
         found.filter(|value| !value.is_null())
     }
 
-    /// Whether it is an address that anybody can write into an account, unless it was verified.
+    /// Returns whether it is an e-mail address, which any user can enter in an account unless it was verified.
     fn is_email(&self) -> bool {
         matches!(self.0.as_str(), "email" | "/email")
     }
@@ -48,16 +48,16 @@ impl fmt::Display for ClaimName {
     }
 }
 
-/// What a provider's claims mean.
+/// The meaning of a provider's claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// The user. An `email` counts only where `email_verified` says so.
+    /// The user. An `email` counts only if `email_verified` is true.
     pub user: ClaimName,
     /// The user's tenant, if the provider serves several.
     pub tenant: Option<ClaimName>,
     /// The user's groups: an array of texts, or one text.
     pub groups: Option<ClaimName>,
-    /// What people call the user.
+    /// The user's display name.
     pub name: Option<ClaimName>,
 }
 
@@ -70,7 +70,7 @@ pub struct Read {
 }
 
 impl Mapping {
-    /// What the claims say; `None` when they do not say who, or say it in a way that is none.
+    /// Reads the claims; returns `None` if they do not name a user, or name one in an invalid form.
     pub fn read(&self, claims: &Value) -> Option<Read> {
         if self.user.is_email() && !verified(claims) {
             return None;
@@ -84,7 +84,7 @@ impl Mapping {
             None => Vec::new(),
             Some(found) => groups(found)?,
         };
-        // A name is for show: one that cannot be shown is none.
+        // A display name that cannot be displayed is ignored.
         let name = self.name.as_ref().and_then(|name| name.find(claims));
         let name = name.and_then(Value::as_str).map(str::trim);
         let name = name.filter(|name| check_name(name).is_ok());
@@ -106,7 +106,7 @@ fn verified(claims: &Value) -> bool {
     }
 }
 
-/// A text that may be an external id; also an integer, which has one spelling.
+/// Returns a text that may be an external id; also an integer, which has one spelling.
 fn identifier(value: &Value) -> Option<String> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -125,7 +125,7 @@ fn groups(value: &Value) -> Option<Vec<String>> {
             .collect::<Option<Vec<_>>>()?,
         _ => return None,
     };
-    // PostgreSQL's text has no NUL: such a group is no group that anybody could have mapped.
+    // PostgreSQL's text has no NUL, so such a group cannot have a mapping.
     groups.retain(|group| !group.is_empty() && !group.contains('\0'));
     groups.sort_unstable();
     groups.dedup();

@@ -1,11 +1,11 @@
-//! JSON with one reading only. Two parsers may take two different values for a key that stands
-//! twice: then what one of them checked is not what the other one reads. So it is refused.
+//! JSON without repeated keys. Two parsers may use different values of a repeated key: then one checks another
+//! value than the other reads. So repeated keys are refused.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// Reads a JSON text to its last byte; `None` when it is none, or has a key twice.
+/// Parses a JSON text to its last byte; `None` if it is invalid or repeats a key.
 pub fn parse(bytes: &[u8]) -> Option<Value> {
     serde_json::from_slice::<Strict>(bytes)
         .ok()

@@ -1,7 +1,7 @@
-//! What verifies a provider's tokens: a key set (RFC 7517), or one shared secret.
+//! The keys that verify a provider's tokens: a key set (RFC 7517), or one shared secret.
 //!
-//! Each key verifies with one algorithm, which follows from the key alone. A set has public keys only
-//! and a secret stands alone, so that no public key can ever be taken for a secret.
+//! Each key verifies with one algorithm, which depends only on the key. A set has only public keys, and a secret
+//! is separate, so that a public key is never used as a secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,43 +10,43 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// The fewest bytes of a shared secret: those of SHA-256.
+/// The shortest shared secret in bytes: the size of SHA-256.
 const SECRET_BYTES: usize = 32;
 /// The bits of an RSA modulus.
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
-/// The most keys of a set.
+/// The maximum number of keys of a set.
 const MOST_KEYS: usize = 64;
 
-/// Why keys cannot be taken. It repeats key ids, never keys.
+/// Why keys are refused. The error repeats key ids, never keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFault {
-    /// Not what RFC 7517 describes.
+    /// Not a key set of RFC 7517.
     #[error("keys must be a JSON object with an array \"keys\" of objects")]
     NotASet,
-    /// Nothing in it verifies.
+    /// It has no key that verifies.
     #[error("the key set has no key that verifies RS256, ES256 or EdDSA signatures")]
     NoKey,
-    /// Too much of it.
+    /// Too many keys.
     #[error("the key set has more than {MOST_KEYS} keys")]
     TooMany,
-    /// It was given a private key.
+    /// It contains a private key.
     #[error("the key set has a private or secret key ({0}): give it public keys only")]
     Private(String),
-    /// Several keys, one of them without a name.
+    /// Several keys, one of them without an id.
     #[error("one of several keys has no \"kid\"")]
     Nameless,
-    /// Two keys of one name.
+    /// Two keys with one id.
     #[error("two keys have the \"kid\" {0:?}")]
     Twice(String),
     /// A key that can be broken.
     #[error("the RSA key {kid} has {bits} bits; 2048 to 4096 are allowed")]
     Weak {
-        /// Which.
+        /// Its id.
         kid: String,
-        /// How long it is.
+        /// Its length.
         bits: usize,
     },
-    /// A key that is none.
+    /// An invalid key.
     #[error("the key {0} is malformed")]
     Malformed(String),
     /// A secret that can be guessed.
@@ -66,8 +66,8 @@ struct VerifyingKey {
 }
 
 impl KeySet {
-    /// Reads a key set. Keys for other uses and algorithms than ours are left out; public keys that
-    /// are broken, and keys that are not public, are refused.
+    /// Parses a key set. Keys for other uses and algorithms are ignored; invalid public keys, and keys that are not
+    /// public, are refused.
     pub fn from_jwks(set: &Value) -> Result<Self, KeyFault> {
         let all = set
             .get("keys")
@@ -97,7 +97,7 @@ impl KeySet {
         }
     }
 
-    /// A secret that the provider shares, for HS256.
+    /// Creates a key set of one shared secret, for HS256.
     pub fn from_secret(secret: &[u8]) -> Result<Self, KeyFault> {
         if secret.len() < SECRET_BYTES {
             return Err(KeyFault::ShortSecret(secret.len()));
@@ -110,13 +110,12 @@ impl KeySet {
         }]))
     }
 
-    /// One for each key: two that verify the same signatures have the same, however they are written.
+    /// Returns a fingerprint for each key: keys that verify the same signatures have the same, independent of their notation.
     pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 32]> {
         self.0.iter().map(|key| key.fingerprint)
     }
 
-    /// Whether the signature over `signed` is of the key that the header names, and of that key's
-    /// algorithm.
+    /// Returns whether the key that the header names made the signature over `signed`, with that key's algorithm.
     pub fn verify(
         &self,
         algorithm: &str,
@@ -131,8 +130,8 @@ impl KeySet {
         })
     }
 
-    /// The key of this name. A key without a name stands alone, and so does the key that a header
-    /// without a name can only mean.
+    /// Finds the key with this id. A key without an id, and a header without one, are unambiguous only in a set of
+    /// one key.
     fn find(&self, kid: Option<&str>) -> Option<&VerifyingKey> {
         match (self.0.as_slice(), kid) {
             ([only], None) => Some(only),
@@ -144,7 +143,7 @@ impl KeySet {
 }
 
 impl VerifyingKey {
-    /// Reads a key; `None` when it is not for us.
+    /// Parses a key; `None` if it is for another use.
     fn read(jwk: &Map<String, Value>) -> Result<Option<Self>, KeyFault> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         let kid = match jwk.get("kid") {
@@ -205,7 +204,7 @@ impl VerifyingKey {
                 )
             }
         };
-        // Says so when the point is not on the curve.
+        // Fails if the point is not on the curve.
         crypto::verify("AAAA", b"", &key, algorithm).map_err(|_| malformed())?;
         Ok(Some(Self {
             kid,
@@ -236,7 +235,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Whether a key says that it is for verifying with this algorithm, as far as it says anything.
+/// Returns whether a key's `use`, `key_ops` and `alg` allow verifying with this algorithm.
 fn is_for_verifying(jwk: &Map<String, Value>, algorithms: &[&str]) -> bool {
     let says = |name: &str, wanted: &[&str]| match jwk.get(name) {
         None => true,
@@ -250,7 +249,7 @@ fn is_for_verifying(jwk: &Map<String, Value>, algorithms: &[&str]) -> bool {
     says("use", &["sig"]) && says("alg", algorithms) && operations
 }
 
-/// A number's bytes without the zeros in front, which change nothing.
+/// Returns a number's bytes without leading zeros.
 fn significant(number: &[u8]) -> &[u8] {
     let first = number.iter().position(|byte| *byte != 0);
     number
@@ -258,7 +257,7 @@ fn significant(number: &[u8]) -> &[u8] {
         .unwrap_or_default()
 }
 
-/// SHA-256 of the kind and the numbers of a key, each with its length.
+/// Returns SHA-256 of the kind and the numbers of a key, each with its length.
 fn fingerprint(kind: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [kind].iter().chain(parts) {

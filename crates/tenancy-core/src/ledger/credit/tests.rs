@@ -35,7 +35,7 @@ struct Budget {
 struct Credit {
     id: usize,
     amount: i64,
-    /// How much of it goes on into the second period.
+    /// How much of it is carried into the second period.
     most: Option<i64>,
     /// The slots in which it can be drawn from.
     from: i64,
@@ -201,7 +201,7 @@ struct World {
     seen_ids: HashSet<u32>,
     ids: u32,
     finished: Vec<Recorded>,
-    /// Reservations that are committed, and whether somebody is ending them; nothing: they ended.
+    /// Committed reservations, and whether a transaction is ending them; `None`: they have ended.
     open: Vec<Option<(Reserved, bool)>>,
     now: i64,
 }
@@ -279,12 +279,12 @@ impl World {
         used + reserved + self.in_flight(account, span)
     }
 
-    /// Whether a backend is in the middle of a call.
+    /// Returns whether a backend is in the middle of a call.
     fn is_loading(&self, who: usize) -> bool {
         self.loaders.get(who).is_some_and(Option::is_some)
     }
 
-    /// What a pot has left, by the model.
+    /// Returns what a credit has left, by the model.
     fn left(&self, pot: &CreditBalance) -> i128 {
         let all = i128::from(pot.amount) - self.total(&pot.account, &Span::ALL);
         let since = pot
@@ -293,7 +293,7 @@ impl World {
         since.map_or(all, |since| since.min(all))
     }
 
-    /// What a budget has room for, without credits.
+    /// Returns a budget's room without credits, by the model.
     fn room(&self, n: usize, slot: i64) -> i128 {
         let budget = &self.budgets[n];
         let period = budget.period(slot);
@@ -645,7 +645,7 @@ impl World {
         Ok(())
     }
 
-    /// Everybody comes to an end.
+    /// All transactions end.
     fn settle(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..4 {
             for who in 0..2 {
@@ -668,7 +668,7 @@ impl World {
         self.check()
     }
 
-    /// Takes units until there is no room, and gives them back: how many there were.
+    /// Consumes units until none is left, and returns them: returns their number.
     fn drain(&mut self, at: [bool; 2], slot: i64) -> i128 {
         let (demands, covers) = self.asked(at, 1, slot, true);
         let mut covers: Vec<CreditCoverage> = covers.into_iter().map(|(_, cover)| cover).collect();
@@ -785,7 +785,7 @@ fn what_is_short_says_what_there_was() {
 }
 
 #[test]
-fn what_was_drawn_last_goes_back_first() {
+fn the_last_draw_is_returned_first() {
     for (unused, expected) in [
         (0, [5, 3, 2]),
         (1, [5, 3, 1]),

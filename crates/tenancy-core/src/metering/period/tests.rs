@@ -1,4 +1,4 @@
-//! Every zone of tzdata at every change of its clock, against another's calendar; and clocks that nobody has.
+//! Every zone of tzdata at every change of its clock, against another calendar; and invented clocks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 /// 1970 and 2100.
 const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
 
-/// The kinds that begin anew.
+/// The kinds that reset.
 const KINDS: [Period; 5] = [
     Period::Hour,
     Period::Day,
@@ -45,7 +45,7 @@ fn at(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_microsecond()
 }
 
-/// A period as its edges in UTC.
+/// Formats a period as its edges in UTC.
 fn said(kind: Period, name: &str, instant: &str) -> String {
     let span = period(kind, &Clock::of(&zone(name)), at(instant)).unwrap();
     let edge = |at| Timestamp::from_microsecond(at).unwrap().to_string();
@@ -222,7 +222,7 @@ fn a_day_that_is_left_out_has_no_period() {
 
 #[test]
 fn hours_are_those_on_the_clock() {
-    // One that comes twice.
+    // A time that occurs twice.
     let hour = |name, instant| said(Period::Hour, name, instant);
     let berlin = |instant| hour("Europe/Berlin", instant);
     assert_eq!(

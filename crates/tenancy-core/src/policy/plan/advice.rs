@@ -1,4 +1,4 @@
-//! What protect() leaves to people, with the statement that does it.
+//! Advice of protect(): decisions that it leaves to the owner, with the statements.
 
 use super::super::facts::Member;
 use super::super::quote::{quote_ident, quote_literal};
@@ -17,7 +17,7 @@ impl<'a> Builder<'a> {
                     quote_literal(&facts.relation.to_string())
                 ),
                 format!(
-                    "rows whose key no tenant has: {rows}, with {keys} different keys. From now on nobody sees them but maintenance()"
+                    "rows whose key no tenant has: {rows}, with {keys} different keys. From now on only maintenance() sees them"
                 ),
             );
         }
@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
                     function.signature,
                     quote_ident(&function.schema)
                 ),
-                "an index calls it, also on other tenants' rows, and what it calls without a schema is looked for in its caller's search_path; in maintenance()",
+                "an index calls it, also on other tenants' rows, and it resolves names without a schema in the caller's search_path; in maintenance()",
             );
         }
         for member in &facts.members {
@@ -75,7 +75,7 @@ impl<'a> Builder<'a> {
                     StepKind::Advice,
                     format!("ALTER VIEW {name} SET (security_invoker = true)"),
                     if view.owner_bypasses {
-                        "the view's owner bypasses row security: it shows every tenant's rows to whoever may read it"
+                        "the view's owner bypasses row security: it shows every tenant's rows to all its readers"
                     } else {
                         "the view reads with its owner's rights"
                     },
@@ -85,7 +85,7 @@ impl<'a> Builder<'a> {
         self.steps.extend(foreign_keys::advice(&facts.foreign_keys));
     }
 
-    /// What a table's own policies, or the want of them, come to.
+    /// Advises on the effect of a table's own policies, or of their absence.
     fn advise_on_policies(&mut self, member: &Member) {
         let own: Vec<String> = member
             .policies
@@ -96,9 +96,9 @@ impl<'a> Builder<'a> {
         let before = member.before();
         if before.rls && own.is_empty() {
             let seen = if before.force {
-                "nobody saw a row"
+                "no role saw a row"
             } else {
-                "nobody but the owner saw a row"
+                "only the owner saw rows"
             };
             self.push(
                 StepKind::Advice,

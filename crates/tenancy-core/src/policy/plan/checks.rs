@@ -1,11 +1,11 @@
-//! What cannot be protected, and with which options.
+//! Refusals: tables that cannot be protected, and options that do not fit.
 
 use super::super::facts::{Column, TableFacts};
 use super::super::quote::quote_ident;
 use super::super::{KeyType, Options, Refusal};
 use crate::permission::Permission;
 
-/// Refuses what cannot be isolated whatever the options.
+/// Refuses tables that cannot be isolated with any options.
 ///
 /// # Errors
 /// The reason.

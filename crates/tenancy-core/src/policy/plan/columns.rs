@@ -31,7 +31,7 @@ impl<'a> Builder<'a> {
                 self.push(
                     StepKind::Do,
                     format!("ALTER TABLE {root} ADD COLUMN {column} uuid NOT NULL DEFAULT {value}"),
-                    "the tenant of each row; the rows that are there go to the backfill tenant",
+                    "the tenant of each row; existing rows get the backfill tenant",
                 );
             }
             (None, None) => {
@@ -66,9 +66,11 @@ impl<'a> Builder<'a> {
                         self.lift_force();
                         let note = match facts.null_rows {
                             Some(n) => {
-                                format!("rows without a tenant, now the backfill tenant's: {n}")
+                                format!("rows without a tenant, which get the backfill tenant: {n}")
                             }
-                            None => "gives rows without a tenant to the backfill tenant".to_owned(),
+                            None => {
+                                "assigns rows without a tenant to the backfill tenant".to_owned()
+                            }
                         };
                         self.push(StepKind::Do, update, note);
                         self.act_as(Actor::Owner);
@@ -85,7 +87,7 @@ impl<'a> Builder<'a> {
         self.ensure(
             state.is_some_and(|s| s.default.as_deref() == Some(default)),
             format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}"),
-            "a row goes to the tenant of the context",
+            "new rows get the context's tenant",
         );
         Ok(())
     }
@@ -124,7 +126,7 @@ impl<'a> Builder<'a> {
         let before = self.facts.root().and_then(&state).unwrap_or(&absent);
         for (i, member) in self.facts.members.iter().enumerate() {
             let here = state(member).unwrap_or(&absent);
-            // Statements on the table reach its parts: what is the same there needs no record of its own.
+            // Statements on the table also change its parts: equal state there needs no separate record.
             let only = if i == 0 { "" } else { "ONLY " };
             if i == 0 || here.default != before.default {
                 let action = here.default.as_ref().map_or_else(
@@ -162,13 +164,13 @@ impl<'a> Builder<'a> {
                 self.protection.owner_column.clone(),
                 member.and_then(|m| m.owner_column.clone()),
                 "tenancy.user_id()",
-                "a row goes to the user of the context",
+                "new rows get the context's user",
             ),
             (
                 self.protection.project_column.clone(),
                 member.and_then(|m| m.project_column.clone()),
                 "tenancy.project_id()",
-                "a row goes to the project of the context",
+                "new rows get the context's project",
             ),
         ];
         for (name, state, default, note) in columns {
@@ -178,7 +180,7 @@ impl<'a> Builder<'a> {
                 format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}");
             match state.and_then(|s| s.default) {
                 Some(d) if d == default => self.push(StepKind::Skip, statement, "so already"),
-                Some(_) => self.push(StepKind::Skip, statement, "it keeps the default it has"),
+                Some(_) => self.push(StepKind::Skip, statement, "keeps its default"),
                 None => {
                     if default == "tenancy.user_id()" {
                         self.remember_column(&name, |m| m.owner_column.as_ref(), false);

@@ -1,4 +1,4 @@
-//! The steps for grants: what was asked for, and what nobody may hold.
+//! The steps for grants: the option `grants`, and privileges that no role may have.
 
 use super::super::facts::{Grant, Grantee, Sequence};
 use super::super::quote::{quote_ident, quote_idents};
@@ -7,7 +7,7 @@ use super::super::{Actor, Step, StepKind, statements};
 use super::Builder;
 
 impl<'a> Builder<'a> {
-    /// What the table's owner needs of the extension's own objects.
+    /// Grants that the table's owner needs on the extension's own objects.
     pub(super) fn extension_grants(&mut self) {
         if self.facts.owner_superuser {
             return;
@@ -28,13 +28,13 @@ impl<'a> Builder<'a> {
                     "GRANT EXECUTE ON FUNCTION {} TO {owner}",
                     signatures.join(", ")
                 ),
-                note: "the owner is under the policies too".to_owned(),
+                note: "the policies apply to the owner too".to_owned(),
                 actor: Actor::Extension,
             });
         }
     }
 
-    /// What was asked for by `grants`, once for each role: what is revoked later stays revoked.
+    /// Grants of the option `grants`, once for each role: what is revoked later stays revoked.
     pub(super) fn grants(&mut self, roles: &[String]) {
         let facts = self.facts;
         for grantee in &facts.grantees {
@@ -61,7 +61,7 @@ impl<'a> Builder<'a> {
             .filter(|p| !grantee.privileges.iter().any(|a| a == p))
             .collect();
         let missing = missing.join(", ");
-        // On record also where nothing was missing.
+        // Recorded even if nothing was missing.
         let back = if missing.is_empty() {
             String::new()
         } else {
@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
             self.grant(
                 before,
                 format!("GRANT {missing} ON TABLE {root} TO {role}"),
-                "as asked for; row security decides which rows",
+                "by the option grants; row security filters the rows",
             );
         }
     }
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
                     .needing("role", &grantee.name),
                 );
             }
-            self.grant(before, usage, "the way to the table");
+            self.grant(before, usage, "needed to reach the table");
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Builder<'a> {
                     .needing("role", &grantee.name),
                 );
             }
-            self.grant(before, usage, "the default of a column");
+            self.grant(before, usage, "needed for a column's default");
         }
     }
 
@@ -163,7 +163,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Takes away what would bypass the policies.
+    /// Revokes privileges that would bypass the policies.
     pub(super) fn excess(&mut self, tell: bool) {
         const WHAT: &str = "TRUNCATE, REFERENCES, TRIGGER";
         let mut any = false;
@@ -198,11 +198,7 @@ impl<'a> Builder<'a> {
             );
         }
         if tell && !any {
-            self.push(
-                StepKind::Skip,
-                "",
-                format!("nobody but the owner holds {WHAT}"),
-            );
+            self.push(StepKind::Skip, "", format!("only the owner has {WHAT}"));
         }
     }
 }
@@ -212,8 +208,8 @@ pub(super) fn role(name: &Option<String>) -> String {
         .map_or_else(|| "PUBLIC".to_owned(), |n| quote_ident(n))
 }
 
-/// The grants that give a role back what is taken from it. A role that held more on the table, and has lost that too by then,
-/// gets nothing back.
+/// Returns the grants that restore a role's revoked privileges. A role that had other privileges on the table, and has lost them
+/// by then, gets nothing back.
 pub(super) fn regrants(excess: &[Grant], holder: &Option<String>, root: bool) -> Vec<UndoItem> {
     let mut out = Vec::new();
     for grant in excess.iter().filter(|g| g.grantee == *holder) {

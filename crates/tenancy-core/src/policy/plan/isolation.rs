@@ -28,7 +28,7 @@ impl<'a> Builder<'a> {
         );
     }
 
-    /// ENABLE, FORCE and the policies for one member.
+    /// Adds ENABLE, FORCE and the policies for one member.
     pub(super) fn isolate(&mut self, i: usize, tell: bool) {
         let Some(member) = self.facts.members.get(i) else {
             return;
@@ -38,7 +38,7 @@ impl<'a> Builder<'a> {
         self.remember_flags(i, member);
         for (so, verb, note) in [
             (member.rls, "ENABLE", "policies apply"),
-            (force, "FORCE", "to the owner too"),
+            (force, "FORCE", "applies to the owner too"),
         ] {
             if tell || !so {
                 self.ensure(
@@ -65,7 +65,7 @@ impl<'a> Builder<'a> {
         self.let_through(i, tell);
     }
 
-    /// The permissive policy that one member needs for its guards to let anything pass, and none that it does not need.
+    /// Creates the permissive policy that one member needs for its guards to show rows, and drops one that it does not need.
     pub(super) fn let_through(&mut self, i: usize, tell: bool) {
         let Some(member) = self.facts.members.get(i) else {
             return;
@@ -81,7 +81,7 @@ impl<'a> Builder<'a> {
                     self.push(
                         StepKind::Do,
                         format!("DROP POLICY {name} ON {table}"),
-                        "the table's own policies say what is seen",
+                        "the table's own policies decide",
                     );
                 }
                 continue;

@@ -36,7 +36,7 @@ impl<'a> Builder<'a> {
                 self.push(
                     StepKind::Do,
                     create_index(&name, "", "", &member.relation, &column),
-                    "the rows of a tenant are found by index",
+                    "finds a tenant's rows by index",
                 );
             } else if member.kind == "p" {
                 self.partitioned_recipe(member, name, &column, &mut taken);
@@ -44,14 +44,14 @@ impl<'a> Builder<'a> {
                 self.push(
                     StepKind::Run,
                     create_index(&name, "CONCURRENTLY ", "", &member.relation, &column),
-                    "run it yourself, outside of a transaction",
+                    "run it outside a transaction",
                 );
             }
         }
     }
 
-    /// A partitioned table has no CREATE INDEX CONCURRENTLY: an index on it alone, one on each partition, and these attached
-    /// from below.
+    /// Adds the steps for a partitioned table, which has no CREATE INDEX CONCURRENTLY: an index on the table only, one on each
+    /// partition, and attaching them from the bottom up.
     pub(super) fn partitioned_recipe(
         &mut self,
         root: &Member,

@@ -1,14 +1,14 @@
-//! What to tell where a role that tenants share owns the table, or is a member of the role that does.
+//! Advice for a table whose owner is a role that tenants share, or has such a role as a member.
 
 use super::super::quote::{quote_ident, quote_literal};
 use super::super::{Actor, Step, StepKind};
 use super::Builder;
 
-/// What the new owner's name ends with.
+/// The suffix of the new owner's name.
 const OWNER: &str = "_owner";
 
 impl<'a> Builder<'a> {
-    /// Advises first of all how to split the owner from the application.
+    /// Advises, before all other advice, how to separate the owner from the application.
     pub(super) fn shared_owner(&mut self) {
         let facts = self.facts;
         let Some(first) = facts.owner_shared.first() else {
@@ -39,7 +39,7 @@ impl<'a> Builder<'a> {
         );
     }
 
-    /// The owner serves tenants: the table gets another owner.
+    /// Returns statements for an owner that tenants share: the table gets another owner.
     fn another_owner(&self) -> String {
         let facts = self.facts;
         let name = format!("{}{OWNER}", facts.owner);
@@ -54,7 +54,7 @@ impl<'a> Builder<'a> {
         out.push(format!("GRANT USAGE, CREATE ON SCHEMA {usage} TO {new}"));
         out.push(format!("ALTER TABLE {} OWNER TO {new}", facts.relation));
         out.extend(self.rights(&facts.owner));
-        // Grants the new owner what the policies call.
+        // Grants the new owner the functions that policies call.
         out.push(format!(
             "SELECT * FROM tenancy.protect({}, {})",
             quote_literal(&facts.relation.to_string()),
@@ -63,7 +63,7 @@ impl<'a> Builder<'a> {
         script(&out)
     }
 
-    /// Members of the owner serve tenants: they keep the rights on rows, and are members no more.
+    /// Returns statements for members of the owner that tenants share: they keep their privileges, but not the membership.
     fn no_member(&self) -> String {
         let owner = quote_ident(&self.facts.owner);
         let mut out = Vec::new();
@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
         script(&out)
     }
 
-    /// The rights on rows that the owner has, for a role.
+    /// Returns grants of the owner's privileges on rows to a role.
     fn rights(&self, role: &str) -> Vec<String> {
         let facts = self.facts;
         let role = quote_ident(role);
@@ -99,7 +99,7 @@ impl<'a> Builder<'a> {
 fn script(statements: &[String]) -> String {
     let mut out = String::new();
     for statement in statements {
-        // A comment stands behind the end of its statement.
+        // A comment follows the end of its statement.
         match statement.split_once(" -- ") {
             Some((sql, comment)) => out.push_str(&format!("{sql}; -- {comment}\n")),
             None => out.push_str(&format!("{statement};\n")),

@@ -168,7 +168,7 @@ fn bad_external_ids_and_names_are_refused_with_the_reason() {
     }
 }
 
-/// The rule again, said in another way.
+/// The same rule in another form.
 fn naive(level: Level, slug: &str) -> bool {
     let marks = if level == Level::User { "-_.@+" } else { "-_." };
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

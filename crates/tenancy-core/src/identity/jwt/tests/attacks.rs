@@ -7,7 +7,7 @@ use serde_json::json;
 
 #[test]
 fn a_public_key_is_no_secret() {
-    // The classic: sign with HS256 under what everybody knows of the RSA or EC key.
+    // The classic attack: sign with HS256 under the public part of the RSA or EC key.
     let provider = all_kinds();
     let mut known: Vec<Vec<u8>> = Vec::new();
     for (signer, kid) in [

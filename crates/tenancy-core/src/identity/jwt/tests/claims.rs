@@ -1,4 +1,4 @@
-//! What the claims are taken to say.
+//! Reading the claims.
 
 use super::forge::*;
 use super::*;

@@ -161,7 +161,7 @@ pub fn claims() -> Value {
     })
 }
 
-/// The claims with some of them replaced; null takes one away.
+/// Returns the claims with some replaced; null removes one.
 pub fn claims_with(changes: Value) -> Value {
     let mut all = claims();
     for (name, value) in changes.as_object().unwrap() {

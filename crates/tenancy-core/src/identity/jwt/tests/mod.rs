@@ -1,4 +1,4 @@
-//! What a token must be to be believed, and every way of being less.
+//! The conditions of a valid token, and every way to miss them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -41,7 +41,7 @@ fn a_token_of_each_kind_holds() {
 
 #[test]
 fn a_known_answer_from_elsewhere_holds() {
-    // RFC 8037, appendix A.4: its payload is no set of claims, so only the signature is asked for.
+    // RFC 8037, appendix A.4: its payload is no set of claims, so only the signature is checked.
     let keys = set(&[json!({
         "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
     })]);
@@ -129,7 +129,7 @@ fn issuer_and_audience_are_exact() {
 }
 
 #[test]
-fn a_provider_without_audiences_takes_nobody() {
+fn a_provider_without_audiences_accepts_no_token() {
     let provider = Provider {
         audiences: Vec::new(),
         ..all_kinds()
@@ -158,9 +158,9 @@ fn nothing_prints_a_token() {
     assert_eq!(shown, "Unverified { .. } not a valid token");
 }
 
-/// What stands for an issuer's tokens stands for no other's.
+/// The hash of an issuer and an audience is unique.
 #[test]
-fn an_issuer_and_an_audience_are_told_apart() {
+fn an_issuer_and_an_audience_are_distinguished() {
     let all = [
         ("a", "b"),
         ("ab", ""),
