@@ -2,7 +2,7 @@
 //! SCHEMA NAME tenancy.
 //!
 //! pgrx has no such fields, and drops them where an error of the server passes through Rust. It keeps the names of the
-//! function and the file that raised the error. So a kind travels as the function's name. The server calls [`reported`] for
+//! function and the file that raised the error. So a kind travels as the function's name. The server calls `reported` for
 //! each error, before it looks for a handler, and that fills in the fields.
 
 use std::cell::UnsafeCell;
@@ -95,7 +95,7 @@ pub fn on_out_of_memory(make_room: fn()) {
     ON_OUT_OF_MEMORY.set(Some(make_room));
 }
 
-/// Has the server call [`reported`] for the errors of what is running.
+/// Has the server call `reported` for the errors of what is running.
 pub fn watch() {
     // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static that stays, and stands
     // at the end of the list. A frame that ends restores what was behind it, which is ours.

@@ -60,9 +60,9 @@ mod budget {
     mod clock;
     mod credits;
     mod exactness;
-    mod numeric;
     mod periods;
     mod reservations;
+    mod stored_numerics;
 }
 mod identity {
     mod login;
