@@ -6,7 +6,7 @@
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control bench replay lint fmt build install package clean
+.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control bench replay lint advisories fmt build install package clean
 export PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
@@ -26,6 +26,7 @@ help:
 	@echo 'make replay     sends a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
 	@echo 'make install    installs into the server of PG_CONFIG=/path/to/pg_config'
 	@echo 'make package    builds a .deb in target/deb'
+	@echo 'make advisories asks the network what is known to be wrong with the crates it uses'
 	@echo 'make lint fmt build clean'
 
 demo:
@@ -53,6 +54,8 @@ replay:
 	@scripts/replay $(REPLAY)
 lint:
 	@KINDS=lint scripts/test
+advisories:
+	@scripts/lint advisories
 fmt:
 	@cargo fmt --all
 build:

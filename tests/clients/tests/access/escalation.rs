@@ -652,6 +652,6 @@ fn the_path_and_temporary_objects_change_no_answer() {
         alice
             .fails_inside(call)
             .code("42501")
-            .says("permission denied for function");
+            .says("permission denied for schema tenancy_internal");
     }
 }

@@ -102,7 +102,7 @@ fn default_privileges_open_no_partition() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run(&format!(
-        "ALTER DEFAULT PRIVILEGES IN SCHEMA tenancy GRANT ALL ON TABLES TO {}; SELECT tenancy_internal.make_audit_partition('2031-05-01')",
+        "ALTER DEFAULT PRIVILEGES IN SCHEMA tenancy_internal GRANT ALL ON TABLES TO {0}; GRANT USAGE ON SCHEMA tenancy_internal TO {0}; SELECT tenancy_internal.make_audit_partition('2031-05-01')",
         db.stranger
     ));
     admin.run("INSERT INTO tenancy.audit_log SELECT '2031-05-02', 1, '1', tenancy.new_id(), NULL, NULL, NULL, 'x', NULL, 'r', 'l', NULL, '{}'");

@@ -61,7 +61,7 @@ fn what_cannot_be_isolated_is_refused_with_the_reason() {
         ("protect('tenancy.scopes')", "42809", false),
         (
             "protect('tenancy_internal.api_key_secrets')",
-            "42809",
+            "42501",
             false,
         ),
         ("protect('app.rows')", "22023", true),
