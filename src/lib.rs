@@ -46,253 +46,75 @@ use pgrx::prelude::*;
 
 ::pgrx::pg_module_magic!(name, version);
 
+/// Runs files of SQL in this order, each after the one before it: after `$before`, files with their names, then what ends the
+/// script.
+macro_rules! sql_files {
+    ($before:tt) => {
+        extension_sql_file!(
+            "../sql/finalize.sql",
+            name = "finalize",
+            requires = [$before],
+            finalize
+        );
+    };
+    ($before:tt $file:tt $name:tt $($rest:tt)*) => {
+        extension_sql_file!($file, name = $name, requires = [$before]);
+        sql_files!($name $($rest)*);
+    };
+}
+
 extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
-extension_sql_file!(
-    "../sql/authority/functions.sql",
-    name = "authority_functions",
-    requires = ["bootstrap"]
-);
-extension_sql_file!(
-    "../sql/tree/tables.sql",
-    name = "tree_tables",
-    requires = ["authority_functions"]
-);
-extension_sql_file!(
-    "../sql/tree/create.sql",
-    name = "tree_create",
-    requires = ["tree_tables"]
-);
-extension_sql_file!(
-    "../sql/tree/change.sql",
-    name = "tree_change",
-    requires = ["tree_create"]
-);
-extension_sql_file!(
-    "../sql/tree/views.sql",
-    name = "tree_views",
-    requires = ["tree_change"]
-);
-extension_sql_file!(
-    "../sql/access/tables.sql",
-    name = "access_tables",
-    requires = ["tree_views"]
-);
-extension_sql_file!(
-    "../sql/access/roles.sql",
-    name = "access_roles",
-    requires = ["access_tables"]
-);
-extension_sql_file!(
-    "../sql/access/assignments.sql",
-    name = "access_assignments",
-    requires = ["access_roles"]
-);
-extension_sql_file!(
-    "../sql/access/views.sql",
-    name = "access_views",
-    requires = ["access_assignments"]
-);
-extension_sql_file!(
-    "../sql/access/elevation.sql",
-    name = "access_elevation",
-    requires = ["access_views"]
-);
-extension_sql_file!(
-    "../sql/partitions/months.sql",
-    name = "partitions_months",
-    requires = ["access_elevation"]
-);
-extension_sql_file!(
-    "../sql/audit/log.sql",
-    name = "audit_log",
-    requires = ["partitions_months"]
-);
-extension_sql_file!(
-    "../sql/audit/seals.sql",
-    name = "audit_seals",
-    requires = ["audit_log"]
-);
-extension_sql_file!(
-    "../sql/audit/retention.sql",
-    name = "audit_retention",
-    requires = ["audit_seals"]
-);
-extension_sql_file!(
-    "../sql/identity/claimed_tokens.sql",
-    name = "identity_claimed_tokens",
-    requires = ["audit_retention"]
-);
-extension_sql_file!(
-    "../sql/context/tables.sql",
-    name = "context_tables",
-    requires = ["identity_claimed_tokens"]
-);
-extension_sql_file!(
-    "../sql/context/enter.sql",
-    name = "context_enter",
-    requires = ["context_tables"]
-);
-extension_sql_file!(
-    "../sql/context/credentials.sql",
-    name = "context_credentials",
-    requires = ["context_enter"]
-);
-extension_sql_file!(
-    "../sql/context/accessors.sql",
-    name = "context_accessors",
-    requires = ["context_credentials"]
-);
-extension_sql_file!(
-    "../sql/identity/tables.sql",
-    name = "identity_tables",
-    requires = ["context_accessors"]
-);
-extension_sql_file!(
-    "../sql/identity/login.sql",
-    name = "identity_login",
-    requires = ["identity_tables"]
-);
-extension_sql_file!(
-    "../sql/identity/claims.sql",
-    name = "identity_claims",
-    requires = ["identity_login"]
-);
-extension_sql_file!(
-    "../sql/identity/providers.sql",
-    name = "identity_providers",
-    requires = ["identity_claims"]
-);
-extension_sql_file!(
-    "../sql/identity/groups.sql",
-    name = "identity_groups",
-    requires = ["identity_providers"]
-);
-extension_sql_file!(
-    "../sql/identity/functions.sql",
-    name = "identity_functions",
-    requires = ["identity_groups"]
-);
-extension_sql_file!(
-    "../sql/policy/predicates.sql",
-    name = "policy_predicates",
-    requires = ["identity_functions"]
-);
-extension_sql_file!(
-    "../sql/policy/protect.sql",
-    name = "policy_protect",
-    requires = ["policy_predicates"]
-);
-extension_sql_file!(
-    "../sql/policy/explain.sql",
-    name = "policy_explain",
-    requires = ["policy_protect"]
-);
-extension_sql_file!(
-    "../sql/metering/metrics.sql",
-    name = "metering_metrics",
-    requires = ["policy_explain"]
-);
-extension_sql_file!(
-    "../sql/metering/events.sql",
-    name = "metering_events",
-    requires = ["metering_metrics"]
-);
-extension_sql_file!(
-    "../sql/metering/record.sql",
-    name = "metering_record",
-    requires = ["metering_events"]
-);
-extension_sql_file!(
-    "../sql/metering/rollups.sql",
-    name = "metering_rollups",
-    requires = ["metering_record"]
-);
-extension_sql_file!(
-    "../sql/metering/usage.sql",
-    name = "metering_usage",
-    requires = ["metering_rollups"]
-);
-extension_sql_file!(
-    "../sql/budget/tables.sql",
-    name = "budget_tables",
-    requires = ["metering_usage"]
-);
-extension_sql_file!(
-    "../sql/budget/periods.sql",
-    name = "budget_periods",
-    requires = ["budget_tables"]
-);
-extension_sql_file!(
-    "../sql/budget/counts.sql",
-    name = "budget_counts",
-    requires = ["budget_periods"]
-);
-extension_sql_file!(
-    "../sql/budget/budgets.sql",
-    name = "budget_budgets",
-    requires = ["budget_counts"]
-);
-extension_sql_file!(
-    "../sql/budget/consume.sql",
-    name = "budget_consume",
-    requires = ["budget_budgets"]
-);
-extension_sql_file!(
-    "../sql/budget/reservations.sql",
-    name = "budget_reservations",
-    requires = ["budget_consume"]
-);
-extension_sql_file!(
-    "../sql/ledger/functions.sql",
-    name = "ledger_functions",
-    requires = ["budget_reservations"]
-);
-extension_sql_file!(
-    "../sql/budget/alerts.sql",
-    name = "budget_alerts",
-    requires = ["ledger_functions"]
-);
-extension_sql_file!(
-    "../sql/budget/credit_tables.sql",
-    name = "budget_credit_tables",
-    requires = ["budget_alerts"]
-);
-extension_sql_file!(
-    "../sql/budget/credit_counts.sql",
-    name = "budget_credit_counts",
-    requires = ["budget_credit_tables"]
-);
-extension_sql_file!(
-    "../sql/budget/credits.sql",
-    name = "budget_credits",
-    requires = ["budget_credit_counts"]
-);
-extension_sql_file!(
-    "../sql/budget/report.sql",
-    name = "budget_report",
-    requires = ["budget_credits"]
-);
-extension_sql_file!(
-    "../sql/budget/forecast.sql",
-    name = "budget_forecast",
-    requires = ["budget_report"]
-);
-extension_sql_file!(
-    "../sql/budget/top_usage.sql",
-    name = "budget_top_usage",
-    requires = ["budget_forecast"]
-);
-extension_sql_file!(
-    "../sql/budget/tree.sql",
-    name = "budget_tree",
-    requires = ["budget_top_usage"]
-);
-extension_sql_file!(
-    "../sql/finalize.sql",
-    name = "finalize",
-    requires = ["budget_tree"],
-    finalize
-);
+sql_files! {
+    "bootstrap"
+    "../sql/authority/functions.sql" "authority_functions"
+    "../sql/tree/tables.sql" "tree_tables"
+    "../sql/tree/create.sql" "tree_create"
+    "../sql/tree/change.sql" "tree_change"
+    "../sql/tree/views.sql" "tree_views"
+    "../sql/access/tables.sql" "access_tables"
+    "../sql/access/roles.sql" "access_roles"
+    "../sql/access/assignments.sql" "access_assignments"
+    "../sql/access/views.sql" "access_views"
+    "../sql/access/elevation.sql" "access_elevation"
+    "../sql/partitions/months.sql" "partitions_months"
+    "../sql/audit/log.sql" "audit_log"
+    "../sql/audit/seals.sql" "audit_seals"
+    "../sql/audit/retention.sql" "audit_retention"
+    "../sql/identity/claimed_tokens.sql" "identity_claimed_tokens"
+    "../sql/context/tables.sql" "context_tables"
+    "../sql/context/enter.sql" "context_enter"
+    "../sql/context/credentials.sql" "context_credentials"
+    "../sql/context/accessors.sql" "context_accessors"
+    "../sql/identity/tables.sql" "identity_tables"
+    "../sql/identity/login.sql" "identity_login"
+    "../sql/identity/claims.sql" "identity_claims"
+    "../sql/identity/providers.sql" "identity_providers"
+    "../sql/identity/groups.sql" "identity_groups"
+    "../sql/identity/functions.sql" "identity_functions"
+    "../sql/policy/predicates.sql" "policy_predicates"
+    "../sql/policy/protect.sql" "policy_protect"
+    "../sql/policy/explain.sql" "policy_explain"
+    "../sql/metering/metrics.sql" "metering_metrics"
+    "../sql/metering/events.sql" "metering_events"
+    "../sql/metering/record.sql" "metering_record"
+    "../sql/metering/rollups.sql" "metering_rollups"
+    "../sql/metering/usage.sql" "metering_usage"
+    "../sql/budget/tables.sql" "budget_tables"
+    "../sql/budget/periods.sql" "budget_periods"
+    "../sql/budget/counts.sql" "budget_counts"
+    "../sql/budget/budgets.sql" "budget_budgets"
+    "../sql/budget/consume.sql" "budget_consume"
+    "../sql/budget/reservations.sql" "budget_reservations"
+    "../sql/ledger/functions.sql" "ledger_functions"
+    "../sql/budget/alerts.sql" "budget_alerts"
+    "../sql/budget/credit_tables.sql" "budget_credit_tables"
+    "../sql/budget/credit_counts.sql" "budget_credit_counts"
+    "../sql/budget/credits.sql" "budget_credits"
+    "../sql/budget/report.sql" "budget_report"
+    "../sql/budget/forecast.sql" "budget_forecast"
+    "../sql/budget/top_usage.sql" "budget_top_usage"
+    "../sql/budget/tree.sql" "budget_tree"
+}
 
 /// Called by the server when it loads the library.
 #[pg_guard]

@@ -1,12 +1,13 @@
 //! Making what users log in with: API keys, tickets, and the keys that sign tickets. `context` verifies them.
 
 use pgrx::prelude::*;
+use serde_json::json;
 use tenancy_core::credential::ApiKey;
 use tenancy_core::id::new_id;
 use tenancy_core::ticket::Ticket;
 
 use super::authorize::require_ticket;
-use crate::context::{self, tickets};
+use crate::context::{self, record, tickets};
 use crate::error::{Error, ErrorReport};
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{secret, spi, time};
@@ -47,16 +48,13 @@ fn _make_api_key(
             elevation.into(),
         ],
     )?;
-    audit("key.issued", user, &key.label())?;
+    record(
+        "key.issued",
+        Some(from_pg(user)),
+        Some(&key.label()),
+        json!({}),
+    )?;
     Ok(key.to_text())
-}
-
-fn audit(action: &'static str, user: pgrx::Uuid, label: &str) -> Result<(), Error> {
-    spi::write(
-        "SELECT tenancy_internal.audit($1, $2, $3, NULL)",
-        &[action.into(), user.into(), label.to_owned().into()],
-    )
-    .map(|_| ())
 }
 
 /// Returns a ticket for a user, valid for `seconds`.

@@ -50,11 +50,7 @@ impl Scope {
 
 /// Returns a scope, whatever its status; nothing if there is none of this id.
 pub fn scope(id: Uuid) -> Result<Option<Scope>, Error> {
-    spi::read(
-        "SELECT id, level, path, slug, external_id, status = 'active' FROM tenancy.scopes WHERE id = $1",
-        &[pg_uuid(id).into()],
-        |rows| rows.into_iter().next().map(|row| read(&row)).transpose(),
-    )
+    Ok(scopes(&[id])?.remove(&id))
 }
 
 /// Returns those of these scopes that there are, by their ids.
@@ -91,7 +87,7 @@ pub fn require_user(id: Uuid) -> Result<(), Error> {
     }
 }
 
-/// A row of `id, level, path, slug, external_id, status = 'active'`.
+/// Reads a row of [`scopes`].
 fn read(row: &SpiHeapTupleData<'_>) -> Result<Scope, Error> {
     let level: String = row.not_null(2)?;
     let path: Vec<pgrx::Uuid> = row.not_null(3)?;

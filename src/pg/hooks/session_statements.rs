@@ -105,11 +105,6 @@ pub fn used() {
     });
 }
 
-/// Returns whether SQL prepared anything that ends with the transaction.
-pub fn any_shared() -> bool {
-    STATEMENTS.with_borrow(|all| all.by_sql.iter().any(|prepared| prepared.shared))
-}
-
 /// Drops statements prepared by SQL when a context begins.
 pub fn drop_prepared() {
     drop_where(|prepared| prepared.shared);

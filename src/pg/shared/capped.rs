@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 
 use crate::pg::counts::{Added, Count, FREE};
-use crate::pg::statics;
+use crate::pg::time;
 
 /// The precision of a counter.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -103,13 +103,9 @@ pub fn init() {
     );
 }
 
-fn now() -> i64 {
-    statics::GetCurrentTimestamp()
-}
-
 /// Adds a count. Returns `New` if there was nothing to write before.
 pub fn add(count: &Count, tier: Tier) -> Added {
-    let now = now();
+    let now = time::now();
     let mut shared = SHARED.exclusive();
     let (places, most) = match tier {
         Tier::Named => (&mut shared.named[..], NAMED_EACH),
@@ -176,7 +172,7 @@ impl Shared {
 
 /// Takes what a database must write now, or `all` of it. The counters keep their places.
 pub fn take(database: u32, all: bool) -> Vec<Count> {
-    let now = now();
+    let now = time::now();
     let mut found = Vec::new();
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;

@@ -9,7 +9,7 @@ use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
 
-use crate::pg::statics;
+use crate::pg::time;
 
 /// The words of a key.
 pub const WORDS: usize = 8;
@@ -90,7 +90,7 @@ pub enum Added {
 impl Count {
     /// Creates a count of 1, now.
     pub fn once(key: Key) -> Self {
-        let now = statics::GetCurrentTimestamp();
+        let now = time::now();
         Self {
             key,
             count: 1,

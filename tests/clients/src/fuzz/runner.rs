@@ -191,18 +191,11 @@ fn one(
         );
         tally.seconds[3] += start.elapsed().as_secs_f64();
         if real.differs(&twin, sleeps).is_none() {
-            tally.by_plan += 1;
-            tally
-                .by_plan_kinds
-                .insert(statement.number, format!("{how}: {:?}", statement.kinds));
+            tally.explained(statement, how, true);
             return None;
         }
         if plans.0 != plans.1 {
-            tally.unclear += 1;
-            tally.by_plan_kinds.insert(
-                statement.number,
-                format!("unclear: {how}: {:?}", statement.kinds),
-            );
+            tally.explained(statement, how, false);
             return None;
         }
         // Which side of a hash join is read first follows from the costs, and those from the size of the tables, which
@@ -214,13 +207,7 @@ fn one(
         );
         if again.differs(&twin, sleeps).is_none() {
             let same = plan(statement, world, app, &Tables::Protected, "COSTS OFF") == plans.0;
-            let kinds = &statement.kinds;
-            let how = if same { "by its costs" } else { "unclear" };
-            tally.by_plan += u64::from(same);
-            tally.unclear += u64::from(!same);
-            tally
-                .by_plan_kinds
-                .insert(statement.number, format!("{how}: {kinds:?}"));
+            tally.explained(statement, "by its costs", same);
             return None;
         }
         twin_says = format!(

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::statement::Statement;
+
 /// Kinds of plans, and a piece of EXPLAIN that each has.
 pub const PLANS: [(&str, &str); 36] = [
     ("sequential scan", "Seq Scan on"),
@@ -118,6 +120,15 @@ impl Tally {
         if self.slowest.len() > 8 {
             self.slowest.pop_first();
         }
+    }
+
+    /// Counts a difference that a plan explains or, if not `by_plan`, that another plan on the twin leaves open.
+    pub fn explained(&mut self, statement: &Statement, how: &str, by_plan: bool) {
+        let unclear = if by_plan { "" } else { "unclear: " };
+        self.by_plan += u64::from(by_plan);
+        self.unclear += u64::from(!by_plan);
+        let text = format!("{unclear}{how}: {:?}", statement.kinds);
+        self.by_plan_kinds.insert(statement.number, text);
     }
 
     /// The reasons why the run tested too little.
