@@ -58,10 +58,10 @@ REVOKE ALL ON SCHEMA tenancy FROM PUBLIC;
 GRANT USAGE ON SCHEMA tenancy TO PUBLIC;
 COMMENT ON SCHEMA tenancy IS 'Multi-tenancy: the tree of tenants, the context, row isolation';
 
--- What nobody calls or reads by name. One that is there already is an error: it could hold anything. Nobody needs USAGE: views,
--- policies and casts name their functions by what they are, and ask for EXECUTE alone.
+-- Objects that only tenancy uses. A schema that exists already is an error: it could hold anything. No role needs USAGE: views,
+-- policies and casts refer to functions by oid, and need EXECUTE alone.
 CREATE SCHEMA tenancy_internal;
-COMMENT ON SCHEMA tenancy_internal IS 'internal: the tables and functions of tenancy that nobody calls or reads by name';
+COMMENT ON SCHEMA tenancy_internal IS 'internal: the tables and functions that only tenancy uses';
 
 -- Every error of the other files: RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('kind', …), which does not return.
 CREATE FUNCTION tenancy_internal.error(kind text, VARIADIC arguments text[] DEFAULT '{}') RETURNS text

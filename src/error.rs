@@ -25,7 +25,7 @@ pub enum Error {
     MissingContext,
     /// A protected table lacks something that isolates it.
     NotIsolated {
-        /// Returns its name.
+        /// Its name.
         table: String,
         /// What is missing, as a sentence.
         fault: String,
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// Maintenance met an expression that asks for certain tenants.
     AllTenants,
-    /// Wrong, unknown, revoked or expired: which of them is nobody's business.
+    /// Wrong, unknown, revoked or expired: the caller does not learn which.
     InvalidCredential,
     /// The ticket or the credential behind a context has run out.
     Expired,

@@ -9,7 +9,7 @@ CREATE FUNCTION pg_temp.held(acl aclitem[], owner oid, privilege text) RETURNS t
      WHERE a.privilege_type = privilege AND a.grantee <> owner
 $$;
 
--- What has no place in it: parameters that people would have to quote, and what nobody may read.
+-- Refused: parameters whose names need quotes, and relations that no role may read.
 DO $$
 DECLARE
     wrong text;
@@ -25,13 +25,13 @@ BEGIN
      WHERE c.relnamespace = 'tenancy'::regnamespace AND c.relkind NOT IN ('i', 'I')
        AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) a WHERE a.privilege_type = 'SELECT' AND a.grantee <> c.relowner);
     IF wrong IS NOT NULL THEN
-        RAISE EXCEPTION 'in the schema tenancy, and nobody may read it: %', wrong;
+        RAISE EXCEPTION 'in the schema tenancy, but no role may read it: %', wrong;
     END IF;
 END
 $$;
 
 SELECT 'The surface of tenancy, written by `make reference` from the catalogs: what people call and read, and who may.
-A line that changes here changes what somebody relies on.
+Applications rely on each line.
 
 schema tenancy
     USAGE: ' || pg_temp.held(t.nspacl, t.nspowner, 'USAGE') || '

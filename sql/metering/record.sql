@@ -26,8 +26,10 @@ CREATE FUNCTION tenancy.record_usage_for(
 REVOKE ALL ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) TO tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, numeric, jsonb, text, timestamptz, tenancy.regscope, tenancy.regscope) IS
-    'as record_usage(), for another: a user, in its tenant, or in the one that is named for a partner''s or the platform''s user. user_id NULL: the tenant itself; project NULL: as in the user''s own context, the only one if it holds the tenant by projects only. Whoever calls is trusted with the names. '
-    'Errors as record_usage(); 55000 of several projects none was named; 42704 no such user, tenant or project, or not in one another. For tenancy_gateway, tenancy_admin';
+    'Records usage as record_usage() does, for another user in its tenant. For a user of a partner or the platform, tenant names '
+    'the tenant. user_id NULL: for the tenant itself. project NULL: as in the user''s own context, the only project if the user '
+    'holds the tenant only by projects. The caller is trusted with these names. Errors as record_usage(); 55000 several projects '
+    'and none named; 42704 no such user, tenant or project, or not in one another. For tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.record(
     metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz) RETURNS boolean

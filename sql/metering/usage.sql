@@ -197,6 +197,11 @@ CREATE FUNCTION tenancy.usage(
 REVOKE ALL ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) IS
-    'what a scope and all below it used: what every committed event says, rolled up or not. metric NULL: the cost of all metrics. since to before until; NULL: from the first, to the last. bucket: hour, day, week (from Monday) or month in the scope''s time zone (its setting time_zone, or that of the nearest above; else UTC); '
-    'those without an event are left out, the first begins at since. by_dimension: partner, tenant, project, user (ids) or a dimension (its values; NULL: none). Use stays with the partner that the tenant had when it was recorded. '
-    'Needs accounting:view_partner for a partner and the platform, accounting:view_tenant for the rest, accounting:view_own for the context''s user. Errors: 22023 arguments, or a quarter of an hour that is cut in a month whose events are gone; 42501 not held; 42704 no such scope or metric; 55000 no context. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
+    'Returns what a scope and all below it used, from all committed events, rolled up or not. metric NULL: the cost of all metrics. '
+    'since is included, until is not; NULL: from the first, to the last event. bucket: hour, day, week (from Monday) or month in '
+    'the scope''s time zone (its setting time_zone, or that of the nearest scope above; else UTC). Buckets without an event are '
+    'left out; the first begins at since. by_dimension: partner, tenant, project, user (ids) or a dimension (its values; NULL: '
+    'none). Usage stays with the partner that the tenant had when it was recorded. Needs accounting:view_partner for a partner and '
+    'the platform, accounting:view_tenant for other scopes, accounting:view_own for the context''s user. Errors: 22023 an invalid '
+    'argument, or since or until not at a quarter of an hour in a month whose events were dropped; 42501 permission denied; 42704 '
+    'no such scope or metric; 55000 no context. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';

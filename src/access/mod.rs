@@ -41,7 +41,7 @@ pub use resolved_reach::ResolvedReach;
 pub struct Access {
     /// The user.
     pub user: Uuid,
-    /// Returns the path of the scope that the user belongs to.
+    /// The path of the scope that the user belongs to.
     home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
     pub partner: Option<Uuid>,

@@ -72,7 +72,7 @@ fn _audit(
     Ok(record(action, scope.map(from_pg), target, details)?)
 }
 
-/// `record_now`, for SQL.
+/// `record_now`, for tests, which declare it themselves.
 #[pg_extern(sql = false)]
 fn _record_now(action: Option<&str>, details: Option<bounded::Json>) -> Result<(), ErrorReport> {
     let action = action.ok_or(Error::Null("action"))?;

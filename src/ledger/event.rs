@@ -25,7 +25,7 @@ pub struct Event {
     pub metric: Option<i32>,
     /// How much.
     pub quantity: Quantity,
-    /// Returns the cost of the usage.
+    /// The cost of the usage.
     pub cost: Cost,
     /// The time, in microseconds of the Unix epoch.
     pub at: i64,

@@ -9,7 +9,7 @@ pub const START_MICROS: i64 = 10 * SECOND_MICROS;
 pub const TRIES: u8 = 3;
 /// The number of workers that the launcher starts at once for work without a waiting caller.
 const ERRANDS: usize = 2;
-/// How long a database is left alone that somebody is about to drop, rename or copy.
+/// How long a database gets no worker because a session is about to drop, rename or copy it.
 pub const AWAY_MICROS: i64 = 10 * SECOND_MICROS;
 /// How long after the last tidying up the launcher has a database tidied up again.
 pub const TIDY_MICROS: i64 = 60 * SECOND_MICROS;
@@ -48,7 +48,7 @@ pub struct Entry {
     pub tidied: i64,
     /// Whether all counts must be written, because they are from before the server was stopped.
     pub write_all: bool,
-    /// Notes that something was written that must be sealed or rolled up.
+    /// Whether something was written that must be sealed or rolled up.
     pub dirty: AtomicBool,
     /// Whether a backend needed the worker since it last checked whether it may exit.
     pub touched: AtomicBool,
@@ -128,7 +128,7 @@ impl Entry {
         }
     }
 
-    /// It has no worker any more; something is to be done again at `due`.
+    /// The database no longer has a worker; work is due again at `due`.
     pub fn has_none(&mut self, due: i64) {
         self.process = 0;
         self.started = LONG_AGO;

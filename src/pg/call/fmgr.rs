@@ -62,7 +62,7 @@ pub enum View {
 
 /// A jsonb argument.
 pub struct JsonArgument {
-    /// Returns the value.
+    /// The value.
     pub json: Json,
     /// Its size.
     pub bytes: usize,

@@ -18,7 +18,7 @@ pub fn schema() -> Option<pg_sys::Oid> {
     }
 }
 
-/// The schema of what nobody calls by name: it is a member of the extension, so nobody else's.
+/// Returns the schema of the objects that only tenancy uses. It is a member of the extension, so it belongs to no other role.
 pub fn internal_schema() -> Option<pg_sys::Oid> {
     // SAFETY: a catalog look-up by name inside a transaction.
     let schema = unsafe { pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true) };

@@ -6,7 +6,7 @@ use uuid::Uuid;
 /// A built-in role, which cannot be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuiltIn {
-    /// Returns its name.
+    /// Its name.
     pub name: &'static str,
     /// Its permissions, as `resource:action`.
     pub permissions: &'static [&'static str],

@@ -32,7 +32,7 @@ pub struct Tenant {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct TenantSet {
-    /// Returns the tenant, if there is exactly one.
+    /// The tenant, if there is exactly one.
     single: Option<Tenant>,
     ids: Vec<Uuid>,
     ints: Vec<i64>,

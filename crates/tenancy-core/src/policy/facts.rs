@@ -125,7 +125,7 @@ pub struct Unpinned {
 /// A table above this one in a partition or inheritance tree.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Ancestor {
-    /// Returns its name.
+    /// Its name.
     pub relation: Relation,
     /// Whether it is protected.
     pub registered: bool,
@@ -134,7 +134,7 @@ pub struct Ancestor {
 /// A column of the table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Column {
-    /// Returns its name.
+    /// Its name.
     pub name: String,
     /// Its name as the server deparses it.
     pub quoted: String,
@@ -160,7 +160,7 @@ pub struct ColumnState {
 /// The table itself, a partition or an inheritance child.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Member {
-    /// Returns its name.
+    /// Its name.
     pub relation: Relation,
     /// Its direct parent within the tree.
     #[serde(default)]
@@ -206,7 +206,7 @@ pub struct Member {
 /// A row security policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Policy {
-    /// Returns its name.
+    /// Its name.
     pub name: String,
     /// PERMISSIVE or RESTRICTIVE.
     pub permissive: bool,
@@ -246,7 +246,7 @@ pub struct Grant {
 /// A role of the option `grants`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Grantee {
-    /// Returns its name.
+    /// Its name.
     pub name: String,
     /// Its privileges on the table among SELECT, INSERT, UPDATE and DELETE.
     #[serde(default)]
@@ -258,7 +258,7 @@ pub struct Grantee {
 /// A sequence behind a column.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Sequence {
-    /// Returns its name.
+    /// Its name.
     pub relation: Relation,
     /// The roles of the option `grants` that may use it already.
     #[serde(default)]
@@ -270,7 +270,7 @@ pub struct Sequence {
 /// A function of the extension.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Function {
-    /// Returns its name.
+    /// Its name.
     pub name: String,
     /// `regprocedure`, schema-qualified.
     pub signature: String,
@@ -281,7 +281,7 @@ pub struct Function {
 /// A view or materialized view that reads the table.
 #[derive(Debug, Clone, Deserialize)]
 pub struct View {
-    /// Returns its name.
+    /// Its name.
     pub relation: Relation,
     /// `v` or `m`.
     pub kind: String,

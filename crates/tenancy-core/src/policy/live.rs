@@ -28,7 +28,7 @@ pub struct Live {
 /// A column that a protection names.
 #[derive(Debug, Clone, Deserialize)]
 pub struct LiveColumn {
-    /// Returns its name.
+    /// Its name.
     pub name: String,
     /// Its name as the server deparses it.
     pub quoted: String,
