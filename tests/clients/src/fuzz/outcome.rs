@@ -92,6 +92,16 @@ impl Outcome {
         self.failed() || other.failed() || self.result == other.result
     }
 
+    /// Whether it failed because no parallel worker was free: in a worker, a function of a statement that writes may run
+    /// queries, in the leader not.
+    pub fn lacked_workers(&self) -> bool {
+        let says = |text: &str| text.contains("cannot start commands during a parallel operation");
+        match &self.result {
+            Err((_, message)) => says(message),
+            Ok(rows) => rows.iter().any(|row| says(row)),
+        }
+    }
+
     /// Returns whether its only outcome is a refusal because there is no context.
     pub fn needs_context(&self) -> bool {
         let refused = match &self.result {

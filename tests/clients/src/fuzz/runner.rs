@@ -190,6 +190,14 @@ fn one(
             plan(statement, world, app, &tables, "COSTS OFF"),
         );
         tally.seconds[3] += start.elapsed().as_secs_f64();
+        if real.timed_out() && heavy(&twin) {
+            tally.timeouts += 1;
+            return None;
+        }
+        if real.lacked_workers() != twin.lacked_workers() {
+            tally.crowded += 1;
+            return None;
+        }
         if real.differs(&twin, sleeps).is_none() {
             tally.explained(statement, how, true);
             return None;

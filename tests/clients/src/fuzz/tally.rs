@@ -53,6 +53,8 @@ pub struct Tally {
     pub errors: u64,
     /// Statements that their time limit stopped.
     pub timeouts: u64,
+    /// Statements of which nothing is known, because a parallel worker was free for one side only.
+    pub crowded: u64,
     /// Statements that behave by their plan, on the twin as on the tables.
     pub by_plan: u64,
     /// Statements that take longer than on the copy, since there are more rows to read.
@@ -142,7 +144,7 @@ impl Tally {
                 self.codes
             ));
         }
-        if percent(self.timeouts) > 3 {
+        if percent(self.timeouts + self.crowded) > 3 {
             all.push(format!(
                 "{} % of the statements take too long",
                 percent(self.timeouts)
