@@ -17,15 +17,26 @@ const CACHE_MAX_BYTES: usize = 64 << 20;
 
 thread_local! {
     static RESOLVED: RefCell<(HashMap<Uuid, Rc<Access>>, usize)> = RefCell::default();
+    /// The one that was asked for last.
+    static LAST: RefCell<Option<Rc<Access>>> = const { RefCell::new(None) };
 }
 
 /// Returns a user's access, from the cache or the tree.
 pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
-    let known = RESOLVED.with_borrow(|(known, _)| known.get(&user).cloned());
+    let last = LAST.with_borrow(|last| last.clone().filter(|last| last.user == user));
+    let known = match last {
+        Some(last) => Some(last),
+        None => RESOLVED.with_borrow(|(known, _)| known.get(&user).cloned()),
+    };
     let now = xact::transaction_started_unix().max(xact::statement_started_unix());
     if let Some(access) = known.filter(|access| access.holds_at(now) && access.sources.hold())
         && has_grown_to(&access)?
     {
+        LAST.with_borrow_mut(|last| {
+            if last.as_ref().is_none_or(|last| last.user != user) {
+                *last = Some(access.clone());
+            }
+        });
         return Ok(access);
     }
     forget_one(user);
@@ -50,6 +61,7 @@ fn has_grown_to(access: &Access) -> Result<bool, Error> {
 }
 
 fn forget_one(user: Uuid) {
+    LAST.set(None);
     RESOLVED.with_borrow_mut(|(known, bytes)| {
         if let Some(old) = known.remove(&user) {
             *bytes = bytes.saturating_sub(old.bytes());
@@ -70,6 +82,7 @@ fn remember(access: Rc<Access>) {
 
 /// Drops all entries.
 pub fn forget() {
+    LAST.set(None);
     RESOLVED.take();
 }
 

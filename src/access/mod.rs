@@ -36,6 +36,9 @@ pub use load::only_projects;
 pub use reachable_scopes::OnlyProjects;
 pub use resolved_reach::ResolvedReach;
 
+/// How many permissions' reach is kept. Policies name a few; a caller may name any number.
+pub const PERMISSIONS_MAX: usize = 256;
+
 /// A principal's access. Valid only while the principal's whole path is active.
 #[derive(Debug)]
 pub struct Access {
@@ -89,9 +92,10 @@ impl Access {
             return known.clone();
         }
         let found = self.find_reached(permission);
-        self.reached
-            .borrow_mut()
-            .insert(permission.to_owned(), found.clone());
+        let mut known = self.reached.borrow_mut();
+        if known.len() < PERMISSIONS_MAX {
+            known.insert(permission.to_owned(), found.clone());
+        }
         found
     }
 

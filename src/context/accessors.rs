@@ -88,12 +88,12 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
             "reason": elevation.reason,
             "expires_at": iso_from_unix_micros(elevation.expires_at),
         })),
-        "source": if context.by_ticket { "ticket" } else { "authenticated" },
-        "lifetime": match context.lifetime {
+        "source": if context.claims.by_ticket { "ticket" } else { "authenticated" },
+        "lifetime": match context.claims.lifetime {
             Lifetime::Transaction => "transaction",
             Lifetime::Session => "session",
         },
-        "expires_at": context.expires_at.and_then(iso_from_unix_micros),
+        "expires_at": context.claims.expires_at.and_then(iso_from_unix_micros),
     }))))
 }
 

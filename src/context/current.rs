@@ -17,6 +17,7 @@ use crate::access::{self, Access, Elevation, OnlyProjects, ResolvedReach};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
+use crate::pg::cell::BackendCell;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::{guc, inval, managed, spi, tenant_sets, xact};
 use crate::tree;
@@ -36,22 +37,33 @@ pub struct Context {
     pub project: Option<Uuid>,
     /// The number of projects of which one must be selected to record usage.
     pub projects: usize,
+    /// What was claimed and proven of it.
+    pub claims: Claims,
+    /// Whether tenants may be added while it lasts: a fleet of which none is selected.
+    pub fleet: bool,
+    /// The reach of permissions in the selected tenant.
+    reached: RefCell<Vec<(String, Rc<ResolvedReach>)>>,
+    /// The sources of its proof, of the elevation behind the proof, and of its tenant if that is not one of the principal's.
+    sources: [Option<Rc<Sources>>; 3],
+}
+
+/// What a token or a ticket says of a context, besides its principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claims {
+    /// The selected tenant.
+    tenant: Option<Uuid>,
+    /// The selected project.
+    project: Option<Uuid>,
     /// How long it lasts.
     pub lifetime: Lifetime,
     /// The credential that proved it.
     pub proof: Option<Proof>,
-    /// Whether tenants may be added while it lasts: a fleet of which none is selected.
-    pub fleet: bool,
     /// Whether it comes from the setting tenancy.ticket.
     pub by_ticket: bool,
     /// When it ends at the latest, in microseconds of the Unix epoch.
     pub expires_at: Option<i64>,
-    /// The reach of permissions in the selected tenant.
-    reached: RefCell<Vec<(String, Rc<ResolvedReach>)>>,
     /// The address that a trusted caller named.
     pub client: Option<IpAddr>,
-    /// The sources of its proof, of the elevation behind the proof, and of its tenant if that is not one of the principal's.
-    sources: [Option<Rc<Sources>>; 3],
 }
 
 impl Context {
@@ -61,6 +73,13 @@ impl Context {
             .as_ref()
             .is_none_or(|access| access.sources.hold())
             && self.sources.iter().flatten().all(|sources| sources.hold())
+    }
+
+    /// Returns whether this is its principal's access.
+    fn has(&self, access: &Rc<Access>) -> bool {
+        self.access
+            .as_ref()
+            .is_some_and(|known| Rc::ptr_eq(known, access))
     }
 
     /// Returns the form of plans for it.
@@ -75,7 +94,7 @@ impl Context {
     }
 
     fn stay(&self) -> SessionLifetime {
-        match (self.principal, self.lifetime) {
+        match (self.principal, self.claims.lifetime) {
             (Principal::Maintenance, _) | (_, Lifetime::Session) => SessionLifetime::Session,
             (Principal::User(_), Lifetime::Transaction) => SessionLifetime::Transaction,
         }
@@ -165,13 +184,26 @@ impl Context {
             return Some(found.clone());
         }
         let found = Rc::new(access.reached_in(permission, tenant));
-        known.push((permission.to_owned(), found.clone()));
+        if known.len() < access::PERMISSIONS_MAX {
+            known.push((permission.to_owned(), found.clone()));
+        }
         Some(found)
     }
 }
 
 thread_local! {
     static STATE: RefCell<(u64, Option<Rc<Context>>)> = const { RefCell::new((0, None)) };
+    /// The last context, also of an earlier transaction: a connection often repeats it.
+    static LAST: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
+}
+
+/// Counts the times that another context than the last was resolved.
+static EPOCH: BackendCell<u64> = BackendCell::new(0);
+
+/// Returns a number that changes with the current context, and with the slots of its published sets. As long as it is the
+/// same, a resolved context sees the same.
+pub fn epoch() -> u64 {
+    EPOCH.get()
 }
 
 /// Returns the current context. An error if it is no longer valid.
@@ -182,19 +214,32 @@ pub fn current() -> Result<Option<Rc<Context>>, Error> {
     if let Some(current) = known {
         return Ok(current);
     }
-    let current = resolve()?.map(Rc::new);
-    tenant_sets::clear();
+    let current = resolve()?;
+    if let Some(current) = &current {
+        begin_epoch(current);
+    }
     let access = current.as_ref().and_then(|current| current.access.as_ref());
     inval::hold_until(access.and_then(|access| access.ends_in_transaction()));
     STATE.set((xact::generation(), current.clone()));
     if let Some(Principal::User(user)) = current
         .as_ref()
-        .filter(|context| context.by_ticket)
+        .filter(|context| context.claims.by_ticket)
         .map(|context| context.principal)
     {
         logins::came_by_ticket(user);
     }
     Ok(current)
+}
+
+fn begin_epoch(current: &Rc<Context>) {
+    LAST.with_borrow_mut(|last| {
+        let same = last.as_ref().is_some_and(|last| Rc::ptr_eq(last, current));
+        if !same || tenant_sets::is_crowded() {
+            tenant_sets::clear();
+            EPOCH.set(EPOCH.get() + 1);
+            *last = Some(current.clone());
+        }
+    });
 }
 
 /// Checks for changes when a statement begins or a cursor continues. An error if a cursor's context is no longer
@@ -227,7 +272,7 @@ pub fn end_transaction() {
     STATE.set((0, None));
 }
 
-fn resolve() -> Result<Option<Context>, Error> {
+fn resolve() -> Result<Option<Rc<Context>>, Error> {
     let _busy = InternalQuery::begin();
     drop_stale();
     let token = guc::token().filter(guc::bound_here);
@@ -262,6 +307,7 @@ fn resolve() -> Result<Option<Context>, Error> {
 /// Drops the context if anything may have changed. Sources report changes of single subjects.
 pub fn drop_stale() {
     if inval::take() {
+        LAST.set(None);
         access::forget();
         api_keys::forget();
         tickets::forget();
@@ -270,7 +316,7 @@ pub fn drop_stale() {
     }
 }
 
-fn from_token(token: &Token) -> Result<Context, Error> {
+fn from_token(token: &Token) -> Result<Rc<Context>, Error> {
     if token
         .expires_at
         .is_some_and(|end| end <= xact::transaction_started_unix())
@@ -286,8 +332,17 @@ fn from_token(token: &Token) -> Result<Context, Error> {
         }
         (None, _) => [None, None],
     };
+    let claims = Claims {
+        tenant: token.tenant,
+        project: token.project,
+        lifetime: token.lifetime,
+        proof: token.proof,
+        by_ticket: false,
+        expires_at: token.expires_at,
+        client: token.client,
+    };
     match (token.kind, token.user) {
-        (Kind::Maintenance, _) => Ok(Context {
+        (Kind::Maintenance, _) => Ok(Rc::new(Context {
             principal: Principal::Maintenance,
             access: None,
             tenant: None,
@@ -295,42 +350,27 @@ fn from_token(token: &Token) -> Result<Context, Error> {
             project: None,
             projects: 0,
             fleet: false,
-            lifetime: token.lifetime,
-            proof: None,
-            by_ticket: false,
-            expires_at: None,
+            claims,
             reached: RefCell::default(),
-            client: None,
             sources: [None, None, None],
-        }),
-        (Kind::Principal, Some(user)) => principal(
-            user,
-            token.tenant,
-            token.project,
-            Held {
-                lifetime: token.lifetime,
-                proof: token.proof,
-                proof_sources,
-                by_ticket: false,
-                expires_at: token.expires_at,
-                client: token.client,
-            },
-        ),
+        })),
+        (Kind::Principal, Some(user)) => principal(user, claims, proof_sources),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
     }
 }
 
-fn from_ticket(text: &str) -> Result<Context, Error> {
+fn from_ticket(text: &str) -> Result<Rc<Context>, Error> {
     let (ticket, elevation) = tickets::verify(text)?;
-    let held = Held {
+    let claims = Claims {
+        tenant: ticket.tenant,
+        project: None,
         lifetime: Lifetime::Transaction,
         proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
-        proof_sources: [elevation, None],
         by_ticket: true,
         expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
         client: None,
     };
-    principal(ticket.user, ticket.tenant, None, held)
+    principal(ticket.user, claims, [elevation, None])
 }
 
 /// Returns the principal of the current ticket, if there is no other context. An error if the ticket is no
@@ -361,27 +401,33 @@ pub fn before_statement() -> Result<(), Error> {
     Ok(())
 }
 
-struct Held {
-    lifetime: Lifetime,
-    proof: Option<Proof>,
-    proof_sources: [Option<Rc<Sources>>; 2],
-    by_ticket: bool,
-    expires_at: Option<i64>,
-    client: Option<IpAddr>,
-}
-
+/// Returns the context of a user, whose proof was checked. The last one, if it says the same and nothing has changed since.
 fn principal(
     user: Uuid,
-    tenant: Option<Uuid>,
-    project: Option<Uuid>,
-    held: Held,
-) -> Result<Context, Error> {
+    claims: Claims,
+    proof_sources: [Option<Rc<Sources>>; 2],
+) -> Result<Rc<Context>, Error> {
     let access = access::resolve(user)?;
-    identity::networks::check(&access.networks, held.client)?;
-    let selected = tenant.is_some();
-    let [key, elevation] = held.proof_sources;
+    let known = LAST.with_borrow(|last| {
+        let last = last.as_ref()?;
+        let same = last.claims == claims && last.has(&access) && last.still_holds();
+        same.then(|| last.clone())
+    });
+    match known {
+        Some(known) => Ok(known),
+        None => new_principal(access, claims, proof_sources).map(Rc::new),
+    }
+}
+
+fn new_principal(
+    access: Rc<Access>,
+    claims: Claims,
+    [key, elevation]: [Option<Rc<Sources>>; 2],
+) -> Result<Context, Error> {
+    identity::networks::check(&access.networks, claims.client)?;
+    let selected = claims.tenant.is_some();
     let mut tenant_sources = None;
-    let tenant = match tenant {
+    let tenant = match claims.tenant {
         None if access.spans_all() => None,
         None => access.tenants.single().cloned(),
         Some(id) => Some(match access.tenant(id) {
@@ -397,7 +443,7 @@ fn principal(
             None => return Err(Error::Inactive),
         }),
     };
-    let (project, projects) = match (project, &tenant) {
+    let (project, projects) = match (claims.project, &tenant) {
         (Some(id), Some(tenant)) if !access.holds_project(id, tenant.id) => {
             return Err(Error::Inactive);
         }
@@ -409,19 +455,15 @@ fn principal(
         (project, _) => (project, 0),
     };
     Ok(Context {
-        principal: Principal::User(user),
+        principal: Principal::User(access.user),
         fleet: access.fleet && !selected,
         access: Some(access),
         tenant,
         selected,
         project,
         projects,
-        lifetime: held.lifetime,
-        proof: held.proof,
-        by_ticket: held.by_ticket,
-        expires_at: held.expires_at,
+        claims,
         reached: RefCell::default(),
-        client: held.client,
         sources: [key, elevation, tenant_sources],
     })
 }

@@ -24,7 +24,7 @@ mod record;
 mod session_cleanup;
 pub mod tickets;
 
-pub use current::{Context, before_statement, current};
+pub use current::{Context, before_statement, current, epoch};
 pub use record::{record, record_now};
 
 use crate::pg::hooks::queries;

@@ -91,7 +91,7 @@ fn narrow(
     let Principal::User(user) = context.principal else {
         return Err(Error::AllTenants);
     };
-    let lifetime = match (session, context.lifetime) {
+    let lifetime = match (session, context.claims.lifetime) {
         (Some(true), Lifetime::Session) => Lifetime::Session,
         // Otherwise a transaction's context could be extended to the session.
         (Some(true), Lifetime::Transaction) => {
@@ -108,10 +108,10 @@ fn narrow(
         user: Some(user),
         tenant: Some(tenant),
         project,
-        proof: context.proof,
+        proof: context.claims.proof,
         binding: guc::binding(lifetime),
-        expires_at: context.expires_at,
-        client: context.client,
+        expires_at: context.claims.expires_at,
+        client: context.claims.client,
     })?;
     session_cleanup::narrowed();
     Ok(())

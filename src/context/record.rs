@@ -34,7 +34,7 @@ pub fn actor_of(current: Option<&Context>) -> Actor {
         tenant: context.tenant.as_ref().map(|tenant| tenant.id),
         partner: context.access.as_ref().and_then(|access| access.partner),
         // The gateway names the user's address; the connection's address is the gateway's.
-        client: context.client.or(session.client),
+        client: context.claims.client.or(session.client),
         ..session
     }
 }

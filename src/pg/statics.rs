@@ -1,4 +1,4 @@
-//! Functions of the server that do nothing but read a static, called as C calls them: they raise no error, and pgrx's
+//! Functions of the server that do little more than read a static, called as C calls them: they raise no error, and pgrx's
 //! boundary, a sigsetjmp() for each call, costs ten times as much as they do.
 
 use pgrx::pg_sys;
@@ -22,6 +22,8 @@ unsafe extern "C" {
     pub safe fn GetOuterUserId() -> pg_sys::Oid;
     /// miscadmin.h
     pub safe fn GetSessionUserId() -> pg_sys::Oid;
+    /// commands/sequence.h: forgets currval() and lastval(), and frees the backend's own cache of them.
+    pub safe fn ResetSequenceCaches();
     /// utils/timestamp.h
     pub safe fn GetCurrentTimestamp() -> pg_sys::TimestampTz;
 }

@@ -12,11 +12,20 @@ unsafe impl Sync for Published {}
 
 static SETS: Published = Published(UnsafeCell::new(Vec::new()));
 
-/// The place of a published set. Valid until the next [`clear`], that is for one generation.
+/// The number of sets from which they are dropped although the context is the same.
+const MANY: usize = 64;
+
+/// The place of a published set. Valid until the next [`clear`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(usize);
 
-/// Drops all sets, when a context begins.
+/// Returns whether there are so many sets that they should be dropped.
+pub fn is_crowded() -> bool {
+    // SAFETY: as in `publish`.
+    unsafe { (*SETS.0.get()).len() > MANY }
+}
+
+/// Drops all sets, when another context begins.
 pub fn clear() {
     // SAFETY: no reader is active: `read` hands the set to leaf code that cannot come back here.
     unsafe { (*SETS.0.get()).clear() };

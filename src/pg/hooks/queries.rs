@@ -167,7 +167,8 @@ impl Started {
 
     /// Returns whether one of them has row security.
     fn has_row_security(&self) -> bool {
-        let mut found = false;
+        // SAFETY: a query has a plan. It depends on the role if row security was applied.
+        let mut found = unsafe { (*(*self.0).plannedstmt).dependsOnRole };
         self.each_table(|table| {
             found = found || relation::read(table, |class| class.relrowsecurity) == Some(true);
         });

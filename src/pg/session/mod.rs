@@ -24,8 +24,6 @@ use crate::error::Error;
 use crate::pg::statics;
 
 unsafe extern "C-unwind" {
-    /// commands/sequence.h: forgets currval() and lastval().
-    fn ResetSequenceCaches();
     /// commands/async.h: stops listening to all channels at the commit.
     fn Async_UnlistenAll();
 }
@@ -65,11 +63,7 @@ pub fn drop_temporary() {
 
 /// Forgets currval() and lastval().
 pub fn forget_sequences() {
-    #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: frees the backend's own cache.
-    unsafe {
-        pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| ResetSequenceCaches());
-    }
+    statics::ResetSequenceCaches();
 }
 
 /// Returns whether the session ever created a temporary object.

@@ -24,9 +24,14 @@ pub fn transaction_started() -> i64 {
     statics::GetCurrentTransactionStartTimestamp()
 }
 
-/// Returns when the client's current statement started, in Unix microseconds; the same in its parallel workers.
+/// Returns when the client's current statement started, in microseconds since 2000; the same in its parallel workers.
+pub fn statement_started() -> i64 {
+    statics::GetCurrentStatementStartTimestamp()
+}
+
+/// The same instant as Unix microseconds.
 pub fn statement_started_unix() -> i64 {
-    time::to_unix_micros(statics::GetCurrentStatementStartTimestamp())
+    time::to_unix_micros(statement_started())
 }
 
 /// The same instant as Unix microseconds, to compare with expiries.

@@ -90,12 +90,16 @@ pub enum Added {
 impl Count {
     /// Creates a count of 1, now.
     pub fn once(key: Key) -> Self {
-        let now = time::now();
+        Self::at(key, time::now())
+    }
+
+    /// Creates a count of 1 at an instant, in microseconds since 2000.
+    pub fn at(key: Key, instant: i64) -> Self {
         Self {
             key,
             count: 1,
-            first: now,
-            last: now,
+            first: instant,
+            last: instant,
         }
     }
 
@@ -126,20 +130,35 @@ impl Count {
     }
 }
 
+/// The first of the places that a fine key may be in.
+#[derive(Clone, Copy)]
+pub struct Place(usize);
+
+impl Place {
+    /// Finds it.
+    pub fn of(key: &Key) -> Self {
+        let hasher = HASHER.get();
+        Self(hasher.map_or(0, |hasher| hasher.hash_one(key) as usize % FINE))
+    }
+}
+
 /// Adds a count: a new one, or one that was taken but could not be written.
 pub fn add(count: &Count, coarse: bool) -> Added {
-    let start = HASHER
-        .get()
-        .map_or(0, |hasher| hasher.hash_one(count.key) as usize % FINE);
+    if !coarse {
+        return add_at(count, Place::of(&count.key));
+    }
     let mut shared = SHARED.exclusive();
     let shared = &mut *shared;
-    let taken = &mut shared.taken;
-    if coarse {
-        return add_to(shared.coarse.iter_mut(), count, taken);
-    }
-    let (before, after) = shared.fine.split_at_mut(start);
+    add_to(shared.coarse.iter_mut(), count, &mut shared.taken)
+}
+
+/// Adds a count with a fine key, whose place is known.
+pub fn add_at(count: &Count, place: Place) -> Added {
+    let mut shared = SHARED.exclusive();
+    let shared = &mut *shared;
+    let (before, after) = shared.fine.split_at_mut(place.0);
     let window = after.iter_mut().chain(before.iter_mut()).take(WINDOW);
-    add_to(window, count, taken)
+    add_to(window, count, &mut shared.taken)
 }
 
 fn add_to<'a>(

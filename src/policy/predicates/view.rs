@@ -10,7 +10,7 @@ use tenancy_core::tenants::{TenantSet, int_key};
 use crate::access::ResolvedReach;
 use crate::context::elevated::require_record;
 use crate::context::plans::PlanShape;
-use crate::context::{Context, current};
+use crate::context::{Context, current, epoch};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::View;
@@ -64,10 +64,11 @@ pub fn writable_projects(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::WritableProjects, permission)
 }
 
-/// The last result, for the next call site and the next execution of a statement.
+/// The last result, for the next call site, the next execution of a statement, and the next transaction with the same context.
 #[derive(Clone, Copy)]
 struct Last {
     generation: u64,
+    epoch: u64,
     question: Question,
     permission: [u8; 24],
     view: View,
@@ -82,9 +83,9 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
     if fits {
         short[..permission.len()].copy_from_slice(permission);
         if let Some(last) = LAST.get()
-            && last.generation == xact::generation()
             && last.question == question
             && last.permission == short
+            && (last.generation == xact::generation() || is_renewed(last)?)
         {
             return Ok(last.view);
         }
@@ -93,12 +94,23 @@ fn view_of(question: Question, permission: &[u8]) -> Result<View, Error> {
     if fits && keep {
         LAST.set(Some(Last {
             generation: xact::generation(),
+            epoch: epoch(),
             question,
             permission: short,
             view,
         }));
     }
     Ok(view)
+}
+
+/// Returns whether the context of this generation is the one that the result was computed for.
+fn is_renewed(last: Last) -> Result<bool, Error> {
+    let same = context_or_missing()?.is_some() && last.epoch == epoch();
+    if same {
+        let generation = xact::generation();
+        LAST.set(Some(Last { generation, ..last }));
+    }
+    Ok(same)
 }
 
 /// Computes the view, and whether the next call site of this generation may use it. Not without a context,
