@@ -20,6 +20,7 @@
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
 //! | `budget` | what may be used: consume, check, reserve, settle |
 //! | `worker` | each database's background worker |
+//! | `testing` | functions for the tests alone, in a build with the feature of this name |
 //!
 //! A call comes in at a room, asks `tenancy-core` for a decision, and acts through `pg`.
 
@@ -39,6 +40,8 @@ pub mod partitions;
 pub mod pg;
 pub mod policy;
 pub mod requests;
+#[cfg(feature = "testing")]
+mod testing;
 pub mod tree;
 pub mod worker;
 

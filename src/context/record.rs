@@ -71,11 +71,3 @@ fn _audit(
     let details = details.map_or_else(|| json!({}), |details| details.0);
     Ok(record(action, scope.map(from_pg), target, details)?)
 }
-
-/// `record_now`, for tests, which declare it themselves.
-#[pg_extern(sql = false)]
-fn _record_now(action: Option<&str>, details: Option<bounded::Json>) -> Result<(), ErrorReport> {
-    let action = action.ok_or(Error::Null("action"))?;
-    let details = details.map_or_else(|| json!({}), |details| details.0);
-    Ok(record_now(action, None, None, details)?)
-}

@@ -1,11 +1,10 @@
 //! Tokens that are good for one login: the worker writes down each that was used, for as long as it would hold.
 
-use pgrx::prelude::*;
 use tenancy_core::jwt::{Claims, fingerprint};
 use uuid::Uuid;
 
-use crate::error::{Error, ErrorReport};
-use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::error::Error;
+use crate::pg::uuid::pg_uuid;
 use crate::pg::{spi, time};
 use crate::requests::{self, Reply, Request};
 
@@ -36,22 +35,4 @@ pub fn claim(provider: Uuid, jti_hash: &[u8; 32], expires_at: i64) -> Result<boo
         ],
     )?;
     Ok(new > 0)
-}
-
-/// `Request::ClaimJti`, for SQL.
-#[pg_extern(sql = false)]
-fn _claim_token(
-    provider: pgrx::Uuid,
-    jti_hash: &[u8],
-    expires_at: TimestampWithTimeZone,
-) -> Result<bool, ErrorReport> {
-    let jti_hash = jti_hash
-        .try_into()
-        .map_err(|_| Error::bad("jti_hash must have 32 bytes", "It is a SHA-256."))?;
-    let request = Request::ClaimJti {
-        provider: from_pg(provider),
-        jti_hash,
-        expires_at: time::to_unix_micros(expires_at.into()).div_euclid(1_000_000),
-    };
-    Ok(requests::call(&request)? == Reply::Done)
 }

@@ -18,7 +18,7 @@ const ROOMS: &[&[&str]] = &[
     &["context"],
     &["authority", "metering", "policy"],
     &["budget"],
-    &["worker"],
+    &["worker", "testing"],
 ];
 
 /// The folders and files of `src/pg`, likewise.

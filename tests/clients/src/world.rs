@@ -40,7 +40,7 @@ pub fn unique(label: &str) -> String {
     name
 }
 
-/// What the library has for tests alone: the extension does not declare it.
+/// What the library has for tests alone (src/testing.rs): the extension does not declare it.
 const TESTING: &str = "CREATE SCHEMA testing;
     CREATE FUNCTION testing.record_now(action text, details jsonb) RETURNS void LANGUAGE c AS '$libdir/tenancy', '_record_now_wrapper';
     CREATE FUNCTION testing.claim_token(provider uuid, jti_hash bytea, expires_at timestamptz) RETURNS boolean
