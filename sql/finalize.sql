@@ -36,7 +36,8 @@ BEGIN
                    ('cast', '%', 'PostgreSQL gives casts no owner; ours are between its types and regscope, without a function'),
                    ('event trigger', 'tenancy_forget_dropped', 'PostgreSQL lets superusers alone own one; its function is tenancy_owner''s')
                ) AS kept (type, identity, reason)
-               WHERE kept.type = o.type AND o.identity LIKE kept.identity)
+               -- In quotes with quote_all_identifiers.
+               WHERE kept.type = o.type AND pg_catalog.btrim(o.identity, '"') LIKE kept.identity)
            -- The owner of an array type follows its element.
            AND NOT (o.type = 'type' AND o.identity LIKE '%[]')
     LOOP

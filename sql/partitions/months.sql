@@ -42,8 +42,9 @@ BEGIN
     EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy_internal.%I FOR EACH STATEMENT '
                    'EXECUTE FUNCTION tenancy_internal.append_only(%L)', part, retention);
     EXECUTE format('ALTER TABLE tenancy_internal.%I ENABLE ALWAYS TRIGGER append_only', part);
+    -- This form reads the same with every DateStyle.
     EXECUTE format('ALTER TABLE %s ATTACH PARTITION tenancy_internal.%I FOR VALUES FROM (%L) TO (%L)', parent, part,
-                   first_day::text || ' 00:00:00+00', (first_day + interval '1 month')::date::text || ' 00:00:00+00');
+                   to_char(first_day, 'YYYY-MM-DD') || ' 00:00:00+00', to_char(first_day + interval '1 month', 'YYYY-MM-DD') || ' 00:00:00+00');
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.make_month(regclass, date, text, text[]) FROM PUBLIC;

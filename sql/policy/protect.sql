@@ -67,9 +67,9 @@ SELECT
     r.protected_by
 FROM tenancy_internal.protected_table_registry r
 CROSS JOIN LATERAL (
-    -- The beginning of a policy. Permissions contain no special character of a pattern.
-    SELECT pg_catalog.format($$^\(?(tenancy\.)?can(_see)?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
-           pg_catalog.format($$^\(?(tenancy\.)?can_write\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
+    -- The beginning of a policy, without or with quote_all_identifiers. Permissions contain no special character of a pattern.
+    SELECT pg_catalog.format($$^\(?("?tenancy"?\.)?"?can(_see)?"?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
+           pg_catalog.format($$^\(?("?tenancy"?\.)?"?can_write"?\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
 ) w
 JOIN pg_catalog.pg_class c ON c.oid = r.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

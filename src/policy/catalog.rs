@@ -241,9 +241,13 @@ pub fn rows(steps: Vec<Step>) -> Vec<Row> {
         .collect()
 }
 
-/// Runs `f` with a pinned search_path: names are read and written with their schema, and operators are the
-/// server's own. On an error, the abort restores the path. Its queries are not JIT-compiled.
+/// Runs `f` with a pinned search_path: names are read and written with their schema and without needless quotes, and operators
+/// are the server's own. On an error, the abort restores the path. Its queries are not JIT-compiled.
 pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    spi::with_plain_names(|| with_pinned_path(f))
+}
+
+fn with_pinned_path<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     let set = |path: String| {
         Spi::connect_mut(|client| {
             client.update(

@@ -18,7 +18,9 @@ fn policy_unknown_keys(
     table: Option<pg_sys::Oid>,
 ) -> Result<TableIterator<'static, (name!(key, Option<String>), name!(rows, i64))>, ErrorReport> {
     let table = table.ok_or(Error::Null("table"))?;
-    Ok(TableIterator::new(unknown_keys(table)?))
+    Ok(TableIterator::new(spi::with_plain_names(|| {
+        unknown_keys(table)
+    })?))
 }
 
 fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error> {

@@ -114,6 +114,32 @@ unsafe fn save(name: &CStr, value: &CStr) {
     }
 }
 
+/// Until the nest level ends, the server writes names, types and expressions as it does by default: tenancy compares their
+/// texts.
+unsafe fn plain_names() {
+    // SAFETY: reads a static of the server; the rest is the caller's.
+    unsafe {
+        if pg_sys::quote_all_identifiers {
+            save(c"quote_all_identifiers", c"off");
+        }
+    }
+}
+
+/// Runs `f`, which reads texts of the catalogs with the caller's rights, without the caller's `quote_all_identifiers`. On an
+/// error the (sub)transaction's abort restores it.
+pub fn with_plain_names<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    // SAFETY: a nest level of its own, which ends below or by the abort.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        plain_names();
+        level
+    };
+    let result = f();
+    // SAFETY: undoes the above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    result
+}
+
 fn as_role<R>(
     role: pg_sys::Oid,
     security: Security,
@@ -131,6 +157,7 @@ fn as_role<R>(
         if !pg_sys::row_security {
             save(c"row_security", c"on");
         }
+        plain_names();
         level
     };
     let result = f();

@@ -82,6 +82,7 @@ mod metering {
 }
 mod protect {
     mod paths;
+    mod session_settings;
     mod takes_away;
 }
 mod server {
