@@ -6,7 +6,7 @@
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control bench replay lint advisories fmt build install package clean
+.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control miri bench replay lint advisories fmt build install package clean
 export PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
@@ -22,6 +22,7 @@ help:
 	@echo 'make reference  writes the pages of functions, views, settings and errors (docs/reference)'
 	@echo 'make fuzz       random statements against what their caller may see: STATEMENTS=100000 SEED=random'
 	@echo 'make fuzz-control  the same without the hardening, in a debug build: it must find a leak'
+	@echo 'make miri       the tests of the ledger in Miri: some minutes, and a nightly toolchain that it adds'
 	@echo 'make bench      measures against hand-written SQL, side by side'
 	@echo 'make replay     sends a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
 	@echo 'make install    installs into the server of PG_CONFIG=/path/to/pg_config'
@@ -48,6 +49,8 @@ fuzz:
 	@scripts/fuzz
 fuzz-control:
 	@scripts/fuzz control
+miri:
+	@scripts/miri
 bench:
 	@scripts/bench
 replay:
