@@ -266,3 +266,31 @@ fn no_error_shows_rusts_frames() {
     }
     assert!(!cluster.log().contains("core::panicking"));
 }
+
+/// A pooled connection serves one principal after another of a large fleet, and caches what each may see.
+#[test]
+fn what_a_backend_caches_of_principals_is_bounded() {
+    const MOST: i64 = 64 << 20;
+    let world = World::bare();
+    world.db.owner().run(
+        "SELECT tenancy.create_tenant('t' || n, partner => 'globex') FROM generate_series(1, 4000) n;
+         SELECT tenancy.create_user('globex', 'u' || n, 'service', role => 'partner_admin') FROM generate_series(1, 400) n",
+    );
+    let mut gateway = world.db.gateway();
+    let (mut before, mut one) = (0, 0);
+    for n in 1..=400 {
+        gateway.run(&format!("SELECT tenancy.assume('globex/u{n}')"));
+        let principals = gateway.number("SELECT principals FROM tenancy.access_cache()");
+        let bytes = gateway.number("SELECT bytes FROM tenancy.access_cache()");
+        one = one.max(bytes / principals);
+        assert!(
+            bytes <= MOST + one,
+            "{bytes} bytes, {principals} principals"
+        );
+        if principals < before {
+            return;
+        }
+        before = principals;
+    }
+    panic!("{before} principals of {one} bytes were cached, and none was evicted");
+}
