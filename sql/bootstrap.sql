@@ -1,5 +1,5 @@
 -- The schemas, the roles, the type regscope and the beacons. Runs first.
--- Until the schema is known to be safe, nothing in it is called: these three errors repeat what the catalogue says.
+-- Until the schema is known to be safe, nothing in it is called: these three errors repeat the texts of the catalogue.
 
 DO $$
 BEGIN
@@ -36,7 +36,7 @@ BEGIN
             ERRCODE = '42501', SCHEMA = 'tenancy', CONSTRAINT = 'owner_role_unfit',
             MESSAGE = 'role "tenancy_owner" exists and is not fit to own tenancy''s objects',
             DETAIL = fault,
-            HINT = 'Take that from it with ALTER ROLE or REVOKE, or rename it, and run CREATE EXTENSION tenancy again.';
+            HINT = 'Remove what DETAIL names with ALTER ROLE or REVOKE, or rename the role, and run CREATE EXTENSION tenancy again.';
     END IF;
 END
 $$;

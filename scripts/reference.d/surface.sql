@@ -1,15 +1,15 @@
--- The surface: everything in the schema tenancy, and what of tenancy_internal others than its owner may run. All of it comes from
--- the catalogs.
+-- The surface: everything in the schema tenancy, and what of tenancy_internal other roles than its owner may run. All of it
+-- comes from the catalogs.
 \ir plain.sql
 
--- Who else than the owner has a privilege.
+-- Names the roles other than the owner that have a privilege; - if there are none.
 CREATE FUNCTION pg_temp.held(acl aclitem[], owner oid, privilege text) RETURNS text LANGUAGE sql AS $$
-    SELECT coalesce(string_agg(coalesce(r.rolname::text, 'PUBLIC'), ' ' ORDER BY r.rolname), 'nobody')
+    SELECT coalesce(string_agg(coalesce(r.rolname::text, 'PUBLIC'), ' ' ORDER BY r.rolname), '-')
       FROM aclexplode(acl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
      WHERE a.privilege_type = privilege AND a.grantee <> owner
 $$;
 
--- Refused: parameters whose names need quotes, and relations that no role may read.
+-- Refused: parameters and columns whose names need quotes, and relations that no role may read.
 DO $$
 DECLARE
     wrong text;
@@ -19,6 +19,12 @@ BEGIN
      WHERE p.pronamespace = 'tenancy'::regnamespace AND n <> '' AND quote_ident(n) <> n;
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION 'a parameter whose name needs quotes: %', wrong;
+    END IF;
+    SELECT string_agg(format('%s.%s', c.relname, a.attname), ', ' ORDER BY c.relname, a.attnum) INTO wrong
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+     WHERE c.relnamespace = 'tenancy'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped AND quote_ident(a.attname) <> a.attname;
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION 'a column whose name needs quotes: %', wrong;
     END IF;
     SELECT string_agg(c.relname, ', ' ORDER BY c.relname) INTO wrong
       FROM pg_class c
@@ -66,7 +72,7 @@ SELECT E'\n' || format('type %s', t.typname) || E'\n    USAGE: ' || pg_temp.held
 SELECT E'\nOf tenancy_internal, run by views, policies and casts with their caller''s rights:';
 SELECT format('    %s: %s', p.oid::regprocedure, pg_temp.held(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner, 'EXECUTE'))
   FROM pg_proc p WHERE p.pronamespace = 'tenancy_internal'::regnamespace
-   AND pg_temp.held(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner, 'EXECUTE') <> 'nobody'
+   AND pg_temp.held(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner, 'EXECUTE') <> '-'
  ORDER BY p.oid::regprocedure::text COLLATE "C";
 SELECT format('    %s: %s', c.oid::regclass, c.relacl)
   FROM pg_class c WHERE c.relnamespace = 'tenancy_internal'::regnamespace AND NOT c.relispartition

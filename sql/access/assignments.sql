@@ -9,7 +9,7 @@ DECLARE
     found_role uuid;
 BEGIN
     IF "user" IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'user');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'user_id');
     END IF;
     PERFORM tenancy_internal.authorize('roles:manage', scope);
     BEGIN

@@ -68,7 +68,7 @@ BEGIN
             held := CASE WHEN held IS NOT NULL THEN before.expires_at END;
         ELSIF EXISTS (SELECT FROM tenancy_internal.role_assignments a WHERE a.role_id = before.id)
               OR EXISTS (SELECT FROM tenancy_internal.identity_group_registry g WHERE g.role_id = before.id) THEN
-            PERFORM tenancy_internal.require_lasting('what users who have the role would get', held);
+            PERFORM tenancy_internal.require_lasting('the role''s new permissions', held);
         END IF;
         UPDATE tenancy_internal.role_definitions r
            SET permissions = define_role.permissions, description = coalesce(define_role.description, r.description), expires_at = held

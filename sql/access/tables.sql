@@ -35,7 +35,7 @@ CREATE TABLE tenancy_internal.role_assignments (
 REVOKE ALL ON tenancy_internal.role_assignments FROM PUBLIC;
 CREATE INDEX role_assignments_scope_id_idx ON tenancy_internal.role_assignments (scope_id);
 CREATE INDEX role_assignments_role_id_idx ON tenancy_internal.role_assignments (role_id);
-COMMENT ON TABLE tenancy_internal.role_assignments IS 'internal: which user has which role at which scope; users read the view assignments';
+COMMENT ON TABLE tenancy_internal.role_assignments IS 'internal: assignments of roles to users in scopes; users read the view assignments';
 COMMENT ON COLUMN tenancy_internal.role_assignments.source IS 'direct: by assign(); group: by the identity provider''s groups';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.role_assignments', '');
 

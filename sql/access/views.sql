@@ -8,7 +8,7 @@ CREATE VIEW tenancy.roles WITH (security_barrier) AS
          OR r.scope_id IN (SELECT unnest(h.path) FROM tenancy.scopes h WHERE h.id = ANY (tenancy.scope_ids('roles:view'))))
        AND tenancy_internal.barrier();
 CREATE VIEW tenancy.assignments WITH (security_barrier) AS
-    SELECT u.id AS user_id, u.slug AS "user", h.slug AS parent, r.name AS role, s.id AS scope_id, s.slug AS scope, s.level AS scope_level,
+    SELECT u.id AS user_id, u.slug AS user_slug, h.slug AS parent, r.name AS role, s.id AS scope_id, s.slug AS scope, s.level AS scope_level,
            a.source, a.expires_at IS NOT NULL AND a.expires_at <= now() AS expired, a.expires_at, a.created_at
       FROM tenancy_internal.role_assignments a
       JOIN tenancy_internal.role_definitions r ON r.id = a.role_id

@@ -50,7 +50,7 @@ CREATE FUNCTION tenancy_internal.audit_micros(at timestamptz) RETURNS bigint
     LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     RETURN (extract(epoch FROM at) * 1000000)::bigint;
 REVOKE ALL ON FUNCTION tenancy_internal.audit_micros(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.audit_micros(timestamptz) IS 'internal: an instant as microseconds since 1970';
+COMMENT ON FUNCTION tenancy_internal.audit_micros(timestamptz) IS 'internal: returns an instant as microseconds since 1970';
 
 CREATE FUNCTION tenancy_internal.audit_digest(entry tenancy.audit_log) RETURNS bytea
     LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp

@@ -1,5 +1,5 @@
 -- Who may call what. Management functions are C functions that call `tenancy._<name>` as the extension's owner and know who
--- called them (src/pg/call/managed.rs); the body asks authorize().
+-- called them (src/pg/call/managed.rs); the body calls authorize().
 
 CREATE FUNCTION tenancy_internal.authorize(permission text, scope uuid) RETURNS void
     LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', '_authorize_wrapper';
@@ -93,12 +93,12 @@ COMMENT ON FUNCTION tenancy.has_permission(text, tenancy.regscope) IS
 CREATE FUNCTION tenancy_internal.covers(permissions text[], wanted text) RETURNS boolean
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_covers_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.covers(text[], text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.covers(text[], text) IS 'internal: whether one of these permissions covers another';
+COMMENT ON FUNCTION tenancy_internal.covers(text[], text) IS 'internal: returns whether one of these permissions covers another';
 
 CREATE FUNCTION tenancy_internal.default_role(parent_level text, kind text) RETURNS text
     LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_default_role_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.default_role(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.default_role(text, text) IS 'internal: the role of a new user, or NULL';
+COMMENT ON FUNCTION tenancy_internal.default_role(text, text) IS 'internal: returns the role of a new user, or NULL';
 
 CREATE FUNCTION tenancy_internal.check_role_name(name text) RETURNS boolean
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_role_name_wrapper';
@@ -108,7 +108,7 @@ COMMENT ON FUNCTION tenancy_internal.check_role_name(text) IS 'internal: true, o
 CREATE FUNCTION tenancy_internal.built_in_roles() RETURNS TABLE (id uuid, name text, permissions text[], description text)
     LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_built_in_roles_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.built_in_roles() FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.built_in_roles() IS 'internal: the roles that come with tenancy';
+COMMENT ON FUNCTION tenancy_internal.built_in_roles() IS 'internal: returns the built-in roles';
 
 CREATE FUNCTION tenancy.user_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'user_id_wrapper';

@@ -39,7 +39,7 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean) IS
-    'internal: the budget that a caller means, locked, by what budget_of() says; NULLs if there is none';
+    'internal: locks and returns the budget that a caller means, as budget_of() finds it; NULLs if there is none';
 
 CREATE FUNCTION tenancy_internal.set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -105,7 +105,7 @@ BEGIN
     IF budget IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_not_found');
     END IF;
-    PERFORM tenancy_internal.require_lasting('what the budget no longer holds back', tenancy_internal.held_until('{budgets:manage}', scope));
+    PERFORM tenancy_internal.require_lasting('the removal of the budget', tenancy_internal.held_until('{budgets:manage}', scope));
     PERFORM tenancy_internal.close_credits(ARRAY(SELECT g.id FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL), '0');
     IF EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_has_credits');

@@ -52,7 +52,7 @@ CREATE INDEX credit_draws_reservation_idx ON tenancy_internal.credit_draws (rese
 CREATE INDEX credit_draws_new_idx ON tenancy_internal.credit_draws (at) WHERE reservation IS NULL AND NOT folded;
 CREATE UNIQUE INDEX credit_draws_folded_idx ON tenancy_internal.credit_draws (credit_id, at) WHERE folded;
 COMMENT ON TABLE tenancy_internal.credit_draws IS
-    'internal: what was drawn from credits, in the transaction that used it; after an hour merged into one row for each credit and '
+    'internal: amounts drawn from credits, in the transaction that used them; after an hour merged into one row for each credit and '
     'quarter of an hour. Only the owner reads this';
 COMMENT ON COLUMN tenancy_internal.credit_draws.at IS 'time of the usage or the reservation';
 COMMENT ON COLUMN tenancy_internal.credit_draws.quantity IS 'in millionths';

@@ -24,7 +24,7 @@ BEGIN
     END IF;
     IF rollover = 'NaN' OR rollover NOT BETWEEN 0 AND amount OR rollover <> trunc(rollover, 6) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'rollover must be from 0 to amount with 6 digits after the point at most',
-            'It is the most of the rest that goes into the next period; NULL: all.');
+            'It is the most that may be used after the period; NULL: all.');
     END IF;
     IF rollover IS NOT NULL AND period = 'total' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'rollover must be null for a budget for all time',

@@ -17,9 +17,9 @@ BEGIN
     m := tenancy_internal.report_metric(metric);
     IF "by" IS NULL OR "limit" IS NULL OR "limit" NOT BETWEEN 1 AND 10000 THEN
         IF "by" IS NULL THEN
-            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'by');
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'by_dimension');
         END IF;
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'limit must be from 1 to 10000');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'max_rows must be from 1 to 10000');
     END IF;
     IF since IS NULL AND until IS NULL THEN
         SELECT s.since, s.until INTO since, until FROM tenancy_internal.report_span('month', tenancy_internal.time_zone(roots[1]), now()) s;

@@ -12,7 +12,7 @@ DECLARE
     elevation uuid;
 BEGIN
     IF "user" IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'user');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'user_id');
     END IF;
     BEGIN
         PERFORM tenancy_internal.authorize('keys:manage', "user");
@@ -121,7 +121,7 @@ COMMENT ON FUNCTION tenancy.rotate_signing_key(interval) IS
     '(0: not at all). Errors: 22023 an invalid grace. For tenancy_admin';
 
 CREATE VIEW tenancy.api_keys WITH (security_barrier) AS
-    SELECT k.id, k.label, k.name, k.user_id, u.slug AS "user", p.slug AS parent,
+    SELECT k.id, k.label, k.name, k.user_id, u.slug AS user_slug, p.slug AS parent,
            CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
                 WHEN k.expires_at <= now() THEN 'expired'
                 ELSE 'valid' END AS state,

@@ -84,7 +84,7 @@ CREATE VIEW tenancy.identity_providers WITH (security_barrier) AS
       FROM tenancy_internal.identity_provider_registry p JOIN tenancy.scopes s ON s.id = p.scope_id
      WHERE s.path && tenancy.scope_ids('identity:view') AND tenancy_internal.barrier();
 CREATE VIEW tenancy.identity_groups WITH (security_barrier) AS
-    SELECT p.issuer, g.group_name AS "group", g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at, s.slug AS provider_scope
+    SELECT p.issuer, g.group_name, g.role_id, r.name AS role, g.scope_id, t.slug AS scope, g.created_at, s.slug AS provider_scope
       FROM tenancy_internal.identity_group_registry g
       JOIN tenancy_internal.identity_provider_registry p ON p.id = g.provider_id
       JOIN tenancy.scopes s ON s.id = p.scope_id

@@ -7,7 +7,7 @@ DECLARE
     held timestamptz;
 BEGIN
     IF "group" IS NULL OR "group" = '' THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'group must not be empty');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'group_name must not be empty');
     END IF;
     IF NOT EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = place AND provider.scope_id = ANY (s.path)) THEN
         PERFORM tenancy_internal.no_such_scope(place);

@@ -46,7 +46,7 @@ CREATE TABLE tenancy_internal.identity_claims (
 );
 REVOKE ALL ON tenancy_internal.identity_claims FROM PUBLIC;
 CREATE INDEX identity_claims_provider_id_idx ON tenancy_internal.identity_claims (provider_id);
-COMMENT ON TABLE tenancy_internal.identity_claims IS 'internal: which tokens are tried with which provider. Only the owner reads this';
+COMMENT ON TABLE tenancy_internal.identity_claims IS 'internal: which provider verifies tokens of an issuer and audience. Only the owner reads this';
 COMMENT ON COLUMN tenancy_internal.identity_claims.tokens IS 'hash of the issuer and an audience';
 COMMENT ON COLUMN tenancy_internal.identity_claims.key IS
     'fingerprint of a key that verifies them. Empty if an administrator vouches for the provider: any key. The provider''s own id '

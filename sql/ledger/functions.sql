@@ -34,7 +34,7 @@ COMMENT ON FUNCTION tenancy_internal.budget_limit(uuid, integer, timestamptz, ti
 
 CREATE FUNCTION tenancy_internal.ledger() RETURNS TABLE (
     scope_id uuid, level text, scope text, metric text, period_start timestamptz, period_end timestamptz, used numeric, in_flight numeric,
-    reserved numeric, "limit" numeric, loaded boolean, touched_at timestamptz, hit_rate numeric, evictions bigint)
+    reserved numeric, hard_limit numeric, loaded boolean, touched_at timestamptz, hit_rate numeric, evictions bigint)
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT e.scope_id, s.level, s.slug, m.name, e.period_start, e.period_end, e.used, e.in_flight, e.reserved,
@@ -55,7 +55,7 @@ REVOKE ALL ON tenancy.ledger FROM PUBLIC;
 GRANT SELECT ON tenancy.ledger TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.ledger IS
     'Entries of the ledger for this database, at this moment. An entry is loaded when one of its budgets is first needed. metric '
-    'NULL is cost. in_flight: admitted in running transactions. limit: the lowest hard budget; NULL: none. hit_rate: per cent of '
+    'NULL is cost. in_flight: admitted in running transactions. hard_limit: the lowest hard budget; NULL: none. hit_rate: per cent of '
     'look-ups that found their entry. evictions: how many entries made room for others. Both count the whole ledger since the '
     'server''s start (see ledger_stats()). For tenancy_admin, tenancy_auditor';
 

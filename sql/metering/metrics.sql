@@ -83,7 +83,7 @@ BEGIN
         IF jsonb_typeof(prices) <> 'object' OR (SELECT count(*) <> 1 FROM jsonb_object_keys(prices))
            OR EXISTS (SELECT FROM jsonb_each(prices) p WHERE p.key <> ALL (dimensions) OR jsonb_typeof(p.value) <> 'object') THEN
             RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'prices must have one dimension of the metric, with a price for each value',
-                'For example {"model": {"small": 0.001, "large": 0.01}}; price is for all others.');
+                'For example {"model": {"small": 0.001, "large": 0.01}}; price is for all other values.');
         END IF;
         FOR priced IN SELECT v.key, v.value FROM jsonb_each(prices) p, jsonb_each(p.value) v LOOP
             IF jsonb_typeof(priced.value) <> 'number' OR (priced.value)::numeric NOT BETWEEN 0 AND 1000000 THEN

@@ -17,7 +17,7 @@ DECLARE
     closed text;
 BEGIN
     IF target IS NULL OR user_id IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'table and user');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN target IS NULL THEN 'target' ELSE 'user_id' END);
     END IF;
     SELECT r.relation, r.options, v.isolated INTO protection
       FROM (WITH RECURSIVE up (oid, depth) AS (
@@ -25,7 +25,7 @@ BEGIN
                 UNION SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid)
             SELECT r.*, u.depth FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid ORDER BY u.depth DESC LIMIT 1) r
       JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace
-      LEFT JOIN tenancy.protected_tables v ON v."table" = format('%I.%I', n.nspname, c.relname);
+      LEFT JOIN tenancy.protected_tables v ON v.table_name = format('%I.%I', n.nspname, c.relname);
     IF NOT FOUND THEN
         RETURN QUERY SELECT 'is the table protected?', 'no', 'every role with SELECT reads all rows: SELECT * FROM tenancy.protect(…)';
         RETURN;

@@ -53,7 +53,7 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.protected_member_re
 
 CREATE VIEW tenancy.protected_tables WITH (security_barrier) AS
 SELECT
-    pg_catalog.format('%I.%I', n.nspname, c.relname) AS "table",
+    pg_catalog.format('%I.%I', n.nspname, c.relname) AS table_name,
     r.tenant_column,
     r.key_type,
     (r.options ->> 'owner_column')::name AS owner_column,
@@ -105,7 +105,7 @@ CROSS JOIN LATERAL (
 REVOKE ALL ON tenancy.protected_tables FROM PUBLIC;
 GRANT SELECT ON tenancy.protected_tables TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.protected_tables IS 'Tables that protect() isolated';
-COMMENT ON COLUMN tenancy.protected_tables."table" IS 'Name of the table, with its schema';
+COMMENT ON COLUMN tenancy.protected_tables.table_name IS 'Name of the table, with its schema';
 COMMENT ON COLUMN tenancy.protected_tables.tenant_column IS 'Column that holds the tenant';
 COMMENT ON COLUMN tenancy.protected_tables.key_type IS 'uuid: the tenant column holds a scope''s id. Other types: a scope''s external_id';
 COMMENT ON COLUMN tenancy.protected_tables.owner_column IS 'Column with the only user who may see a row';

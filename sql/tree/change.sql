@@ -157,6 +157,9 @@ DECLARE
     moving record;
     target record;
 BEGIN
+    IF tenant IS NULL OR partner IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN tenant IS NULL THEN 'tenant' ELSE 'partner' END);
+    END IF;
     -- Locking both scopes in a fixed order would still deadlock with a move in the opposite direction.
     -- Moves are rare, so they queue.
     PERFORM tenancy_internal.authorize('tenants:manage', tenant);

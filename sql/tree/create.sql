@@ -8,9 +8,6 @@ DECLARE
     broken text;
 BEGIN
     PERFORM tenancy_internal.check_names(level, slug, name, external_id), tenancy_internal.check_status(status);
-    IF parent IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', format('the parent of a %s', level));
-    END IF;
     PERFORM tenancy_internal.check_settings(settings);
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
@@ -89,6 +86,9 @@ CREATE FUNCTION tenancy_internal.create_tenant(
     external_id text, settings jsonb, status text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF partner IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'partner');
+    END IF;
     PERFORM tenancy_internal.authorize('tenants:manage', partner);
     PERFORM tenancy_internal.authorize_external_id(external_id);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'tenants:manage', '00000000-0000-7000-8000-000000000000');
@@ -115,6 +115,9 @@ CREATE FUNCTION tenancy_internal.create_project(
     settings jsonb, status text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF tenant IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'tenant');
+    END IF;
     PERFORM tenancy_internal.authorize('projects:manage', tenant);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'projects:manage', tenant);
     RETURN tenancy_internal.create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
@@ -143,6 +146,9 @@ DECLARE
 BEGIN
     IF kind IS NULL OR kind NOT IN ('human', 'service') THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a kind of user', left(kind, 40)), 'Use human or service.');
+    END IF;
+    IF parent IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'parent');
     END IF;
     PERFORM tenancy_internal.authorize('users:manage', parent);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'users:manage', parent);

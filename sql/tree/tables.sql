@@ -84,13 +84,15 @@ CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
 CREATE INDEX scopes_path_idx ON tenancy.scopes USING gin (path);
 CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
-COMMENT ON TABLE tenancy.scopes IS 'internal: the tree: platform, partners, tenants, projects, users. Applications store their ids, without foreign keys';
-COMMENT ON COLUMN tenancy.scopes.path IS 'the ids from the platform down to this scope';
-COMMENT ON COLUMN tenancy.scopes.status IS 'its own status; the worst status on the path counts, see effective_status()';
+COMMENT ON TABLE tenancy.scopes IS
+    'The tree of scopes: platform, partners, tenants, projects and users. Applications store their ids, without foreign '
+    'keys. For tenancy_admin, tenancy_gateway, tenancy_auditor';
+COMMENT ON COLUMN tenancy.scopes.path IS 'Ids from the platform down to this scope';
+COMMENT ON COLUMN tenancy.scopes.status IS 'Its own status; the worst status on the path counts, see effective_status()';
 COMMENT ON COLUMN tenancy.scopes.external_id IS
-    'id in the application or at the identity provider; unique in the database for platform, partners and tenants, within the '
+    'Id in the application or at the identity provider; unique in the database for platform, partners and tenants, within the '
     'parent for projects and users';
-COMMENT ON COLUMN tenancy.scopes.kind IS 'of users: human or service';
+COMMENT ON COLUMN tenancy.scopes.kind IS 'Of a user: human or service';
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.scopes', '');
 

@@ -24,7 +24,7 @@ fn _make_api_key(
     expires_at: Option<TimestampWithTimeZone>,
     elevation: Option<pgrx::Uuid>,
 ) -> Result<String, ErrorReport> {
-    let user = user.ok_or(Error::Null("user"))?;
+    let user = user.ok_or(Error::Null("user_id"))?;
     let name = name.ok_or(Error::Null("name"))?;
     tenancy_core::slug::check_name(name)
         .map_err(|fault| Error::bad(fault, "A key's name says what it is for."))?;
@@ -64,7 +64,7 @@ fn _issue_ticket(
     seconds: Option<f64>,
     tenant: Option<pgrx::Uuid>,
 ) -> Result<String, ErrorReport> {
-    let user = from_pg(user.ok_or(Error::Null("user"))?);
+    let user = from_pg(user.ok_or(Error::Null("user_id"))?);
     let seconds = seconds.ok_or(Error::Null("ttl"))?;
     if !(1.0..=TICKET_TTL_MAX_SECONDS as f64).contains(&seconds) {
         Err(Error::bad(

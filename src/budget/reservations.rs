@@ -46,13 +46,13 @@ fn reserve(
     let ttl = time::span(&ttl).unwrap_or(0);
     if ttl <= 0 || ttl > TTL_MAX_MICROS {
         Err(Error::bad(
-            "ttl must be more than nothing and 7 days at most",
+            "ttl must be more than 0 and at most 7 days",
             "It is how long the work may take.",
         ))?;
     }
     if quantity <= Quantity::ZERO {
         Err(Error::bad(
-            "a reservation must be of more than nothing",
+            "quantity must be more than 0",
             "Reserve the most that the work may come to; settle() takes what it was.",
         ))?;
     }

@@ -60,7 +60,7 @@ fn assume(
     session: Option<bool>,
     client: Option<pgrx::Inet>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
-    let user = from_pg(user.ok_or(Error::Null("user"))?);
+    let user = from_pg(user.ok_or(Error::Null("user_id"))?);
     let client = client.map(|client| {
         identity::networks::parse(&client.0).ok_or_else(|| {
             Error::bad(

@@ -30,14 +30,14 @@ pub struct Arguments {
     cost: usize,
     attributes: usize,
     key: usize,
-    /// Where it says when; nothing: now.
+    /// The position of `at`. None: the current time.
     pub at: Option<usize>,
-    /// How it is admitted.
+    /// How the usage is admitted.
     pub admission: Admission,
 }
 
 impl Arguments {
-    /// From this argument on; what has happened is recorded whether there is room or not.
+    /// Reads the arguments from this one on. The usage is recorded even if no budget has room.
     pub const fn from(first: usize) -> Self {
         Self {
             metric: first,
@@ -81,7 +81,7 @@ impl Arguments {
     }
 }
 
-/// A quantity. What is wrong with one, and what is stored unusually, is told by its text.
+/// Reads a quantity. Invalid numbers, and unusual formats, are parsed as text.
 pub fn quantity_of(call: &Call, n: usize) -> Result<Quantity, Error> {
     match numeric::to_millionths(call.stored_numeric(n)) {
         Some(millionths) => Ok(Quantity::from_millionths(millionths)),
@@ -89,7 +89,7 @@ pub fn quantity_of(call: &Call, n: usize) -> Result<Quantity, Error> {
     }
 }
 
-/// The id of what was recorded.
+/// Returns the id of the recorded event.
 pub fn id(call: &Call, recorded: &Recorded) -> Answer {
     let (Recorded::Now(id) | Recorded::Before(id)) = recorded;
     call.uuid_answer(*id.as_bytes())
@@ -207,7 +207,7 @@ fn record_usage_for(call: &Call) -> Result<Answer, Error> {
         project: uuid(call, 8),
     };
     if names == NamedScopes::default() {
-        return Err(Error::Null("user and tenant"));
+        return Err(Error::Null("user_id or tenant"));
     }
     let recorded = Arguments::from(1).record(call, Attribution::named(names)?, None)?;
     Ok(id(call, &recorded))

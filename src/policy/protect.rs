@@ -33,7 +33,7 @@ fn policy_protect(
     >,
     ErrorReport,
 > {
-    let table = table.ok_or(Error::Null("table"))?;
+    let table = table.ok_or(Error::Null("target"))?;
     let options: Options = options_of(options)?;
     let rows = guard::working_on(table, || catalog::pinned(|| protect(table, &options)))?;
     Ok(TableIterator::new(rows))
@@ -58,7 +58,7 @@ fn policy_unprotect(
     >,
     ErrorReport,
 > {
-    let table = table.ok_or(Error::Null("table"))?;
+    let table = table.ok_or(Error::Null("target"))?;
     let (dry_run, drop_column) = (dry_run.unwrap_or(false), drop_column.unwrap_or(false));
     let rows = guard::working_on(table, || {
         catalog::pinned(|| unprotect(table, dry_run, drop_column))

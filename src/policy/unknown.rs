@@ -17,7 +17,7 @@ use crate::pg::spi::{self, NotNull};
 fn policy_unknown_keys(
     table: Option<pg_sys::Oid>,
 ) -> Result<TableIterator<'static, (name!(key, Option<String>), name!(rows, i64))>, ErrorReport> {
-    let table = table.ok_or(Error::Null("table"))?;
+    let table = table.ok_or(Error::Null("target"))?;
     Ok(TableIterator::new(spi::with_plain_names(|| {
         unknown_keys(table)
     })?))

@@ -198,7 +198,7 @@ impl Tasks {
         }
         let done = self.write(logins::take_queued());
         let written = done.is_ok();
-        // If the extension is gone, `run` finds out.
+        // If the extension was dropped, `run` notices.
         let _ = self.queued.ended(done);
         written
     }
@@ -342,7 +342,7 @@ impl Tasks {
         let done = [
             self.expire(),
             transaction(c"make the months' partitions", make_months),
-            transaction(c"forget old keys of use", metering::forget_keys),
+            transaction(c"forget old idempotency keys", metering::forget_keys),
             transaction(c"tidy up", || {
                 spi::write(
                     "DELETE FROM tenancy_internal.budget_reservations WHERE state <> 'open' AND ended_at < now() - interval '35 days'",
@@ -355,15 +355,15 @@ impl Tasks {
                 .map(drop)
             }),
             transaction(c"tidy up credits", ledger::credits::tidy),
-            transaction(c"summarize use", metering::summarize),
+            transaction(c"summarize usage", metering::summarize),
             retire(
                 metering::settings::retention(),
-                c"retire old months of use",
+                c"drop old months of usage",
                 metering::retire,
             ),
             retire(
                 settings::retention(),
-                c"retire old months of the audit log",
+                c"drop old months of the audit log",
                 || {
                     spi::write(
                         "SELECT tenancy_internal.retire_audit_log($1)",

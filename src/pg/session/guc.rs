@@ -54,8 +54,8 @@ const UNSET: &CStr = c"";
 pub fn init(on_ticket: fn(&str)) {
     ON_TICKET.set(Some(on_ticket));
     let secret = GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE;
-    // SAFETY: the hooks below are guarded, allocate what they hand over with malloc as the server
-    // asks, and do not raise errors in the assign hooks.
+    // SAFETY: the hooks below are guarded, and allocate with malloc as the server requires. The assign hooks raise no
+    // errors.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             c"tenancy.context",
@@ -104,7 +104,7 @@ pub fn init(on_ticket: fn(&str)) {
         GucContext::Suset,
         GucFlags::default(),
     );
-    // SAFETY: a C string that lives for ever.
+    // SAFETY: a C string that lives until the process exits.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
 }
 
@@ -334,7 +334,7 @@ unsafe extern "C-unwind" fn check_ticket(
             .as_ptr()
             .cast_mut();
         pg_sys::GUC_check_errhint_string =
-            c"Everybody could read it there. SET it in the session, or in the startup packet."
+            c"Every role could read it there. SET it in the session, or in the startup packet."
                 .as_ptr()
                 .cast_mut();
     }

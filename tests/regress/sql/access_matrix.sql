@@ -48,7 +48,7 @@ UNION ALL SELECT 'shared', count(*) > 0 FROM tenancy.protect('matrix.shared', sh
 UNION ALL SELECT 'both', count(*) > 0 FROM tenancy.protect('matrix.both', project_column => 'project', shared => true)
 UNION ALL SELECT 'keyed', count(*) > 0 FROM tenancy.protect('matrix.keyed');
 
--- What is tried, and its outcome. The rows that exist are told to the prober, which could not find them out.
+-- What is tried, and its outcome. The prober gets a list of the existing rows, which it could not find out.
 CREATE TABLE matrix.answers ("table" text, label text, n int, principal text, cell text);
 GRANT INSERT ON matrix.answers TO tenancy_app, tenancy_gateway, adm_r;
 GRANT USAGE ON SCHEMA matrix TO tenancy_gateway;
@@ -141,7 +141,7 @@ FROM (SELECT a.principal, b.principal AS other FROM matrix.answers a JOIN matrix
 DELETE FROM matrix.answers WHERE principal IN ('ended', 'none/empty', 'owner', 'idle');
 
 -- The columns: roles of their own name. super is a super admin, elevated the same after elevate(). puser is a partner user with the clients one and two;
--- proj1 and proj2 are members of one and of two projects of one; rival is the other partner's admin; robot has the role service, nobody none.
+-- proj1 and proj2 are members of one and of two projects of one; rival is the other partner's admin; robot has the role service, nobody has no role.
 -- x@y has selected y, padmin%two has a ticket for two. The rows: whose they are.
 \pset title 'plain'
 SELECT label AS row, principal, cell, n FROM matrix.answers WHERE "table" = 'plain' ORDER BY array_position('{one,two,three,far,mx,my,platform}', label), n \crosstabview row principal cell n

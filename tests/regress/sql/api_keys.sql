@@ -9,12 +9,12 @@ SELECT :'laptop' ~ '^tnk_[0-9a-f]{32}_[0-9A-Za-z_-]{43}$' AS form, :'laptop' <> 
 SELECT id AS ci_id FROM tenancy.api_keys WHERE parent = 'keys' AND name = 'ci' \gset
 
 -- The view shows how each starts and no more.
-SELECT name, "user", parent, state, expires_at IS NOT NULL AS expires, last_used_at, starts_with(CASE name WHEN 'ci' THEN :'ci' ELSE :'laptop' END, label) AS label, length(label)
+SELECT name, user_slug, parent, state, expires_at IS NOT NULL AS expires, last_used_at, starts_with(CASE name WHEN 'ci' THEN :'ci' ELSE :'laptop' END, label) AS label, length(label)
 FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;
 SELECT bool_or(position(substr(:'laptop', length(label) + 1) IN k::text) > 0) AS secret_shown FROM tenancy.api_keys k;
 
--- Nobody reads the hashes. Without a context the auditor, the administrator and the gateway read the view; the application sees none,
--- and nobody but the administrator issues or revokes, which says the same of a key that is there and of one that is not.
+-- No role reads the hashes. Without a context the auditor, the administrator and the gateway read the view; the application sees no keys.
+-- Only the administrator issues or revokes; for others an existing key and an unknown one get the same error.
 SELECT * FROM tenancy_internal.api_key_secrets;
 \c - audit_r
 SELECT name, state FROM tenancy.api_keys WHERE parent = 'keys' ORDER BY name;

@@ -33,7 +33,7 @@ BEGIN READ ONLY;
 SELECT tenancy.audit('a.b');
 \echo :SQLSTATE
 ROLLBACK;
--- Rolled back, it is gone; of the kind that stays, it stays.
+-- A rollback removes an entry, unless the worker has committed it.
 BEGIN;
 SELECT tenancy.audit('roll.back') IS NOT NULL AS done;
 ROLLBACK;
@@ -55,7 +55,7 @@ SELECT tenancy.audit('a.b');
 \echo :SQLSTATE
 SELECT * FROM tenancy.audit_log;
 
--- Append-only for everyone.
+-- Append-only for every role.
 \c - adm_r
 UPDATE tenancy.audit_log SET action = 'x';
 DELETE FROM tenancy.audit_log;

@@ -54,7 +54,7 @@ SELECT tenancy.map_group('https://id.example.com', 'leads', 'member', 'apex');
 SELECT tenancy.map_group('https://nobody.example.com', 'leads', 'member');
 SELECT level, scope, issuer, audiences, verified_by, keys, user_claim, tenant_claim, groups_claim, name_claim, leeway, create_users, single_use, enabled, users
   FROM tenancy.identity_providers;
-SELECT "group", role, scope FROM tenancy.identity_groups ORDER BY 1, 2;
+SELECT group_name, role, scope FROM tenancy.identity_groups ORDER BY 1, 2;
 
 -- A first login, and later ones with other groups.
 \c - app_r
@@ -90,7 +90,7 @@ SELECT tenancy.authenticate(jwt('{"sub": "new"}'));
 \echo :SQLSTATE
 ROLLBACK;
 
--- Off, on, gone. The user stays.
+-- Disabled, enabled, dropped. The user stays.
 \c - adm_r
 SELECT tenancy.set_identity_provider_enabled('https://id.example.com', false);
 SELECT tenancy.set_identity_provider_enabled('https://id.example.com', NULL);
@@ -104,10 +104,10 @@ SELECT tenancy.set_identity_keys('https://id.example.com');
 SELECT tenancy.authenticate(jwt('{"sub": "ida|1"}'));
 SELECT slug(tenancy.authenticate(jwt('{"sub": "ida|1", "groups": ["staff"]}', secret => 'another secret of as many bytes..')));
 \c - adm_r
-SELECT role, source FROM tenancy.assignments WHERE "user" = 'ida-1';
+SELECT role, source FROM tenancy.assignments WHERE user_slug = 'ida-1';
 SELECT tenancy.drop_identity_provider('https://id.example.com');
 SELECT tenancy.drop_identity_provider('https://id.example.com');
-SELECT role, source FROM tenancy.assignments WHERE "user" = 'ida-1';
+SELECT role, source FROM tenancy.assignments WHERE user_slug = 'ida-1';
 SELECT count(*) FROM tenancy.users WHERE slug = 'ida-1';
 SELECT count(*) FROM tenancy.identity_groups;
 

@@ -1,4 +1,4 @@
--- tenancy.missing_context: without a context a protected table raises an error, or returns no rows if the setting says so; never all.
+-- tenancy.missing_context: without a context a protected table raises an error, or returns no rows if the setting is empty; never all.
 \set SHOW_CONTEXT never
 \c - postgres
 CREATE SCHEMA missing AUTHORIZATION owner_r;
@@ -33,7 +33,7 @@ COPY missing.notes TO STDOUT;
 INSERT INTO missing.notes (body) VALUES ('x');
 \echo :SQLSTATE
 SELECT tenancy.tenant_id('data:read'), tenancy.tenant_ids('data:read'), tenancy.can('data:read', 1), tenancy.in_project('data:read', 1, NULL);
--- A function that needs a context still says so.
+-- A function that needs a context still raises an error.
 SELECT tenancy.select_tenant('00000000-0000-7000-8000-0000000000ff'::uuid);
 SET tenancy.missing_context = off;
 RESET tenancy.missing_context;
@@ -45,7 +45,7 @@ SELECT * FROM missing.notes;
 \echo :SQLSTATE
 RESET ALL;
 
--- The owner too, unless it says why it wants all.
+-- The owner too, unless it states a reason in maintenance().
 \c - owner_r
 SELECT * FROM missing.notes;
 DELETE FROM missing.notes;

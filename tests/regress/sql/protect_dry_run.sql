@@ -16,10 +16,10 @@ SELECT * FROM tenancy.protect('dry.serials', add_column => true, concurrent_inde
 SELECT relname, relrowsecurity, relforcerowsecurity, (SELECT array_agg(polname) FROM pg_policy WHERE polrelid = c.oid) AS policies,
        (SELECT count(*) FROM pg_index WHERE indrelid = c.oid) AS indexes
 FROM pg_class c WHERE oid IN ('dry.notes'::regclass, 'dry.serials'::regclass) ORDER BY 1;
-SELECT count(*) FROM tenancy.protected_tables WHERE "table" LIKE 'dry.%';
+SELECT count(*) FROM tenancy.protected_tables WHERE table_name LIKE 'dry.%';
 SELECT attname FROM pg_attribute WHERE attrelid = 'dry.serials'::regclass AND attnum > 0 ORDER BY attnum;
 
--- What it told is what it does.
+-- It does what the dry run showed.
 CREATE TEMP TABLE told AS SELECT * FROM tenancy.protect('dry.notes', dry_run => true);
 CREATE TEMP TABLE done AS SELECT * FROM tenancy.protect('dry.notes');
 SELECT count(*) AS differences FROM told FULL JOIN done USING (step, kind, note) WHERE told.statement IS DISTINCT FROM done.statement;
@@ -29,7 +29,7 @@ CREATE TEMP TABLE told_off AS SELECT * FROM tenancy.unprotect('dry.notes', dry_r
 CREATE TEMP TABLE done_off AS SELECT * FROM tenancy.unprotect('dry.notes');
 SELECT count(*) AS differences FROM told_off FULL JOIN done_off USING (step, kind, note) WHERE told_off.statement IS DISTINCT FROM done_off.statement;
 
--- The statements told are SQL that runs by itself.
+-- The shown statements are SQL that runs by itself.
 SELECT statement FROM tenancy.protect('dry.notes', dry_run => true) WHERE kind = 'do' ORDER BY step \gexec
 SELECT kind, count(*) FROM tenancy.protect('dry.notes') GROUP BY kind ORDER BY kind;
-SELECT "table", tenant_column, key_type, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'dry.%';
+SELECT table_name, tenant_column, key_type, isolated FROM tenancy.protected_tables WHERE table_name LIKE 'dry.%';

@@ -17,7 +17,7 @@ SELECT c.relname, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced, 
        (SELECT a.attnotnull FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') AS not_null,
        (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = c.oid AND a.attname = 'tenant_id') AS "default"
 FROM pg_class c WHERE relnamespace = 'kin'::regnamespace AND relkind = 'r' ORDER BY 1;
-SELECT "table", partitions, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'kin.%';
+SELECT table_name, partitions, isolated FROM tenancy.protected_tables WHERE table_name LIKE 'kin.%';
 
 BEGIN;
 SELECT tenancy.maintenance('rows for the test');

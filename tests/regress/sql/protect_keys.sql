@@ -17,7 +17,7 @@ SELECT statement, note FROM tenancy.protect('keyed.b', 'account') WHERE kind = '
 SELECT count(*) > 0 AS done FROM tenancy.protect('keyed.i', 'account');
 SELECT count(*) > 0 AS done FROM tenancy.protect('keyed.t', 'account');
 SELECT statement FROM tenancy.protect('keyed.v', 'account') WHERE kind = 'do' AND statement ~ 'POLICY|DEFAULT';
-SELECT "table", tenant_column, key_type, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'keyed.%' ORDER BY 1;
+SELECT table_name, tenant_column, key_type, isolated FROM tenancy.protected_tables WHERE table_name LIKE 'keyed.%' ORDER BY 1;
 
 \c - adm_r
 SELECT tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('acme/alice') AS alice \gset

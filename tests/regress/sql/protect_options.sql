@@ -120,5 +120,5 @@ SELECT kind, statement, note FROM tenancy.protect('opts.big') WHERE statement ~ 
 CREATE TABLE opts."Odd Table" ("the tenant" uuid, "who?" uuid, at timestamptz);
 CREATE INDEX ON opts."Odd Table" ("the tenant", at DESC);
 SELECT kind, statement, note FROM tenancy.protect('opts."Odd Table"', 'the tenant', owner_column => 'who?') WHERE statement ~ 'INDEX|tenancy_access|CONSTRAINT' ORDER BY step;
-SELECT "table", tenant_column, owner_column, isolated FROM tenancy.protected_tables WHERE "table" LIKE '%Odd%';
-SELECT "table", owner_column, project_column, shared FROM tenancy.protected_tables WHERE "table" LIKE 'opts.%' ORDER BY 1;
+SELECT table_name, tenant_column, owner_column, isolated FROM tenancy.protected_tables WHERE table_name LIKE '%Odd%';
+SELECT table_name, owner_column, project_column, shared FROM tenancy.protected_tables WHERE table_name LIKE 'opts.%' ORDER BY 1;

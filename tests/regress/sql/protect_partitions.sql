@@ -17,7 +17,7 @@ LANGUAGE sql AS $$
     FROM pg_class c WHERE c.relnamespace = 'parts'::regnamespace AND c.relkind IN ('r', 'p') ORDER BY 1 $$;
 SELECT count(*) > 0 AS done FROM tenancy.protect('parts.events', grants => '{tenancy_app}');
 SELECT * FROM parts.state();
-SELECT "table", partitions, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'parts.%';
+SELECT table_name, partitions, isolated FROM tenancy.protected_tables WHERE table_name LIKE 'parts.%';
 
 -- Made later, in every way there is.
 CREATE TABLE parts.events_2025_h2 PARTITION OF parts.events_2025 FOR VALUES FROM ('2025-07-01') TO ('2026-01-01');
@@ -27,7 +27,7 @@ DO $$ BEGIN
     EXECUTE 'CREATE TABLE parts.events_rest PARTITION OF parts.events DEFAULT';
 END $$;
 SELECT * FROM parts.state();
-SELECT "table", partitions, isolated FROM tenancy.protected_tables WHERE "table" LIKE 'parts.%';
+SELECT table_name, partitions, isolated FROM tenancy.protected_tables WHERE table_name LIKE 'parts.%';
 
 -- A partition has nothing of the application's grants; by its name, too, only the context's rows are seen.
 \c - adm_r
@@ -79,7 +79,7 @@ SELECT count(*) > 0 AS done FROM tenancy.protect('parts.keyed', 'account', concu
 CREATE FOREIGN TABLE parts.far (account bigint NOT NULL, at date NOT NULL) SERVER nowhere;
 ALTER TABLE parts.keyed ATTACH PARTITION parts.far FOR VALUES FROM ('2028-01-01') TO ('2029-01-01');
 \echo :SQLSTATE
-SELECT "table", partitions, isolated FROM tenancy.protected_tables WHERE "table" = 'parts.keyed';
+SELECT table_name, partitions, isolated FROM tenancy.protected_tables WHERE table_name = 'parts.keyed';
 
 -- The index built concurrently: on each partition, then attached.
 CREATE TABLE parts.log (tenant_id uuid NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);

@@ -128,4 +128,4 @@ SELECT * FROM tenancy.unprotect('no.a_view');
 SELECT * FROM tenancy.unprotect(NULL);
 -- After all of this none of them is half done.
 SELECT relname FROM pg_class WHERE relnamespace = 'no'::regnamespace AND relkind IN ('r', 'p') AND (relrowsecurity OR relforcerowsecurity) ORDER BY 1;
-SELECT "table" FROM tenancy.protected_tables WHERE "table" LIKE 'no.%';
+SELECT table_name FROM tenancy.protected_tables WHERE table_name LIKE 'no.%';

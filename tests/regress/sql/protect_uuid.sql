@@ -6,7 +6,7 @@ CREATE SCHEMA shop AUTHORIZATION owner_r;
 CREATE TABLE shop.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id uuid, item text, n int DEFAULT 1);
 SELECT count(*) FILTER (WHERE kind = 'do') > 0 AS done FROM tenancy.protect('shop.orders');
 \d shop.orders
-SELECT "table", tenant_column, key_type, owner_column, project_column, shared, partitions, isolated, protected_by FROM tenancy.protected_tables WHERE "table" = 'shop.orders';
+SELECT table_name, tenant_column, key_type, owner_column, project_column, shared, partitions, isolated, protected_by FROM tenancy.protected_tables WHERE table_name = 'shop.orders';
 SELECT grantee, string_agg(privilege_type, ', ' ORDER BY privilege_type) FROM information_schema.role_table_grants
 WHERE table_schema = 'shop' AND table_name = 'orders' AND grantee <> 'owner_r' GROUP BY grantee;
 

@@ -13,7 +13,7 @@ COMMIT;
 SELECT tenancy.issue_ticket('globex/gina') AS gina, tenancy.issue_ticket('acme/alice') AS alice, tenancy.issue_ticket('apex/carol') AS carol \gset
 
 \c - app_r
--- Taken in a savepoint, gone with it.
+-- Entered in a savepoint: ends with its rollback.
 BEGIN;
 SAVEPOINT a;
 SELECT slug(tenancy.authenticate(:'alice'));

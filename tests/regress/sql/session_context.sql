@@ -38,7 +38,7 @@ SELECT slug(tenancy.authenticate(:'alice', session => true));
 RESET ALL;
 SELECT tenancy.user_id();
 
--- A session's context gives way to another principal's in a transaction that has not used it, and comes back after.
+-- Another principal's context replaces the session's in a transaction that has not used it; the session's is back afterwards.
 SELECT slug(tenancy.authenticate(:'alice', session => true));
 BEGIN;
 SELECT slug(tenancy.authenticate(:'carol'));
@@ -51,7 +51,7 @@ SELECT tenancy.authenticate(:'carol');
 \echo :SQLSTATE
 ROLLBACK;
 
--- What the first one left in the session is gone for the second: holdable cursors, temporary tables, currval().
+-- The second principal finds none of the first one's holdable cursors, temporary tables and currval().
 \c - postgres
 CREATE SEQUENCE session_numbers;
 GRANT USAGE ON SEQUENCE session_numbers TO app_r;

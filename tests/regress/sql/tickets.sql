@@ -41,7 +41,7 @@ SELECT tenancy.select_tenant(:'acme');
 \set VERBOSITY default
 ROLLBACK;
 
--- An authenticated context comes before the ticket, but one transaction has one principal.
+-- An authenticated context precedes the ticket, but one transaction has one principal.
 SET tenancy.ticket = :'alice';
 BEGIN;
 SELECT slug(tenancy.authenticate(:'gina'));

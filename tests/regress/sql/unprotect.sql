@@ -46,7 +46,7 @@ SELECT kind, statement, note FROM tenancy.unprotect('undo.bare', dry_run => true
 SELECT kind, statement, note FROM tenancy.unprotect('undo.bare') WHERE kind <> 'do' ORDER BY step;
 SELECT t, undo.picture(t) = picture AS as_before FROM undo.before ORDER BY t::text;
 SELECT undo.picture('undo.bare');
-SELECT count(*) FROM tenancy.protected_tables WHERE "table" LIKE 'undo.%';
+SELECT count(*) FROM tenancy.protected_tables WHERE table_name LIKE 'undo.%';
 SELECT has_schema_privilege('tenancy_app', 'undo', 'USAGE') AS app_has_schema, has_sequence_privilege('tenancy_app', 'undo.plain_id_seq', 'USAGE') AS app_has_sequence;
 
 -- A column that protect() added goes when asked.

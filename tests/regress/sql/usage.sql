@@ -11,7 +11,7 @@ SELECT tenancy.define_metric('llm.tokens', 'tokens', dimensions => '{model,regio
 SELECT tenancy.define_metric('storage', 'GB', 'max');
 SELECT tenancy.define_metric('requests', 'requests', 'count', price => 0.5);
 SELECT tenancy.define_metric('active_users', 'users', 'distinct');
-SELECT tenancy.define_metric('documents', 'documents', 'distinct', distinct_of => 'doc', description => 'read by anybody');
+SELECT tenancy.define_metric('documents', 'documents', 'distinct', distinct_of => 'doc', description => 'read by readers');
 SELECT name, unit, aggregation, dimensions, distinct_of, price, prices, description FROM tenancy.metrics ORDER BY name;
 -- A price and dimensions change; what would make another thing of what was recorded does not.
 SELECT tenancy.define_metric('requests', 'requests', 'count', price => 0.25);

@@ -21,7 +21,7 @@ UNION ALL SELECT 'function ' || p.oid::regprocedure, privilege_type FROM pg_proc
 UNION ALL SELECT 'type ' || t.oid::regtype, privilege_type FROM pg_type t, aclexplode(coalesce(typacl, acldefault('T', typowner))) a
           WHERE typnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND typrelid = 0 AND typelem = 0 AND a.grantee = 0
 ORDER BY 1, 2;
--- Nobody but the owner may create in the schema.
+-- Only the owner may create in the schema.
 SELECT r.rolname, has_schema_privilege(r.rolname, 'tenancy', 'CREATE') AS may_create, has_schema_privilege(r.rolname, 'tenancy_internal', 'USAGE, CREATE') AS inside
 FROM pg_roles r WHERE rolname IN ('tenancy_admin', 'tenancy_app', 'tenancy_auditor', 'tenancy_gateway', 'plain_r') ORDER BY 1;
 

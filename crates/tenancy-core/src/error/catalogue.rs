@@ -43,7 +43,7 @@ kinds! {
             hint "Create a database with ENCODING 'UTF8'.";
         owner_role_unfit: "42501", AfterHint, "role \"tenancy_owner\" exists and is not fit to own tenancy's objects",
             detail "{fault}",
-            hint "Take that from it with ALTER ROLE or REVOKE, or rename it, and run CREATE EXTENSION tenancy again.";
+            hint "Remove what DETAIL names with ALTER ROLE or REVOKE, or rename the role, and run CREATE EXTENSION tenancy again.";
         schema_not_owned: "42501", AfterHint, "schema \"tenancy\" exists and does not belong to a superuser or to tenancy_owner",
             hint "Look at what it holds, drop it, and run CREATE EXTENSION tenancy again.";
         owner_is_superuser: "55000", AfterHint, "the objects of tenancy belong to a superuser",
@@ -55,7 +55,7 @@ kinds! {
         worker_unavailable: "55000", Later, "the background worker of tenancy is not available",
             hint "A standby has none. Elsewhere raise max_worker_processes and restart the server.";
         worker_silent: "55000", Later, "the background worker of tenancy does not answer",
-            hint "Another session may hold a lock on a table of tenancy. Otherwise look into the server's log.";
+            hint "Another session may hold a lock on a table of tenancy. Otherwise read the server's log.";
         worker_failed: "55000", Later, "the background worker of tenancy failed: {reason}";
     }
     "Logging in, and the context" {
@@ -78,17 +78,17 @@ kinds! {
         narrowed_context_cleared: "42501", NewTransaction, "the narrowed context was cleared in this transaction",
             hint "End the transaction.";
         not_behind_pool: "42501", AfterHint, "{what} allowed behind a pool",
-            hint "tenancy.pooled is on for this role: the next client would have it. Authenticate, or SET LOCAL tenancy.ticket, in each transaction.";
+            hint "tenancy.pooled is on for this role: the next client would inherit it. Authenticate, or SET LOCAL tenancy.ticket, in each transaction.";
         role_bypasses_row_security: "42501", No, "the current role bypasses row security",
-            hint "Superusers and BYPASSRLS roles read every tenant's rows whatever their context. Connect as a role that is a member of tenancy_app, or have a superuser set tenancy.allow_bypassrls.";
+            hint "Superusers and BYPASSRLS roles read every tenant's rows in any context. Connect as a role that is a member of tenancy_app, or have a superuser set tenancy.allow_bypassrls.";
         tenant_needed: "55000", AfterHint, "the context spans {tenants} tenants, and one is needed here",
             hint "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it again: its plan was made for one tenant and has been discarded.";
         project_needed: "55000", AfterHint, "the context spans {projects} projects, and one is needed here",
             hint "Call tenancy.select_project(project) first.";
         all_tenants: "55000", AfterHint, "the context spans all tenants",
             hint "Name the tenant in the statement. If a prepared statement said this, run it again: its plan was made for certain tenants and has been discarded.";
-        statement_not_recorded: "55000", AfterHint, "this statement is not on record, and the context is elevated",
-            hint "Take the context in a statement before: only what starts in an elevated context is recorded.";
+        statement_not_recorded: "55000", AfterHint, "this statement is not recorded, and the context is elevated",
+            hint "Enter the context in an earlier statement: only statements that start in an elevated context are recorded.";
         elevation_ended: "55000", NewTransaction, "the elevation has ended",
             hint "Begin another transaction; tenancy.elevate() begins another elevation.";
     }
@@ -98,13 +98,13 @@ kinds! {
         external_id_denied: "42501", No, "permission denied: tenants:manage in platform",
             detail "The external id of a partner or a tenant decides which rows are its own.",
             hint "Leave external_id out, and ask a role with tenants:manage at the platform, or tenancy_admin, to call tenancy.update_scope(tenant, external_id => …).";
-        grant_outlasts_holder: "42501", AfterHint, "{what} would outlast what you hold",
-            detail "You hold what gives it until {until}.",
+        grant_outlasts_holder: "42501", AfterHint, "{what} would outlast your permission",
+            detail "Your permission to give it ends at {until}.",
             hint "{hint}";
-        imposed_time_zone: "42501", No, "the time zone is that of a budget that was imposed from above",
+        imposed_time_zone: "42501", No, "an imposed budget depends on this time zone",
             detail "Its periods would begin at other times.",
             hint "A user who may set that budget may change the time zone.";
-        built_in_role: "42501", No, "role \"{role}\" comes with tenancy and cannot be changed",
+        built_in_role: "42501", No, "role \"{role}\" is built in and cannot be changed",
             hint "Define one of your own with tenancy.define_role().";
         append_only: "42501", No, "{command} on {table} is refused: it is append-only",
             hint "Only whole months are dropped, by the setting {setting}.";
@@ -115,10 +115,10 @@ kinds! {
         maintenance_needed: "55000", AfterHint, "{statement} on a protected table needs maintenance",
             hint "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted tenancy_admin; or take the protection off with tenancy.unprotect().";
         protected_table_denied: "42501", No, "permission denied: {command} on a protected table",
-            hint "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, so it does not do this even as the table's owner: let another role own the table.";
+            hint "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, so it may not do this even as the table's owner. Let another role own the table.";
         blind_merge: "42501", No, "permission denied: MERGE that reads no column of a protected table",
             hint "Name a column of the table in the statement, as in ON target.id = source.id.";
-        row_versions_denied: "42501", No, "permission denied for function currtid2: it knows no row security",
+        row_versions_denied: "42501", No, "permission denied for function currtid2: it ignores row security",
             hint "Select the row's ctid instead, as in SELECT ctid FROM t WHERE id = 1.";
         shared_objects_denied: "42501", No, "permission denied for {objects}: tenants share this role",
             hint "Every session of a role reaches what belongs to the role. A SECURITY DEFINER function of another role can return what belongs to one tenant.";
@@ -156,7 +156,7 @@ kinds! {
         role_not_found: "42704", No, "role \"{role}\" does not exist",
             hint "The view tenancy.roles shows the roles and where they are defined.";
         role_name_reserved: "42710", No, "role name \"{role}\" is taken",
-            hint "It is the name of a role that comes with tenancy.";
+            hint "A built-in role has this name.";
         role_name_taken: "42710", NewTransaction, "role name \"{role}\" is taken",
             hint "Another transaction has just defined it.";
         level_without_roles: "23514", No, "a {level} has no roles of its own",
@@ -168,14 +168,14 @@ kinds! {
         assignment_not_found: "42704", No, "the user does not have role \"{role}\" there",
             hint "The view tenancy.assignments shows which role was assigned where.";
         api_key_not_found: "42704", No, "API key {id} does not exist",
-            hint "The view tenancy.api_keys has their ids.";
+            hint "The view tenancy.api_keys shows their ids.";
         provider_not_found: "42704", No, "identity provider \"{issuer}\" does not exist",
             hint "The view tenancy.identity_providers shows those that you may see.";
         provider_ambiguous: "22023", No, "identity provider \"{issuer}\" is ambiguous",
-            hint "Several scopes have one of this issuer: name its scope too, as in provider_scope => 'globex'.";
+            hint "Several scopes have a provider of this issuer: name its scope too, as in provider_scope => 'globex'.";
         provider_exists: "42710", No, "identity provider \"{issuer}\" exists already",
-            hint "The scope has one of this issuer: set_identity_keys() replaces its keys.";
-        tokens_claimed: "42710", No, "tokens of \"{issuer}\" for this audience are another provider's",
+            hint "The scope has a provider of this issuer: tenancy.set_identity_keys() replaces its keys.";
+        tokens_claimed: "42710", No, "tokens of \"{issuer}\" for this audience belong to another provider",
             hint "{hint}";
         too_many_providers: "53400", No, "a partner has at most {most} providers of one issuer and audience",
             hint "A provider of the partner with a tenant claim serves all tenants below it; or pass another audience.";
@@ -186,7 +186,7 @@ kinds! {
     }
     "Usage" {
         metric_not_found: "42704", No, "metric \"{metric}\" does not exist",
-            hint "tenancy.metrics shows those there are; tenancy.define_metric() adds one.";
+            hint "The view tenancy.metrics shows the metrics; tenancy.define_metric() adds one.";
         metric_fixed: "22023", No, "metric \"{metric}\" keeps its {property} {value}",
             detail "What was recorded would mean something else.",
             hint "Define another metric.";
@@ -201,8 +201,8 @@ kinds! {
         idempotency_key_reused: "22023", No, "the idempotency key was used for another event",
             hint "A retry repeats quantity, cost, user and project; a new event has a new key.";
         usage_on_standby: "25006", NewTransaction, "usage cannot be recorded on a standby",
-            hint "Only the primary knows what is in flight; tenancy.check_budget() answers here by what has been replayed.";
-        usage_expired: "22023", No, "events of that time are gone",
+            hint "Only the primary knows what is in flight. Here tenancy.check_budget() counts the usage that has been replayed.";
+        usage_expired: "22023", No, "the events of that time were dropped",
             detail "Only 15-minute totals are kept for that time.",
             hint "Align since and until to 15-minute boundaries.";
         period_unknown: "55000", AfterHint, "the period is not known in this time zone",
@@ -211,20 +211,20 @@ kinds! {
     "Budgets" {
         budget_exhausted: "53400", Later, "the {level}'s budget is exhausted",
             detail "{detail}",
-            hint "tenancy.check_budget() asks without recording; tenancy.set_budget() sets another.";
+            hint "tenancy.check_budget() checks without recording; tenancy.set_budget() changes the budget.";
         budget_not_found: "42704", No, "the budget does not exist",
-            hint "tenancy.budgets shows those there are. A budget that was imposed is changed from above, where it was imposed.";
+            hint "The view tenancy.budgets shows the budgets. Only a caller with budgets:manage above the scope changes an imposed one.";
         budget_has_credits: "2BP01", AfterHint, "the budget has credits with something left",
             hint "tenancy.credits shows them; tenancy.revoke_credit() ends one.";
         too_many_credits: "54000", AfterHint, "the budget has 100 credits that have something left",
             hint "Grant fewer and larger ones; tenancy.revoke_credit() ends one.";
         credit_not_found: "42704", No, "credit {id} does not exist",
-            hint "The view tenancy.credits has their ids. A credit on a budget that was imposed is revoked from above, where it was imposed.";
+            hint "The view tenancy.credits shows their ids. Only a caller with budgets:manage above the scope revokes a credit on an imposed budget.";
         reservation_not_found: "42704", No, "the reservation does not exist";
         reservation_closed: "55000", No, "the reservation is {state}",
             hint "A reservation is settled or cancelled once.";
-        too_many_reservations: "53400", Later, "the {level} has {most} reservations open, and may not have more",
-            hint "Settle or cancel what is done, or reserve with a shorter ttl. A superuser sets tenancy.reservations_per_user and tenancy.reservations_per_tenant.";
+        too_many_reservations: "53400", Later, "the {level} has {most} open reservations, the most that are allowed",
+            hint "Settle or cancel reservations of finished work, or reserve with a shorter ttl. A superuser sets tenancy.reservations_per_user and tenancy.reservations_per_tenant.";
         ledger_full: "53000", Later, "the ledger of tenancy is full",
             hint "Each budget with transactions in flight takes one entry. Raise tenancy.ledger_entries and restart the server.";
     }
@@ -241,14 +241,14 @@ kinds! {
             detail "{fault}",
             hint "Its owner calls tenancy.protect() to isolate it again, or tenancy.unprotect() to give its protection up.";
         table_not_protected: "42704", No, "{table} is not protected",
-            hint "See tenancy.protected_tables.";
+            hint "The view tenancy.protected_tables shows the protected tables.";
         not_table_owner: "42501", No, "must be owner of table {table}";
         part_of_other_owner: "42501", No, "{member}, part of {table}, belongs to another role",
             detail "A part's triggers and expressions would run with the rights of the owner of the whole.",
             hint "Give them one owner: ALTER TABLE {member} OWNER TO that of {table}.";
         already_protected: "42710", No, "{table} is already protected with other options",
             detail "It is protected with {options}.",
-            hint "Take it off first: SELECT * FROM tenancy.unprotect('{literal}').";
+            hint "Unprotect it first: SELECT * FROM tenancy.unprotect('{literal}').";
         isolated_by_parent: "22023", No, "{table} is isolated as a part of {root}",
             hint "Unprotect {root}, or detach this part of it first.";
         parent_not_protected: "22023", No, "{table} is protected, and its new parent is not",
@@ -273,7 +273,7 @@ kinds! {
         table_is_temporary: "42809", No, "{table} is a temporary table",
             detail "Temporary tables are seen by one session only.";
         tenant_column_missing: "22023", No, "column {column} of {table} does not exist",
-            hint "Name the column that holds the tenant with tenant_column, or have one made: add_column => true.";
+            hint "Name the column that holds the tenant with tenant_column, or add one with add_column => true.";
         tenant_column_type: "22023", No, "tenant column {column} of {table} has type {type}",
             hint "Use uuid (the id of a scope), or bigint, integer, text or varchar (its external id).";
         tenant_column_collation: "22023", No, "tenant column {column} of {table} has a nondeterministic collation",
@@ -282,12 +282,12 @@ kinds! {
         tenant_column_generated: "22023", No, "tenant column {column} of {table} is generated",
             hint "The tenant must be a column that is stored as it was written.";
         tenant_column_null: "22023", No, "tenant column {column} of {table} is NULL in {rows}",
-            hint "Say whose they are: backfill => 'slug of a tenant'.";
+            hint "Name their tenant: backfill => 'slug of a tenant'.";
         option_column_missing: "22023", No, "{option} {column} of {table} does not exist";
         option_column_type: "22023", No, "{option} {column} of {table} has type {type}, not uuid",
             hint "It must hold the id of a scope.";
         backfill_needed: "22023", No, "{table} has rows, and the new column {column} needs a tenant for them",
-            hint "Say whose they are: backfill => 'slug of a tenant'.";
+            hint "Name their tenant: backfill => 'slug of a tenant'.";
         backfill_level: "22023", No, "rows cannot be given to a scope of level {level}",
             hint "{hint}";
         backfill_without_key: "22023", No, "the scope to backfill with has no external id that fits type {type}",

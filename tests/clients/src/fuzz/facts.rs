@@ -29,7 +29,7 @@ pub const OWN_VIEWS: [(&str, &str, &str); 9] = [
     ("projects", "slug", "status"),
     ("partners", "slug", "status"),
     ("roles", "name", "scope_level"),
-    ("assignments", "\"user\"", "role"),
+    ("assignments", "user_slug", "role"),
     ("api_keys", "name", "state"),
     ("budgets", "scope", "period"),
     ("networks", "scope", "level"),

@@ -451,7 +451,7 @@ fn a_transaction_kept_open_keeps_no_power_over_others() {
         "SELECT tenancy.issue_api_key('{}'::uuid, 'late')",
         world.id("alice")
     );
-    let key = owner.text("SELECT id FROM tenancy.api_keys WHERE \"user\" = 'anna'");
+    let key = owner.text("SELECT id FROM tenancy.api_keys WHERE user_slug = 'anna'");
     for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
         for (take, give, code) in [
             (

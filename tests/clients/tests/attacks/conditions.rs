@@ -41,8 +41,8 @@ fn value(session: &mut Session, sql: &str) -> Result<String, String> {
     Ok(value.unwrap_or("").trim_end_matches("\")").to_owned())
 }
 
-/// Asserts that a statement ends in the same way for a row that is another tenant's and for one that nobody has, and
-/// that it works for a row of the caller's, if it is to.
+/// Asserts that a statement ends in the same way for another tenant's row and for a row that does not exist, and that
+/// it succeeds for a row of the caller, if it should.
 #[track_caller]
 fn same(session: &mut Session, sql: &str) {
     let foreign = outcome(session, &sql.replace("{id}", "1001"));
@@ -109,7 +109,7 @@ fn arm(session: &mut Session) {
     );
 }
 
-/// How often the attacker's function was called since it was asked last.
+/// Returns how often the attacker's function was called since the last check.
 fn calls(session: &mut Session) -> i64 {
     let calls = session.number("SELECT nextval('pg_temp.calls') - 1");
     session.run("SELECT setval('pg_temp.calls', 1, false)");
@@ -306,7 +306,7 @@ fn indexed(own: u32) -> World {
          ANALYZE app.docs; DELETE FROM app.docs WHERE secret = 's3cret8'",
         world.db.app
     ));
-    // The statistics go on to know the value: plans for it are the same as for those that rows have. The indexes do not.
+    // The statistics still contain the value, so its plans are the same as those for existing values. The indexes do not.
     world.db.admin().run("VACUUM (INDEX_CLEANUP ON) app.docs");
     world
 }
@@ -694,11 +694,11 @@ fn f0_views_of_tenancy_tell_nothing_of_rows_that_they_hide() {
         ("tenants", "external_id", "'44'", "'45'"),
         ("partners", "slug", "'hooli'", "'nothing'"),
         ("roles", "name", "'hidden_role'", "'no_role'"),
-        ("assignments", "\"user\"", "'eve'", "'nobody'"),
+        ("assignments", "user_slug", "'eve'", "'nobody'"),
         ("assignments", "scope", "'soylent'", "'nothing'"),
         ("budgets", "amount", "777", "778"),
         ("budgets", "scope", "'soylent'", "'nothing'"),
-        ("api_keys", "\"user\"", "'eve'", "'nobody'"),
+        ("api_keys", "user_slug", "'eve'", "'nobody'"),
         ("api_keys", "name", "'test'", "'no_test'"),
     ];
     let conditions = [

@@ -36,7 +36,7 @@ fn world() -> (World, Idp) {
 }
 
 fn outlasts(failure: Failure) {
-    let failure = failure.code("42501").says("would outlast what you hold");
+    let failure = failure.code("42501").says("would outlast your permission");
     assert!(failure.detail.unwrap().contains("until 2"), "until when");
     assert!(failure.hint.is_some());
 }
@@ -207,7 +207,7 @@ fn what_an_elevation_gives_ends_with_it() {
 
 const BOUNDED: &str = "assign create_partner create_tenant create_project create_user define_metric define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
     add_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks";
-/// They take away, read, record, or are asked again at each use (an elevation ends with the right to it).
+/// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
     unmap_group revoke_credit record_usage_many forecast tree top_usage usage";
 
@@ -281,7 +281,7 @@ const BAD_SPANS: [&str; 17] = [
     "'-178000000 years'",
     "'2147483647 days'",
 ];
-/// As above; whether NULL is good, and whether the past is.
+/// As above; also whether NULL and a time in the past are accepted.
 const TIMES: [(&str, &str, &str, bool, bool); 9] = [
     (
         "issue_api_key.expires_at",
@@ -432,7 +432,7 @@ fn lockers() -> Vec<(&'static str, String)> {
         ada("SELECT tenancy.update_scope('acme', name => 'Acme')"),
         ada("SELECT tenancy.update_scope('acme/alice', name => 'Alice')"),
         ada("SELECT tenancy.set_status('acme/alice', 'active')"),
-        ada("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys ORDER BY \"user\" = 'ada'"),
+        ada("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys ORDER BY user_slug = 'ada'"),
         ada("SELECT tenancy.assign('acme/alice', 'crew', 'acme', clock_timestamp() + interval '1 day')"),
         ada("SELECT tenancy.unassign('acme/alice', 'member', 'acme'), tenancy.unassign('acme/alice', 'local', 'acme')"),
         ada("SELECT tenancy.define_role('acme', 'local', '{data:read}')"),
@@ -454,7 +454,7 @@ fn managing(idp: &Idp) -> Vec<String> {
     [
         "set_status('acme', 'suspended')",
         "set_status('acme/alice', 'suspended')",
-        "revoke_api_key(id) FROM tenancy.api_keys WHERE \"user\" IN ('alice', 'ada')",
+        "revoke_api_key(id) FROM tenancy.api_keys WHERE user_slug IN ('alice', 'ada')",
         "define_role('globex', 'crew', '{users:view}')",
         "drop_role('globex', 'crew')",
         "define_role('acme', 'local', '{users:view}')",
@@ -640,7 +640,7 @@ fn each_statement_asks_again() {
         "SELECT tenancy.set_status('acme', 'suspended')",
         "SELECT tenancy.set_status('globex', 'suspended')",
         "SELECT tenancy.set_status('acme/alice', 'archived')",
-        "SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE \"user\" = 'alice'",
+        "SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE user_slug = 'alice'",
         "SELECT tenancy.set_allowed_networks('acme', '{192.0.2.1}')",
     ] {
         let key = world.another_key("alice");
@@ -693,7 +693,7 @@ fn a_transaction_that_sees_no_changes_hears_of_them() {
 }
 
 #[test]
-fn a_role_that_is_taken_or_ends_is_gone_at_the_next_statement() {
+fn a_removed_or_expired_role_ends_at_the_next_statement() {
     let (world, _) = managed();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.unassign('acme/alice', 'local', 'acme')");
@@ -717,7 +717,7 @@ fn a_role_that_is_taken_or_ends_is_gone_at_the_next_statement() {
     let mut alice = world.begin("alice");
     assert_eq!(alice.number("SELECT count(*) FROM app.notes"), 3);
     let mut owner = world.db.owner();
-    while owner.text("SELECT bool_and(expired) FROM tenancy.assignments WHERE \"user\" = 'alice'")
+    while owner.text("SELECT bool_and(expired) FROM tenancy.assignments WHERE user_slug = 'alice'")
         != "t"
     {}
     alice.run("SAVEPOINT s");

@@ -218,7 +218,7 @@ fn a_renamed_tenant_column_stays_protected_and_known() {
     owner.run("SELECT tenancy.protect('app.part'); ALTER TABLE app.part RENAME COLUMN tenant_id TO customer");
     owner.run("CREATE TABLE app.part_1 PARTITION OF app.part FOR VALUES FROM (0) TO (10)");
     assert_eq!(
-        owner.text("SELECT tenant_column || ' ' || isolated FROM tenancy.protected_tables WHERE \"table\" = 'app.part'"),
+        owner.text("SELECT tenant_column || ' ' || isolated FROM tenancy.protected_tables WHERE table_name = 'app.part'"),
         "customer true"
     );
     assert_eq!(

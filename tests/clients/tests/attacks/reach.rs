@@ -34,7 +34,7 @@ fn a_super_admin_reaches_no_rows_by_a_role_below_or_as_another_user() {
 }
 
 #[test]
-fn what_is_held_for_a_while_is_not_given_for_longer() {
+fn a_temporary_permission_is_not_granted_for_longer() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run(
@@ -60,7 +60,7 @@ fn what_is_held_for_a_while_is_not_given_for_longer() {
     app.run("SELECT tenancy.create_user('acme', 'later')");
     app.run("COMMIT");
     assert_eq!(
-        owner.number("SELECT count(*) FROM tenancy.assignments WHERE \"user\" IN ('friend', 'later') AND expires_at <= now() + interval '1 hour'"),
+        owner.number("SELECT count(*) FROM tenancy.assignments WHERE user_slug IN ('friend', 'later') AND expires_at <= now() + interval '1 hour'"),
         2
     );
 }

@@ -55,7 +55,7 @@ fn a_role_is_taken_back_though_another_of_its_name_is_nearer() {
 
 /// The role gets more permissions while a caller who does not hold them assigns it.
 #[test]
-fn what_was_checked_is_what_is_assigned() {
+fn the_checked_permissions_are_assigned() {
     let world = World::new();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.define_role('globex', 'support', '{data:read}')");
@@ -109,7 +109,7 @@ fn a_condition_sees_no_more_than_the_view_shows() {
         alice.run(shape);
         for (view, column) in [
             ("identity_providers", "issuer"),
-            ("identity_groups", "\"group\""),
+            ("identity_groups", "group_name"),
             ("networks", "networks::text"),
         ] {
             assert_eq!(

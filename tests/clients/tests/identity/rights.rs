@@ -88,7 +88,7 @@ fn a_partners_admin_manages_its_own_fleets_providers() {
         ["acme", "globex"]
     );
     assert_eq!(
-        ops.texts("SELECT \"group\" || ' ' || role FROM tenancy.identity_groups"),
+        ops.texts("SELECT group_name || ' ' || role FROM tenancy.identity_groups"),
         ["staff member"]
     );
     assert!(

@@ -33,7 +33,7 @@ fn client(program: &str, config: &Config) -> Command {
     command
 }
 
-/// A world with something of everything in it.
+/// A world with at least one object of each kind.
 fn full() -> World {
     let world = World::new();
     let mut owner = world.db.owner();
@@ -69,7 +69,7 @@ fn full() -> World {
         .app()
         .begin(&Idp::new("dumped").token_in("zoe", &["staff"]))
         .run("COMMIT");
-    // Some of it rolled up, some not.
+    // Some events are rolled up, some are not.
     owner.run(
         "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}', price => 0.5)",
     );
@@ -77,7 +77,7 @@ fn full() -> World {
     owner.run(&format!(
         "SELECT tenancy.record_usage_for('{alice}', 'tokens', n, attributes => '{{\"model\": \"big\"}}', at => now() - n * interval '1 day') FROM generate_series(1, 30) n"
     ));
-    // Other databases' transactions may put it off.
+    // Other databases' transactions may delay the rollup.
     while owner.number("SELECT tenancy.rollup() * 0 + count(*) FROM tenancy.usage_marks") == 0 {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -88,7 +88,7 @@ fn full() -> World {
     world
         .begin("alice")
         .run("SELECT tenancy.reserve('tokens', 100, '1 day'); COMMIT");
-    // Something drawn from credits, some of it reserved.
+    // Amounts drawn from credits, some of them reserved.
     owner.run(
         "SELECT tenancy.set_budget('umbrella', 'tokens', 10, 'total'), tenancy.grant_credit('umbrella', 'tokens', 3, 'total', note => 'a'),
                 tenancy.grant_credit('umbrella', 'tokens', 6, 'total', 60, now() + interval '1 year', note => 'b')",
@@ -115,7 +115,7 @@ const GROUPS: &str = "SELECT to_jsonb(g)::text FROM tenancy.identity_groups g OR
 const NETWORKS: &str = "SELECT to_jsonb(n)::text FROM tenancy.networks n";
 const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
 const PROTECTED: &str =
-    "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY \"table\"";
+    "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY table_name";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
 const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', by_dimension => 'model') u ORDER BY 1";
 const CREDITS: &str = "SELECT to_jsonb(c)::text FROM tenancy.credits c ORDER BY note";
@@ -161,7 +161,7 @@ fn restore(target: &Config, database: &str, file: &Path, format: &str) {
         );
         return;
     }
-    // In parallel: no table waits for the rows of tenancy's.
+    // In parallel: no table waits for the rows of tenancy's tables.
     succeed(
         client("pg_restore", target)
             .args(["--exit-on-error", "--jobs=4", "-d", database])
@@ -176,7 +176,7 @@ fn same(before: &World, after: &World) {
         CREDITS,
     ] {
         let normal = |world: &World| -> Vec<String> {
-            // Each database has roles of its own name.
+            // Names of roles contain the database's name.
             world
                 .db
                 .admin()
@@ -239,7 +239,7 @@ fn same(before: &World, after: &World) {
         "SELECT concat_ws(' ', amount, used, in_flight) FROM tenancy.check_budget('tokens')";
     assert_eq!(app.begin(after.key("alice")).text(check), "10000 1465 100");
     app.run("COMMIT");
-    // The key is the role's that used it.
+    // An idempotency key belongs to the role that used it.
     after.db.owner().run(&format!(
         "SELECT tenancy.record_usage_for('{0}', 'tokens', 1000, idempotency_key => 'once'), tenancy.record_usage_for('{0}', 'tokens', 7, at => now() - interval '3 days')",
         after.id("alice")
@@ -251,7 +251,7 @@ fn same(before: &World, after: &World) {
         admin.number("SELECT sum(events) FROM tenancy_internal.usage_quarterly"),
         33
     );
-    // What was open is settled here, once; and the ledger, as it was and read again, is what the rows say.
+    // An open reservation is settled here, once. The ledger equals the rows, before and after a reload.
     let id = admin.text(&format!(
         "SELECT id FROM tenancy_internal.budget_reservations WHERE state = 'open' AND user_id = '{}'",
         after.id("alice")
@@ -266,7 +266,7 @@ fn same(before: &World, after: &World) {
         app.run("COMMIT");
         all_agrees(&mut admin, 2);
     }
-    // Partitions are known to be parts: a new one is isolated too.
+    // A new partition is isolated too.
     let mut owner = after.db.owner();
     owner.run("CREATE TABLE app.calls_3 PARTITION OF app.calls FOR VALUES FROM ('2026-03-01') TO ('2026-04-01'); GRANT SELECT ON app.calls_1, app.calls_3 TO tenancy_app");
     assert_eq!(
@@ -315,7 +315,7 @@ fn into_a_fresh_cluster_and_as_plain_sql_into_another() {
     let cluster = Cluster::start();
     let after = restored(&before, &cluster, "c");
     same(&before, &after);
-    // Signing keys stay at home: old tickets are worth nothing here, new ones are made.
+    // Signing keys are not dumped: old tickets are invalid here, new ones can be issued.
     after
         .db
         .app()
@@ -399,7 +399,7 @@ fn the_owner_cannot_dump_by_accident_what_row_security_hides() {
     );
 }
 
-/// A dump of before there was the schema tenancy_internal, through the filter that operating/upgrades.md names.
+/// A dump from before the schema tenancy_internal, through the filter that operating/upgrades.md names.
 #[test]
 fn an_earlier_dump_is_restored_too() {
     const DUMP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/earlier_dump.sql");
@@ -413,7 +413,7 @@ fn an_earlier_dump_is_restored_too() {
         .unwrap();
     assert!(filtered.status.success());
     std::fs::write(&file, filtered.stdout).unwrap();
-    // The roles are there if a test has made the extension before, as in the cluster that the dump comes from.
+    // The roles exist if a test has created the extension before, as in the cluster of the dump.
     drop(Db::new());
     restore(&server(), &db.name, &file, "p");
     let mut admin = db.admin();
@@ -424,12 +424,12 @@ fn an_earlier_dump_is_restored_too() {
             "acme",
         ),
         (
-            "SELECT concat_ws(' ', \"user\", role) FROM tenancy.assignments WHERE role = 'reader'",
+            "SELECT concat_ws(' ', user_slug, role) FROM tenancy.assignments WHERE role = 'reader'",
             "alice reader",
         ),
         ("SELECT name FROM tenancy.api_keys", "laptop"),
         (
-            "SELECT concat_ws(' ', \"group\", role) FROM tenancy.identity_groups",
+            "SELECT concat_ws(' ', group_name, role) FROM tenancy.identity_groups",
             "staff member",
         ),
         (
@@ -439,7 +439,7 @@ fn an_earlier_dump_is_restored_too() {
         ("SELECT note FROM tenancy.credits", "welcome"),
         (used, "25"),
         (
-            "SELECT concat_ws(' ', \"table\", isolated) FROM tenancy.protected_tables",
+            "SELECT concat_ws(' ', table_name, isolated) FROM tenancy.protected_tables",
             "app.notes t",
         ),
         (
@@ -455,7 +455,7 @@ fn an_earlier_dump_is_restored_too() {
     ] {
         assert_eq!(admin.text(sql), wanted, "{sql}");
     }
-    // It goes on.
+    // Metering continues.
     admin.run("SELECT tenancy.record_usage_for('acme/alice', 'tokens', 5)");
     assert_eq!(admin.number(used), 30);
 }

@@ -141,7 +141,7 @@ fn a_backend_killed_hard_and_the_server_killed_hard() {
     world
         .db
         .owner()
-        .run("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE \"user\" = 'eve'");
+        .run("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE user_slug = 'eve'");
     cluster.down();
     cluster.up();
     in_order(&world, &cluster, &ticket, &ops);

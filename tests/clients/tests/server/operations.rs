@@ -160,7 +160,7 @@ fn a_user_without_a_role_does_not_use_past_its_tenant() {
         "SELECT tenancy.create_user('acme', 'nobody'), tenancy.set_budget('acme', 'tokens', 0)",
     );
     world.learn();
-    owner.run("SELECT tenancy.unassign(a.user_id, a.role, a.scope_id) FROM tenancy.assignments a WHERE a.\"user\" = 'nobody'");
+    owner.run("SELECT tenancy.unassign(a.user_id, a.role, a.scope_id) FROM tenancy.assignments a WHERE a.user_slug = 'nobody'");
     let key = world.another_key("nobody");
     let mut app = world.db.app();
     for call in [
@@ -200,7 +200,7 @@ fn new_worker(world: &World, admin: &mut Session) {
 }
 
 #[test]
-fn a_table_that_is_locked_keeps_other_work_from_nothing_and_the_log_says_what() {
+fn a_locked_table_does_not_delay_other_work_and_the_log_names_it() {
     let cluster = Cluster::start();
     let world = world_in(Db::on(cluster.config()));
     world
@@ -218,10 +218,9 @@ fn a_table_that_is_locked_keeps_other_work_from_nothing_and_the_log_says_what() 
     new_worker(&world, &mut admin);
     expires(&mut admin);
     let end = Instant::now() + Duration::from_secs(10);
-    while !cluster
-        .log()
-        .contains("tenancy worker: forget old keys of use: canceling statement due to lock timeout")
-    {
+    while !cluster.log().contains(
+        "tenancy worker: forget old idempotency keys: canceling statement due to lock timeout",
+    ) {
         assert!(Instant::now() < end, "{}", cluster.log());
         thread::sleep(Duration::from_millis(100));
     }
