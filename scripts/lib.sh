@@ -34,8 +34,8 @@ die() { printf '%s\n' "${RED}tenancy: $*$PLAIN" >&2; exit 1; }
 STEP=0 STEPS=${STEPS:-0}
 step() { STEP=$((STEP + 1)); say "${BOLD}[$STEP/$STEPS]$PLAIN $*"; }
 
-# run LOG COMMAND…: output goes to target/log/LOG, the terminal shows how long it has been and what it is doing, a
-# failure shows the end of the log. The command has a process group of its own, so that stopping stops all of it.
+# run LOG COMMAND…: writes the output to target/log/LOG and shows its last line and the elapsed time. A failure shows the end
+# of the log. The command has its own process group, so that stopping it stops all of its children.
 # (sudo stays in ours: it may have to ask for a password.)
 CHILD=''
 run() {

@@ -10,18 +10,18 @@ use tenancy_core::quantity::QuantityError;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
-/// What can go wrong.
+/// The errors of tenancy.
 #[derive(Debug)]
 pub enum Error {
-    /// The library came by LOAD or CREATE EXTENSION, not with the server's start.
+    /// The library was loaded by LOAD or CREATE EXTENSION, not when the server started.
     NotPreloaded,
-    /// An allocation of so many bytes failed.
+    /// An allocation of this number of bytes failed.
     OutOfMemory(usize),
-    /// This database has no tenancy.
+    /// The extension is not installed in this database.
     NotInstalled,
-    /// tenancy's objects belong to a superuser, whose power its queries would have.
+    /// tenancy's objects belong to a superuser: its queries would run with a superuser's rights.
     OwnerSuperuser,
-    /// A protected table was touched without a context.
+    /// A statement names a protected table without a context.
     MissingContext,
     /// A protected table lacks something that isolates it.
     NotIsolated {
@@ -30,25 +30,25 @@ pub enum Error {
         /// What is missing, as a sentence.
         fault: String,
     },
-    /// A MERGE that takes no right to read a protected table.
+    /// A MERGE that needs no SELECT privilege on a protected table.
     BlindMerge,
-    /// A function that follows the versions of any row, whatever the policies of its table.
+    /// A function that follows the versions of any row and ignores the policies of its table.
     RowVersions,
-    /// A role that tenants share reached for what its sessions share.
+    /// A role that tenants share used an object that all of its sessions share.
     SharedObjects(&'static str),
     /// A statement that needs all rows of a protected table, outside of maintenance.
     NeedsMaintenance(&'static str),
-    /// Tenancy was to be dropped, and a table's own policies would then open it.
+    /// DROP EXTENSION tenancy would open a table by the table's own policies.
     WouldOpen(String),
-    /// A tenant was asked for where the context has several, or none.
+    /// A tenant is needed, and the context has several or none.
     NotOneTenant(String),
-    /// A tenant's user, who holds nothing in it.
+    /// A tenant's user has no role in the tenant.
     NoRole,
-    /// A project was asked for where the context has several.
+    /// A project is needed, and the context has several.
     NotOneProject(usize),
-    /// Use of a user who holds the tenant by several projects, recorded in none of them.
+    /// Usage without a project, of a user who holds the tenant by several projects.
     NamesNoProject(usize),
-    /// The server's time zones do not say when a period begins or ends.
+    /// The begin or end of a period cannot be computed with the server's time zones.
     NoPeriod,
     /// A permission is missing.
     Denied {
@@ -57,130 +57,130 @@ pub enum Error {
         /// The scope's slug.
         scope: String,
     },
-    /// What is given would be there when what it is given with has ended.
+    /// A grant would outlast the permission that it is given with.
     Outlasts {
         /// What is given.
         what: String,
-        /// Until when the caller holds what it gives.
+        /// The time at which the caller's permission ends.
         until: String,
-        /// Whether it can be given for a while.
+        /// Whether it can be given with an end.
         ends: bool,
     },
-    /// Maintenance met an expression that asks for certain tenants.
+    /// Maintenance evaluated an expression that asks for certain tenants.
     AllTenants,
     /// Wrong, unknown, revoked or expired: the caller does not learn which.
     InvalidCredential,
-    /// The ticket or the credential behind a context has run out.
+    /// The ticket or the credential of a context has expired.
     Expired,
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
     Inactive,
-    /// The user may not come from this address.
+    /// The user may not connect from this address.
     WrongNetwork,
-    /// A login that has something to write, where nothing can be written.
+    /// A login that must write, in a read-only transaction.
     LoginWrites,
     /// An elevated context in a statement that began before it.
     NotRecorded,
-    /// The elevation that the transaction began with is over.
+    /// The elevation that the transaction began with has ended.
     ElevationEnded,
     /// A second principal in one transaction.
     Rebound,
     /// A session context of one user, and a ticket of another.
     TwoIdentities,
-    /// What outlives a transaction, asked for by a role behind a pool.
+    /// A role behind a pool requested something that outlives the transaction.
     Pooled(&'static str),
-    /// A context that was narrowed, then cleared, over a ticket that is wider.
+    /// A context was narrowed and then cleared, and the session's ticket is wider.
     Widened,
-    /// A superuser or BYPASSRLS role asked for a context.
+    /// A superuser or BYPASSRLS role tried to enter a context.
     BypassesRowSecurity,
     /// A managed role tried to reach past row security.
     NotOnProtected(&'static str),
     /// The context lacks a permission.
     NotPermitted(&'static str),
-    /// The background worker is needed and cannot be had.
+    /// The background worker is needed and cannot be started.
     NoWorker,
     /// The background worker does not answer.
     WorkerSilent,
-    /// The background worker could not do it.
+    /// The background worker failed to serve the request.
     WorkerFailed(String),
-    /// maintenance() from a SECURITY DEFINER function: its caller would keep it.
+    /// maintenance() inside a SECURITY DEFINER function: its caller would keep the power.
     MaintenanceForOthers,
     /// A managed role tried to change what all sessions of the role share.
     SharedRole,
     /// A role that is no superuser tried to become the owner of tenancy's objects, or to change it.
     OwnerRole,
-    /// Not there, or not visible.
+    /// A scope does not exist, or is not visible.
     NoSuchScope(String),
-    /// Not there, not visible, or not a user.
+    /// A user does not exist, is not visible, or is another scope.
     NoSuchUser(String),
-    /// An event is dated in the future.
+    /// An event's time is in the future.
     EventInFuture,
-    /// An event is dated before what may still be recorded.
+    /// An event's time is older than usage that may still be recorded.
     EventTooOld,
-    /// An idempotency key came again with another event.
+    /// An idempotency key was repeated with another event.
     KeyReused,
-    /// A metric that was not defined.
+    /// A metric does not exist.
     NoSuchMetric(String),
     /// A budget has no room.
     Exhausted(Box<Exhausted>),
-    /// As many reservations are open as may be.
+    /// A user or tenant has as many open reservations as are allowed.
     TooManyReservations {
-        /// The level of whose they are.
+        /// Its level: user or tenant.
         level: &'static str,
-        /// How many may be.
+        /// The number that is allowed.
         most: i64,
     },
     /// All of the ledger's entries are in use.
     LedgerFull,
-    /// Two-phase commit after recording use.
+    /// Two-phase commit after recording usage.
     UsePrepared,
-    /// Two-phase commit after managing: nobody could end what is prepared.
+    /// Two-phase commit after a management function: the prepared transaction's locks could not be broken.
     ManagedPrepared,
-    /// Recording use where nothing can be written.
+    /// Recording usage on a standby.
     OnStandby,
     /// A reservation that was settled or cancelled, or has expired.
     ReservationOver(String),
-    /// An object that is not a scope is not there, or not visible.
+    /// An object other than a scope does not exist, or is not visible.
     NoSuch(&'static str),
-    /// A reservation is not there, or not visible.
+    /// A reservation does not exist, or is not visible.
     NoSuchReservation,
-    /// The name of a role that comes with tenancy.
+    /// The name of a built-in role.
     RoleTaken(String),
     /// A slug that several scopes have.
     AmbiguousSlug(String),
     /// An argument is NULL.
     Null(&'static str),
-    /// An argument is wrong.
+    /// An argument is invalid.
     BadArgument(String, &'static str),
-    /// protect() will not do it.
+    /// protect() refuses the table or an option.
     Refused(Refusal),
     /// The server's query interface failed.
     Spi(spi::Error),
     /// An error that SQL raises, by its kind, with the arguments of its texts.
     OfSql(Kind, Vec<String>),
-    /// A state that should not be.
+    /// A state that should be impossible.
     Internal(&'static str),
 }
 
-/// Which budget has no room, and how much it has. In millionths.
+/// The budget that has no room, with its amounts in millionths.
 #[derive(Debug)]
 pub struct Exhausted {
     /// The level of its scope.
     pub level: &'static str,
     /// Its period.
     pub period: &'static str,
-    /// Whether it is of cost.
+    /// Whether it limits cost.
     pub cost: bool,
-    /// What may be used.
+    /// The budget's amount.
     pub limit: i128,
-    /// What committed transactions used.
+    /// Usage of committed transactions.
     pub used: i128,
-    /// What running ones and reservations hold.
+    /// Amounts of running transactions and reservations.
     pub in_flight: i128,
-    /// What credits covered of that.
+    /// How much of that credits covered.
     pub drawn: i128,
-    /// What credits have left.
+    /// Amount left in credits.
     pub credits: i128,
-    /// What was asked for.
+    /// The requested amount.
     pub asked: i128,
     /// When it resets.
     pub resets: Option<String>,

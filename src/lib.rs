@@ -1,28 +1,28 @@
 //! tenancy: multi-tenancy inside PostgreSQL.
 //!
-//! The rooms, from the ground up. A room uses those below it, and no other: `crates/tenancy-core/tests/floors.rs` says
-//! which, and fails on any other edge.
+//! The rooms, from the ground up. A room uses only rooms below it: `crates/tenancy-core/tests/floors.rs` lists them, and fails
+//! on any other edge.
 //!
 //! | room | what |
 //! | --- | --- |
 //! | `error` | every error: SQLSTATE, message, detail, hint |
 //! | `pg` | the server's side; the only unsafe code |
-//! | `requests` | asking this database's worker |
+//! | `requests` | requests to this database's worker |
 //! | `tree` | scopes: one by its id, rules, invalidation |
 //! | `partitions` | tables with one partition a month |
 //! | `access` | what a principal may do |
 //! | `identity` | identity providers, their tokens, allowed networks |
 //! | `ledger` | the counters of budgets |
-//! | `audit` | the record of what happened |
-//! | `context` | who is asking: authenticate, assume, tickets, narrowing |
+//! | `audit` | the audit log |
+//! | `context` | the caller's identity: authenticate, assume, tickets, narrowing |
 //! | `authority` | what the caller of a management function may do; keys and tickets for users |
-//! | `metering` | events of usage, and what they add up to |
+//! | `metering` | events of usage, and their sums |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
-//! | `budget` | what may be used: consume, check, reserve, settle |
+//! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
 //!
-//! A call comes in at a room, asks `tenancy-core` for a decision, and acts through `pg`.
+//! A call enters a room, asks `tenancy-core` for a decision, and acts through `pg`.
 
 // The only unstable feature: on stable Rust a failed allocation ends the process (pg::memory).
 #![feature(alloc_error_hook)]

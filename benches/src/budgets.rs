@@ -134,7 +134,7 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-/// Events of tenancy's, those by hand, and what the counter of the platform says.
+/// Returns the number of tenancy's events, of hand-written ones, and the counter of the platform.
 fn written(admin: &mut Client) -> Result<[i64; 3], Fault> {
     let row = admin.query_one(
         &format!(
@@ -216,7 +216,7 @@ fn by_statements(config: &Config, place: Place) -> Result<Work, Fault> {
     }))
 }
 
-/// A client whose connection says who it is.
+/// A client whose connection has the identity.
 fn metered(config: &Config, world: &World, query: &str, n: usize) -> Result<Work, Fault> {
     let mut client = config.connect(APP)?;
     client.batch_execute(&format!(

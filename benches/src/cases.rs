@@ -53,12 +53,12 @@ fn wanted(config: &Config) -> impl Iterator<Item = Case> {
     wanted.map(|(_, case)| *case)
 }
 
-/// Whether there is anything to do.
+/// Returns whether any case is selected.
 pub fn any(config: &Config) -> bool {
     wanted(config).next().is_some()
 }
 
-/// Everything that is wanted, in the order of the table.
+/// Runs the selected cases, in the order of the table.
 pub fn all(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     wanted(config).try_for_each(|case| case(config, world, report))
 }
@@ -588,7 +588,7 @@ fn audit(config: &Config, world: &World, report: &mut Report) -> Result<(), Faul
     Ok(())
 }
 
-/// A transaction that authenticates and does nothing more: how long that call took.
+/// Runs a transaction that only authenticates, and returns the time of that call.
 fn take(app: &mut Client, authenticate: &Statement, key: &String) -> Result<f64, Fault> {
     app.batch_execute("BEGIN")?;
     let turn = timed(1, |_| Ok(app.query(authenticate, &[key])?.len() as i64))?;
@@ -609,7 +609,7 @@ pub fn begin_as(client: &mut Client, authenticate: &Statement, key: &String) -> 
     Ok(())
 }
 
-/// The sum of the last column.
+/// Returns the sum of the last column.
 pub fn run(
     client: &mut Client,
     query: &Statement,
@@ -623,7 +623,7 @@ pub fn run(
         .sum())
 }
 
-/// The same by the simple protocol: parsed and planned each time, in one message.
+/// Does the same by the simple protocol: parsed and planned each time, in one message.
 fn run_text(client: &mut Client, query: &str) -> Result<i64, Fault> {
     let mut sum = 0;
     for message in client.simple_query(query)? {

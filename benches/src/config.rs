@@ -44,7 +44,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// From the command line and the environment.
+    /// Reads the command line and the environment.
     pub fn read() -> Result<Self, Fault> {
         let mut config = Self {
             rows: number("BENCH_ROWS", 1_000_000)?,
@@ -86,22 +86,22 @@ impl Config {
         Ok(config)
     }
 
-    /// How many rounds for a measurement that is content with `usual`.
+    /// Returns the number of rounds for a measurement that usually takes `usual`.
     pub fn rounds(&self, usual: usize) -> usize {
         ((usual as f64 * self.rounds) as usize).max(3)
     }
 
-    /// Whether a measurement is wanted.
+    /// Returns whether a measurement is selected.
     pub fn wants(&self, name: &str) -> bool {
         self.only.as_deref().is_none_or(|word| name.contains(word))
     }
 
-    /// A connection of one of the roles to the benchmark's database.
+    /// Connects to the benchmark's database as one of the roles.
     pub fn connect(&self, role: &str) -> Result<Client, Fault> {
         self.open(role, DATABASE)
     }
 
-    /// The superuser's connection to a database.
+    /// Connects to a database as the superuser.
     pub fn administer(&self, database: &str) -> Result<Client, Fault> {
         self.open(&self.superuser, database)
     }

@@ -18,7 +18,7 @@ const QUERY: &str =
 /// Statements of a client in one turn.
 const BATCH: usize = 40;
 
-/// A client, and what it says.
+/// A client and its statements.
 struct Asker {
     client: Client,
     authenticate: Statement,

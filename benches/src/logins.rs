@@ -50,7 +50,7 @@ impl Idp {
         }
     }
 
-    /// Has the platform believe it, for the users of all tenants.
+    /// Adds the provider at the platform, for the users of all tenants.
     fn add(&self, admin: &mut Client) -> Result<(), Fault> {
         let (keys, secret) = match self.algorithm {
             Algorithm::HS256 => (None, Some(vec![7u8; 32])),
@@ -71,7 +71,7 @@ impl Idp {
         Ok(())
     }
 
-    /// A token for this provider's user of a tenant; `n` makes it another one.
+    /// Returns a token for this provider's user of a tenant; another token for each `n`.
     fn token(&self, tenant: &str, n: usize) -> Result<String, Fault> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let part = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -89,7 +89,7 @@ impl Idp {
     }
 }
 
-/// A transaction that authenticates and does nothing more, of many tenants over one connection.
+/// Measures transactions that only authenticate, of many tenants over one connection.
 pub fn logins(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     let mut admin = config.administer(DATABASE)?;
     let (mut app, mut setting) = (config.connect(APP)?, config.connect(SETTING)?);

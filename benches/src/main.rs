@@ -55,7 +55,7 @@ fn run() -> Result<bool, Fault> {
     Ok(!config.strict || report.missed() == 0)
 }
 
-/// The server's own words, where there are some.
+/// Returns the server's message, or else the error's text.
 fn describe(fault: &(dyn Error + 'static)) -> String {
     let server = fault
         .downcast_ref::<postgres::Error>()

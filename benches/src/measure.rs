@@ -15,7 +15,7 @@ pub struct Turn {
 /// Does one side's turn of a round.
 pub type Side<'a> = &'a mut dyn FnMut(usize) -> Result<Turn, Fault>;
 
-/// Two warm-up rounds and then `rounds`, each side in turn, beginning with another one each time.
+/// Runs two warm-up rounds and then `rounds`, each side in turn, beginning with another one each time.
 /// The median of each side.
 pub fn in_turns(rounds: usize, sides: &mut [Side<'_>]) -> Result<Vec<f64>, Fault> {
     const WARM_UP: usize = 2;
@@ -53,7 +53,7 @@ pub fn timed(
     })
 }
 
-/// The middle one.
+/// Returns the median.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {

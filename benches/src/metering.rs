@@ -117,8 +117,8 @@ pub fn prepare(config: &Config, world: &World) -> Result<Client, Fault> {
     Ok(admin)
 }
 
-/// Budgets by hand, in the way that is usually recommended: both as good as they can be. One call, one way
-/// there and back; the rows that everybody needs are taken last.
+/// Hand-written budgets in the way that is usually recommended, each as fast as it can be: one call and one round trip.
+/// Rows that all users share are locked last.
 const BY_HAND: &str = "
     CREATE FUNCTION bench.consume_upsert(id uuid, partner uuid, tenant uuid, \"user\" uuid, quantity bigint, cost bigint, attributes jsonb) RETURNS void
         LANGUAGE plpgsql AS $$

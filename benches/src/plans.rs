@@ -7,7 +7,7 @@ use crate::Fault;
 /// A plan as EXPLAIN prints it.
 pub struct Plan(Vec<String>);
 
-/// The plan of a query as this connection would run it now.
+/// Returns the plan of a query as this connection would run it now.
 pub fn explain(client: &mut Client, query: &str) -> Result<Plan, Fault> {
     let lines = client
         .simple_query(&format!("EXPLAIN {query}"))?
@@ -21,12 +21,12 @@ pub fn explain(client: &mut Client, query: &str) -> Result<Plan, Fault> {
 }
 
 impl Plan {
-    /// The lines, indented.
+    /// Returns the indented lines.
     pub fn text(&self) -> String {
         self.0.iter().map(|line| format!("    {line}\n")).collect()
     }
 
-    /// The types of its nodes, from the top.
+    /// Returns the types of its nodes, from the top.
     pub fn shape(&self) -> Vec<&str> {
         self.0
             .iter()
@@ -48,7 +48,7 @@ impl Plan {
     }
 }
 
-/// Long lists of tenants are cut.
+/// Cuts long lists of tenants.
 fn shortened(line: &str) -> String {
     const MOST: usize = 160;
     match line.char_indices().nth(MOST) {

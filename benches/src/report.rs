@@ -41,7 +41,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// An empty one.
+    /// Creates an empty report.
     pub fn new(config: &Config, world: &World) -> Self {
         Self {
             head: if config.many {
@@ -68,7 +68,7 @@ impl Report {
         }
     }
 
-    /// A measured pair, in milliseconds, and whether both plans have the same nodes.
+    /// Adds a measured pair, in milliseconds, and whether both plans have the same nodes.
     pub fn compare(
         &mut self,
         what: &str,
@@ -142,7 +142,7 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// How many targets were missed.
+    /// Returns how many targets were missed.
     pub fn missed(&self) -> usize {
         self.rows
             .iter()
@@ -150,7 +150,7 @@ impl Report {
             .count()
     }
 
-    /// The table and, if asked for or needed, the plans.
+    /// Returns the table and, if requested or needed, the plans.
     pub fn text(&self) -> String {
         let mut text = String::from("\n");
         text.push_str(&self.head);
@@ -215,7 +215,7 @@ impl Report {
     }
 }
 
-/// With the digits that matter.
+/// Formats a time with its significant digits.
 pub fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms < 0.01 => format!("{:.2} µs", ms * 1e3),
@@ -225,7 +225,7 @@ pub fn milliseconds(ms: f64) -> String {
     }
 }
 
-/// 1000000 as 1,000,000.
+/// Formats 1000000 as 1,000,000.
 pub fn grouped(number: i64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

@@ -16,7 +16,7 @@ use crate::setup::World;
 /// Users that ask in turn, each in a transaction of its own.
 const ASKING: usize = 500;
 
-/// With 1,000 scopes to a million, as far as BENCH_SCOPES goes.
+/// Measures with 1,000 to a million scopes, up to BENCH_SCOPES.
 pub fn scopes(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     let mut admin = prepare(config, world)?;
     let room: i64 = admin

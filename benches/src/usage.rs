@@ -168,7 +168,7 @@ fn by_hand(hand: &mut Client, from: &str) -> Result<(f64, f64), Fault> {
     Ok((first.unwrap_or(all), all))
 }
 
-/// Both sides have made the same rows.
+/// Checks that both sides have written the same rows.
 fn agree(admin: &mut Client) -> Result<(), Fault> {
     for (table, ..) in BY_HAND {
         let (lo, hi) = (month(1), month(0));

@@ -150,7 +150,7 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
         |rows| {
             let mut grants = Vec::new();
             for row in rows {
-                // NULL for a scope that is gone.
+                // NULL for a scope that was deleted.
                 let path = uuids(row.get(2)?.unwrap_or_default());
                 reading.of(Subject::Scope(row.not_null_id(5)?));
                 reading.of(Subject::Role(row.not_null_id(6)?));

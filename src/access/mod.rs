@@ -4,9 +4,9 @@
 //! | --- | --- |
 //! | `load` | a principal's assignments, read from the tree |
 //! | `reachable_scopes` | the active scopes that grants name |
-//! | `resolved_reach` | the tenants and projects that one permission reaches, asked for once per permission |
+//! | `resolved_reach` | the tenants and projects that one permission reaches, resolved once per permission |
 //! | `cache` | the backend's resolved principals |
-//! | `elevation` | whether what was made with an elevation still holds |
+//! | `elevation` | whether an elevation, and what was issued under it, is still valid |
 
 mod cache;
 mod elevation;

@@ -1,9 +1,9 @@
-//! The audit log: what happened, who did it, to whom. Rows go in without a query and without a lock
-//! on one another; the worker seals them afterwards. Who acts is said by the caller: the context knows.
+//! The audit log. Entries are inserted without a query and without locking each other; the worker seals them later.
+//! The caller names the actor, which it knows from the context.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `entry` | who acts, and the row that comes of it |
+//! | `entry` | the actor, and the row of an entry |
 //! | `internal` | tenancy's own entries |
 //! | `maintenance` | the record of `maintenance()`, before it takes effect |
 //! | `logins` | logins, counted in shared memory |

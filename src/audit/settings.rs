@@ -66,7 +66,7 @@ pub fn init() {
     );
 }
 
-/// Which logins are recorded.
+/// Returns which logins are recorded.
 pub fn logins() -> Logins {
     LOGINS.get()
 }

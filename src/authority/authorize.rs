@@ -105,7 +105,7 @@ fn _authorize(permission: Option<&str>, scope: Option<pgrx::Uuid>) -> Result<(),
     Ok(authorize(Caller::find, permission, scope)?)
 }
 
-/// The same for functions that only read: an auditor without a context may call them.
+/// Does what `_authorize` does, for functions that only read: an auditor without a context may call them.
 #[pg_extern(sql = false)]
 fn _authorize_reading(
     permission: Option<&str>,
@@ -169,7 +169,8 @@ fn _held_until(
     Ok(held_in(permissions, scope, Purpose::Grant)?)
 }
 
-/// The same, to use them: for a user of the platform, permissions on tenants' rows count only while elevated.
+/// Does what `_authorize_permissions` does for using the permissions: those of a platform's user on tenants' rows count
+/// only while it is elevated.
 #[pg_extern(sql = false)]
 fn _authorize_acting(
     permissions: bounded::Texts,

@@ -1,9 +1,9 @@
-//! The managed managing: what the caller of a management function may do to whom, what it may see, and the keys and
-//! tickets that it makes for others.
+//! Permissions of a management function's caller: which scopes and users it may see and change, and the keys and
+//! tickets that it issues.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `authorize` | whether the caller may do that, and for how long |
+//! | `authorize` | whether the caller has a permission, and until when |
 //! | `issue` | keys and tickets for users |
 //! | `regscope` | the type `regscope`: scopes by their slugs, as the caller may see them |
 //! | `roles` | rules of roles, for SQL |

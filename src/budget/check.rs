@@ -160,7 +160,7 @@ fn worst<'a>(
     }
 }
 
-/// The same, with all budgets read at one moment.
+/// Does the same, with all budgets read at one moment.
 fn at_once<'a>(
     event: &Event,
     budgets: &'a [Rc<Budget>],

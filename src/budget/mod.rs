@@ -1,4 +1,4 @@
-//! Budgets: what a scope may use of something in a period, asked before it is used. The `ledger` counts, and admits.
+//! Budgets: how much a scope may use of a metric in a period. The `ledger` counts usage and admits it.
 //!
 //! | file | what |
 //! | --- | --- |

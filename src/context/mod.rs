@@ -3,13 +3,13 @@
 //! | file | what |
 //! | --- | --- |
 //! | `current` | the context in force, resolved once per generation |
-//! | `session_cleanup` | one principal a transaction, and nothing of the last one left in the session |
+//! | `session_cleanup` | one principal a transaction; clears the session of the last one |
 //! | `plans` | which kind of context cached plans were made for |
-//! | `elevated` | what is held at the platform reaches rows, in recorded statements |
+//! | `elevated` | permissions at the platform reach rows, in recorded statements |
 //! | `enter` | authenticate, assume, maintenance: the ways in |
 //! | `narrow` | select_tenant, select_project, release |
 //! | `record`, `application` | entries of the audit log for what a context does: tenancy's, and `audit()` |
-//! | `accessors` | the accessors |
+//! | `accessors` | `tenant_id()`, `user_id()` and the others |
 //! | `api_keys`, `tickets` | the two kinds of credential |
 
 mod accessors;

@@ -73,7 +73,7 @@ pub fn enter(principal: Principal, stay: SessionLifetime) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a ticket's principal may need what was left to be cleared away before its first use.
+/// Returns whether leftovers may have to be cleared before the first use of a ticket's principal.
 pub fn is_expecting() -> bool {
     BUSY.get() == 0 && HERE.get().is_none() && EARLY.get().is_none()
 }
@@ -103,7 +103,7 @@ pub fn is_busy() -> bool {
 }
 
 impl InternalQuery {
-    /// Begins; the drop of the value ends it, also on an error.
+    /// Begins such a query. Dropping the value ends it, also on an error.
     pub fn begin() -> Self {
         BUSY.set(BUSY.get() + 1);
         Self

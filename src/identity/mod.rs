@@ -2,10 +2,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `providers` | the providers, as far as this backend met them |
-//! | `tokens` | a token is verified, and its user found or made |
-//! | `single_use` | tokens that are good for one login |
-//! | `login` | what a login writes, when it has to |
+//! | `providers` | the providers that this backend has cached |
+//! | `tokens` | verifies a token, and finds or creates its user |
+//! | `single_use` | tokens that are valid for one login |
+//! | `login` | the rows that some logins write |
 //! | `networks` | allowed networks, and the client's address |
 //! | `checks` | checks of keys and claims before SQL stores them |
 

@@ -41,7 +41,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The account that counts for it.
+    /// Returns the account whose usage counts.
     pub fn account(&self) -> Account {
         Account::new(queue::database(), self.counted, *self.scope.as_bytes())
     }

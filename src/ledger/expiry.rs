@@ -1,4 +1,4 @@
-//! What reservations hold, until they are settled or their time is over.
+//! Amounts that reservations hold until they are settled, cancelled or expired.
 
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::PLATFORM_ID;

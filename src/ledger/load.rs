@@ -45,7 +45,7 @@ fn sums(rows: SpiTupleTable<'_>) -> Result<(i128, i128), Error> {
     let row = rows.first();
     let number = |text: Option<String>| {
         text.and_then(|text| text.parse().ok())
-            .ok_or(Error::Internal("a sum of use"))
+            .ok_or(Error::Internal("a sum of usage"))
     };
     Ok((number(row.get(1)?)?, number(row.get(2)?)?))
 }

@@ -1,14 +1,14 @@
-//! The counters of budgets: exact at every level, whoever asks at once. Rows are the truth; the ledger in shared memory
-//! is what they add up to and what is in flight.
+//! The counters of budgets: exact at every level under concurrency. Rows are the truth; the ledger in shared memory holds
+//! their sums and the amounts in flight.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `event` | what is counted of an event, and the note of it |
+//! | `event` | what an event adds to the counters |
 //! | `admission` | whether there is room for it in every budget |
 //! | `budget_cache` | the budgets of scopes, kept by each backend |
-//! | `credits` | what is drawn from credits on top of budgets |
-//! | `load` | what rows say of an account |
-//! | `expiry` | what reservations hold, until their time is over |
+//! | `credits` | draws from credits on top of budgets |
+//! | `load` | reads the sums of an account from rows |
+//! | `expiry` | amounts of reservations, and their expiry |
 //! | `settings` | how many reservations may be open |
 //! | `inspect` | the ledger, for SQL |
 

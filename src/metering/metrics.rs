@@ -32,7 +32,7 @@ struct Prices {
 }
 
 impl Metric {
-    /// What a quantity costs. `value` tells the values of dimensions.
+    /// Returns the cost of a quantity. `value` returns the values of dimensions.
     pub fn cost<'a>(
         &self,
         quantity: Quantity,
@@ -47,8 +47,8 @@ impl Metric {
             .map_or(Ok(Cost::ZERO), |price| at_price(quantity, price))
     }
 
-    /// The most that a quantity can cost, as far as `value` tells the values of dimensions: what it does not
-    /// tell is taken at the highest price.
+    /// Returns the highest cost of a quantity for the dimensions that `value` knows. For others it takes the highest
+    /// price.
     pub fn highest_cost<'a>(
         &self,
         quantity: Quantity,

@@ -5,9 +5,9 @@
 //! | --- | --- |
 //! | `record` | recording events: the only way to write one |
 //! | `attribution` | the scopes that an event belongs to |
-//! | `metrics` | what may be counted, kept by each backend |
-//! | `record_usage` | `record_usage()` and its kin, and INSERT into `recorded_usage` |
-//! | `rollup` | what the worker does |
+//! | `metrics` | the metrics, cached by each backend |
+//! | `record_usage` | `record_usage()` and its variants, and INSERT into `recorded_usage` |
+//! | `rollup` | rolls events up, for the worker |
 //! | `rules` | rules of core, for SQL |
 //! | `settings` | the settings `tenancy.usage_*` |
 

@@ -1,4 +1,4 @@
-//! Tables that only grow, with one partition a month in UTC: the audit log and the events of use.
+//! Tables that only grow, with one partition a month in UTC: the audit log and usage events.
 
 use std::ffi::{CStr, CString};
 

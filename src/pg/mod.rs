@@ -1,28 +1,28 @@
 //! The server's side of tenancy: everything unsafe lives here, and nothing here knows a rule. It imports no other room:
-//! what is to be asked when the server calls comes as tables of functions.
+//! rooms register tables of functions that the server's hooks call.
 //!
 //! From the ground up; a folder uses those above it in this table:
 //!
 //! | where | what |
 //! | --- | --- |
 //! | `cell` | statics of one backend: single-threaded, so a plain cell |
-//! | `memory` | allocations that fail |
+//! | `memory` | allocations that can fail |
 //! | `raise` | the catalogue's errors, and the name of each where drivers read it |
 //! | `backtrace` | keeps Rust's frames out of errors |
 //! | `time`, `zone` | the clock, time zones |
-//! | `statics` | what the server only reads |
+//! | `statics` | data that the server only reads |
 //! | `uuid` | the server's form of ids |
 //! | `numeric` | numerics as they are stored |
 //! | `quote` | identifiers in SQL texts |
-//! | `nodes` | what parse trees hold |
-//! | `catalog/` | what the catalogs say of relations, functions and roles; the extension's own objects |
-//! | `session/` | settings, the sealed context and its key, the client, the transaction, what stays in a session |
-//! | `cache/` | what cached answers were made of, and messages that it has changed |
+//! | `nodes` | reads parse trees |
+//! | `catalog/` | relations, functions and roles in the catalogs; the extension's own objects |
+//! | `session/` | settings, the sealed context and its key, the client, the transaction, leftovers of a session |
+//! | `cache/` | what cached results depend on, and the messages that invalidate them |
 //! | `query/` | queries as the owner of tenancy's objects, savepoints and snapshots for them; rows without a query |
 //! | `planner/` | tenancy's conditions before all others |
 //! | `shared/` | shared memory: counters, the ledger, requests, which database has a worker; the workers' processes |
-//! | `call/` | C functions and triggers that are called often; management functions, and who is in their way |
-//! | `hooks/` | on statements, queries and the ends of transactions: what a policy cannot see |
+//! | `call/` | C functions and triggers that are called often; management functions, and the transactions that block them |
+//! | `hooks/` | hooks on statements, queries and the ends of transactions, for what policies cannot check |
 
 pub mod backtrace;
 mod cache;

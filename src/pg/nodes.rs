@@ -28,7 +28,7 @@ impl Name {
 
     /// Returns the table with this name, if it exists. Takes no lock.
     pub fn oid(&self) -> Option<pg_sys::Oid> {
-        // SAFETY: names in the current memory context; a table that is gone gives the invalid oid.
+        // SAFETY: names in the current memory context; a table that was dropped has the invalid oid.
         let oid = unsafe {
             let schema = match &self.schema {
                 Some(schema) => pg_sys::pstrdup(schema.as_ptr()),

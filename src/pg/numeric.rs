@@ -1,6 +1,6 @@
-//! Numerics as PostgreSQL stores them, to and from millionths, with no text in between: a header, which
-//! tells the weight of the first digit, and digits to the base of ten thousand. Files are written so, and
-//! so it stays. tests/clients tests it.
+//! Converts numerics as PostgreSQL stores them to and from millionths, without text: a header with the weight of the first
+//! digit, and digits to the base of ten thousand. Tables on disk have this format, so it does not change. tests/clients
+//! tests it.
 //!
 //! Our own since `int64_div_fast_to_numeric` and `numeric_trim_scale` take 3.5 times as long, measured in turn in one
 //! backend (120 ns and 380 ns), allocate twice, and know 64 bits only: `check_budget()` answers with five.

@@ -95,10 +95,10 @@ pub fn on_out_of_memory(make_room: fn()) {
     ON_OUT_OF_MEMORY.set(Some(make_room));
 }
 
-/// Has the server call `reported` for the errors of what is running.
+/// Makes the server call `reported` for errors in the running code.
 pub fn watch() {
-    // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static that stays, and stands
-    // at the end of the list. A frame that ends restores what was behind it, which is ours.
+    // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static
+    // at the end of the list. A frame that ends restores its next one, which is ours.
     unsafe {
         let ours = WATCHER.0.get();
         let mut link = &raw mut pg_sys::error_context_stack;
@@ -109,7 +109,7 @@ pub fn watch() {
     }
 }
 
-/// Called by the server for each message that it reports, before it looks for whom to throw it to.
+/// Called by the server for each message that it reports, before it looks for a handler.
 unsafe extern "C-unwind" fn reported(_: *mut c_void) {
     // SAFETY: the server is reporting a message. The copy is made outside of the server's memory for errors, and freed. Nothing
     // here has a destructor.

@@ -1,5 +1,5 @@
-//! Asking this database's worker: to do something at once, and wait until it is committed; or to look again at some
-//! time. The worker itself is the room `worker`, which knows what each request means.
+//! Requests to this database's worker: to do something at once, and wait for its commit; or to check for work at some
+//! time. The room `worker` serves them.
 
 use std::time::{Duration, Instant};
 

@@ -15,8 +15,8 @@ crate::triggers! {
     tenancy_tenant_added => change tenant_added;
 }
 
-/// Makes backends drop what they cached of a row when this commits. The trigger names subjects and the columns with their
-/// ids; both rows of an UPDATE count. Without names, and for a statement, all backends drop everything.
+/// Makes backends drop what they cached of a row when the transaction commits. The trigger names subjects and the columns
+/// with their ids; both rows of an UPDATE count. Without names, and for a statement trigger, all backends drop everything.
 fn changed(change: &Change) -> Result<(), Error> {
     let names = change.arguments();
     if names.is_empty() || !change.is_of_row() {

@@ -1,12 +1,12 @@
-//! The tree of scopes. The functions that build it are SQL (sql/tree); here scopes are read, and here are the
-//! rules that SQL asks for and the triggers that tell other backends of a change.
+//! The tree of scopes. The functions that change it are SQL (sql/tree); this room reads scopes, and has the rules that SQL
+//! calls and the triggers that notify other backends of a change.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `scope` | a scope by its id |
-//! | `recent` | which tenants backends find by themselves |
+//! | `recent` | tenants so new that backends look them up |
 //! | `rules` | rules of core, for SQL |
-//! | `invalidate` | what changed, told to other backends |
+//! | `invalidate` | notifies other backends of changes |
 
 mod invalidate;
 mod recent;

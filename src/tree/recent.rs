@@ -1,4 +1,4 @@
-//! Which tenants are so new that backends find them by their ids, and need not be told of each.
+//! Tenants so new that backends look them up by their ids, without a message about each.
 
 use tenancy_core::id::first_at;
 use uuid::Uuid;

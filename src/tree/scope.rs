@@ -48,7 +48,7 @@ impl Scope {
     }
 }
 
-/// Returns a scope, whatever its status; nothing if there is none of this id.
+/// Returns a scope with any status; `None` if no scope has this id.
 pub fn scope(id: Uuid) -> Result<Option<Scope>, Error> {
     Ok(scopes(&[id])?.remove(&id))
 }
@@ -68,12 +68,12 @@ pub fn scopes(ids: &[Uuid]) -> Result<HashMap<Uuid, Scope>, Error> {
     )
 }
 
-/// Returns the path of a scope; empty if there is none of this id.
+/// Returns the path of a scope; empty if no scope has this id.
 pub fn path(id: Uuid) -> Result<Vec<Uuid>, Error> {
     Ok(scope(id)?.map(|found| found.path).unwrap_or_default())
 }
 
-/// Returns a tenant by its id, whatever its status.
+/// Returns a tenant by its id, with any status.
 pub fn tenant(id: Uuid) -> Result<Option<Tenant>, Error> {
     let found = scope(id)?.filter(|found| found.level == Level::Tenant);
     Ok(found.map(Scope::into_tenant))

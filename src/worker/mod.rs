@@ -1,12 +1,11 @@
-//! The databases' background workers: they seal the audit log, roll up what was used, write down what was
-//! counted in shared memory, tidy up, and do at once what must outlive the caller's transaction. Backends ask by
-//! `requests`.
+//! The databases' background workers. They seal the audit log, roll up usage, write the counts of shared memory to
+//! tables, remove old rows, and do at once what must outlive the caller's transaction. Backends send `requests`.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `serve` | what it does when it is asked |
-//! | `tasks` | what it does by itself |
-//! | `launcher` | starts workers, and is one where the server has no process left for it |
+//! | `serve` | requests of backends |
+//! | `tasks` | periodic work |
+//! | `launcher` | starts workers; does their work if the server has no process left for one |
 //!
 //! A worker starts when there is work to do, and exits soon after; it notes later work for the launcher. A
 //! standby has none.
@@ -26,7 +25,7 @@ use crate::pg::{kept, time};
 
 /// How often the worker checks for work.
 const TICK: Duration = Duration::from_secs(1);
-/// How long an idle worker stays.
+/// How long an idle worker waits before it exits.
 const IDLE: Duration = Duration::from_secs(5);
 /// It stays, too, where something is to be done so soon.
 const SOON_MICROS: i64 = 10_000_000;
@@ -59,7 +58,7 @@ impl Shift {
 
 /// Why a worker exits.
 enum End {
-    /// It was told to exit, or its database is being dropped or copied.
+    /// A request to exit, or its database is being dropped or copied.
     Asked,
     /// It is another database's turn.
     Over,

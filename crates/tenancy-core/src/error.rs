@@ -34,7 +34,7 @@ pub struct Kind {
 pub enum Retry {
     /// Not without a change of the call, of grants or of data.
     No,
-    /// Once the caller has done what the hint says.
+    /// After the caller has followed the hint.
     AfterHint,
     /// After another `authenticate()` or `assume()`.
     AfterLogin,
@@ -45,7 +45,7 @@ pub enum Retry {
 }
 
 impl Retry {
-    /// As the reference says it.
+    /// Returns the words of the reference.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

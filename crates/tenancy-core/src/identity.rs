@@ -1,3 +1,3 @@
-//! What an identity provider says.
+//! Tokens of identity providers.
 
 pub mod jwt;

@@ -36,12 +36,12 @@
 //! - A transaction that recorded cannot be prepared: it would become visible with no backend to finish it.
 //! - If a process dies without finishing, the server resets all shared memory; the next ledger starts from
 //!   rows.
-//! - Loaders do not wait for each other for long: after [`PATIENCE`] another makes an entry of its own,
-//!   under a number of its own. The first to end has the entry that counts, the others drop theirs.
+//! - Loaders do not wait for each other for long: after [`PATIENCE`] another loader creates a second entry
+//!   under its own number. The first load to end keeps its entry, the others drop theirs.
 //!
 //! # Example
 //!
-//! Two transactions ask for 60 of one account, whose limit is 100, and of which rows say that 30 are used.
+//! Two transactions request 60 of one account. Its limit is 100, and 30 are used according to rows.
 //!
 //! ```
 //! use tenancy_core::ledger::*;
@@ -63,7 +63,7 @@
 //! assert_eq!(ledger.admit(&[demand], &mut [], 0), Ok(()));
 //! assert!(matches!(ledger.admit(&[demand], &mut [], 0), Err(Blocked::Over(0, _))));
 //!
-//! // The first commits: what was in flight is used.
+//! // The first commits: its amount in flight becomes used.
 //! let held = Held { account, span, quantity: 60 };
 //! let recorded = Recorded { account, slot: slot(0), used: 60, reserved: 0 };
 //! ledger.finish(true, 0, &[held], &[recorded]);
@@ -124,7 +124,8 @@ impl Counted {
     }
 }
 
-/// What is counted, and where. What is counted is kept as its number: an entry would else be larger by a seventh.
+/// The key of a counter: what it counts, in which database and of which scope. [`Counted`] is stored as its number, which
+/// makes an entry smaller by an eighth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Account {
     /// The database.
@@ -135,7 +136,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Counts something of a scope in a database.
+    /// Returns the account of something that is counted for a scope.
     #[must_use]
     pub const fn new(database: u32, counted: Counted, scope: [u8; 16]) -> Self {
         Self {
@@ -163,7 +164,7 @@ impl Account {
         Self::new(database, Counted::Open, scope)
     }
 
-    /// The key.
+    /// Returns what the account counts.
     #[must_use]
     pub fn counted(&self) -> Counted {
         Counted::of(self.number)
@@ -392,8 +393,8 @@ impl<'a> Ledger<'a> {
     }
 
     /// Creates an entry to load, unless it exists or another load has just begun. `take` is called only if a load
-    /// begins: it takes the snapshot, and returns a function that tells whether the snapshot sees the end of a
-    /// transaction. The mark `own` is the loader's.
+    /// begins: it takes the snapshot, and returns a function that returns whether the snapshot sees the end of
+    /// a transaction. The mark `own` is the loader's.
     pub fn begin_load<S: Fn(u32) -> bool>(
         &mut self,
         account: &Account,
@@ -433,7 +434,7 @@ impl<'a> Ledger<'a> {
         Load::Begun(number)
     }
 
-    /// Adds the sums at the loader's snapshot to what was added meanwhile, which completes the entry. Returns false,
+    /// Completes an entry: adds the sums at the loader's snapshot to the amounts added since. Returns false,
     /// without effect, while a transaction that the snapshot saw has not finished. If another loader was first, its
     /// entry stays.
     #[must_use]

@@ -19,9 +19,9 @@
 //! | [`access`] | [`permission`] | what a permission is and which one covers which |
 //! | | [`role`] | the roles that come with tenancy, and what others may be called |
 //! | | [`grants`] | what a principal's assignments add up to |
-//! | | [`tenants`] | the set of tenants that a principal may touch, asked once per row |
+//! | | [`tenants`] | the set of tenants that a principal may access, checked once per row |
 //! | | [`network`] | from where a scope's users may come |
-//! | [`identity`] | [`jwt`] | what an identity provider says, and whether it is to be believed |
+//! | [`identity`] | [`jwt`] | tokens of identity providers, and their verification |
 //! | [`ledger`] | | what is used and in flight, exact while entries come and go |
 //! | [`audit`] | | what an entry of the audit log may say |
 //! | | [`redact`] | a statement without the values in it |

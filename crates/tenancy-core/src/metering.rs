@@ -1,4 +1,4 @@
-//! What may be metered, and how it adds up.
+//! Metrics, periods, spans and the plan of rollups.
 
 pub mod metric;
 pub mod period;

@@ -1,4 +1,4 @@
-//! The tables with one partition a month, in UTC, and which month an instant is in.
+//! Tables with one partition a month in UTC, and the month of an instant.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ pub enum Monthly {
 }
 
 impl Monthly {
-    /// All of them.
+    /// All such tables.
     pub const ALL: [Self; 2] = [Self::AuditLog, Self::UsageEvents];
 
     /// The name of the partition that takes the rows of an instant, in microseconds of the Unix epoch.

@@ -111,7 +111,7 @@ impl Entry {
         (0..START_MICROS).contains(&now.saturating_sub(self.started))
     }
 
-    /// Whether a caller waits for whom no worker could be started.
+    /// Whether a caller waits, and no worker could be started for it.
     pub fn is_wanted(&self) -> bool {
         self.process == 0 && self.wanted != NEVER
     }

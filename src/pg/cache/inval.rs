@@ -42,7 +42,7 @@ const PG_SEQUENCE: pg_sys::Oid = pg_sys::Oid::from_u32(2224);
 
 /// Registers the callbacks for the backend's lifetime.
 pub fn init() {
-    // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live for ever.
+    // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live until the process exits.
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
         pg_sys::CacheRegisterSyscacheCallback(CACHE, Some(subject_changed), pg_sys::Datum::from(0));

@@ -83,7 +83,7 @@ fn waited() -> Option<Waited> {
 #[derive(Clone, Copy)]
 pub enum Below {
     /// All principals.
-    Everybody,
+    All,
     /// Users who belong below this scope.
     Scope(Uuid),
 }
@@ -223,7 +223,7 @@ fn end_blockers(below: Below) -> Result<usize, Error> {
         return Ok(0);
     };
     let (scope, levels) = match below {
-        Below::Everybody => (tenancy_core::id::PLATFORM_ID, 0),
+        Below::All => (tenancy_core::id::PLATFORM_ID, 0),
         Below::Scope(scope) => (scope, 1),
     };
     let (relation, transaction) = match u32::from(waited.kind) {

@@ -1,6 +1,6 @@
-//! Management functions: called by anybody who was granted them, run as the extension's owner. SQL
-//! declares `tenancy.f(…)` with the C function here as its body; it remembers which role called and
-//! calls `tenancy_internal.f(…)`, of the same argument types, which asks whether that caller may.
+//! Management functions: roles with EXECUTE call them, and they run as the extension's owner. SQL declares
+//! `tenancy.f(…)` with the C function here as its body. It remembers the calling role and calls
+//! `tenancy_internal.f(…)`, of the same argument types, which checks the caller's permissions.
 //!
 //! A SECURITY DEFINER function could not tell who called it: the server shows it only the owner.
 //!
@@ -108,7 +108,7 @@ fn begin() -> Result<Option<blockers::Below>, Error> {
     let standing = STANDING.get().and_then(|standing| standing());
     let below = match &standing {
         None => return Ok(None),
-        Some(Standing::Administrator) => blockers::Below::Everybody,
+        Some(Standing::Administrator) => blockers::Below::All,
         Some(Standing::User(home)) => {
             blockers::mark(home)?;
             match home.last() {

@@ -1,12 +1,12 @@
-//! What the server's catalogs say.
+//! Reads the server's catalogs.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `relation` | what pg_class says of a relation |
-//! | `function` | what pg_proc says of a function |
-//! | `role` | who is calling |
+//! | `relation` | a relation's row of pg_class |
+//! | `function` | a function's row of pg_proc |
+//! | `role` | the calling role |
 //! | `extension` | the extension's schema and tables |
-//! | `ddl` | whose code a statement sets off |
+//! | `ddl` | the owner of the object that a statement changes |
 
 pub mod ddl;
 pub mod extension;

@@ -44,7 +44,7 @@ unsafe fn is_tenancys(policy: *const c_char) -> bool {
 /// `node` is a statement.
 pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
     let mut found = Vec::new();
-    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    // SAFETY: the tag identifies the statement; lists hold the nodes that the grammar puts there.
     unsafe {
         let mut note = |table: *const pg_sys::RangeVar, what: What| {
             found.push(Change::Named(Name::copy(table), what));

@@ -99,7 +99,7 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Changes) {
     use Reach::*;
     use pg_sys::NodeTag::*;
     use pg_sys::ObjectType::*;
-    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    // SAFETY: the tag identifies the statement; lists hold the nodes that the grammar puts there.
     unsafe {
         match (*node).type_ {
             T_AlterTableStmt => alter_table(node.cast(), found),

@@ -2,10 +2,10 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `shared_role` | what a role that tenants share may never do |
+//! | `shared_role` | statements that a role that tenants share may not run |
 //! | `roles` | membership in tenancy's roles |
 //! | `session_statements` | statements prepared by SQL, and drivers' that SQL deallocates |
-//! | `session_tickets` | no ticket for the session behind a pool |
+//! | `session_tickets` | refuses session tickets behind a pool |
 //! | `session_objects` | cursors and temporary tables, which stay in a session |
 //! | `transaction_end` | where transactions and savepoints end |
 //! | `queries` | queries that row security applies to |
@@ -13,8 +13,8 @@
 //! | `raw` | the server's own functions behind the hooks |
 //! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
-//! | `planted` | whether an expression tells about rows, or runs code that a user wrote |
-//! | `objects` | TRUNCATE, drops and changes by whatever statement; functions that are called |
+//! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
+//! | `objects` | TRUNCATE, drops and changes by any statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
 //! | `changes` | new partitions and children, renamed columns, new policies, functions that a definition calls |
 
@@ -143,7 +143,7 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: the server passes a statement that is valid for the call. What is needed of it after the
     // call is read before: a COMMIT inside may free it. The arguments are passed on as they came, to
-    // the hook that was there before or to the server's own function.
+    // the previous hook or to the server's own function.
     unsafe {
         let top_level = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
         if prepared((*statement).utilityStmt, top_level, completion) {
@@ -229,7 +229,7 @@ unsafe extern "C-unwind" fn before(node: *mut pg_sys::Node) -> *mut Vec<changes:
 
 unsafe fn is_rollback(node: *mut pg_sys::Node) -> bool {
     use pg_sys::TransactionStmtKind::{TRANS_STMT_ROLLBACK, TRANS_STMT_ROLLBACK_TO};
-    // SAFETY: the tag tells which statement it is.
+    // SAFETY: the tag identifies the statement.
     unsafe {
         (*node).type_ == pg_sys::NodeTag::T_TransactionStmt
             && matches!(

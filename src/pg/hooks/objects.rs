@@ -78,7 +78,7 @@ unsafe extern "C-unwind" fn object_access(
     use pg_sys::ObjectAccessType::*;
     if let Some(previous) = PREVIOUS.get() {
         #[allow(ffi_unwind_calls)] // inside the boundary
-        // SAFETY: passed on to the hook that was there before.
+        // SAFETY: passes the call to the previous hook.
         unsafe {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
                 previous(access, class, object, part, argument);

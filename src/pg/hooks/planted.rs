@@ -194,7 +194,7 @@ unsafe fn chooses(node: *mut pg_sys::Node) -> bool {
     if node.is_null() {
         return false;
     }
-    // SAFETY: the tag tells which node it is; a list holds expressions.
+    // SAFETY: the tag identifies the node; a list holds expressions.
     unsafe {
         match (*node).type_ {
             T_Var => false,
@@ -224,7 +224,7 @@ unsafe extern "C-unwind" fn tells(node: *mut pg_sys::Node, context: *mut c_void)
     if node.is_null() {
         return false;
     }
-    // SAFETY: the tag tells which node it is; the walker visits its children.
+    // SAFETY: the tag identifies the node; the walker visits its children.
     unsafe {
         match (*node).type_ {
             T_CoerceViaIO => {
@@ -303,7 +303,7 @@ pub unsafe fn default_is_a_users(node: *mut pg_sys::Node) -> bool {
     if node.is_null() {
         return false;
     }
-    // SAFETY: the tag tells which node it is; lists of arguments hold expressions.
+    // SAFETY: the tag identifies the node; lists of arguments hold expressions.
     unsafe {
         let mut found = false;
         let mut any =

@@ -197,7 +197,7 @@ unsafe extern "C-unwind" fn planner(
     options: i32,
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
-    // SAFETY: passed on to the hook that was there before, or to the server's own function.
+    // SAFETY: passes the call to the previous hook, or to the server's own function.
     unsafe {
         let depth = begin_plan();
         #[allow(ffi_unwind_calls)] // errors pass by

@@ -40,7 +40,7 @@ pub unsafe fn check(node: *mut pg_sys::Node) {
 unsafe fn named(node: *mut pg_sys::Node) -> Option<Vec<pg_sys::Oid>> {
     use pg_sys::NodeTag::*;
     let mut found = Roles(Vec::new());
-    // SAFETY: the tag tells which statement it is; its lists hold what the grammar puts there.
+    // SAFETY: the tag identifies the statement; its lists hold what the grammar puts there.
     unsafe {
         match (*node).type_ {
             T_GrantRoleStmt => {
@@ -97,7 +97,7 @@ impl Roles {
 
     unsafe fn spec(&mut self, spec: *const pg_sys::RoleSpec) {
         if !spec.is_null() && xact::running() {
-            // SAFETY: a role in a statement; one that is not there gives the invalid oid.
+            // SAFETY: a role in a statement; a missing one has the invalid oid.
             self.0.push(unsafe { pg_sys::get_rolespec_oid(spec, true) });
         }
     }

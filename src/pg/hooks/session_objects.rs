@@ -47,7 +47,7 @@ pub fn note_leftovers() {
 /// `node` is a statement.
 pub unsafe fn check(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which statement it is.
+    // SAFETY: the tag identifies the statement.
     let holds = unsafe {
         match (*node).type_ {
             T_ListenStmt => {

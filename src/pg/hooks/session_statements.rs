@@ -61,7 +61,7 @@ pub unsafe fn handle(
     completion: *mut pg_sys::QueryCompletion,
 ) -> bool {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which statement it is; names are C strings, NULL for ALL.
+    // SAFETY: the tag identifies the statement; names are C strings, NULL for ALL.
     unsafe {
         match (*node).type_ {
             T_PrepareStmt => prepare(CStr::from_ptr((*node.cast::<pg_sys::PrepareStmt>()).name)),

@@ -13,7 +13,7 @@ use crate::pg::guc;
 /// # Safety
 /// `node` is a statement.
 pub unsafe fn check(node: *mut pg_sys::Node) {
-    // SAFETY: the tag tells which statement it is; its name is NULL or a C string.
+    // SAFETY: the tag identifies the statement; its name is NULL or a C string.
     let sets = unsafe {
         if (*node).type_ != pg_sys::NodeTag::T_VariableSetStmt {
             return;

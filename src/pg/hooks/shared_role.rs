@@ -11,7 +11,7 @@ use crate::pg::{role, xact};
 /// `node` is a statement.
 pub unsafe fn check(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which statement it is.
+    // SAFETY: the tag identifies the statement.
     unsafe {
         match (*node).type_ {
             T_AlterRoleStmt | T_AlterRoleSetStmt if shared_role() => Error::SharedRole.raise(),

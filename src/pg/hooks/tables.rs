@@ -86,7 +86,7 @@ pub fn is_elsewhere() -> bool {
 /// `node` is a statement.
 pub unsafe fn derive(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which statement it is.
+    // SAFETY: the tag identifies the statement.
     let derives = unsafe {
         match (*node).type_ {
             T_AlterTableStmt => Derives::All("ALTER TABLE"),
@@ -136,7 +136,7 @@ pub unsafe fn note_named(node: *mut pg_sys::Node) {
         elsewhere =
             elsewhere && table.is_some_and(|table| !is_asked_about(relation::table_of(table)));
     };
-    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    // SAFETY: the tag identifies the statement; lists hold the nodes that the grammar puts there.
     unsafe {
         match (*node).type_ {
             T_AlterTableStmt => look((*node.cast::<pg_sys::AlterTableStmt>()).relation),
@@ -194,7 +194,7 @@ pub fn forget(savepoint: u32) {
 #[pg_guard]
 unsafe extern "C-unwind" fn check_permissions(tables: *mut pg_sys::List, raise: bool) -> bool {
     #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: passed on to the hook that was there before.
+    // SAFETY: passes the call to the previous hook.
     let allowed = PREVIOUS.get().is_none_or(|previous| unsafe {
         pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(tables, raise))
     });
@@ -219,7 +219,7 @@ unsafe extern "C-unwind" fn check_permissions(
     raise: bool,
 ) -> bool {
     #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: passed on to the hook that was there before.
+    // SAFETY: passes the call to the previous hook.
     let allowed = PREVIOUS.get().is_none_or(|previous| unsafe {
         pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(tables, rights, raise))
     });

@@ -33,7 +33,7 @@ static ON_END: BackendCell<Option<OnEnd>> = BackendCell::new(None);
 /// Registers the callbacks for the backend's lifetime.
 pub fn init(on_end: OnEnd) {
     ON_END.set(Some(on_end));
-    // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live for ever.
+    // SAFETY: registered once per process, in _PG_init; the callbacks are guarded and live until the process exits.
     unsafe {
         pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(savepoint_event), std::ptr::null_mut());

@@ -76,7 +76,7 @@ impl Reader {
         if node.is_null() {
             return NOTHING;
         }
-        // SAFETY: the tag tells which node it is.
+        // SAFETY: the tag identifies the node.
         unsafe {
             match (*node).type_ {
                 T_Var => COLUMN,
@@ -247,7 +247,7 @@ fn function_of(known: pg_sys::Oid, operator: pg_sys::Oid) -> pg_sys::Oid {
 /// cannot fail.
 unsafe fn near_now(node: *mut pg_sys::Node) -> bool {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which node it is; a function has the arguments of its declaration.
+    // SAFETY: the tag identifies the node; a function has the arguments of its declaration.
     unsafe {
         let (oid, args) = match (*node).type_ {
             T_SQLValueFunction => return true,
@@ -298,7 +298,7 @@ unsafe fn known_unit(node: *mut pg_sys::Node) -> bool {
 }
 
 unsafe fn constant_of(node: *mut pg_sys::Node, kind: pg_sys::Oid) -> Option<pg_sys::Datum> {
-    // SAFETY: the tag tells whether it is a constant.
+    // SAFETY: the tag identifies a constant.
     unsafe {
         if (*node).type_ != pg_sys::NodeTag::T_Const {
             return None;

@@ -13,7 +13,8 @@
 //! | a view of tenancy, into which a caller's conditions are moved | `views` | they are evaluated inside `CASE WHEN` of the view's own |
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
-//! `support` is what planner support functions are asked and answer. `named` has a plan name the protected tables that planning took out of a statement.
+//! `support` handles requests to planner support functions. `named` adds to a plan the protected tables that planning removed
+//! from a statement.
 //!
 //! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
 //! independently of rows: index scan keys at the start, one-time filters.
@@ -101,7 +102,7 @@ unsafe extern "C-unwind" fn paths_made(
 ) {
     if let Some(previous) = PREVIOUS_PATHS.get() {
         #[allow(ffi_unwind_calls)] // inside the boundary
-        // SAFETY: passed on to the hook that was there before.
+        // SAFETY: passes the call to the previous hook.
         unsafe {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous(root, rel, index, entry));
         }
@@ -129,7 +130,7 @@ unsafe extern "C-unwind" fn upper_paths(
 ) {
     if let Some(previous) = PREVIOUS_UPPER.get() {
         #[allow(ffi_unwind_calls)] // inside the boundary
-        // SAFETY: passed on to the hook that was there before.
+        // SAFETY: passes the call to the previous hook.
         unsafe {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
                 previous(root, stage, input, output, extra);
@@ -158,7 +159,7 @@ unsafe extern "C-unwind" fn relation_read(
 ) {
     if let Some(previous) = PREVIOUS_INFO.get() {
         #[allow(ffi_unwind_calls)] // inside the boundary
-        // SAFETY: passed on to the hook that was there before.
+        // SAFETY: passes the call to the previous hook.
         unsafe {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| {
                 previous(root, relation, parent, rel);
@@ -178,7 +179,7 @@ unsafe extern "C-unwind" fn plan(
     params: pg_sys::ParamListInfo,
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: the server passes a query that is the planner's to change; the arguments are passed on as they
-    // came, to the hook that was there before or to the server's own function.
+    // came, to the previous hook or to the server's own function.
     unsafe {
         let named = if (*query).hasRowSecurity {
             before(query)

@@ -61,7 +61,7 @@ impl Named {
     /// `query` is rewritten and not planned yet.
     pub unsafe fn removable(query: *mut pg_sys::Query) -> Self {
         let mut named = Self::NONE;
-        // SAFETY: as above. What stands in FROM alone the planner keeps in the plan's range table.
+        // SAFETY: as above. A table that is alone in FROM stays in the plan's range table.
         unsafe {
             if has_parts(query) {
                 visit(query.cast(), (&raw mut named).cast());
@@ -139,7 +139,7 @@ unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, named: *mut c_void) -
     if node.is_null() {
         return false;
     }
-    // SAFETY: the tag tells which node it is; the pointer is to a `Named`, and nothing else refers to it.
+    // SAFETY: the tag identifies the node; the pointer is to a `Named`, and nothing else refers to it.
     unsafe {
         let found = named.cast::<Named>();
         match (*node).type_ {

@@ -191,7 +191,7 @@ unsafe fn is_constant(policy: *mut pg_sys::Node, clause: *mut pg_sys::Node) -> b
 
 /// Returns the two sides of an operator.
 unsafe fn sides(clause: *mut pg_sys::Node) -> Option<(*mut pg_sys::Node, *mut pg_sys::Node)> {
-    // SAFETY: the tag tells which node it is.
+    // SAFETY: the tag identifies the node.
     unsafe {
         if (*clause).type_ != pg_sys::NodeTag::T_OpExpr {
             return None;
@@ -226,7 +226,7 @@ unsafe fn is_written(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInf
 /// Returns whether a condition has the form of tenancy's: a call of one of its functions, or an equality that reveals
 /// nothing of a row.
 unsafe fn is_of_tenancy(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Node) -> bool {
-    // SAFETY: the tag tells which node it is.
+    // SAFETY: the tag identifies the node.
     unsafe {
         if let Some((left, right)) = sides(clause) {
             let reader = Reader::new(root);
@@ -241,7 +241,7 @@ unsafe fn is_of_tenancy(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Nod
 }
 
 unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: the tag tells which node it is; catalog look-ups inside a transaction.
+    // SAFETY: the tag identifies the node; catalog look-ups inside a transaction.
     unsafe {
         (*node).type_ == pg_sys::NodeTag::T_FuncExpr
             && pg_sys::get_func_namespace((*node.cast::<pg_sys::FuncExpr>()).funcid)

@@ -88,7 +88,7 @@ pub unsafe fn answer(
     use pg_sys::NodeTag::*;
     // SAFETY: argument 0 of a support function is the address of a request.
     let node: *mut pg_sys::Node = unsafe { (*(*fcinfo).args.as_ptr()).value.cast_mut_ptr() };
-    // SAFETY: the tag tells which request it is.
+    // SAFETY: the tag identifies the request.
     let request = match unsafe { (*node).type_ } {
         T_SupportRequestSimplify => Request::Simplify(Simplify(node.cast())),
         T_SupportRequestIndexCondition => Request::Index(Index(node.cast())),

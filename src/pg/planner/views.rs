@@ -2,7 +2,7 @@
 //! among the view's own.
 //!
 //! A view of tenancy ends its conditions with a mark, `tenancy_internal.barrier()`. Conditions that are moved into the view
-//! stand behind it, wherever they come from: statements, other views, functions that were inlined. Of these
+//! follow it, from statements, other views and inlined functions alike. Of these
 //!
 //! - those that reveal only their result stay unchanged, and may search indexes;
 //! - so do those with late values, such as a subquery's: an added one-time filter computes the values before the first
@@ -103,7 +103,7 @@ unsafe fn joined_by(from: *mut pg_sys::List, into: &mut Vec<*mut pg_sys::Node>) 
 
 unsafe fn join(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::Node>) {
     use pg_sys::NodeTag::*;
-    // SAFETY: the tag tells which node it is; conditions of joins are lists once they are simplified.
+    // SAFETY: the tag identifies the node; conditions of joins are lists once they are simplified.
     unsafe {
         match (*node).type_ {
             T_FromExpr => {
@@ -126,7 +126,7 @@ unsafe fn join(node: *mut pg_sys::Node, into: &mut Vec<*mut pg_sys::Node>) {
 
 /// Whether a condition is `tenancy_internal.barrier()`.
 unsafe fn is_mark(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: the tag tells which node it is; a function's name lives in the planner's memory.
+    // SAFETY: the tag identifies the node; a function's name lives in the planner's memory.
     unsafe {
         if (*node).type_ != pg_sys::NodeTag::T_FuncExpr {
             return false;

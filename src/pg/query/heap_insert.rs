@@ -158,7 +158,7 @@ pub fn look_again() {
 
 /// Finds a partition of tenancy by name.
 pub fn partition(name: &CStr) -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups in system caches inside a transaction; what is not there gives the invalid oid.
+    // SAFETY: look-ups in system caches inside a transaction; a missing object has the invalid oid.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true);
         let table = pg_sys::get_relname_relid(name.as_ptr(), schema);

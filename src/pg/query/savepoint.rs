@@ -26,7 +26,7 @@ pub fn within<T>(f: impl FnOnce() -> T) -> Option<T> {
 }
 
 fn attempt<T>(f: impl FnOnce() -> T) -> Result<T, CaughtError> {
-    // SAFETY: memory and resources are the caller's again after the savepoint, whatever becomes of it.
+    // SAFETY: after the savepoint, committed or not, memory context and resource owner are the caller's again.
     unsafe {
         let (memory, owner) = (pg_sys::CurrentMemoryContext, pg_sys::CurrentResourceOwner);
         pg_sys::BeginInternalSubTransaction(std::ptr::null());

@@ -1,4 +1,4 @@
-//! The backend, and what it keeps from one transaction to the next.
+//! The backend, and its state that outlives transactions.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -45,7 +45,7 @@ pub fn init(run: Run) {
 }
 
 /// Registers a worker for a database; returns false if the server has no process left for it. The server does not
-/// restart a failed worker, which it would try for ever if the database is gone: the next caller that needs one
+/// restart a failed worker, which it would retry without end if the database was dropped: the next caller that needs one
 /// starts it.
 pub fn start(database: u32) -> bool {
     let mut worker = describe(c"tenancy worker", c"tenancy_worker_main");
@@ -196,7 +196,7 @@ pub fn stopping() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Lets the worker run its last transactions after it was told to exit.
+/// Lets the worker run its last transactions after a request to exit.
 pub fn last_work() {
     // SAFETY: clears a flag of this process.
     unsafe { pg_sys::QueryCancelPending = 0 };
@@ -306,7 +306,7 @@ pub fn recovering() -> bool {
 pub unsafe fn make_way(node: *mut pg_sys::Node) {
     use pg_sys::NodeTag::*;
     DROPPING.set(0);
-    // SAFETY: the tag tells which statement it is; lists hold the nodes that the grammar puts there.
+    // SAFETY: the tag identifies the statement; lists hold the nodes that the grammar puts there.
     unsafe {
         match (*node).type_ {
             T_DropdbStmt => {

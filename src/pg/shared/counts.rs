@@ -76,14 +76,14 @@ pub fn init() {
     );
 }
 
-/// What became of a count that is to be added.
+/// The result of adding a count.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Added {
-    /// It went to a counter that was there.
+    /// An existing counter has it.
     Known,
-    /// It went to a new one.
+    /// A new counter has it.
     New,
-    /// There was no room.
+    /// No counter was free.
     NoRoom,
 }
 

@@ -173,7 +173,7 @@ pub fn init() {
         GucFlags::default(),
     );
     pg_shmem_init!(HEAD = Top(Head::new()));
-    // SAFETY: hooks and callbacks are set once, while the library is loaded, and live for ever.
+    // SAFETY: hooks and callbacks are set once, while the library is loaded, and live until the process exits.
     unsafe {
         NEXT_REQUEST.set(pg_sys::shmem_request_hook);
         pg_sys::shmem_request_hook = Some(request);
@@ -206,7 +206,7 @@ fn sizes(count: usize) -> [usize; 4] {
 #[pg_guard]
 unsafe extern "C-unwind" fn request() {
     #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: the hook that was there, then what the server wants such a hook to do.
+    // SAFETY: the previous hook, then what the server wants such a hook to do.
     unsafe {
         if let Some(next) = NEXT_REQUEST.get() {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| next());
@@ -224,7 +224,7 @@ unsafe extern "C-unwind" fn startup() {
     let [first, second, third, _] = sizes;
     let mut found = false;
     #[allow(ffi_unwind_calls)] // inside the boundary
-    // SAFETY: the hook that was there; then memory of the size that was asked for, in this one process,
+    // SAFETY: the previous hook; then memory of the size that was asked for, in this one process,
     // written before any other can see it.
     unsafe {
         if let Some(next) = NEXT_STARTUP.get() {

@@ -164,7 +164,7 @@ fn give_up(slot: usize, generation: u64) {
 
 fn on_exit_once() {
     if !ON_EXIT.replace_with(true) {
-        // SAFETY: registered once per process; the callback is guarded and lives for ever.
+        // SAFETY: registered once per process; the callback is guarded and lives until the process exits.
         unsafe { pg_sys::before_shmem_exit(Some(backend_exit), pg_sys::Datum::from(0)) };
     }
 }

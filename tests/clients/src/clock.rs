@@ -1,4 +1,4 @@
-//! A clock of a server's own, that can be set. A library between the server and the system adds what a file says.
+//! A clock for one server that tests can set. A preloaded library adds the offset in a file to the system's time.
 //!
 //! Our own library, since libfaketime 0.9.10 reads its file at each call, 15 µs in place of 1, and hangs when a signal
 //! handler reads the clock, as the server's handlers of timeouts do.

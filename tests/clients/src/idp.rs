@@ -144,7 +144,7 @@ impl Idp {
         )
     }
 
-    /// Has a scope believe it.
+    /// Adds the provider to a scope.
     #[track_caller]
     pub fn add(self, session: &mut Session, scope: &str, more: &str) -> Self {
         session.run(&self.adding(scope, more));
@@ -181,7 +181,7 @@ impl Idp {
     }
 }
 
-/// A token is refused as every bad credential is, and not repeated.
+/// Asserts that a token is refused like every invalid credential, and that the error does not repeat it.
 #[track_caller]
 pub fn refused(session: &mut Session, token: &str) {
     let failure: Failure = session.try_login(token).unwrap_err();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 pub use crate::dice::Dice;
 use crate::{Session, World};
 
-/// What entries of the ledger say, against events and open reservations, when nothing is in flight: rows are wrong ones.
+/// Compares entries of the ledger with events and open reservations, when nothing is in flight. Returns the wrong ones.
 const LEDGER: &str = "
     SELECT concat_ws(' ', l.level, l.scope, coalesce(l.metric, 'cost'), l.period_start, 'used', l.used, 'by events', t.used, 'in flight', l.in_flight,
                      'reserved', l.reserved, 'by rows', t.open, CASE WHEN NOT l.loaded THEN 'not loaded' END)
@@ -76,7 +76,7 @@ pub fn within_budgets(admin: &mut Session) {
     );
 }
 
-/// Asserts that what was rolled up, and what `usage()` says, is what the events say. At any time.
+/// Asserts that the rollups and `usage()` equal the sums of the events. Holds at any time.
 #[track_caller]
 pub fn usage_agrees(admin: &mut Session) {
     assert_eq!(
@@ -115,7 +115,7 @@ pub fn all_agrees(admin: &mut Session, entries: i64) {
     ledger_agrees(admin, entries);
 }
 
-/// Has everybody use up what fits, at last so much at a time. Each is refused in the end, by a budget that has nothing left.
+/// Consumes as each user until nothing fits, in the end `quantity` at a time. A budget with nothing left refuses the last call.
 #[track_caller]
 pub fn use_up(connect: impl Fn() -> Session, keys: &[&str], metric: &str, quantity: &str) {
     for key in keys {
@@ -133,7 +133,7 @@ pub fn use_up(connect: impl Fn() -> Session, keys: &[&str], metric: &str, quanti
         ));
         assert_eq!(
             says, "f t 0 0",
-            "what refuses has nothing left, and nobody holds any of it"
+            "the budget that refuses has nothing left and nothing in flight"
         );
     }
 }

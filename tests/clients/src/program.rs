@@ -270,7 +270,7 @@ impl Cluster {
         self.end("-KILL");
     }
 
-    /// Has all of it end at once, without a checkpoint.
+    /// Stops the server at once, without a checkpoint.
     pub fn end_at_once(&self) {
         self.end("-QUIT");
     }

@@ -104,7 +104,7 @@ impl Session {
         }
     }
 
-    /// Connects, or says what the server answered.
+    /// Connects, or returns the server's error.
     pub fn try_connect(config: &Config) -> Result<Self, Failure> {
         config
             .connect(NoTls)
@@ -202,7 +202,7 @@ impl Session {
         self
     }
 
-    /// As `login`, or what the server said.
+    /// Does what `login` does, or returns the server's error.
     pub fn try_login(&mut self, credential: &str) -> Result<(), Failure> {
         self.client
             .query_typed(

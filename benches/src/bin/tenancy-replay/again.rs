@@ -45,7 +45,7 @@ pub fn all(
     Ok(admitted)
 }
 
-/// Whether all budgets have room. Nothing always fits.
+/// Returns whether all budgets have room. A quantity of zero always fits.
 fn room(world: &World, used: &[Counts], n: usize, asked: Counts) -> bool {
     world.path(n).all(|at| {
         (0..asked.len()).all(|metric| {

@@ -157,7 +157,7 @@ fn below(
                     ));
                 }
             }
-            // Not by what was written, but by what each of those below says of itself.
+            // From the usage that each scope below reports for itself, not from the sent requests.
             let children = world
                 .scopes
                 .iter()
@@ -177,7 +177,7 @@ fn below(
     Ok(())
 }
 
-/// No more than the budget, but for what answers were longer than what was reserved for them.
+/// Checks that usage exceeds a budget at most by the tokens of answers above their reservations.
 fn over(
     admin: &mut Client,
     options: &Options,

@@ -37,19 +37,19 @@ pub struct Done {
     pub admitted: Vec<(usize, Counts)>,
     /// Those that were refused.
     pub refused: Vec<usize>,
-    /// The most that were open at once.
+    /// The most reservations that were open at once.
     pub open: usize,
-    /// How late a step came at most.
+    /// The longest delay of a step.
     pub late: Duration,
-    /// How long all of it took.
+    /// The duration of the replay.
     pub took: Duration,
 }
 
-/// The steps that are left.
+/// The remaining steps.
 #[derive(Default)]
 struct Queue {
     steps: BinaryHeap<Reverse<(u64, Step)>>,
-    /// How many are being done, which may lead to others.
+    /// How many steps are running, which may add others.
     busy: usize,
     open: usize,
     done: Done,
@@ -68,7 +68,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next step, when its time has come; nothing when all is done.
+    /// Returns the next step that is due. None: all steps are done.
     fn next(&self) -> Option<(u64, Step)> {
         let mut queue = self.lock();
         loop {
@@ -97,7 +97,7 @@ impl Shared {
         }
     }
 
-    /// A step is done.
+    /// Notes that a step is done.
     fn finish(&self, then: impl FnOnce(&mut Queue)) {
         let mut queue = self.lock();
         then(&mut queue);
@@ -168,7 +168,7 @@ fn work(
     Ok(())
 }
 
-/// How a connection says who asks.
+/// How a connection names its user.
 enum Way {
     /// An API key.
     Key,
@@ -189,7 +189,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// The n-th: they come in three ways.
+    /// Opens the n-th connection: they log in in three ways.
     pub fn connect(options: &Options, n: usize) -> Result<Self, Fault> {
         let (way, role, login) = match n % 3 {
             0 => (Way::Key, APP, "SELECT tenancy.authenticate($1)"),
@@ -263,7 +263,7 @@ impl Worker {
         Ok(transaction.commit()?)
     }
 
-    /// A transaction of who makes a request.
+    /// Begins a transaction as the user of a request.
     fn enter(&mut self, world: &World, n: usize) -> Result<Transaction<'_>, Fault> {
         let user = world.user(n);
         let mut transaction = self.client.transaction()?;

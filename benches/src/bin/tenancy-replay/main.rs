@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Replays; false when something does not add up.
+/// Replays the trace. Returns false if a sum is wrong.
 fn run() -> Result<bool, Fault> {
     let Some(options) = Options::read()? else {
         return Ok(true);
@@ -70,12 +70,12 @@ fn run() -> Result<bool, Fault> {
     Ok(wrong.is_empty())
 }
 
-/// The sum of counts.
+/// Returns the sum of counts.
 fn sum(of: impl Iterator<Item = Counts>) -> Counts {
     of.fold([0; 3], |sum, one| std::array::from_fn(|n| sum[n] + one[n]))
 }
 
-/// The server's own words, where there are some.
+/// Returns the server's message, or else the error's text.
 fn describe(fault: &(dyn Error + 'static)) -> String {
     let server = fault
         .downcast_ref::<postgres::Error>()

@@ -29,9 +29,9 @@ Replays a CSV of LLM requests (columns TIMESTAMP,ContextTokens,GeneratedTokens) 
 pub struct Options {
     /// The trace.
     pub file: PathBuf,
-    /// How many connections at once.
+    /// The number of connections.
     pub connections: usize,
-    /// How much faster than recorded; nothing: without waiting.
+    /// The speed relative to the recording. None: without waiting.
     pub speed: Option<f64>,
     /// The budget of each level, in percent of its requests in the file.
     pub budget: Option<i64>,
@@ -47,7 +47,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// From the command line and the environment; nothing when only help was asked for.
+    /// Reads the command line and the environment. None: only the help was printed.
     pub fn read() -> Result<Option<Self>, Fault> {
         let mut words = env::args().skip(1);
         let (mut file, mut keep) = (None, false);
@@ -93,12 +93,12 @@ impl Options {
         }))
     }
 
-    /// A connection of one of the roles to the replay's database.
+    /// Connects to the replay's database as one of the roles.
     pub fn connect(&self, role: &str) -> Result<Client, Fault> {
         self.open(role, DATABASE)
     }
 
-    /// The superuser's connection to a database.
+    /// Connects to a database as the superuser.
     pub fn administer(&self, database: &str) -> Result<Client, Fault> {
         self.open(&self.superuser, database)
     }

@@ -6,7 +6,7 @@ use crate::trace::Request;
 use crate::world::World;
 use crate::{Counts, METRICS, sum};
 
-/// How fast it went.
+/// Prints the speed.
 pub fn rate(options: &Options, requests: &[Request], done: &Done) -> String {
     let seconds = done.took.as_secs_f64().max(1e-9);
     let recorded = requests.last().map_or(0.0, |last| last.at as f64 / 1e6);
@@ -76,7 +76,7 @@ fn branch(world: &World, said: &[Counts], at: usize, mark: &str, margin: &str, t
     }
 }
 
-/// How it ends.
+/// Prints the result.
 pub fn verdict(options: &Options, requests: &[Request], done: &Done, wrong: &[String]) -> String {
     if !wrong.is_empty() {
         let some: Vec<&str> = wrong.iter().take(20).map(String::as_str).collect();
@@ -101,7 +101,7 @@ pub fn verdict(options: &Options, requests: &[Request], done: &Done, wrong: &[St
     }
 }
 
-/// 4,088,665
+/// Formats a number as 4,088,665.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::new();

@@ -158,24 +158,24 @@ impl World {
         totals
     }
 
-    /// The user of a request.
+    /// Returns the user of a request.
     pub fn user(&self, request: usize) -> &User {
         &self.users[self.by[request]]
     }
 
-    /// The project that a request is for: its user works in all of them, and in none, in turns.
+    /// Returns the project of a request: its user works in all of them, and in none, in turns.
     pub fn project(&self, request: usize) -> Option<usize> {
         let projects = &self.user(request).projects;
         projects.get(request % (projects.len() + 1)).copied()
     }
 
-    /// The scopes that a request counts for.
+    /// Returns the scopes that a request counts for.
     pub fn path(&self, request: usize) -> impl Iterator<Item = usize> {
         let path = self.user(request).path.into_iter();
         path.chain(self.project(request))
     }
 
-    /// A hard budget of each metric at every scope: a part of the scope's requests, or more than all of them.
+    /// Sets a hard budget of each metric at every scope: a part of the scope's requests, or more than all of them.
     fn set_budgets(
         &mut self,
         admin: &mut Client,

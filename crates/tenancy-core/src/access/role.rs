@@ -118,7 +118,7 @@ pub enum RoleNameError {
     /// Too long, or of other characters.
     #[error("{0:?} is not a role's name")]
     Malformed(String),
-    /// A name that comes with tenancy, or that means no role.
+    /// The name of a built-in role, or `none`.
     #[error("the name is taken")]
     Taken,
 }
@@ -126,7 +126,7 @@ pub enum RoleNameError {
 /// The longest name of a role, in bytes.
 const NAME_MAX: usize = 63;
 
-/// Whether a role may be called so: a letter, then letters, digits and `_`, all of them lower case.
+/// Returns whether a role may have this name: a letter, then letters, digits and `_`, all of them lower case.
 pub fn check_name(name: &str) -> Result<(), RoleNameError> {
     let good = (1..=NAME_MAX).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())

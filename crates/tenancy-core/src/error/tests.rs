@@ -210,7 +210,7 @@ fn every_raise_in_sql_goes_through_the_catalogue() {
     assert!(raised > 90, "{raised}");
 }
 
-/// What is raised before the catalogue can be asked says the same.
+/// Errors that are raised before the catalogue is installed have its texts.
 fn repeats_the_catalogue(raise: &str, plain: &str) {
     let name = plain.split("CONSTRAINT = '").nth(1).unwrap();
     let kind = find(name.split('\'').next().unwrap()).unwrap_or_else(|| panic!("{plain}"));

@@ -13,11 +13,11 @@ const SAMPLE: usize = 32;
 /// The state of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing.
+    /// The entry is free.
     Free,
     /// A loader is reading rows.
     Loading,
-    /// Complete.
+    /// The sums are complete.
     Loaded,
 }
 

@@ -103,7 +103,7 @@ struct Transaction {
 #[derive(Clone, Copy)]
 enum Loader {
     Waiting(usize, usize),
-    /// The entry is made, and this is what the snapshot says.
+    /// The entry was created, with this sum of the snapshot.
     Begun(usize, usize, u64, i128),
 }
 
@@ -522,7 +522,7 @@ fn a_loader_delays_others_only_briefly() {
     assert_eq!(begin(&mut world, 0, 1 - late), Load::Busy);
     world.marks[0].set(12);
     world.ledger().finish(true, 0, &[], &[used(5)]);
-    // The first to end has the entry, whichever it is; another's is gone when it ends, or fails.
+    // The first load to end keeps its entry. Another's entry is dropped when that load ends or fails.
     assert!(end(&mut world, 3));
     assert_eq!(begin(&mut world, 0, 3 * late), Load::There);
     assert!(end(&mut world, 1));

@@ -111,7 +111,7 @@ pub trait Zone {
 /// Returns the period that contains an instant, in microseconds of the Unix epoch. It begins and ends on the ledger's
 /// [grid](GRID).
 ///
-/// `None` where that cannot be said: the zone's offsets are none that a clock has, or the instant is thousands of years away.
+/// `None` if the zone's offsets are impossible for a clock, or the instant is thousands of years away.
 ///
 /// ```
 /// use tenancy_core::period::{Period, Stretch, Zone, period};

@@ -25,7 +25,7 @@ use super::{Actor, KeyType, Options, Plan, Protection, Refusal, Step, StepKind, 
 /// use serde_json::json;
 /// use tenancy_core::policy::plan;
 ///
-/// // As the server's query says it, of a table without any peculiarity.
+/// // As the server's query returns them, for an ordinary table.
 /// let name = json!({"schema": "app", "name": "notes"});
 /// let facts = serde_json::from_value(json!({
 ///     "relation": name, "kind": "r", "persistence": "p", "catalog": false, "own": false, "owner": "boss", "owner_bypasses": false,

@@ -449,7 +449,7 @@ fn policies_made_since_go_on_when_protection_is_taken_off() {
     let on = with(with_own.clone(), &[("/members/0/rls", json!(true))]);
     let disable = "ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY";
     assert_eq!(back(&table(), &on), [format!("skip {disable}")]);
-    // Those that were there, and said nothing, say nothing again.
+    // Policies that existed before need no step again.
     assert_eq!(back(&with_own, &on), [format!("do {disable}")]);
 }
 
@@ -1202,10 +1202,10 @@ proptest! {
         prop_assert_eq!(render(&template, &relation).ok(), Some(format!("{relation} {sql}")));
     }
 
-    /// Whatever policies there are and however row security stood, tenancy lets a role through only where row security was
-    /// off and nobody else let anything through, or where the role is the owner, who was exempt.
+    /// With any policies and any state of row security, tenancy's permissive policy applies to a role only if row security was
+    /// off and no other policy was permissive, or if the role is the owner, which was exempt.
     #[test]
-    fn nobody_is_let_through_who_was_not(
+    fn no_role_gains_access_by_protect_and_unprotect(
         rls: bool, force: bool,
         policies in proptest::collection::vec((any::<bool>(), "[*arwd]", any::<bool>(), "[a-c]|tenancy_(access|owner|guard)"), 0..5),
     ) {
@@ -1220,7 +1220,7 @@ proptest! {
         prop_assert!(found != Access::Owner || !(rls && force));
     }
 
-    /// Whatever the names, no statement holds one that is not quoted. (They begin as no word of a
+    /// No statement holds an unquoted name, with any names. (They begin as no word of a
     /// statement ends.)
     #[test]
     fn names_are_quoted_everywhere(name in "zqj[a-z]{0,5}[\"'; A-Z$]{1,8}") {

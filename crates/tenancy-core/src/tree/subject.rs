@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_one_is_not_heard_by_another() {
+    fn a_message_reaches_only_its_subject() {
         let ids = (0..5_000).map(|_| crate::id::new_id());
         let all: Vec<Subject> = ids.flat_map(kinds).chain([Subject::Tree]).collect();
         let numbers: HashSet<u32> = all.iter().map(|subject| subject.number()).collect();

@@ -54,7 +54,7 @@ pub const CALLERS: [Caller; 11] = [
     },
     // No context, where that is not an error.
     Caller {
-        name: "nobody",
+        name: "none",
         user: None,
         then: None,
     },

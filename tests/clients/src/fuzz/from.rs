@@ -210,7 +210,7 @@ impl Maker<'_> {
         (text, items)
     }
 
-    /// How two items are joined. Never by `n` or the mark: what a condition says of them would be said of the other item too, and be evaluated
+    /// How two items are joined. Never by `n` or the mark: a condition on one item would then apply to the other too, and be evaluated
     /// there.
     fn on(&mut self, left: &Item, right: &Item) -> String {
         let ((k, id), (other_k, other_id)) = (left.numbers(), right.numbers());

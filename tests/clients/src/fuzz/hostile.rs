@@ -12,7 +12,7 @@ pub const UNPINNED: &str = "
     CREATE FUNCTION fns.fold(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT tidy($1)';
     CREATE FUNCTION fns.chosen(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN wanted($1); END';";
 
-/// The attacker's schema. `fuzz.f` and `fuzz.t` list marks and texts that the caller cannot see, `fuzz.how` says how a call is reported.
+/// The attacker's schema. `fuzz.f` and `fuzz.t` list marks and texts that the caller cannot see, `fuzz.how` names the way in which a call is reported.
 pub const EVIL: &str = r#"
     CREATE SCHEMA evil;
     GRANT USAGE ON SCHEMA evil TO PUBLIC;

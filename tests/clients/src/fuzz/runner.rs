@@ -152,7 +152,7 @@ fn one(
         return None;
     }
     if statement.refused {
-        // What is wrong with a statement may be said before.
+        // An error in the statement itself may come first.
         if real.needs_context() || real.result == copy.result && copy.result.is_err() {
             tally.without_context += 1;
             return None;
@@ -241,7 +241,7 @@ fn one(
     })
 }
 
-/// How the plan of a statement is shown that told something in this way.
+/// Returns the EXPLAIN that shows the plan of a statement with this kind of leak.
 fn measured(how: &str) -> &'static str {
     if how == "time" {
         "ANALYZE, BUFFERS, WAL"

@@ -315,7 +315,7 @@ impl Maker<'_> {
         }
     }
 
-    /// A query with a record's field: `z_u.x` is there when the function first runs it, and not any more the next time.
+    /// A query with a record's field: `z_u.x` exists when the function first runs it, and no longer the next time.
     fn record_query(&mut self) -> String {
         let relation = self.any_table();
         let alias = self.alias();

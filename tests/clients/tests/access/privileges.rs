@@ -29,7 +29,7 @@ fn listed(functions: bool, privilege: &str, role: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What of the inside views, policies and casts run with the rights of the application.
+/// Internal functions that views, policies and casts run with the rights of the application.
 const INSIDE: [&str; 4] = ["barrier", "regscope_in", "regscope_out", "worst_status"];
 
 fn functions(db: &Db, condition: &str) -> Vec<String> {
@@ -128,7 +128,7 @@ fn the_application_may_call_this_and_no_more() {
 }
 
 #[test]
-fn nobody_names_what_is_inside() {
+fn no_role_can_name_internal_objects() {
     let db = Db::new();
     for role in [
         &db.app,
@@ -198,7 +198,7 @@ fn no_role_writes_to_the_extensions_tables() {
 }
 
 #[test]
-fn everything_says_what_it_is_for() {
+fn every_object_has_a_comment() {
     let db = Db::new();
     assert_eq!(
         functions(&db, "obj_description(p.oid, 'pg_proc') IS NULL"),

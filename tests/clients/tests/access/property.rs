@@ -21,7 +21,7 @@ const PERMISSIONS: [&str; 12] = [
 ];
 const ASKED: &str = "data:read,data:write,notes:read,users:view,roles:manage,tenants:manage,platform:elevate,data:*,*:*";
 
-/// What the tables say, without any of the code that is tested: `covers`, who holds what where, and which rows that makes.
+/// The expected answers from the tables alone, without the tested code: `covers`, users' permissions, and the visible rows.
 const REFERENCE: &str = "
     CREATE SCHEMA reference;
     CREATE FUNCTION reference.covers(held text, wanted text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
@@ -44,7 +44,7 @@ const REFERENCE: &str = "
                        WHERE g.user_id = who AND reference.covers(g.permission, wanted) AND coalesce(reference.narrowed(who) = ANY (s.path), true)
                          AND (EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes h ON h.id = u.parent_id WHERE u.id = who AND h.level <> 'platform') OR reference.manages(wanted))) $$;
     -- A row of a tenant: held at the tenant or above, all of it active. With a project: or in that project. (A row whose project is another
-    -- tenant's is seen by whoever has that project, and one in the row's tenant.)
+    -- tenant's is visible to users with roles in that project and in one of the row's tenant.)
     CREATE FUNCTION reference.reads(who uuid, wanted text, tenant uuid, project uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
         SELECT EXISTS (SELECT FROM reference.grants g JOIN tenancy.scopes t ON t.id = tenant AND t.level = 'tenant'
                        WHERE g.user_id = who AND g.active AND reference.covers(g.permission, wanted) AND EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes h ON h.id = u.parent_id WHERE u.id = who AND h.level <> 'platform')

@@ -4,7 +4,7 @@
 
 use tenancy_client_tests::{Failure, Session, World};
 
-/// A failure with the name that was asked for blotted out.
+/// Returns a failure with the requested name blotted out.
 fn answer(
     session: &mut Session,
     call: &str,

@@ -1,5 +1,5 @@
 //! A client that asks for more memory than the server has gets an error, and no other client is affected (F20). No error shows Rust's
-//! stack frames, whatever the server's environment says (F46).
+//! stack frames, with any environment of the server (F46).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -227,7 +227,7 @@ fn an_allocation_that_fails_is_an_error_of_the_statement() {
         {
             in_rust += 1;
         }
-        // Perhaps there is still no room for anything; but the session is there.
+        // Memory may still be short, but the session must be alive.
         if let Err(error) = owner.batch_execute("SELECT 1") {
             assert!(error.as_db_error().is_some(), "{}", cluster.log());
         }

@@ -52,7 +52,7 @@ fn a_key_belongs_to_the_role_and_the_user_that_record_with_it() {
 }
 
 #[test]
-fn a_key_that_says_something_else_is_an_error() {
+fn a_reused_key_with_another_event_is_an_error() {
     let world = world();
     let first =
         gateway(&world).text("SELECT tenancy.record_usage('tokens', 3, idempotency_key => 'k')");
@@ -120,7 +120,7 @@ fn only_the_reserver_and_those_above_cancel() {
 fn a_reservation_holds_the_most_that_it_may_cost() {
     let world = world();
     let mut gateway = gateway(&world);
-    // Ten is all there is; large costs 1, and nothing says that it is not.
+    // The budget is ten. large costs 1, and the attributes do not exclude it.
     gateway
         .fails("SELECT tenancy.reserve('tokens', 11)")
         .code("53400");

@@ -262,7 +262,7 @@ fn every_way_to_rows_is_refused_without_a_context_and_shows_ones_own_with_one() 
     }
 }
 
-/// Whether there is a row, by functions that read a table's pages and ask no policy.
+/// Whether a row exists, by functions that read a table's pages and evaluate no policy.
 #[test]
 fn the_place_of_a_row_reveals_nothing() {
     let world = world();
@@ -291,7 +291,7 @@ fn the_place_of_a_row_reveals_nothing() {
     refuse(app.run("BEGIN"));
     refuse(&mut world.begin("alice"));
     refuse(owner.run("BEGIN"));
-    // Those that row security does not apply to go on using it.
+    // Roles that row security does not apply to can still use it.
     let mut admin = world.db.admin();
     assert_eq!(admin.text(ways[0]), "(0,1)");
 }

@@ -94,7 +94,7 @@ fn d2_21_the_owner_is_under_force_too() {
 }
 
 #[test]
-fn an_insert_without_a_context_says_what_is_missing() {
+fn an_insert_without_a_context_reports_the_missing_context() {
     let world = World::new();
     for mut session in [world.db.app(), world.db.owner()] {
         session

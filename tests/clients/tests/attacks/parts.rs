@@ -16,7 +16,7 @@ fn partitioned() -> World {
     world
 }
 
-/// What each may see of a part that was filled like notes.
+/// The rows that each user may see of a part with the rows of notes.
 #[track_caller]
 fn isolated(world: &World, part: &str) {
     world

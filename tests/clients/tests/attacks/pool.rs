@@ -89,7 +89,7 @@ fn f5_a_statement_prepared_by_sql_does_not_take_a_drivers_place() {
             } else if context == "after the commit" {
                 client.app.begin(world.key("eve")).run("COMMIT");
             }
-            // Whether each statement is refused or does nothing is not said here.
+            // Each statement may be refused or do nothing.
             for one in sql.split("; ").filter(|_| !sql.starts_with("DO")) {
                 let _ = client.app.batch_execute(one);
             }
@@ -129,7 +129,7 @@ fn f5_what_sql_prepared_is_gone_with_its_transaction() {
     app.begin(world.key("alice"))
         .run("PREPARE mine AS SELECT body FROM app.notes; EXECUTE mine; COMMIT");
     app.fails("EXECUTE mine").code("26000");
-    // Objects made before the context in the same transaction are gone when the context begins.
+    // Entering a context drops objects that the same transaction created before.
     app.run("BEGIN; PREPARE mine AS SELECT 1")
         .login(world.key("alice"))
         .fails("EXECUTE mine")
@@ -308,7 +308,7 @@ fn f6_a_ticket_of_another_user_gives_way_to_a_credential() {
     assert_eq!(gateway.number(COUNT), 3);
 }
 
-/// What a client without any context leaves is met by the statement that authenticates, before its context begins.
+/// The statement that authenticates clears what a client without a context left, before its context begins.
 #[test]
 fn a_type_left_without_a_context_does_not_read_the_next_credential() {
     let world = World::new();
@@ -334,7 +334,7 @@ fn a_type_left_without_a_context_does_not_read_the_next_credential() {
     assert_eq!(thief.notifications().len(), 0, "a key was stolen");
 }
 
-/// F6: settings that would stop the next client, by a role that no superuser told tenancy about.
+/// F6: settings that would stop the next client, of a role without tenancy.pooled.
 #[test]
 fn f6_settings_that_stop_the_next_client_end_with_their_transaction() {
     let world = World::new();
@@ -582,7 +582,7 @@ fn a_role_behind_a_pool_leaves_no_setting() {
         app.text("SELECT coalesce(current_setting('app.tenant', true), '')"),
         ""
     );
-    // It works as ever until the transaction ends; what poolers set for each client stays.
+    // It works until the transaction ends; settings that poolers make for each client stay.
     app.run("BEGIN; SET work_mem = '65kB'");
     assert_eq!(app.text("SHOW work_mem"), "65kB");
     app.run("COMMIT; SET TIME ZONE 'Asia/Tokyo'; SET application_name = 'mine'");

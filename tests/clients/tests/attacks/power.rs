@@ -12,7 +12,7 @@ struct Trap {
     mallory: String,
 }
 
-/// What the owner's code is, where it counts who runs it: sequences, which no rollback takes back.
+/// Code of a table's owner that counts its runs, and those with another role's rights, in sequences: no rollback resets them.
 const SPY: &str = "
     CREATE SEQUENCE trap.ran; CREATE SEQUENCE trap.borrowed; CREATE SEQUENCE trap.escaped;
     GRANT ALL ON ALL SEQUENCES IN SCHEMA trap TO PUBLIC;
@@ -529,9 +529,9 @@ fn tenancy_will_not_be_owned_by_a_mightier_role() {
     admin.run("ROLLBACK; SELECT tenancy.create_tenant('x')");
 }
 
-/// A schema of tenancy's that is there already could hold anything under its names.
+/// An existing schema of this name could hold any objects under tenancy's names.
 #[test]
-fn a_schema_that_somebody_made_first_is_not_taken() {
+fn a_schema_that_exists_already_is_not_taken() {
     // It makes the roles, which two at once must not.
     drop(Db::new());
     let db = Db::without_extension(server());
@@ -548,7 +548,7 @@ fn a_schema_that_somebody_made_first_is_not_taken() {
         admin.fails("CREATE EXTENSION tenancy").code(code);
         stranger.run(&format!("DROP SCHEMA {schema} CASCADE"));
     }
-    // Whoever it belongs to now, it is not known what it holds.
+    // Not from any owner: its content is unknown.
     admin.run("CREATE SCHEMA tenancy_internal");
     admin.fails("CREATE EXTENSION tenancy").code("42P06");
     admin.run("DROP SCHEMA tenancy_internal; CREATE EXTENSION tenancy");

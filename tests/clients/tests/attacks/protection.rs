@@ -285,7 +285,7 @@ fn a_part_that_is_not_isolated_is_closed_by_itself() {
     app.fails_inside("SELECT count(*) FROM app.days_2")
         .code("55000")
         .says("app.days_2 is not isolated");
-    // By their root and by themselves others go on.
+    // Other parts are readable through their root and by themselves.
     assert_eq!(app.number("SELECT count(*) FROM app.days"), 3);
     assert_eq!(app.number("SELECT count(*) FROM app.days_1"), 1);
     app.run("COMMIT");
@@ -303,7 +303,7 @@ fn a_part_that_is_not_isolated_is_closed_by_itself() {
 
 const MAINTENANCE: &str = "BEGIN; SELECT tenancy.maintenance('a migration')";
 
-/// What takes the isolation off, reads, checks or changes all rows, or has code run for those to come.
+/// Statements that end the isolation, read, check or change all rows, or run code for later rows.
 const NEED_MAINTENANCE: [&str; 48] = [
     "ALTER TABLE app.notes DISABLE ROW LEVEL SECURITY",
     "ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY",

@@ -123,7 +123,7 @@ fn a_secrets_tokens_and_no_others() {
         );
     }
     refused(&mut app, &Signer::ed("any", 1).token(&idp.claims("zoe")));
-    // From a secret to keys: what it signed is gone.
+    // From a secret to keys: tokens signed with the secret are refused.
     owner.run(&format!(
         "SELECT tenancy.set_identity_keys('{issuer}', '{}')",
         key_set(&[&Signer::ed("1", 1)])

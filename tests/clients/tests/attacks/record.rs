@@ -298,7 +298,7 @@ fn maintenance_is_on_record_before_and_after_a_rollback() {
     );
 }
 
-/// What is refused is no power, recorded or not; and a line of the server's log is one line.
+/// A refused call gives no power, recorded or not, and writes at most one line to the server's log.
 #[test]
 fn a_reason_is_one_line() {
     let world = World::elevated();
@@ -469,7 +469,7 @@ fn failed_logins_fill_no_table_and_have_their_address() {
     );
 }
 
-/// Known users, from as many addresses as it takes: what a gateway says is where they are.
+/// Known users, from many addresses: a gateway names the address of each client.
 #[test]
 fn failed_logins_of_known_users_from_many_addresses_are_few_rows_too() {
     let world = World::bare();

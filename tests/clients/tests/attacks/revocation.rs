@@ -1,4 +1,4 @@
-//! A revoked right is gone by the next transaction of every open session; and credentials that were changed, cut or
+//! A revoked right has ended by the next transaction of every open session; and credentials that were changed, cut or
 //! signed with another key are refused. ATTACKS D1, rows 3 to 6.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tenancy_client_tests::idp::{AUDIENCE, Idp, Signer, key_set, refused};
 use tenancy_client_tests::{Session, World};
 
-/// globex's own provider, as its name says.
+/// globex's own provider.
 fn okta(signer: Signer) -> Idp {
     Idp {
         issuer: "https://globex.okta.com/".to_owned(),
@@ -196,7 +196,7 @@ fn a_first_claim_with_anothers_keys_gives_nothing() {
         "acme"
     );
     ops.run("SELECT tenancy.drop_identity_provider('https://globex.okta.com/')");
-    // Or an administrator says whose they are.
+    // Or an administrator decides whose tokens they are.
     assert_eq!(tenant(&world, &real().token("zoe")), "soylent");
     owner.run(&real().adding("acme", NEW));
     assert_eq!(tenant(&world, &real().token("zoe")), "acme");
@@ -221,7 +221,7 @@ fn a_first_claim_with_anothers_keys_gives_nothing() {
         key_set(&[&next.signer])
     ));
     assert_eq!(tenant(&world, &next.token("zoe")), "acme");
-    // Of the issuer's other applications nothing was said.
+    // The issuer's tokens for other applications are still free.
     boss.run(&format!(
         "SELECT tenancy.add_identity_provider('soylent', 'https://globex.okta.com/', '{{crm}}', keys => '{}', create_users => true)",
         key_set(&[&next.signer])
@@ -376,7 +376,7 @@ fn a_tenants_role_does_not_stand_in_for_its_partners() {
     tina.login_session(&key);
     tina.run("SELECT tenancy.define_role('acme', 'support', '{}'), tenancy.define_role('acme', 'auditor', '{}')");
     let mut ops = admin_of(&world, "ops");
-    // Also where the tenant's was there first.
+    // Also if the tenant's role was defined first.
     ops.run("SELECT tenancy.define_role('globex', 'auditor', '{audit:view}')");
     ops.run("SELECT tenancy.assign('globex/paul', 'support', 'acme'), tenancy.assign('globex/paul', 'auditor', 'acme')");
     assert_eq!(
@@ -418,7 +418,7 @@ fn a_project_takes_no_users_name() {
         .code("42710");
 }
 
-/// What a first login of this subject would be called: found by one in another tenant, whose project has the first.
+/// Returns the slugs that tenancy tries for first logins of this subject, in their order, by logins in another tenant.
 fn tenancy_slugs(subject: &str) -> Vec<String> {
     let world = World::bare();
     let mut owner = world.db.owner();

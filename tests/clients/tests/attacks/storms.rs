@@ -1,5 +1,5 @@
 //! A tenant's admin who changes the tenant's settings again and again forces no other session to reload anything; and every change
-//! takes effect for everybody that it concerns, however it is made.
+//! takes effect for every session that it concerns, in whichever way it is made.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -104,7 +104,7 @@ impl Neighbours {
     }
 }
 
-/// What an admin of acme may do, for the nth time; `{n}` is the number, `{of}` that of an earlier time.
+/// Calls of an admin of acme, repeated: `{n}` is the number of the call, `{of}` that of an earlier one.
 const ACTS: &[&str] = &[
     "SELECT tenancy.update_scope('acme', name => 'Acme {n}', settings => '{\"a\": {n}}')",
     "SELECT tenancy.update_scope('acme', settings => '{\"time_zone\": \"Etc/GMT-{hour}\"}')",
@@ -253,7 +253,7 @@ impl Felt {
         }
     }
 
-    /// What they see; the open transaction ends, and the next one is open when the next change comes.
+    /// Returns what they see. Ends the open transaction, and begins the next one before the next change.
     fn see(&mut self, world: &World) -> [String; 4] {
         let ask = |session: &mut Session| match session.simple_query(COUNT) {
             Ok(rows) => match &rows[..] {

@@ -10,7 +10,7 @@ fn recorded(world: &World) -> Vec<String> {
     )
 }
 
-/// A function that reads notes, and says that it may run in a parallel worker.
+/// Creates a function that reads notes and is declared parallel safe.
 fn with_spy(session: &mut Session) {
     session.run(
         "CREATE FUNCTION pg_temp.spy() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS
@@ -109,7 +109,7 @@ fn an_elevation_does_not_outlast_its_time_in_a_long_transaction() {
 }
 
 #[test]
-fn the_record_says_where_the_user_is_and_not_the_gateway() {
+fn the_record_has_the_users_address_and_not_the_gateways() {
     let world = World::new();
     let mut gateway = world.db.gateway();
     gateway.run(&format!(

@@ -118,7 +118,7 @@ fn eve(world: &World, level: &str, quantity: &str) -> Session {
     eve
 }
 
-/// Every counter is there again.
+/// Loads every counter again.
 fn touch(world: &World) {
     for user in ["alice", "bob", "eve", "pat"] {
         let mut session = world.begin(user);
@@ -147,7 +147,7 @@ fn a_commit_waiting_for_a_standby_blocks_no_other_session() {
         admin.number("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
     });
 
-    // It is there, and applies nothing.
+    // The standby is connected and applies nothing.
     wait_for(&standby.config(), "the standby").run("SELECT pg_wal_replay_pause()");
     let waits = Committing::start(eve(&world, "remote_apply", "2"), &mut admin, "SyncRep");
     others_work(&world, &mut admin);
@@ -162,7 +162,7 @@ fn a_commit_waiting_for_a_standby_blocks_no_other_session() {
     touch(&world);
     all_agrees(&mut admin, ENTRIES);
 
-    // It is gone; waiting sessions are terminated.
+    // The standby is down; waiting sessions are terminated.
     standby.crash();
     for level in ["on", "remote_write", "remote_apply"] {
         let waits = Committing::start(eve(&world, level, "0.5"), &mut admin, "SyncRep");
@@ -251,7 +251,7 @@ fn a_long_commit_blocks_no_other_session() {
             "SELECT coalesce((SELECT xact_start FROM pg_stat_activity WHERE pid = {pid} AND state = 'active' AND query = 'COMMIT')::text, '')"
         );
         let (mut bob, mut met) = (world.db.app(), 0);
-        until("nobody consumes while a commit goes on", || {
+        until("no call of consume() while a commit waits", || {
             admin.run("SELECT tenancy_internal.forget_ledger()");
             let before = admin.text(&commit);
             bob.begin(world.key("bob"))
@@ -341,9 +341,9 @@ fn a_session_stopped_while_it_loads_a_counter_blocks_no_other() {
         });
         slow.push(session);
         others_work(&world, &mut admin);
-        assert!(admin.number(loading) >= n, "nobody was in the way");
+        assert!(admin.number(loading) >= n, "no session was loading");
     }
-    // Those go on, and are right.
+    // The slow readers continue, with the right sums.
     let readers: Vec<_> = slow
         .into_iter()
         .map(|mut session| {

@@ -230,7 +230,7 @@ fn it_is_found_by_tenant_and_by_partner() {
         plan.contains("tenant_id_at_idx") && plan.contains("partner_id_at_idx"),
         "{plan}"
     );
-    // In the last week of a month the next month's partition is there, empty, and is read as a whole.
+    // In the last week of a month the next month's empty partition exists, and is read as a whole.
     for filled in admin.texts("SELECT DISTINCT tableoid::regclass::text FROM tenancy.audit_log WHERE action = 'tenancy.x'") {
         let partition = filled.rsplit('.').next().unwrap();
         assert!(!plan.contains(&format!("Seq Scan on {partition}")), "{plan}");

@@ -104,7 +104,7 @@ fn a_token_is_claimed_once() {
 }
 
 #[test]
-fn what_is_too_large_is_refused() {
+fn too_large_requests_are_refused() {
     let db = Db::new();
     let mut admin = db.admin();
     admin

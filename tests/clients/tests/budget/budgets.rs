@@ -10,7 +10,7 @@ use tenancy_client_tests::{Db, Session, World};
 
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5), tenancy.define_metric('calls', 'calls', 'count'),
     tenancy.define_metric('peak', 'seats', 'max')";
-/// What entries of the ledger say, against the events: rows are wrong ones.
+/// Selects entries of the ledger that differ from the events.
 const WRONG: &str = "SELECT l.level, l.scope, l.metric, l.period_start, l.used, l.in_flight, s.sum FROM tenancy.ledger l, LATERAL (
     SELECT coalesce(sum(CASE WHEN l.metric IS NULL THEN e.cost ELSE e.quantity END), 0) / 1000000.0 AS sum
       FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id

@@ -43,7 +43,7 @@ impl<'a> Timed<'a> {
         self
     }
 
-    /// Uses so much, over a connection that has been there for long. Whether it was admitted is what one says that is new.
+    /// Consumes this quantity over an old connection. Returns whether it was admitted, and asserts that a new connection agrees.
     #[track_caller]
     fn used(&mut self, user: &str, metric: &str, quantity: i64) -> bool {
         let fits = self

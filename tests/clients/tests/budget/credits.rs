@@ -7,7 +7,7 @@ use tenancy_client_tests::metering::{Dice, end, units};
 use tenancy_client_tests::program::{Cluster, kill9, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
-/// What entries of the ledger about credits say, against the rows: these are wrong.
+/// Selects entries of the ledger about credits that differ from the rows.
 const WRONG: &str = "SELECT e.metric_id, e.scope_id, e.period_start, e.used, e.reserved, e.in_flight, s.used, s.reserved
     FROM tenancy_internal.ledger_entries() e, LATERAL (
         SELECT coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NULL), 0) / 1000000.0,
@@ -50,7 +50,7 @@ fn grant(world: &World, amount: i64, more: &str) -> String {
     ))
 }
 
-/// Uses so much, as alice.
+/// Consumes this quantity as alice.
 #[track_caller]
 fn consume(world: &World, quantity: &str) {
     world.begin("alice").run(&format!(
@@ -70,7 +70,7 @@ fn refused(world: &World, quantity: &str) {
         .code("53400");
 }
 
-/// Asserts that this amount more is admitted, and not the smallest amount above it.
+/// Asserts that this quantity is admitted, and that the smallest larger one is refused.
 #[track_caller]
 fn has(world: &World, left: i64) {
     let mut alice = world.begin("alice");
@@ -90,14 +90,14 @@ fn credits(world: &World) -> String {
     )
 }
 
-/// Rows and the ledger say this.
+/// Asserts the sums in rows and in the ledger.
 #[track_caller]
 fn agrees(world: &World, expected: &str) {
     assert_eq!(credits(world), expected);
     assert_eq!(world.db.admin().texts(WRONG), Vec::<String>::new());
 }
 
-/// Has every entry be read again.
+/// Makes the ledger read every entry again.
 fn forget(world: &World) {
     world
         .db
@@ -179,7 +179,7 @@ fn in_their_order_and_after_the_budget() {
         .owner()
         .run("SELECT tenancy.set_budget('acme', 'tokens', 12, 'day')");
     has(&world, 2);
-    // The ledger that people see has none of it.
+    // The view ledger shows no entries of credits.
     assert_eq!(
         world
             .db
@@ -216,7 +216,7 @@ fn a_soft_budget_and_what_has_happened_draw_what_there_is() {
         ));
         agrees(&world, expected);
     }
-    // Four above all that there is: raised by five, there is one.
+    // The usage exceeds the budget and all credits by four. Raised by five, one is left.
     refused(&world, "0.000001");
     world
         .db
@@ -240,13 +240,13 @@ fn a_soft_budget_and_what_has_happened_draw_what_there_is() {
     let mut admin = world.db.admin();
     assert_eq!(
         admin.text("SELECT used::text FROM tenancy.credits WHERE note = 'c'"),
-        // 20 were above all before that.
+        // The usage exceeded budget and credits by 20 before.
         "500"
     );
     assert_eq!(admin.texts(WRONG), Vec::<String>::new());
 }
 
-/// The hour before this one ended then; so that it stays so for a while.
+/// Returns when the current hour began. Waits if it ends within a minute.
 fn turn(world: &World) -> String {
     let mut admin = world.db.admin();
     while admin.number("SELECT extract(minute FROM clock_timestamp())::bigint") == 59 {
@@ -256,7 +256,7 @@ fn turn(world: &World) -> String {
 }
 
 #[test]
-fn what_is_left_rolls_over() {
+fn the_rest_rolls_over() {
     let world = world();
     world
         .db
@@ -285,7 +285,7 @@ fn what_is_left_rolls_over() {
         &world,
         "a capped: 0 0 4, b none: 0 0 0, c all: 0 0 3, d all of it: 0 0 8",
     );
-    // That stays as it is; from here on all is drawn.
+    // Those stay; from here on everything is drawn.
     late(30, 3);
     agrees(
         &world,
@@ -298,7 +298,7 @@ fn what_is_left_rolls_over() {
         "a capped: 5 0 2, b none: 0 0 0, c all: 0 0 3, d all of it: 0 0 8",
     );
     forget(&world);
-    // In the hour that is over there are 4 of the first, all of the second, and the others.
+    // For the last hour, 4 of the first are left, all of the second, and the others.
     late(20, 5);
     agrees(
         &world,
@@ -349,7 +349,7 @@ fn what_a_reservation_holds_of_the_last_period_is_not_of_this_one() {
     );
     let id = reserve(&world, "5", "1 hour");
     refused(&world, "0.000001");
-    // As if it had been made before the hour was over: of the other 5, all may go on.
+    // As if it had been drawn before the hour ended: all of the other 5 roll over.
     world.db.admin().run(&format!(
         "UPDATE tenancy_internal.credit_draws SET at = timestamptz '{turn}' - interval '1 minute';
          UPDATE tenancy_internal.budget_reservations SET reserved_at = timestamptz '{turn}' - interval '1 minute'"
@@ -359,7 +359,7 @@ fn what_a_reservation_holds_of_the_last_period_is_not_of_this_one() {
     has(&world, 5);
     consume(&world, "4");
     has(&world, 1);
-    // What it gives back was not to go on.
+    // The amount that it returns does not roll over.
     world
         .begin("alice")
         .run(&format!("SELECT tenancy.settle('{id}', 2); COMMIT"));
@@ -368,7 +368,7 @@ fn what_a_reservation_holds_of_the_last_period_is_not_of_this_one() {
 }
 
 #[test]
-fn expired_is_gone_but_for_what_happened_before() {
+fn an_expired_credit_covers_only_earlier_usage() {
     let world = world();
     grant(
         &world,
@@ -388,7 +388,7 @@ fn expired_is_gone_but_for_what_happened_before() {
     agrees(&world, "a: 3 0 0");
     grant(&world, 3, "note => 'b'");
     has(&world, 3);
-    // Long after that it is not read any more.
+    // Long after that, the ledger does not read it.
     let mut admin = world.db.admin();
     admin.run("UPDATE tenancy_internal.credit_grants SET expires_at = now() - interval '40 days' WHERE note = 'a'; SELECT tenancy_internal.tidy_credits()");
     let closed = "SELECT string_agg(note, ' ') FROM tenancy.credits WHERE closed_at IS NOT NULL";
@@ -585,7 +585,7 @@ fn only_permitted_callers_grant_and_revoke_credits() {
         "SELECT tenancy.set_budget('acme', 'tokens', 8, 'day')",
     );
     has(&world, 8);
-    // Her own is hers.
+    // She may grant on her own budget.
     commit("alice", give);
     has(&world, 13);
     consume(&world, "12");
@@ -651,7 +651,7 @@ fn only_permitted_callers_grant_and_revoke_credits() {
     // A budget stays while its credits have something left.
     let remove = "SELECT tenancy.remove_budget('acme', 'tokens', 'day')";
     world.begin("alice").fails(remove).code("2BP01");
-    // Revoked: the rest is gone and drawn units stay drawn; a second call is no error.
+    // Revoked: nothing is left and drawn units stay drawn; a second call is no error.
     for _ in 0..2 {
         commit("alice", &format!("SELECT tenancy.revoke_credit('{mine}')"));
     }
@@ -734,7 +734,7 @@ fn what_cannot_be_granted() {
             .fails(&format!("SELECT tenancy.{sql}"))
             .code(code);
     }
-    // A hundred with something left are enough; those that are used up do not count.
+    // At most a hundred have something left; used-up ones do not count.
     let mut owner = world.db.owner();
     owner.run(
         "SELECT tenancy.grant_credit('acme', 'tokens', 1, 'day') FROM generate_series(1, 100)",
@@ -746,7 +746,7 @@ fn what_cannot_be_granted() {
     owner.run(&format!("{one}; {one}"));
     owner.fails(one).code("54000");
     has(&world, 100);
-    // The largest there are do not wrap.
+    // The largest amounts do not overflow.
     owner.run("SELECT tenancy.set_budget('acme', 'tokens', 9223372036854.775807, 'total')");
     owner.run("SELECT tenancy.grant_credit('acme', 'tokens', 9223372036854.775807, 'total') FROM generate_series(1, 3)");
     assert_eq!(
@@ -764,8 +764,8 @@ fn what_cannot_be_granted() {
     );
 }
 
-/// Uses at once and by reservations, of which some are settled by whoever comes, for less or more than
-/// they were (never above what fits), and takes some of it back. True when all was refused.
+/// Consumes, reserves and settles other sessions' reservations, for less or more than was reserved (never above what
+/// fits), and rolls some of it back. Returns true if everything was refused.
 fn work(session: &mut Session, key: &str, dice: &mut Dice) -> bool {
     session.begin(key);
     let (done, refused) = units(session, dice, |dice, quantity| match dice.roll(5) {
@@ -834,7 +834,7 @@ fn a_race_for_a_budget_and_its_credits() {
                 }
             });
         }
-        // Meanwhile entries come and go, and one more credit comes.
+        // Meanwhile entries are evicted and loaded, and one more credit is granted.
         for n in 0..20 {
             forget(&world);
             world
@@ -916,7 +916,7 @@ fn after_a_crash_it_is_what_the_rows_say() {
             .text("SELECT trim_scale(sum(used) + sum(reserved))::text FROM tenancy.credits");
         assert_eq!(drawn, (used(&world) + reserved - 20).to_string());
     }
-    // The first is used up, and all is where it was after a restart.
+    // The first is used up, and after a restart all sums are the same.
     let before = credits(&world);
     cluster.down();
     cluster.up();

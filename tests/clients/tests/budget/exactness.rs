@@ -1,5 +1,5 @@
-//! Exactly K units at each of four levels and in a project, under any concurrency: never one unit too many, and on a quiet
-//! server never one refusal too many. Also while entries of the ledger evict one another all the time.
+//! Budgets of K units at each of four levels and in a project admit exactly K under any concurrency. On a quiet server no
+//! call that fits is refused. Both also hold while entries of the ledger constantly evict each other.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::Mutex;
@@ -55,7 +55,7 @@ impl Racer<'_> {
 
     /// A transaction of some steps.
     fn run(&mut self) {
-        // Which moment a transaction sees is nothing to the ledger.
+        // The ledger does not depend on the snapshot of a transaction.
         let level = if self.dice.roll(4) == 0 {
             "REPEATABLE READ"
         } else {
@@ -105,8 +105,8 @@ impl Racer<'_> {
         }
         let commit = self.dice.roll(4) > 0;
         self.session.run(if commit { "COMMIT" } else { "ROLLBACK" });
-        // What was made and rolled back is nobody's; what was taken and rolled back is there again. Whoever ends one that
-        // is not there any more is told so.
+        // Rolled-back reservations do not exist; rolled-back settlements leave theirs open. A session that ends a reservation
+        // which no longer exists gets an error.
         let mut pool = self.pool.lock().unwrap();
         if commit {
             pool.extend(made);
@@ -116,7 +116,7 @@ impl Racer<'_> {
     }
 }
 
-/// Races for a while; and looks in every snapshot whether a budget is exceeded.
+/// Races for a while, and checks in every snapshot that no budget is exceeded.
 fn race(world: &World, keys: &[(&str, bool, usize)], pools: &[Pool], more: bool, rounds: usize) {
     let until = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -176,7 +176,7 @@ fn cancel_all(world: &World, users: &[&str]) {
     );
 }
 
-/// Budgets of K units each, some of them full at the end, whichever session is faster.
+/// Budgets of K units each. Some are full at the end, whichever session is faster.
 fn world(db: Db) -> World {
     let world = World::bare_in(db);
     world.db.owner().run(
@@ -250,7 +250,7 @@ fn only_what_was_settled_above_its_reservation_exceeds_a_budget() {
     to_the_last_unit(true);
 }
 
-/// Five hundred budgets in a ledger of 64 entries: each is loaded and leaves again while others commit to the same scopes.
+/// Five hundred budgets in a ledger of 64 entries: each is loaded and evicted while others commit to the same scopes.
 #[test]
 fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
     let cluster = Cluster::start_with(&["tenancy.ledger_entries=64"], &[]);
@@ -275,7 +275,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
             }
         });
         let stop = Stop(&until);
-        // Three at a time at the same users, a step apart, and some take their time: one commits while another loads.
+        // Three sessions at the same users, a step apart, some of them slow: one commits while another loads.
         let racers: Vec<_> = (0..9_usize)
             .map(|n| {
                 let (world, keys) = (&world, &keys);
@@ -303,7 +303,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
         watch.join().unwrap();
         admitted
     });
-    // No budget is short of a unit or has one too many.
+    // Every budget has exactly its units.
     let mut admin = world.db.admin();
     assert_eq!(
         admin.number("SELECT count(*) FROM tenancy_internal.usage_events"),
@@ -324,7 +324,7 @@ fn what_a_transaction_did_itself_is_counted_once() {
     let check = "SELECT concat_ws(' ', used, in_flight) FROM tenancy.check_budget('tokens')";
     let mut alice = world.db.app();
     for end in ["ROLLBACK", "COMMIT"] {
-        // The budget is there, and its entry is read from rows, after this transaction reserved.
+        // The budget is set, and its entry loaded from rows, after this transaction reserved.
         alice.begin(world.key("alice"));
         let id = alice.text("SELECT tenancy.reserve('tokens', 10)");
         owner.run("SELECT tenancy.set_budget('acme', 'tokens', 100, 'total'), tenancy.set_budget('globex', NULL, 100, 'total')");
@@ -337,7 +337,7 @@ fn what_a_transaction_did_itself_is_counted_once() {
         );
         alice.run("COMMIT");
         if end == "COMMIT" {
-            // After it settled, and in a savepoint that is rolled back.
+            // After the settlement, and in a savepoint that is rolled back.
             alice
                 .begin(world.key("alice"))
                 .run(&format!("SAVEPOINT s; SELECT tenancy.cancel('{id}')"));

@@ -21,7 +21,7 @@ const DAY: i64 = 24 * HOUR;
 /// 1970 and 2100.
 const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
 
-/// Where the server has its time zones.
+/// The directory of the server's time zones.
 fn folder(admin: &mut Session) -> String {
     let configured = "SELECT substring(setting FROM '--with-system-tzdata=([^ '']+)') FROM pg_config WHERE name = 'CONFIGURE'";
     match admin.text(configured).as_str() {

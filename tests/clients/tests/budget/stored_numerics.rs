@@ -15,7 +15,7 @@ fn words(words: &[u16]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// What numeric_send makes of stored words: how many digits, weight, sign, scale, and the digits.
+/// Returns the words of numeric_send for stored words: the number of digits, weight, sign, scale, and the digits.
 fn sent(stored: &[u8]) -> String {
     let words: Vec<u16> = (stored.chunks(2).map(|w| u16::from_ne_bytes([w[0], w[1]]))).collect();
     let (header, digits) = words.split_first().unwrap();
@@ -135,7 +135,7 @@ proptest! {
         prop_assert!(!digits.starts_with(&[0, 0]) && !digits.ends_with(&[0, 0]));
     }
 
-    /// Whatever bytes there are: no panic, and what is read is what the text would have said.
+    /// Any bytes: no panic, and the value is that of the numeric's text.
     #[test]
     fn any_words(header in any::<u16>(), digits in prop::collection::vec(0_u16..10_000, 0..8)) {
         let mut stored = vec![header];

@@ -11,7 +11,7 @@ use tenancy_client_tests::{Session, World};
 const COUNT: &str = "SELECT count(*) FROM app.notes";
 const WROTE: &str = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL";
 
-/// Who the users with this external id are, as parent/slug/name.
+/// Returns the users with this external id, as parent/slug/name.
 fn users(world: &World, external_id: &str) -> Vec<String> {
     world.db.admin().texts(&format!(
         "SELECT p.slug || '/' || u.slug || '/' || u.name FROM tenancy.scopes u JOIN tenancy.scopes p ON p.id = u.parent_id \
@@ -97,7 +97,7 @@ fn a_user_belongs_to_the_provider_that_it_first_came_by() {
     refused(&mut app, &second.token("zoe"));
     refused(&mut app, &above.token_with("zoe", json!({"org": "acme"})));
     assert_eq!(whose(&mut app, &first.token("zoe")), zoe);
-    // Once that is gone, the user is whose it comes by next.
+    // After that provider is dropped, the user belongs to the provider of its next login.
     owner.run(&format!(
         "SELECT tenancy.drop_identity_provider('{}')",
         first.issuer
@@ -174,7 +174,7 @@ fn a_mapping_that_is_taken_back_is_felt_at_once() {
 }
 
 #[test]
-fn a_login_that_has_to_write_says_so_in_a_read_only_transaction() {
+fn a_login_that_must_write_is_refused_in_a_read_only_transaction() {
     let world = World::new();
     let mut owner = world.db.owner();
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
@@ -200,7 +200,7 @@ fn a_login_that_has_to_write_says_so_in_a_read_only_transaction() {
     let later = idp.token_with("zoe", json!({"iat": now() + 5}));
     writes(read_only(&later).unwrap_err());
     // Only a valid token gets a reason.
-    let forged = Signer::ed("1", 9).token(&idp.claims("somebody"));
+    let forged = Signer::ed("1", 9).token(&idp.claims("mallory"));
     read_only(&forged).unwrap_err().code("42501");
 }
 
@@ -277,7 +277,7 @@ fn users_with_similar_names_have_different_slugs() {
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
     let mut app = world.db.app();
     let mut all = Vec::new();
-    // One of them reads like a user that is there already: it is not that user.
+    // One of them looks like an existing user and is another one.
     for sub in [
         "A|b",
         "a b",

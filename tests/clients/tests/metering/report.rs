@@ -288,7 +288,7 @@ fn a_forecast_shows_the_budgets_that_one_may_see() {
     let ask = "SELECT concat_ws(' ', used, budget, exhausted_at IS NOT NULL, forecast >= used, period_start <= now() AND now() < period_end) \
                FROM tenancy.forecast('acme', 'tokens')";
     let mut carl = world.begin("carl");
-    // Early in a month nothing is said.
+    // Early in a month there is no forecast.
     let said = carl
         .text("SELECT now() - date_trunc('month', now(), 'UTC') > interval '37 hours 12 minutes'")
         == "t";
@@ -315,7 +315,7 @@ fn a_forecast_shows_the_budgets_that_one_may_see() {
     );
 }
 
-/// Each line is what `usage()` says of its scope, before, between and after rollups, in each one's own month.
+/// Each line equals `usage()` of its scope, before, between and after rollups, in the scope's own month.
 #[test]
 fn each_line_is_the_truth() {
     let world = world();

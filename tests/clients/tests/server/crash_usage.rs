@@ -1,5 +1,5 @@
-//! Many clients consume, record, reserve and settle while the server is killed. Afterwards every acknowledged transaction is there, every
-//! other is there as a whole or not at all, and the recovered ledger equals the rows.
+//! Many clients consume, record, reserve and settle while the server is killed. Afterwards every acknowledged transaction is present, every
+//! other is present as a whole or not at all, and the recovered ledger equals the rows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -50,7 +50,7 @@ const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price =>
 struct Known {
     /// Events whose commit was acknowledged.
     sure: HashSet<i64>,
-    /// Those whose commit was not answered.
+    /// Events whose commit was not acknowledged.
     unsure: HashSet<i64>,
     /// Reservations: acknowledged and, as far as one knows, open.
     open: HashSet<String>,
@@ -215,7 +215,7 @@ impl<'a> Traffic<'a> {
         true
     }
 
-    /// Asserts that every acknowledged transaction is there, and no other than those that were sent.
+    /// Asserts that every acknowledged transaction is present, and none that was not sent.
     #[track_caller]
     fn nothing_is_lost(&self, admin: &mut Session) -> i64 {
         let rows = admin.texts("SELECT attributes ->> 'n' FROM tenancy_internal.usage_events");
@@ -247,11 +247,14 @@ impl<'a> Traffic<'a> {
                 .iter()
                 .filter(|n| !known.sure.contains(n) && !known.unsure.contains(n))
                 .collect();
-            assert!(strange.is_empty(), "nobody committed these: {strange:?}");
+            assert!(
+                strange.is_empty(),
+                "present and never committed: {strange:?}"
+            );
             let quiet: HashSet<String> = known.open.difference(&known.ending).cloned().collect();
             assert!(
                 in_state(&quiet, &["open"]),
-                "a reservation that nobody ended is not open"
+                "a reservation that no client ended is not open"
             );
             assert!(
                 in_state(&known.ended, &["settled", "cancelled"]),
@@ -382,7 +385,7 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
                 }
                 _ => cluster.kill(),
             }
-            // They come back while it recovers, and go on.
+            // The clients reconnect during recovery, and continue.
             thread::sleep(Duration::from_millis(500));
             drop(stop);
         });

@@ -136,7 +136,7 @@ fn raise(kind: &Kind, arguments: &[String]) -> String {
 }
 
 #[test]
-fn every_kind_comes_as_the_catalogue_says() {
+fn every_kind_has_the_texts_of_the_catalogue() {
     let world = World::bare();
     let mut admin = world.db.admin();
     for kind in all() {
@@ -161,7 +161,7 @@ fn every_kind_comes_as_the_catalogue_says() {
                 texts.hint.as_deref()
             )
         );
-        // The function that raises it is nobody's business.
+        // The CONTEXT does not show the function that raises the error.
         let context = error.where_().unwrap();
         assert_eq!(
             context,

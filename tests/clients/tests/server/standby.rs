@@ -1,4 +1,4 @@
-//! A standby: it answers queries, says why it cannot record, and after promotion continues from the primary's last state.
+//! A standby: it answers queries, reports why it cannot record, and after promotion continues from the primary's last state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -108,7 +108,7 @@ fn it_answers_and_continues_without_the_primary() {
     assert_eq!(
         app.text(&format!("{tenant} 907)")),
         "t tenant 1100 43 907",
-        "what has expired is in nobody's way"
+        "expired reservations hold no room"
     );
     assert_eq!(app.text(&format!("{tenant} 908)")), "f tenant 1100 43 907");
     assert_eq!(
@@ -124,7 +124,7 @@ fn it_answers_and_continues_without_the_primary() {
         "43 21.5 2"
     );
     usage_agrees(&mut there);
-    // It says why it does not record.
+    // The error names the reason.
     for refused in [
         "SELECT tenancy.consume('tokens', 1)",
         "SELECT tenancy.consume('tokens', 0)",
@@ -268,12 +268,12 @@ fn it_answers_and_continues_without_the_primary() {
         .fails(&format!("SELECT tenancy.settle('{to_settle}', 90)"))
         .code("55000");
     app.run("ROLLBACK");
-    // Its budgets go on exactly.
+    // Its budgets stay exact.
     for id in there.texts(
         "SELECT id FROM tenancy_internal.budget_reservations WHERE state = 'open' AND expires_at > now()",
     ) {
         if id != to_keep {
-            panic!("{id} is open, and nobody left it so");
+            panic!("{id} is open and should not be");
         }
     }
     db(&world.db.app)

@@ -118,7 +118,7 @@ fn a_mac_of_another_domain_is_a_bad_signature() {
 }
 
 #[test]
-fn what_is_no_ticket_is_malformed() {
+fn invalid_tickets_are_malformed() {
     let good = sample().sign(&key());
     let (head, mac) = good.rsplit_once('.').unwrap();
     for text in [

@@ -1,4 +1,4 @@
-//! The token's round trip, and everything that is not a token.
+//! Round trips of tokens, and texts that are refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -64,7 +64,7 @@ fn sample() -> Token {
     }
 }
 
-/// Signs any bytes as if they were a token.
+/// Seals any bytes with a valid MAC.
 fn sealed(bytes: &[u8]) -> String {
     let mac = key().sign(DOMAIN, bytes);
     URL_SAFE_NO_PAD.encode([bytes, &mac].concat())
@@ -119,7 +119,7 @@ fn the_longest_token_fits() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn invalid_tokens_are_refused() {
     let good = sample().encode(&key(), 0);
     assert!(Token::decode(&good, &key(), 0).is_ok());
     for text in [
@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(Token::decode(&text, &key(), 0), Err(Refused));
     }
 
-    /// Every text that is accepted with a valid MAC has one spelling.
+    /// A text with a valid MAC is accepted in one encoding only.
     #[test]
     fn signed_bytes_are_refused_or_canonical(
         mut bytes in proptest::collection::vec(any::<u8>(), 0..80), flags in 0..=KNOWN

@@ -742,7 +742,7 @@ proptest! {
 }
 
 #[test]
-fn what_is_short_says_what_there_was() {
+fn a_shortage_reports_what_was_left() {
     let credit = |id, amount| Credit {
         id,
         amount,

@@ -313,7 +313,7 @@ fn a_span_has_no_more_edges_than_asked_for() {
     );
 }
 
-/// A zone that says what it likes.
+/// A zone with arbitrary offsets.
 struct Liar<F>(F);
 
 impl<F: Fn(i64) -> Option<Stretch>> Zone for Liar<F> {
@@ -411,7 +411,7 @@ proptest! {
         let Some(span) = period(Period::Day, &clock, at * SECOND) else {
             return Err(TestCaseError::fail("no period"));
         };
-        // The days that have begun: between two changes a clock goes on, so the latest day stands at the end of a stretch.
+        // The days that have begun: between two changes a clock only advances, so the latest day is at the end of a stretch.
         let shown = |from: i64, to: i64| {
             let changes = clock.changes.iter().map(|(change, _)| *change);
             let ends = changes.filter(|change| (from + 1..to).contains(change)).chain([to]);

@@ -1,4 +1,4 @@
-//! Reading the claims.
+//! Claims as the provider's mapping reads them.
 
 use super::forge::*;
 use super::*;

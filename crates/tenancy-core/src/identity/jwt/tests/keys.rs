@@ -14,7 +14,7 @@ fn with(mut jwk: Value, name: &str, value: Value) -> Value {
 }
 
 #[test]
-fn what_is_no_set_is_refused() {
+fn invalid_key_sets_are_refused() {
     for set in [
         json!(null),
         json!([]),
