@@ -181,7 +181,7 @@ pub struct Exhausted {
     /// Amount left in credits.
     pub credits: i128,
     /// The requested amount.
-    pub asked: i128,
+    pub requested: i128,
     /// When it resets.
     pub resets: Option<String>,
 }
@@ -199,7 +199,7 @@ impl Exhausted {
             (self.resets.as_ref()).map_or_else(String::new, |at| format!(" It resets at {at}."));
         format!(
             "Asked for {}{of}; of {} ({}){on_top}, {} are used, {} in flight and {} left.{begins}",
-            number(self.asked),
+            number(self.requested),
             number(self.limit),
             self.period,
             number(self.used),

@@ -29,7 +29,7 @@ struct BudgetState<'a> {
     credits: i128,
     /// What is left, with credits.
     left: i128,
-    asked: i128,
+    requested: i128,
 }
 
 /// The sums of an entry: used, reserved, and in flight if it is known.
@@ -50,7 +50,7 @@ impl<'a> BudgetState<'a> {
             in_flight: in_flight.map(|running| running + reserved),
             credits: 0,
             left: i128::from(budget.amount) - used - reserved - in_flight.unwrap_or_default(),
-            asked: 0,
+            requested: 0,
         };
         if let Some(pots) = credits::pots(budget, at) {
             let mut total = |account: &Account, span: &Span| {
@@ -67,12 +67,12 @@ impl<'a> BudgetState<'a> {
     }
 
     fn fits(&self) -> bool {
-        !self.budget.hard || self.asked <= self.left || self.asked == 0
+        !self.budget.hard || self.requested <= self.left || self.requested == 0
     }
 
     /// Returns its rank: the budget with the least rank is reported.
     fn rank(&self) -> (bool, bool, i128) {
-        (self.fits(), !self.budget.hard, self.left - self.asked)
+        (self.fits(), !self.budget.hard, self.left - self.requested)
     }
 }
 
@@ -210,11 +210,11 @@ fn weigh<'a, E>(
 ) -> Result<Option<BudgetState<'a>>, E> {
     let mut worst: Option<BudgetState<'_>> = None;
     for budget in budgets.iter().filter(|budget| wanted(budget)) {
-        let Some(asked) = event.share(budget) else {
+        let Some(requested) = event.share(budget) else {
             continue;
         };
         let state = BudgetState {
-            asked: asked.into(),
+            requested: requested.into(),
             ..ask(budget)?
         };
         if worst

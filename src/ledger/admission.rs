@@ -4,7 +4,7 @@ use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Sp
 use uuid::Uuid;
 
 use super::budget_cache::{self, Budget, end};
-use super::credits::{self, Draw};
+use super::credits::{self, CreditDraw};
 use super::event::{Event, note};
 use super::load::load;
 use super::{expiry, settings};
@@ -144,13 +144,17 @@ impl<'a> AdmissionRequest<'a> {
         budget.or_else(|| Some(self.capped(blocked)?.scope))
     }
 
-    fn draws(&self) -> Vec<Draw> {
+    fn draws(&self) -> Vec<CreditDraw> {
         self.covers.iter().flat_map(credits::drawn).collect()
     }
 }
 
 /// Puts the amount in flight in every budget, or in none. Returns what credits must cover.
-pub fn admit(event: &Event, scopes: &[Uuid], admission: Admission) -> Result<Vec<Draw>, Error> {
+pub fn admit(
+    event: &Event,
+    scopes: &[Uuid],
+    admission: Admission,
+) -> Result<Vec<CreditDraw>, Error> {
     if bgworker::recovering() {
         return Err(Error::OnStandby);
     }
@@ -227,7 +231,7 @@ fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
         in_flight: entry.in_flight + entry.reserved,
         drawn,
         credits: left,
-        asked: demand.quantity.into(),
+        requested: demand.quantity.into(),
         resets: end(&demand.span).and_then(time::iso_from_unix_micros),
     }))
 }

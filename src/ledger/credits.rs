@@ -13,7 +13,7 @@ use crate::pg::uuid::pg_uuid;
 use crate::pg::{ledger, queue, spi};
 
 /// An amount drawn from a credit.
-pub struct Draw {
+pub struct CreditDraw {
     budget: Uuid,
     credit: Uuid,
     quantity: i64,
@@ -51,9 +51,9 @@ pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<Cred
 }
 
 /// Returns what an admitted cover draws.
-pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = Draw> {
+pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = CreditDraw> {
     let taken = cover.pots.iter().filter(|pot| pot.taken != 0);
-    taken.map(|pot| Draw {
+    taken.map(|pot| CreditDraw {
         budget: Uuid::from_bytes(cover.drawn.scope),
         credit: Uuid::from_bytes(pot.account.scope),
         quantity: pot.taken,
@@ -61,7 +61,7 @@ pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = Draw> {
 }
 
 /// Writes draws, as used or as held by a reservation.
-pub fn write(draws: &[Draw], at: i64, reservation: Option<pgrx::Uuid>) -> Result<(), Error> {
+pub fn write(draws: &[CreditDraw], at: i64, reservation: Option<pgrx::Uuid>) -> Result<(), Error> {
     if draws.is_empty() {
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub fn write(draws: &[Draw], at: i64, reservation: Option<pgrx::Uuid>) -> Result
     Ok(())
 }
 
-fn note(draw: &Draw, at: i64, (used, reserved): (i128, i128)) {
+fn note(draw: &CreditDraw, at: i64, (used, reserved): (i128, i128)) {
     let database = queue::database();
     for account in [
         Account::covered(database, *draw.budget.as_bytes()),
@@ -106,7 +106,7 @@ fn note(draw: &Draw, at: i64, (used, reserved): (i128, i128)) {
 /// Ends the draws of a settled reservation: turns them into usage up to the actual amount, and frees the rest.
 /// The caller has locked the reservation.
 pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(), Error> {
-    let mut kept: Vec<Draw> = Vec::new();
+    let mut kept: Vec<CreditDraw> = Vec::new();
     let mut of_budget: Vec<i64> = Vec::new();
     let mut gone = take(reservation)?.into_iter().peekable();
     while let Some((draw, counted)) = gone.next() {
@@ -138,7 +138,7 @@ pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
 }
 
 /// The rows of a reservation, which go: by budget, with what that counts, in the order in which they were drawn.
-fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, Counted)>, Error> {
+fn take(reservation: pgrx::Uuid) -> Result<Vec<(CreditDraw, Counted)>, Error> {
     spi::write_returning(
         "WITH gone AS (DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
          SELECT g.budget_id, g.id, gone.quantity, b.metric_id \
@@ -148,7 +148,7 @@ fn take(reservation: pgrx::Uuid) -> Result<Vec<(Draw, Counted)>, Error> {
         |rows| {
             rows.into_iter()
                 .map(|row| {
-                    let draw = Draw {
+                    let draw = CreditDraw {
                         budget: row.not_null_id(1)?,
                         credit: row.not_null_id(2)?,
                         quantity: row.not_null(3)?,
