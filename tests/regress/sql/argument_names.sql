@@ -30,6 +30,7 @@ BEGIN
                            WHEN name = 'status' THEN '''active'''
                            WHEN name = 'permission' THEN '''data:read'''
                            WHEN name = 'action' THEN '''sample.called'''
+                           WHEN name = 'issuer' THEN '''https://idp_one.example'''
                            WHEN type = 'text' THEN '''sample'''
                            WHEN type IN ('numeric', 'integer', 'bigint') THEN '1'
                            WHEN type = 'boolean' THEN 'true'
