@@ -104,7 +104,7 @@ fn the_same_keys_accept_no_other_providers_logins() {
         session
             .fails(sql)
             .code("42710")
-            .says("another provider's")
+            .says("belong to another provider")
             .hints("id of the scope");
     };
     taken(&mut boss, &real().adding("soylent", NEW));
