@@ -5,13 +5,14 @@
 //! tested alone, by examples and by properties.
 //!
 //! The rooms have the names and the floors of the extension's; what is in them is also named without them. Beside them:
-//! numbers, ids and excerpts, which all may use.
+//! numbers, instants, ids and excerpts, which all may use.
 //!
 //! | room | module | what it decides |
 //! | --- | --- | --- |
 //! | [`error`] | | the kinds of errors: their names, SQLSTATEs and texts |
 //! | | [`id`] | what a new id looks like, and which two ids every install shares |
 //! | | [`quantity`] | numbers in fixed point: quantities, costs, prices |
+//! | | [`time`] | instants and lengths of time |
 //! | [`tree`] | | the levels of the scope tree, what may hold what, and the status that results |
 //! | | [`slug`] | which slugs, external ids and names may be stored |
 //! | | [`subject`] | what a cached answer was made of, as a number |
@@ -51,6 +52,7 @@ pub mod metering;
 pub mod partitions;
 pub mod policy;
 pub mod quantity;
+pub mod time;
 pub mod tree;
 pub mod worker;
 

@@ -9,6 +9,7 @@ use std::path::Path;
 /// The rooms, from the ground up: of `src`, and of this crate as far as it has them. Rooms of one floor do not use each
 /// other.
 const ROOMS: &[&[&str]] = &[
+    &["time"],
     &["excerpt", "id", "quantity"],
     &["error"],
     &["pg"],
