@@ -30,7 +30,7 @@ fn _claim_token(
     let request = Request::ClaimJti {
         provider: from_pg(provider),
         jti_hash,
-        expires_at: time::to_unix_micros(expires_at.into()).div_euclid(1_000_000),
+        expires_at: time::from_server(expires_at.into()),
     };
     Ok(requests::call(&request)? == Reply::Done)
 }

@@ -28,7 +28,7 @@ pub fn resolve(user: Uuid) -> Result<Rc<Access>, Error> {
         Some(last) => Some(last),
         None => RESOLVED.with_borrow(|(known, _)| known.get(&user).cloned()),
     };
-    let now = xact::transaction_started_unix().max(xact::statement_started_unix());
+    let now = xact::transaction_started().max(xact::statement_started());
     if let Some(access) = known.filter(|access| access.holds_at(now) && access.sources.hold())
         && has_grown_to(&access)?
     {

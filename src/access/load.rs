@@ -8,6 +8,7 @@ use tenancy_core::grants::{Grant, Grants, Holder};
 use tenancy_core::network::Network;
 use tenancy_core::permission::Permission;
 use tenancy_core::subject::Subject;
+use tenancy_core::time::Instant;
 use tenancy_core::tree::{Level, Status};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ use crate::tree;
 
 /// Reads a user's access.
 pub fn load(user: Uuid) -> Result<Access, Error> {
-    let now = xact::transaction_started_unix().max(xact::statement_started_unix());
+    let now = xact::transaction_started().max(xact::statement_started());
     let mut reading = Reading::begin();
     let home = home(user)?;
     for id in home.path.iter().chain([&user]) {
@@ -34,7 +35,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     if !scopes.active(&home.path) || !home.active {
         return Err(Error::Inactive);
     }
-    let mut valid_until: Option<i64> = None;
+    let mut valid_until: Option<Instant> = None;
     let mut grants = Vec::new();
     for grant in assignments(user, &home.path, &mut reading)? {
         if let Some(end) = grant.expires_at {
@@ -55,7 +56,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
                 elevation = Some(found.elevation);
             } else {
                 // Takes effect in the next transaction.
-                valid_until = sooner(valid_until, 0);
+                valid_until = sooner(valid_until, Instant::LONG_AGO);
             }
         }
     }
@@ -92,7 +93,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     })
 }
 
-fn sooner(known: Option<i64>, end: i64) -> Option<i64> {
+fn sooner(known: Option<Instant>, end: Instant) -> Option<Instant> {
     Some(known.map_or(end, |known| known.min(end)))
 }
 
@@ -170,7 +171,7 @@ fn assignments(user: Uuid, home: &[Uuid], reading: &mut Reading) -> Result<Vec<G
                         .map_err(|_| Error::Internal("a scope of no known level"))?,
                     path,
                     permissions: permissions.clone(),
-                    expires_at: row.get(4)?,
+                    expires_at: spi::instant(&row, 4)?,
                 });
             }
             Ok(grants)
@@ -258,7 +259,7 @@ fn elevations(user: Uuid) -> Result<Vec<FoundElevation>, Error> {
                         elevation: Elevation {
                             id: row.not_null_id(1)?,
                             reason: row.not_null(2)?,
-                            expires_at: row.not_null(3)?,
+                            expires_at: row.not_null_instant(3)?,
                         },
                         begun: row.not_null(4)?,
                     })

@@ -23,6 +23,7 @@ use tenancy_core::grants::Grants;
 use tenancy_core::network::Network;
 use tenancy_core::permission::Permission;
 use tenancy_core::tenants::{Tenant, TenantSet};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -57,11 +58,10 @@ pub struct Access {
     pub tenants: Rc<TenantSet>,
     /// Whether tenants can be added without a change to the user: a partner's fleet.
     pub fleet: bool,
-    /// When it must be read again, in microseconds of the Unix epoch, because an assignment or an
-    /// elevation ends or begins.
-    valid_until: Option<i64>,
+    /// When it must be read again, because an assignment or an elevation ends or begins.
+    valid_until: Option<Instant>,
     /// The end of the assignment that ends first.
-    assigned_until: Option<i64>,
+    assigned_until: Option<Instant>,
     /// Tenants with smaller ids existed when the fleets were read.
     known_up_to: Uuid,
     places: reachable_scopes::ReachableScopes,
@@ -81,8 +81,8 @@ pub struct Elevation {
     pub id: Uuid,
     /// Its reason.
     pub reason: String,
-    /// When it ends, in microseconds of the Unix epoch.
-    pub expires_at: i64,
+    /// When it ends.
+    pub expires_at: Instant,
 }
 
 impl Access {
@@ -174,12 +174,12 @@ impl Access {
 
     /// Returns the first expiry that also takes effect in an open transaction. An elevation is checked against
     /// the clock instead.
-    pub fn ends_in_transaction(&self) -> Option<i64> {
+    pub fn ends_in_transaction(&self) -> Option<Instant> {
         self.assigned_until
     }
 
     /// Returns whether it is still valid for a transaction that began at this time.
-    fn holds_at(&self, transaction: i64) -> bool {
+    fn holds_at(&self, transaction: Instant) -> bool {
         self.valid_until.is_none_or(|end| end > transaction)
     }
 

@@ -99,7 +99,7 @@ pub fn write(
     check_writable(c"an entry in the audit log");
     let id = new_id();
     let at = time::now();
-    let table = partitions::of(Monthly::AuditLog, time::to_unix_micros(at))?;
+    let table = partitions::of(Monthly::AuditLog, at)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     append(
         table,

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::json;
 use tenancy_core::credential::Credential;
+use tenancy_core::time::Instant;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
@@ -114,7 +115,7 @@ pub fn succeeded(
 }
 
 /// The last transaction in which a ticket of the setting was used, and its user.
-static BY_TICKET: BackendCell<Option<(i64, u128)>> = BackendCell::new(None);
+static BY_TICKET: BackendCell<Option<(Instant, u128)>> = BackendCell::new(None);
 /// The last key that was counted here, and where its counter may be.
 static LAST: BackendCell<Option<(Key, Place)>> = BackendCell::new(None);
 
@@ -171,7 +172,7 @@ fn counted(event: &Event) -> bool {
         if counts::crowded() {
             workers::make_all_write();
         }
-        requests::expect(time::now().saturating_add(settings::login_interval()));
+        requests::expect(time::now() + settings::login_interval());
     }
     went != Added::NoRoom
 }
@@ -330,14 +331,14 @@ impl Event {
 
 // The worker's part ---------------------------------------------------------------------------------
 
-/// Returns when this database has counted logins to write, in microseconds since 2000.
-pub fn due() -> Option<i64> {
+/// Returns when this database has counted logins to write.
+pub fn due() -> Option<Instant> {
     let database = queue::database();
     let counted = counts::first(database).map(|first| {
-        let due = first.saturating_add(settings::login_interval());
+        let due = first + settings::login_interval();
         // Returns whether it is due; also if the clock was set back.
         if counts::crowded() || first > time::now() {
-            i64::MIN
+            Instant::LONG_AGO
         } else {
             due
         }
@@ -362,7 +363,7 @@ pub fn take_due(all: bool) -> Vec<Count> {
     let mut due = capped::take(database, all);
     let all = all || counts::crowded();
     let now = time::now();
-    let since = now.saturating_sub(settings::login_interval());
+    let since = now - settings::login_interval();
     // Returns whether it is due; also if the clock was set back.
     due.extend(counts::take(database, |count| {
         all || count.first <= since || count.first > now
@@ -434,11 +435,10 @@ fn write_one(count: &Count) -> Result<(), Error> {
         .find(|kind| **kind as u8 == event.kind)
         .copied()
         .unwrap_or(Kind::Unknown);
-    let iso = |at| time::iso_from_unix_micros(time::to_unix_micros(at));
     let mut details = if event.each {
-        json!({ "at": iso(count.first) })
+        json!({ "at": time::iso(count.first) })
     } else {
-        json!({ "count": count.count, "first": iso(count.first), "last": iso(count.last) })
+        json!({ "count": count.count, "first": time::iso(count.first), "last": time::iso(count.last) })
     };
     if event.others {
         details["others"] = true.into();

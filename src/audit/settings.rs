@@ -1,6 +1,9 @@
 //! The settings `tenancy.audit_*`. Only superusers may change them: audited roles must not choose what is audited.
 
+use std::time::Duration;
+
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use tenancy_core::time::Length;
 
 /// Which logins are recorded.
 #[derive(Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
@@ -71,14 +74,14 @@ pub fn logins() -> Logins {
     LOGINS.get()
 }
 
-/// Returns how long successful logins are counted, in microseconds.
-pub fn login_interval() -> i64 {
-    i64::from(LOGIN_INTERVAL.get()) * 1_000_000
+/// Returns how long successful logins are counted.
+pub fn login_interval() -> Length {
+    Length::from_seconds(LOGIN_INTERVAL.get().into())
 }
 
-/// Returns how often entries are sealed, in seconds.
-pub fn seal_interval() -> u64 {
-    u64::try_from(SEAL_INTERVAL.get()).unwrap_or(1)
+/// Returns how often entries are sealed.
+pub fn seal_interval() -> Duration {
+    Length::from_seconds(SEAL_INTERVAL.get().into()).into()
 }
 
 /// Returns after how many days a month is dropped; 0 is never.

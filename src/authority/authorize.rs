@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use tenancy_core::grants::{Grants, Held, Holder, Purpose};
 use tenancy_core::permission::Permission;
 use tenancy_core::principal::Principal;
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use crate::access::Access;
@@ -281,7 +282,7 @@ fn require(
     }
 }
 
-fn end(held: Held) -> Option<i64> {
+fn end(held: Held) -> Option<Instant> {
     match held {
         Held::Until(end) => Some(end),
         Held::Always | Held::No => None,
@@ -314,7 +315,7 @@ fn outlasts(what: &str, held: TimestampWithTimeZone, ends: bool) -> Error {
 
 /// Raises an error if a ticket for another user would outlast the context's permissions. A trusted role
 /// without a context is not checked. Returns the elevation that the ticket depends on.
-pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<Option<Uuid>, Error> {
+pub fn require_ticket(user: Uuid, expires_at: Instant) -> Result<Option<Uuid>, Error> {
     let Some(context) = current()? else {
         return Ok(None);
     };
@@ -331,9 +332,8 @@ pub fn require_ticket(user: Uuid, expires_at: i64) -> Result<Option<Uuid>, Error
     }
 }
 
-fn timestamp(unix_micros: i64) -> TimestampWithTimeZone {
-    crate::pg::time::from_unix_micros(unix_micros)
-        .unwrap_or_else(TimestampWithTimeZone::positive_infinity)
+fn timestamp(at: Instant) -> TimestampWithTimeZone {
+    crate::pg::time::timestamp(at).unwrap_or_else(TimestampWithTimeZone::positive_infinity)
 }
 
 /// Ends the conditions of a view of tenancy: see `pg::planner::views`.

@@ -5,6 +5,7 @@ use serde_json::json;
 use tenancy_core::credential::ApiKey;
 use tenancy_core::id::new_id;
 use tenancy_core::ticket::Ticket;
+use tenancy_core::time::Length;
 
 use super::authorize::require_ticket;
 use crate::context::{self, record, tickets};
@@ -14,7 +15,7 @@ use crate::pg::{secret, spi, time};
 use crate::{access, tree};
 
 /// The longest life of a ticket: a week.
-const TICKET_TTL_MAX_SECONDS: i64 = 7 * 24 * 3600;
+const TICKET_TTL_MAX: Length = Length::from_days(7);
 
 /// Creates a key for a user and returns its text, which is shown once and stored nowhere.
 #[pg_extern(sql = false)]
@@ -66,7 +67,7 @@ fn _issue_ticket(
 ) -> Result<String, ErrorReport> {
     let user = from_pg(user.ok_or(Error::Null("user_id"))?);
     let seconds = seconds.ok_or(Error::Null("ttl"))?;
-    if !(1.0..=TICKET_TTL_MAX_SECONDS as f64).contains(&seconds) {
+    if !(1.0..=TICKET_TTL_MAX.seconds() as f64).contains(&seconds) {
         Err(Error::bad(
             "ttl must be between 1 second and 7 days",
             "A ticket is for handing an identity on, not for keeping it: issue an API key for that.",
@@ -82,9 +83,9 @@ fn _issue_ticket(
         Err(Error::NoSuchScope(tenant.to_string()))?;
     }
     // The current time, not the transaction's start, which may be long ago.
-    let now = time::now_unix_micros().div_euclid(1_000_000);
-    let expires_at = now.saturating_add(seconds as i64);
-    let elevation = require_ticket(user, expires_at.saturating_mul(1_000_000))?;
+    let now = time::now().floor(Length::from_seconds(1));
+    let expires_at = now + Length::from_seconds(seconds as i64);
+    let elevation = require_ticket(user, expires_at)?;
     let (key_id, key) = tickets::current_signing_key()?.ok_or(Error::Internal(
         "no signing key: call tenancy.rotate_signing_key()",
     ))?;
@@ -103,7 +104,7 @@ fn _issue_ticket(
 #[pg_extern(sql = false)]
 fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> {
     let seconds = seconds.ok_or(Error::Null("grace"))?;
-    if !(0.0..=TICKET_TTL_MAX_SECONDS as f64).contains(&seconds) {
+    if !(0.0..=TICKET_TTL_MAX.seconds() as f64).contains(&seconds) {
         Err(Error::bad(
             "grace must be between 0 and 7 days",
             "No ticket lives longer than 7 days.",

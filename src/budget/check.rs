@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use tenancy_core::ledger::{Account, Counted, Span};
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::ledger::{Budget, Event, any_expired, budgets_of, credits, end, load};
@@ -11,7 +12,7 @@ use crate::metering;
 use crate::pg::fmgr::{Answer, Call};
 use crate::pg::heap_insert::look_again;
 use crate::pg::row::{Field, Shape, Type};
-use crate::pg::{bgworker, ledger, time, xact};
+use crate::pg::{bgworker, ledger, xact};
 use crate::requests::{self, Reply, Request};
 
 crate::c_functions! {
@@ -39,7 +40,7 @@ impl<'a> BudgetState<'a> {
     /// Computes it from the sums of entries.
     fn new<E>(
         budget: &'a Budget,
-        (span, at): (Span, i64),
+        (span, at): (Span, Instant),
         mut sums: impl FnMut(&Account, &Span) -> Result<Sums, E>,
     ) -> Result<Self, E> {
         let (used, reserved, in_flight) = sums(&budget.account(), &span)?;
@@ -109,7 +110,7 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         return ANSWER.answer(&without);
     };
     let budget = state.budget;
-    let resets = end(&state.span).map(time::from_unix);
+    let resets = end(&state.span);
     ANSWER.answer(&[
         Field::Bool(state.fits()),
         Field::word(budget.level),

@@ -7,6 +7,7 @@ use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::permission::Permission;
 use tenancy_core::principal::Principal;
 use tenancy_core::quantity::{Quantity, cost as cost_in, quantity as quantity_in};
+use tenancy_core::time::Length;
 use uuid::Uuid;
 
 use crate::context::current;
@@ -23,9 +24,8 @@ use crate::requests;
 
 /// The permission to cancel another user's reservation.
 const MANAGE: &str = "budgets:manage";
-const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 /// The longest time that a reservation may be open.
-const TTL_MAX_MICROS: i64 = 7 * DAY_MICROS;
+const TTL_MAX: Length = Length::from_days(7);
 
 fn number(text: &AnyNumeric) -> Result<Quantity, Error> {
     Ok(quantity_in(&text.to_string())?)
@@ -43,8 +43,8 @@ fn reserve(
     let metric = metric.ok_or(Error::Null("metric"))?;
     let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
     let ttl = ttl.ok_or(Error::Null("ttl"))?;
-    let ttl = time::span(&ttl).unwrap_or(0);
-    if ttl <= 0 || ttl > TTL_MAX_MICROS {
+    let ttl = time::span(&ttl).unwrap_or(Length::ZERO);
+    if ttl <= Length::ZERO || ttl > TTL_MAX {
         Err(Error::bad(
             "ttl must be more than 0 and at most 7 days",
             "It is how long the work may take.",
@@ -89,8 +89,8 @@ fn reserve(
             metric.into(),
             event.quantity.millionths().into(),
             event.cost.millionths().into(),
-            event.at.into(),
-            event.at.saturating_add(ttl).into(),
+            event.at.unix_micros().into(),
+            (event.at + ttl).unix_micros().into(),
             (!draws.is_empty()).into(),
             role::current_name().into(),
         ],
@@ -98,7 +98,7 @@ fn reserve(
     credits::write(&draws, event.at, Some(id))?;
     note(&event, &scopes, |quantity| (0, quantity));
     note_open(&event, 1);
-    requests::expect_tidying(time::from_unix(event.at.saturating_add(ttl)));
+    requests::expect_tidying(event.at + ttl);
     Ok(id)
 }
 
@@ -179,7 +179,7 @@ fn settle(
             quantity,
             cost: cost.transpose().map_err(Error::from)?,
             attributes,
-            at: time::from_unix(held.at),
+            at: held.at,
         },
         |event| {
             known = *event;

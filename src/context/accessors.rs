@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::current::current;
 use crate::access::Access;
 use crate::error::ErrorReport;
-use crate::pg::time::iso_from_unix_micros;
+use crate::pg::time::iso;
 use crate::pg::uuid::pg_uuid;
 
 /// Returns the user of the context.
@@ -86,14 +86,14 @@ fn context() -> Result<Option<pgrx::JsonB>, ErrorReport> {
         "roles": access.map(|access| roles(access)),
         "elevation": context.elevation().map(|elevation| json!({
             "reason": elevation.reason,
-            "expires_at": iso_from_unix_micros(elevation.expires_at),
+            "expires_at": iso(elevation.expires_at),
         })),
         "source": if context.claims.by_ticket { "ticket" } else { "authenticated" },
         "lifetime": match context.claims.lifetime {
             Lifetime::Transaction => "transaction",
             Lifetime::Session => "session",
         },
-        "expires_at": context.claims.expires_at.and_then(iso_from_unix_micros),
+        "expires_at": context.claims.expires_at.and_then(iso),
     }))))
 }
 

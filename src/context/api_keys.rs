@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tenancy_core::credential::ApiKey;
 use tenancy_core::principal::Proven;
 use tenancy_core::subject::Subject;
+use tenancy_core::time::{Instant, Length};
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
@@ -20,16 +21,16 @@ use crate::pg::{spi, xact};
 /// The size at which the cache is emptied.
 const MOST_KEYS: usize = 100_000;
 /// How outdated the recorded last use may be, so that not every request writes.
-const USE_RECORDED_EVERY_MICROS: i64 = 600 * 1_000_000;
+const USE_RECORDED_EVERY: Length = Length::from_seconds(600);
 
 #[derive(Clone)]
 struct StoredKey {
     user: Uuid,
     hash: Vec<u8>,
-    expires_at: Option<i64>,
+    expires_at: Option<Instant>,
     /// The elevation that it ends with.
     elevation: Option<Uuid>,
-    last_recorded: Option<i64>,
+    last_recorded: Option<Instant>,
     sources: Rc<Sources>,
 }
 
@@ -48,7 +49,7 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
         return Err(Error::InvalidCredential);
     }
     let stored = stored.ok_or(Error::InvalidCredential)?;
-    let now = xact::transaction_started_unix();
+    let now = xact::transaction_started();
     if stored.expires_at.is_some_and(|end| end <= now) {
         return Err(Error::InvalidCredential);
     }
@@ -57,7 +58,7 @@ pub fn verify(key: &ApiKey) -> Result<Proven, Error> {
     }
     if stored
         .last_recorded
-        .is_none_or(|at| at + USE_RECORDED_EVERY_MICROS <= now)
+        .is_none_or(|at| at + USE_RECORDED_EVERY <= now)
         && xact::may_write_aside()
     {
         record_use(key.id, now)?;
@@ -108,8 +109,8 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
             Ok(Some(StoredKey {
                 user: row.not_null_id(1)?,
                 hash: row.not_null(2)?,
-                expires_at: row.get(3)?,
-                last_recorded: row.get(4)?,
+                expires_at: spi::instant(&row, 3)?,
+                last_recorded: spi::instant(&row, 4)?,
                 elevation: row.get::<pgrx::Uuid>(5)?.map(from_pg),
                 sources: Rc::new(reading.done()),
             }))
@@ -128,7 +129,7 @@ fn find(id: Uuid) -> Result<Option<StoredKey>, Error> {
 }
 
 /// Records that a key was used, unless another session is doing so.
-fn record_use(id: Uuid, now: i64) -> Result<(), Error> {
+fn record_use(id: Uuid, now: Instant) -> Result<(), Error> {
     spi::write(
         "UPDATE tenancy_internal.api_key_uses SET last_used_at = now() WHERE key_id = \
          (SELECT key_id FROM tenancy_internal.api_key_uses \

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tenancy_core::principal::Principal;
 use tenancy_core::subject::Subject;
 use tenancy_core::tenants::Tenant;
+use tenancy_core::time::Instant;
 use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 use uuid::Uuid;
 
@@ -60,8 +61,8 @@ pub struct Claims {
     pub proof: Option<Proof>,
     /// Whether it comes from the setting tenancy.ticket.
     pub by_ticket: bool,
-    /// When it ends at the latest, in microseconds of the Unix epoch.
-    pub expires_at: Option<i64>,
+    /// When it ends at the latest.
+    pub expires_at: Option<Instant>,
     /// The address that a trusted caller named.
     pub client: Option<IpAddr>,
 }
@@ -319,7 +320,7 @@ pub fn drop_stale() {
 fn from_token(token: &Token) -> Result<Rc<Context>, Error> {
     if token
         .expires_at
-        .is_some_and(|end| end <= xact::transaction_started_unix())
+        .is_some_and(|end| end <= xact::transaction_started())
     {
         return Err(Error::Expired);
     }
@@ -367,7 +368,7 @@ fn from_ticket(text: &str) -> Result<Rc<Context>, Error> {
         lifetime: Lifetime::Transaction,
         proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
         by_ticket: true,
-        expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+        expires_at: Some(ticket.expires_at),
         client: None,
     };
     principal(ticket.user, claims, [elevation, None])

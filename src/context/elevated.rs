@@ -45,9 +45,7 @@ fn mark(context: &Context, elevation: &Elevation) -> Mark {
 /// statement: a cursor can be open for long.
 fn require_time() -> Result<(), Error> {
     match current()?.as_ref().and_then(|context| context.elevation()) {
-        Some(elevation) if elevation.expires_at <= time::now_unix_micros() => {
-            Err(Error::ElevationEnded)
-        }
+        Some(elevation) if elevation.expires_at <= time::now() => Err(Error::ElevationEnded),
         _ => Ok(()),
     }
 }

@@ -46,7 +46,7 @@ fn prove(text: &str) -> Result<Proven, Error> {
                 user: ticket.user,
                 proof: Some(Proof::Ticket(ticket.key_id, ticket.elevation)),
                 tenant: ticket.tenant,
-                expires_at: Some(ticket.expires_at.saturating_mul(1_000_000)),
+                expires_at: Some(ticket.expires_at),
             })
         }
         Credential::Jwt(_) => identity::verify(text),

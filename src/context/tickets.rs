@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tenancy_core::credential::Credential;
 use tenancy_core::mac::Key;
 use tenancy_core::ticket::{Ticket, TicketError};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::plans::{self, PlanShape};
@@ -19,8 +20,8 @@ use crate::pg::{guc, spi, xact};
 struct SigningKey {
     id: Uuid,
     key: Key,
-    /// In microseconds of the Unix epoch; the key without an end signs new tickets.
-    retires_at: Option<i64>,
+    /// The key without an end signs new tickets.
+    retires_at: Option<Instant>,
 }
 
 thread_local! {
@@ -43,7 +44,7 @@ pub fn verify(text: &str) -> Result<(Ticket, Option<Rc<Sources>>), Error> {
 }
 
 fn verify_signed(text: &str) -> Result<Ticket, Error> {
-    let now = xact::transaction_started_unix();
+    let now = xact::transaction_started();
     let known = VERIFIED.with_borrow(|known| {
         known
             .as_ref()
@@ -51,9 +52,8 @@ fn verify_signed(text: &str) -> Result<Ticket, Error> {
             .map(|(_, ticket)| ticket.clone())
     });
     if let Some(ticket) = known {
-        let end = ticket.expires_at.saturating_mul(1_000_000);
         let live = signing_key(ticket.key_id, now)?.is_some();
-        return match (live, end > now) {
+        return match (live, ticket.expires_at > now) {
             (true, true) => Ok(ticket),
             (true, false) => Err(Error::Expired),
             (false, _) => Err(Error::InvalidCredential),
@@ -64,7 +64,7 @@ fn verify_signed(text: &str) -> Result<Ticket, Error> {
     };
     let key = signing_key(unverified.claims().key_id, now)?.ok_or(Error::InvalidCredential)?;
     let ticket = unverified
-        .verify(&key.key, now.div_euclid(1_000_000))
+        .verify(&key.key, now)
         .map_err(|error| match error {
             TicketError::BadSignature => Error::InvalidCredential,
             TicketError::Expired => Error::Expired,
@@ -76,7 +76,7 @@ fn verify_signed(text: &str) -> Result<Ticket, Error> {
 /// Returns the sources of the elevation behind a ticket, if any. An error if the key that signed the ticket has since been
 /// retired, or the elevation has ended.
 pub fn still_holds(key: Uuid, elevation: Option<Uuid>) -> Result<Option<Rc<Sources>>, Error> {
-    signing_key(key, xact::transaction_started_unix())?.ok_or(Error::Expired)?;
+    signing_key(key, xact::transaction_started())?.ok_or(Error::Expired)?;
     access::still_elevated(elevation)?.ok_or(Error::Expired)
 }
 
@@ -113,7 +113,7 @@ pub fn changed(text: &str) {
     }
 }
 
-fn signing_key(id: Uuid, now: i64) -> Result<Option<SigningKey>, Error> {
+fn signing_key(id: Uuid, now: Instant) -> Result<Option<SigningKey>, Error> {
     let is = |key: &SigningKey| key.id == id && key.retires_at.is_none_or(|end| end > now);
     let keys = signing_keys()?;
     Ok(keys.iter().find(|key| is(key)).cloned())
@@ -144,7 +144,7 @@ fn signing_keys() -> Result<Rc<[SigningKey]>, Error> {
                     Ok(SigningKey {
                         id: row.not_null_id(1)?,
                         key: Key::new(secret),
-                        retires_at: row.get(3)?,
+                        retires_at: spi::instant(&row, 3)?,
                     })
                 })
                 .collect::<Result<Rc<[_]>, Error>>()

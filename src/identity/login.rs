@@ -2,6 +2,7 @@
 //! nothing.
 
 use tenancy_core::jwt::Claims;
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::providers::KnownProvider;
@@ -18,8 +19,8 @@ pub struct Login<'a> {
     pub claims: &'a Claims,
     /// The scope that the user belongs to.
     pub parent: Uuid,
-    /// When it was issued, in seconds of the Unix epoch.
-    pub issued: i64,
+    /// When it was issued.
+    pub issued: Instant,
 }
 
 /// Creates the user, if the provider may, and binds it to the provider. Returns `None` if the user belongs to
@@ -60,7 +61,7 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
             pg_uuid(login.known.id).into(),
             pg_uuid(user).into(),
             login.claims.groups.clone().into(),
-            login.issued.into(),
+            login.issued.unix_seconds().into(),
         ],
         |_| Ok(()),
     )

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, tokens_of};
 use tenancy_core::subject::Subject;
+use tenancy_core::time::Length;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -144,7 +145,7 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
         provider: Provider {
             issuer: row.not_null(3)?,
             audiences: row.not_null(4)?,
-            leeway: row.not_null::<i32>(5)?.into(),
+            leeway: Length::from_seconds(row.not_null::<i32>(5)?.into()),
             keys,
             mapping: Mapping {
                 user: claim(8)?.ok_or_else(broken)?,

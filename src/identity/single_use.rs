@@ -1,11 +1,12 @@
 //! Tokens that are good for one login: the worker writes down each that was used, for as long as it would hold.
 
 use tenancy_core::jwt::{Claims, fingerprint};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::pg::spi;
 use crate::pg::uuid::pg_uuid;
-use crate::pg::{spi, time};
 use crate::requests::{self, Reply, Request};
 
 /// Records permanently that a token's id is used, or refuses the token if it was used before. The worker commits
@@ -24,14 +25,14 @@ pub fn take(provider: Uuid, claims: &Claims) -> Result<(), Error> {
 }
 
 /// Writes down that a token was used, in this transaction; false if it was used before. For the worker.
-pub fn claim(provider: Uuid, jti_hash: &[u8; 32], expires_at: i64) -> Result<bool, Error> {
+pub fn claim(provider: Uuid, jti_hash: &[u8; 32], expires_at: Instant) -> Result<bool, Error> {
     let new = spi::write(
         "INSERT INTO tenancy_internal.claimed_tokens (provider, jti_hash, expires_at) \
          VALUES ($1, $2, to_timestamp($3)) ON CONFLICT DO NOTHING RETURNING 1",
         &[
             pg_uuid(provider).into(),
             jti_hash.to_vec().into(),
-            (expires_at.min(time::LAST_SECOND) as f64).into(),
+            (expires_at.unix_seconds() as f64).into(),
         ],
     )?;
     Ok(new > 0)

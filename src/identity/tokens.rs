@@ -8,6 +8,7 @@ use std::rc::Rc;
 use tenancy_core::jwt::{Claims, Unverified, tokens_of};
 use tenancy_core::principal::Proven;
 use tenancy_core::subject::Subject;
+use tenancy_core::time::Instant;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
 
@@ -30,8 +31,7 @@ const MOST_NAMED: usize = 100_000;
 struct Verified {
     user: Uuid,
     provider: Uuid,
-    /// In seconds of the Unix epoch.
-    expires_at: i64,
+    expires_at: Instant,
 }
 
 thread_local! {
@@ -88,7 +88,7 @@ fn remember_named(user: Uuid, provider: Uuid, sources: &Rc<Sources>) {
 
 /// Verifies a token and returns what it proves.
 pub fn verify(text: &str) -> Result<Proven, Error> {
-    let now = xact::transaction_started_unix().div_euclid(1_000_000);
+    let now = xact::transaction_started();
     let known = VERIFIED.with_borrow(|known| {
         let (verified, sources) = known.get(text)?;
         sources.hold().then_some(*verified)
@@ -138,7 +138,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
 /// the one whose audience it was issued to, or for none.
 fn find_provider(
     token: &Unverified<'_>,
-    now: i64,
+    now: Instant,
 ) -> Result<Option<(Rc<KnownProvider>, Claims)>, Error> {
     let (Some(issuer), Some(audiences)) = (token.issuer(), token.audiences()) else {
         return Ok(None);
@@ -184,13 +184,13 @@ impl Verified {
             user: self.user,
             proof: Some(Proof::Provider(self.provider)),
             tenant: None,
-            expires_at: Some(self.expires_at.saturating_mul(1_000_000)),
+            expires_at: Some(self.expires_at),
         }
     }
 }
 
 /// Finds the user of a token, and gives it the roles of its groups. Returns the user and its parent.
-fn log_in(known: &KnownProvider, claims: &Claims, now: i64) -> Result<(Uuid, Uuid), Error> {
+fn log_in(known: &KnownProvider, claims: &Claims, now: Instant) -> Result<(Uuid, Uuid), Error> {
     let parent = match &claims.tenant {
         None => known.scope,
         Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
@@ -258,7 +258,7 @@ fn find_user(login: &Login<'_>) -> Result<Option<FoundUser>, Error> {
             login.claims.user.clone().into(),
             pg_uuid(login.known.id).into(),
             login.claims.groups.clone().into(),
-            login.issued.into(),
+            login.issued.unix_seconds().into(),
         ],
         |rows| {
             let Some(row) = rows.into_iter().next() else {

@@ -232,6 +232,6 @@ fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
         drawn,
         credits: left,
         requested: demand.quantity.into(),
-        resets: end(&demand.span).and_then(time::iso_from_unix_micros),
+        resets: end(&demand.span).and_then(time::iso),
     }))
 }

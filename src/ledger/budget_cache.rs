@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use tenancy_core::ledger::{Account, Counted, Span};
-use tenancy_core::period::{Period, period};
+use tenancy_core::period::{Period, TOTAL_END, period};
 use tenancy_core::subject::Subject;
+use tenancy_core::time::Instant;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
@@ -46,8 +47,8 @@ impl Budget {
         Account::new(queue::database(), self.counted, *self.scope.as_bytes())
     }
 
-    /// Returns the period that contains an instant, in microseconds of the Unix epoch.
-    pub fn span(&self, at: i64) -> Result<Span, Error> {
+    /// Returns the period that contains an instant.
+    pub fn span(&self, at: Instant) -> Result<Span, Error> {
         if let Some(known) = self.known(at) {
             return Ok(known);
         }
@@ -58,35 +59,32 @@ impl Budget {
     }
 
     /// Returns the period, if it is cached.
-    pub fn known(&self, at: i64) -> Option<Span> {
+    pub fn known(&self, at: Instant) -> Option<Span> {
         self.span.get().filter(|span| span.has(at))
     }
 }
 
-/// Returns when a period ends, in microseconds of the Unix epoch; `None` if it never ends.
-pub fn end(span: &Span) -> Option<i64> {
-    /// The end of `total`: the year 9999.
-    const NEVER: i64 = 253_370_764_800_000_000;
-    (span.end < NEVER).then_some(span.end)
+/// Returns when a period ends; `None` if it never ends.
+pub fn end(span: &Span) -> Option<Instant> {
+    (span.end < TOTAL_END).then_some(span.end)
 }
 
-/// A credit that may have something left. Quantities are in millionths, instants in microseconds of the Unix
-/// epoch.
+/// A credit that may have something left. Quantities are in millionths.
 #[derive(Debug)]
 pub struct Credit {
     /// Its id.
     pub id: Uuid,
     /// Its amount.
     pub amount: i64,
-    effective_at: i64,
-    expires_at: Option<i64>,
+    effective_at: Instant,
+    expires_at: Option<Instant>,
     /// The end of the period in which it became effective, and how much may be drawn afterwards.
-    rolls: Option<(i64, i64)>,
+    rolls: Option<(Instant, i64)>,
 }
 
 impl Credit {
     /// Returns what may be drawn at an instant: the total, and the time since which a lower limit applies, with that limit.
-    pub fn at(&self, at: i64) -> Option<(i64, Option<(i64, i64)>)> {
+    pub fn at(&self, at: Instant) -> Option<(i64, Option<(Instant, i64)>)> {
         if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
             return None;
         }
@@ -263,12 +261,12 @@ fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, 
         |rows| {
             let mut found: HashMap<Uuid, Vec<Credit>> = HashMap::new();
             for row in rows {
-                let rolls_at: Option<i64> = row.get(6)?;
+                let rolls_at = spi::instant(&row, 6)?;
                 found.entry(row.not_null_id(1)?).or_default().push(Credit {
                     id: row.not_null_id(2)?,
                     amount: row.not_null(3)?,
-                    effective_at: row.not_null(4)?,
-                    expires_at: row.get(5)?,
+                    effective_at: row.not_null_instant(4)?,
+                    expires_at: spi::instant(&row, 5)?,
                     rolls: rolls_at.zip(row.get(7)?),
                 });
             }

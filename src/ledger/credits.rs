@@ -3,6 +3,7 @@
 use tenancy_core::ledger::{
     Account, Counted, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
 };
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::budget_cache::Budget;
@@ -25,7 +26,7 @@ pub fn covered(budget: &Budget) -> Account {
 }
 
 /// Returns what a budget's credits have left at an instant, in order; `None` if it never had any.
-pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = CreditBalance>> {
+pub fn pots(budget: &Budget, at: Instant) -> Option<impl Iterator<Item = CreditBalance>> {
     let database = queue::database();
     let pots = budget.credits.as_ref()?.iter().filter_map(move |credit| {
         let (amount, since) = credit.at(at)?;
@@ -40,7 +41,7 @@ pub fn pots(budget: &Budget, at: i64) -> Option<impl Iterator<Item = CreditBalan
 }
 
 /// Returns what a budget's credits can cover of a demand.
-pub fn cover(budget: &Budget, demand: usize, must: bool, at: i64) -> Option<CreditCoverage> {
+pub fn cover(budget: &Budget, demand: usize, must: bool, at: Instant) -> Option<CreditCoverage> {
     Some(CreditCoverage {
         demand,
         limit: budget.amount,
@@ -61,7 +62,11 @@ pub fn drawn(cover: &CreditCoverage) -> impl Iterator<Item = CreditDraw> {
 }
 
 /// Writes draws, as used or as held by a reservation.
-pub fn write(draws: &[CreditDraw], at: i64, reservation: Option<pgrx::Uuid>) -> Result<(), Error> {
+pub fn write(
+    draws: &[CreditDraw],
+    at: Instant,
+    reservation: Option<pgrx::Uuid>,
+) -> Result<(), Error> {
     if draws.is_empty() {
         return Ok(());
     }
@@ -73,7 +78,7 @@ pub fn write(draws: &[CreditDraw], at: i64, reservation: Option<pgrx::Uuid>) -> 
         &[
             credits.into(),
             quantities.into(),
-            at.into(),
+            at.unix_micros().into(),
             reservation.into(),
         ],
     )?;
@@ -88,7 +93,7 @@ pub fn write(draws: &[CreditDraw], at: i64, reservation: Option<pgrx::Uuid>) -> 
     Ok(())
 }
 
-fn note(draw: &CreditDraw, at: i64, (used, reserved): (i128, i128)) {
+fn note(draw: &CreditDraw, at: Instant, (used, reserved): (i128, i128)) {
     let database = queue::database();
     for account in [
         Account::covered(database, *draw.budget.as_bytes()),
@@ -130,7 +135,7 @@ pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(),
 }
 
 /// Frees everything that a cancelled or expired reservation drew.
-pub fn free(reservation: pgrx::Uuid, at: i64) -> Result<(), Error> {
+pub fn free(reservation: pgrx::Uuid, at: Instant) -> Result<(), Error> {
     for (draw, _) in take(reservation)? {
         note(&draw, at, (0, -i128::from(draw.quantity)));
     }

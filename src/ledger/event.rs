@@ -5,6 +5,7 @@ use std::ops::Deref;
 use tenancy_core::id::PLATFORM_ID;
 use tenancy_core::ledger::{Account, Counted, Recorded, slot};
 use tenancy_core::quantity::{Cost, Quantity};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::budget_cache::Budget;
@@ -27,8 +28,8 @@ pub struct Event {
     pub quantity: Quantity,
     /// The cost of the usage.
     pub cost: Cost,
-    /// The time, in microseconds of the Unix epoch.
-    pub at: i64,
+    /// The time.
+    pub at: Instant,
 }
 
 /// The scopes that an event belongs to, from the platform down.

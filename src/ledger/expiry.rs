@@ -27,7 +27,7 @@ pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
         metric: row.get(5)?,
         quantity: Quantity::from_millionths(row.not_null(6)?),
         cost: Cost::from_millionths(row.not_null(7)?),
-        at: row.not_null(8)?,
+        at: row.not_null_instant(8)?,
     })
 }
 
@@ -45,7 +45,7 @@ pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
          WHERE r.state = 'open' AND r.expires_at <= to_timestamp($1::double precision / 1000000) \
            AND ($2 = $3 OR $2 IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) LIMIT 1",
         &[
-            time::now_unix_micros().into(),
+            time::now().unix_micros().into(),
             pg_uuid(scope).into(),
             pg_uuid(PLATFORM_ID).into(),
         ],
@@ -62,7 +62,7 @@ pub fn expire() -> Result<bool, Error> {
                                   ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
                    (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
-        &[time::now_unix_micros().into(), AT_ONCE.into()],
+        &[time::now().unix_micros().into(), AT_ONCE.into()],
         |rows| {
             rows.into_iter()
                 .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))

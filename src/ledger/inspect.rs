@@ -15,7 +15,7 @@ pub fn decimal(millionths: i128) -> Option<AnyNumeric> {
 
 /// Returns when a period ends; `None` if it never ends.
 pub fn end(span: &Span) -> Option<TimestampWithTimeZone> {
-    time::from_unix_micros(super::budget_cache::end(span)?)
+    time::timestamp(super::budget_cache::end(span)?)
 }
 
 /// Returns this database's entries.
@@ -39,13 +39,13 @@ fn _ledger_entries() -> TableIterator<
         (
             pgrx::Uuid::from_bytes(entry.account.scope),
             entry.account.counted().number(),
-            time::from_unix_micros(entry.span.start),
+            time::timestamp(entry.span.start),
             end(&entry.span),
             entry.state == State::Loaded,
             decimal(entry.used),
             decimal(entry.in_flight),
             decimal(entry.reserved),
-            entry.touched.try_into().ok(),
+            time::timestamp(entry.touched),
         )
     }))
 }

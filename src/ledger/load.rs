@@ -35,8 +35,8 @@ fn question(account: &Account, span: &Span) -> (&'static str, [DatumWithOid<'sta
     let args = [
         pgrx::Uuid::from_bytes(account.scope).into(),
         account.counted().number().into(),
-        span.start.into(),
-        span.end.into(),
+        span.start.unix_micros().into(),
+        span.end.unix_micros().into(),
     ];
     (query, args)
 }

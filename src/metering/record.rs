@@ -8,6 +8,7 @@ use tenancy_core::metric::{
 use tenancy_core::partitions::Monthly;
 use tenancy_core::principal::Principal;
 use tenancy_core::quantity::{Cost, Quantity};
+use tenancy_core::time::{Instant, Length};
 use uuid::Uuid;
 
 use super::attribution::Attribution;
@@ -24,7 +25,7 @@ use crate::pg::{bgworker, cluster, managed, role, spi, time};
 use crate::{partitions, requests};
 
 /// How far in the future an event may be, because clocks differ.
-const AHEAD_MAX_MICROS: i64 = 3600 * 1_000_000;
+const AHEAD_MAX: Length = Length::from_hours(1);
 
 /// Usage to be recorded.
 pub struct Use<'a> {
@@ -40,8 +41,8 @@ pub struct Use<'a> {
     pub attributes: Option<JsonArgument>,
     /// The idempotency key.
     pub key: Option<&'a [u8]>,
-    /// The time, in microseconds since 2000; `None`: now.
-    pub at: Option<i64>,
+    /// The time; `None`: now.
+    pub at: Option<Instant>,
     /// How it is admitted.
     pub admission: Admission,
 }
@@ -74,7 +75,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         &event(&used.place, used.metric, used.quantity, cost, at),
         used.admission,
     )?;
-    let table = partitions::of(Monthly::UsageEvents, time::to_unix_micros(at))?;
+    let table = partitions::of(Monthly::UsageEvents, at)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
     // Once for each transaction is enough: the worker waits for its end.
@@ -138,7 +139,7 @@ pub fn event(
     metric: &Metric,
     quantity: Quantity,
     cost: Cost,
-    at: i64,
+    at: Instant,
 ) -> Event {
     let (counted, quantity) = match metric.aggregation {
         Aggregation::Sum => (Some(metric.id), quantity),
@@ -153,7 +154,7 @@ pub fn event(
         metric: counted,
         quantity,
         cost,
-        at: time::to_unix_micros(at),
+        at,
     }
 }
 
@@ -237,15 +238,15 @@ impl ReadAttributes {
     }
 }
 
-fn when(at: Option<i64>) -> Result<i64, Error> {
+fn when(at: Option<Instant>) -> Result<Instant, Error> {
     let now = time::now();
     let Some(at) = at else {
         return Ok(now);
     };
-    if at > now.saturating_add(AHEAD_MAX_MICROS) {
+    if at > now + AHEAD_MAX {
         return Err(Error::EventInFuture);
     }
-    if at < now.saturating_sub(settings::late()) {
+    if at < now - settings::late() {
         return Err(Error::EventTooOld);
     }
     Ok(at)

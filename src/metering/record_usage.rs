@@ -2,6 +2,7 @@
 //! their arguments in place.
 
 use tenancy_core::quantity::{Cost, Quantity, cost, quantity};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::attribution::{Attribution, NamedScopes};
@@ -137,7 +138,7 @@ pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
             metric: None,
             quantity: Quantity::ZERO,
             cost: Cost::from_millionths(quantity.millionths()),
-            at: time::to_unix_micros(now),
+            at: now,
         });
     };
     let metric = metrics::find(name)?;
@@ -157,8 +158,8 @@ pub struct Settled<'a> {
     pub cost: Option<Cost>,
     /// Its attributes.
     pub attributes: Option<JsonArgument>,
-    /// The time of the reservation, in microseconds since 2000.
-    pub at: i64,
+    /// The time of the reservation.
+    pub at: Instant,
 }
 
 /// Records the actual usage of a reservation. Calls `known` with the event before it is written.

@@ -6,6 +6,7 @@ use tenancy_core::ledger::Span;
 use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
 use tenancy_core::period::{NoEdges, Period, edges, period};
 use tenancy_core::rollup_plan::{Grain, cover_all};
+use tenancy_core::time::Instant;
 
 use crate::error::{Error, ErrorReport};
 use crate::pg::zone::ServerZone;
@@ -74,13 +75,14 @@ fn _cover(
     } else {
         Grain::Day
     };
-    let edges: Vec<i64> = edges.into_iter().map(i64::from).collect();
+    let edges = edges.into_iter().map(|at| time::from_server(at.into()));
+    let edges: Vec<Instant> = edges.collect();
     let pieces = cover_all(&edges, coarsest);
     TableIterator::new(pieces.into_iter().filter_map(|piece| {
         Some((
             piece.grain.as_str(),
-            piece.from.try_into().ok()?,
-            piece.to.try_into().ok()?,
+            time::timestamp(piece.from)?,
+            time::timestamp(piece.to)?,
         ))
     }))
 }
@@ -99,11 +101,15 @@ fn zone_of(name: &str) -> Result<ServerZone, Error> {
 fn _period(
     period: &str,
     zone: &str,
-    at: i64,
+    unix_micros: i64,
 ) -> Result<TableIterator<'static, (name!(lo, i64), name!(hi, i64))>, ErrorReport> {
     let (kind, zone) = (kind_of(period)?, zone_of(zone)?);
+    let at = Instant::from_unix_micros(unix_micros);
     let span = self::period(kind, &zone, at).ok_or(Error::NoPeriod)?;
-    Ok(TableIterator::once((span.start, span.end)))
+    Ok(TableIterator::once((
+        span.start.unix_micros(),
+        span.end.unix_micros(),
+    )))
 }
 
 /// The maximum number of buckets of a result.
@@ -119,8 +125,8 @@ fn _bucket_edges(
 ) -> Result<Vec<TimestampWithTimeZone>, ErrorReport> {
     let (kind, zone) = (kind_of(bucket)?, zone_of(zone)?);
     let span = Span {
-        start: time::to_unix_micros(since.into()),
-        end: time::to_unix_micros(until.into()),
+        start: time::from_server(since.into()),
+        end: time::from_server(until.into()),
     };
     let edges = edges(kind, &zone, span, BUCKETS_MAX).map_err(|why| match why {
         NoEdges::Unknown => Error::NoPeriod,
@@ -129,6 +135,6 @@ fn _bucket_edges(
             "Pass since and until, or a longer bucket.",
         ),
     })?;
-    let edges = edges.into_iter().map(time::from_unix_micros);
+    let edges = edges.into_iter().map(time::timestamp);
     Ok(edges.collect::<Option<_>>().ok_or(Error::NoPeriod)?)
 }

@@ -1,13 +1,14 @@
 //! The settings `tenancy.usage_*`.
 
+use std::time::Duration;
+
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use tenancy_core::time::Length;
 
 static LATE: GucSetting<i32> = GucSetting::<i32>::new(35);
 static KEY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(35);
 static RETENTION: GucSetting<i32> = GucSetting::<i32>::new(0);
 static ROLLUP_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(5);
-
-const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
 
 /// Defines the settings, before the prefix is reserved.
 pub fn init() {
@@ -53,9 +54,9 @@ pub fn init() {
     );
 }
 
-/// Returns how late an event may be recorded, in microseconds.
-pub fn late() -> i64 {
-    i64::from(LATE.get()) * DAY_MICROS
+/// Returns how late an event may be recorded.
+pub fn late() -> Length {
+    Length::from_days(LATE.get().into())
 }
 
 /// Returns for how many days an idempotency key is remembered.
@@ -68,7 +69,7 @@ pub fn retention() -> i32 {
     RETENTION.get()
 }
 
-/// Returns how often events are rolled up, in seconds.
-pub fn rollup_interval() -> u64 {
-    u64::try_from(ROLLUP_INTERVAL.get()).unwrap_or(1)
+/// Returns how often events are rolled up.
+pub fn rollup_interval() -> Duration {
+    Length::from_seconds(ROLLUP_INTERVAL.get().into()).into()
 }

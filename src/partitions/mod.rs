@@ -4,14 +4,15 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys::Oid;
 use tenancy_core::partitions::Monthly;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::heap_insert::{look_again, partition};
 use crate::pg::spi;
 use crate::requests::{self, Request};
 
-/// Returns the partition that takes a row of this instant, in microseconds of the Unix epoch. Makes it if need be.
-pub fn of(table: Monthly, at: i64) -> Result<Oid, Error> {
+/// Returns the partition that takes a row of this instant. Makes it if need be.
+pub fn of(table: Monthly, at: Instant) -> Result<Oid, Error> {
     let name =
         CString::new(table.partition(at)).map_err(|_| Error::Internal("a partition's name"))?;
     match partition(&name) {
@@ -23,7 +24,7 @@ pub fn of(table: Monthly, at: i64) -> Result<Oid, Error> {
 /// Creates the partition for the first row of a month, unless the worker did before. The worker creates it in
 /// its own transaction; otherwise every other first writer would wait for the end of this one.
 #[cold]
-fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
+fn make_now(table: Monthly, at: Instant, name: &CStr) -> Result<Oid, Error> {
     if requests::call(&Request::Partition(table, at)).is_err() {
         make(table, at)?;
     }
@@ -32,7 +33,7 @@ fn make_now(table: Monthly, at: i64, name: &CStr) -> Result<Oid, Error> {
 }
 
 /// Creates the partition of an instant's month, unless it exists.
-pub fn make(table: Monthly, at: i64) -> Result<(), Error> {
+pub fn make(table: Monthly, at: Instant) -> Result<(), Error> {
     let make = match table {
         Monthly::AuditLog => {
             "SELECT tenancy_internal.make_audit_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
@@ -41,5 +42,5 @@ pub fn make(table: Monthly, at: i64) -> Result<(), Error> {
             "SELECT tenancy_internal.make_usage_partition((to_timestamp($1::double precision / 1000000) AT TIME ZONE 'UTC')::date)"
         }
     };
-    spi::write(make, &[at.into()]).map(drop)
+    spi::write(make, &[at.unix_micros().into()]).map(drop)
 }

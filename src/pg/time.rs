@@ -8,54 +8,46 @@ use super::statics;
 use crate::error::{Error, ErrorReport};
 
 use pgrx::datum::datetime_support::ToIsoString;
+use tenancy_core::time::{Instant, Length};
 
-const POSTGRES_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
+/// The server's epoch, the start of 2000 in UTC.
+const SERVER_EPOCH_UNIX_MICROS: i64 = 946_684_800_000_000;
 
-/// Converts an instant from microseconds since 2000 to microseconds of the Unix epoch.
-pub fn to_unix_micros(instant: i64) -> i64 {
-    instant.saturating_add(POSTGRES_EPOCH_UNIX_MICROS)
+/// Returns the current time.
+pub fn now() -> Instant {
+    from_server(statics::GetCurrentTimestamp())
 }
 
-/// The last second of the server's timestamps, in the Unix epoch.
-pub const LAST_SECOND: i64 = 9_224_318_015_999;
-
-/// Returns the current time, in microseconds since 2000.
-pub fn now() -> i64 {
-    statics::GetCurrentTimestamp()
+/// Converts a timestamptz of the server. Its infinity is [`Instant::NEVER`].
+pub fn from_server(stamp: pg_sys::TimestampTz) -> Instant {
+    Instant::from_unix_micros(stamp.saturating_add(SERVER_EPOCH_UNIX_MICROS))
 }
 
-/// Returns the current time, in microseconds of the Unix epoch.
-pub fn now_unix_micros() -> i64 {
-    to_unix_micros(now())
+/// Converts an instant to a timestamptz of the server.
+pub fn to_server(at: Instant) -> pg_sys::TimestampTz {
+    match at {
+        Instant::NEVER => pg_sys::TimestampTz::MAX,
+        at => at.unix_micros().saturating_sub(SERVER_EPOCH_UNIX_MICROS),
+    }
 }
 
-/// Converts an instant from the Unix epoch to microseconds since 2000.
-pub fn from_unix(micros: i64) -> i64 {
-    micros.saturating_sub(POSTGRES_EPOCH_UNIX_MICROS)
-}
-
-/// Converts an instant of the Unix epoch to the server's type; `None` if it is out of range.
-pub fn from_unix_micros(micros: i64) -> Option<TimestampWithTimeZone> {
-    micros
-        .checked_sub(POSTGRES_EPOCH_UNIX_MICROS)?
-        .try_into()
-        .ok()
+/// Converts an instant to pgrx's type; `None` if the server has no such timestamptz.
+pub fn timestamp(at: Instant) -> Option<TimestampWithTimeZone> {
+    to_server(at).try_into().ok()
 }
 
 /// Formats an instant as ISO 8601 in UTC, as jsonb does.
-pub fn iso_from_unix_micros(micros: i64) -> Option<String> {
-    let stamp =
-        TimestampWithTimeZone::try_from(micros.checked_sub(POSTGRES_EPOCH_UNIX_MICROS)?).ok()?;
-    Some(stamp.to_iso_string())
+pub fn iso(at: Instant) -> Option<String> {
+    Some(timestamp(at)?.to_iso_string())
 }
 
-/// The first instant that is too late for an expiry: the year 9000, in microseconds since 2000.
-const EXPIRIES_END_MICROS: i64 = 220_898_707_200_000_000;
+/// The first instant that is too late for an expiry: the year 9000.
+const EXPIRIES_END: Instant = Instant::from_unix_seconds(221_845_392_000);
 
 /// Raises an error unless an expiry is after the current time (not the transaction's start).
 pub fn check_expiry(end: TimestampWithTimeZone) -> Result<(), Error> {
-    let instant: pg_sys::TimestampTz = end.into();
-    if end.is_finite() && instant > now() && instant < EXPIRIES_END_MICROS {
+    let instant = from_server(end.into());
+    if end.is_finite() && instant > now() && instant < EXPIRIES_END {
         return Ok(());
     }
     Err(Error::bad(
@@ -73,13 +65,13 @@ fn _check_expiry(expires_at: Option<TimestampWithTimeZone>) -> Result<bool, Erro
     Ok(true)
 }
 
-/// Returns the length of an interval, in microseconds; `None` if it depends on the date.
-pub fn span(interval: &Interval) -> Option<i64> {
-    tenancy_core::span::micros(interval.months(), interval.days(), interval.micros())
+/// Returns the length of an interval; `None` if it depends on the date.
+pub fn span(interval: &Interval) -> Option<Length> {
+    tenancy_core::span::length(interval.months(), interval.days(), interval.micros())
 }
 
 /// The same in seconds; NaN, which fails every range check, if it depends on the date.
 #[pg_extern(sql = false)]
 fn _seconds(span: Interval) -> f64 {
-    self::span(&span).map_or(f64::NAN, |micros| micros as f64 / 1_000_000.0)
+    self::span(&span).map_or(f64::NAN, |length| length.micros() as f64 / 1_000_000.0)
 }

@@ -6,6 +6,7 @@ use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 use tenancy_core::period::{Stretch, Zone};
+use tenancy_core::time::{Instant, Length};
 
 /// The longest name of a time zone in the server.
 const NAME_MAX: usize = 255;
@@ -83,7 +84,8 @@ fn is_listed(name: &CStr) -> bool {
 }
 
 impl Zone for ServerZone {
-    fn stretch(&self, at: i64) -> Option<Stretch> {
+    fn stretch(&self, at: Instant) -> Option<Stretch> {
+        let at = at.unix_seconds();
         let (mut offset, mut is_summer, mut change) = (0, 0, 0);
         let (mut next, mut next_is_summer) = (0, 0);
         // SAFETY: all of these are there to be written to, and the zone lives as long as the process.
@@ -100,9 +102,10 @@ impl Zone for ServerZone {
         };
         let until = match found {
             0 => None,
-            1 => Some(change),
+            1 => Some(Instant::from_unix_seconds(change)),
             _ => return None,
         };
+        let offset = Length::from_seconds(offset);
         Some(Stretch { offset, until })
     }
 }

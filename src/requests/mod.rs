@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tenancy_core::partitions::Monthly;
+use tenancy_core::time;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -32,13 +33,13 @@ pub enum Request {
         provider: Uuid,
         /// SHA-256 of its id.
         jti_hash: [u8; 32],
-        /// When it ends, in seconds of the Unix epoch.
-        expires_at: i64,
+        /// When it ends.
+        expires_at: time::Instant,
     },
     /// Expires a batch of overdue reservations; done before: there were none.
     ExpireReservations,
-    /// Creates a table's partition for an instant in microseconds of the Unix epoch.
-    Partition(Monthly, i64),
+    /// Creates a table's partition for an instant.
+    Partition(Monthly, time::Instant),
 }
 
 /// A reply.
@@ -51,12 +52,12 @@ pub enum Reply {
 }
 
 /// Notes that work for this database is due at a time, even if no client is connected then.
-pub fn expect(due: i64) {
+pub fn expect(due: time::Instant) {
     workers::expect(due);
 }
 
 /// Notes that cleaning up is due at a time.
-pub fn expect_tidying(due: i64) {
+pub fn expect_tidying(due: time::Instant) {
     workers::expect_tidying(due);
 }
 

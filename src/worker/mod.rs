@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use tasks::Tasks;
 
+use tenancy_core::time::Length;
+
 use crate::pg::bgworker;
 use crate::pg::queue;
 use crate::pg::workers::{self, Others, Started};
@@ -28,7 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long an idle worker waits before it exits.
 const IDLE: Duration = Duration::from_secs(5);
 /// It stays, too, where something is to be done so soon.
-const SOON_MICROS: i64 = 10_000_000;
+const SOON: Length = Length::from_seconds(10);
 /// How long the launcher works for a database while other databases' callers wait.
 const HOLD: Duration = Duration::from_secs(1);
 
@@ -136,9 +138,9 @@ impl Worker {
             Others::Due => bgworker::is_launcher(),
             Others::None => false,
         };
-        let stays = self.busy.is_some_and(|at| {
-            at.elapsed() < IDLE || next < time::now().saturating_add(SOON_MICROS)
-        });
+        let stays = self
+            .busy
+            .is_some_and(|at| at.elapsed() < IDLE || next < time::now() + SOON);
         (needed || !stays)
             && !self.tasks.holds_something()
             && workers::depart(next, self.tasks.is_unfinished())

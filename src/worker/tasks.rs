@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 use tenancy_core::partitions::Monthly;
+use tenancy_core::time::Length;
 
 use super::{Shift, serve};
 use crate::audit::{logins, settings};
@@ -13,7 +14,7 @@ use crate::error::Error;
 use crate::pg::bgworker;
 use crate::pg::counts::Count;
 use crate::pg::spi::NotNull;
-use crate::pg::workers::{self, NEVER, Started};
+use crate::pg::workers::{self, Started};
 use crate::pg::{extension, spi, time};
 use crate::{ledger, metering, partitions};
 
@@ -28,7 +29,7 @@ const UNWRITTEN: usize = 100_000;
 /// How long a failed task pauses.
 const REST: Duration = Duration::from_secs(30);
 /// How long before a month begins its partition is created.
-const AHEAD_MICROS: i64 = 7 * 24 * 3600 * 1_000_000;
+const AHEAD: Length = Length::from_days(7);
 
 /// How often a task is tried at its interval while an open transaction keeps it from finishing.
 const IN_VAIN: u32 = 3;
@@ -162,23 +163,26 @@ impl Tasks {
         }
     }
 
-    /// Returns when work is due again, in microseconds since 2000.
-    pub fn next(&mut self) -> i64 {
+    /// Returns when work is due again.
+    pub fn next(&mut self) -> tenancy_core::time::Instant {
         self.look();
         let (now, clock) = (Instant::now(), time::now());
         let at = |instant: Option<Instant>| {
             let left = instant.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-            clock.saturating_add(i64::try_from(left.as_micros()).unwrap_or(NEVER))
+            clock + Length::from(left)
         };
         let logins = logins::due().map(|due| due.max(at(self.logins.rests_until)));
         let queued = logins::queue_pending().then(|| at(self.queued.rests_until));
-        let every = Duration::from_secs(settings::seal_interval());
+        let every = settings::seal_interval();
         let sealed = self.unsealed.map(|_| at(self.sealed.next(every)));
-        let every = Duration::from_secs(metering::settings::rollup_interval());
+        let every = metering::settings::rollup_interval();
         let rolled = self.unrolled.map(|_| at(self.rolled.next(every)));
         let tidied = self.tidied.rests_until.map(|until| at(Some(until)));
         let all = [logins, queued, sealed, rolled, tidied];
-        all.into_iter().flatten().min().unwrap_or(NEVER)
+        all.into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(tenancy_core::time::Instant::NEVER)
     }
 
     /// Returns whether something is not sealed or rolled up yet.
@@ -262,13 +266,13 @@ impl Tasks {
             self.logins.ended(done)?;
         }
         self.look();
-        let every = Duration::from_secs(settings::seal_interval());
+        let every = settings::seal_interval();
         if self.unsealed.is_some() && self.sealed.take(now, every) {
             let done = self.seal();
             self.sealed.waits(self.unsealed.is_some());
             self.sealed.ended(done)?;
         }
-        let every = Duration::from_secs(metering::settings::rollup_interval());
+        let every = metering::settings::rollup_interval();
         if self.unrolled.is_some() && self.rolled.take(now, every) {
             let done = [
                 self.roll(),
@@ -389,10 +393,10 @@ impl Tasks {
 }
 
 fn make_months() -> Result<(), Error> {
-    let now = time::now_unix_micros();
+    let now = time::now();
     for table in Monthly::ALL {
         partitions::make(table, now)?;
-        partitions::make(table, now.saturating_add(AHEAD_MICROS))?;
+        partitions::make(table, now + AHEAD)?;
     }
     Ok(())
 }

@@ -4,6 +4,8 @@
 
 use uuid::Uuid;
 
+use crate::time::Instant;
+
 /// The platform: the root of the scope tree, the same in every install.
 pub const PLATFORM_ID: Uuid = Uuid::from_u128(0x0000_0000_0000_7000_8000_0000_0000_0000);
 
@@ -15,14 +17,16 @@ pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
 
-/// Returns the smallest id of version 7 for a time in milliseconds of the Unix epoch.
-pub fn first_at(unix_ms: u64) -> Uuid {
-    Uuid::from_u128(u128::from(unix_ms & 0xffff_ffff_ffff) << 80)
+/// Returns the smallest id of version 7 for the millisecond of an instant, for 1970 if it is earlier.
+pub fn first_at(at: Instant) -> Uuid {
+    let millis = u64::try_from((at - Instant::EPOCH).millis()).unwrap_or(0);
+    Uuid::from_u128(u128::from(millis & 0xffff_ffff_ffff) << 80)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Length;
 
     #[test]
     fn the_fixed_ids_read_as_documented() {
@@ -58,6 +62,7 @@ mod tests {
 
     #[test]
     fn ids_made_later_come_after_the_first_of_a_time() {
+        let first_at = |millis| first_at(Instant::EPOCH + Length::from_millis(millis));
         let before = first_at(1_700_000_000_000);
         assert!(new_id() > before);
         assert!(new_id() < first_at(0xffff_ffff_ffff));

@@ -45,31 +45,35 @@
 //!
 //! ```
 //! use tenancy_core::ledger::*;
+//! use tenancy_core::time::Instant;
 //!
 //! let (mut head, mut buckets, mut entries) = (Head::new(), [EMPTY_BUCKET; 4], [Entry::FREE; 4]);
 //! let marks = [Mark::new(), Mark::new()];
+//! let now = Instant::EPOCH;
 //! let mut ledger = Ledger::new(&mut head, &mut buckets, &mut entries, &marks);
 //!
 //! let (account, span) = (Account::new(1, Counted::Metric(1), [7; 16]), Span::ALL);
 //! let demand = Demand { account, span, quantity: 60, limit: Some(100) };
 //!
 //! // What is not there is loaded first. This loader's snapshot sees the end of every transaction.
-//! assert_eq!(ledger.admit(&[demand], &mut [], 0), Err(Blocked::Missing(account, span)));
-//! let load = ledger.begin_load(&account, &span, 0, 0, || |_transaction| true);
+//! assert_eq!(ledger.admit(&[demand], &mut [], now), Err(Blocked::Missing(account, span)));
+//! let load = ledger.begin_load(&account, &span, now, 0, || |_transaction| true);
 //! assert_eq!(load, Load::Begun(1));
 //! assert!(ledger.end_load(&account, &span, 1, 30, 0));
 //!
 //! // One of the two is admitted. The other does not fit beside what is in flight.
-//! assert_eq!(ledger.admit(&[demand], &mut [], 0), Ok(()));
-//! assert!(matches!(ledger.admit(&[demand], &mut [], 0), Err(Blocked::Over(0, _))));
+//! assert_eq!(ledger.admit(&[demand], &mut [], now), Ok(()));
+//! assert!(matches!(ledger.admit(&[demand], &mut [], now), Err(Blocked::Over(0, _))));
 //!
 //! // The first commits: its amount in flight becomes used.
 //! let held = Held { account, span, quantity: 60 };
-//! let recorded = Recorded { account, slot: slot(0), used: 60, reserved: 0 };
+//! let recorded = Recorded { account, slot: slot(now), used: 60, reserved: 0 };
 //! ledger.finish(true, 0, &[held], &[recorded]);
 //! let entry = ledger.look(&account, &span).unwrap();
 //! assert_eq!((entry.used, entry.in_flight), (90, 0));
 //! ```
+
+use crate::time::{Instant, Length};
 
 mod credit;
 mod mark;
@@ -79,11 +83,11 @@ pub use credit::{CoverageResult, CreditBalance, CreditCoverage, give_back};
 pub use mark::Mark;
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
-/// The grid on which periods begin and end, in microseconds: the offset of every time zone is a multiple of a quarter.
-pub const GRID: i64 = 900_000_000;
+/// The grid on which periods begin and end: the offset of every time zone is a multiple of a quarter.
+pub const GRID: Length = Length::from_seconds(15 * 60);
 
-/// How long a load may take before another backend may start one too, in microseconds.
-pub const PATIENCE: u64 = 200_000;
+/// How long a load may take before another backend may start one too.
+pub const PATIENCE: Length = Length::from_millis(200);
 
 /// What an account counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,33 +181,33 @@ impl Account {
     }
 }
 
-/// A period, in microseconds of the Unix epoch; its end is not in it.
+/// A period; its end is not in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     /// Where it begins.
-    pub start: i64,
+    pub start: Instant,
     /// Where the next begins.
-    pub end: i64,
+    pub end: Instant,
 }
 
 impl Span {
     /// Everything.
     pub const ALL: Self = Self {
-        start: 0,
-        end: i64::MAX,
+        start: Instant::EPOCH,
+        end: Instant::NEVER,
     };
 
     /// Returns whether it contains an instant.
     #[must_use]
-    pub fn has(&self, at: i64) -> bool {
+    pub fn has(&self, at: Instant) -> bool {
         self.start <= at && at < self.end
     }
 }
 
 /// Returns the start of the grid's slot that contains an instant.
 #[must_use]
-pub fn slot(at: i64) -> i64 {
-    at.div_euclid(GRID).saturating_mul(GRID)
+pub fn slot(at: Instant) -> Instant {
+    at.floor(GRID)
 }
 
 /// A demand on one entry. Several limits of one entry are one demand with the lowest.
@@ -236,7 +240,7 @@ pub struct Recorded {
     /// The account.
     pub account: Account,
     /// The slot of the grid.
-    pub slot: i64,
+    pub slot: Instant,
     /// Use.
     pub used: i128,
     /// The change of the amount that reservations hold.
@@ -328,7 +332,7 @@ impl<'a> Ledger<'a> {
         &mut self,
         demands: &[Demand],
         covers: &mut [CreditCoverage],
-        now: i64,
+        now: Instant,
     ) -> Result<(), Blocked> {
         let mut over = None;
         for (n, demand) in demands.iter().enumerate() {
@@ -399,7 +403,7 @@ impl<'a> Ledger<'a> {
         &mut self,
         account: &Account,
         span: &Span,
-        now: i64,
+        now: Instant,
         own: usize,
         take: impl FnOnce() -> S,
     ) -> Load {
@@ -487,7 +491,7 @@ impl<'a> Ledger<'a> {
     }
 
     /// Returns the entry, which must be loaded, and notes its use.
-    fn known(&mut self, account: &Account, span: &Span, now: i64) -> Result<Entry, Blocked> {
+    fn known(&mut self, account: &Account, span: &Span, now: Instant) -> Result<Entry, Blocked> {
         let at = self.find(account, span);
         let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
             self.head.misses += 1;

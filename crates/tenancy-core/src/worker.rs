@@ -1,26 +1,23 @@
-//! Which databases have a worker, which need one, and what the launcher does next. Instants are in microseconds since
-//! any epoch; the caller tells what time it is.
+//! Which databases have a worker, which need one, and what the launcher does next. The caller tells what time it is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::time::{Instant, Length};
+
 /// How long a worker may take from being asked for to being there.
-pub const START_MICROS: i64 = 10 * SECOND_MICROS;
+pub const START: Length = Length::from_seconds(10);
 /// How often a worker is started for a database that it cannot connect to, because it was dropped or allows no connections.
 pub const TRIES: u8 = 3;
 /// The number of workers that the launcher starts at once for work without a waiting caller.
 const ERRANDS: usize = 2;
 /// How long a database gets no worker because a session is about to drop, rename or copy it.
-pub const AWAY_MICROS: i64 = 10 * SECOND_MICROS;
+pub const AWAY: Length = Length::from_seconds(10);
 /// How long after the last tidying up the launcher has a database tidied up again.
-pub const TIDY_MICROS: i64 = 60 * SECOND_MICROS;
+pub const TIDY: Length = Length::from_seconds(60);
 /// How often the launcher searches for databases that lost their entry.
-pub const SEARCH_MICROS: i64 = 60 * SECOND_MICROS;
+pub const SEARCH: Length = Length::from_seconds(60);
 /// A second.
-pub const SECOND_MICROS: i64 = 1_000_000;
-/// An instant that is never reached.
-pub const NEVER: i64 = i64::MAX;
-/// An instant in the past.
-pub const LONG_AGO: i64 = i64::MIN;
+pub const SECOND: Length = Length::from_seconds(1);
 
 /// The state of a database.
 pub struct Entry {
@@ -29,23 +26,23 @@ pub struct Entry {
     /// Its worker's process id; 0 if there is none.
     pub process: i32,
     /// When a worker was last requested.
-    pub started: i64,
+    pub started: Instant,
     /// Whether the worker must exit as soon as no caller waits for it.
     pub leave: bool,
     /// Until when no worker is started for due work.
-    pub away_until: i64,
+    pub away_until: Instant,
     /// Whether the worker was started for due work.
     pub errand: bool,
     /// How often a worker was started for due work and failed to start.
     pub tries: u8,
     /// Since when a caller waits for a worker that could not be started.
-    pub wanted: i64,
+    pub wanted: Instant,
     /// When work is due.
-    pub due: i64,
+    pub due: Instant,
     /// When a clean-up is due.
-    pub tidy: i64,
+    pub tidy: Instant,
     /// The last clean-up.
-    pub tidied: i64,
+    pub tidied: Instant,
     /// Whether all counts must be written, because they are from before the server was stopped.
     pub write_all: bool,
     /// Whether something was written that must be sealed or rolled up.
@@ -69,15 +66,15 @@ impl Entry {
         Self {
             database,
             process: 0,
-            started: LONG_AGO,
+            started: Instant::LONG_AGO,
             leave: false,
-            away_until: LONG_AGO,
+            away_until: Instant::LONG_AGO,
             errand: false,
             tries: 0,
-            wanted: NEVER,
-            due: NEVER,
-            tidy: NEVER,
-            tidied: LONG_AGO,
+            wanted: Instant::NEVER,
+            due: Instant::NEVER,
+            tidy: Instant::NEVER,
+            tidied: Instant::LONG_AGO,
             write_all: false,
             dirty: AtomicBool::new(true),
             touched: AtomicBool::new(false),
@@ -85,7 +82,7 @@ impl Entry {
     }
 
     /// When something is expected.
-    pub fn expected(&self, what: What) -> i64 {
+    pub fn expected(&self, what: What) -> Instant {
         match what {
             What::Due => self.due,
             What::Tidying => self.tidy,
@@ -93,7 +90,7 @@ impl Entry {
     }
 
     /// Something is expected then, if not before.
-    pub fn expect(&mut self, what: What, at: i64) {
+    pub fn expect(&mut self, what: What, at: Instant) {
         let expected = match what {
             What::Due => &mut self.due,
             What::Tidying => &mut self.tidy,
@@ -102,42 +99,42 @@ impl Entry {
     }
 
     /// Whether a worker was asked for that may still come.
-    pub fn is_starting(&self, now: i64) -> bool {
+    pub fn is_starting(&self, now: Instant) -> bool {
         self.process == 0 && self.started_lately(now)
     }
 
     /// Returns whether it is due; also if the clock was set back.
-    fn started_lately(&self, now: i64) -> bool {
-        (0..START_MICROS).contains(&now.saturating_sub(self.started))
+    fn started_lately(&self, now: Instant) -> bool {
+        (Length::ZERO..START).contains(&(now - self.started))
     }
 
     /// Whether a caller waits, and no worker could be started for it.
     pub fn is_wanted(&self) -> bool {
-        self.process == 0 && self.wanted != NEVER
+        self.process == 0 && self.wanted != Instant::NEVER
     }
 
     /// Returns when the launcher must start a worker for due work.
-    pub fn next(&self) -> i64 {
+    pub fn next(&self) -> Instant {
         let tidy = match self.tidy {
-            NEVER => NEVER,
-            tidy => tidy.max(self.tidied.saturating_add(TIDY_MICROS)),
+            Instant::NEVER => Instant::NEVER,
+            tidy => tidy.max(self.tidied + TIDY),
         };
         match self.due.min(tidy) {
-            NEVER => NEVER,
+            Instant::NEVER => Instant::NEVER,
             due => due.max(self.away_until),
         }
     }
 
     /// The database no longer has a worker; work is due again at `due`.
-    pub fn has_none(&mut self, due: i64) {
+    pub fn has_none(&mut self, due: Instant) {
         self.process = 0;
-        self.started = LONG_AGO;
+        self.started = Instant::LONG_AGO;
         self.leave = false;
         self.due = due;
     }
 
     /// Its worker goes; what was expected or written meanwhile is still to come.
-    pub fn goes(&mut self, due: i64, dirty: bool, now: i64) {
+    pub fn goes(&mut self, due: Instant, dirty: bool, now: Instant) {
         let due = match *self.dirty.get_mut() {
             true => due.min(now),
             false => due.min(self.due),
@@ -164,7 +161,7 @@ pub enum Job {
     /// Starts a worker for this database.
     Start(u32),
     /// Sleeps until a time.
-    Sleep(i64),
+    Sleep(Instant),
 }
 
 /// The databases of a server. One more than `N` takes the entry of the idle one that is due last.
@@ -173,13 +170,13 @@ pub struct Table<const N: usize> {
     /// How many entries were ever taken: the first ones.
     used: usize,
     /// Until when the launcher sleeps.
-    pub sleeps_until: i64,
+    pub sleeps_until: Instant,
     /// Whether the launcher next serves due work, before another caller.
     pub errand_next: bool,
     /// When the launcher searches for databases without an entry that have something to do.
-    pub search: i64,
+    pub search: Instant,
     /// When it last did.
-    pub searched: i64,
+    pub searched: Instant,
 }
 
 impl<const N: usize> Table<N> {
@@ -188,10 +185,10 @@ impl<const N: usize> Table<N> {
         Self {
             entries: [const { Entry::of(0) }; N],
             used: 0,
-            sleeps_until: LONG_AGO,
+            sleeps_until: Instant::LONG_AGO,
             errand_next: false,
-            search: NEVER,
-            searched: LONG_AGO,
+            search: Instant::NEVER,
+            searched: Instant::LONG_AGO,
         }
     }
 
@@ -227,7 +224,7 @@ impl<const N: usize> Table<N> {
 
     /// Returns the database's entry, a new one if it has none. When all are taken, the idle database that is due last
     /// loses its entry; what is counted for it is found by the next search. None if no database is idle.
-    pub fn entry(&mut self, database: u32, now: i64) -> Option<&mut Entry> {
+    pub fn entry(&mut self, database: u32, now: Instant) -> Option<&mut Entry> {
         let at = match self.position(database) {
             Some(at) => at,
             None => {
@@ -239,23 +236,23 @@ impl<const N: usize> Table<N> {
         self.entries.get_mut(at)
     }
 
-    fn make_room(&mut self, now: i64) -> Option<usize> {
+    fn make_room(&mut self, now: Instant) -> Option<usize> {
         if self.used < N {
             self.used += 1;
             return Some(self.used - 1);
         }
-        let idle = |e: &Entry| e.process == 0 && e.wanted == NEVER && !e.is_starting(now);
+        let idle = |e: &Entry| e.process == 0 && e.wanted == Instant::NEVER && !e.is_starting(now);
         let (at, last) = (self.all().iter().enumerate())
             .filter(|(_, entry)| idle(entry))
             .max_by_key(|(_, entry)| entry.next())?;
-        if last.next() != NEVER {
-            self.search = self.search.min(now.saturating_add(SEARCH_MICROS));
+        if last.next() != Instant::NEVER {
+            self.search = self.search.min(now + SEARCH);
         }
         Some(at)
     }
 
     /// Whether other databases than those that have a worker need one.
-    pub fn others(&self, now: i64) -> Others {
+    pub fn others(&self, now: Instant) -> Others {
         let others = self.all().iter().map(|entry| {
             if entry.is_wanted() {
                 Others::Wait
@@ -270,7 +267,7 @@ impl<const N: usize> Table<N> {
 
     /// Finds what the launcher does next: by turns a database where callers wait and one where something is due, in
     /// each case the one that waits longest. Notes that a worker was asked for.
-    pub fn next_job(&mut self, now: i64) -> Job {
+    pub fn next_job(&mut self, now: Instant) -> Job {
         let running = |e: &&Entry| e.errand && e.started_lately(now);
         let room = self.all().iter().filter(running).count() < ERRANDS;
         let idle = || (self.all().iter().enumerate()).filter(|(_, e)| e.process == 0);
@@ -289,16 +286,16 @@ impl<const N: usize> Table<N> {
             let until = idle().map(|(_, entry)| {
                 let due = if entry.is_wanted() { now } else { entry.next() };
                 match due {
-                    NEVER => NEVER,
-                    due => due.max(entry.started.saturating_add(START_MICROS)),
+                    Instant::NEVER => Instant::NEVER,
+                    due => due.max(entry.started + START),
                 }
             });
-            let until = until.min().unwrap_or(NEVER).min(self.search);
+            let until = until.min().unwrap_or(Instant::NEVER).min(self.search);
             // All due work waits until a started worker ends, which is signalled, or its start times out.
             self.sleeps_until = until;
             return Job::Sleep(match room {
                 true => until,
-                false => until.max(now.saturating_add(SECOND_MICROS)),
+                false => until.max(now + SECOND),
             });
         };
         let entry = &mut self.entries[at];

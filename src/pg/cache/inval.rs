@@ -7,6 +7,7 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
@@ -20,7 +21,7 @@ const SUBJECTS_MAX: u32 = 1000;
 static STALE: BackendCell<bool> = BackendCell::new(true);
 static BEACON: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 
-static UNTIL: BackendCell<i64> = BackendCell::new(i64::MAX);
+static UNTIL: BackendCell<Instant> = BackendCell::new(Instant::NEVER);
 
 static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
@@ -133,15 +134,15 @@ unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_s
     }
 }
 
-/// Limits the validity of resolved access, in microseconds of the Unix epoch, because an assignment ends.
-pub fn hold_until(end: Option<i64>) {
-    UNTIL.set(end.unwrap_or(i64::MAX));
+/// Limits the validity of resolved access, because an assignment ends.
+pub fn hold_until(end: Option<Instant>) {
+    UNTIL.set(end.unwrap_or(Instant::NEVER));
 }
 
 /// Called when a statement begins or continues. Returns whether everything resolved in this transaction must be resolved again.
 pub fn asks_again() -> bool {
     accept();
-    STALE.get() || xact::statement_started_unix() >= UNTIL.get()
+    STALE.get() || xact::statement_started() >= UNTIL.get()
 }
 
 /// Processes invalidations of transactions that have committed.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenancy_core::time::Length;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -136,7 +137,7 @@ pub fn call<T>(below: Below, f: impl Fn() -> T) -> Result<T, Error> {
     let (own_limit, deadlock) = unsafe { (pg_sys::LockTimeout, pg_sys::DeadlockTimeout) };
     let mut in_vain = 0;
     loop {
-        let waited_for = (time::now() - began) / 1000;
+        let waited_for = (time::now() - began).millis();
         if own_limit > 0 && waited_for >= i64::from(own_limit) {
             return Ok(f());
         }
@@ -203,8 +204,8 @@ impl Noting {
                 TIMEOUT.set(Some(id));
                 id
             });
-            let first = time::now() + i64::from(NOTED_EVERY_MILLISECONDS) * 1000;
-            enable_timeout_every(id, first, NOTED_EVERY_MILLISECONDS);
+            let first = time::now() + Length::from_millis(NOTED_EVERY_MILLISECONDS.into());
+            enable_timeout_every(id, time::to_server(first), NOTED_EVERY_MILLISECONDS);
             Self(id)
         }
     }

@@ -6,11 +6,13 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::heap_insert::Json;
 use crate::pg::tenant_sets::Slot;
+use crate::pg::time;
 
 /// The result of a function.
 #[derive(Clone, Copy)]
@@ -158,10 +160,10 @@ impl Call {
         std::str::from_utf8(self.text(n)).map_err(|_| Error::Internal("a text that is not UTF-8"))
     }
 
-    /// Returns argument `n`, a timestamptz, in microseconds since 2000.
+    /// Returns argument `n`, a timestamptz.
     #[inline]
-    pub fn instant(&self, n: usize) -> i64 {
-        self.int8(n)
+    pub fn instant(&self, n: usize) -> Instant {
+        time::from_server(self.int8(n))
     }
 
     /// Returns argument `n`, a numeric, in the server's stored form.

@@ -4,11 +4,13 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::{Answer, Kept};
 use crate::pg::numeric::PgNumeric;
+use crate::pg::time;
 
 /// The type of a column.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,8 +84,8 @@ pub enum Field {
     Uuid([u8; 16]),
     /// A numeric.
     Numeric(Short),
-    /// A timestamptz, in microseconds since 2000.
-    Instant(i64),
+    /// A timestamptz.
+    Instant(Instant),
 }
 
 impl Field {
@@ -115,7 +117,7 @@ impl Field {
             Self::Bool(value) => pg_sys::Datum::from(*value),
             Self::Text(short) | Self::Numeric(short) => pg_sys::Datum::from(short.0.as_ptr()),
             Self::Uuid(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
-            Self::Instant(value) => pg_sys::Datum::from(*value),
+            Self::Instant(value) => pg_sys::Datum::from(time::to_server(*value)),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
+use tenancy_core::time::Instant;
 
 use super::shared_role::behind_clients;
 use crate::error::Error;
@@ -34,7 +35,7 @@ struct Prepared {
 /// A statement of a driver that SQL deallocated, and the start of the transaction that did.
 struct PutOff {
     name: CString,
-    at: i64,
+    at: Instant,
 }
 
 #[derive(Default)]

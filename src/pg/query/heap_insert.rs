@@ -6,16 +6,18 @@ use std::net::IpAddr;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
+use crate::pg::time;
 
 /// A value of a row.
 #[derive(Clone, Copy)]
 pub enum Value<'a> {
     /// SQL NULL.
     Null,
-    /// A timestamptz, in microseconds since 2000.
-    Instant(i64),
+    /// A timestamptz.
+    Instant(Instant),
     /// An integer.
     Int4(i32),
     /// A bigint.
@@ -116,7 +118,8 @@ impl Value<'_> {
     fn into_datum(self) -> Option<pg_sys::Datum> {
         match self {
             Value::Null => None,
-            Value::Instant(value) | Value::Int8(value) => Some(pg_sys::Datum::from(value)),
+            Value::Instant(at) => Some(pg_sys::Datum::from(time::to_server(at))),
+            Value::Int8(value) => Some(pg_sys::Datum::from(value)),
             Value::Int4(value) => Some(pg_sys::Datum::from(value)),
             Value::Xid8(value) => Some(pg_sys::Datum::from(value)),
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),

@@ -10,6 +10,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiHeapTupleData, SpiTupleTable};
+use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -252,6 +253,11 @@ pub trait NotNull {
     /// Returns column `n`; an error, and not a default, if it is NULL.
     fn not_null<T: FromDatum + IntoDatum>(&self, n: usize) -> Result<T, Error>;
 
+    /// The same for an instant, a bigint of microseconds of the Unix epoch.
+    fn not_null_instant(&self, n: usize) -> Result<Instant, Error> {
+        Ok(Instant::from_unix_micros(self.not_null(n)?))
+    }
+
     /// The same for an id.
     fn not_null_id(&self, n: usize) -> Result<Uuid, Error> {
         Ok(from_pg(self.not_null(n)?))
@@ -264,6 +270,11 @@ impl NotNull for SpiHeapTupleData<'_> {
     fn not_null<T: FromDatum + IntoDatum>(&self, n: usize) -> Result<T, Error> {
         self.get(n)?.ok_or(NULL)
     }
+}
+
+/// Returns column `n`, an instant as a bigint of microseconds of the Unix epoch.
+pub fn instant(row: &SpiHeapTupleData<'_>, n: usize) -> Result<Option<Instant>, Error> {
+    Ok(row.get(n)?.map(Instant::from_unix_micros))
 }
 
 /// The first row.

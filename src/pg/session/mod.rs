@@ -19,9 +19,10 @@ pub mod xact;
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
-use crate::pg::statics;
+use crate::pg::{statics, time};
 
 unsafe extern "C-unwind" {
     /// commands/async.h: stops listening to all channels at the commit.
@@ -35,9 +36,9 @@ pub fn backend() -> i32 {
 }
 
 /// Returns when this session started, to which session contexts are bound.
-pub fn started() -> i64 {
+pub fn started() -> Instant {
     // SAFETY: reads a static of the server.
-    unsafe { pg_sys::MyStartTimestamp }
+    time::from_server(unsafe { pg_sys::MyStartTimestamp })
 }
 
 /// Returns the leader's process id, in a parallel worker.
@@ -108,8 +109,8 @@ pub fn release_advisory_locks() {
 pub struct Statement {
     /// Whether PREPARE made it, and not the protocol.
     pub by_sql: bool,
-    /// When it was prepared, microseconds since 2000.
-    pub at: i64,
+    /// When it was prepared.
+    pub at: Instant,
 }
 
 /// Returns the prepared statement with this name.
@@ -119,7 +120,7 @@ pub fn statement(name: &CStr) -> Option<Statement> {
         let found = pg_sys::FetchPreparedStatement(name.as_ptr(), false);
         found.as_ref().map(|found| Statement {
             by_sql: found.from_sql,
-            at: found.prepare_time,
+            at: time::from_server(found.prepare_time),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! The transaction, its savepoint and its statement; and the generation that per-row caches compare.
 
 use pgrx::pg_sys;
+use tenancy_core::time::Instant;
 
 use crate::pg::cell::BackendCell;
 use crate::pg::{statics, time};
@@ -19,24 +20,14 @@ pub fn new_generation() {
     GENERATION.set(GENERATION.get() + 1);
 }
 
-/// Returns when the current transaction started, in microseconds since 2000; the same in its parallel workers.
-pub fn transaction_started() -> i64 {
-    statics::GetCurrentTransactionStartTimestamp()
+/// Returns when the current transaction started; the same in its parallel workers.
+pub fn transaction_started() -> Instant {
+    time::from_server(statics::GetCurrentTransactionStartTimestamp())
 }
 
-/// Returns when the client's current statement started, in microseconds since 2000; the same in its parallel workers.
-pub fn statement_started() -> i64 {
-    statics::GetCurrentStatementStartTimestamp()
-}
-
-/// The same instant as Unix microseconds.
-pub fn statement_started_unix() -> i64 {
-    time::to_unix_micros(statement_started())
-}
-
-/// The same instant as Unix microseconds, to compare with expiries.
-pub fn transaction_started_unix() -> i64 {
-    time::to_unix_micros(transaction_started())
+/// Returns when the client's current statement started; the same in its parallel workers.
+pub fn statement_started() -> Instant {
+    time::from_server(statics::GetCurrentStatementStartTimestamp())
 }
 
 /// Returns the current savepoint's number.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
+use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
@@ -221,10 +222,10 @@ pub fn wait(time: Duration) {
 }
 
 /// Waits until another process wakes this one, or until a time. Exits with the server.
-pub fn wait_until(until: i64) {
-    let micros = until.saturating_sub(time::now()).max(0);
+pub fn wait_until(until: Instant) {
+    let left = Duration::from(until - time::now());
     // A little longer, so that it is not too early.
-    wait(Duration::from_micros(micros.unsigned_abs()).saturating_add(Duration::from_millis(1)));
+    wait(left.saturating_add(Duration::from_millis(1)));
 }
 
 /// Reads the settings again, if the server has reloaded them.

@@ -5,6 +5,7 @@
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
+use tenancy_core::time::{Instant, Length};
 
 use crate::pg::counts::{Added, Count, FREE};
 use crate::pg::time;
@@ -29,48 +30,47 @@ const NAMED_EACH: usize = 128;
 const ORIGINS_EACH: usize = 64;
 const RESTS_EACH: usize = 1;
 /// How long after the first writing the second comes at the earliest.
-const SOON_MICROS: i64 = 1_000_000;
+const SOON: Length = Length::from_seconds(1);
 /// The longest interval between entries, and how long an idle counter keeps its place.
-const LONGEST_MICROS: i64 = 3_600 * 1_000_000;
+const LONGEST: Length = Length::from_hours(1);
 
 /// A counter, and when it was written.
 #[derive(Clone, Copy)]
 struct Place {
     count: Count,
-    written: i64,
+    written: Instant,
     times: u32,
 }
 
 const UNUSED: Place = Place {
     count: FREE,
-    written: 0,
+    written: Instant::EPOCH,
     times: 0,
 };
 
 impl Place {
-    fn is_free(&self, now: i64) -> bool {
+    fn is_free(&self, now: Instant) -> bool {
         self.count.key == FREE.key
             || self.count.is_abandoned(now)
-            || (self.count.count == 0
-                && !(0..LONGEST_MICROS).contains(&now.saturating_sub(self.written)))
+            || (self.count.count == 0 && !(Length::ZERO..LONGEST).contains(&(now - self.written)))
     }
 
     /// Returns the interval between its entries.
-    fn rest(&self) -> i64 {
-        let rest = SOON_MICROS.saturating_mul(1 << self.times.saturating_sub(1).min(12));
-        rest.min(LONGEST_MICROS)
+    fn rest(&self) -> Length {
+        let rest = SOON * (1 << self.times.saturating_sub(1).min(12));
+        rest.min(LONGEST)
     }
 
     /// Returns whether it is due; also if the clock was set back.
-    fn is_due(&self, now: i64) -> bool {
-        self.times == 0 || !(0..self.rest()).contains(&now.saturating_sub(self.written))
+    fn is_due(&self, now: Instant) -> bool {
+        self.times == 0 || !(Length::ZERO..self.rest()).contains(&(now - self.written))
     }
 
     /// Returns when it is due.
-    fn due(&self) -> i64 {
+    fn due(&self) -> Instant {
         match self.times {
             0 => self.count.first,
-            _ => self.written.saturating_add(self.rest()),
+            _ => self.written + self.rest(),
         }
     }
 
@@ -138,7 +138,7 @@ pub fn add(count: &Count, tier: Tier) -> Added {
 }
 
 /// Returns when a database has something to write.
-pub fn due(database: u32) -> Option<i64> {
+pub fn due(database: u32) -> Option<Instant> {
     let shared = SHARED.share();
     let mine = shared.counting().filter(|p| p.count.of(database));
     mine.map(Place::due).min()

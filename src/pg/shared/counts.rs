@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
+use tenancy_core::time::{Instant, Length};
 
 use crate::pg::time;
 
@@ -22,9 +23,9 @@ const FINE: usize = 4096;
 const COARSE: usize = 128;
 /// The number of places that a fine key may be in.
 const WINDOW: usize = 16;
-/// After how long a count that no worker took may be replaced, in microseconds: its database was dropped, or
+/// After how long a count that no worker took may be replaced: its database was dropped, or
 /// this is a standby.
-const ABANDONED_AFTER_MICROS: i64 = 48 * 3_600 * 1_000_000;
+const ABANDONED_AFTER: Length = Length::from_hours(48);
 
 /// A counter.
 #[derive(Clone, Copy)]
@@ -33,10 +34,10 @@ pub struct Count {
     pub key: Key,
     /// The count; 0 is a free place.
     pub count: u64,
-    /// When it was first counted, in microseconds since 2000.
-    pub first: i64,
+    /// When it was first counted.
+    pub first: Instant,
     /// When it was last counted.
-    pub last: i64,
+    pub last: Instant,
 }
 
 struct Shared {
@@ -60,8 +61,8 @@ static HASHER: OnceLock<RandomState> = OnceLock::new();
 pub const FREE: Count = Count {
     key: [0; WORDS],
     count: 0,
-    first: 0,
-    last: 0,
+    first: Instant::EPOCH,
+    last: Instant::EPOCH,
 };
 
 /// Requests shared memory, while the server loads its libraries.
@@ -93,8 +94,8 @@ impl Count {
         Self::at(key, time::now())
     }
 
-    /// Creates a count of 1 at an instant, in microseconds since 2000.
-    pub fn at(key: Key, instant: i64) -> Self {
+    /// Creates a count of 1 at an instant.
+    pub fn at(key: Key, instant: Instant) -> Self {
         Self {
             key,
             count: 1,
@@ -115,8 +116,8 @@ impl Count {
     }
 
     /// Returns whether no worker will write it any more.
-    pub fn is_abandoned(&self, now: i64) -> bool {
-        self.count > 0 && now.saturating_sub(self.last) > ABANDONED_AFTER_MICROS
+    pub fn is_abandoned(&self, now: Instant) -> bool {
+        self.count > 0 && now - self.last > ABANDONED_AFTER
     }
 
     /// Returns the database that counts it.
@@ -188,7 +189,7 @@ fn add_to<'a>(
 }
 
 /// Returns when the oldest counter of a database was first counted.
-pub fn first(database: u32) -> Option<i64> {
+pub fn first(database: u32) -> Option<Instant> {
     let shared = SHARED.share();
     let mine = shared.taken().filter(|count| count.of(database));
     mine.map(|count| count.first).min()

@@ -10,14 +10,14 @@ use pgrx::{pg_shmem_init, pg_sys};
 
 use crate::pg::capped::{self, Tier};
 use crate::pg::counts::{self, Count, WORDS};
-use crate::pg::{events, workers};
+use crate::pg::{events, time, workers};
 
 /// The file, beside the server's own statistics.
 const FILE: &str = "pg_stat/tenancy_counts.stat";
 const NEW_FILE: &str = "pg_stat/tenancy_counts.tmp";
 /// The first bytes of the file.
 const MAGIC: &[u8; 16] = b"tenancy counts 1";
-/// A count in the file: its kind, key, count, first and last time.
+/// A count in the file: its kind, key, count, first and last time, as the server's timestamptz.
 const NUMBERS: usize = 1 + WORDS + 3;
 const RECORD: usize = 8 * NUMBERS;
 
@@ -98,7 +98,7 @@ fn keep() -> io::Result<()> {
     let events = events::all().into_iter().map(|count| (EVENT, count));
     let mut bytes = MAGIC.to_vec();
     for (kind, count) in counted.chain(capped).chain(events) {
-        let times = [count.first.cast_unsigned(), count.last.cast_unsigned()];
+        let times = [count.first, count.last].map(|at| time::to_server(at).cast_unsigned());
         let numbers = [kind].into_iter().chain(count.key);
         for number in numbers.chain([count.count]).chain(times) {
             bytes.extend(number.to_le_bytes());
@@ -134,8 +134,8 @@ fn restore() -> io::Result<bool> {
         let count = Count {
             key,
             count,
-            first: first.cast_signed(),
-            last: last.cast_signed(),
+            first: time::from_server(first.cast_signed()),
+            last: time::from_server(last.cast_signed()),
         };
         match kind {
             FINE | COARSE => counts::add(&count, kind == COARSE),

@@ -14,7 +14,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::lwlock::PgLwLock;
@@ -24,6 +23,7 @@ use tenancy_core::ledger::{
     Account, Blocked, CreditCoverage, Demand, EMPTY_BUCKET, Entry, GRID, Head, Held, Ledger, Load,
     Mark, PATIENCE, Recorded, Span, State, View, slot,
 };
+use tenancy_core::time::{Instant, Length};
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
@@ -36,7 +36,7 @@ static ENTRIES: GucSetting<i32> = GucSetting::<i32>::new(131_072);
 const PIECE: usize = 4096;
 
 /// The longest sleep before checking again: as long as it waits for another loader.
-const LOOK: Duration = Duration::from_micros(PATIENCE);
+const LOOK: Length = PATIENCE;
 
 struct Top(Head);
 
@@ -65,7 +65,7 @@ static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
 struct OpenNotes {
     savepoint: u32,
     held: HashMap<(Account, Span), i128>,
-    recorded: HashMap<(Account, i64), (i128, i128)>,
+    recorded: HashMap<(Account, Instant), (i128, i128)>,
 }
 
 impl OpenNotes {
@@ -101,9 +101,9 @@ impl OpenNotes {
     /// they are fewer than all notes.
     fn of(&self, account: &Account, span: &Span) -> (i128, i128) {
         let add = |sum: (i128, i128), noted: &(i128, i128)| (sum.0 + noted.0, sum.1 + noted.1);
-        let slots = (span.end / GRID).saturating_sub(span.start / GRID);
+        let slots = span.end.count(GRID).saturating_sub(span.start.count(GRID));
         if usize::try_from(slots).is_ok_and(|slots| slots < self.recorded.len()) {
-            let slots = (0..=slots).map(|n| slot(span.start).saturating_add(n * GRID));
+            let slots = (0..=slots).map(|n| slot(span.start) + GRID * n);
             return slots
                 .filter(|slot| span.has(*slot))
                 .filter_map(|slot| self.recorded.get(&(*account, slot)))
@@ -330,7 +330,7 @@ fn wait<R>(mut f: impl FnMut(&mut Ledger<'_>) -> Option<R>) -> R {
             unsafe {
                 pg_sys::ConditionVariableTimedSleep(
                     memory.changed,
-                    LOOK.as_millis() as _,
+                    LOOK.millis() as _,
                     pg_sys::PG_WAIT_EXTENSION,
                 )
             };

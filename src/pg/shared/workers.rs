@@ -6,9 +6,8 @@ use std::sync::atomic::Ordering;
 use pgrx::lwlock::PgLwLock;
 use pgrx::prelude::*;
 use pgrx::{pg_shmem_init, pg_sys};
-use tenancy_core::worker::{
-    AWAY_MICROS, Entry, LONG_AGO, SEARCH_MICROS, SECOND_MICROS, TIDY_MICROS, TRIES, Table, What,
-};
+use tenancy_core::time::{Instant, Length};
+use tenancy_core::worker::{AWAY, Entry, SEARCH, SECOND, TIDY, TRIES, Table, What};
 
 use crate::pg::cell::BackendCell;
 use crate::pg::latch::wake;
@@ -16,14 +15,14 @@ use crate::pg::queue::{self, database};
 use crate::pg::time::now;
 use crate::pg::{capped, counts, events, session};
 
-pub use tenancy_core::worker::{Job, NEVER, Others};
+pub use tenancy_core::worker::{Job, Others};
 
 /// How many databases have an entry. One more takes the entry of the idle one that is due last.
 const DATABASES: usize = 1024;
 /// How long after a worker has died what it left is tried again.
-const REST_MICROS: i64 = 30 * SECOND_MICROS;
+const REST: Length = Length::from_seconds(30);
 /// How often the log says that the launcher has to work itself.
-const TELL_MICROS: i64 = 60 * SECOND_MICROS;
+const TELL: Length = Length::from_seconds(60);
 
 struct Shared {
     table: Table<DATABASES>,
@@ -32,7 +31,7 @@ struct Shared {
     /// Whether there was a launcher since the server's start.
     seen: bool,
     /// When the log last had a warning that the launcher works itself.
-    told: i64,
+    told: Instant,
 }
 
 // SAFETY: plain memory, reached under the lock; the address of a latch is only passed to the server.
@@ -55,7 +54,7 @@ pub fn init() {
             table: Table::new(),
             launcher: 0,
             seen: false,
-            told: LONG_AGO,
+            told: Instant::LONG_AGO,
         }
     );
 }
@@ -72,7 +71,7 @@ impl Shared {
     }
 
     /// Returns the latch to set for work that is due at a time.
-    fn launcher_for(&self, due: i64) -> usize {
+    fn launcher_for(&self, due: Instant) -> usize {
         match due < self.table.sleeps_until {
             true => self.launcher,
             false => 0,
@@ -124,7 +123,7 @@ pub fn look(dirty: bool, waiting: bool) -> Presence {
     if entry.process != 0 || entry.is_starting(now) {
         return Presence::There;
     }
-    if !waiting && (entry.wanted != NEVER || entry.due <= now) {
+    if !waiting && (entry.wanted != Instant::NEVER || entry.due <= now) {
         return Presence::There;
     }
     entry.started = now;
@@ -152,7 +151,7 @@ pub fn not_started(waiting: bool) -> bool {
         if let Some(entry) = shared.find_mut(database)
             && entry.process == 0
         {
-            entry.started = LONG_AGO;
+            entry.started = Instant::LONG_AGO;
             match waiting {
                 true => entry.wanted = entry.wanted.min(now),
                 false => entry.due = entry.due.min(now),
@@ -165,16 +164,16 @@ pub fn not_started(waiting: bool) -> bool {
 }
 
 /// Notes that work for this database is due at a time. No process is needed until then.
-pub fn expect(due: i64) {
+pub fn expect(due: Instant) {
     note(database(), What::Due, due);
 }
 
 /// Notes that a clean-up of this database is due at a time.
-pub fn expect_tidying(due: i64) {
+pub fn expect_tidying(due: Instant) {
     note(database(), What::Tidying, due);
 }
 
-fn note(database: u32, what: What, at: i64) {
+fn note(database: u32, what: What, at: Instant) {
     if let Some(entry) = SHARED.share().find(database)
         && entry.expected(what) <= at
     {
@@ -184,7 +183,7 @@ fn note(database: u32, what: What, at: i64) {
         let mut shared = SHARED.exclusive();
         let now = now();
         let Some(entry) = shared.table.entry(database, now) else {
-            let soon = now.saturating_add(SEARCH_MICROS);
+            let soon = now + SEARCH;
             shared.table.search = shared.table.search.min(soon);
             return;
         };
@@ -201,11 +200,7 @@ fn note(database: u32, what: What, at: i64) {
 pub fn make_all_write() {
     let launcher = {
         let mut shared = SHARED.exclusive();
-        let soon = shared
-            .table
-            .searched
-            .saturating_add(SECOND_MICROS)
-            .max(now());
+        let soon = (shared.table.searched + SECOND).max(now());
         if shared.table.search <= soon {
             return;
         }
@@ -220,7 +215,7 @@ pub fn make_all_write() {
 pub fn restored(database: u32) {
     if let Some(entry) = SHARED.exclusive().table.entry(database, now()) {
         entry.write_all = true;
-        entry.due = LONG_AGO;
+        entry.due = Instant::LONG_AGO;
     }
 }
 
@@ -230,7 +225,7 @@ pub fn ask_to_leave(database: pg_sys::Oid) {
     let now = now();
     let mut process = 0;
     if let Some(entry) = SHARED.exclusive().find_mut(database.to_u32()) {
-        entry.away_until = now.saturating_add(AWAY_MICROS);
+        entry.away_until = now + AWAY;
         entry.leave = entry.process != 0 || entry.is_starting(now);
         process = entry.process;
     }
@@ -292,8 +287,8 @@ pub fn take_on(database: u32, launcher: bool) -> Option<Started> {
     let mut shared = SHARED.exclusive();
     let entry = shared.find_mut(database).filter(|p| p.process == 0)?;
     entry.process = session::backend();
-    entry.wanted = NEVER;
-    let tidied = (0..TIDY_MICROS).contains(&now.saturating_sub(entry.tidied));
+    entry.wanted = Instant::NEVER;
+    let tidied = (Length::ZERO..TIDY).contains(&(now - entry.tidied));
     let started = Started {
         errand: entry.errand,
         write_all: entry.write_all,
@@ -311,7 +306,7 @@ pub fn take_on(database: u32, launcher: bool) -> Option<Started> {
 pub fn connected() {
     CONNECTED.set(true);
     if let Some(entry) = SHARED.exclusive().find_mut(WORKS_FOR.get()) {
-        entry.due = NEVER;
+        entry.due = Instant::NEVER;
         entry.tries = 0;
         entry.write_all = false;
     }
@@ -334,7 +329,7 @@ pub fn note_dirty() {
 pub fn tidying() {
     let (database, now) = (database(), now());
     if let Some(entry) = SHARED.exclusive().find_mut(database) {
-        entry.tidy = NEVER;
+        entry.tidy = Instant::NEVER;
         entry.tidied = now;
     }
 }
@@ -356,13 +351,13 @@ pub fn take_touched() -> bool {
     let Some(entry) = shared.find_mut(database()) else {
         return false;
     };
-    entry.due = NEVER;
+    entry.due = Instant::NEVER;
     std::mem::take(entry.touched.get_mut())
 }
 
 /// Unregisters this worker, unless it is needed. Work is due again at `due`; `dirty` means that something is not
 /// sealed or rolled up yet. Returns whether the worker exits.
-pub fn depart(due: i64, dirty: bool) -> bool {
+pub fn depart(due: Instant, dirty: bool) -> bool {
     let database = database();
     let launcher = {
         let mut shared = SHARED.exclusive();
@@ -380,7 +375,7 @@ pub fn depart(due: i64, dirty: bool) -> bool {
 }
 
 /// Unregisters this worker even if callers wait: it did its last work, or it is the launcher and other databases wait.
-pub fn give_way(due: i64, dirty: bool) {
+pub fn give_way(due: Instant, dirty: bool) {
     let database = database();
     let mut shared = SHARED.exclusive();
     if let Some(entry) = shared.find_mut(database) {
@@ -394,7 +389,7 @@ pub fn give_way(due: i64, dirty: bool) {
     wake_launcher(launcher);
 }
 
-fn go(entry: &mut Entry, due: i64, dirty: bool) {
+fn go(entry: &mut Entry, due: Instant, dirty: bool) {
     entry.goes(due, dirty, now());
     WORKS_FOR.set(0);
 }
@@ -420,7 +415,7 @@ unsafe extern "C-unwind" fn worker_exit(_code: i32, _arg: pg_sys::Datum) {
     if let Some(entry) = SHARED.exclusive().find_mut(database)
         && entry.process == process
     {
-        entry.has_none(now.saturating_add(REST_MICROS));
+        entry.has_none(now + REST);
         *entry.dirty.get_mut() = true;
         // If it could not connect, no other worker can.
         if !CONNECTED.get() {
@@ -456,7 +451,7 @@ pub fn next_job() -> Job {
     let now = now();
     let mut shared = SHARED.exclusive();
     // Later work wakes the launcher.
-    shared.table.sleeps_until = NEVER;
+    shared.table.sleeps_until = Instant::NEVER;
     if shared.table.search <= now {
         drop(shared);
         search(now);
@@ -466,7 +461,7 @@ pub fn next_job() -> Job {
 }
 
 /// Gives an entry to all databases that have something counted, which is due now.
-fn search(now: i64) {
+fn search(now: Instant) {
     let mut found = counts::databases();
     found.extend(capped::databases());
     found.extend(events::databases());
@@ -474,7 +469,7 @@ fn search(now: i64) {
     found.dedup();
     {
         let mut shared = SHARED.exclusive();
-        shared.table.search = NEVER;
+        shared.table.search = Instant::NEVER;
         shared.table.searched = now;
     }
     // Without room for a database, this sets the next search.
@@ -487,7 +482,7 @@ fn search(now: i64) {
 pub fn reconsider() {
     let now = now();
     for entry in SHARED.exclusive().table.all_mut() {
-        if entry.process == 0 && entry.due != NEVER {
+        if entry.process == 0 && entry.due != Instant::NEVER {
             entry.due = entry.due.min(now);
         }
     }
@@ -497,7 +492,7 @@ pub fn reconsider() {
 pub fn to_tell() -> bool {
     let now = now();
     let mut shared = SHARED.exclusive();
-    let due = !(0..TELL_MICROS).contains(&now.saturating_sub(shared.told));
+    let due = !(Length::ZERO..TELL).contains(&(now - shared.told));
     if due {
         shared.told = now;
     }

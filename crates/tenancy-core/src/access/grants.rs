@@ -1,6 +1,7 @@
 //! The sum of a principal's assignments: the scopes in which a permission is held.
 
 use crate::permission::Permission;
+use crate::time::Instant;
 use crate::tree::Level;
 use uuid::Uuid;
 
@@ -13,8 +14,8 @@ pub struct Grant {
     pub path: Vec<Uuid>,
     /// The permissions held there.
     pub permissions: Vec<Permission>,
-    /// When it ends, in microseconds of the Unix epoch; `None`: without an end.
-    pub expires_at: Option<i64>,
+    /// When it ends; `None`: without an end.
+    pub expires_at: Option<Instant>,
 }
 
 impl Grant {
@@ -47,8 +48,8 @@ pub enum Holder {
     Below,
     /// A user of the platform, who reaches rows only while elevated.
     Platform,
-    /// A user of the platform who is elevated until a time, in microseconds of the Unix epoch.
-    Elevated(i64),
+    /// A user of the platform who is elevated until a time.
+    Elevated(Instant),
 }
 
 /// How long a permission is held in a scope.
@@ -56,8 +57,8 @@ pub enum Holder {
 pub enum Held {
     /// Not at all.
     No,
-    /// Until a time, in microseconds of the Unix epoch.
-    Until(i64),
+    /// Until a time.
+    Until(Instant),
     /// Without an end.
     Always,
 }

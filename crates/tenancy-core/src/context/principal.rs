@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::time::Instant;
 use crate::token::Proof;
 
 /// The principal of a context.
@@ -21,6 +22,6 @@ pub struct Proven {
     pub proof: Option<Proof>,
     /// The tenant that it is limited to.
     pub tenant: Option<Uuid>,
-    /// When it ends, in microseconds of the Unix epoch.
-    pub expires_at: Option<i64>,
+    /// When it ends.
+    pub expires_at: Option<Instant>,
 }

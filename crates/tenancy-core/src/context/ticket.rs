@@ -6,6 +6,7 @@
 //! one encoding, so the MAC covers the claims.
 
 use crate::mac::{Key, MAC_BYTES};
+use crate::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
@@ -38,8 +39,8 @@ pub struct Ticket {
     pub elevation: Option<Uuid>,
     /// A hint for planning only: whether the principal spans several tenants.
     pub fleet: bool,
-    /// The first second of the Unix epoch at which it is expired.
-    pub expires_at: i64,
+    /// The first second at which it is expired. The payload has it in whole seconds of the Unix epoch.
+    pub expires_at: Instant,
 }
 
 /// A parsed ticket that is not verified: its claims may be used only to find the key.
@@ -105,7 +106,7 @@ impl Ticket {
         for id in [self.tenant, self.elevation].iter().flatten() {
             bytes.extend(id.as_bytes());
         }
-        bytes.extend(self.expires_at.to_be_bytes());
+        bytes.extend(self.expires_at.unix_seconds().to_be_bytes());
         bytes
     }
 
@@ -131,9 +132,16 @@ impl Ticket {
             tenant,
             elevation,
             fleet: flags & FLEET != 0,
-            expires_at: i64::from_be_bytes(rest.try_into().ok()?),
+            expires_at: read_expiry(rest)?,
         })
     }
+}
+
+/// Reads an expiry; `None` if no [`Instant`] is that second.
+fn read_expiry(bytes: &[u8]) -> Option<Instant> {
+    let seconds = i64::from_be_bytes(bytes.try_into().ok()?);
+    let expiry = Instant::from_unix_seconds(seconds);
+    (expiry.unix_seconds() == seconds).then_some(expiry)
 }
 
 impl Unverified {
@@ -142,9 +150,9 @@ impl Unverified {
         &self.claims
     }
 
-    /// Checks the signature with `key` and then the expiry at `now`, in seconds of the Unix epoch. A ticket is expired
-    /// from the second of its expiry on.
-    pub fn verify(self, key: &Key, now: i64) -> Result<Ticket, TicketError> {
+    /// Checks the signature with `key` and then the expiry at `now`. A ticket is expired from the second of its
+    /// expiry on.
+    pub fn verify(self, key: &Key, now: Instant) -> Result<Ticket, TicketError> {
         if !key.verify(DOMAIN, &self.claims.payload(), &self.mac) {
             return Err(TicketError::BadSignature);
         }

@@ -18,6 +18,7 @@
 //! [`Token::decode`] accepts, [`Token::encode`] returns the same text.
 
 use crate::mac::{Key, MAC_BYTES};
+use crate::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::net::IpAddr;
@@ -67,8 +68,8 @@ pub struct Token {
     pub proof: Option<Proof>,
     /// The backend and the start of its validity.
     pub binding: Binding,
-    /// When it ends at the latest, in microseconds of the Unix epoch.
-    pub expires_at: Option<i64>,
+    /// When it ends at the latest.
+    pub expires_at: Option<Instant>,
     /// The address of the user's client, if a trusted caller named it.
     pub client: Option<IpAddr>,
 }
@@ -144,7 +145,7 @@ pub struct Binding {
     /// The backend: its process id.
     pub backend: i32,
     /// The start of the transaction, or of the session for a context that lasts as long.
-    pub started: i64,
+    pub started: Instant,
 }
 
 /// A value that is no token of this key. The error has no reason, so that a forger learns nothing.
@@ -159,7 +160,7 @@ impl Token {
         bytes.extend([VERSION, key_id]);
         bytes.extend(self.flags().to_be_bytes());
         bytes.extend(self.binding.backend.to_be_bytes());
-        bytes.extend(self.binding.started.to_be_bytes());
+        bytes.extend(self.binding.started.unix_micros().to_be_bytes());
         let proof = self.proof.map(Proof::id);
         let elevation = self.proof.and_then(Proof::elevation);
         for id in [self.user, self.tenant, self.project, proof, elevation]
@@ -169,7 +170,7 @@ impl Token {
             bytes.extend(id.as_bytes());
         }
         if let Some(at) = self.expires_at {
-            bytes.extend(at.to_be_bytes());
+            bytes.extend(at.unix_micros().to_be_bytes());
         }
         match self.client {
             None => {}
@@ -224,7 +225,7 @@ impl Token {
         }
         let binding = Binding {
             backend: i32::from_be_bytes(take(&mut rest)?),
-            started: i64::from_be_bytes(take(&mut rest)?),
+            started: instant(&mut rest)?,
         };
         let mut id = |bit: u16| match flags & bit {
             0 => Some(None),
@@ -234,7 +235,7 @@ impl Token {
         let proof = Proof::read(flags, id(PROVEN)?, id(ELEVATED)?)?;
         let expires_at = match flags & EXPIRES {
             0 => None,
-            _ => Some(i64::from_be_bytes(take(&mut rest)?)),
+            _ => Some(instant(&mut rest)?),
         };
         let client = match flags & (CLIENT | CLIENT_V6) {
             0 => None,
@@ -260,6 +261,12 @@ impl Token {
             client,
         })
     }
+}
+
+/// Takes an instant off the front: microseconds of the Unix epoch.
+fn instant(rest: &mut &[u8]) -> Option<Instant> {
+    let micros = i64::from_be_bytes(take(rest)?);
+    Some(Instant::from_unix_micros(micros))
 }
 
 /// Takes the next `N` bytes off the front.

@@ -22,14 +22,16 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
+use crate::time::{Instant, Length};
+
 pub use claims::{BadClaimName, ClaimName, Mapping};
 pub use keys::{KeyFault, KeySet};
 
 /// The longest token. Tokens of large directories, with all their groups, have a few kilobytes.
 pub const MOST_BYTES: usize = 16 * 1024;
 
-/// The largest leeway, in seconds, because clocks differ.
-pub const MOST_LEEWAY: i64 = 600;
+/// The largest leeway, because clocks differ.
+pub const MOST_LEEWAY: Length = Length::from_seconds(600);
 
 /// The types that a header may have: access tokens and plain tokens. Other types (logout, security event, proof of
 /// possession) do not authenticate a caller.
@@ -67,8 +69,8 @@ pub struct Provider {
     pub issuer: String,
     /// One of these must be in `aud`.
     pub audiences: Vec<String>,
-    /// How much its clock may differ from the server's, in seconds.
-    pub leeway: i64,
+    /// How much its clock may differ from the server's.
+    pub leeway: Length,
     /// The keys that verify its tokens.
     pub keys: KeySet,
     /// The meaning of its claims.
@@ -86,10 +88,10 @@ pub struct Claims {
     pub groups: Vec<String>,
     /// The user's display name.
     pub name: Option<String>,
-    /// When the token expires, including leeway, in seconds of the Unix epoch.
-    pub expires_at: i64,
-    /// When it was issued, in seconds of the Unix epoch, if it has that claim.
-    pub issued_at: Option<i64>,
+    /// When the token expires, including leeway.
+    pub expires_at: Instant,
+    /// When it was issued, if it has that claim.
+    pub issued_at: Option<Instant>,
     /// The token's own id.
     pub id: Option<String>,
 }
@@ -159,18 +161,19 @@ impl<'a> Unverified<'a> {
         self.claims.get("azp")?.as_str()
     }
 
-    /// Returns its claims, if it was issued by this provider and is valid at `now`, in seconds of the Unix epoch.
+    /// Returns its claims, if it was issued by this provider and is valid at `now`.
     ///
     /// ```
     /// use jsonwebtoken::{EncodingKey, Header, encode};
     /// use serde_json::json;
     /// use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, Refused, Unverified};
+    /// use tenancy_core::time::{Instant, Length};
     ///
     /// let secret = b"an example secret of enough bytes";
     /// let mut provider = Provider {
     ///     issuer: "https://login.example.com/".to_owned(),
     ///     audiences: vec!["api".to_owned()],
-    ///     leeway: 30,
+    ///     leeway: Length::from_seconds(30),
     ///     keys: KeySet::from_secret(secret).unwrap(),
     ///     mapping: Mapping { user: ClaimName::parse("sub").unwrap(), tenant: None, groups: None, name: None },
     /// };
@@ -178,15 +181,16 @@ impl<'a> Unverified<'a> {
     /// let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap();
     /// let token = Unverified::parse(&token).unwrap();
     ///
-    /// assert_eq!(token.verify(&provider, 1_800_000_000).unwrap().user, "alice");
+    /// let at = Instant::from_unix_seconds;
+    /// assert_eq!(token.verify(&provider, at(1_800_000_000)).unwrap().user, "alice");
     /// // Its last second is that of `exp` and the leeway.
-    /// assert!(token.verify(&provider, 1_800_000_089).is_ok());
-    /// assert_eq!(token.verify(&provider, 1_800_000_090), Err(Refused));
+    /// assert!(token.verify(&provider, at(1_800_000_089)).is_ok());
+    /// assert_eq!(token.verify(&provider, at(1_800_000_090)), Err(Refused));
     /// // A token for another application opens nothing.
     /// provider.audiences = vec!["backoffice".to_owned()];
-    /// assert_eq!(token.verify(&provider, 1_800_000_000), Err(Refused));
+    /// assert_eq!(token.verify(&provider, at(1_800_000_000)), Err(Refused));
     /// ```
-    pub fn verify(&self, provider: &Provider, now: i64) -> Result<Claims, Refused> {
+    pub fn verify(&self, provider: &Provider, now: Instant) -> Result<Claims, Refused> {
         self.check_header()?;
         let algorithm = text(&self.header, "alg").ok_or(Refused)?;
         let kid = match self.header.get("kid") {
@@ -202,7 +206,7 @@ impl<'a> Unverified<'a> {
         if self.issuer() != Some(&provider.issuer) || !self.is_for(&provider.audiences) {
             return Err(Refused);
         }
-        let leeway = provider.leeway.clamp(0, MOST_LEEWAY);
+        let leeway = provider.leeway.clamp(Length::ZERO, MOST_LEEWAY);
         let expires_at = self.expiry(now, leeway)?;
         let read = provider.mapping.read(&self.claims).ok_or(Refused)?;
         let id = match self.claims.get("jti") {
@@ -253,15 +257,15 @@ impl<'a> Unverified<'a> {
     }
 
     /// Returns its expiry, if it is valid now.
-    fn expiry(&self, now: i64, leeway: i64) -> Result<i64, Refused> {
+    fn expiry(&self, now: Instant, leeway: Length) -> Result<Instant, Refused> {
         let expires_at = self.instant("exp", f64::floor)?.ok_or(Refused)?;
-        let expires_at = expires_at.saturating_add(leeway);
+        let expires_at = expires_at + leeway;
         if now >= expires_at {
             return Err(Refused);
         }
         for begins in ["nbf", "iat"] {
             if let Some(at) = self.instant(begins, f64::ceil)?
-                && at > now.saturating_add(leeway)
+                && at > now + leeway
             {
                 return Err(Refused);
             }
@@ -270,8 +274,8 @@ impl<'a> Unverified<'a> {
     }
 
     /// Returns a claim of time. Fractions are rounded so that the token is valid for less time.
-    fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<i64>, Refused> {
-        /// Seconds that microseconds in 64 bits can hold.
+    fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<Instant>, Refused> {
+        /// Seconds that an [`Instant`] can hold.
         const FARTHEST: f64 = 9.0e12;
         match self.claims.get(name) {
             None => Ok(None),
@@ -280,7 +284,7 @@ impl<'a> Unverified<'a> {
                 if !(0.0..=FARTHEST).contains(&seconds) {
                     return Err(Refused);
                 }
-                Ok(Some(seconds as i64))
+                Ok(Some(Instant::from_unix_seconds(seconds as i64)))
             }
             Some(_) => Err(Refused),
         }

@@ -5,6 +5,8 @@
 //! the credit. A credit with a rollover has a second entry, for the amount drawn after its first period. So
 //! every bound is a limit of some entry, and the end of a period needs no computation.
 
+use crate::time::Instant;
+
 use super::{Account, Blocked, Demand, Entry, Held, Ledger, Span};
 
 /// A budget with credits. A demand has the entry of its usage.
@@ -30,7 +32,7 @@ pub struct CreditBalance {
     /// Its amount.
     pub amount: i64,
     /// The end of its first period, and how much may be drawn afterwards.
-    pub since: Option<(i64, i64)>,
+    pub since: Option<(Instant, i64)>,
     /// The amount that is taken, if it is admitted.
     pub taken: i64,
 }
@@ -103,7 +105,7 @@ impl Ledger<'_> {
         &mut self,
         demand: &Demand,
         cover: &mut CreditCoverage,
-        now: i64,
+        now: Instant,
     ) -> Result<CoverageResult, Blocked> {
         let entry = self.known(&demand.account, &demand.span, now)?;
         let drawn = self.known(&cover.drawn, &demand.span, now)?;

@@ -3,6 +3,8 @@
 //!
 //! Our own since PostgreSQL's shared hash tables evict nothing, and a model of this one is tested without a server.
 
+use crate::time::Instant;
+
 use super::{Account, Counted, Ledger, Span, View};
 
 /// No entry.
@@ -39,7 +41,7 @@ pub struct Entry {
     /// Amounts of open reservations.
     pub reserved: i128,
     /// When it was last used, or its load began, by the caller's clock.
-    pub touched: i64,
+    pub touched: Instant,
     /// The next entry in its chain, or in the free list.
     pub(super) next: u32,
 }
@@ -48,13 +50,16 @@ impl Entry {
     /// A free entry.
     pub const FREE: Self = Self {
         account: Account::new(0, Counted::Cost, [0; 16]),
-        span: Span { start: 0, end: 0 },
+        span: Span {
+            start: Instant::EPOCH,
+            end: Instant::EPOCH,
+        },
         state: State::Free,
         load: 0,
         used: 0,
         in_flight: 0,
         reserved: 0,
-        touched: 0,
+        touched: Instant::EPOCH,
         next: NONE,
     };
 
@@ -243,7 +248,7 @@ impl Ledger<'_> {
     fn oldest(&mut self) -> Option<usize> {
         let size = self.entries.len();
         let start = self.head.hand as usize;
-        let (mut found, mut seen) = (None::<(i64, usize)>, 0);
+        let (mut found, mut seen) = (None::<(Instant, usize)>, 0);
         for step in 0..size {
             let at = (start + step) % size;
             if let Some(entry) = self.entries.get(at).filter(|entry| entry.can_go()) {

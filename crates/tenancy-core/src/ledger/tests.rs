@@ -7,14 +7,20 @@ use std::collections::HashSet;
 const ACCOUNTS: usize = 4;
 const SPANS: [Span; 2] = [
     Span {
-        start: 0,
-        end: 2 * GRID,
+        start: Instant::EPOCH,
+        end: grid(2),
     },
-    Span {
-        start: 0,
-        end: i64::MAX,
-    },
+    Span::ALL,
 ];
+
+/// The start of a slot of the grid, by its number.
+const fn grid(number: i64) -> Instant {
+    Instant::from_unix_micros(number * GRID.micros())
+}
+
+fn micros(micros: i64) -> Instant {
+    Instant::from_unix_micros(micros)
+}
 
 fn account(n: usize) -> Account {
     Account::new(1, Counted::Metric(1), [n as u8; 16])
@@ -28,14 +34,14 @@ enum Step {
         who: usize,
         at: Vec<usize>,
         quantity: i64,
-        slot: i64,
+        slot: Instant,
     },
     /// Records without asking.
     Record {
         who: usize,
         at: usize,
         quantity: i64,
-        slot: i64,
+        slot: Instant,
     },
     Savepoint {
         who: usize,
@@ -69,7 +75,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let who = || 0..5_usize;
-    let slot = || (0..4_i64).prop_map(|n| n * GRID);
+    let slot = || (0..4_i64).prop_map(grid);
     prop_oneof![
         6 => (who(), prop::collection::btree_set(0..ACCOUNTS, 1..=ACCOUNTS), 0..4_i64, slot())
             .prop_map(|(who, at, quantity, slot)| Step::Consume { who, at: at.into_iter().collect(), quantity, slot }),
@@ -121,7 +127,7 @@ struct World {
     /// With the finished ones.
     finished: Vec<Recorded>,
     limits: [[Option<i64>; 2]; ACCOUNTS],
-    now: i64,
+    now: Instant,
 }
 
 fn sum(rows: &[Recorded], account: &Account, span: &Span) -> i128 {
@@ -145,7 +151,7 @@ impl World {
             ids: 0,
             finished: Vec::new(),
             limits: [[None; 2]; ACCOUNTS],
-            now: 0,
+            now: Instant::EPOCH,
         }
     }
 
@@ -165,7 +171,7 @@ impl World {
         of.map(|(_, held)| held.quantity).sum()
     }
 
-    fn record(&mut self, who: usize, at: usize, quantity: i64, slot: i64) {
+    fn record(&mut self, who: usize, at: usize, quantity: i64, slot: Instant) {
         if self.transactions[who].id == 0 {
             self.ids += 1;
             self.transactions[who].id = self.ids;
@@ -188,7 +194,7 @@ impl World {
         who: usize,
         at: &[usize],
         quantity: i64,
-        slot: i64,
+        slot: Instant,
     ) -> Result<(), TestCaseError> {
         let mut demands = Vec::new();
         for &n in at {
@@ -209,7 +215,7 @@ impl World {
                 + i128::from(quantity)
                 <= i128::from(d.limit.unwrap_or(i64::MAX))
         });
-        self.now += 1;
+        self.now += Length::from_micros(1);
         let now = self.now;
         match self.ledger().admit(&demands, &mut [], now) {
             Ok(()) => {
@@ -267,7 +273,7 @@ impl World {
             None if self.transactions[who].visible => {}
             None => self.loaders[who] = Some(Loader::Waiting(at, span)),
             Some(Loader::Waiting(at, span)) => {
-                self.now += 1;
+                self.now += Length::from_micros(1);
                 let (now, own) = (self.now, self.transactions[who].id);
                 let seen = self.seen_ids.clone();
                 // No snapshot counts its own transaction among those that run.
@@ -337,7 +343,7 @@ impl World {
             Step::Abort { who } if open(self, *who) => self.finish(*who, false),
             Step::Load { who, at, span } => self.load(*who, *at, *span),
             Step::FailLoad { who } => self.fail_load(*who),
-            Step::Wait => self.now += PATIENCE as i64,
+            Step::Wait => self.now += PATIENCE,
             Step::Limit { at, span, limit } => self.limits[*at][*span] = *limit,
             _ => {}
         }
@@ -405,7 +411,7 @@ proptest! {
                 let left = i128::from(limit) - sum(&world.finished, &account(at), span);
                 let demand = [Demand { account: account(at), span: *span, quantity: 1, limit: Some(limit) }];
                 let mut taken = 0;
-                while world.ledger().admit(&demand, &mut [], 0).is_ok() {
+                while world.ledger().admit(&demand, &mut [], Instant::EPOCH).is_ok() {
                     taken += 1;
                 }
                 prop_assert_eq!(taken, left.max(0));
@@ -436,13 +442,13 @@ proptest! {
 /// Begins a load at a moment; its snapshot sees transactions up to 9.
 fn begin(world: &mut World, at: usize, now: i64) -> Load {
     let mut ledger = world.ledger();
-    ledger.begin_load(&account(at), &SPANS[1], now, 4, || |id| id <= 9)
+    ledger.begin_load(&account(at), &SPANS[1], micros(now), 4, || |id| id <= 9)
 }
 
 fn used(quantity: i128) -> Recorded {
     Recorded {
         account: account(0),
-        slot: 0,
+        slot: grid(0),
         used: quantity,
         reserved: 0,
     }
@@ -467,7 +473,7 @@ fn a_commit_counts_once_whether_the_snapshot_sees_it_or_not() {
         world.marks[0].set(id);
         let mut ledger = world.ledger();
         // Two entries: the first load was before the commit, the second after it, perhaps.
-        let first = ledger.begin_load(&account(0), &SPANS[0], 1, 4, || |_| false);
+        let first = ledger.begin_load(&account(0), &SPANS[0], micros(1), 4, || |_| false);
         assert_eq!(first, Load::Begun(1));
         assert_eq!(begin(&mut world, 0, 1), Load::Begun(2));
         let mut ledger = world.ledger();
@@ -513,7 +519,7 @@ fn the_next_transaction_of_a_backend_was_not_seen() {
 #[test]
 fn a_loader_delays_others_only_briefly() {
     let mut world = World::new(4);
-    let late = PATIENCE as i64;
+    let late = PATIENCE.micros();
     assert_eq!(begin(&mut world, 0, 1), Load::Begun(1));
     assert_eq!(begin(&mut world, 0, late), Load::Busy);
     assert_eq!(begin(&mut world, 1, 2), Load::Begun(2));
@@ -559,7 +565,7 @@ fn all_levels_or_none() {
     };
     let both = [demand(0, 4, 10), demand(1, 4, 3)];
     assert!(
-        matches!(world.ledger().admit(&both, &mut [], 1), Err(Blocked::Over(1, entry)) if entry.total() == 0)
+        matches!(world.ledger().admit(&both, &mut [], micros(1)), Err(Blocked::Over(1, entry)) if entry.total() == 0)
     );
     assert_eq!(
         world
@@ -571,7 +577,7 @@ fn all_levels_or_none() {
     assert_eq!(
         world
             .ledger()
-            .admit(&[demand(0, 3, 10), demand(1, 3, 3)], &mut [], 1),
+            .admit(&[demand(0, 3, 10), demand(1, 3, 3)], &mut [], micros(1)),
         Ok(())
     );
 }
@@ -588,7 +594,7 @@ fn what_is_in_flight_is_not_evicted() {
         quantity: 1,
         limit: None,
     };
-    assert_eq!(world.ledger().admit(&[demand], &mut [], 1), Ok(()));
+    assert_eq!(world.ledger().admit(&[demand], &mut [], micros(1)), Ok(()));
     assert_eq!(begin(&mut world, 1, 2), Load::Full);
     world.ledger().give_back(&[Held {
         account: account(0),
@@ -607,7 +613,7 @@ fn sums_are_wider_than_quantities() {
     }
     let most = Recorded {
         account: account(0),
-        slot: 0,
+        slot: grid(0),
         used: i64::MAX.into(),
         reserved: 0,
     };
@@ -619,14 +625,15 @@ fn sums_are_wider_than_quantities() {
         limit: Some(i64::MAX),
     };
     assert!(matches!(
-        world.ledger().admit(&[demand], &mut [], 1),
+        world.ledger().admit(&[demand], &mut [], micros(1)),
         Err(Blocked::Over(0, _))
     ));
 }
 
 #[test]
 fn slots_are_on_the_grid() {
-    for (at, start) in [(0, 0), (GRID - 1, 0), (GRID, GRID), (-1, -GRID)] {
-        assert_eq!(slot(at), start);
+    let grid = GRID.micros();
+    for (at, start) in [(0, 0), (grid - 1, 0), (grid, grid), (-1, -grid)] {
+        assert_eq!(slot(micros(at)), micros(start));
     }
 }

@@ -12,23 +12,26 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::ledger::{GRID, Span};
+use crate::time::{Instant, Length};
 
-const SECOND: i64 = 1_000_000;
-const HOUR: i64 = 3600;
-const DAY: i64 = 24 * HOUR;
-const WEEK: i64 = 7 * DAY;
+const SECOND: Length = Length::from_seconds(1);
+const HOUR: Length = Length::from_hours(1);
+const DAY: Length = Length::from_days(1);
+const WEEK: Length = Length::from_days(7);
 
 /// The greatest offset from UTC that any clock had, rounded up: Manila's was 15:56:08, before 1845.
-const OFFSET_MAX: i64 = 16 * HOUR;
+const OFFSET_MAX: Length = Length::from_hours(16);
+const OFFSET_MIN: Length = Length::from_hours(-16);
 
 /// How often a clock is read for one edge. It changes a few times a year, and less than two days are searched.
 const LOOKS_MAX: usize = 16;
 
-/// The range of instants with a period, in seconds of the Unix epoch: some thousand years before and after.
-const INSTANT_MAX: i64 = 400_000_000_000;
+/// The first and the last instant with a period: some thousand years before and after.
+const INSTANT_MIN: Instant = Instant::from_unix_seconds(-400_000_000_000);
+const INSTANT_MAX: Instant = Instant::from_unix_seconds(400_000_000_000);
 
-/// The end of `total`, in microseconds of the Unix epoch: the year 9999.
-const NEVER: i64 = 253_370_764_800 * SECOND;
+/// The end of `total`: the year 9999.
+pub const TOTAL_END: Instant = Instant::from_unix_seconds(253_370_764_800);
 
 /// A kind of period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,60 +99,60 @@ impl fmt::Display for Period {
 /// A span in which a zone's clock has one offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The offset from UTC, in seconds.
-    pub offset: i64,
+    /// The offset from UTC, in whole seconds.
+    pub offset: Length,
     /// The first instant at which the offset may change; `None` if it never does.
-    pub until: Option<i64>,
+    pub until: Option<Instant>,
 }
 
-/// The clock of a time zone. Instants are in seconds of the Unix epoch.
+/// The clock of a time zone. It is asked about whole seconds, and changes at whole seconds.
 pub trait Zone {
     /// Returns the offset from an instant on; `None` if it is not known.
-    fn stretch(&self, at: i64) -> Option<Stretch>;
+    fn stretch(&self, at: Instant) -> Option<Stretch>;
 }
 
-/// Returns the period that contains an instant, in microseconds of the Unix epoch. It begins and ends on the ledger's
-/// [grid](GRID).
+/// Returns the period that contains an instant. It begins and ends on the ledger's [grid](GRID).
 ///
 /// `None` if the zone's offsets are impossible for a clock, or the instant is thousands of years away.
 ///
 /// ```
 /// use tenancy_core::period::{Period, Stretch, Zone, period};
+/// use tenancy_core::time::{Instant, Length};
 ///
-/// const HOUR: i64 = 3600;
+/// const HOUR: Length = Length::from_hours(1);
 ///
 /// /// One hour ahead of UTC, and two from noon UTC of 1970-01-01 on.
 /// struct Clock;
 ///
 /// impl Zone for Clock {
-///     fn stretch(&self, at: i64) -> Option<Stretch> {
-///         Some(match at < 12 * HOUR {
-///             true => Stretch { offset: HOUR, until: Some(12 * HOUR) },
-///             false => Stretch { offset: 2 * HOUR, until: None },
+///     fn stretch(&self, at: Instant) -> Option<Stretch> {
+///         let noon = Instant::EPOCH + HOUR * 12;
+///         Some(match at < noon {
+///             true => Stretch { offset: HOUR, until: Some(noon) },
+///             false => Stretch { offset: HOUR * 2, until: None },
 ///         })
 ///     }
 /// }
 ///
 /// // The day in which the clock was put forward has 23 hours: from 23:00 UTC of the day before to 22:00 UTC.
-/// let day = period(Period::Day, &Clock, 0).unwrap();
-/// assert_eq!((day.start, day.end), (-HOUR * 1_000_000, 22 * HOUR * 1_000_000));
+/// let day = period(Period::Day, &Clock, Instant::EPOCH).unwrap();
+/// assert_eq!((day.start, day.end), (Instant::EPOCH - HOUR, Instant::EPOCH + HOUR * 22));
 /// ```
 #[must_use]
-pub fn period(period: Period, zone: &impl Zone, at: i64) -> Option<Span> {
+pub fn period(period: Period, zone: &impl Zone, at: Instant) -> Option<Span> {
     // A period that begins within a slot begins with the slot.
-    let last = at.div_euclid(GRID).checked_add(1)?.checked_mul(GRID)? / SECOND - 1;
-    if !(-INSTANT_MAX..=INSTANT_MAX).contains(&last) {
+    let last = at.floor(GRID).checked_add(GRID)? - SECOND;
+    if !(INSTANT_MIN..=INSTANT_MAX).contains(&last) {
         return None;
     }
     let (start, end) = match Calendar::of(period) {
-        None if period == Period::Total => (0, NEVER / SECOND),
+        None if period == Period::Total => (Instant::EPOCH, TOTAL_END),
         None => hour(zone, last)?,
         Some(calendar) => calendar.around(zone, last)?,
     };
-    let on_grid = |edge: i64| (edge * SECOND).div_euclid(GRID) * GRID;
     let span = Span {
-        start: on_grid(start),
-        end: on_grid(end),
+        start: start.floor(GRID),
+        end: end.floor(GRID),
     };
     span.has(at).then_some(span)
 }
@@ -169,7 +172,7 @@ pub fn edges(
     zone: &impl Zone,
     span: Span,
     most: usize,
-) -> Result<Vec<i64>, NoEdges> {
+) -> Result<Vec<Instant>, NoEdges> {
     let mut next = self::period(period, zone, span.start).ok_or(NoEdges::Unknown)?;
     let mut edges = vec![next.start];
     while next.end < span.end {
@@ -184,18 +187,18 @@ pub fn edges(
 }
 
 /// Returns a clock's offset at an instant; `None` for impossible offsets, or a change in the past.
-fn stretch(zone: &impl Zone, at: i64) -> Option<Stretch> {
+fn stretch(zone: &impl Zone, at: Instant) -> Option<Stretch> {
     let stretch = zone.stretch(at)?;
-    let possible = (-OFFSET_MAX..=OFFSET_MAX).contains(&stretch.offset)
+    let possible = (OFFSET_MIN..=OFFSET_MAX).contains(&stretch.offset)
         && stretch.until.is_none_or(|end| end > at);
     possible.then_some(stretch)
 }
 
 /// Returns the hour that contains an instant.
-fn hour(zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
+fn hour(zone: &impl Zone, at: Instant) -> Option<(Instant, Instant)> {
     let now = stretch(zone, at)?;
-    let past = |offset: i64| offset.rem_euclid(HOUR);
-    let begun = at - (at + now.offset).rem_euclid(HOUR);
+    let past = |offset: Length| offset.rem_euclid(HOUR);
+    let begun = (at + now.offset).floor(HOUR) - now.offset;
     // The last change by a part of an hour since its start, and the first one after the instant.
     let (mut start, mut end) = (begun, begun + HOUR);
     let mut next = begun;
@@ -216,27 +219,27 @@ fn hour(zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
     None
 }
 
-/// Consecutive numbered periods of a calendar.
+/// Consecutive numbered periods of a calendar. A local time is the instant at which a clock of UTC shows it.
 struct Calendar {
-    /// Returns the number of the period that contains a local time. Local times are in seconds since 1970.
-    number: fn(i64) -> i64,
+    /// Returns the number of the period that contains a local time.
+    number: fn(Instant) -> i64,
     /// Returns the local time at which a period begins.
-    begin: fn(i64) -> i64,
+    begin: fn(i64) -> Instant,
 }
 
 /// Monday.
-const FIRST_WEEK: i64 = -3 * DAY;
+const FIRST_WEEK: Length = Length::from_days(-3);
 
 impl Calendar {
     fn of(period: Period) -> Option<Self> {
         Some(match period {
             Period::Day => Self {
-                number: |local| local.div_euclid(DAY),
-                begin: |day| day * DAY,
+                number: |local| local.count(DAY),
+                begin: |day| Instant::EPOCH + DAY * day,
             },
             Period::Week => Self {
-                number: |local| (local - FIRST_WEEK).div_euclid(WEEK),
-                begin: |week| week * WEEK + FIRST_WEEK,
+                number: |local| (local - FIRST_WEEK).count(WEEK),
+                begin: |week| Instant::EPOCH + WEEK * week + FIRST_WEEK,
             },
             Period::Month => Self {
                 number: month,
@@ -251,7 +254,7 @@ impl Calendar {
     }
 
     /// Returns the last period that has begun at an instant.
-    fn around(&self, zone: &impl Zone, at: i64) -> Option<(i64, i64)> {
+    fn around(&self, zone: &impl Zone, at: Instant) -> Option<(Instant, Instant)> {
         let mut number = (self.number)(at + stretch(zone, at)?.offset);
         let mut start = first(zone, (self.begin)(number))?;
         for _ in 0..LOOKS_MAX {
@@ -268,7 +271,7 @@ impl Calendar {
 }
 
 /// Returns when a clock first shows a local time, or a later one.
-fn first(zone: &impl Zone, local: i64) -> Option<i64> {
+fn first(zone: &impl Zone, local: Instant) -> Option<Instant> {
     let mut at = local - OFFSET_MAX;
     for _ in 0..LOOKS_MAX {
         let stretch = stretch(zone, at)?;
@@ -282,18 +285,18 @@ fn first(zone: &impl Zone, local: i64) -> Option<i64> {
 }
 
 /// Returns the months from the year 0 to a local time.
-fn month(local: i64) -> i64 {
-    let (year, month) = crate::partitions::month_of(local * SECOND);
+fn month(local: Instant) -> i64 {
+    let (year, month) = crate::partitions::month_of(local);
     year * 12 + i64::from(month) - 1
 }
 
 /// Returns the local time at which a month begins, by its number.
-fn first_of_month(number: i64) -> i64 {
+fn first_of_month(number: i64) -> Instant {
     // Years that begin in March, in eras of 400.
     let (year, month) = ((number - 2).div_euclid(12), (number - 2).rem_euclid(12));
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     let day = year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5;
-    (era * 146_097 + day - 719_468) * DAY
+    Instant::EPOCH + DAY * (era * 146_097 + day - 719_468)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Divides a span of time into rollups: as coarse as possible, without gap or overlap, and events for the rest at
 //! its ends.
 
-const QUARTER: i64 = 15 * 60 * 1_000_000;
-const HOUR: i64 = 4 * QUARTER;
-const DAY: i64 = 24 * HOUR;
+use crate::time::{Instant, Length};
+
+const QUARTER: Length = Length::from_seconds(15 * 60);
+const HOUR: Length = Length::from_hours(1);
+const DAY: Length = Length::from_days(1);
 
 /// The granularity of stored usage. Days, hours and quarters of an hour are those of UTC: in every zone of today,
 /// days and hours begin with one of the quarters.
@@ -31,7 +33,7 @@ impl Grain {
         }
     }
 
-    fn finer(self) -> Option<(Self, i64)> {
+    fn finer(self) -> Option<(Self, Length)> {
         match self {
             Self::Event => None,
             Self::Quarter => Some((Self::Event, QUARTER)),
@@ -41,21 +43,20 @@ impl Grain {
     }
 }
 
-/// A part of a span, from one instant up to but not including another, in microseconds of any epoch that
-/// began at midnight in UTC.
+/// A part of a span, from one instant up to but not including another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
     /// The rollup that it is read from.
     pub grain: Grain,
     /// Its beginning.
-    pub from: i64,
+    pub from: Instant,
     /// Its end.
-    pub to: i64,
+    pub to: Instant,
 }
 
 /// Returns the pieces of a span, in order, none coarser than `coarsest`.
 #[must_use]
-pub fn cover(from: i64, to: i64, coarsest: Grain) -> Vec<Piece> {
+pub fn cover(from: Instant, to: Instant, coarsest: Grain) -> Vec<Piece> {
     let mut pieces = Vec::new();
     fill(from, to, coarsest, &mut pieces);
     pieces
@@ -64,7 +65,7 @@ pub fn cover(from: i64, to: i64, coarsest: Grain) -> Vec<Piece> {
 /// Returns the pieces of consecutive spans, from each edge to the next. Adjacent pieces of one grain are merged.
 /// Each row of a piece belongs to one of the spans.
 #[must_use]
-pub fn cover_all(edges: &[i64], coarsest: Grain) -> Vec<Piece> {
+pub fn cover_all(edges: &[Instant], coarsest: Grain) -> Vec<Piece> {
     let mut pieces: Vec<Piece> = Vec::new();
     for span in edges.windows(2) {
         let [from, to] = *span else { continue };
@@ -80,7 +81,7 @@ pub fn cover_all(edges: &[i64], coarsest: Grain) -> Vec<Piece> {
     pieces
 }
 
-fn fill(from: i64, to: i64, grain: Grain, pieces: &mut Vec<Piece>) {
+fn fill(from: Instant, to: Instant, grain: Grain, pieces: &mut Vec<Piece>) {
     if from >= to {
         return;
     }
@@ -88,7 +89,7 @@ fn fill(from: i64, to: i64, grain: Grain, pieces: &mut Vec<Piece>) {
         pieces.push(Piece { grain, from, to });
         return;
     };
-    let (Some(first), last) = (up(from, size), down(to, size)) else {
+    let (Some(first), last) = (up(from, size), to.floor(size)) else {
         return fill(from, to, finer, pieces);
     };
     if first >= last {
@@ -103,12 +104,9 @@ fn fill(from: i64, to: i64, grain: Grain, pieces: &mut Vec<Piece>) {
     fill(last, to, finer, pieces);
 }
 
-fn down(at: i64, size: i64) -> i64 {
-    at.div_euclid(size).saturating_mul(size)
-}
-
-fn up(at: i64, size: i64) -> Option<i64> {
-    at.checked_add(size - 1).map(|at| down(at, size))
+fn up(at: Instant, size: Length) -> Option<Instant> {
+    let last = size - Length::from_micros(1);
+    at.checked_add(last).map(|at| at.floor(size))
 }
 
 #[cfg(test)]
@@ -116,29 +114,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn micros(micros: i64) -> Instant {
+        Instant::from_unix_micros(micros)
+    }
+
+    fn hours(hours: i64) -> Instant {
+        Instant::EPOCH + HOUR * hours
+    }
+
+    /// Whether an instant is at the start of a row of this size.
+    fn begins(at: Instant, size: Length) -> bool {
+        (at - Instant::EPOCH).rem_euclid(size) == Length::ZERO
+    }
+
     #[test]
     fn whole_days_are_one_piece() {
         assert_eq!(
-            cover(0, 31 * DAY, Grain::Day),
+            cover(hours(0), hours(31 * 24), Grain::Day),
             [Piece {
                 grain: Grain::Day,
-                from: 0,
-                to: 31 * DAY
+                from: hours(0),
+                to: hours(31 * 24)
             }]
         );
-        assert_eq!(cover(5, 5, Grain::Day), []);
-        assert_eq!(cover(5, 4, Grain::Day), []);
+        assert_eq!(cover(micros(5), micros(5), Grain::Day), []);
+        assert_eq!(cover(micros(5), micros(4), Grain::Day), []);
     }
 
     #[test]
     fn a_day_of_a_zone_at_half_an_hour() {
-        let from = DAY - 11 * HOUR / 2;
+        let from = hours(18) + QUARTER * 2;
         let grains: Vec<_> = cover(from, from + DAY, Grain::Day)
             .iter()
             .map(|p| p.grain)
             .collect();
         assert_eq!(grains, [Grain::Quarter, Grain::Hour, Grain::Quarter]);
-        let grains: Vec<_> = cover(from + 1, from + 3 * DAY, Grain::Day)
+        let grains: Vec<_> = cover(from + Length::from_micros(1), from + DAY * 3, Grain::Day)
             .iter()
             .map(|p| p.grain)
             .collect();
@@ -148,28 +159,29 @@ mod tests {
 
     #[test]
     fn spans_that_meet_share_pieces() {
-        let hours: Vec<i64> = (0..100).map(|n| n * HOUR).collect();
+        let each: Vec<Instant> = (0..100).map(hours).collect();
         assert_eq!(
-            cover_all(&hours, Grain::Day),
+            cover_all(&each, Grain::Day),
             [Piece {
                 grain: Grain::Hour,
-                from: 0,
-                to: 99 * HOUR
+                from: hours(0),
+                to: hours(99)
             }]
         );
-        let days: Vec<i64> = (0..11).map(|n| n * DAY - HOUR / 2).collect();
+        let days = (0..11).map(|n| hours(n * 24) - QUARTER * 2);
+        let days: Vec<Instant> = days.collect();
         assert_eq!(cover_all(&days, Grain::Day).len(), 21);
         assert_eq!(cover_all(&[], Grain::Day), []);
-        assert_eq!(cover_all(&[1], Grain::Day), []);
-        assert_eq!(cover_all(&[HOUR, HOUR, HOUR], Grain::Day), []);
+        assert_eq!(cover_all(&[micros(1)], Grain::Day), []);
+        assert_eq!(cover_all(&[hours(1); 3], Grain::Day), []);
     }
 
     proptest! {
         #[test]
-        fn no_row_is_in_two_spans(mut edges in prop::collection::vec(0..20 * DAY, 2..20)) {
+        fn no_row_is_in_two_spans(mut edges in prop::collection::vec((0..20 * DAY.micros()).prop_map(micros), 2..20)) {
             edges.sort_unstable();
             let pieces = cover_all(&edges, Grain::Day);
-            let covered: i64 = pieces.iter().map(|piece| piece.to - piece.from).sum();
+            let covered = pieces.iter().fold(Length::ZERO, |sum, piece| sum + (piece.to - piece.from));
             prop_assert_eq!(covered, edges[edges.len() - 1] - edges[0]);
             for pair in pieces.windows(2) {
                 prop_assert!(pair[0].to == pair[1].from && pair[0].grain != pair[1].grain);
@@ -177,34 +189,36 @@ mod tests {
             // An edge within a piece is at the start of a row of its grain.
             for piece in &pieces {
                 for edge in edges.iter().filter(|edge| piece.from < **edge && **edge < piece.to) {
-                    let size = piece.grain.finer().map_or(1, |(_, size)| size);
-                    prop_assert_eq!(edge % size, 0);
+                    let size = piece.grain.finer().map_or(Length::from_micros(1), |(_, size)| size);
+                    prop_assert!(begins(*edge, size));
                 }
             }
         }
 
         #[test]
         fn pieces_meet_and_are_aligned(
-            from in any::<i64>(), len in prop_oneof![0..3 * DAY, 0..2 * QUARTER, 0..400 * DAY, 0..i64::MAX],
+            from in any::<i64>(),
+            len in prop_oneof![0..3 * DAY.micros(), 0..2 * QUARTER.micros(), 0..400 * DAY.micros(), 0..i64::MAX],
             coarsest in prop_oneof![Just(Grain::Event), Just(Grain::Quarter), Just(Grain::Hour), Just(Grain::Day)],
         ) {
-            let to = from.saturating_add(len);
+            let (from, early) = (micros(from), from < i64::MAX / 4);
+            let to = from + Length::from_micros(len);
             let pieces = cover(from, to, coarsest);
             let mut at = from;
             for piece in &pieces {
                 prop_assert_eq!(piece.from, at);
                 prop_assert!(piece.to > piece.from && piece.grain <= coarsest);
                 if let Some((_, size)) = piece.grain.finer() {
-                    prop_assert_eq!((piece.from % size, piece.to % size), (0, 0));
+                    prop_assert!(begins(piece.from, size) && begins(piece.to, size));
                 }
                 at = piece.to;
             }
             prop_assert_eq!(at, to.max(from));
             prop_assert!(pieces.len() <= 7);
             // Events are read for less than a quarter at each end, unless all is less than two.
-            if coarsest != Grain::Event && len < i64::MAX / 2 && from < i64::MAX / 4 {
+            if coarsest != Grain::Event && len < i64::MAX / 2 && early {
                 for piece in pieces.iter().filter(|piece| piece.grain == Grain::Event) {
-                    prop_assert!(piece.to - piece.from < 2 * QUARTER);
+                    prop_assert!(piece.to - piece.from < QUARTER * 2);
                 }
             }
         }

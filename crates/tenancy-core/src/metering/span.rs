@@ -1,22 +1,29 @@
 //! The length of intervals.
 
-const DAY_MICROS: i64 = 24 * 3600 * 1_000_000;
+use crate::time::Length;
 
-/// Returns the length of an interval of months, days and microseconds, in microseconds. A day has 24 hours.
+const DAY_MICROS: i64 = Length::from_days(1).micros();
+
+/// Returns the length of an interval of months, days and microseconds. A day has 24 hours.
 ///
 /// Returns `None` for an interval with months, whose length depends on the date: one that compares as a day may be three
 /// days, or negative. Also `None` on overflow.
 #[must_use]
-pub fn micros(months: i32, days: i32, micros: i64) -> Option<i64> {
+pub fn length(months: i32, days: i32, micros: i64) -> Option<Length> {
     if months != 0 {
         return None;
     }
-    i64::from(days).checked_mul(DAY_MICROS)?.checked_add(micros)
+    let micros = i64::from(days).checked_mul(DAY_MICROS)?.checked_add(micros);
+    micros.map(Length::from_micros)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn micros(months: i32, days: i32, micros: i64) -> Option<i64> {
+        length(months, days, micros).map(Length::micros)
+    }
 
     #[test]
     fn days_and_microseconds_add_up() {

@@ -9,12 +9,15 @@ use jiff::tz::TimeZone;
 use tenancy_client_tests::{Db, Session};
 use tenancy_core::ledger::Span;
 use tenancy_core::period::{Period, Stretch, Zone, edges, period};
+use tenancy_core::time::{Instant, Length};
 
 #[path = "../../../../crates/tenancy-core/src/metering/period/tests/clock.rs"]
 mod clock;
 use clock::Clock;
 
+/// In microseconds.
 const SECOND: i64 = 1_000_000;
+/// In seconds, as the clock's changes.
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
@@ -80,9 +83,11 @@ fn every_zone_at_every_change_of_its_clock() {
             ));
             let mut expected: Vec<String> = Vec::with_capacity(instants.len());
             for at in &instants {
-                let span = period(kind, clock, *at).unwrap();
-                assert!(span.has(*at));
-                expected.push(format!("{at} {} {}", span.start, span.end));
+                let instant = Instant::from_unix_micros(*at);
+                let span = period(kind, clock, instant).unwrap();
+                assert!(span.has(instant));
+                let [lo, hi] = [span.start, span.end].map(Instant::unix_micros);
+                expected.push(format!("{at} {lo} {hi}"));
             }
             if said != expected {
                 let wrong = said
@@ -115,17 +120,21 @@ fn buckets_are_the_same_periods() {
             (Period::Week, 40),
             (Period::Month, 400),
         ] {
+            let since = (recent - days * DAY / 2) * SECOND + 7;
+            let until = (recent + days * DAY / 2) * SECOND;
             let span = Span {
-                start: (recent - days * DAY / 2) * SECOND + 7,
-                end: (recent + days * DAY / 2) * SECOND,
+                start: Instant::from_unix_micros(since),
+                end: Instant::from_unix_micros(until),
             };
             let said = admin.text(&format!(
                 "SELECT string_agg((extract(epoch FROM e.edge) * 1000000)::bigint::text, ' ' ORDER BY e.n)
                    FROM unnest(tenancy_internal.bucket_edges(to_timestamp(0) + {} * interval '1 microsecond', to_timestamp(0) + {} * interval '1 microsecond', '{kind}', '{name}'))
-                        WITH ORDINALITY e (edge, n)", span.start, span.end
+                        WITH ORDINALITY e (edge, n)", since, until
             ));
             let expected = edges(kind, clock, span, 1000).unwrap();
-            let expected: Vec<String> = expected.iter().map(i64::to_string).collect();
+            let expected: Vec<String> = (expected.iter())
+                .map(|edge| edge.unix_micros().to_string())
+                .collect();
             assert_eq!(said, expected.join(" "), "{name} {kind}");
         }
     }

@@ -18,6 +18,12 @@ fn id(n: u128) -> Uuid {
     Uuid::from_u128(n)
 }
 
+const HOLDERS: [Holder; 3] = [Holder::Below, Holder::Platform, Holder::Elevated(at(9))];
+
+const fn at(micros: i64) -> Instant {
+    Instant::from_unix_micros(micros)
+}
+
 /// A small tree: platform 1; partners 2, 3; tenants 10.. of partners; projects 100.. of tenants.
 fn scopes() -> Vec<(Level, Vec<Uuid>)> {
     let mut all = vec![(Level::Platform, vec![id(1)])];
@@ -66,7 +72,7 @@ proptest! {
     #[test]
     fn holding_is_what_the_naive_reference_says(
         grants in prop::collection::vec(grant(), 0..6),
-        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
+        holder in prop::sample::select(&HOLDERS[..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
         (_, path) in prop::sample::select(scopes()),
     ) {
@@ -78,7 +84,7 @@ proptest! {
     #[test]
     fn reach_and_roots_name_the_scopes_in_which_it_is_held(
         grants in prop::collection::vec(grant(), 0..6),
-        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
+        holder in prop::sample::select(&HOLDERS[..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
     ) {
         let permission = Permission::parse(wanted).unwrap();
@@ -118,24 +124,24 @@ fn a_user_of_the_platform_reaches_rows_only_while_elevated() {
     assert!(!calm.hold(&read, &tenant) && calm.hold(&manage, &tenant));
     assert!(calm.could_grant(&read, &tenant) && calm.see(&tenant));
     assert!(!calm.reach(&read).everything);
-    let elevated = Grants::new(vec![grant("*:*")], Holder::Elevated(9));
+    let elevated = Grants::new(vec![grant("*:*")], Holder::Elevated(at(9)));
     assert!(elevated.hold(&read, &tenant) && elevated.reach(&read).everything);
 }
 
 #[test]
 fn a_permission_is_held_as_long_as_the_longest_assignment_that_gives_it() {
-    let grant = |scope: u128, text: &str, expires_at| Grant {
+    let grant = |scope: u128, text: &str, expires_at: Option<i64>| Grant {
         level: Level::Partner,
         path: vec![id(1), id(scope)],
         permissions: vec![Permission::parse(text).unwrap()],
-        expires_at,
+        expires_at: expires_at.map(at),
     };
     let read = Permission::parse("data:read").unwrap();
     let path = [id(1), id(2), id(20)];
     for (grants, held) in [
         (
             vec![grant(2, "data:*", Some(5)), grant(2, "data:read", Some(7))],
-            Held::Until(7),
+            Held::Until(at(7)),
         ),
         (
             vec![grant(2, "data:*", Some(5)), grant(2, "data:read", None)],
@@ -143,11 +149,11 @@ fn a_permission_is_held_as_long_as_the_longest_assignment_that_gives_it() {
         ),
         (
             vec![grant(2, "data:*", Some(5)), grant(3, "data:read", None)],
-            Held::Until(5),
+            Held::Until(at(5)),
         ),
         (
             vec![grant(2, "users:*", None), grant(2, "data:read", Some(7))],
-            Held::Until(7),
+            Held::Until(at(7)),
         ),
         (vec![grant(3, "*:*", None)], Held::No),
         (Vec::new(), Held::No),
@@ -160,11 +166,11 @@ fn a_permission_is_held_as_long_as_the_longest_assignment_that_gives_it() {
 
 #[test]
 fn acting_on_rows_ends_with_the_elevation_and_handing_out_does_not() {
-    let all = |expires_at| Grant {
+    let all = |expires_at: Option<i64>| Grant {
         level: Level::Platform,
         path: vec![id(1)],
         permissions: vec![Permission::parse("*:*").unwrap()],
-        expires_at,
+        expires_at: expires_at.map(at),
     };
     let (read, manage) = (
         Permission::parse("data:read").unwrap(),
@@ -172,15 +178,15 @@ fn acting_on_rows_ends_with_the_elevation_and_handing_out_does_not() {
     );
     let any = Permission::parse("*:*").unwrap();
     let path = [id(1), id(2), id(20)];
-    let elevated = |expires_at| Grants::new(vec![all(expires_at)], Holder::Elevated(9));
+    let elevated = |expires_at| Grants::new(vec![all(expires_at)], Holder::Elevated(at(9)));
     for wanted in [&read, &any] {
         assert_eq!(
             elevated(None).held(wanted, &path, Purpose::Act),
-            Held::Until(9)
+            Held::Until(at(9))
         );
         assert_eq!(
             elevated(Some(5)).held(wanted, &path, Purpose::Act),
-            Held::Until(5)
+            Held::Until(at(5))
         );
         assert_eq!(
             elevated(None).held(wanted, &path, Purpose::Grant),
@@ -200,7 +206,7 @@ proptest! {
     #[test]
     fn it_is_held_to_act_whenever_holding_says_so(
         grants in prop::collection::vec(grant(), 0..6),
-        holder in prop::sample::select(&[Holder::Below, Holder::Platform, Holder::Elevated(9)][..]),
+        holder in prop::sample::select(&HOLDERS[..]),
         wanted in prop::sample::select(&PERMISSIONS[..]),
         (_, path) in prop::sample::select(scopes()),
     ) {

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::mac::Key;
+use crate::time::Instant;
 use proptest::prelude::*;
 
 const ID: Uuid = Uuid::from_u128(0x018f_2c3a_9b0c_7def_8123_4567_89ab_cdef);
@@ -78,7 +79,7 @@ fn a_ticket_is_recognised() {
         tenant: None,
         elevation: None,
         fleet: false,
-        expires_at: 5,
+        expires_at: Instant::from_unix_seconds(5),
     };
     match Credential::parse(&ticket.sign(&Key::new([1; 32]))) {
         Ok(Credential::Ticket(unverified)) => assert_eq!(unverified.claims(), &ticket),

@@ -14,6 +14,10 @@ fn any_uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
+fn any_instant() -> impl Strategy<Value = Instant> {
+    any::<i64>().prop_map(Instant::from_unix_micros)
+}
+
 prop_compose! {
     fn any_token()(
         maintenance: bool,
@@ -24,8 +28,8 @@ prop_compose! {
         proof in option::of((any_uuid(), 0..4u8)),
         elevation in any_uuid(),
         backend: i32,
-        started: i64,
-        expires_at: Option<i64>,
+        started in any_instant(),
+        expires_at in option::of(any_instant()),
         client: Option<IpAddr>,
     ) -> Token {
         Token {
@@ -57,7 +61,7 @@ fn sample() -> Token {
         proof: None,
         binding: Binding {
             backend: 4711,
-            started: 1_700_000_000_000_000,
+            started: Instant::from_unix_micros(1_700_000_000_000_000),
         },
         expires_at: None,
         client: None,
@@ -109,7 +113,7 @@ fn the_longest_token_fits() {
         tenant: id,
         project: id,
         proof: id.map(|key| Proof::Ticket(key, id)),
-        expires_at: Some(i64::MIN),
+        expires_at: Some(Instant::LONG_AGO),
         client: Some(IpAddr::from([u16::MAX; 8])),
         ..sample()
     };
@@ -205,7 +209,7 @@ fn every_single_bit_counts() {
         sample(),
         Token {
             project: Some(Uuid::from_u128(3)),
-            expires_at: Some(1),
+            expires_at: Some(Instant::from_unix_micros(1)),
             ..sample()
         },
         Token {

@@ -5,19 +5,25 @@
 
 use super::super::{Counted, EMPTY_BUCKET, GRID, Head, Load, Mark, PATIENCE, Recorded, State};
 use super::*;
+use crate::time::Length;
 use proptest::prelude::*;
 use std::collections::HashSet;
 
 /// The second of two periods begins here.
-const TURN: i64 = 2 * GRID;
+const TURN: Instant = grid(2);
 const FIRST: Span = Span {
-    start: 0,
+    start: grid(0),
     end: TURN,
 };
 const SECOND: Span = Span {
     start: TURN,
-    end: 4 * GRID,
+    end: grid(4),
 };
+
+/// The start of a slot of the grid, by its number.
+const fn grid(number: i64) -> Instant {
+    Instant::from_unix_micros(number * GRID.micros())
+}
 
 fn account(counted: Counted, n: usize) -> Account {
     Account::new(1, counted, [n as u8; 16])
@@ -43,7 +49,7 @@ struct Credit {
 }
 
 impl Budget {
-    fn period(&self, slot: i64) -> Span {
+    fn period(&self, slot: Instant) -> Span {
         match self.account {
             0 if FIRST.has(slot) => FIRST,
             0 => SECOND,
@@ -51,8 +57,8 @@ impl Budget {
         }
     }
 
-    fn pots(&self, slot: i64) -> Vec<CreditBalance> {
-        let usable = |c: &&Credit| c.from * GRID <= slot && slot < c.until * GRID;
+    fn pots(&self, slot: Instant) -> Vec<CreditBalance> {
+        let usable = |c: &&Credit| grid(c.from) <= slot && slot < grid(c.until);
         let pot = |c: &Credit| CreditBalance {
             account: account(Counted::Drawn, c.id),
             amount: c.amount,
@@ -105,7 +111,7 @@ enum Step {
         who: usize,
         at: [bool; 2],
         quantity: i64,
-        slot: i64,
+        slot: Instant,
         must: bool,
         reserve: bool,
     },
@@ -140,7 +146,7 @@ enum Step {
 
 fn step(must: bool) -> impl Strategy<Value = Step> {
     let who = || 0..4_usize;
-    let slot = || (0..4_i64).prop_map(|n| n * GRID);
+    let slot = || (0..4_i64).prop_map(grid);
     let musts = if must {
         Just(true).boxed()
     } else {
@@ -166,7 +172,7 @@ fn step(must: bool) -> impl Strategy<Value = Step> {
 struct Reserved {
     account: usize,
     quantity: i64,
-    slot: i64,
+    slot: Instant,
     draws: Vec<(usize, Vec<(usize, i64)>)>,
 }
 
@@ -203,7 +209,7 @@ struct World {
     finished: Vec<Recorded>,
     /// Committed reservations, and whether a transaction is ending them; `None`: they have ended.
     open: Vec<Option<(Reserved, bool)>>,
-    now: i64,
+    now: Instant,
 }
 
 fn sum(rows: &[Recorded], account: &Account, span: &Span) -> (i128, i128) {
@@ -228,7 +234,7 @@ impl World {
             ids: 0,
             finished: Vec::new(),
             open: Vec::new(),
-            now: 0,
+            now: Instant::EPOCH,
         }
     }
 
@@ -249,7 +255,7 @@ impl World {
             (account(Counted::Metric(1), 1), Span::ALL),
         ];
         for (n, budget) in self.budgets.iter().enumerate() {
-            all.push((account(Counted::Covered, n), budget.period(0)));
+            all.push((account(Counted::Covered, n), budget.period(grid(0))));
             if budget.account == 0 {
                 all.push((account(Counted::Covered, n), SECOND));
             }
@@ -294,7 +300,7 @@ impl World {
     }
 
     /// Returns a budget's room without credits, by the model.
-    fn room(&self, n: usize, slot: i64) -> i128 {
+    fn room(&self, n: usize, slot: Instant) -> i128 {
         let budget = &self.budgets[n];
         let period = budget.period(slot);
         let used = self.total(&account(Counted::Metric(1), budget.account), &period);
@@ -306,7 +312,7 @@ impl World {
         &self,
         at: [bool; 2],
         quantity: i64,
-        slot: i64,
+        slot: Instant,
         must: bool,
     ) -> (Vec<Demand>, Vec<(usize, CreditCoverage)>) {
         let (mut demands, mut covers) = (Vec::<Demand>::new(), Vec::new());
@@ -350,7 +356,7 @@ impl World {
         who: usize,
         at: [bool; 2],
         quantity: i64,
-        slot: i64,
+        slot: Instant,
         must: bool,
         reserve: bool,
     ) -> Result<(), TestCaseError> {
@@ -374,7 +380,7 @@ impl World {
         }
         expected.retain(|taken| !taken.is_empty());
         let (of, mut covers): (Vec<usize>, Vec<CreditCoverage>) = covers.into_iter().unzip();
-        self.now += 1;
+        self.now += Length::from_micros(1);
         let now = self.now;
         match self.ledger().admit(&demands, &mut covers, now) {
             Ok(()) => prop_assert!(fits || !must, "admitted what does not fit"),
@@ -547,7 +553,7 @@ impl World {
             None if self.transactions[who].visible => {}
             None => self.loaders[who] = Some(Loader::Waiting(account, span)),
             Some(Loader::Waiting(account, span)) => {
-                self.now += 1;
+                self.now += Length::from_micros(1);
                 let (now, own) = (self.now, self.transactions[who].id);
                 let seen = self.seen_ids.clone();
                 // No snapshot counts its own transaction among those that run.
@@ -605,7 +611,7 @@ impl World {
             }
             Step::Commit { who } => self.commit(who),
             Step::Abort { who } if open(self, who) => self.finish(who, false),
-            Step::Wait => self.now += PATIENCE as i64,
+            Step::Wait => self.now += PATIENCE,
             Step::Load { who, pick } => {
                 let all = self.universe();
                 let (account, span) = all[pick % all.len()];
@@ -638,7 +644,7 @@ impl World {
         for pot in self
             .budgets
             .iter()
-            .flat_map(|b| b.pots(0).into_iter().chain(b.pots(TURN)))
+            .flat_map(|b| b.pots(grid(0)).into_iter().chain(b.pots(TURN)))
         {
             prop_assert!(self.left(&pot) >= 0, "overdrawn");
         }
@@ -669,12 +675,12 @@ impl World {
     }
 
     /// Consumes units until none is left, and returns them: returns their number.
-    fn drain(&mut self, at: [bool; 2], slot: i64) -> i128 {
+    fn drain(&mut self, at: [bool; 2], slot: Instant) -> i128 {
         let (demands, covers) = self.asked(at, 1, slot, true);
         let mut covers: Vec<CreditCoverage> = covers.into_iter().map(|(_, cover)| cover).collect();
         let (mut taken, mut held) = (0, Vec::new());
         loop {
-            match self.ledger().admit(&demands, &mut covers, 0) {
+            match self.ledger().admit(&demands, &mut covers, grid(0)) {
                 Ok(()) => {
                     taken += 1;
                     for d in &demands {
@@ -712,7 +718,7 @@ proptest! {
             world.step(step)?;
         }
         world.settle()?;
-        for (at, slot) in [([true, false], 0), ([true, false], TURN), ([false, true], 0), ([false, true], TURN)] {
+        for (at, slot) in [([true, false], grid(0)), ([true, false], TURN), ([false, true], grid(0)), ([false, true], TURN)] {
             let has = |n: usize| {
                 let pots = world.budgets[n].pots(slot);
                 world.room(n, slot) + pots.iter().map(|pot| world.left(pot)).sum::<i128>()
@@ -730,7 +736,7 @@ proptest! {
         for step in &steps {
             world.step(step)?;
             for (n, budget) in world.budgets.iter().enumerate() {
-                for slot in [0, TURN] {
+                for slot in [grid(0), TURN] {
                     let period = budget.period(slot);
                     let used = world.total(&account(Counted::Metric(1), budget.account), &period);
                     let drawn = world.total(&account(Counted::Covered, n), &period);
@@ -756,10 +762,10 @@ fn a_shortage_reports_what_was_left() {
         credits: vec![credit(1, 3), credit(2, 4)],
     }];
     let mut world = World::new(8, budgets.clone());
-    assert_eq!(world.drain([false, true], 0), 17);
-    let (demands, covers) = world.asked([false, true], 18, 0, true);
+    assert_eq!(world.drain([false, true], grid(0)), 17);
+    let (demands, covers) = world.asked([false, true], 18, grid(0), true);
     let mut covers = vec![covers[0].1.clone()];
-    let blocked = world.ledger().admit(&demands, &mut covers, 0);
+    let blocked = world.ledger().admit(&demands, &mut covers, grid(0));
     assert!(matches!(
         blocked,
         Err(Blocked::Short(
@@ -774,14 +780,14 @@ fn a_shortage_reports_what_was_left() {
     // A credit that became smaller than what was drawn from it has nothing, and owes nothing.
     let row = Recorded {
         account: account(Counted::Drawn, 1),
-        slot: 0,
+        slot: grid(0),
         used: 3,
         reserved: 0,
     };
     world.ledger().finish(true, 0, &[], &[row]);
     budgets[0].credits[0].amount = 1;
     world.budgets = budgets;
-    assert_eq!(world.drain([false, true], 0), 14);
+    assert_eq!(world.drain([false, true], grid(0)), 14);
 }
 
 #[test]

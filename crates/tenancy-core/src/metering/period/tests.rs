@@ -12,6 +12,10 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 use proptest::prelude::*;
 use std::collections::HashSet;
 
+/// In seconds.
+const HOUR: i64 = 3600;
+const DAY: i64 = 24 * HOUR;
+
 /// 1970 and 2100.
 const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
 
@@ -41,35 +45,45 @@ fn zones() -> Vec<(String, TimeZone, Clock)> {
         .collect()
 }
 
-fn at(text: &str) -> i64 {
-    text.parse::<Timestamp>().unwrap().as_microsecond()
+fn micros(micros: i64) -> Instant {
+    Instant::from_unix_micros(micros)
+}
+
+fn at(text: &str) -> Instant {
+    Instant::from_unix_micros(text.parse::<Timestamp>().unwrap().as_microsecond())
 }
 
 /// Formats a period as its edges in UTC.
 fn said(kind: Period, name: &str, instant: &str) -> String {
     let span = period(kind, &Clock::of(&zone(name)), at(instant)).unwrap();
-    let edge = |at| Timestamp::from_microsecond(at).unwrap().to_string();
+    let edge = |at: Instant| {
+        Timestamp::from_microsecond(at.unix_micros())
+            .unwrap()
+            .to_string()
+    };
     format!("{} {}", edge(span.start), edge(span.end))
 }
 
 /// That an instant's period holds it, is that of all instants in it, and meets the ones before and after.
-fn check(kind: Period, clock: &impl Zone, at: i64) -> Span {
+fn check(kind: Period, clock: &impl Zone, at: Instant) -> Span {
+    let microsecond = Length::from_micros(1);
     let span = period(kind, clock, at).unwrap();
-    assert!(span.has(at), "{kind} {at} {span:?}");
-    assert_eq!((span.start % GRID, span.end % GRID), (0, 0));
-    for inner in [span.start, span.end - 1] {
+    assert!(span.has(at), "{kind} {at:?} {span:?}");
+    let on_grid = [span.start, span.end].map(|edge| edge.floor(GRID));
+    assert_eq!(on_grid, [span.start, span.end]);
+    for inner in [span.start, span.end - microsecond] {
         assert_eq!(
             period(kind, clock, inner),
             Some(span),
-            "{kind} {at} {inner}"
+            "{kind} {at:?} {inner:?}"
         );
     }
-    let before = period(kind, clock, span.start - 1).unwrap();
+    let before = period(kind, clock, span.start - microsecond).unwrap();
     let after = period(kind, clock, span.end).unwrap();
     assert_eq!(
         (before.end, after.start),
         (span.start, span.end),
-        "{kind} {at}"
+        "{kind} {at:?}"
     );
     span
 }
@@ -101,12 +115,12 @@ fn begins(kind: Period, date: Date) -> [Date; 4] {
 }
 
 /// The same period by another's calendar and clock: which of the days around begins last, of those that have begun.
-fn expected(kind: Period, zone: &TimeZone, at: i64) -> Span {
-    let here = Timestamp::from_microsecond(at).unwrap();
+fn expected(kind: Period, zone: &TimeZone, at: Instant) -> Span {
+    let here = Timestamp::from_microsecond(at.unix_micros()).unwrap();
     let here = here.to_zoned(zone.clone());
     let edges = begins(kind, here.date()).map(|date| {
         let begin = date.to_zoned(zone.clone()).unwrap();
-        begin.timestamp().as_microsecond().div_euclid(GRID) * GRID
+        Instant::from_unix_micros(begin.timestamp().as_microsecond()).floor(GRID)
     });
     let begun = edges.into_iter().filter(|edge| *edge <= at);
     let next = edges.into_iter().filter(|edge| *edge > at);
@@ -130,16 +144,16 @@ fn every_zone_at_every_change_of_its_clock() {
         {
             changes += 1;
             for near in [-DAY, -HOUR, -60, -1, 0, 60, HOUR, DAY + HOUR / 2] {
-                let at = (when + near) * SECOND;
+                let at = Instant::from_unix_seconds(when + near);
                 for (kind, last) in KINDS.into_iter().zip(&mut last) {
                     let span = period(kind, clock, at).unwrap();
-                    assert!(span.has(at), "{name} {kind} {at} {span:?}");
+                    assert!(span.has(at), "{name} {kind} {at:?} {span:?}");
                     if last.replace(span) == Some(span) {
                         continue;
                     }
                     check(kind, clock, at);
                     if kind != Period::Hour {
-                        assert_eq!(span, expected(kind, zone, at), "{name} {kind} {at}");
+                        assert_eq!(span, expected(kind, zone, at), "{name} {kind} {at:?}");
                     }
                 }
             }
@@ -153,8 +167,8 @@ fn months_and_years_of_every_zone_follow_each_other() {
     for (name, zone, clock) in zones() {
         for kind in [Period::Month, Period::Year] {
             let all = Span {
-                start: YEARS.start * SECOND,
-                end: YEARS.end * SECOND,
+                start: Instant::from_unix_seconds(YEARS.start),
+                end: Instant::from_unix_seconds(YEARS.end),
             };
             let edges = edges(kind, &clock, all, 2000).unwrap();
             assert!(edges[0] <= all.start && edges[edges.len() - 1] >= all.end);
@@ -164,7 +178,7 @@ fn months_and_years_of_every_zone_follow_each_other() {
                     end: pair[1],
                 };
                 assert_eq!(span, expected(kind, &zone, span.start), "{name}");
-                let days = (span.end - span.start) / SECOND / DAY;
+                let days = (span.end - span.start).seconds() / DAY;
                 assert!(
                     matches!(
                         (kind, days),
@@ -271,15 +285,16 @@ fn hours_are_those_on_the_clock() {
 #[test]
 fn all_time_is_one_period() {
     let zone = Clock::of(&zone("Europe/Berlin"));
-    for at in [0, 1, at("2026-01-01T00:00:00Z"), NEVER - 1] {
+    let last = TOTAL_END - Length::from_micros(1);
+    for at in [micros(0), micros(1), at("2026-01-01T00:00:00Z"), last] {
         let all = Span {
-            start: 0,
-            end: NEVER,
+            start: Instant::EPOCH,
+            end: TOTAL_END,
         };
         assert_eq!(period(Period::Total, &zone, at), Some(all));
     }
-    assert_eq!(period(Period::Total, &zone, -1), None);
-    assert_eq!(period(Period::Total, &zone, NEVER), None);
+    assert_eq!(period(Period::Total, &zone, micros(-1)), None);
+    assert_eq!(period(Period::Total, &zone, TOTAL_END), None);
 }
 
 #[test]
@@ -288,12 +303,16 @@ fn a_span_has_no_more_edges_than_asked_for() {
         first: 0,
         changes: vec![],
     };
-    let day = DAY * SECOND;
-    let span = |start, end| Span { start, end };
-    assert_eq!(edges(Period::Day, &utc, span(1, day), 1), Ok(vec![0, day]));
+    let day = DAY * 1_000_000;
+    let span = |start, end| Span {
+        start: micros(start),
+        end: micros(end),
+    };
+    let all = |edges: &[i64]| Ok(edges.iter().map(|edge| micros(*edge)).collect::<Vec<_>>());
+    assert_eq!(edges(Period::Day, &utc, span(1, day), 1), all(&[0, day]));
     assert_eq!(
         edges(Period::Day, &utc, span(0, day + 1), 2),
-        Ok(vec![0, day, 2 * day])
+        all(&[0, day, 2 * day])
     );
     assert_eq!(
         edges(Period::Day, &utc, span(0, day + 1), 1),
@@ -309,15 +328,15 @@ fn a_span_has_no_more_edges_than_asked_for() {
     );
     assert_eq!(
         edges(Period::Total, &utc, span(5, 7), 1),
-        Ok(vec![0, NEVER])
+        Ok(vec![Instant::EPOCH, TOTAL_END])
     );
 }
 
 /// A zone with arbitrary offsets.
 struct Liar<F>(F);
 
-impl<F: Fn(i64) -> Option<Stretch>> Zone for Liar<F> {
-    fn stretch(&self, at: i64) -> Option<Stretch> {
+impl<F: Fn(Instant) -> Option<Stretch>> Zone for Liar<F> {
+    fn stretch(&self, at: Instant) -> Option<Stretch> {
         (self.0)(at)
     }
 }
@@ -329,28 +348,34 @@ fn what_no_clock_does_has_no_periods() {
         changes: vec![],
     };
     for kind in KINDS {
-        for offset in [OFFSET_MAX + 1, 167 * HOUR, -167 * HOUR, i64::MAX, i64::MIN] {
-            assert_eq!(period(kind, &far(offset), 0), None);
+        for offset in [
+            OFFSET_MAX.seconds() + 1,
+            167 * HOUR,
+            -167 * HOUR,
+            i64::MAX,
+            i64::MIN,
+        ] {
+            assert_eq!(period(kind, &far(offset), micros(0)), None);
         }
-        assert!(period(kind, &far(-OFFSET_MAX), 0).is_some());
+        assert!(period(kind, &far(OFFSET_MIN.seconds()), micros(0)).is_some());
         let unknown = Liar(|_| None);
-        assert_eq!(period(kind, &unknown, 0), None);
+        assert_eq!(period(kind, &unknown, micros(0)), None);
         // A change that is over, and changes without an end.
         let stuck = Liar(|at| {
             Some(Stretch {
-                offset: 0,
+                offset: Length::ZERO,
                 until: Some(at),
             })
         });
-        assert_eq!(period(kind, &stuck, 0), None);
+        assert_eq!(period(kind, &stuck, micros(0)), None);
         let restless = Liar(|at| {
             Some(Stretch {
-                offset: 0,
-                until: Some(at + 1),
+                offset: Length::ZERO,
+                until: Some(at + SECOND),
             })
         });
-        assert_eq!(period(kind, &restless, 0), None);
-        for at in [i64::MIN, i64::MAX, INSTANT_MAX * SECOND + GRID] {
+        assert_eq!(period(kind, &restless, micros(0)), None);
+        for at in [Instant::LONG_AGO, Instant::NEVER, INSTANT_MAX + GRID] {
             assert_eq!(period(kind, &far(0), at), None);
         }
     }
@@ -368,9 +393,10 @@ fn periods_have_their_names() {
 
 /// Clocks that change to anything, so long apart.
 fn clocks(least: i64) -> impl Strategy<Value = Clock> {
-    let change = (least..40 * DAY, -OFFSET_MAX..=OFFSET_MAX);
+    let offset = OFFSET_MIN.seconds()..=OFFSET_MAX.seconds();
+    let change = (least..40 * DAY, offset.clone());
     let changes = prop::collection::vec(change, 0..30);
-    (-OFFSET_MAX..=OFFSET_MAX, changes).prop_map(|(first, changes)| {
+    (offset, changes).prop_map(|(first, changes)| {
         let mut when = 0;
         let changes = changes.into_iter().map(|(later, offset)| {
             when += later;
@@ -394,21 +420,22 @@ proptest! {
                 false => clock.changes[change.index(clock.changes.len())].0,
             };
             for kind in KINDS {
-                check(kind, &clock, (when + off) * SECOND);
+                check(kind, &clock, Instant::from_unix_seconds(when + off));
             }
         }
     }
 
     #[test]
     fn any_clock_has_periods_that_hold_their_instants_or_none(clock in clocks(1), at in -40 * DAY..1200 * DAY, kind in prop::sample::select(&KINDS[..])) {
-        if let Some(span) = period(kind, &clock, at * SECOND) {
-            prop_assert!(span.has(at * SECOND));
+        let at = Instant::from_unix_seconds(at);
+        if let Some(span) = period(kind, &clock, at) {
+            prop_assert!(span.has(at));
         }
     }
 
     #[test]
     fn days_begin_when_the_clock_first_shows_them(clock in clocks(3 * HOUR), at in 0..1200 * DAY) {
-        let Some(span) = period(Period::Day, &clock, at * SECOND) else {
+        let Some(span) = period(Period::Day, &clock, Instant::from_unix_seconds(at)) else {
             return Err(TestCaseError::fail("no period"));
         };
         // The days that have begun: between two changes a clock only advances, so the latest day is at the end of a stretch.
@@ -416,11 +443,11 @@ proptest! {
             let changes = clock.changes.iter().map(|(change, _)| *change);
             let ends = changes.filter(|change| (from + 1..to).contains(change)).chain([to]);
             ends.map(|end| {
-                let stretch = clock.stretch(end - 1).unwrap();
-                (end - 1 + stretch.offset).div_euclid(DAY)
+                let stretch = clock.stretch(Instant::from_unix_seconds(end - 1)).unwrap();
+                (end - 1 + stretch.offset.seconds()).div_euclid(DAY)
             }).max().unwrap()
         };
-        let (start, end) = (span.start / SECOND, span.end / SECOND);
+        let (start, end) = (span.start.unix_seconds(), span.end.unix_seconds());
         let before = shown(start - 4 * DAY, start);
         prop_assert!(before < shown(start - 4 * DAY, start + 900));
         prop_assert_eq!(shown(start - 4 * DAY, end), shown(start - 4 * DAY, start + 900));

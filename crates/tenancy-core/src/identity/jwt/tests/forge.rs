@@ -183,7 +183,7 @@ pub fn provider(keys: KeySet) -> Provider {
     Provider {
         issuer: ISSUER.to_owned(),
         audiences: vec!["api".to_owned(), "web".to_owned()],
-        leeway: 30,
+        leeway: Length::from_seconds(30),
         keys,
         mapping: Mapping {
             user: name("sub"),
@@ -208,9 +208,9 @@ pub fn set(keys: &[Value]) -> KeySet {
 }
 
 pub fn verify(token: &str, provider: &Provider) -> Result<Claims, Refused> {
-    verify_at(token, provider, NOW)
+    verify_at(token, provider, Instant::from_unix_seconds(NOW))
 }
 
-pub fn verify_at(token: &str, provider: &Provider, now: i64) -> Result<Claims, Refused> {
+pub fn verify_at(token: &str, provider: &Provider, now: Instant) -> Result<Claims, Refused> {
     Unverified::parse(token)?.verify(provider, now)
 }

@@ -27,8 +27,8 @@ fn a_token_of_each_kind_holds() {
                 tenant: None,
                 groups: vec!["admins".into(), "staff".into()],
                 name: Some("Alice".into()),
-                expires_at: NOW + 330,
-                issued_at: Some(NOW - 10),
+                expires_at: Instant::from_unix_seconds(NOW + 330),
+                issued_at: Some(Instant::from_unix_seconds(NOW - 10)),
                 id: None,
             }
         );
@@ -57,7 +57,7 @@ fn time_counts_with_the_leeway_and_no_more() {
     let provider = all_kinds();
     let at = |changes: Value, now: i64| {
         let token = Signer::ed(1).token("ed", &claims_with(changes));
-        verify_at(&token, &provider, now).is_ok()
+        verify_at(&token, &provider, Instant::from_unix_seconds(now)).is_ok()
     };
     assert!(at(json!({}), NOW + 329));
     assert!(!at(json!({}), NOW + 330));
@@ -87,11 +87,12 @@ fn time_counts_with_the_leeway_and_no_more() {
 #[test]
 fn a_leeway_is_not_a_way_to_keep_tokens() {
     let provider = Provider {
-        leeway: i64::MAX,
+        leeway: Length::from_seconds(i64::MAX),
         ..all_kinds()
     };
     let token = Signer::ed(1).token("ed", &claims());
-    assert!(verify_at(&token, &provider, NOW + 300 + MOST_LEEWAY).is_err());
+    let late = Instant::from_unix_seconds(NOW + 300);
+    assert!(verify_at(&token, &provider, late + MOST_LEEWAY).is_err());
 }
 
 #[test]
