@@ -175,7 +175,7 @@ fn agree(admin: &mut Client) -> Result<(), Fault> {
         let differ: i64 = admin
             .query_one(
                 &format!(
-                    "WITH ours AS (SELECT * FROM tenancy.usage_{table} WHERE slot >= {lo} AND slot < {hi})
+                    "WITH ours AS (SELECT * FROM tenancy_internal.usage_{table} WHERE slot >= {lo} AND slot < {hi})
                      SELECT count(*) FROM ((SELECT * FROM bench.{table}_hand EXCEPT ALL SELECT * FROM ours)
                                            UNION ALL (SELECT * FROM ours EXCEPT ALL SELECT * FROM bench.{table}_hand)) d"
                 ),

@@ -392,7 +392,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 500 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 500 }))]
 
     #[test]
     fn exact_in_every_interleaving(size in 1..8_usize, steps in prop::collection::vec(step(), 1..150)) {

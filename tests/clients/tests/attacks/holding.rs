@@ -37,7 +37,7 @@ fn world() -> (World, Idp) {
 
 fn outlasts(failure: Failure) {
     let failure = failure.code("42501").says("would outlast your permission");
-    assert!(failure.detail.unwrap().contains("until 2"), "until when");
+    assert!(failure.detail.unwrap().contains("ends at 2"), "until when");
     assert!(failure.hint.is_some());
 }
 

@@ -312,6 +312,27 @@ fn what_is_counted_when_the_server_is_stopped_is_written_when_it_starts() {
 }
 
 #[test]
+fn what_was_counted_for_a_dropped_database_is_dropped_too() {
+    let cluster = Cluster::start();
+    let (gone, world) = (world(&cluster), world(&cluster));
+    until(&mut root(&cluster), WORKERS, 0, 60);
+    for world in [&gone, &world] {
+        world.begin("alice").run("COMMIT");
+    }
+    root(&cluster).run(&format!("DROP DATABASE {} WITH (FORCE)", gone.db.name));
+    // Counts of a stopped server are written when it starts, in the databases that it has.
+    cluster.down();
+    cluster.up();
+    until(&mut world.db.admin(), LOGINS, 1, 30);
+    until(&mut root(&cluster), WORKERS, 0, 60);
+    assert!(
+        !cluster.log().contains("FATAL:  database "),
+        "{}",
+        cluster.log()
+    );
+}
+
+#[test]
 fn the_launcher_ends_and_is_restarted() {
     let cluster = Cluster::start_with(&["max_worker_processes=3"], &[]);
     let world = world(&cluster);

@@ -452,16 +452,16 @@ fn a_user_and_a_tenant_have_so_many_open() {
             .hints("tenancy.reservations_per_user");
     };
     let ids: Vec<String> = (0..3).map(|_| reserve(&world, "1")).collect();
-    full("alice", "the user has 3 reservations open");
+    full("alice", "the user has 3 open reservations");
     // In one transaction too, and what is rolled back is free again.
     let mut ann = world.begin("ann");
     ann.run(
         "SELECT tenancy.reserve('tokens', 1); SAVEPOINT s; SELECT tenancy.reserve('tokens', 1)",
     );
-    full("amy", "the tenant has 5 reservations open");
+    full("amy", "the tenant has 5 open reservations");
     ann.run("ROLLBACK TO s");
     let amys = reserve_as(&world, "amy", "1");
-    full("amy", "the tenant has 5 reservations open");
+    full("amy", "the tenant has 5 open reservations");
     ann.run("ROLLBACK");
     reserve_as(&world, "ann", "1");
     full("ann", "the tenant");

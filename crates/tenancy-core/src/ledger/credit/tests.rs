@@ -709,7 +709,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 500 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 500 }))]
 
     #[test]
     fn drawn_in_order_and_to_the_last_unit(budgets in budgets(), size in 12..24_usize, steps in prop::collection::vec(step(false), 1..150)) {
