@@ -2,21 +2,11 @@
 //! a build without the feature `testing` does not have. Reads the sources; needs no server.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod sources;
 
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|e| e == extension) {
-            found.push(path);
-        }
-    }
-    found
-}
+use std::fs;
+
+use sources::{files, root};
 
 /// The functions that pgrx exports from a text.
 fn exported(text: &str) -> Vec<&str> {
@@ -31,15 +21,13 @@ fn exported(text: &str) -> Vec<&str> {
 
 #[test]
 fn sql_declares_every_function_of_the_library() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let sql: String = files(&root.join("sql"), "sql")
-        .iter()
-        .map(|file| fs::read_to_string(file).unwrap())
-        .collect();
+    let root = root();
+    let sql = files(&root.join("sql"), "sql");
+    let sql: String = sql.into_iter().map(|(_, text)| text).collect();
     let mut seen = 0;
-    for file in files(&root.join("src"), "rs") {
+    for (file, text) in files(&root.join("src"), "rs") {
         let for_tests = file.ends_with("src/testing.rs");
-        for function in exported(&fs::read_to_string(&file).unwrap()) {
+        for function in exported(&text) {
             let declared = sql.contains(&format!("'{function}_wrapper'"));
             assert!(declared != for_tests, "{function} in {}", file.display());
             seen += 1;

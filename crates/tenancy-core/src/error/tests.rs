@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../tests/sources/mod.rs"]
+mod sources;
+
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::*;
+use sources::{files, root};
 
 const TEMPLATE: Kind = Kind {
     name: "template",
@@ -112,25 +115,6 @@ fn arguments_are_repeated_as_they_are_and_cut_when_long() {
         TEMPLATE.fill(&[&longer, ""]).message,
         format!("{longest}… in ")
     );
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// The files below a folder that end so, with their text.
-fn files(folder: &Path, extension: &str) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|e| e == extension) {
-            let text = fs::read_to_string(&path).unwrap();
-            found.push((path, text));
-        }
-    }
-    found
 }
 
 fn sql_files() -> Vec<(PathBuf, String)> {
