@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 18] = [
+const FEW: [(&str, Case); 19] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -33,6 +33,7 @@ const FEW: [(&str, Case); 18] = [
     ("bulk", bulk_insert),
     ("cache", cache),
     ("principal", crate::principals::transactions),
+    ("partitions", crate::partitions::by_tenant),
     ("audit", audit),
     ("elevation", crate::elevation::statements),
     ("budget", crate::budgets::asking),
@@ -624,7 +625,7 @@ pub fn run(
 }
 
 /// Does the same by the simple protocol: parsed and planned each time, in one message.
-fn run_text(client: &mut Client, query: &str) -> Result<i64, Fault> {
+pub fn run_text(client: &mut Client, query: &str) -> Result<i64, Fault> {
     let mut sum = 0;
     for message in client.simple_query(query)? {
         if let postgres::SimpleQueryMessage::Row(row) = message {

@@ -10,6 +10,7 @@ mod logins;
 mod management;
 mod measure;
 mod metering;
+mod partitions;
 mod plans;
 mod principals;
 mod report;

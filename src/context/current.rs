@@ -94,6 +94,12 @@ impl Context {
         }
     }
 
+    /// Returns the id of its only tenant.
+    pub fn only_tenant(&self) -> Option<&[u8; 16]> {
+        let tenant = self.tenant.as_ref().filter(|_| !self.fleet);
+        tenant.map(|tenant| tenant.id.as_bytes())
+    }
+
     fn stay(&self) -> SessionLifetime {
         match (self.principal, self.claims.lifetime) {
             (Principal::Maintenance, _) | (_, Lifetime::Session) => SessionLifetime::Session,
@@ -293,7 +299,7 @@ fn resolve() -> Result<Option<Rc<Context>>, Error> {
         (None, None) => return Ok(None),
     };
     session_cleanup::enter(found.principal, found.stay())?;
-    plans::enter(found.plan_shape());
+    plans::enter(found.plan_shape(), found.only_tenant());
     if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
         let over_another = ticket.is_some() || guc::session_context_possible();
         let wide = |access: &Rc<Access>| access.fleet || access.spans_all();

@@ -8,7 +8,7 @@ use tenancy_core::audit::parts;
 use tenancy_core::principal::Principal;
 use tenancy_core::redact::Redacted;
 
-use super::{Context, current, record_now};
+use super::{Context, current, plans, record_now};
 use crate::access::Elevation;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
@@ -24,7 +24,15 @@ pub const ON_QUERY: OnQuery = OnQuery {
     again: super::current::ask_again,
     start: note_query,
     resume: require_time,
+    pruned: require_planned_for,
 };
+
+/// Raises an error if a plan that leaves out partitions was made for another tenant than the context's.
+fn require_planned_for(number: u32) -> Result<(), Error> {
+    let context = current()?;
+    let tenant = context.as_ref().and_then(|context| context.only_tenant());
+    plans::require_pruned_for(number, tenant)
+}
 
 /// Raises an error if the context is elevated and the statement is not recorded, because it began before the
 /// elevation or in another tenant.

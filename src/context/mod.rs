@@ -32,7 +32,7 @@ use crate::pg::transaction_end;
 
 /// Registers the context's callbacks; called once, when the library is loaded.
 pub fn init() {
-    crate::pg::guc::init(tickets::changed);
+    crate::pg::guc::init(tickets::changed, plans::discard_pruned);
     transaction_end::init(transaction_end::OnEnd {
         before_commit: session_cleanup::before_commit,
         transaction: |committed| {

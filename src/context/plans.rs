@@ -4,7 +4,9 @@
 //! is correct for one tenant too, only slower. If cached plans cannot serve a new context, they are discarded
 //! at once; if they could only be faster, after a number of contexts.
 
+use crate::error::Error;
 use crate::pg::cell::BackendCell;
+use crate::pg::planner::partitions;
 use crate::pg::session;
 
 /// The kind of a context, as plans see it.
@@ -58,8 +60,35 @@ static MAY_WIDEN: BackendCell<Option<bool>> = BackendCell::new(None);
 
 static IN_A_ROW: BackendCell<u8> = BackendCell::new(0);
 
-/// Begins a context of this form.
-pub fn enter(form: PlanShape) {
+/// The tenant for whom plans leave out the partitions of others.
+static PRUNED: BackendCell<Option<[u8; 16]>> = BackendCell::new(None);
+
+/// Notes that a plan leaves out the partitions of other tenants.
+pub fn pruned_for(tenant: [u8; 16]) {
+    PRUNED.set(Some(tenant));
+}
+
+/// Discards such plans.
+pub fn discard_pruned() {
+    if PRUNED.replace_with(None).is_some() {
+        partitions::discard();
+    }
+}
+
+/// Raises an error if such a plan, made for the tenant with this number, starts in the context of another.
+pub fn require_pruned_for(number: u32, tenant: Option<&[u8; 16]>) -> Result<(), Error> {
+    if tenant.is_some_and(|tenant| partitions::number(tenant) == number) {
+        return Ok(());
+    }
+    discard_pruned();
+    Err(Error::PlannedForAnother)
+}
+
+/// Begins a context of this form; `tenant` is its only one, if known.
+pub fn enter(form: PlanShape, tenant: Option<&[u8; 16]>) {
+    if PRUNED.get().is_some_and(|pruned| tenant != Some(&pruned)) {
+        discard_pruned();
+    }
     let planned = PLANNED.get();
     let fits = form.bit()
         | if form == PlanShape::Open {
@@ -104,6 +133,7 @@ pub fn abort_savepoint() {
 /// Discards all cached plans.
 pub fn reset() {
     PLANNED.set(0);
+    PRUNED.set(None);
     IN_A_ROW.set(0);
     session::reset_plans();
 }

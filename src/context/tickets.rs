@@ -105,11 +105,17 @@ pub fn changed(text: &str) {
     if let Ok(Credential::Ticket(ticket)) = Credential::parse(text) {
         let claims = ticket.claims();
         let fleet = claims.fleet && claims.tenant.is_none();
-        plans::enter(if fleet {
+        let shape = if fleet {
             PlanShape::Fleet
         } else {
             PlanShape::Single
-        });
+        };
+        plans::enter(
+            shape,
+            claims.tenant.as_ref().map(|tenant| tenant.as_bytes()),
+        );
+    } else if !text.is_empty() || guc::session_context_possible() {
+        plans::discard_pruned();
     }
 }
 

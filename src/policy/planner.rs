@@ -12,6 +12,7 @@ use crate::context::current;
 use crate::context::plans::{self, PlanShape};
 use crate::error::Error;
 use crate::pg::fmgr::View;
+use crate::pg::planner::partitions::OnlyTenant;
 use crate::pg::support::{Key, KeyType, Opinion, Request, Simplify, Wanted};
 use crate::pg::tenant_sets;
 use crate::support_functions;
@@ -127,6 +128,26 @@ fn many(
             index.equals_any(array(index.key_type()?))
         }
     }
+}
+
+/// Returns the only tenant in which a permission is held, for partitions to be left out. The plan is then discarded for another
+/// tenant.
+pub fn only_tenant(permission: &[u8]) -> Option<OnlyTenant> {
+    let context = current().ok()??;
+    // As for estimates: an elevated context is not resolved while planning.
+    if context.plan_shape() != PlanShape::Single || context.elevation().is_some() {
+        return None;
+    }
+    let View::One { id, int, set } = tenants(permission).ok()? else {
+        return None;
+    };
+    plans::pruned_for(id);
+    let text = tenant_sets::read(set, |set| set.texts().first().cloned()).flatten();
+    Some(OnlyTenant {
+        id,
+        int,
+        text: text.map(String::into_bytes),
+    })
 }
 
 fn is_elevated() -> bool {

@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `relation` | a relation's row of pg_class |
+//! | `partition` | the columns of partition keys |
 //! | `function` | a function's row of pg_proc |
 //! | `role` | the calling role |
 //! | `extension` | the extension's schema and tables |
@@ -11,5 +12,6 @@
 pub mod ddl;
 pub mod extension;
 pub mod function;
+pub mod partition;
 pub mod relation;
 pub mod role;

@@ -15,6 +15,7 @@ use super::{functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
+use crate::pg::planner::partitions;
 use crate::pg::{fmgr, guc, memory, relation, xact};
 
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
@@ -36,6 +37,8 @@ pub struct OnQuery {
     pub start: fn(&Started) -> Option<Mark>,
     /// Called when a noted query continues: raises an error if it may not.
     pub resume: fn() -> Result<(), Error>,
+    /// Called when a query starts whose plan is for the tenant with this number: raises an error if the context has another.
+    pub pruned: fn(tenant: u32) -> Result<(), Error>,
 }
 
 /// An activity of this backend.
@@ -241,6 +244,13 @@ unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) ->
     let on = ON.get().filter(|_| has_context());
     if let Some(on) = on {
         ask_again(&on, false);
+    }
+    // SAFETY: a query has a plan.
+    let pruned = unsafe { partitions::marked((*query).plannedstmt) };
+    if let (Some(on), Some(tenant)) = (on, pruned)
+        && let Err(error) = (on.pruned)(tenant)
+    {
+        error.raise();
     }
     let query = Started(query);
     let on = on.filter(|_| query.has_row_security());

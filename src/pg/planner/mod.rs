@@ -14,7 +14,7 @@
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
 //! `support` handles requests to planner support functions. `named` adds to a plan the protected tables that planning removed
-//! from a statement.
+//! from a statement. `partitions` leaves out other tenants' partitions. `own` finds tenancy's functions by name.
 //!
 //! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
 //! independently of rows: index scan keys at the start, one-time filters.
@@ -29,6 +29,8 @@ mod expression;
 mod indexes;
 mod named;
 mod nodes;
+mod own;
+pub mod partitions;
 mod policies;
 pub mod support;
 mod views;
@@ -38,7 +40,7 @@ use std::ffi::{c_char, c_int};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use self::named::Named;
+use self::named::{Named, Protected};
 use super::cell::BackendCell;
 use super::spi;
 
@@ -62,7 +64,9 @@ const fn is_on() -> bool {
 }
 
 /// Installs the hooks.
-pub fn init() {
+pub fn init(only_tenant: partitions::Ask) {
+    own::init();
+    partitions::init(only_tenant);
     #[cfg(debug_assertions)]
     pgrx::guc::GucRegistry::define_bool_guc(
         c"tenancy.debug_planner_hardening",
@@ -85,11 +89,8 @@ pub fn init() {
     }
 }
 
-/// Returns whether the database has a schema with the extension's name. This is cheaper than a look-up of the extension,
-/// and putting policies first is harmless without it.
 fn is_here() -> bool {
-    // SAFETY: a look-up in the system cache inside a transaction.
-    unsafe { pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true) != pg_sys::Oid::INVALID }
+    own::schema(c"tenancy").is_some()
 }
 
 /// Called when the paths of a table, a part or a subquery are complete, and none is chosen yet.
@@ -181,17 +182,20 @@ unsafe extern "C-unwind" fn plan(
     // SAFETY: the server passes a query that is the planner's to change; the arguments are passed on as they
     // came, to the previous hook or to the server's own function.
     unsafe {
-        let named = if (*query).hasRowSecurity {
+        let before = if (*query).hasRowSecurity {
             before(query)
         } else {
-            Named::NONE
+            Before::NOTHING
         };
         #[allow(ffi_unwind_calls)] // errors pass by
         let plan = match PREVIOUS_PLANNER.get() {
             Some(previous) => previous(query, text, options, params),
             None => raw::standard_planner(query, text, options, params),
         };
-        named.keep(plan);
+        before.named.keep(plan);
+        if before.pruned {
+            partitions::mark(plan, before.tenant);
+        }
         if spi::is_own() {
             (*plan).jitFlags = pg_sys::PGJIT_NONE as c_int;
         }
@@ -199,18 +203,43 @@ unsafe extern "C-unwind" fn plan(
     }
 }
 
-/// Changes a query that names tables with row security, and returns these tables.
+/// What was changed in a query that is about to be planned.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Before {
+    named: Named,
+    /// Whether the plan will be one tenant's.
+    pruned: bool,
+    tenant: u32,
+}
+
+impl Before {
+    const NOTHING: Self = Self {
+        named: Named::NONE,
+        pruned: false,
+        tenant: 0,
+    };
+}
+
+/// Changes a query that names tables with row security.
 #[pg_guard]
-unsafe extern "C-unwind" fn before(query: *mut pg_sys::Query) -> Named {
+unsafe extern "C-unwind" fn before(query: *mut pg_sys::Query) -> Before {
     if !is_here() {
-        return Named::NONE;
+        return Before::NOTHING;
     }
     // SAFETY: a query, the planner's to change.
     unsafe {
         if is_on() {
             conflicts::policies_first(query);
         }
-        Named::removable(query)
+        let tables = Protected::of(query);
+        let named = Named::removable(&tables);
+        let tenant = partitions::add_key(tables.entries());
+        Before {
+            named,
+            pruned: tenant.is_some(),
+            tenant: tenant.unwrap_or(0),
+        }
     }
 }
 

@@ -8,7 +8,20 @@ use pgrx::pg_sys;
 
 use super::nodes::elements;
 
-/// Tables of a query.
+/// The tables with policies of a query that was rewritten and is not planned yet.
+#[repr(C)]
+pub struct Protected {
+    /// Their entries in range tables.
+    entries: *mut pg_sys::List,
+    /// The query of each.
+    queries: *mut pg_sys::List,
+    /// The query that is being visited.
+    query: *mut pg_sys::Query,
+    /// Whether the query has parts that planning may remove.
+    parts: bool,
+}
+
+/// Tables that a plan keeps naming.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Named {
@@ -17,9 +30,6 @@ pub struct Named {
     /// The rights needed on each.
     #[cfg(not(feature = "pg15"))]
     rights: *mut pg_sys::List,
-    /// The query with the range table.
-    #[cfg(not(feature = "pg15"))]
-    query: *mut pg_sys::Query,
 }
 
 /// Called as C calls them, without a guard: an error of the server passes through, and nothing here has a destructor.
@@ -45,39 +55,90 @@ mod raw {
     }
 }
 
+impl Protected {
+    /// Finds the tables of a query.
+    ///
+    /// # Safety
+    /// `query` is rewritten and not planned yet.
+    pub unsafe fn of(query: *mut pg_sys::Query) -> Self {
+        // SAFETY: as above. A table that is alone in FROM stays in the plan's range table.
+        unsafe {
+            let mut found = Self {
+                entries: std::ptr::null_mut(),
+                queries: std::ptr::null_mut(),
+                query,
+                parts: has_parts(query),
+            };
+            if found.parts {
+                visit(query.cast(), (&raw mut found).cast());
+            } else {
+                found.add_from(query);
+            }
+            found
+        }
+    }
+
+    /// Adds the tables of a query without parts, and of subqueries in its FROM.
+    unsafe fn add_from(&mut self, query: *mut pg_sys::Query) {
+        // SAFETY: a query's range table holds entries.
+        unsafe {
+            for entry in elements::<pg_sys::RangeTblEntry>((*query).rtable) {
+                if (*entry).rtekind == pg_sys::RTEKind::RTE_SUBQUERY {
+                    self.add_from((*entry).subquery);
+                } else if is_protected(entry) {
+                    self.entries = pg_sys::lappend(self.entries, entry.cast());
+                }
+            }
+        }
+    }
+
+    /// Returns their entries in range tables.
+    pub fn entries(&self) -> impl Iterator<Item = *mut pg_sys::RangeTblEntry> {
+        // SAFETY: a list of entries.
+        unsafe { elements(self.entries) }
+    }
+}
+
+/// Returns whether an entry is a table with policies.
+unsafe fn is_protected(entry: *mut pg_sys::RangeTblEntry) -> bool {
+    // SAFETY: an entry of a query's range table.
+    unsafe {
+        (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION && !(*entry).securityQuals.is_null()
+    }
+}
+
 impl Named {
     /// None.
     pub const NONE: Self = Self {
         tables: std::ptr::null_mut(),
         #[cfg(not(feature = "pg15"))]
         rights: std::ptr::null_mut(),
-        #[cfg(not(feature = "pg15"))]
-        query: std::ptr::null_mut(),
     };
 
-    /// Returns the protected tables of a query with parts that planning may remove.
+    /// Returns the tables, if planning may remove parts of their query.
     ///
     /// # Safety
-    /// `query` is rewritten and not planned yet.
-    pub unsafe fn removable(query: *mut pg_sys::Query) -> Self {
+    /// The query is not planned yet.
+    pub unsafe fn removable(tables: &Protected) -> Self {
         let mut named = Self::NONE;
-        // SAFETY: as above. A table that is alone in FROM stays in the plan's range table.
-        unsafe {
-            if has_parts(query) {
-                visit(query.cast(), (&raw mut named).cast());
+        if tables.parts {
+            // SAFETY: as above.
+            unsafe {
+                let queries = elements::<pg_sys::Query>(tables.queries);
+                for (entry, query) in tables.entries().zip(queries) {
+                    named.note(entry, query);
+                }
             }
         }
         named
     }
 
-    /// Notes a table with row security.
-    unsafe fn note(&mut self, entry: *mut pg_sys::RangeTblEntry) {
+    /// Notes a table.
+    unsafe fn note(&mut self, entry: *mut pg_sys::RangeTblEntry, query: *mut pg_sys::Query) {
+        #[cfg(feature = "pg15")]
+        let _ = query;
         // SAFETY: an entry of a query's range table, of which the planner copies as much into a plan's.
         unsafe {
-            if (*entry).rtekind != pg_sys::RTEKind::RTE_RELATION || (*entry).securityQuals.is_null()
-            {
-                return;
-            }
             let size = size_of::<pg_sys::RangeTblEntry>();
             let copy = pg_sys::palloc(size).cast::<pg_sys::RangeTblEntry>();
             copy.copy_from_nonoverlapping(entry, 1);
@@ -86,7 +147,7 @@ impl Named {
             self.tables = pg_sys::lappend(self.tables, copy.cast());
             #[cfg(not(feature = "pg15"))]
             {
-                let rights = pg_sys::getRTEPermissionInfo((*self.query).rteperminfos, entry);
+                let rights = pg_sys::getRTEPermissionInfo((*query).rteperminfos, entry);
                 self.rights = pg_sys::lappend(self.rights, rights.cast());
             }
         }
@@ -134,31 +195,30 @@ unsafe fn has_parts(query: *mut pg_sys::Query) -> bool {
     }
 }
 
-unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, named: *mut c_void) -> bool {
+unsafe extern "C-unwind" fn visit(node: *mut pg_sys::Node, found: *mut c_void) -> bool {
     use pg_sys::NodeTag::*;
     if node.is_null() {
         return false;
     }
-    // SAFETY: the tag identifies the node; the pointer is to a `Named`, and nothing else refers to it.
+    // SAFETY: the tag identifies the node; the pointer is to a `Protected`, and nothing else refers to it.
     unsafe {
-        let found = named.cast::<Named>();
+        let tables = found.cast::<Protected>();
         match (*node).type_ {
             T_RangeTblEntry => {
-                (*found).note(node.cast());
-                false
-            }
-            T_Query => {
-                #[cfg(not(feature = "pg15"))]
-                let around = std::mem::replace(&mut (*found).query, node.cast());
-                let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE as c_int;
-                raw::query_tree_walker(node.cast(), visit, named, flags);
-                #[cfg(not(feature = "pg15"))]
-                {
-                    (*found).query = around;
+                if is_protected(node.cast()) {
+                    (*tables).entries = pg_sys::lappend((*tables).entries, node.cast());
+                    (*tables).queries = pg_sys::lappend((*tables).queries, (*tables).query.cast());
                 }
                 false
             }
-            _ => raw::expression_tree_walker(node, visit, named),
+            T_Query => {
+                let around = std::mem::replace(&mut (*tables).query, node.cast());
+                let flags = pg_sys::QTW_EXAMINE_RTES_BEFORE as c_int;
+                raw::query_tree_walker(node.cast(), visit, found, flags);
+                (*tables).query = around;
+                false
+            }
+            _ => raw::expression_tree_walker(node, visit, found),
         }
     }
 }

@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 
 use super::expression::Reader;
 use super::nodes::{copy, elements, list};
+use super::own;
 
 /// A condition of row security, translated for a relation.
 struct Policy {
@@ -39,14 +40,13 @@ pub unsafe fn put_first(
         let mut found: Vec<Option<*mut pg_sys::RestrictInfo>> = vec![None; policies.len()];
         for stands in [is_same, is_constant] {
             for condition in elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo) {
-                if (*condition).pseudoconstant || found.contains(&Some(condition)) {
+                if (*condition).pseudoconstant {
                     continue;
                 }
-                let place = (policies.iter().zip(&found)).position(|(policy, found)| {
-                    found.is_none() && stands(policy.clause, (*condition).clause.cast())
-                });
-                if let Some(place) = place.and_then(|n| found.get_mut(n)) {
-                    *place = Some(condition);
+                for (policy, found) in policies.iter().zip(&mut found) {
+                    if found.is_none() && stands(policy.clause, (*condition).clause.cast()) {
+                        *found = Some(condition);
+                    }
                 }
             }
         }
@@ -58,7 +58,7 @@ pub unsafe fn put_first(
             }
         }
         let mut added = Vec::new();
-        let mut first = Vec::new();
+        let (mut first, mut levelled) = (Vec::new(), Vec::new());
         for (policy, found) in policies.iter().zip(found) {
             let condition = match found {
                 Some(condition) => condition,
@@ -69,8 +69,14 @@ pub unsafe fn put_first(
                     made
                 }
             };
-            (*condition).security_level = policy.level;
             (*condition).leakproof = false;
+            // One condition may stand for several policies.
+            if levelled.contains(&condition) {
+                (*condition).security_level = (*condition).security_level.min(policy.level);
+                continue;
+            }
+            (*condition).security_level = policy.level;
+            levelled.push(condition);
             if !is_written(root, rel) || is_of_tenancy(root, policy.clause) {
                 first.push(condition);
             }
@@ -244,8 +250,7 @@ unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
     // SAFETY: the tag identifies the node; catalog look-ups inside a transaction.
     unsafe {
         (*node).type_ == pg_sys::NodeTag::T_FuncExpr
-            && pg_sys::get_func_namespace((*node.cast::<pg_sys::FuncExpr>()).funcid)
-                == pg_sys::get_namespace_oid(c"tenancy".as_ptr(), true)
+            && own::has(c"tenancy", (*node.cast::<pg_sys::FuncExpr>()).funcid)
     }
 }
 

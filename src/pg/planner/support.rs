@@ -2,6 +2,8 @@
 
 use pgrx::pg_sys;
 
+use super::own;
+
 /// The type of a predicate's tenant argument.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyType {
@@ -16,7 +18,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    fn of(oid: pg_sys::Oid) -> Option<Self> {
+    pub(super) fn of(oid: pg_sys::Oid) -> Option<Self> {
         Some(match oid {
             pg_sys::UUIDOID => Self::Uuid,
             pg_sys::INT8OID => Self::Int8,
@@ -26,7 +28,7 @@ impl KeyType {
         })
     }
 
-    fn oid(self) -> pg_sys::Oid {
+    pub(super) fn oid(self) -> pg_sys::Oid {
         match self {
             Self::Uuid => pg_sys::UUIDOID,
             Self::Int8 => pg_sys::INT8OID,
@@ -115,20 +117,7 @@ impl Request {
                 }
                 Self::Selectivity(request) => (*request.0).args,
             };
-            let node = first(args);
-            if !is_a(node, pg_sys::NodeTag::T_Const) {
-                return None;
-            }
-            let constant = &*node.cast::<pg_sys::Const>();
-            if constant.constisnull || constant.consttype != pg_sys::TEXTOID {
-                return None;
-            }
-            let text = pg_sys::pg_detoast_datum_packed(constant.constvalue.cast_mut_ptr());
-            let len = pgrx::varsize_any_exhdr(text);
-            Some(std::slice::from_raw_parts(
-                pgrx::vardata_any(text).cast::<u8>(),
-                len,
-            ))
+            constant_text(first(args))
         }
     }
 }
@@ -141,30 +130,32 @@ impl Simplify {
     }
 
     /// Returns `tenant = tenancy.<function>(permission)`.
-    pub fn equals(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+    pub fn equals(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: as above; the nodes are new ones in the planner's memory, arguments copied.
         unsafe {
             let call = &*(*self.0).fcall;
             let (permission, tenant) = (first(call.args), second(call.args));
             let key = KeyType::of(pg_sys::exprType(tenant))?;
             let value = self::call(function, &[permission], key.oid())?;
-            Some(equality(key, tenant, value))
+            Some(Opinion(pg_sys::Datum::from(equality(
+                key,
+                tenant,
+                value.cast(),
+            ))))
         }
     }
 }
 
 impl Simplify {
     /// Returns `uuid = tenancy.<function>()`, for a call with one uuid.
-    pub fn equals_own(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+    pub fn equals_own(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: the request holds a call with the one argument of its declaration; the nodes are
         // new ones in the planner's memory, the argument copied.
         unsafe {
             let value = call(function, &[], pg_sys::UUIDOID)?;
-            Some(equality(
-                KeyType::Uuid,
-                first((*(*self.0).fcall).args),
-                value,
-            ))
+            let user = first((*(*self.0).fcall).args);
+            let own = equality(KeyType::Uuid, user, value.cast());
+            Some(Opinion(pg_sys::Datum::from(own)))
         }
     }
 }
@@ -196,7 +187,7 @@ impl Index {
 
     /// Returns `tenant = ANY (tenancy.<function>(permission))` as an exact index condition, if the index can search for an
     /// array.
-    pub fn equals_any(&self, function: &std::ffi::CStr) -> Option<Opinion> {
+    pub fn equals_any(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: the request's fields are valid while it is answered; new nodes are in the planner's
         // memory.
         unsafe {
@@ -366,8 +357,15 @@ unsafe fn key_of<'a>(kind: pg_sys::Oid, value: pg_sys::Datum) -> Option<Key<'a>>
     }
 }
 
-/// `left = right`, copied.
-unsafe fn equality(key: KeyType, left: *mut pg_sys::Node, right: *mut pg_sys::FuncExpr) -> Opinion {
+/// Returns `left = right`, with a copy of the left side.
+///
+/// # Safety
+/// Expressions of a query, of the key's type.
+pub(super) unsafe fn equality(
+    key: KeyType,
+    left: *mut pg_sys::Node,
+    right: *mut pg_sys::Expr,
+) -> *mut pg_sys::Expr {
     // SAFETY: nodes in the planner's memory; the operator takes two values of the key's type.
     unsafe {
         let clause = pg_sys::make_opclause(
@@ -375,33 +373,25 @@ unsafe fn equality(key: KeyType, left: *mut pg_sys::Node, right: *mut pg_sys::Fu
             pg_sys::BOOLOID,
             false,
             pg_sys::copyObjectImpl(left.cast()).cast(),
-            right.cast(),
+            right,
             pg_sys::Oid::INVALID,
             pg_sys::exprCollation(left),
         );
         pg_sys::set_opfuncid(clause.cast());
-        Opinion(pg_sys::Datum::from(clause))
+        clause
     }
 }
 
 /// `tenancy.<function>(text, …)` with the arguments copied, if there is such a function.
 unsafe fn call(
-    function: &std::ffi::CStr,
+    function: &'static std::ffi::CStr,
     arguments: &[*mut pg_sys::Node],
     result: pg_sys::Oid,
 ) -> Option<*mut pg_sys::FuncExpr> {
     // SAFETY: names and nodes are in the planner's memory and live as long as the plan.
     unsafe {
-        let name = list2(
-            pg_sys::makeString(pg_sys::pstrdup(c"tenancy".as_ptr())).cast(),
-            pg_sys::makeString(pg_sys::pstrdup(function.as_ptr())).cast(),
-        );
-        let types = vec![pg_sys::TEXTOID; arguments.len()];
-        let count = i32::try_from(types.len()).ok()?;
-        let oid = pg_sys::LookupFuncName(name, count, types.as_ptr(), true);
-        if oid == pg_sys::Oid::INVALID {
-            return None;
-        }
+        let types = [pg_sys::TEXTOID; 1];
+        let oid = own::function(function, types.get(..arguments.len())?)?;
         let mut list = std::ptr::null_mut();
         for argument in arguments {
             list = pg_sys::lappend(list, pg_sys::copyObjectImpl(argument.cast()));
@@ -418,6 +408,29 @@ unsafe fn call(
             collation,
             pg_sys::DEFAULT_COLLATION_OID,
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
+        ))
+    }
+}
+
+/// Returns the value of a text constant.
+///
+/// # Safety
+/// An expression of a query; the text is in the planner's memory.
+pub(super) unsafe fn constant_text<'a>(node: *mut pg_sys::Node) -> Option<&'a [u8]> {
+    // SAFETY: the tag and the type identify the value.
+    unsafe {
+        if !is_a(node, pg_sys::NodeTag::T_Const) {
+            return None;
+        }
+        let constant = &*node.cast::<pg_sys::Const>();
+        if constant.constisnull || constant.consttype != pg_sys::TEXTOID {
+            return None;
+        }
+        let text = pg_sys::pg_detoast_datum_packed(constant.constvalue.cast_mut_ptr());
+        let len = pgrx::varsize_any_exhdr(text);
+        Some(std::slice::from_raw_parts(
+            pgrx::vardata_any(text).cast::<u8>(),
+            len,
         ))
     }
 }

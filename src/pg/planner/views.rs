@@ -18,6 +18,7 @@ use pgrx::pg_sys;
 
 use super::expression::Reader;
 use super::nodes::{case, constant, copy, elements, list};
+use super::own;
 
 /// Puts a view's own conditions before a caller's. Does nothing for other queries.
 ///
@@ -132,16 +133,8 @@ unsafe fn is_mark(node: *mut pg_sys::Node) -> bool {
             return false;
         }
         let call = &*node.cast::<pg_sys::FuncExpr>();
-        if !call.args.is_null()
-            || call.funcid.to_u32() < pg_sys::FirstNormalObjectId
-            || call.funcresulttype != pg_sys::BOOLOID
-        {
-            return false;
-        }
-        let name = pg_sys::get_func_name(call.funcid);
-        !name.is_null()
-            && std::ffi::CStr::from_ptr(name) == c"barrier"
-            && pg_sys::get_func_namespace(call.funcid)
-                == pg_sys::get_namespace_oid(c"tenancy_internal".as_ptr(), true)
+        call.args.is_null()
+            && call.funcresulttype == pg_sys::BOOLOID
+            && own::is(c"tenancy_internal", c"barrier", call.funcid)
     }
 }

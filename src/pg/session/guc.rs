@@ -46,13 +46,18 @@ thread_local! {
 static SESSION_CONTEXT: BackendCell<bool> = BackendCell::new(false);
 /// Called with the new ticket's text when it changes; set once by the context module.
 static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
+/// Called when the server sets the context or the ticket back to what was there before; set once by the context module.
+static ON_RETURN: BackendCell<Option<fn()>> = BackendCell::new(None);
+/// Whether [`set_token`] is setting the context.
+static SETTING: BackendCell<bool> = BackendCell::new(false);
 
 const SEALED: &CStr = c"(sealed)";
 const UNSET: &CStr = c"";
 
 /// Defines the settings and reserves the prefix.
-pub fn init(on_ticket: fn(&str)) {
+pub fn init(on_ticket: fn(&str), on_return: fn()) {
     ON_TICKET.set(Some(on_ticket));
+    ON_RETURN.set(Some(on_return));
     let secret = GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE;
     // SAFETY: the hooks below are guarded, and allocate with malloc as the server requires. The assign hooks raise no
     // errors.
@@ -178,11 +183,13 @@ pub fn set_token(token: &Token) -> Option<()> {
         SESSION_CONTEXT.set(true);
     }
     let text = CString::new(token.encode(&secret::key()?, KEY_ID)).ok()?;
+    SETTING.set(true);
     set(
         c"tenancy.context",
         &text,
         token.lifetime == Lifetime::Session,
     );
+    SETTING.set(false);
     Some(())
 }
 
@@ -305,6 +312,14 @@ unsafe extern "C-unwind" fn assign_context(_newval: *const c_char, extra: *mut c
     // SAFETY: `extra` is NULL or what check_context left for this value.
     TOKEN.set(unsafe { extra.cast::<Token>().as_ref().copied() });
     xact::new_generation();
+    // An error in set_token() leaves it on for one more change.
+    let set_by_us = SETTING.replace_with(false);
+    if let Some(on_return) = ON_RETURN.get()
+        && !set_by_us
+        && (TOKEN.get().is_some() || has_ticket())
+    {
+        on_return();
+    }
 }
 
 #[pg_guard]

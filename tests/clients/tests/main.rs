@@ -73,6 +73,7 @@ mod isolation {
     mod columns;
     mod fuzz;
     mod keys;
+    mod partitions;
     mod plans;
     mod statements;
 }

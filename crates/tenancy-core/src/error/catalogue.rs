@@ -83,6 +83,8 @@ kinds! {
             hint "Superusers and BYPASSRLS roles read every tenant's rows in any context. Connect as a role that is a member of tenancy_app, or have a superuser set tenancy.allow_bypassrls.";
         tenant_needed: "55000", AfterHint, "the context spans {tenants} tenants, and one is needed here",
             hint "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it again: its plan was made for one tenant and has been discarded.";
+        planned_for_another_tenant: "40001", NewTransaction, "the statement was planned for another tenant",
+            hint "Run it again: the plan has been discarded.";
         project_needed: "55000", AfterHint, "the context spans {projects} projects, and one is needed here",
             hint "Call tenancy.select_project(project) first.";
         all_tenants: "55000", AfterHint, "the context spans all tenants",
