@@ -5,6 +5,7 @@
 //! whichever role called, so that a superuser can inspect a table without lending its rights.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
 use pgrx::JsonB;
@@ -25,17 +26,19 @@ const FACTS: &str = include_str!("facts.sql");
 /// A row of the result of protect() and unprotect().
 pub type Row = (i32, String, Option<String>, String);
 
-/// Reads the facts about a table, in a command of its own, so that it sees earlier changes of the transaction.
+/// Reads the facts about a table, in a command of its own, so that it sees earlier changes of the transaction; of its parts
+/// `only` these, if given.
 pub fn facts(
     table: pg_sys::Oid,
     protection: &Protection,
     grants: &[String],
+    only: Option<&[pg_sys::Oid]>,
 ) -> Result<TableFacts, Error> {
     let registered = registry::all()?;
     let found = Spi::connect_mut(|client| {
-        let rows = client.update(
+        let rows = spi::update_kept(
+            client,
             FACTS,
-            Some(1),
             &[
                 table.into(),
                 protection.tenant_column.clone().into(),
@@ -43,6 +46,7 @@ pub fn facts(
                 protection.project_column.clone().into(),
                 JsonB(registered).into(),
                 grants.to_vec().into(),
+                only.map(<[_]>::to_vec).into(),
             ],
         )?;
         match rows.into_iter().next() {
@@ -53,14 +57,15 @@ pub fn facts(
     let JsonB(value) = found.ok_or(Error::NoSuch("the table"))?;
     let mut facts: TableFacts = serde_json::from_value(value)
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
-    for record in registry::members(table)? {
-        if let Some(member) = facts
-            .members
-            .iter_mut()
-            .find(|member| member.relation == record.relation)
-        {
-            member.before = before(&record.items);
-        }
+    let records = registry::members(table, only)?;
+    let mut before_of: HashMap<_, _> = records
+        .iter()
+        .map(|record| (&record.relation, before(&record.items)))
+        .collect();
+    for member in &mut facts.members {
+        member.before = before_of.remove(&member.relation).unwrap_or(member.before);
+    }
+    for record in &records {
         if record.relation == facts.relation
             && let Some(options) = registry::find(table)?
         {

@@ -1,13 +1,13 @@
 -- Returns all facts about one table that a plan needs, as one jsonb: see tenancy_core::policy::TableFacts.
 -- $1 the table, $2 tenant column, $3 owner column, $4 project column, $5 {oid: tenant column} of all protected tables,
--- $6 the roles of the option grants.
+-- $6 the roles of the option grants, $7 of the table's parts only these, NULL for all.
 -- Runs with the invoker's rights and a pinned search_path, so that all names are deparsed with their schema.
 WITH RECURSIVE
 tree(oid, depth, parent) AS (
     SELECT $1::oid, 0, NULL::oid
     UNION
     SELECT i.inhrelid, t.depth + 1, i.inhparent
-    FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid
+    FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid AND ($7 IS NULL OR i.inhrelid = ANY ($7))
 ),
 members AS (
     SELECT DISTINCT ON (t.oid) t.oid, t.depth, t.parent

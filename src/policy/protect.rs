@@ -9,6 +9,7 @@ use tenancy_core::policy::{
 };
 
 use super::catalog::{self, Row};
+use super::registry::NewPart;
 use super::{code, guard, registry};
 use crate::context;
 use crate::error::{Error, ErrorReport};
@@ -77,12 +78,12 @@ fn options_of(options: Option<bounded::Json>) -> Result<Options, Error> {
 }
 
 fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
-    let mut facts = catalog::facts(table, &options.protection(), &options.grants)?;
+    let mut facts = catalog::facts(table, &options.protection(), &options.grants, None)?;
     check_kind(&facts)?;
     if facts.ancestors.iter().any(|a| a.registered)
         && let Some(root) = registry::above(table)?
     {
-        let mut steps = isolate_children(root, options.dry_run)?;
+        let mut steps = isolate_children(root, None, options.dry_run)?;
         if steps.is_empty() {
             steps.push(Step {
                 kind: StepKind::Skip,
@@ -99,7 +100,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     }
     catalog::lock(table, &facts, options.dry_run)?;
     catalog::check_parts(table, &facts)?;
-    facts = catalog::facts(table, &options.protection(), &options.grants)?;
+    facts = catalog::facts(table, &options.protection(), &options.grants, None)?;
     check_kind(&facts)?;
     catalog::look_inside(table, &mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
@@ -111,7 +112,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     }
     if !options.dry_run {
         catalog::execute(&plan.steps, &facts)?;
-        registry::save(table, &facts.relation, &plan)?;
+        registry::save(table, &facts.relation, &plan, None)?;
         let options = serde_json::to_value(options.protection())
             .map_err(|_| Error::Internal("options that cannot be written"))?;
         record("protected", &facts.relation, &plan.steps, options)?;
@@ -144,7 +145,7 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
     let Some(protection) = found else {
         return Err(not_protected(table)?);
     };
-    let mut facts = catalog::facts(table, &protection, &[])?;
+    let mut facts = catalog::facts(table, &protection, &[], None)?;
     if !facts.invoker_owns {
         return Err(Error::Refused(Refusal::NotOwner {
             table: facts.relation.to_string(),
@@ -157,9 +158,9 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
             context::record_now("unprotect", None, Some(&target), json!({}))?;
         }
         catalog::lock(table, &facts, false)?;
-        facts = catalog::facts(table, &protection, &[])?;
+        facts = catalog::facts(table, &protection, &[], None)?;
     }
-    let undo = registry::members(table)?;
+    let undo = registry::members(table, None)?;
     let schema: Vec<&UndoItem> = undo
         .iter()
         .filter(|u| !dry_run && u.relation == facts.relation)
@@ -252,33 +253,44 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
     })
 }
 
-/// Isolates a new partition or child of a protected table. For other tables it costs two look-ups and does
-/// nothing. Refuses a protected table under an unprotected parent.
-pub fn protect_children(parent: pg_sys::Oid) -> Result<(), Error> {
-    if let Some(root) = registry::above(parent)? {
-        code::check_new_parts(root)?;
-        isolate_children(root, false)?;
-    } else if let Some(table) = registry::below(parent)? {
-        // Through its new parent, which has no policy, every role would read it.
-        return Err(Error::Refused(Refusal::UnprotectedParent { table }));
+/// Isolates a new partition or child of a protected table: the named one, if that is new. For other tables it costs two look-ups
+/// and does nothing. Refuses a protected table under an unprotected parent.
+pub fn protect_children(parent: pg_sys::Oid, named: Option<pg_sys::Oid>) -> Result<(), Error> {
+    let Some(root) = registry::above(parent)? else {
+        return match registry::below(parent)? {
+            // Through its new parent, which has no policy, every role would read it.
+            Some(table) => Err(Error::Refused(Refusal::UnprotectedParent { table })),
+            None => Ok(()),
+        };
+    };
+    let named = named.map(|child| registry::new_part(root, parent, child));
+    let part = named.transpose()?.filter(|part| !part.new.is_empty());
+    match &part {
+        Some(part) => code::check_new_parts(root, &part.new)?,
+        None => code::check_new_parts(root, &registry::new_parts(root)?)?,
     }
-    Ok(())
+    isolate_children(root, part.as_ref(), false).map(drop)
 }
 
-/// Isolates the parts of a protected table that are not isolated yet.
-fn isolate_children(root: pg_sys::Oid, dry_run: bool) -> Result<Vec<Step>, Error> {
+/// Isolates the parts of a protected table that are not isolated yet, or one new part of it.
+fn isolate_children(
+    root: pg_sys::Oid,
+    part: Option<&NewPart>,
+    dry_run: bool,
+) -> Result<Vec<Step>, Error> {
     let Some(protection) = registry::find(root)? else {
         return Ok(Vec::new());
     };
+    let only = part.map(|part| part.with_parents.as_slice());
     let isolate = || {
-        let facts = catalog::facts(root, &protection, &[])?;
+        let facts = catalog::facts(root, &protection, &[], only)?;
         if !policy::is_isolated(&facts) {
             return Ok(Vec::new());
         }
         let plan = policy::plan_children(&facts, &protection)?;
         if !dry_run && !plan.steps.is_empty() {
             catalog::execute(&plan.steps, &facts)?;
-            registry::save(root, &facts.relation, &plan)?;
+            registry::save(root, &facts.relation, &plan, only)?;
         }
         Ok(plan.steps)
     };
@@ -308,7 +320,7 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
         return Ok(());
     }
     let follow = || {
-        let facts = catalog::facts(root, &protection, &[])?;
+        let facts = catalog::facts(root, &protection, &[], None)?;
         if policy::is_isolated(&facts) {
             let plan = policy::follow_policies(&facts, &protection, change);
             catalog::execute(&plan.steps, &facts)?;

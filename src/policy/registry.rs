@@ -1,8 +1,9 @@
 //! The registry of protected tables, their options and their previous state. Read and written as the extension's owner.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use pgrx::JsonB;
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
@@ -207,6 +208,43 @@ pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
+/// A part that a protected table has got.
+pub struct NewPart {
+    /// It, and the parts below it.
+    pub new: Vec<pg_sys::Oid>,
+    /// These, the protected table, and what is between.
+    pub with_parents: Vec<pg_sys::Oid>,
+}
+
+/// Returns a child of a protected table or of a part of it, if the child is not registered yet; else nothing new.
+pub fn new_part(
+    root: pg_sys::Oid,
+    parent: pg_sys::Oid,
+    child: pg_sys::Oid,
+) -> Result<NewPart, Error> {
+    spi::read(
+        "WITH RECURSIVE below(oid) AS (\
+             SELECT i.inhrelid FROM pg_inherits i WHERE i.inhrelid = $3 AND i.inhparent = $2 \
+                 AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = $3 AND m.root = $1) \
+             UNION SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid), \
+         above(oid) AS (\
+             SELECT $2::oid UNION SELECT i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid) \
+         SELECT oid, true FROM below UNION ALL SELECT oid, false FROM above",
+        &[root.into(), parent.into(), child.into()],
+        |rows| {
+            let (mut new, mut with_parents) = (Vec::new(), Vec::new());
+            for row in rows {
+                let oid: pg_sys::Oid = row.not_null(1)?;
+                with_parents.push(oid);
+                if row.not_null(2)? {
+                    new.push(oid);
+                }
+            }
+            Ok(NewPart { new, with_parents })
+        },
+    )
+}
+
 /// Returns whether a table or one of its parts has storage: it has rows, or had some.
 pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
     spi::read(
@@ -307,27 +345,30 @@ pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
-/// Returns the records of a table's parts, also of those that were protected separately before.
-pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
+/// Returns the records of a table's parts, also of those that were protected separately before; `only` those of these tables, if
+/// given.
+pub fn members(root: pg_sys::Oid, only: Option<&[pg_sys::Oid]>) -> Result<Vec<MemberUndo>, Error> {
     spi::read(
         "WITH RECURSIVE tree(oid) AS (\
-             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
+             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid \
+                 AND ($2::oid[] IS NULL OR i.inhrelid = ANY ($2))) \
          SELECT n.nspname::text, c.relname::text, r.undo \
          FROM (SELECT relation, undo FROM tenancy_internal.protected_table_registry \
                UNION ALL \
                SELECT relation, undo FROM tenancy_internal.protected_member_registry) r \
          JOIN tree t ON t.oid = r.relation \
          JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace",
-        &[root.into()],
+        &[root.into(), oids(only)],
         |rows| {
-            let mut found: Vec<MemberUndo> = Vec::new();
+            let (mut found, mut places) = (Vec::<MemberUndo>::new(), HashMap::new());
             for row in rows {
                 let relation = Relation {
                     schema: row.not_null(1)?,
                     name: row.not_null(2)?,
                 };
                 let items: Vec<UndoItem> = decode(&relation.to_string(), row.get(3)?)?;
-                match found.iter_mut().find(|f| f.relation == relation) {
+                let place = *places.entry(relation.clone()).or_insert(found.len());
+                match found.get_mut(place) {
                     Some(there) => there.items = merge(std::mem::take(&mut there.items), &items),
                     None => found.push(MemberUndo { relation, items }),
                 }
@@ -337,22 +378,32 @@ pub fn members(root: pg_sys::Oid) -> Result<Vec<MemberUndo>, Error> {
     )
 }
 
-/// Records an executed plan.
-pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), Error> {
-    let mut old = members(root)?;
+/// A parameter of oids, or NULL.
+fn oids(only: Option<&[pg_sys::Oid]>) -> DatumWithOid<'static> {
+    only.map(<[_]>::to_vec).into()
+}
+
+/// Records an executed plan, for `only` these tables if given.
+pub fn save(
+    root: pg_sys::Oid,
+    relation: &Relation,
+    plan: &Plan,
+    only: Option<&[pg_sys::Oid]>,
+) -> Result<(), Error> {
+    let mut old: HashMap<Relation, Vec<UndoItem>> = members(root, only)?
+        .into_iter()
+        .map(|member| (member.relation, member.items))
+        .collect();
     let mut merged: Vec<MemberUndo> = Vec::new();
     for new in &plan.undo {
-        let before = old
-            .iter()
-            .position(|o| o.relation == new.relation)
-            .map(|at| old.swap_remove(at).items)
-            .unwrap_or_default();
+        let before = old.remove(&new.relation).unwrap_or_default();
         merged.push(MemberUndo {
             relation: new.relation.clone(),
             items: merge(before, &new.items),
         });
     }
-    merged.append(&mut old);
+    let rest = old.into_iter();
+    merged.extend(rest.map(|(relation, items)| MemberUndo { relation, items }));
     let undo = merged
         .iter()
         .find(|m| m.relation == *relation)
@@ -364,7 +415,7 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
         .map(|m| json!({"schema": m.relation.schema, "name": m.relation.name, "undo": m.items}))
         .collect();
     let by = role::current_name();
-    spi::write(
+    spi::execute_prepared(
         "INSERT INTO tenancy_internal.protected_table_registry \
                 (relation, tenant_column, key_type, options, undo, protected_by) \
          VALUES ($1, $2::name, $3, $4, $5, $6::name) \
@@ -379,18 +430,18 @@ pub fn save(root: pg_sys::Oid, relation: &Relation, plan: &Plan) -> Result<(), E
         ],
     )?;
     // A table that was protected separately is now a part; a part that is now separate is removed.
-    spi::write(
+    spi::execute_prepared(
         "WITH RECURSIVE tree(oid) AS (\
-             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
+             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 AND ($2::oid[] IS NULL OR inhrelid = ANY ($2)) \
              UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
          DELETE FROM tenancy_internal.protected_table_registry r USING tree t WHERE r.relation = t.oid",
-        &[root.into()],
+        &[root.into(), oids(only)],
     )?;
-    spi::write(
+    spi::execute_prepared(
         "DELETE FROM tenancy_internal.protected_member_registry WHERE relation = $1",
         &[root.into()],
     )?;
-    spi::write(
+    spi::execute_prepared(
         "INSERT INTO tenancy_internal.protected_member_registry (relation, root, options, undo) \
          SELECT c.oid, $1, $2, p.undo \
          FROM jsonb_to_recordset($3) AS p(schema name, name name, undo jsonb) \

@@ -19,8 +19,8 @@ pub enum Change {
 
 /// The kind of change of a named table.
 pub enum What {
-    /// The table gets a partition or a child.
-    Child,
+    /// The table gets a partition or a child, of this name.
+    Child(Name),
     /// A column of the table is renamed.
     Rename { old: String, new: String },
     /// The table gets a policy.
@@ -54,7 +54,7 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
             pg_sys::NodeTag::T_CreateStmt | pg_sys::NodeTag::T_CreateForeignTableStmt => {
                 let create = node.cast::<pg_sys::CreateStmt>();
                 each((*create).inhRelations, |parent| {
-                    note(parent.cast(), What::Child)
+                    note(parent.cast(), What::Child(Name::copy((*create).relation)));
                 });
             }
             pg_sys::NodeTag::T_AlterTableStmt => {
@@ -63,10 +63,12 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
                     let command = command.cast::<pg_sys::AlterTableCmd>();
                     match (*command).subtype {
                         pg_sys::AlterTableType::AT_AttachPartition => {
-                            note((*alter).relation, What::Child);
+                            let part = (*command).def.cast::<pg_sys::PartitionCmd>();
+                            note((*alter).relation, What::Child(Name::copy((*part).name)));
                         }
                         pg_sys::AlterTableType::AT_AddInherit => {
-                            note((*command).def.cast(), What::Child);
+                            let child = Name::copy((*alter).relation);
+                            note((*command).def.cast(), What::Child(child));
                         }
                         _ => {}
                     }
@@ -119,7 +121,7 @@ pub fn follow(changes: &[Change]) {
                     continue;
                 };
                 tell(|on| match what {
-                    What::Child => (on.child)(table),
+                    What::Child(name) => (on.child)(table, name.oid()),
                     What::Rename { old, new } => (on.rename)(table, old, new),
                     What::Policy => (on.policies)(table, true),
                 });

@@ -64,8 +64,8 @@ pub struct TablePolicy {
 /// The callbacks of the hooks.
 #[derive(Clone, Copy)]
 pub struct On {
-    /// Called when a table got a partition or a child.
-    pub child: fn(parent: pg_sys::Oid) -> Result<(), Error>,
+    /// Called when a table got a partition or a child. By its name the child is this one, or another of that name.
+    pub child: fn(parent: pg_sys::Oid, named: Option<pg_sys::Oid>) -> Result<(), Error>,
     /// Called before a statement, if objects may have been left in the session.
     pub statement: fn() -> Result<(), Error>,
     /// Queries that row security applies to.

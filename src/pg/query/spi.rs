@@ -284,6 +284,26 @@ impl NotNull for SpiTupleTable<'_> {
     }
 }
 
+/// Runs a query with the caller's rights in a command of its own, with a plan that is kept. It is planned once, for any arguments:
+/// for a long query, planning is most of its time.
+pub fn update_kept<'conn>(
+    client: &mut SpiClient<'conn>,
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+) -> Result<SpiTupleTable<'conn>, Error> {
+    let kept = kept(client, query, args)?;
+    // SAFETY: a nest level of its own, which ends below or by the abort.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        save(c"plan_cache_mode", c"force_generic_plan");
+        level
+    };
+    let result = client.update(&*kept, None, args);
+    // SAFETY: undoes the above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    Ok(result?)
+}
+
 fn kept(
     client: &SpiClient<'_>,
     query: &'static str,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::fmt;
 
 /// A relation's name, with its schema.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct Relation {
     /// The schema.
     pub schema: String,

@@ -81,6 +81,26 @@ fn d2_19_partitions_that_come_later() {
     );
 }
 
+/// By its name alone, the new partition is the temporary table: of any kind, and also one that is a part itself.
+#[test]
+fn d2_19_partitions_behind_a_temporary_table_of_their_name() {
+    for decoy in ["(id int)", "(LIKE app.calls_1)", "() INHERITS (app.plain)"] {
+        let world = partitioned();
+        let mut owner = world.db.owner();
+        owner.run("CREATE TABLE app.plain (id bigint, tenant_id uuid NOT NULL); SELECT tenancy.protect('app.plain')");
+        owner.run(&format!(
+            "SET search_path = app; CREATE TEMP TABLE calls_2 {decoy}"
+        ));
+        owner.run("CREATE TABLE calls_2 PARTITION OF calls FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')");
+        owner.run("CREATE TABLE app.calls_3 (LIKE app.calls); CREATE TEMP TABLE calls_3 (id int)");
+        owner.run("ALTER TABLE calls ATTACH PARTITION app.calls_3 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')");
+        world.fill("app.calls_2 (tenant_id, day, id)", "t.id, '2026-02-02', n");
+        world.fill("app.calls_3 (tenant_id, day, id)", "t.id, '2026-03-02', n");
+        isolated(&world, "app.calls_2");
+        isolated(&world, "app.calls_3");
+    }
+}
+
 #[test]
 fn d2_19_partitions_attached_later() {
     let world = partitioned();
