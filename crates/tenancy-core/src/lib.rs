@@ -37,6 +37,7 @@
 //! | | [`span`] | what an interval comes to |
 //! | [`policy`] | | how a table is isolated: which statements, or why it cannot be |
 //! | | [`conditions`] | what of an expression shows whether it was evaluated |
+//! | | [`index_search`] | which conditions may search an index before a policy |
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
 
@@ -61,5 +62,5 @@ pub use audit::redact;
 pub use context::{credential, mac, principal, ticket, token};
 pub use identity::jwt;
 pub use metering::{metric, period, rollup_plan, span};
-pub use policy::conditions;
+pub use policy::{conditions, index_search};
 pub use tree::{slug, subject};
