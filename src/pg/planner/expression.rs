@@ -310,7 +310,7 @@ unsafe fn constant_of(node: *mut pg_sys::Node, kind: pg_sys::Oid) -> Option<pg_s
 
 /// The languages of native code, by oid.
 const INTERNAL: u32 = 12;
-const C: u32 = 13;
+pub const C: u32 = 13;
 
 /// Reads a function's properties from the catalog.
 fn function(oid: pg_sys::Oid) -> Option<Function> {
@@ -374,7 +374,10 @@ fn look_up(oid: pg_sys::Oid) -> Option<Function> {
 
 /// Returns whether a call cannot fail because of its collation: comparing texts needs one, and some functions refuse
 /// nondeterministic ones.
-unsafe fn compares_safely(args: *mut pg_sys::List, collation: pg_sys::Oid) -> bool {
+///
+/// # Safety
+/// `args` is a list of expressions.
+pub unsafe fn compares_safely(args: *mut pg_sys::List, collation: pg_sys::Oid) -> bool {
     /// pg_collation: default, C and POSIX.
     const PLAIN: [u32; 3] = [100, 950, 951];
     if collation != pg_sys::Oid::INVALID {

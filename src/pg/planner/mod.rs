@@ -22,10 +22,13 @@
 //! A policy is exactly what row security has for the table, and nothing that the planner derived from it with an
 //! expression of the caller (see `policies`).
 //!
-//! Conditions that reveal nothing may still be used to search indexes before the policy.
+//! Conditions that reveal nothing may still be used to search indexes before the policy: those that PostgreSQL knows as
+//! leakproof, and those of `index_search`, which knows operators of `extensions` too.
 
 mod conflicts;
 mod expression;
+mod extensions;
+mod index_search;
 mod indexes;
 mod named;
 mod nodes;
@@ -76,6 +79,7 @@ pub fn init(only_tenant: partitions::Ask) {
         pgrx::guc::GucContext::Suset,
         pgrx::guc::GucFlags::default(),
     );
+    extensions::init();
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {
         PREVIOUS_PATHS.set(pg_sys::set_rel_pathlist_hook);
@@ -112,6 +116,9 @@ unsafe extern "C-unwind" fn paths_made(
     unsafe {
         if (*root).qual_security_level == 0 || !is_on() || !is_here() {
             return;
+        }
+        if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
+            index_search::add_paths(root, rel, entry);
         }
         let policies = policies::put_first(root, rel);
         if !policies.is_empty() && (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {

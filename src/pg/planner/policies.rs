@@ -92,6 +92,37 @@ pub unsafe fn put_first(
     }
 }
 
+/// Returns the conditions of a relation that are policies of tenancy, or stand for them; None if it has no row security.
+///
+/// # Safety
+/// As `put_first`.
+pub unsafe fn tenants(
+    root: *mut pg_sys::PlannerInfo,
+    rel: *mut pg_sys::RelOptInfo,
+) -> Option<Vec<*mut pg_sys::RestrictInfo>> {
+    // SAFETY: as above.
+    unsafe {
+        let mut policies = of(root, rel);
+        if policies.is_empty() {
+            return None;
+        }
+        policies.retain(|policy| {
+            is_call_of_tenancy(policy.clause)
+                || sides(policy.clause)
+                    .is_some_and(|(a, b)| is_call_of_tenancy(a) || is_call_of_tenancy(b))
+        });
+        let stands = |condition: *mut pg_sys::RestrictInfo| {
+            let clause = (*condition).clause.cast();
+            !(*condition).pseudoconstant
+                && (policies.iter()).any(|policy| {
+                    is_same(policy.clause, clause) || is_constant(policy.clause, clause)
+                })
+        };
+        let conditions = elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo);
+        Some(conditions.filter(|condition| stands(*condition)).collect())
+    }
+}
+
 /// Gives join conditions of parameterised paths the statement's level. Called when all paths are complete: before, the
 /// levels determine which indexes can be used.
 ///

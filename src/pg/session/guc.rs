@@ -30,12 +30,28 @@ pub enum MissingContext {
     Empty,
 }
 
+/// Which indexes conditions that reveal nothing may search, though they are not marked LEAKPROOF.
+#[derive(Clone, Copy, PostgresGucEnum)]
+pub enum IndexSearch {
+    /// Those that are searched by tenant too.
+    #[name = c"own"]
+    Own,
+    /// All.
+    #[name = c"all"]
+    All,
+    /// None.
+    #[name = c"off"]
+    Off,
+}
+
 static CONTEXT: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static TICKET: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static MISSING: GucSetting<MissingContext> =
     GucSetting::<MissingContext>::new(MissingContext::Error);
 static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+static INDEX_SEARCH: GucSetting<IndexSearch> = GucSetting::<IndexSearch>::new(IndexSearch::Own);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
 static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
@@ -109,6 +125,14 @@ pub fn init(on_ticket: fn(&str), on_return: fn()) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_enum_guc(
+        c"tenancy.index_search",
+        c"Which indexes of protected tables conditions may search that reveal nothing but are not leakproof: own, all or off.",
+        c"own: those that are searched by tenant too. all: also others; the time of a search then depends on rows of all tenants. off: none.",
+        &INDEX_SEARCH,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: a C string that lives until the process exits.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
 }
@@ -168,6 +192,11 @@ pub fn bypass_allowed() -> bool {
 /// Returns whether a superuser declared that many clients share the session.
 pub fn pooled() -> bool {
     POOLED.get()
+}
+
+/// Returns which indexes conditions may search that are not leakproof.
+pub fn index_search() -> IndexSearch {
+    INDEX_SEARCH.get()
 }
 
 /// Returns whether there is a session context.

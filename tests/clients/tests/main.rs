@@ -72,6 +72,7 @@ mod identity {
 mod isolation {
     mod columns;
     mod fuzz;
+    mod index_search;
     mod keys;
     mod partitions;
     mod plans;
