@@ -113,6 +113,7 @@ fn words(dice: &mut Dice, spot: &Spot) -> Words {
                 _ => format!("({mark} - {shown})"),
             };
             let guard = match dice.roll(6) {
+                0 if *full && dice.chance(50) => searched(dice, &a, f).0,
                 0 => format!("{a}.mark = ANY ('{{{f},9999}}')"),
                 1 if !own.is_empty() => {
                     let all: Vec<String> = own.iter().map(i32::to_string).collect();
@@ -345,10 +346,58 @@ fn fill(template: &str, words: &Words) -> String {
     out
 }
 
+/// A condition that is true exactly for rows with a mark, and may search an index though it is not leakproof; and the name of the kind.
+fn searched(dice: &mut Dice, a: &str, mark: i32) -> (String, &'static str) {
+    let (kind, sql) = match dice.roll(10) {
+        0 => ("numeric, searched", format!("{a}.cost = {mark}.5")),
+        1 => (
+            "numbers, searched",
+            format!("{a}.cost IN ({mark}.5, 9999.5)"),
+        ),
+        2 => ("words, searched", format!("{a}.words @@ 'k{mark}'")),
+        3 => (
+            "words in a deep query, searched",
+            format!("{a}.words @@ '(nope | k{mark}) & (nope | !nope)'"),
+        ),
+        4 => ("LIKE, searched", format!("{a}.secret LIKE '%k{mark}-%'")),
+        5 => ("ILIKE, searched", format!("{a}.secret ILIKE 'K{mark}-%'")),
+        6 => (
+            "LIKE with an open backslash, searched",
+            format!("{a}.secret LIKE '%k{mark}-\\'"),
+        ),
+        7 => (
+            "jsonb, searched",
+            format!("{a}.meta @> '{{\"mark\": {mark}}}'"),
+        ),
+        8 => ("array, searched", format!("{a}.tags @> ARRAY[{mark}]")),
+        _ => (
+            "range, searched",
+            format!("{a}.span @> int4range({mark}, {mark} + 10)"),
+        ),
+    };
+    (sql, kind)
+}
+
 /// Two conditions: a leakproof one that no row of the caller's passes, and one that fails when it is evaluated. PostgreSQL keeps their order,
 /// since they cost the same.
 fn pair(dice: &mut Dice, spot: &Spot) -> Condition {
     let a = &spot.alias;
+    if let What::Marks {
+        foreign,
+        full: true,
+        ..
+    } = &spot.what
+        && dice.chance(35)
+    {
+        let f = *dice.of(foreign);
+        let (guard, kind) = searched(dice, a, f);
+        let sql = match dice.roll(4) {
+            0 => format!("{guard} AND 1 / ({a}.mark - {f}) > 0"),
+            1 => format!("{guard} AND evil.spy({a}.mark)"),
+            _ => format!("{guard} AND {a}.n = {LAZY}"),
+        };
+        return Condition { sql, kind };
+    }
     let (guard, equality) = match &spot.what {
         What::Marks { own, foreign, .. } => {
             let f = *dice.of(foreign);
@@ -546,7 +595,7 @@ fn called(dice: &mut Dice, spot: &Spot) -> Condition {
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = BY_VALUE.len() + GUARDED.len() + CALLED.len() + 1 + 8 + 7;
+pub const KINDS: usize = BY_VALUE.len() + GUARDED.len() + CALLED.len() + 1 + 8 + 7 + 10;
 
 /// A condition that reveals nothing, and that an index may evaluate.
 pub fn plain(dice: &mut Dice, spot: &Spot) -> String {
@@ -561,7 +610,8 @@ pub fn plain(dice: &mut Dice, spot: &Spot) -> String {
             full, own, places, ..
         } => {
             let n = dice.roll(50);
-            match dice.roll(if *full { 19 } else { 8 }) {
+            let mark = *own.first().unwrap_or(&0);
+            match dice.roll(if *full { 25 } else { 8 }) {
                 0 => format!("{a}.k = {n}"),
                 1 => format!("{a}.k BETWEEN {n} AND {}", n + 12),
                 2 => format!("{a}.id < {}", 40 + n * 10),
@@ -583,6 +633,12 @@ pub fn plain(dice: &mut Dice, spot: &Spot) -> String {
                     own.first().unwrap_or(&0)
                 ),
                 17 => format!("{a}.tenant_id IS NOT NULL"),
+                19 => format!("{a}.cost BETWEEN {mark} AND {mark} + {n}.5"),
+                20 => format!("{a}.words @@ 'k{mark} & !nope{n}'"),
+                21 => format!("{a}.secret LIKE 'k{mark}-{}%'", n % 10),
+                22 => format!("({a}.words @@ 'k{mark}' OR {a}.cost = {}.5)", mark + 1),
+                23 => format!("{a}.tags && ARRAY[{mark}, {n}]"),
+                24 => format!("{a}.span @> {}", mark + 5),
                 _ => format!("{a}.k >= {} AND {a}.id > 0", n / 4),
             }
         }

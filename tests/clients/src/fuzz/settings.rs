@@ -2,7 +2,7 @@
 
 use crate::dice::Dice;
 
-/// The settings that a caller may change for a transaction.
+/// The settings that a caller may change for a transaction, and `tenancy.index_search`, which the world grants to it.
 #[derive(Debug)]
 pub struct Settings {
     /// `name = value` each.
@@ -102,6 +102,10 @@ impl Settings {
                 all.push("force_parallel_mode = on".to_owned());
             }
         }
+        all.push(format!(
+            "tenancy.index_search = '{}'",
+            dice.of(&["own", "all", "all", "off"])
+        ));
         let generic = dice.chance(60);
         all.push(format!(
             "plan_cache_mode = {}",

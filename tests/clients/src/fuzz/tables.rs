@@ -65,7 +65,7 @@ pub const VIEWS: [(&str, &str, &str); 4] = [
 ];
 
 /// The columns, in their order.
-pub const COLUMNS: &str = "id, tenant_id, owner_id, project_id, mark, k, n, ref, secret, flag, lit_a, lit_s, soft_a, soft_s, meta, tags, span, at, pad";
+pub const COLUMNS: &str = "id, tenant_id, owner_id, project_id, mark, k, n, ref, secret, flag, lit_a, lit_s, soft_a, soft_s, meta, tags, span, at, pad, cost, words";
 
 impl Table {
     /// Whether `id` is unique by a constraint.
@@ -111,7 +111,7 @@ impl Table {
         };
         let mut sql = format!(
             "CREATE TABLE {name} (id bigint NOT NULL, tenant_id {0} NOT NULL, owner_id uuid, project_id uuid, mark int, k int NOT NULL, n int NOT NULL, ref bigint,
-                 secret text, flag boolean NOT NULL, lit_a boolean, lit_s boolean, soft_a int, soft_s int, meta jsonb, tags int[], span int4range, at date, pad text{key}){parts};",
+                 secret text, flag boolean NOT NULL, lit_a boolean, lit_s boolean, soft_a int, soft_s int, meta jsonb, tags int[], span int4range, at date, pad text, cost numeric, words tsvector{key}){parts};",
             self.key
         );
         match self.kind {
@@ -169,6 +169,10 @@ impl Table {
                 "((k % 7))",
                 "(ref) WHERE n > 4",
                 "(lower(secret)) WHERE k > 25",
+                "USING gin (words)",
+                "USING gin (tenant_id, words)",
+                "USING gin (secret public.gin_trgm_ops)",
+                "(tenant_id, cost)",
             ],
             Kind::Shared | Kind::List => vec![
                 "USING gin (meta jsonb_path_ops)",
@@ -176,18 +180,24 @@ impl Table {
                 "(k) WHERE fns.chosen(mark)",
                 "(lower(secret))",
                 "USING hash (secret)",
+                "(cost)",
+                "USING gin (tenant_id, meta)",
             ],
             Kind::Owner | Kind::Range => vec![
                 "USING gin (tags)",
                 "(fns.norm(secret))",
                 "(k, n) WHERE fns.fold(secret) > 'a'",
                 "(k) INCLUDE (n)",
+                "USING gin (tenant_id, tags)",
+                "USING gist (secret public.gist_trgm_ops)",
             ],
             Kind::Project | Kind::Parent => vec![
                 "USING gist (span)",
                 "(k DESC) WHERE fns.chosen(mark)",
                 "((1000 / (mark + 1)))",
                 "(at, k)",
+                "USING gist (tenant_id, span)",
+                "USING gin (words)",
             ],
         });
         all.iter()

@@ -102,6 +102,13 @@ impl Tally {
         {
             seen.insert("parameterised index scan");
         }
+        // An index searched by a condition that is not leakproof.
+        let shown = [" @@ ", " ~~ ", " @> ", " && ", "cost "];
+        if (plan.lines())
+            .any(|l| l.contains("Index Cond:") && shown.iter().any(|by| l.contains(by)))
+        {
+            seen.insert("index search past a policy");
+        }
         if plan.contains("BitmapAnd") {
             seen.insert("BitmapAnd");
         }
@@ -171,6 +178,7 @@ impl Tally {
         let more = [
             "parameterised index scan",
             "BitmapAnd",
+            "index search past a policy",
             "lossy bitmap",
             "index scan backward",
         ];

@@ -106,6 +106,14 @@ impl World {
         let mut owner = db.owner();
         owner.run(TREE);
         admin.run(CLASSES).run(UNPINNED).run(EVIL);
+        // Of indexes with the tenant column, and of trigrams.
+        admin.run(
+            "CREATE EXTENSION btree_gin; CREATE EXTENSION btree_gist; CREATE EXTENSION pg_trgm",
+        );
+        admin.run(&format!(
+            "GRANT SET ON PARAMETER tenancy.index_search TO {}",
+            db.app
+        ));
         let mut keys = HashMap::new();
         for slug in [
             "alice", "ada", "dave", "ops", "boss", "mia", "sue", "bob", "eve",
@@ -225,7 +233,8 @@ impl World {
             "f.id, {key}, f.owner_id, f.project_id, CASE WHEN s.seen THEN f.mark END, f.k, f.n, f.ref, CASE WHEN s.seen THEN f.secret END, f.flag,
              f.lit_a OR NOT s.seen, f.lit_s OR NOT s.seen, CASE WHEN s.seen THEN f.soft_a END, CASE WHEN s.seen THEN f.soft_s END,
              CASE WHEN s.seen THEN jsonb_build_object('mark', f.mark, 'k', f.k, 'v', f.secret) END, CASE WHEN s.seen THEN ARRAY[f.mark, f.k, f.n] END,
-             CASE WHEN s.seen THEN int4range(f.mark, f.mark + 10) END, date '2026-01-01' + f.k, CASE WHEN s.seen THEN {pad} ELSE {pad} || repeat('y', 110) END"
+             CASE WHEN s.seen THEN int4range(f.mark, f.mark + 10) END, date '2026-01-01' + f.k, CASE WHEN s.seen THEN {pad} ELSE {pad} || repeat('y', 110) END,
+             CASE WHEN s.seen THEN f.mark + 0.5 END, CASE WHEN s.seen THEN to_tsvector('simple', f.secret) END"
         );
         let (into, only) = (
             format!("{schema}.{}", table.name),
@@ -388,6 +397,16 @@ impl World {
             }
             admin.run(&same_statistics(&twin, table.name));
         }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Of the whole server's: it would keep the role.
+        let _ = self.db.admin().batch_execute(&format!(
+            "REVOKE SET ON PARAMETER tenancy.index_search FROM {}",
+            self.db.app
+        ));
     }
 }
 
