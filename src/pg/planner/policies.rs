@@ -92,7 +92,7 @@ pub unsafe fn put_first(
     }
 }
 
-/// Returns the conditions of a relation that are policies of tenancy, or stand for them; None if it has no row security.
+/// Returns the conditions of a relation that are policies of tenancy, or stand for them; None if it has none.
 ///
 /// # Safety
 /// As `put_first`.
@@ -103,14 +103,14 @@ pub unsafe fn tenants(
     // SAFETY: as above.
     unsafe {
         let mut policies = of(root, rel);
-        if policies.is_empty() {
-            return None;
-        }
         policies.retain(|policy| {
             is_call_of_tenancy(policy.clause)
                 || sides(policy.clause)
                     .is_some_and(|(a, b)| is_call_of_tenancy(a) || is_call_of_tenancy(b))
         });
+        if policies.is_empty() {
+            return None;
+        }
         let stands = |condition: *mut pg_sys::RestrictInfo| {
             let clause = (*condition).clause.cast();
             !(*condition).pseudoconstant

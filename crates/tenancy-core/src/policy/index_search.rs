@@ -102,331 +102,124 @@ pub struct Operator {
     pub group: Group,
 }
 
-const fn on(oid: u32, name: &'static str, left: Type, right: Type, group: Group) -> Operator {
-    Operator {
-        oid,
-        name,
-        types: [left, right],
-        group,
-    }
+macro_rules! operators {
+    ($($oid:literal $name:ident($left:ident, $right:ident) $group:ident;)*) => {
+        &[$(Operator { oid: $oid, name: stringify!($name), types: [$left, $right], group: $group }),*]
+    };
 }
 
 /// The functions, sorted by oid. A test of the client tests compares them with the server's catalog.
-pub const OPERATORS: &[Operator] = &[
-    on(391, "array_lt", ANY_ARRAY, ANY_ARRAY, Array),
-    on(392, "array_gt", ANY_ARRAY, ANY_ARRAY, Array),
-    on(393, "array_le", ANY_ARRAY, ANY_ARRAY, Array),
-    on(396, "array_ge", ANY_ARRAY, ANY_ARRAY, Array),
-    on(744, "array_eq", ANY_ARRAY, ANY_ARRAY, Array),
-    on(850, "textlike", TEXT, TEXT, Pattern),
-    on(927, "network_sub", INET, INET, Network),
-    on(928, "network_subeq", INET, INET, Network),
-    on(929, "network_sup", INET, INET, Network),
-    on(930, "network_supeq", INET, INET, Network),
-    on(1633, "texticlike", TEXT, TEXT, Pattern),
-    on(1718, "numeric_eq", NUMERIC, NUMERIC, Number),
-    on(1720, "numeric_gt", NUMERIC, NUMERIC, Number),
-    on(1721, "numeric_ge", NUMERIC, NUMERIC, Number),
-    on(1722, "numeric_lt", NUMERIC, NUMERIC, Number),
-    on(1723, "numeric_le", NUMERIC, NUMERIC, Number),
-    on(2338, "date_lt_timestamp", DATE, TIMESTAMP, Time),
-    on(2339, "date_le_timestamp", DATE, TIMESTAMP, Time),
-    on(2340, "date_eq_timestamp", DATE, TIMESTAMP, Time),
-    on(2341, "date_gt_timestamp", DATE, TIMESTAMP, Time),
-    on(2342, "date_ge_timestamp", DATE, TIMESTAMP, Time),
-    on(2351, "date_lt_timestamptz", DATE, TIMESTAMPTZ, Time),
-    on(2352, "date_le_timestamptz", DATE, TIMESTAMPTZ, Time),
-    on(2353, "date_eq_timestamptz", DATE, TIMESTAMPTZ, Time),
-    on(2354, "date_gt_timestamptz", DATE, TIMESTAMPTZ, Time),
-    on(2355, "date_ge_timestamptz", DATE, TIMESTAMPTZ, Time),
-    on(2364, "timestamp_lt_date", TIMESTAMP, DATE, Time),
-    on(2365, "timestamp_le_date", TIMESTAMP, DATE, Time),
-    on(2366, "timestamp_eq_date", TIMESTAMP, DATE, Time),
-    on(2367, "timestamp_gt_date", TIMESTAMP, DATE, Time),
-    on(2368, "timestamp_ge_date", TIMESTAMP, DATE, Time),
-    on(2377, "timestamptz_lt_date", TIMESTAMPTZ, DATE, Time),
-    on(2378, "timestamptz_le_date", TIMESTAMPTZ, DATE, Time),
-    on(2379, "timestamptz_eq_date", TIMESTAMPTZ, DATE, Time),
-    on(2380, "timestamptz_gt_date", TIMESTAMPTZ, DATE, Time),
-    on(2381, "timestamptz_ge_date", TIMESTAMPTZ, DATE, Time),
-    on(
-        2520,
-        "timestamp_lt_timestamptz",
-        TIMESTAMP,
-        TIMESTAMPTZ,
-        Time,
-    ),
-    on(
-        2521,
-        "timestamp_le_timestamptz",
-        TIMESTAMP,
-        TIMESTAMPTZ,
-        Time,
-    ),
-    on(
-        2522,
-        "timestamp_eq_timestamptz",
-        TIMESTAMP,
-        TIMESTAMPTZ,
-        Time,
-    ),
-    on(
-        2523,
-        "timestamp_gt_timestamptz",
-        TIMESTAMP,
-        TIMESTAMPTZ,
-        Time,
-    ),
-    on(
-        2524,
-        "timestamp_ge_timestamptz",
-        TIMESTAMP,
-        TIMESTAMPTZ,
-        Time,
-    ),
-    on(
-        2527,
-        "timestamptz_lt_timestamp",
-        TIMESTAMPTZ,
-        TIMESTAMP,
-        Time,
-    ),
-    on(
-        2528,
-        "timestamptz_le_timestamp",
-        TIMESTAMPTZ,
-        TIMESTAMP,
-        Time,
-    ),
-    on(
-        2529,
-        "timestamptz_eq_timestamp",
-        TIMESTAMPTZ,
-        TIMESTAMP,
-        Time,
-    ),
-    on(
-        2530,
-        "timestamptz_gt_timestamp",
-        TIMESTAMPTZ,
-        TIMESTAMP,
-        Time,
-    ),
-    on(
-        2531,
-        "timestamptz_ge_timestamp",
-        TIMESTAMPTZ,
-        TIMESTAMP,
-        Time,
-    ),
-    on(2747, "arrayoverlap", ANY_ARRAY, ANY_ARRAY, Array),
-    on(2748, "arraycontains", ANY_ARRAY, ANY_ARRAY, Array),
-    on(2749, "arraycontained", ANY_ARRAY, ANY_ARRAY, Array),
-    on(3508, "enum_eq", ANY_ENUM, ANY_ENUM, Enum),
-    on(3510, "enum_lt", ANY_ENUM, ANY_ENUM, Enum),
-    on(3511, "enum_gt", ANY_ENUM, ANY_ENUM, Enum),
-    on(3512, "enum_le", ANY_ENUM, ANY_ENUM, Enum),
-    on(3513, "enum_ge", ANY_ENUM, ANY_ENUM, Enum),
-    on(3551, "network_overlap", INET, INET, Network),
-    on(3634, "ts_match_vq", TSVECTOR, TSQUERY, TextSearch),
-    on(3635, "ts_match_qv", TSQUERY, TSVECTOR, TextSearch),
-    on(3855, "range_eq", ANY_RANGE, ANY_RANGE, Range),
-    on(3857, "range_overlaps", ANY_RANGE, ANY_RANGE, Range),
-    on(3858, "range_contains_elem", ANY_RANGE, ANY_ELEMENT, Range),
-    on(3859, "range_contains", ANY_RANGE, ANY_RANGE, Range),
-    on(
-        3860,
-        "elem_contained_by_range",
-        ANY_ELEMENT,
-        ANY_RANGE,
-        Range,
-    ),
-    on(3861, "range_contained_by", ANY_RANGE, ANY_RANGE, Range),
-    on(3863, "range_before", ANY_RANGE, ANY_RANGE, Range),
-    on(3864, "range_after", ANY_RANGE, ANY_RANGE, Range),
-    on(3865, "range_overleft", ANY_RANGE, ANY_RANGE, Range),
-    on(3866, "range_overright", ANY_RANGE, ANY_RANGE, Range),
-    on(3871, "range_lt", ANY_RANGE, ANY_RANGE, Range),
-    on(3872, "range_le", ANY_RANGE, ANY_RANGE, Range),
-    on(3873, "range_ge", ANY_RANGE, ANY_RANGE, Range),
-    on(3874, "range_gt", ANY_RANGE, ANY_RANGE, Range),
-    on(4039, "jsonb_lt", JSONB, JSONB, Json),
-    on(4040, "jsonb_gt", JSONB, JSONB, Json),
-    on(4041, "jsonb_le", JSONB, JSONB, Json),
-    on(4042, "jsonb_ge", JSONB, JSONB, Json),
-    on(4043, "jsonb_eq", JSONB, JSONB, Json),
-    on(4046, "jsonb_contains", JSONB, JSONB, Json),
-    on(4047, "jsonb_exists", JSONB, TEXT, Json),
-    on(4048, "jsonb_exists_any", JSONB, TEXT_ARRAY, Json),
-    on(4049, "jsonb_exists_all", JSONB, TEXT_ARRAY, Json),
-    on(4050, "jsonb_contained", JSONB, JSONB, Json),
-    on(4244, "multirange_eq", ANY_MULTIRANGE, ANY_MULTIRANGE, Range),
-    on(
-        4246,
-        "range_overlaps_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4247,
-        "multirange_overlaps_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4248,
-        "multirange_overlaps_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4249,
-        "multirange_contains_elem",
-        ANY_MULTIRANGE,
-        ANY_ELEMENT,
-        Range,
-    ),
-    on(
-        4250,
-        "multirange_contains_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4251,
-        "multirange_contains_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4252,
-        "elem_contained_by_multirange",
-        ANY_ELEMENT,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4253,
-        "range_contained_by_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4254,
-        "multirange_contained_by_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4258,
-        "range_before_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4259,
-        "multirange_before_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4260,
-        "multirange_before_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4261,
-        "range_after_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4262,
-        "multirange_after_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4263,
-        "multirange_after_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4264,
-        "range_overleft_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4265,
-        "multirange_overleft_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4266,
-        "multirange_overleft_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4267,
-        "range_overright_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4268,
-        "multirange_overright_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-    on(
-        4269,
-        "multirange_overright_multirange",
-        ANY_MULTIRANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(4274, "multirange_lt", ANY_MULTIRANGE, ANY_MULTIRANGE, Range),
-    on(4275, "multirange_le", ANY_MULTIRANGE, ANY_MULTIRANGE, Range),
-    on(4276, "multirange_ge", ANY_MULTIRANGE, ANY_MULTIRANGE, Range),
-    on(4277, "multirange_gt", ANY_MULTIRANGE, ANY_MULTIRANGE, Range),
-    on(
-        4541,
-        "range_contains_multirange",
-        ANY_RANGE,
-        ANY_MULTIRANGE,
-        Range,
-    ),
-    on(
-        4542,
-        "multirange_contained_by_range",
-        ANY_MULTIRANGE,
-        ANY_RANGE,
-        Range,
-    ),
-];
+pub const OPERATORS: &[Operator] = operators! {
+     391 array_lt(ANY_ARRAY, ANY_ARRAY) Array;
+     392 array_gt(ANY_ARRAY, ANY_ARRAY) Array;
+     393 array_le(ANY_ARRAY, ANY_ARRAY) Array;
+     396 array_ge(ANY_ARRAY, ANY_ARRAY) Array;
+     744 array_eq(ANY_ARRAY, ANY_ARRAY) Array;
+     850 textlike(TEXT, TEXT) Pattern;
+     927 network_sub(INET, INET) Network;
+     928 network_subeq(INET, INET) Network;
+     929 network_sup(INET, INET) Network;
+     930 network_supeq(INET, INET) Network;
+    1633 texticlike(TEXT, TEXT) Pattern;
+    1718 numeric_eq(NUMERIC, NUMERIC) Number;
+    1720 numeric_gt(NUMERIC, NUMERIC) Number;
+    1721 numeric_ge(NUMERIC, NUMERIC) Number;
+    1722 numeric_lt(NUMERIC, NUMERIC) Number;
+    1723 numeric_le(NUMERIC, NUMERIC) Number;
+    2338 date_lt_timestamp(DATE, TIMESTAMP) Time;
+    2339 date_le_timestamp(DATE, TIMESTAMP) Time;
+    2340 date_eq_timestamp(DATE, TIMESTAMP) Time;
+    2341 date_gt_timestamp(DATE, TIMESTAMP) Time;
+    2342 date_ge_timestamp(DATE, TIMESTAMP) Time;
+    2351 date_lt_timestamptz(DATE, TIMESTAMPTZ) Time;
+    2352 date_le_timestamptz(DATE, TIMESTAMPTZ) Time;
+    2353 date_eq_timestamptz(DATE, TIMESTAMPTZ) Time;
+    2354 date_gt_timestamptz(DATE, TIMESTAMPTZ) Time;
+    2355 date_ge_timestamptz(DATE, TIMESTAMPTZ) Time;
+    2364 timestamp_lt_date(TIMESTAMP, DATE) Time;
+    2365 timestamp_le_date(TIMESTAMP, DATE) Time;
+    2366 timestamp_eq_date(TIMESTAMP, DATE) Time;
+    2367 timestamp_gt_date(TIMESTAMP, DATE) Time;
+    2368 timestamp_ge_date(TIMESTAMP, DATE) Time;
+    2377 timestamptz_lt_date(TIMESTAMPTZ, DATE) Time;
+    2378 timestamptz_le_date(TIMESTAMPTZ, DATE) Time;
+    2379 timestamptz_eq_date(TIMESTAMPTZ, DATE) Time;
+    2380 timestamptz_gt_date(TIMESTAMPTZ, DATE) Time;
+    2381 timestamptz_ge_date(TIMESTAMPTZ, DATE) Time;
+    2520 timestamp_lt_timestamptz(TIMESTAMP, TIMESTAMPTZ) Time;
+    2521 timestamp_le_timestamptz(TIMESTAMP, TIMESTAMPTZ) Time;
+    2522 timestamp_eq_timestamptz(TIMESTAMP, TIMESTAMPTZ) Time;
+    2523 timestamp_gt_timestamptz(TIMESTAMP, TIMESTAMPTZ) Time;
+    2524 timestamp_ge_timestamptz(TIMESTAMP, TIMESTAMPTZ) Time;
+    2527 timestamptz_lt_timestamp(TIMESTAMPTZ, TIMESTAMP) Time;
+    2528 timestamptz_le_timestamp(TIMESTAMPTZ, TIMESTAMP) Time;
+    2529 timestamptz_eq_timestamp(TIMESTAMPTZ, TIMESTAMP) Time;
+    2530 timestamptz_gt_timestamp(TIMESTAMPTZ, TIMESTAMP) Time;
+    2531 timestamptz_ge_timestamp(TIMESTAMPTZ, TIMESTAMP) Time;
+    2747 arrayoverlap(ANY_ARRAY, ANY_ARRAY) Array;
+    2748 arraycontains(ANY_ARRAY, ANY_ARRAY) Array;
+    2749 arraycontained(ANY_ARRAY, ANY_ARRAY) Array;
+    3508 enum_eq(ANY_ENUM, ANY_ENUM) Enum;
+    3510 enum_lt(ANY_ENUM, ANY_ENUM) Enum;
+    3511 enum_gt(ANY_ENUM, ANY_ENUM) Enum;
+    3512 enum_le(ANY_ENUM, ANY_ENUM) Enum;
+    3513 enum_ge(ANY_ENUM, ANY_ENUM) Enum;
+    3551 network_overlap(INET, INET) Network;
+    3634 ts_match_vq(TSVECTOR, TSQUERY) TextSearch;
+    3635 ts_match_qv(TSQUERY, TSVECTOR) TextSearch;
+    3855 range_eq(ANY_RANGE, ANY_RANGE) Range;
+    3857 range_overlaps(ANY_RANGE, ANY_RANGE) Range;
+    3858 range_contains_elem(ANY_RANGE, ANY_ELEMENT) Range;
+    3859 range_contains(ANY_RANGE, ANY_RANGE) Range;
+    3860 elem_contained_by_range(ANY_ELEMENT, ANY_RANGE) Range;
+    3861 range_contained_by(ANY_RANGE, ANY_RANGE) Range;
+    3863 range_before(ANY_RANGE, ANY_RANGE) Range;
+    3864 range_after(ANY_RANGE, ANY_RANGE) Range;
+    3865 range_overleft(ANY_RANGE, ANY_RANGE) Range;
+    3866 range_overright(ANY_RANGE, ANY_RANGE) Range;
+    3871 range_lt(ANY_RANGE, ANY_RANGE) Range;
+    3872 range_le(ANY_RANGE, ANY_RANGE) Range;
+    3873 range_ge(ANY_RANGE, ANY_RANGE) Range;
+    3874 range_gt(ANY_RANGE, ANY_RANGE) Range;
+    4039 jsonb_lt(JSONB, JSONB) Json;
+    4040 jsonb_gt(JSONB, JSONB) Json;
+    4041 jsonb_le(JSONB, JSONB) Json;
+    4042 jsonb_ge(JSONB, JSONB) Json;
+    4043 jsonb_eq(JSONB, JSONB) Json;
+    4046 jsonb_contains(JSONB, JSONB) Json;
+    4047 jsonb_exists(JSONB, TEXT) Json;
+    4048 jsonb_exists_any(JSONB, TEXT_ARRAY) Json;
+    4049 jsonb_exists_all(JSONB, TEXT_ARRAY) Json;
+    4050 jsonb_contained(JSONB, JSONB) Json;
+    4244 multirange_eq(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4246 range_overlaps_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4247 multirange_overlaps_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4248 multirange_overlaps_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4249 multirange_contains_elem(ANY_MULTIRANGE, ANY_ELEMENT) Range;
+    4250 multirange_contains_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4251 multirange_contains_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4252 elem_contained_by_multirange(ANY_ELEMENT, ANY_MULTIRANGE) Range;
+    4253 range_contained_by_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4254 multirange_contained_by_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4258 range_before_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4259 multirange_before_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4260 multirange_before_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4261 range_after_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4262 multirange_after_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4263 multirange_after_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4264 range_overleft_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4265 multirange_overleft_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4266 multirange_overleft_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4267 range_overright_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4268 multirange_overright_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+    4269 multirange_overright_multirange(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4274 multirange_lt(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4275 multirange_le(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4276 multirange_ge(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4277 multirange_gt(ANY_MULTIRANGE, ANY_MULTIRANGE) Range;
+    4541 range_contains_multirange(ANY_RANGE, ANY_MULTIRANGE) Range;
+    4542 multirange_contained_by_range(ANY_MULTIRANGE, ANY_RANGE) Range;
+};
 
 /// An extension whose operators and operator families are known.
 #[derive(Clone, Copy, Debug)]
@@ -681,184 +474,4 @@ fn nesting(query: &[Item], at: usize) -> Option<Nesting> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn plain(of: Type) -> Argument {
-        Argument {
-            of,
-            of_enums: false,
-        }
-    }
-
-    fn condition<'a>(name: &str, value: Value<'a>) -> Condition<'a> {
-        let operator = OPERATORS.iter().find(|known| known.name == name).unwrap();
-        Condition {
-            called: Called::BuiltIn(operator),
-            any: false,
-            types: operator.types.map(plain),
-            plain_collation: true,
-            key_left: true,
-            value,
-        }
-    }
-
-    #[test]
-    fn operators_are_sorted_and_have_a_reason() {
-        assert!(OPERATORS.is_sorted_by(|a, b| a.oid < b.oid));
-        for known in OPERATORS {
-            assert_eq!(
-                operator(known.oid).map(|found| found.name),
-                Some(known.name)
-            );
-            assert!(!known.group.reason().is_empty());
-        }
-        assert!(operator(67).is_none(), "texteq needs no entry");
-        for extension in EXTENSIONS {
-            assert!(extension.functions.is_sorted() && !extension.reason.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_may_fail_for_a_value_is_not_listed() {
-        // regular expressions, jsonpath, -|- of ranges and multiranges, records, jsonb to text, date_trunc, similar_to
-        let fails = [
-            1254, 1238, 4010, 4011, 3862, 4255, 4256, 4257, 2981, 2987, 1217, 2020, 3214,
-        ];
-        for oid in fails {
-            assert!(operator(oid).is_none(), "{oid}");
-        }
-        assert!(!is_known("pg_trgm", "similarity_dist"));
-        assert!(!is_known("intarray", "_int_contains") && !has_known_families("intarray"));
-        assert!(!is_known("citext", "hs_contains"));
-    }
-
-    #[test]
-    fn numbers_enums_times_and_networks_take_any_value() {
-        for name in [
-            "numeric_eq",
-            "enum_lt",
-            "date_ge_timestamptz",
-            "network_subeq",
-        ] {
-            for value in [Value::Early, Value::Joined] {
-                for any in [false, true] {
-                    let condition = Condition {
-                        any,
-                        ..condition(name, value)
-                    };
-                    assert!(condition.tells_nothing(), "{name}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_collation_that_is_not_plain_may_fail() {
-        let mut like = condition("textlike", Value::Text(b"a%"));
-        assert!(like.tells_nothing());
-        like.plain_collation = false;
-        assert!(!like.tells_nothing());
-    }
-
-    #[test]
-    fn a_pattern_is_a_closed_constant() {
-        let like = |pattern: &[u8]| condition("textlike", Value::Text(pattern)).tells_nothing();
-        assert!(like(b"") && like(b"a%") && like(b"%a\\%b%") && like(b"a\\\\"));
-        assert!(!like(b"secret\\") && !like(b"\\") && !like(b"a\\\\\\"));
-        assert!(like(&[b'a'; PATTERN_BYTES_MAX]) && !like(&[b'a'; PATTERN_BYTES_MAX + 1]));
-        for value in [Value::Early, Value::Joined] {
-            assert!(!condition("textlike", value).tells_nothing());
-            assert!(!condition("texticlike", value).tells_nothing());
-        }
-        let any = Condition {
-            any: true,
-            ..condition("textlike", Value::Text(b"a"))
-        };
-        assert!(!any.tells_nothing());
-        let turned = Condition {
-            key_left: false,
-            ..condition("textlike", Value::Text(b"a"))
-        };
-        assert!(!turned.tells_nothing(), "the column is the pattern");
-    }
-
-    #[test]
-    fn arrays_have_elements_without_surprises() {
-        let overlap = |of: [Argument; 2]| {
-            Condition {
-                types: of,
-                ..condition("arrayoverlap", Value::Early)
-            }
-            .tells_nothing()
-        };
-        assert!(overlap([plain(1007); 2]) && overlap([plain(TEXT_ARRAY); 2]));
-        let enums = Argument {
-            of: 70_000,
-            of_enums: true,
-        };
-        assert!(overlap([enums; 2]));
-        // point[], record[], jsonb[], an array of a user's type, and what is no array
-        for of in [1017, 2287, 3807, 70_001, ANY_ARRAY] {
-            assert!(!overlap([plain(of); 2]) && !overlap([plain(1007), plain(of)]));
-        }
-    }
-
-    #[test]
-    fn ranges_are_built_in() {
-        let contains = |left, right| {
-            Condition {
-                types: [plain(left), plain(right)],
-                ..condition("range_contains_elem", Value::Early)
-            }
-            .tells_nothing()
-        };
-        assert!(contains(3904, 23) && contains(3910, TIMESTAMPTZ));
-        assert!(!contains(70_000, 23) && !contains(70_000, 70_001) && !contains(3904, TEXT));
-    }
-
-    #[test]
-    fn a_query_recurses_as_deep_for_every_row() {
-        use Item::{Both, Not, Phrase, Word};
-        let safe = |query: &[Item]| condition("ts_match_vq", Value::Query(query)).tells_nothing();
-        assert!(safe(&[Word]) && safe(&[Not, Word]));
-        // a & b; (a & b) & c; (a <-> b) & c; !a & b; (a | b) & (c | d)
-        assert!(safe(&[Both(2), Word, Word]));
-        assert!(safe(&[Both(2), Word, Both(2), Word, Word]));
-        assert!(safe(&[Both(2), Word, Phrase(2), Word, Word]));
-        assert!(safe(&[Both(2), Word, Not, Word]));
-        assert!(safe(&[Both(4), Both(2), Word, Word, Both(2), Word, Word]));
-        // a & (b | c); a & !b; (a & b) & (c <-> d): the right operand needs more stack, for some rows
-        assert!(!safe(&[Both(4), Both(2), Word, Word, Word]));
-        assert!(!safe(&[Both(3), Not, Word, Word]));
-        assert!(!safe(&[
-            Both(4),
-            Phrase(2),
-            Word,
-            Word,
-            Both(2),
-            Word,
-            Word
-        ]));
-        // What is no query.
-        assert!(!safe(&[]) && !safe(&[Not]) && !safe(&[Both(0), Word]));
-        assert!(!safe(&[Both(usize::MAX), Word, Word]));
-        assert!(!safe(&[Word; QUERY_ITEMS_MAX + 1]));
-        assert!(!condition("ts_match_vq", Value::Early).tells_nothing());
-        assert!(!condition("ts_match_vq", Value::Joined).tells_nothing());
-    }
-
-    #[test]
-    fn an_extensions_function_needs_a_plain_collation_only() {
-        let similar = Condition {
-            called: Called::OfExtension,
-            ..condition("textlike", Value::Early)
-        };
-        assert!(similar.tells_nothing());
-        let other = Condition {
-            plain_collation: false,
-            ..similar
-        };
-        assert!(!other.tells_nothing());
-    }
-}
+mod tests;
