@@ -110,10 +110,10 @@ fn of_extension(class: pg_sys::Oid, object: pg_sys::Oid) -> Option<String> {
 }
 
 unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {
-    // SAFETY: NULL or a C string.
-    (!name.is_null()).then(|| {
-        unsafe { CStr::from_ptr(name) }
-            .to_string_lossy()
-            .into_owned()
-    })
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: not NULL, so a C string.
+    let name = unsafe { CStr::from_ptr(name) };
+    Some(name.to_string_lossy().into_owned())
 }
