@@ -1,5 +1,6 @@
 # The project's commands; the work is in scripts/. Without make, run scripts/demo and scripts/test.
 #
+# PG=17        PostgreSQL 16, 17 or 18 in place of 15: in a directory with the distribution that ships it (scripts/on); takes root
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
 # TEST=budgets::race  one test by its name, or those of one name (scripts/test and scripts/clients say which)
 # SEED=… STATEMENTS=… ONLY=…  for the fuzzer: the seed (a number, or random), the number of statements, a single one
@@ -7,7 +8,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control miri bench replay lint advisories fmt build install package clean
-export PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
+export PG MIRROR PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
 endif

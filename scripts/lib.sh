@@ -9,7 +9,15 @@ RUST_VERSION=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 LOGS=$ROOT/target/log
 STAGE=$ROOT/target/stage
 
-DEBIAN_PG_CONFIG=/usr/lib/postgresql/15/bin/pg_config
+# The PostgreSQL of this distribution. PG=17 runs the script on the distribution that ships that one (scripts/on).
+case $(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release 2>/dev/null) in
+noble) DEBIAN_PG=16 ;;
+trixie) DEBIAN_PG=17 ;;
+forky) DEBIAN_PG=18 ;;
+*) DEBIAN_PG=15 ;;
+esac
+if [[ -n ${PG:-} && $PG != "$DEBIAN_PG" ]]; then exec "$ROOT/scripts/on" "$PG" "$(realpath "$0")" "$@"; fi
+DEBIAN_PG_CONFIG=/usr/lib/postgresql/$DEBIAN_PG/bin/pg_config
 PG_CONFIG=${PG_CONFIG:-$DEBIAN_PG_CONFIG}
 
 # Other versions of these tools may be installed already: they are left alone, ours come first in the path.

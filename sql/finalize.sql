@@ -40,6 +40,11 @@ BEGIN
                WHERE kept.type = o.type AND pg_catalog.btrim(o.identity, '"') LIKE kept.identity)
            -- The owner of an array type follows its element.
            AND NOT (o.type = 'type' AND o.identity LIKE '%[]')
+           -- And that of a table's row type, which is a member from PostgreSQL 17 on, its table.
+           AND NOT EXISTS (
+               SELECT FROM pg_catalog.pg_type t
+                 JOIN pg_catalog.pg_class c ON c.oid = t.typrelid AND c.relkind <> 'c'
+                WHERE d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND t.oid = d.objid)
     LOOP
         EXECUTE pg_catalog.format('ALTER %s %s OWNER TO tenancy_owner', member.type, member.identity);
     END LOOP;

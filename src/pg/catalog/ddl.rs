@@ -79,7 +79,11 @@ pub fn table(name: &str) -> Result<pg_sys::Oid, Error> {
     let text = CString::new(name).map_err(|_| Error::NoSuch("the table"))?;
     // SAFETY: parsed and looked up in the current memory context, inside a transaction.
     unsafe {
-        let names = pg_sys::stringToQualifiedNameList(text.as_ptr());
+        let names = pg_sys::stringToQualifiedNameList(
+            text.as_ptr(),
+            #[cfg(not(feature = "pg15"))]
+            std::ptr::null_mut(), // errors are raised
+        );
         Name::copy(pg_sys::makeRangeVarFromNameList(names)).oid()
     }
     .ok_or(Error::NoSuch("the table"))

@@ -293,15 +293,27 @@ unsafe extern "C-unwind" fn executor_run(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
-    execute_once: bool,
+    #[cfg(not(feature = "pg18"))] execute_once: bool,
 ) {
     // SAFETY: as above.
     unsafe {
         let depth = run(query);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_RUN.get() {
-            Some(previous) => previous(query, direction, count, execute_once),
-            None => raw::standard_ExecutorRun(query, direction, count, execute_once),
+            Some(previous) => previous(
+                query,
+                direction,
+                count,
+                #[cfg(not(feature = "pg18"))]
+                execute_once,
+            ),
+            None => raw::standard_ExecutorRun(
+                query,
+                direction,
+                count,
+                #[cfg(not(feature = "pg18"))]
+                execute_once,
+            ),
         }
         leave(depth);
     }

@@ -3,6 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pgrx::pg_sys;
+#[cfg(feature = "pg15")]
+use pgrx::pg_sys::pgstat_fetch_stat_local_beentry as local_entry;
+#[cfg(not(feature = "pg15"))]
+use pgrx::pg_sys::pgstat_get_local_beentry_by_index as local_entry;
 
 use crate::pg::cell::BackendCell;
 
@@ -25,7 +29,7 @@ pub fn address_of(process: i32) -> Option<IpAddr> {
     // of the kind that its family says.
     unsafe {
         (1..=pg_sys::pgstat_fetch_stat_numbackends()).find_map(|n| {
-            let entry = &(*pg_sys::pgstat_fetch_stat_local_beentry(n)).backendStatus;
+            let entry = &(*local_entry(n)).backendStatus;
             if entry.st_procpid != process {
                 return None;
             }

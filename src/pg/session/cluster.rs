@@ -20,6 +20,13 @@ pub fn read_only() -> bool {
     unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() }
 }
 
+/// Returns whether pg_upgrade runs this server: the objects of a database come back as they were, an application's tables
+/// perhaps before the extension's.
+pub fn upgrading() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}
+
 /// Returns whether CREATE EXTENSION is running: new objects become members of the extension.
 pub fn creating_extension() -> bool {
     // SAFETY: reads a static of the server.

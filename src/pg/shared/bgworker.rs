@@ -7,13 +7,17 @@ use std::time::Duration;
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
+#[cfg(not(feature = "pg18"))]
+use pgrx::pg_sys::pqsignal;
+#[cfg(feature = "pg18")]
+use pgrx::pg_sys::pqsignal_be as pqsignal;
 use pgrx::prelude::*;
 use tenancy_core::time::Instant;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::workers::{self, Started};
-use crate::pg::{extension, spi, time};
+use crate::pg::{cluster, extension, spi, time};
 
 static RUN: BackendCell<Option<Run>> = BackendCell::new(None);
 static HERE: BackendCell<bool> = BackendCell::new(false);
@@ -34,8 +38,8 @@ pub struct Run {
 /// Registers the launcher, while the server loads its libraries.
 pub fn init(run: Run) {
     RUN.set(Some(run));
-    // SAFETY: reads a static of the server. pg_upgrade wants no process that writes.
-    if unsafe { pg_sys::IsBinaryUpgrade } {
+    // It wants no process that writes.
+    if cluster::upgrading() {
         return;
     }
     let mut launcher = describe(c"tenancy launcher", c"tenancy_launcher_main");
@@ -114,8 +118,8 @@ pub extern "C-unwind" fn tenancy_launcher_main(_argument: pg_sys::Datum) {
 fn listen() {
     // SAFETY: the steps that the server asks of a background worker, in their order.
     unsafe {
-        pg_sys::pqsignal(libc::SIGTERM, Some(on_sigterm));
-        pg_sys::pqsignal(libc::SIGHUP, Some(on_sighup));
+        pqsignal(libc::SIGTERM, Some(on_sigterm));
+        pqsignal(libc::SIGHUP, Some(on_sighup));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }

@@ -94,6 +94,24 @@ impl DerefMut for Session {
     }
 }
 
+/// How long a setting holds.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Until {
+    /// SET.
+    Session,
+    /// SET LOCAL.
+    Transaction,
+}
+
+/// The statement that makes the server run every query in a parallel worker that may run in one.
+pub fn always_parallel(until: Until) -> String {
+    // PostgreSQL 16 renamed the setting.
+    format!(
+        "SELECT set_config(name, 'on', {}) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query')",
+        until == Until::Transaction
+    )
+}
+
 impl Session {
     /// Connects.
     #[track_caller]
@@ -227,6 +245,12 @@ impl Session {
     #[track_caller]
     pub fn begin(&mut self, credential: &str) -> &mut Self {
         self.run("BEGIN").login(credential)
+    }
+
+    /// Makes the server run every query in a parallel worker that may run in one, until the session or the transaction ends.
+    #[track_caller]
+    pub fn always_parallel(&mut self, until: Until) -> &mut Self {
+        self.run(&always_parallel(until))
     }
 
     /// This connection's process on the server.

@@ -12,11 +12,13 @@ REVOKE USAGE ON SCHEMA undo FROM tenancy_app;
 CREATE FUNCTION undo.picture(t regclass) RETURNS text LANGUAGE sql AS $$
     SELECT concat_ws(E'\n',
         'rls ' || c.relrowsecurity || ' force ' || c.relforcerowsecurity,
-        'acl ' || (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) a),
+        'acl ' || (SELECT string_agg(a, ' ' ORDER BY a) FROM
+            -- The owner's MAINTAIN is there from 17 on.
+            (SELECT regexp_replace(a::text, '(=[arwdDxt*]*)m', '\1') AS a FROM unnest(coalesce(c.relacl, acldefault('r', c.relowner))) a) x),
         (SELECT string_agg(concat_ws(' ', 'column', attname, CASE WHEN attnotnull THEN 'not null' END, pg_get_expr(adbin, adrelid), attacl), E'\n' ORDER BY attnum)
          FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE attrelid = t AND attnum > 0 AND NOT attisdropped),
         (SELECT string_agg('index ' || indexrelid::regclass::text, E'\n' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = t),
-        (SELECT string_agg('constraint ' || conname, E'\n' ORDER BY conname) FROM pg_constraint WHERE conrelid = t),
+        (SELECT string_agg('constraint ' || conname, E'\n' ORDER BY conname) FROM pg_constraint WHERE conrelid = t AND contype <> 'n'), -- NOT NULL is a constraint from 18 on
         (SELECT string_agg(concat_ws(' ', 'policy', polname, pg_get_expr(polqual, polrelid)), E'\n' ORDER BY polname) FROM pg_policy WHERE polrelid = t))
     FROM pg_class c WHERE c.oid = t $$;
 

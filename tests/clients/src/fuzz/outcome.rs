@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use postgres::SimpleQueryMessage;
 
 use super::callers::CALLERS;
+use super::settings::ALWAYS_PARALLEL;
 use super::statement::{Mode, Statement, Step};
 use super::world::{Watched, World};
 use crate::Failure;
+use crate::session::{Until, always_parallel};
 
 /// Which tables a statement finds.
 #[derive(Clone, Debug)]
@@ -179,7 +181,10 @@ impl Statement {
             self.settings.how
         );
         for setting in &self.settings.all {
-            begin += &format!("SET LOCAL {setting};");
+            begin += &match setting.as_str() {
+                ALWAYS_PARALLEL => always_parallel(Until::Transaction) + ";",
+                setting => format!("SET LOCAL {setting};"),
+            };
         }
         let empty = (caller.user.is_none() || self.number.is_multiple_of(5)) && !self.refused;
         begin += if empty {

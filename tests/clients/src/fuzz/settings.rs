@@ -2,6 +2,9 @@
 
 use crate::dice::Dice;
 
+/// The setting that has every query run in a parallel worker; its name depends on the server.
+pub const ALWAYS_PARALLEL: &str = "force_parallel_mode = on";
+
 /// The settings that a caller may change for a transaction, and `tenancy.index_search`, which the world grants to it.
 #[derive(Debug)]
 pub struct Settings {
@@ -99,7 +102,7 @@ impl Settings {
                 .map(str::to_owned),
             );
             if dice.chance(60) {
-                all.push("force_parallel_mode = on".to_owned());
+                all.push(ALWAYS_PARALLEL.to_owned());
             }
         }
         all.push(format!(

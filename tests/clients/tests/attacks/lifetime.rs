@@ -5,7 +5,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use tenancy_client_tests::{Session, World};
+use tenancy_client_tests::{Session, Until, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
 
@@ -111,7 +111,8 @@ fn d1_9_a_parallel_worker_is_its_leader() {
     app.run("BEGIN; SELECT tenancy.release(); ROLLBACK; SELECT tenancy.release()");
     app.run(&format!("SET tenancy.ticket = '{ticket}'"));
     let own = app.text("SELECT tenancy.tenant_id()");
-    app.run("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off; SET enable_indexscan = off; SET enable_bitmapscan = off; SET force_parallel_mode = on");
+    app.run("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off; SET enable_indexscan = off; SET enable_bitmapscan = off");
+    app.always_parallel(Until::Session);
     assert_eq!(
         app.text("SELECT string_agg(DISTINCT tenant_id::text, ',') FROM app.notes"),
         own

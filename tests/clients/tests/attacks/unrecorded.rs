@@ -1,7 +1,7 @@
 //! Attempts of an elevated user to avoid the audit log, or to stay elevated.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::{Session, World};
+use tenancy_client_tests::{Session, Until, World};
 
 /// The recorded statements.
 fn recorded(world: &World) -> Vec<String> {
@@ -23,7 +23,7 @@ fn what_a_function_reads_in_a_parallel_worker_is_on_record() {
     let world = World::elevated();
     let mut pat = world.begin("pat");
     with_spy(&mut pat);
-    pat.run("SET LOCAL force_parallel_mode = on");
+    pat.always_parallel(Until::Transaction);
     assert_eq!(pat.number("SELECT pg_temp.spy()"), 15);
     pat.run("ROLLBACK");
     assert_eq!(recorded(&world), ["(SELECT count(*) FROM app.notes)"]);
@@ -56,7 +56,7 @@ fn a_worker_is_not_elevated_unrecorded_when_its_leader_is_not() {
     other.run("SELECT tenancy.elevate('ticket 8', '1 hour')");
     let mut pat = world.begin("pat");
     other.run("COMMIT");
-    pat.run("SET LOCAL force_parallel_mode = on");
+    pat.always_parallel(Until::Transaction);
     // Refused, or recorded.
     let read = pat.query_one("SELECT count(*) FROM app.notes", &[]);
     let rows = read.map_or(0, |row| row.get::<_, i64>(0));

@@ -1,7 +1,7 @@
 //! How the planner handles a policy: index scans in order, estimates, joins, fleets, parallel workers, partitions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::{Session, World};
+use tenancy_client_tests::{Session, Until, World};
 
 /// Forty tenants of a partner `fleet`, and the world's three; a protected table of events with 500 rows for each of them.
 fn events() -> World {
@@ -134,8 +134,8 @@ fn a_join_of_two_protected_tables_uses_the_tenant_on_both_sides() {
 }
 
 fn parallel(app: &mut Session) {
-    app.run(
-        "SET force_parallel_mode = on; SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0;
+    app.always_parallel(Until::Session).run(
+        "SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0;
          SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 2",
     );
 }
