@@ -64,7 +64,10 @@ columns AS (
                'deterministic', coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
            ) AS facts,
            jsonb_build_object(
-               'not_null', a.attnotnull,
+               -- From PostgreSQL 18 on it may not hold for older rows.
+               'not_null', a.attnotnull AND NOT EXISTS (
+                   SELECT FROM pg_constraint k
+                   WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated),
                'default', (SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d
                            WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = '')
            ) AS state
@@ -87,9 +90,11 @@ SELECT jsonb_build_object(
     -- As in the hooks: granted tenancy_app, and neither tenancy_admin nor a superuser.
     'owner_shared', coalesce((
         SELECT jsonb_agg(g.rolname ORDER BY g.oid <> c.relowner, g.rolname)
-        FROM pg_roles g
-        WHERE NOT g.rolsuper AND pg_has_role(g.oid, c.relowner, 'MEMBER')
-          AND pg_has_role(g.oid, 'tenancy_app', 'MEMBER') AND NOT pg_has_role(g.oid, 'tenancy_admin', 'MEMBER')), '[]'),
+        FROM pg_roles g,
+             -- From PostgreSQL 16 on, a member may have neither of these rights.
+             (SELECT CASE WHEN current_setting('server_version_num')::int < 160000 THEN 'MEMBER' ELSE 'USAGE, SET' END) AS m(membership)
+        WHERE NOT g.rolsuper AND pg_has_role(g.oid, c.relowner, membership)
+          AND pg_has_role(g.oid, 'tenancy_app', membership) AND NOT pg_has_role(g.oid, 'tenancy_admin', membership)), '[]'),
     'owner_privileges', coalesce((
         SELECT jsonb_agg(p) FROM unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[]) p
         WHERE EXISTS (SELECT FROM aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
@@ -136,14 +141,14 @@ SELECT jsonb_build_object(
             'excess', coalesce((
                 SELECT jsonb_agg(to_jsonb(e) - 'role' || jsonb_build_object('others',
                            EXISTS (SELECT FROM aclexplode(mc.relacl) a
-                                   WHERE a.grantee = e.role AND a.privilege_type NOT IN ('TRUNCATE', 'REFERENCES', 'TRIGGER'))
+                                   WHERE a.grantee = e.role AND a.privilege_type NOT IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN'))
                            OR EXISTS (SELECT FROM pg_attribute t, aclexplode(t.attacl) a
                                       WHERE t.attrelid = m.oid AND a.grantee = e.role AND a.privilege_type <> 'REFERENCES'))
                        ORDER BY e.grantee, e.privilege)
                 FROM (
                     SELECT a.grantee AS role, g.rolname AS grantee, a.privilege_type AS privilege, NULL::name[] AS columns, bool_or(a.is_grantable) AS grantable
                     FROM aclexplode(mc.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
-                    WHERE a.grantee <> mc.relowner AND a.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER')
+                    WHERE a.grantee <> mc.relowner AND a.privilege_type IN ('TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN')
                     GROUP BY 1, 2, 3
                     UNION ALL
                     SELECT a.grantee, g.rolname, a.privilege_type, array_agg(t.attname ORDER BY t.attnum), a.is_grantable
@@ -245,9 +250,13 @@ SELECT jsonb_build_object(
             'deferrable', k.condeferrable,
             'deferred', k.condeferred,
             'validated', k.convalidated,
+            -- Columns that exist from PostgreSQL 18 on.
+            'enforced', coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true),
+            'period', coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false),
             'unique_exists', EXISTS (
                 SELECT FROM pg_index x
                 WHERE x.indrelid = k.confrelid AND x.indisunique AND x.indimmediate AND x.indisvalid
+                  AND x.indisexclusion = coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false)
                   AND x.indpred IS NULL AND x.indexprs IS NULL
                   AND (SELECT array_agg(i.key ORDER BY i.key)
                        FROM unnest(x.indkey::int2[]) WITH ORDINALITY i(key, n) WHERE i.n <= x.indnkeyatts)

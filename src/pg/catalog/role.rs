@@ -78,10 +78,24 @@ pub fn outer_has_role(name: &CStr) -> bool {
     named(name).is_some_and(|role| unsafe { pg_sys::has_privs_of_role(outer(), role) })
 }
 
-/// Returns whether a role was granted the named role; being superuser does not count.
+/// Returns whether a role was granted the named role; being superuser does not count. From PostgreSQL 16 on, a membership that
+/// is neither inherited nor open to SET ROLE does not count either: the creator of a role gets such a one.
 pub fn is_member_of(member: pg_sys::Oid, name: &CStr) -> bool {
     // SAFETY: a catalog look-up inside a transaction.
-    named(name).is_some_and(|role| unsafe { pg_sys::is_member_of_role_nosuper(member, role) })
+    named(name).is_some_and(|role| unsafe {
+        pg_sys::is_member_of_role_nosuper(member, role) && acts_as(member, role)
+    })
+}
+
+#[cfg(feature = "pg15")]
+unsafe fn acts_as(_member: pg_sys::Oid, _role: pg_sys::Oid) -> bool {
+    true
+}
+
+#[cfg(not(feature = "pg15"))]
+unsafe fn acts_as(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: catalog look-ups inside a transaction.
+    unsafe { pg_sys::has_privs_of_role(member, role) || pg_sys::member_can_set_role(member, role) }
 }
 
 /// Returns the role with this name, if it exists.

@@ -93,6 +93,7 @@ mod server {
     mod error_kinds;
     mod errors_pass;
     mod kill;
+    mod newer_servers;
     mod operations;
     mod pgbouncer;
     mod server_errors;

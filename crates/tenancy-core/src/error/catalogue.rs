@@ -288,6 +288,8 @@ kinds! {
         option_column_missing: "22023", No, "{option} {column} of {table} does not exist";
         option_column_type: "22023", No, "{option} {column} of {table} has type {type}, not uuid",
             hint "It must hold the id of a scope.";
+        option_column_generated: "22023", No, "{option} {column} of {table} is generated",
+            hint "Name a column that is stored as it was written.";
         backfill_needed: "22023", No, "{table} has rows, and the new column {column} needs a tenant for them",
             hint "Name their tenant: backfill => 'slug of a tenant'.";
         backfill_level: "22023", No, "rows cannot be given to a scope of level {level}",

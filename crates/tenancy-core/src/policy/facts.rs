@@ -198,7 +198,7 @@ pub struct Member {
     /// Its own foreign keys to `tenancy.scopes`, from any column.
     #[serde(default)]
     pub scope_keys: Vec<String>,
-    /// Roles other than the owner with TRUNCATE, REFERENCES or TRIGGER.
+    /// Roles other than the owner with TRUNCATE, REFERENCES, TRIGGER or MAINTAIN.
     #[serde(default)]
     pub excess: Vec<Grant>,
 }
@@ -231,7 +231,7 @@ pub struct Grant {
     /// The role; `None` is PUBLIC.
     #[serde(default)]
     pub grantee: Option<String>,
-    /// TRUNCATE, REFERENCES or TRIGGER.
+    /// TRUNCATE, REFERENCES, TRIGGER or MAINTAIN.
     pub privilege: String,
     /// Columns, for a column privilege.
     #[serde(default)]
@@ -333,6 +333,10 @@ pub struct ForeignKey {
     pub deferred: bool,
     /// Validated.
     pub validated: bool,
+    /// ENFORCED. NOT ENFORCED exists from PostgreSQL 18 on.
+    pub enforced: bool,
+    /// The last column is a PERIOD, which exists from PostgreSQL 18 on.
+    pub period: bool,
     /// Whether a unique index covers the referenced columns with the tenant column.
     pub unique_exists: bool,
 }

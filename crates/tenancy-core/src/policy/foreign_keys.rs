@@ -32,9 +32,10 @@ pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
             let mut columns = vec![key.to_tenant.clone()];
             columns.extend(key.ref_columns.iter().cloned());
             let statement = format!(
-                "ALTER TABLE {} ADD UNIQUE ({})",
+                "ALTER TABLE {} ADD UNIQUE ({}{})",
                 key.to,
-                quote_idents(&columns)
+                quote_idents(&columns),
+                if key.period { " WITHOUT OVERLAPS" } else { "" }
             );
             let mut sorted = columns;
             sorted.sort();
@@ -79,6 +80,16 @@ fn family(type_name: &str) -> Option<u8> {
         KeyType::BigInt | KeyType::Integer => 1,
         KeyType::Text | KeyType::Varchar => 2,
     })
+}
+
+/// Returns the columns of a foreign key, the last one with PERIOD where it has one.
+fn with_period(key: &ForeignKey, columns: &[String]) -> String {
+    match columns.split_last() {
+        Some((last, rest)) if key.period && !rest.is_empty() => {
+            format!("{}, PERIOD {}", quote_idents(rest), quote_ident(last))
+        }
+        _ => quote_idents(columns),
+    }
 }
 
 /// Returns the statement that adds the tenant column to a foreign key, and notes about it.
@@ -136,17 +147,20 @@ fn replace(key: &ForeignKey) -> (String, String) {
             clauses.push_str(" INITIALLY DEFERRED");
         }
     }
-    if !key.validated {
+    if !key.enforced {
+        clauses.push_str(" NOT ENFORCED");
+    } else if !key.validated {
         clauses.push_str(" NOT VALID");
     }
     let mut body = format!(
-        "\nBEGIN\n  PERFORM tenancy.maintenance({reason});\n  ALTER TABLE {from}\n    DROP CONSTRAINT {name},\n    ADD CONSTRAINT {name} FOREIGN KEY ({from_tenant}, {columns}) REFERENCES {to} ({to_tenant}, {ref_columns}){clauses}",
+        "\nBEGIN\n  PERFORM tenancy.maintenance({reason});\n  ALTER TABLE {from}\n    DROP CONSTRAINT {name},\n    ADD CONSTRAINT {name} FOREIGN KEY ({from_tenant}, {from_columns}) REFERENCES {to} ({to_tenant}, {ref_columns}){clauses}",
         reason = quote_literal(&format!("foreign key {} of {}", key.name, key.from)),
         from = key.from,
         to = key.to,
         from_tenant = quote_ident(&key.from_tenant),
         to_tenant = quote_ident(&key.to_tenant),
-        ref_columns = quote_idents(&key.ref_columns),
+        from_columns = with_period(key, &key.columns),
+        ref_columns = with_period(key, &key.ref_columns),
     );
     if let Some(check) = check {
         body.push_str(&format!(",\n    {check}"));

@@ -58,6 +58,11 @@ pub enum Refusal {
         column: String,
         type_name: String,
     },
+    GeneratedOption {
+        table: String,
+        option: &'static str,
+        column: String,
+    },
     Collation {
         table: String,
         column: String,
@@ -161,6 +166,14 @@ impl Refusal {
             } => (
                 kind::option_column_type(),
                 strings([option, column, table, type_name]),
+            ),
+            Self::GeneratedOption {
+                table,
+                option,
+                column,
+            } => (
+                kind::option_column_generated(),
+                strings([option, column, table]),
             ),
             Self::Collation { table, column } => {
                 (kind::tenant_column_collation(), strings([column, table]))

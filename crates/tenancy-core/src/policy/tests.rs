@@ -1061,6 +1061,13 @@ fn refusals() {
             "project_column p of app.notes has type text, not uuid",
         ),
         (
+            "/owner_column",
+            json!({"name": "o", "quoted": "o", "type": "uuid", "generated": true, "deterministic": true}),
+            json!({"owner_column": "o"}),
+            "22023",
+            "owner_column o of app.notes is generated",
+        ),
+        (
             "/own",
             json!(false),
             json!({"owner_column": "tenant_id"}),
@@ -1116,7 +1123,7 @@ fn key(changes: &[(&str, Value)]) -> Value {
             "name": "notes_book_fkey", "from": rel("notes"), "to": rel("books"), "columns": ["book"], "nullable": [true],
             "ref_columns": ["id"], "from_tenant": "tenant_id", "from_type": "uuid", "to_tenant": "tenant", "to_type": "uuid",
             "match": "s", "on_update": "a", "on_delete": "a", "delete_columns": [], "deferrable": false, "deferred": false,
-            "validated": true, "unique_exists": false
+            "validated": true, "enforced": true, "period": false, "unique_exists": false
         }),
         changes,
     )
@@ -1129,6 +1136,29 @@ fn advice(keys: &[Value]) -> Vec<String> {
         .filter(|s| s.kind == StepKind::Advice)
         .map(|s| s.statement)
         .collect()
+}
+
+#[test]
+fn foreign_keys_keep_what_18_adds() {
+    let temporal = advice(&[key(&[
+        ("/columns", json!(["book", "during"])),
+        ("/nullable", json!([true, true])),
+        ("/ref_columns", json!(["id", "valid"])),
+        ("/period", json!(true)),
+    ])]);
+    assert_eq!(
+        temporal[0],
+        "ALTER TABLE app.books ADD UNIQUE (tenant, id, valid WITHOUT OVERLAPS)"
+    );
+    assert!(
+        temporal[1].contains("FOREIGN KEY (tenant_id, book, PERIOD during) REFERENCES app.books (tenant, id, PERIOD valid);"),
+        "{temporal:?}"
+    );
+    let lax = advice(&[key(&[
+        ("/enforced", json!(false)),
+        ("/validated", json!(false)),
+    ])]);
+    assert!(lax[1].contains("(tenant, id) NOT ENFORCED;"), "{lax:?}");
 }
 
 #[test]

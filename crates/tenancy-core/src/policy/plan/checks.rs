@@ -139,6 +139,13 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Re
                 type_name: found.type_name.clone(),
             });
         }
+        if found.generated {
+            return Err(Refusal::GeneratedOption {
+                table,
+                option,
+                column: quote_ident(name),
+            });
+        }
     }
     if options.backfill.is_some() {
         let level = facts.backfill.as_ref().map_or("", |b| b.level.as_str());

@@ -188,10 +188,16 @@ impl<'a> Builder<'a> {
                 .map(|h| role(h))
                 .collect::<Vec<_>>()
                 .join(", ");
+            // Servers before 17 do not know this one.
+            let maintain = if member.excess.iter().any(|g| g.privilege == "MAINTAIN") {
+                ", MAINTAIN"
+            } else {
+                ""
+            };
             self.push(
                 StepKind::Do,
                 format!(
-                    "REVOKE {WHAT} ON TABLE {} FROM {from} CASCADE",
+                    "REVOKE {WHAT}{maintain} ON TABLE {} FROM {from} CASCADE",
                     member.relation
                 ),
                 "these rights reach every tenant's rows",
