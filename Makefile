@@ -7,7 +7,7 @@
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control miri bench replay lint advisories fmt build install package clean
+.PHONY: help demo demo-stop check test psql bless reference fuzz fuzz-control miri bench replay lint advisories fmt build install package pg-upgrade clean
 export PG MIRROR PG_CONFIG KINDS TEST TRACE CLOCK STATEMENTS SEED ONLY
 ifeq ($(PG_CONFIG),)
 unexport PG_CONFIG
@@ -28,6 +28,7 @@ help:
 	@echo 'make replay     sends a trace of LLM requests through reserve() and settle(): TRACE=file.csv'
 	@echo 'make install    installs into the server of PG_CONFIG=/path/to/pg_config'
 	@echo 'make package    builds a .deb in target/deb'
+	@echo 'make pg-upgrade upgrades PostgreSQL 15 with data to PG=17 with pg_upgrade, and compares'
 	@echo 'make advisories asks the network what is known to be wrong with the crates it uses'
 	@echo 'make lint fmt build clean'
 
@@ -73,5 +74,7 @@ install:
 package:
 	@scripts/deps
 	@scripts/build package
+pg-upgrade:
+	@scripts/pg-upgrade
 clean:
 	rm -rf target

@@ -41,7 +41,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::cell::BackendCell;
-use super::{bgworker, extension, memory, xact};
+use super::{bgworker, cluster, extension, memory, xact};
 use crate::error::Error;
 
 pub use ddl::is_view;
@@ -105,8 +105,11 @@ pub struct On {
 /// Functions that a relation's definition calls.
 pub type Calls = HashSet<pg_sys::Oid>;
 
-/// Installs the hooks.
+/// Installs the hooks, except for pg_upgrade, which restores what they have checked before.
 pub fn init(on: On) {
+    if cluster::upgrading() {
+        return;
+    }
     ON.set(Some(on));
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {

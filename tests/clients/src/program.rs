@@ -1,6 +1,7 @@
 //! Runs programs of the server, as a user that may run them.
 
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -56,8 +57,11 @@ pub fn hand_over(path: &Path) {
 
 /// A program of the server under test.
 pub fn server_program(name: &str) -> PathBuf {
-    let bin = env::var("TENANCY_TEST_BIN").unwrap_or("/usr/lib/postgresql/15/bin".into());
-    Path::new(&bin).join(name)
+    bin().join(name)
+}
+
+fn bin() -> PathBuf {
+    env::var_os("TENANCY_TEST_BIN").map_or_else(|| "/usr/lib/postgresql/15/bin".into(), Into::into)
 }
 
 /// Runs a command that must succeed.
@@ -97,6 +101,7 @@ pub fn wait_for(config: &Config, what: &str) -> Session {
 
 /// A server of the test's own, that may be killed. It stays in the test's process group, so that it ends with it.
 pub struct Cluster {
+    bin: PathBuf,
     scratch: Scratch,
     port: u16,
     settings: Vec<String>,
@@ -113,11 +118,68 @@ impl Cluster {
     /// Makes and starts one with settings, as `name=value`, and with variables of the environment.
     pub fn start_with(settings: &[&str], environment: &[(&str, &Path)]) -> Self {
         let cluster = Self::new(settings, environment);
-        // Not a copy of another: each cluster has an identifier of its own, by which restored rows are told apart.
+        cluster.init();
+        cluster.up();
+        cluster
+    }
+
+    /// Makes and starts one of the major version that an upgrade begins with: that of TENANCY_TEST_OLD_BIN, or this one.
+    pub fn start_old() -> Self {
+        let mut cluster = Self::new(&[], &[]);
+        if let Some(old) = env::var_os("TENANCY_TEST_OLD_BIN") {
+            cluster.bin = old.into();
+        }
+        cluster.init();
+        cluster.up();
+        cluster
+    }
+
+    /// Stops it, and starts the server under test on what pg_upgrade makes of it. The old one can be started again.
+    #[track_caller]
+    pub fn upgrade(&self) -> Self {
+        self.down();
+        let new = Self::new(&[], &[]);
+        new.init();
+        for cluster in [self, &new] {
+            // pg_upgrade starts both servers itself.
+            let mut settings = OpenOptions::new()
+                .append(true)
+                .open(cluster.data().join("postgresql.conf"))
+                .unwrap();
+            settings
+                .write_all(b"shared_preload_libraries = 'tenancy'\n")
+                .unwrap();
+        }
+        let ports = [free_port().to_string(), free_port().to_string()];
         succeed(
-            command(server_program("initdb"))
+            command(new.program("pg_upgrade"))
+                .current_dir(&new.scratch.0)
+                .args(["-U", "postgres", "-p", &ports[0], "-P", &ports[1], "-b"])
+                .arg(&self.bin)
+                .arg("-B")
+                .arg(&new.bin)
+                .arg("-d")
+                .arg(self.data())
                 .arg("-D")
-                .arg(cluster.data())
+                .arg(new.data())
+                .arg("-s")
+                .arg(&new.scratch.0),
+        );
+        new.up();
+        new
+    }
+
+    fn program(&self, name: &str) -> PathBuf {
+        self.bin.join(name)
+    }
+
+    /// Not a copy of another: each cluster has an identifier of its own, by which restored rows are told apart. Page checksums
+    /// are the default from PostgreSQL 18 on, and pg_upgrade wants them in both clusters or in none.
+    fn init(&self) {
+        succeed(
+            command(self.program("initdb"))
+                .arg("-D")
+                .arg(self.data())
                 .args([
                     "-U",
                     "postgres",
@@ -128,14 +190,14 @@ impl Cluster {
                     "--locale=C.UTF-8",
                     "--no-sync",
                     "--no-instructions",
+                    "--data-checksums",
                 ]),
         );
-        cluster.up();
-        cluster
     }
 
     fn new(settings: &[&str], environment: &[(&str, &Path)]) -> Self {
         Self {
+            bin: bin(),
             scratch: Scratch::new("server"),
             port: free_port(),
             settings: settings.iter().map(|&setting| setting.to_owned()).collect(),
@@ -197,7 +259,7 @@ impl Cluster {
                 .append(true)
                 .open(self.scratch.0.join("log"))
                 .unwrap();
-            let mut child = command(server_program("postgres"))
+            let mut child = command(self.program("postgres"))
                 .arg("-D")
                 .arg(self.data())
                 .args([

@@ -104,14 +104,19 @@ impl Db {
 
     /// Makes an empty one of the same name with roles of the same names, on another server.
     pub fn without_extension_like(server: Config, other: &Db) -> Self {
-        Self::create(Self {
+        Self::create(other.also_on(server))
+    }
+
+    /// This one, on another server that has it already.
+    pub fn also_on(&self, server: Config) -> Self {
+        Self {
             server,
-            name: other.name.clone(),
-            app: other.app.clone(),
-            gateway: other.gateway.clone(),
-            owner: other.owner.clone(),
-            stranger: other.stranger.clone(),
-        })
+            name: self.name.clone(),
+            app: self.app.clone(),
+            gateway: self.gateway.clone(),
+            owner: self.owner.clone(),
+            stranger: self.stranger.clone(),
+        }
     }
 
     fn create(db: Self) -> Self {
