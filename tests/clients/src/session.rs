@@ -253,6 +253,11 @@ impl Session {
         self.run(&always_parallel(until))
     }
 
+    /// The server's major version.
+    pub fn major(&mut self) -> i64 {
+        self.number("SELECT current_setting('server_version_num')::bigint / 10000")
+    }
+
     /// This connection's process on the server.
     pub fn pid(&mut self) -> i32 {
         self.number("SELECT pg_backend_pid()").try_into().unwrap()

@@ -10,7 +10,15 @@ pub const UNPINNED: &str = "
     CREATE FUNCTION fns.wanted(int) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN true;
     CREATE FUNCTION fns.norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN tidy($1); END';
     CREATE FUNCTION fns.fold(text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT tidy($1)';
-    CREATE FUNCTION fns.chosen(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN wanted($1); END';";
+    CREATE FUNCTION fns.chosen(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS 'BEGIN RETURN wanted($1); END';
+    -- From PostgreSQL 17 on, CREATE INDEX and VACUUM look names up in pg_catalog and pg_temp alone.
+    DO $$ BEGIN
+        IF current_setting('server_version_num')::int >= 170000 THEN
+            ALTER FUNCTION fns.norm(text) SET search_path = fns;
+            ALTER FUNCTION fns.fold(text) SET search_path = fns;
+            ALTER FUNCTION fns.chosen(int) SET search_path = fns;
+        END IF;
+    END $$;";
 
 /// The attacker's schema. `fuzz.f` and `fuzz.t` list marks and texts that the caller cannot see, `fuzz.how` names the way in which a call is reported.
 pub const EVIL: &str = r#"

@@ -16,9 +16,15 @@ fn a_tables_code_looks_names_up_where_the_caller_does() {
          CREATE FUNCTION app.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.body := folded(new.body); RETURN new; END';
          CREATE TABLE app.docs (id int, tenant_id uuid, body text CHECK (allowed(body)));
          INSERT INTO docs VALUES (1, NULL, 'One'), (2, NULL, 'Two');
-         CREATE INDEX ON docs (searched(body)); CREATE INDEX ON docs (id) WHERE allowed(body);
          CREATE TRIGGER fire BEFORE UPDATE ON docs FOR EACH ROW EXECUTE FUNCTION fire()",
     );
+    // From PostgreSQL 17 on, CREATE INDEX itself looks names up in pg_catalog and pg_temp alone.
+    let indexed = owner.major() < 17;
+    if indexed {
+        owner.run(
+            "CREATE INDEX ON docs (searched(body)); CREATE INDEX ON docs (id) WHERE allowed(body)",
+        );
+    }
     let mut admin = world.db.admin();
     for path in [
         "app, helpers",
@@ -46,11 +52,14 @@ fn a_tables_code_looks_names_up_where_the_caller_does() {
         owner.texts("SELECT body FROM app.docs ORDER BY 1"),
         ["one", "two"]
     );
-    // As in any statement that plans a query of the table.
+    // As in any statement that plans a query of the table, or updates it.
     for sql in [
         "SELECT FROM app.docs WHERE id = 1",
         "SELECT tenancy.protect('app.docs', backfill => 'acme')",
-    ] {
+    ]
+    .into_iter()
+    .skip(usize::from(!indexed))
+    {
         world
             .db
             .owner()
