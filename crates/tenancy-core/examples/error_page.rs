@@ -33,7 +33,10 @@ const STATES: &[(&str, &str)] = &[
     ("23514", "it would break the rules of the tree"),
     ("25006", "something must be written, and cannot be here"),
     ("2BP01", "something else must go first"),
-    ("40001", "the same transaction can succeed when it is run again"),
+    (
+        "40001",
+        "the same transaction can succeed when it is run again",
+    ),
     (
         "42501",
         "not allowed: the credential, the user's status, the role or a permission",
