@@ -176,9 +176,19 @@ impl Table {
                     let family = *index.opfamily.add(n);
                     family.to_u32() < FIRST_OTHER || extensions::knows_family(family)
                 })
-                && (!self.own
-                    || (self.tenants.iter()).any(|tenant| has_key_of(index, (**tenant).clause)))
+                && (!self.own || self.is_by_tenant(index))
         }
+    }
+
+    /// Returns whether an index has the tenant as a key; a btree index as the first one. Else it is read from one value of its first
+    /// column to another, whoever's entries are there.
+    unsafe fn is_by_tenant(&self, index: &pg_sys::IndexOptInfo) -> bool {
+        let keys = match index.relam {
+            pg_sys::BTREE_AM_OID => 1,
+            _ => index.nkeycolumns,
+        };
+        // SAFETY: an index of the table, and conditions of it.
+        unsafe { (self.tenants.iter()).any(|tenant| has_key_of(index, keys, (**tenant).clause)) }
     }
 
     /// Returns whether one of the indexes may evaluate a condition on rows that the caller cannot see.
@@ -312,8 +322,12 @@ impl Table {
     }
 }
 
-/// Returns whether an index has a key that a condition names: a side of an operator, or an argument of a call.
-unsafe fn has_key_of(index: *const pg_sys::IndexOptInfo, clause: *mut pg_sys::Expr) -> bool {
+/// Returns whether one of the first keys of an index is named by a condition: as a side of an operator, or an argument of a call.
+unsafe fn has_key_of(
+    index: *const pg_sys::IndexOptInfo,
+    keys: i32,
+    clause: *mut pg_sys::Expr,
+) -> bool {
     use pg_sys::NodeTag::*;
     // SAFETY: the tag identifies the node.
     unsafe {
@@ -322,7 +336,8 @@ unsafe fn has_key_of(index: *const pg_sys::IndexOptInfo, clause: *mut pg_sys::Ex
             T_FuncExpr => (*clause.cast::<pg_sys::FuncExpr>()).args,
             _ => return false,
         };
-        elements(args).any(|arg| is_key(index.cast_mut(), arg))
+        elements(args)
+            .any(|arg| (0..keys).any(|n| pg_sys::match_index_to_operand(arg, n, index.cast_mut())))
     }
 }
 

@@ -148,6 +148,21 @@ fn each_kind_searches_an_index_with_the_tenant_under_own_any_under_all_and_none_
     }
 }
 
+/// Read from one value to another, it would touch as many entries as all tenants have there.
+#[test]
+fn own_leaves_out_a_btree_index_that_does_not_begin_with_the_tenant() {
+    let world = docs();
+    world
+        .db
+        .admin()
+        .run("CREATE INDEX searched ON app.docs (price, tenant_id)");
+    for (mode, wanted) in [("own", false), ("all", true), ("off", false)] {
+        let mut app = alice(&world, mode);
+        let (found, plan) = searches(&mut app, "price BETWEEN 77 AND 79", "price >= ");
+        assert_eq!(found, wanted, "{mode}\n{plan}");
+    }
+}
+
 #[test]
 fn arms_of_an_or_search_an_index_each() {
     let world = docs();
