@@ -35,25 +35,22 @@ pub fn facts(
     only: Option<&[pg_sys::Oid]>,
 ) -> Result<TableFacts, Error> {
     let registered = registry::all()?;
-    let found = Spi::connect_mut(|client| {
-        let rows = spi::update_kept(
-            client,
-            FACTS,
-            &[
-                table.into(),
-                protection.tenant_column.clone().into(),
-                protection.owner_column.clone().into(),
-                protection.project_column.clone().into(),
-                JsonB(registered).into(),
-                grants.to_vec().into(),
-                only.map(<[_]>::to_vec).into(),
-            ],
-        )?;
-        match rows.into_iter().next() {
-            Some(row) => Ok::<_, Error>(row.get::<JsonB>(1)?),
+    let found = spi::read_as_caller(
+        FACTS,
+        &[
+            table.into(),
+            protection.tenant_column.clone().into(),
+            protection.owner_column.clone().into(),
+            protection.project_column.clone().into(),
+            JsonB(registered).into(),
+            grants.to_vec().into(),
+            only.map(<[_]>::to_vec).into(),
+        ],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get::<JsonB>(1)?),
             None => Ok(None),
-        }
-    })?;
+        },
+    )?;
     let JsonB(value) = found.ok_or(Error::NoSuch("the table"))?;
     let mut facts: TableFacts = serde_json::from_value(value)
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;

@@ -284,24 +284,27 @@ impl NotNull for SpiTupleTable<'_> {
     }
 }
 
-/// Runs a query with the caller's rights in a command of its own, with a plan that is kept. It is planned once, for any arguments:
-/// for a long query, planning is most of its time.
-pub fn update_kept<'conn>(
-    client: &mut SpiClient<'conn>,
+/// Reads with the caller's rights, and sees everything committed now and every change of this transaction. The plan is kept: the
+/// query is planned once, for any arguments, since planning is most of the time of a long one.
+pub fn read_as_caller<R>(
     query: &'static str,
     args: &[DatumWithOid<'_>],
-) -> Result<SpiTupleTable<'conn>, Error> {
-    let kept = kept(client, query, args)?;
-    // SAFETY: a nest level of its own, which ends below or by the abort.
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    // SAFETY: inside a transaction and outside parallel mode; a nest level of its own, which ends below or by the abort.
     let level = unsafe {
+        pg_sys::CommandCounterIncrement();
         let level = pg_sys::NewGUCNestLevel();
         save(c"plan_cache_mode", c"force_generic_plan");
         level
     };
-    let result = client.update(&*kept, None, args);
+    let result = latest(|| {
+        let _pushed = snapshot::push_latest();
+        select(query, args, f)
+    });
     // SAFETY: undoes the above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
-    Ok(result?)
+    result
 }
 
 fn kept(

@@ -101,6 +101,35 @@ fn d2_19_partitions_behind_a_temporary_table_of_their_name() {
     }
 }
 
+/// The part and its protection are as they are now, whenever the transaction began.
+#[test]
+fn d2_19_parts_that_are_newer_than_the_transaction() {
+    for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+        let world = partitioned();
+        let (mut first, mut second) = (world.db.owner(), world.db.owner());
+        second.run(
+            "CREATE TABLE app.calls_2 (id bigint NOT NULL, tenant_id uuid NOT NULL, day date NOT NULL) PARTITION BY RANGE (day);
+             CREATE TABLE app.calls_21 PARTITION OF app.calls_2 FOR VALUES FROM ('2026-02-01') TO ('2026-02-10');
+             CREATE TABLE app.plain (id bigint, tenant_id uuid NOT NULL, day date NOT NULL);
+             CREATE TABLE app.plain_1 () INHERITS (app.plain)",
+        );
+        first.run(&format!("BEGIN ISOLATION LEVEL {level}; SELECT 1"));
+        second.run(
+            "CREATE TABLE app.calls_22 PARTITION OF app.calls_2 FOR VALUES FROM ('2026-02-10') TO ('2026-03-01');
+             SELECT tenancy.protect('app.plain')",
+        );
+        first.run("SAVEPOINT before");
+        // Its record is newer than the transaction.
+        first
+            .fails("CREATE TABLE app.plain_2 () INHERITS (app.plain)")
+            .code("40001");
+        first.run("ROLLBACK TO before");
+        first.run("ALTER TABLE app.calls ATTACH PARTITION app.calls_2 FOR VALUES FROM ('2026-02-01') TO ('2026-03-01'); COMMIT");
+        world.fill("app.calls_22 (tenant_id, day, id)", "t.id, '2026-02-12', n");
+        isolated(&world, "app.calls_22");
+    }
+}
+
 #[test]
 fn d2_19_partitions_attached_later() {
     let world = partitioned();
