@@ -94,10 +94,9 @@ impl Context {
         }
     }
 
-    /// Returns the id of its only tenant.
-    pub fn only_tenant(&self) -> Option<&[u8; 16]> {
-        let tenant = self.tenant.as_ref().filter(|_| !self.fleet);
-        tenant.map(|tenant| tenant.id.as_bytes())
+    /// Returns its only tenant.
+    pub fn only_tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref().filter(|_| !self.fleet)
     }
 
     fn stay(&self) -> SessionLifetime {

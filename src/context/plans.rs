@@ -4,6 +4,10 @@
 //! is correct for one tenant too, only slower. If cached plans cannot serve a new context, they are discarded
 //! at once; if they could only be faster, after a number of contexts.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use tenancy_core::tenants::Tenant;
+
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::planner::partitions;
@@ -60,12 +64,21 @@ static MAY_WIDEN: BackendCell<Option<bool>> = BackendCell::new(None);
 
 static IN_A_ROW: BackendCell<u8> = BackendCell::new(0);
 
-/// The tenant for whom plans leave out the partitions of others.
-static PRUNED: BackendCell<Option<[u8; 16]>> = BackendCell::new(None);
+/// The number of the tenant for whom plans leave out the partitions of others.
+static PRUNED: BackendCell<Option<u32>> = BackendCell::new(None);
 
-/// Notes that a plan leaves out the partitions of other tenants.
-pub fn pruned_for(tenant: [u8; 16]) {
-    PRUNED.set(Some(tenant));
+/// Returns a number of a tenant and of its keys, which such a plan contains.
+fn number(tenant: &Tenant) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    tenant.hash(&mut hasher);
+    hasher.finish() as u32
+}
+
+/// Notes that a plan leaves out the partitions of other tenants, and returns the tenant's number.
+pub fn pruned_for(tenant: &Tenant) -> u32 {
+    let number = number(tenant);
+    PRUNED.set(Some(number));
+    number
 }
 
 /// Discards such plans.
@@ -76,17 +89,22 @@ pub fn discard_pruned() {
 }
 
 /// Raises an error if such a plan, made for the tenant with this number, starts in the context of another.
-pub fn require_pruned_for(number: u32, tenant: Option<&[u8; 16]>) -> Result<(), Error> {
-    if tenant.is_some_and(|tenant| partitions::number(tenant) == number) {
+pub fn require_pruned_for(pruned: u32, tenant: Option<&Tenant>) -> Result<(), Error> {
+    if tenant.is_some_and(|tenant| number(tenant) == pruned) {
         return Ok(());
     }
-    discard_pruned();
+    // Also a plan that was noted, and kept only after another context had begun.
+    PRUNED.set(None);
+    partitions::discard();
     Err(Error::PlannedForAnother)
 }
 
 /// Begins a context of this form; `tenant` is its only one, if known.
-pub fn enter(form: PlanShape, tenant: Option<&[u8; 16]>) {
-    if PRUNED.get().is_some_and(|pruned| tenant != Some(&pruned)) {
+pub fn enter(form: PlanShape, tenant: Option<&Tenant>) {
+    if PRUNED
+        .get()
+        .is_some_and(|pruned| tenant.map(number) != Some(pruned))
+    {
         discard_pruned();
     }
     let planned = PLANNED.get();

@@ -141,9 +141,9 @@ pub fn only_tenant(permission: &[u8]) -> Option<OnlyTenant> {
     let View::One { id, int, set } = tenants(permission).ok()? else {
         return None;
     };
-    plans::pruned_for(id);
     let text = tenant_sets::read(set, |set| set.texts().first().cloned()).flatten();
     Some(OnlyTenant {
+        number: plans::pruned_for(context.only_tenant()?),
         id,
         int,
         text: text.map(String::into_bytes),

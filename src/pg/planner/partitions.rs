@@ -17,6 +17,8 @@ use crate::pg::partition;
 
 /// The only tenant of a context.
 pub struct OnlyTenant {
+    /// The number in the mark of its plans.
+    pub number: u32,
     /// Its id.
     pub id: [u8; 16],
     /// Its external id as an integer.
@@ -39,12 +41,6 @@ const MARK: u32 = 0x7E4A_4C59;
 /// Sets the function that returns the only tenant.
 pub fn init(ask: Ask) {
     ASK.set(Some(ask));
-}
-
-/// Returns the number that a tenant has in marks.
-pub fn number(tenant: &[u8; 16]) -> u32 {
-    let [.., a, b, c, d] = *tenant;
-    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Discards cached plans with a mark.
@@ -98,7 +94,7 @@ unsafe fn add_to(table: *mut pg_sys::RangeTblEntry) -> Option<u32> {
                 }),
         );
         (*table).securityQuals = all;
-        Some(number(&tenant.id))
+        Some(tenant.number)
     }
 }
 

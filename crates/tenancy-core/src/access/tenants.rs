@@ -10,7 +10,7 @@ use std::mem::size_of;
 use uuid::Uuid;
 
 /// The keys by which a row can name a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant {
     /// The tenant's id.
     pub id: Uuid,

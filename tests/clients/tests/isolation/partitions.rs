@@ -285,6 +285,71 @@ fn a_bound_statement_is_refused_for_another_tenant() {
     );
 }
 
+/// The key in a plan is the external id where the column holds that.
+#[test]
+fn kept_plans_follow_a_new_external_id() {
+    let world = parted();
+    world.db.owner().run(
+        "CREATE FUNCTION app.counted(whole text) RETURNS bigint LANGUAGE plpgsql AS
+             'BEGIN RETURN (SELECT count(*) FROM app.numbered) + (SELECT count(*) FROM app.named); END';
+         CREATE TABLE app.numbered_rest PARTITION OF app.numbered DEFAULT;
+         CREATE TABLE app.named_rest PARTITION OF app.named DEFAULT;
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO PUBLIC",
+    );
+    let mut app = world.db.app();
+    let mut counted = |rows: i64| {
+        app.begin(world.key("bob"))
+            .run("SET LOCAL plan_cache_mode = force_generic_plan");
+        sees(&mut app, "SELECT app.counted('')", rows);
+        app.run("COMMIT");
+    };
+    counted(10);
+    counted(10);
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.update_scope('umbrella', external_id => '143')");
+    counted(0);
+    world.db.admin().run(
+        "UPDATE app.numbered SET tenant_id = 143 WHERE tenant_id = 43; UPDATE app.named SET tenant_id = '143' WHERE tenant_id = '43'",
+    );
+    counted(10);
+}
+
+/// A function that the planner calls can change the context between the two: the plan is refused once, and then made anew.
+#[test]
+fn a_plan_that_was_overtaken_by_another_context_is_refused_once() {
+    let world = parted();
+    world.db.owner().run(&format!(
+        "CREATE FUNCTION app.switch() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN
+             IF current_setting('app.switch', true) = 'on' THEN
+                 PERFORM set_config('app.switch', 'off', true), tenancy.release();
+                 PERFORM tenancy.authenticate('{}');
+                 PERFORM tenancy.select_tenant('umbrella');
+             END IF;
+             RETURN 1; END$$;
+         CREATE FUNCTION app.counted() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM app.listed WHERE app.switch() = 1); END';
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO PUBLIC",
+        world.key("ops")
+    ));
+    let mut app = world.begin("ops");
+    app.run("SELECT tenancy.select_tenant('acme'); SET LOCAL app.switch = 'on'; SET LOCAL plan_cache_mode = force_generic_plan");
+    if let Err(error) = app.simple_query("SELECT app.counted()") {
+        assert_eq!(error.code().map(|code| code.code()), Some("40001"));
+    }
+    app.run("ROLLBACK");
+    let mut refused = 0;
+    for (user, _, rows) in ROWS.iter().chain(&ROWS) {
+        app.begin(world.key(user));
+        match app.simple_query("SELECT app.counted()") {
+            Ok(_) => sees(&mut app, "SELECT app.counted()", *rows),
+            Err(_) => refused += 1,
+        }
+        app.run("ROLLBACK");
+    }
+    assert!(refused <= 1, "refused {refused} times");
+}
+
 #[test]
 fn other_partitions_are_not_locked() {
     let world = parted();
