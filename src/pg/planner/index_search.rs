@@ -180,8 +180,8 @@ impl Table {
         }
     }
 
-    /// Returns whether an index has the tenant as a key; a btree index as the first one. Else it is read from one value of its first
-    /// column to another, whoever's entries are there.
+    /// Returns whether an index has the tenant as a key; a btree index as the first one. Otherwise the search reads all
+    /// tenants' entries between two values of the first column.
     unsafe fn is_by_tenant(&self, index: &pg_sys::IndexOptInfo) -> bool {
         let keys = match index.relam {
             pg_sys::BTREE_AM_OID => 1,
@@ -258,7 +258,7 @@ impl Table {
         }
     }
 
-    /// Makes the index paths anew, with the conditions counted as leakproof, and offers those that keep the rules.
+    /// Makes the index paths a second time, with the conditions counted as leakproof, and offers the planner those that may be used.
     unsafe fn add(
         &self,
         root: *mut pg_sys::PlannerInfo,

@@ -316,7 +316,8 @@ fn kept_plans_follow_a_new_external_id() {
     counted(10);
 }
 
-/// A function that the planner calls can change the context between the two: the plan is refused once, and then made anew.
+/// A function that the planner calls can change the context before the plan is kept. Then tenancy refuses the plan once, and the
+/// server plans the next execution again.
 #[test]
 fn a_plan_that_was_overtaken_by_another_context_is_refused_once() {
     let world = parted();
