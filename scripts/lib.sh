@@ -4,7 +4,6 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 VERSION=$(sed -n 's/^version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml" | head -n 1)
-PGRX_VERSION=$(sed -n 's/^pgrx *= *{ *version *= *"=\([^"]*\)".*/\1/p' "$ROOT/Cargo.toml")
 RUST_VERSION=$(sed -n 's/^rust-version *= *"\(.*\)"/\1/p' "$ROOT/Cargo.toml")
 LOGS=$ROOT/target/log
 STAGE=$ROOT/target/stage
@@ -20,11 +19,10 @@ if [[ -n ${PG:-} && $PG != "$DEBIAN_PG" ]]; then exec "$ROOT/scripts/on" "$PG" "
 DEBIAN_PG_CONFIG=/usr/lib/postgresql/$DEBIAN_PG/bin/pg_config
 PG_CONFIG=${PG_CONFIG:-$DEBIAN_PG_CONFIG}
 
-# Other versions of these tools may be installed already: they are left alone, ours come first in the path.
-TOOLS=${XDG_CACHE_HOME:-$HOME/.cache}/tenancy/cargo-pgrx-$PGRX_VERSION
+# Another version may be installed already: it is left alone, ours comes first in the path.
 DENY_VERSION=$(sed -n 's/.*-cargo-deny==\([^ ]*\).*/\1/p' "$ROOT/scripts/cargo-deny.txt")
 DENY=${XDG_CACHE_HOME:-$HOME/.cache}/tenancy/cargo-deny-$DENY_VERSION
-PATH=$TOOLS/bin:$DENY/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
+PATH=$DENY/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin:/usr/sbin:/sbin
 export PATH PG_CONFIG PGRX_HOME="$ROOT/target/pgrx" CARGO_TARGET_DIR="$ROOT/target" CARGO_TERM_COLOR=never
 # Nothing of the caller's may lead a test or the demo to another server, or put a backtrace into every error's DETAIL.
 unset RUST_BACKTRACE PGRX_PG_CONFIG_PATH MAKEFLAGS MAKELEVEL
@@ -111,9 +109,6 @@ can_sudo() {
     ((EUID == 0)) && return
     command -v sudo >/dev/null && sudo -v
 }
-
-# The flags cargo-pgrx builds with, so that what it has compiled is not compiled again.
-LINKED=(--config "target.'cfg(all(target_family = \"unix\", not(target_os = \"macos\")))'.rustflags = [\"-C\", \"link-arg=-Wl,--no-gc-sections\"]")
 
 # In place of `cargo pgrx init`. Written only when it changes: pgrx is built again when the file is newer.
 pgrx_config() {

@@ -37,3 +37,20 @@ fn sql_declares_every_function_of_the_library() {
     let library = fs::read_to_string(root.join("src/lib.rs")).unwrap();
     assert!(library.contains("#[cfg(feature = \"testing\")]\nmod testing;"));
 }
+
+#[test]
+fn every_file_of_sql_runs_once() {
+    let sql = root().join("sql");
+    let order = fs::read_to_string(sql.join("order")).unwrap();
+    let mut listed: Vec<&str> = order.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(listed.first(), Some(&"bootstrap.sql"));
+    assert_eq!(listed.last(), Some(&"finalize.sql"));
+    let there = files(&sql, "sql").into_iter().filter_map(|(file, _)| {
+        let file = file.strip_prefix(&sql).unwrap().to_str().unwrap().to_owned();
+        (!file.starts_with("tenancy--")).then_some(file)
+    });
+    let mut there: Vec<String> = there.collect();
+    there.sort();
+    listed.sort();
+    assert_eq!(there, listed);
+}
