@@ -7,7 +7,7 @@ use tenancy_core::conditions::{
     FIRST_OTHER, Function, NearNow, Shows, has_no_collation, interval_is_small, is_unit,
 };
 
-use super::nodes::elements;
+use super::nodes::{constant_of, constant_text, elements};
 use crate::pg::raise;
 
 /// Reads expressions of one query.
@@ -286,26 +286,8 @@ unsafe fn small(node: *mut pg_sys::Node) -> bool {
 }
 
 unsafe fn known_unit(node: *mut pg_sys::Node) -> bool {
-    // SAFETY: as above; a constant's text lives as long as the constant.
-    unsafe {
-        constant_of(node, pg_sys::TEXTOID).is_some_and(|value| {
-            let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
-            let length = pgrx::varsize_any_exhdr(text);
-            let bytes = pgrx::vardata_any(text).cast::<u8>();
-            is_unit(std::slice::from_raw_parts(bytes, length))
-        })
-    }
-}
-
-unsafe fn constant_of(node: *mut pg_sys::Node, kind: pg_sys::Oid) -> Option<pg_sys::Datum> {
-    // SAFETY: the tag identifies a constant.
-    unsafe {
-        if (*node).type_ != pg_sys::NodeTag::T_Const {
-            return None;
-        }
-        let constant = &*node.cast::<pg_sys::Const>();
-        (constant.consttype == kind && !constant.constisnull).then_some(constant.constvalue)
-    }
+    // SAFETY: as above.
+    unsafe { constant_text(node).is_some_and(is_unit) }
 }
 
 /// The languages of native code, by oid.

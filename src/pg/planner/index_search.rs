@@ -13,7 +13,7 @@ use tenancy_core::conditions::FIRST_OTHER;
 use tenancy_core::index_search::{Argument, Called, Condition, Item, Value, operator};
 
 use super::expression::{Reader, compares_safely};
-use super::nodes::{elements, list};
+use super::nodes::{elements, list, text};
 use super::{extensions, policies};
 use crate::pg::guc::{self, IndexSearch};
 
@@ -233,13 +233,7 @@ impl Table {
                     let constant = &*node.cast::<pg_sys::Const>();
                     match constant.consttype {
                         _ if constant.constisnull => false,
-                        pg_sys::TEXTOID => {
-                            let text =
-                                pg_sys::pg_detoast_datum_packed(constant.constvalue.cast_mut_ptr());
-                            let length = pgrx::varsize_any_exhdr(text);
-                            let bytes = pgrx::vardata_any(text).cast::<u8>();
-                            decide(Value::Text(std::slice::from_raw_parts(bytes, length)))
-                        }
+                        pg_sys::TEXTOID => decide(Value::Text(text(constant.constvalue))),
                         pg_sys::TSQUERYOID => query(constant.constvalue)
                             .is_some_and(|items| decide(Value::Query(&items))),
                         _ => decide(Value::Early),

@@ -14,7 +14,7 @@
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
 //! `support` handles requests to planner support functions. `named` adds to a plan the protected tables that planning removed
-//! from a statement. `partitions` leaves out other tenants' partitions. `own` finds tenancy's functions by name.
+//! from a statement. `partitions` leaves out other tenants' partitions. `own` finds tenancy's functions by name, `answers` keeps what the catalog says.
 //!
 //! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
 //! independently of rows: index scan keys at the start, one-time filters.
@@ -25,6 +25,7 @@
 //! Conditions that reveal nothing may still be used to search indexes before the policy: those that PostgreSQL knows as
 //! leakproof, and those of `index_search`, which knows operators of `extensions` too.
 
+mod answers;
 mod conflicts;
 mod expression;
 mod extensions;
@@ -68,7 +69,7 @@ const fn is_on() -> bool {
 
 /// Installs the hooks.
 pub fn init(only_tenant: partitions::Ask) {
-    own::init();
+    answers::init();
     partitions::init(only_tenant);
     #[cfg(debug_assertions)]
     pgrx::guc::GucRegistry::define_bool_guc(
@@ -79,7 +80,6 @@ pub fn init(only_tenant: partitions::Ask) {
         pgrx::guc::GucContext::Suset,
         pgrx::guc::GucFlags::default(),
     );
-    extensions::init();
     // SAFETY: set once, in _PG_init; the previous hooks are kept and called.
     unsafe {
         PREVIOUS_PATHS.set(pg_sys::set_rel_pathlist_hook);

@@ -68,3 +68,40 @@ pub fn constant(value: bool) -> *mut pg_sys::Expr {
     // SAFETY: makes a new node.
     unsafe { pg_sys::makeBoolConst(value, false).cast() }
 }
+
+/// Returns the value of a constant of this type, if it is not NULL.
+///
+/// # Safety
+/// `node` is a node.
+pub unsafe fn constant_of(node: *mut pg_sys::Node, kind: pg_sys::Oid) -> Option<pg_sys::Datum> {
+    // SAFETY: the tag identifies a constant.
+    unsafe {
+        if (*node).type_ != pg_sys::NodeTag::T_Const {
+            return None;
+        }
+        let constant = &*node.cast::<pg_sys::Const>();
+        (constant.consttype == kind && !constant.constisnull).then_some(constant.constvalue)
+    }
+}
+
+/// Returns the value of a text constant.
+///
+/// # Safety
+/// An expression of a query; the text is in the planner's memory.
+pub unsafe fn constant_text<'a>(node: *mut pg_sys::Node) -> Option<&'a [u8]> {
+    // SAFETY: as above.
+    unsafe { constant_of(node, pg_sys::TEXTOID).map(|value| text(value)) }
+}
+
+/// Returns the bytes of a text.
+///
+/// # Safety
+/// A text, in memory that lives as long as the bytes are used.
+pub unsafe fn text<'a>(value: pg_sys::Datum) -> &'a [u8] {
+    // SAFETY: as above; the length is the text's.
+    unsafe {
+        let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+        let length = pgrx::varsize_any_exhdr(text);
+        std::slice::from_raw_parts(pgrx::vardata_any(text).cast::<u8>(), length)
+    }
+}

@@ -9,9 +9,9 @@ use std::ffi::c_int;
 
 use pgrx::pg_sys;
 
-use super::nodes::{elements, list};
+use super::nodes::{constant_text, elements, list};
 use super::own;
-use super::support::{KeyType, constant_text, equality};
+use super::support::{KeyType, equality};
 use crate::pg::cell::BackendCell;
 use crate::pg::partition;
 
@@ -32,10 +32,11 @@ pub type Ask = fn(permission: &[u8]) -> Option<OnlyTenant>;
 
 static ASK: BackendCell<Option<Ask>> = BackendCell::new(None);
 
-/// The catalog cache of marks, of which the server watches all changes for its cached plans.
-const CACHE: c_int = pg_sys::SysCacheIdentifier::PROCOID as c_int;
+/// The catalog cache of marks, one of the two of which the server compares the numbers of changes with its cached plans'. The other
+/// is that of functions, of which a change also empties `answers`.
+const CACHE: c_int = pg_sys::SysCacheIdentifier::TYPEOID as c_int;
 
-/// The number of all marks; no function's hash by more than chance, which costs a plan.
+/// The number of all marks; no type's hash by more than chance, which costs a plan.
 const MARK: u32 = 0x7E4A_4C59;
 
 /// Sets the function that returns the only tenant.

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 
+use super::nodes::{constant_text, text};
 use super::own;
 
 /// The type of a predicate's tenant argument.
@@ -345,14 +346,7 @@ unsafe fn key_of<'a>(kind: pg_sys::Oid, value: pg_sys::Datum) -> Option<Key<'a>>
             KeyType::Uuid => Key::Uuid(&*value.cast_mut_ptr::<[u8; 16]>()),
             KeyType::Int8 => Key::Int(value.value() as i64),
             KeyType::Int4 => Key::Int((value.value() as i32).into()),
-            KeyType::Text => {
-                let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
-                let len = pgrx::varsize_any_exhdr(text);
-                Key::Text(std::slice::from_raw_parts(
-                    pgrx::vardata_any(text).cast::<u8>(),
-                    len,
-                ))
-            }
+            KeyType::Text => Key::Text(text(value)),
         })
     }
 }
@@ -390,8 +384,7 @@ unsafe fn call(
 ) -> Option<*mut pg_sys::FuncExpr> {
     // SAFETY: names and nodes are in the planner's memory and live as long as the plan.
     unsafe {
-        let types = [pg_sys::TEXTOID; 1];
-        let oid = own::function(function, types.get(..arguments.len())?)?;
+        let oid = own::function(function, arguments.len())?;
         let mut list = std::ptr::null_mut();
         for argument in arguments {
             list = pg_sys::lappend(list, pg_sys::copyObjectImpl(argument.cast()));
@@ -408,29 +401,6 @@ unsafe fn call(
             collation,
             pg_sys::DEFAULT_COLLATION_OID,
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
-        ))
-    }
-}
-
-/// Returns the value of a text constant.
-///
-/// # Safety
-/// An expression of a query; the text is in the planner's memory.
-pub(super) unsafe fn constant_text<'a>(node: *mut pg_sys::Node) -> Option<&'a [u8]> {
-    // SAFETY: the tag and the type identify the value.
-    unsafe {
-        if !is_a(node, pg_sys::NodeTag::T_Const) {
-            return None;
-        }
-        let constant = &*node.cast::<pg_sys::Const>();
-        if constant.constisnull || constant.consttype != pg_sys::TEXTOID {
-            return None;
-        }
-        let text = pg_sys::pg_detoast_datum_packed(constant.constvalue.cast_mut_ptr());
-        let len = pgrx::varsize_any_exhdr(text);
-        Some(std::slice::from_raw_parts(
-            pgrx::vardata_any(text).cast::<u8>(),
-            len,
         ))
     }
 }
