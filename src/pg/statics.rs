@@ -17,6 +17,8 @@ unsafe extern "C" {
     /// commands/trigger.h, utils/ri_triggers.c
     pub safe fn InNoForceRLSOperation() -> bool;
     /// miscadmin.h
+    pub safe fn InSecurityRestrictedOperation() -> bool;
+    /// miscadmin.h
     pub safe fn GetUserId() -> pg_sys::Oid;
     /// miscadmin.h
     pub safe fn GetOuterUserId() -> pg_sys::Oid;

@@ -7,7 +7,7 @@ use pgrx::pg_sys;
 use super::planted::is_a_users;
 use super::tables;
 use super::tell;
-use crate::pg::{function, role};
+use crate::pg::{function, role, statics};
 
 /// brin_summarize_new_values and brin_summarize_range, which build a part of an index, in any statement.
 const SUMMARIZES: [u32; 2] = [3952, 3999];
@@ -57,8 +57,7 @@ pub fn about_to_run(function: pg_sys::Oid) {
     if tables::is_elsewhere() {
         return;
     }
-    // SAFETY: reads statics of the server.
-    let over_all = unsafe { pg_sys::InSecurityRestrictedOperation() } || tables::derives_all();
+    let over_all = statics::InSecurityRestrictedOperation() || tables::derives_all();
     if over_all && is_a_users(function) {
         tell(|on| (on.function_over_all)(function));
     }

@@ -171,7 +171,10 @@ impl Started {
     /// Returns whether one of them has row security.
     fn has_row_security(&self) -> bool {
         // SAFETY: a query has a plan. It depends on the role if row security was applied.
-        let mut found = unsafe { (*(*self.0).plannedstmt).dependsOnRole };
+        if unsafe { (*(*self.0).plannedstmt).dependsOnRole } {
+            return true;
+        }
+        let mut found = false;
         self.each_table(|table| {
             found = found || relation::read(table, |class| class.relrowsecurity) == Some(true);
         });

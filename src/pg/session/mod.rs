@@ -16,7 +16,7 @@ pub mod secret;
 pub mod settings;
 pub mod xact;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 
 use pgrx::pg_sys;
 use tenancy_core::time::Instant;
@@ -100,8 +100,29 @@ pub fn unlisten() {
 
 /// Releases the session's advisory locks; those of the transaction stay.
 pub fn release_advisory_locks() {
+    if !holds_main_locks() {
+        return;
+    }
     // SAFETY: what pg_advisory_unlock_all() does; reads no catalog, so it may run after an abort too.
     unsafe { pg_sys::LockReleaseSession(pg_sys::USER_LOCKMETHOD as pg_sys::LOCKMETHODID) };
+}
+
+/// Returns whether this backend holds a lock in the server's main lock table. All advisory locks are there, and locks of tables
+/// mostly are not. Cheaper than a search of the backend's own locks.
+fn holds_main_locks() -> bool {
+    // SAFETY: MyProc is set in every backend that runs statements; each of its lists is two pointers, backwards and forwards, both
+    // NULL or to the list itself if it is empty. Other processes may move table locks of this backend into a list, but only this
+    // backend adds and removes its advisory locks.
+    unsafe {
+        let Some(proc) = pg_sys::MyProc.as_ref() else {
+            return true;
+        };
+        proc.myProcLocks.iter().any(|list| {
+            let list = std::ptr::from_ref(list).cast::<[*const c_void; 2]>();
+            let next = std::ptr::read_volatile(list)[1];
+            !next.is_null() && next != list.cast()
+        })
+    }
 }
 
 /// A prepared statement.
