@@ -46,7 +46,7 @@ pub mod zone;
 
 pub use cache::{inval, sources};
 pub use call::{blockers, bounded, fmgr, managed, row, tenant_sets, trigger};
-pub use catalog::{ddl, extension, function, partition, relation, role};
+pub use catalog::{ddl, extension, function, inheritance, lookup, partition, relation, role};
 pub use hooks::transaction_end;
 pub use planner::support;
 pub use query::{heap_insert, savepoint, scan, snapshot, spi};

@@ -1,16 +1,16 @@
 -- Returns the oids of functions that a table's definition calls: its columns' types, defaults, constraints, indexes, statistics,
 -- triggers, rules, policies and partition key, and everything these contain. Only functions that a role that is no superuser
 -- may have written: none in C, none of the server's own. Functions called by functions are known only in standard SQL.
--- $1 the table, or the relation behind a composite type.
+-- $1 the tables, or the relations behind composite types.
 WITH RECURSIVE parts(class, object) AS (
-    SELECT 'pg_class'::regclass::oid, $1::oid
-    UNION ALL SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE i.indrelid = $1
-    UNION ALL SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a WHERE a.adrelid = $1
-    UNION ALL SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint c WHERE c.conrelid = $1
-    UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext s WHERE s.stxrelid = $1
-    UNION ALL SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t WHERE t.tgrelid = $1 AND NOT t.tgisinternal
-    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE r.ev_class = $1
-    UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy p WHERE p.polrelid = $1
+    SELECT 'pg_class'::regclass::oid, unnest($1::oid[])
+    UNION ALL SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE i.indrelid = ANY ($1)
+    UNION ALL SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a WHERE a.adrelid = ANY ($1)
+    UNION ALL SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint c WHERE c.conrelid = ANY ($1)
+    UNION ALL SELECT 'pg_statistic_ext'::regclass, s.oid FROM pg_statistic_ext s WHERE s.stxrelid = ANY ($1)
+    UNION ALL SELECT 'pg_trigger'::regclass, t.oid FROM pg_trigger t WHERE t.tgrelid = ANY ($1) AND NOT t.tgisinternal
+    UNION ALL SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r WHERE r.ev_class = ANY ($1)
+    UNION ALL SELECT 'pg_policy'::regclass, p.oid FROM pg_policy p WHERE p.polrelid = ANY ($1)
 ),
 used(class, object) AS (
     SELECT class, object FROM parts

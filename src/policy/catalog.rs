@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 
 use pgrx::JsonB;
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+use serde_json::{Map, Value};
 use tenancy_core::policy::{
     Actor, Backfill, Options, Protection, Refusal, Registered, Step, StepKind, TableFacts, before,
     granted, quote_ident,
@@ -18,59 +20,116 @@ use tenancy_core::policy::{
 use super::registry;
 use crate::error::Error;
 use crate::pg::ddl::{self, Runs};
-use crate::pg::spi::NotNull;
+use crate::pg::inheritance::{AtDepth, oids};
+use crate::pg::spi::{Finds, NotNull};
 use crate::pg::{relation, role, spi};
-
-const FACTS: &str = include_str!("facts.sql");
 
 /// A row of the result of protect() and unprotect().
 pub type Row = (i32, String, Option<String>, String);
 
-/// Reads the facts about a table, in a command of its own, so that it sees earlier changes of the transaction; of its parts
-/// `only` these, if given.
+/// Reads the facts about a table and the parts of it in `tree`, in a command of its own, so that it sees earlier changes of the
+/// transaction.
 pub fn facts(
     table: pg_sys::Oid,
     protection: &Protection,
-    grants: &[String],
-    only: Option<&[pg_sys::Oid]>,
+    tree: &[AtDepth],
 ) -> Result<TableFacts, Error> {
-    let registered = registry::all()?;
-    let found = spi::read_as_caller(
-        FACTS,
-        &[
-            table.into(),
-            protection.tenant_column.clone().into(),
-            protection.owner_column.clone().into(),
-            protection.project_column.clone().into(),
-            JsonB(registered).into(),
-            grants.to_vec().into(),
-            only.map(<[_]>::to_vec).into(),
-        ],
-        |rows| match rows.into_iter().next() {
+    complete(read(table, protection, tree)?, tree)
+}
+
+/// Reads all that protect() must know, in the same way.
+pub fn facts_to_protect(
+    table: pg_sys::Oid,
+    options: &Options,
+    tree: &[AtDepth],
+) -> Result<TableFacts, Error> {
+    let protection = options.protection();
+    let mut found = read(table, &protection, tree)?;
+    let mut args = arguments(table, &protection, tree);
+    args.push(JsonB(registry::all()?).into());
+    args.push(options.grants.clone().into());
+    for (key, value) in one_object(include_str!("surroundings.sql"), Finds::Any, &args)? {
+        match (found.get_mut(&key), value) {
+            (Some(Value::Array(members)), Value::Array(more)) => {
+                for (member, more) in members.iter_mut().zip(more) {
+                    if let (Value::Object(member), Value::Object(more)) = (member, more) {
+                        member.extend(more);
+                    }
+                }
+            }
+            (_, value) => {
+                found.insert(key, value);
+            }
+        }
+    }
+    let mut facts = complete(found, tree)?;
+    if let Some(options) = registry::find(table)? {
+        let records = registry::members(tree)?;
+        let own = records
+            .iter()
+            .find(|record| record.relation == facts.relation);
+        facts.registered = Some(Registered {
+            options,
+            granted: own.map_or_else(Vec::new, |own| granted(&own.items)),
+        });
+    }
+    Ok(facts)
+}
+
+fn read(
+    table: pg_sys::Oid,
+    protection: &Protection,
+    tree: &[AtDepth],
+) -> Result<Map<String, Value>, Error> {
+    let args = arguments(table, protection, tree);
+    one_object(include_str!("facts.sql"), Finds::ByIndex, &args)
+}
+
+/// Returns the first arguments of both queries.
+fn arguments(
+    table: pg_sys::Oid,
+    protection: &Protection,
+    tree: &[AtDepth],
+) -> Vec<DatumWithOid<'static>> {
+    let depths: Vec<i32> = tree.iter().map(|(_, depth)| *depth).collect();
+    vec![
+        table.into(),
+        protection.tenant_column.clone().into(),
+        protection.owner_column.clone().into(),
+        protection.project_column.clone().into(),
+        oids(tree).into(),
+        depths.into(),
+    ]
+}
+
+fn one_object(
+    query: &'static str,
+    finds: Finds,
+    args: &[DatumWithOid<'_>],
+) -> Result<Map<String, Value>, Error> {
+    let found = spi::planned_once(finds, || {
+        spi::read_as_caller(query, args, |rows| match rows.into_iter().next() {
             Some(row) => Ok(row.get::<JsonB>(1)?),
             None => Ok(None),
-        },
-    )?;
-    let JsonB(value) = found.ok_or(Error::NoSuch("the table"))?;
-    let mut facts: TableFacts = serde_json::from_value(value)
+        })
+    })?;
+    match found {
+        Some(JsonB(Value::Object(found))) => Ok(found),
+        _ => Err(Error::NoSuch("the table")),
+    }
+}
+
+/// Adds what the registry knows of the table's and its parts' previous state.
+fn complete(found: Map<String, Value>, tree: &[AtDepth]) -> Result<TableFacts, Error> {
+    let mut facts: TableFacts = serde_json::from_value(Value::Object(found))
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
-    let records = registry::members(table, only)?;
+    let records = registry::members(tree)?;
     let mut before_of: HashMap<_, _> = records
         .iter()
         .map(|record| (&record.relation, before(&record.items)))
         .collect();
     for member in &mut facts.members {
         member.before = before_of.remove(&member.relation).unwrap_or(member.before);
-    }
-    for record in &records {
-        if record.relation == facts.relation
-            && let Some(options) = registry::find(table)?
-        {
-            facts.registered = Some(Registered {
-                options,
-                granted: granted(&record.items),
-            });
-        }
     }
     Ok(facts)
 }
@@ -246,37 +305,17 @@ pub fn rows(steps: Vec<Step>) -> Vec<Row> {
 /// Runs `f` with a pinned search_path: names are read and written with their schema and without needless quotes, and operators
 /// are the server's own. On an error, the abort restores the path. Its queries are not JIT-compiled.
 pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    spi::with_plain_names(|| with_pinned_path(f))
-}
-
-fn with_pinned_path<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    let set = |path: String| {
-        Spi::connect_mut(|client| {
-            client.update(
-                "SELECT pg_catalog.set_config('search_path', $1, true)",
-                Some(1),
-                &[path.into()],
-            )?;
-            Ok::<_, Error>(())
-        })
-    };
-    let path =
-        one::<String>("SELECT pg_catalog.current_setting('search_path')")?.unwrap_or_default();
-    set("pg_catalog, pg_temp".to_owned())?;
-    let before = Before(CALLERS_PATH.replace(path.clone()));
-    let result = spi::uncompiled(f)?;
-    drop(before);
-    set(path)?;
-    Ok(result)
+    let _before = Before(CALLERS_PATH.replace(spi::search_path()));
+    spi::pinned(|| spi::uncompiled(f))
 }
 
 thread_local! {
     /// The caller's search_path.
-    static CALLERS_PATH: RefCell<String> = const { RefCell::new(String::new()) };
+    static CALLERS_PATH: RefCell<CString> = RefCell::default();
 }
 
 /// Restores the previous caller's path, also after an error.
-struct Before(String);
+struct Before(CString);
 
 impl Drop for Before {
     fn drop(&mut self) {
@@ -287,9 +326,10 @@ impl Drop for Before {
 /// Returns the search_path for a table's code: that of the caller's statements. No schema precedes pg_catalog, which tenancy's
 /// statements rely on.
 fn callers_path() -> CString {
-    let path = CALLERS_PATH.with_borrow(|path| match path.trim() {
+    let path = CALLERS_PATH.with_borrow(|path| path.to_string_lossy().trim().to_owned());
+    let path = match path.as_str() {
         "" => "pg_catalog, pg_temp".to_owned(),
         path => format!("pg_catalog, {path}, pg_temp"),
-    });
+    };
     CString::new(path).unwrap_or_default()
 }

@@ -16,9 +16,10 @@ use crate::pg::{function, relation, role, spi};
 /// Functions that the definition of a table calls.
 pub type Calls = HashSet<pg_sys::Oid>;
 
-/// Reads which functions the definition of a table calls.
-pub fn calls(table: pg_sys::Oid) -> Result<Calls, Error> {
-    spi::read(include_str!("calls.sql"), &[table.into()], |rows| {
+/// Reads which functions the definitions of tables call.
+pub fn calls(tables: &[pg_sys::Oid]) -> Result<Calls, Error> {
+    let tables = tables.to_vec();
+    registry::read(include_str!("calls.sql"), &[tables.into()], |rows| {
         let mut found = Calls::new();
         for row in rows {
             found.extend(row.get::<pg_sys::Oid>(1)?);
@@ -43,11 +44,11 @@ fn caller(function: pg_sys::Oid) -> Result<Option<String>, Error> {
 pub fn before(relation: pg_sys::Oid) -> Result<Option<Calls>, Error> {
     if role::is_superuser_role(role::current())
         || !(guard::is_protected(relation)? || is_in_protected(relation)?)
-        || guard::works_on(relation)?
+        || guard::works_on(relation)
     {
         return Ok(None);
     }
-    calls(relation).map(Some)
+    calls(&[relation]).map(Some)
 }
 
 /// Returns whether a column of a protected table has a composite type.
@@ -63,7 +64,7 @@ fn is_in_protected(relation: pg_sys::Oid) -> Result<bool, Error> {
 
 /// Checks the functions that a relation's definition calls after a statement has changed it.
 pub fn after(relation: pg_sys::Oid, before: &Calls) -> Result<(), Error> {
-    if calls(relation)?.is_subset(before) {
+    if calls(&[relation])?.is_subset(before) {
         return Ok(());
     }
     needs_maintenance(relation, "DDL that has a function called")
@@ -74,13 +75,11 @@ pub fn check_new_parts(root: pg_sys::Oid, parts: &[pg_sys::Oid]) -> Result<(), E
     if role::is_superuser_role(role::current()) || parts.is_empty() {
         return Ok(());
     }
-    let known = calls(root)?;
-    for part in parts {
-        if !calls(*part)?.is_subset(&known) {
-            needs_maintenance(root, "a part that has functions called")?;
-        }
+    let calls_of_parts = calls(parts)?;
+    if calls_of_parts.is_empty() || calls_of_parts.is_subset(&calls(&[root])?) {
+        return Ok(());
     }
-    Ok(())
+    needs_maintenance(root, "a part that has functions called")
 }
 
 /// Checks a function that is about to run on rows that row security does not filter, in a statement that builds or
@@ -95,7 +94,7 @@ pub fn check_run(called: pg_sys::Oid) -> Result<(), Error> {
         return Ok(());
     }
     for table in guard::locked_tables()? {
-        if !guard::works_on(table)? && !calls(table)?.is_empty() {
+        if !guard::works_on(table) && !calls(&[table])?.is_empty() {
             return ddl::require_maintenance("a statement that runs functions over all rows");
         }
     }

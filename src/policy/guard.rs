@@ -3,7 +3,7 @@
 //! Each backend caches one verdict for each table. Invalidation messages drop it: of the table, of the registry, or of all.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use pgrx::pg_sys;
 use tenancy_core::policy::fault;
@@ -14,7 +14,8 @@ use crate::context::current;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::tables::{Derives, Named};
-use crate::pg::{cluster, extension, guc, inval, relation, role, xact};
+use crate::pg::trigger::Change;
+use crate::pg::{cluster, extension, guc, inheritance, inval, relation, role, xact};
 
 /// The state of a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,25 +28,14 @@ enum Verdict {
     Open,
 }
 
-/// A backend's verdicts.
-#[derive(Default)]
-struct KnownTables {
-    tables: HashMap<u32, Verdict>,
-    /// Registered tables, including parts; `None` until it is read.
-    registered: Option<HashSet<u32>>,
-}
-
 thread_local! {
-    static KNOWN: RefCell<KnownTables> = RefCell::default();
+    /// This backend's verdicts.
+    static KNOWN: RefCell<HashMap<u32, Verdict>> = RefCell::default();
 }
 
 static STALE: BackendCell<bool> = BackendCell::new(false);
 /// Counts invalidations, so that an outdated verdict is not cached.
 static CHANGES: BackendCell<u64> = BackendCell::new(0);
-/// The oids of the registry's tables.
-static REGISTRIES: BackendCell<[pg_sys::Oid; 2]> = BackendCell::new([pg_sys::Oid::INVALID; 2]);
-/// Whether this database has the extension; `None` is unknown.
-static INSTALLED: BackendCell<Option<bool>> = BackendCell::new(None);
 /// Whether the registry is being read, by queries that are not checked themselves.
 static READING: BackendCell<bool> = BackendCell::new(false);
 /// The table that protect() or unprotect() works on.
@@ -67,12 +57,22 @@ impl<T: Copy + 'static> Drop for Restore<T> {
 }
 
 crate::triggers! {
-    tenancy_protection_changed => statement changed;
+    tenancy_protection_changed => change changed;
 }
 
-/// Makes every backend drop its verdicts after a change of the registry.
-fn changed() -> Result<(), Error> {
-    inval::send(extension::internal_table(c"protected_table_registry")?);
+/// Makes every backend drop its verdicts, after a change of the registry; after a change of a part, only the part's.
+fn changed(change: &Change) -> Result<(), Error> {
+    let roots = extension::internal_table(c"protected_table_registry")?;
+    if !change.is_of_row() || change.table() == roots {
+        inval::send(roots);
+        return Ok(());
+    }
+    for part in change.oids(c"relation")?.into_iter().flatten() {
+        // One that was dropped was invalidated then.
+        if relation::read(part, |_| ()).is_some() {
+            inval::send(part);
+        }
+    }
     Ok(())
 }
 
@@ -84,24 +84,23 @@ pub fn init() {
 /// Drops the verdict of a changed relation; the invalid oid means all. May be called at any moment.
 fn forget(table: pg_sys::Oid) {
     CHANGES.set(CHANGES.get() + 1);
-    let all = table == pg_sys::Oid::INVALID || REGISTRIES.get().contains(&table);
-    if all || INSTALLED.get() == Some(false) {
-        INSTALLED.set(None);
+    let dropped = !registry::forget(table)
+        && KNOWN.with(|known| {
+            let known = known.try_borrow_mut();
+            known.map(|mut known| known.remove(&table.to_u32())).is_ok()
+        });
+    if !dropped {
         STALE.set(true);
-        return;
     }
-    KNOWN.with(|known| match known.try_borrow_mut() {
-        Ok(mut known) => {
-            known.tables.remove(&table.to_u32());
-        }
-        Err(_) => STALE.set(true),
-    });
 }
 
 /// Checks a table that a query names, as the role that it is read or written as.
 pub fn check(named: &Named) -> Result<(), Error> {
     if STATISTICS.contains(&named.table.to_u32()) {
         return check_statistics(named.table.to_u32(), named.role);
+    }
+    if works_on(named.table) {
+        return Ok(());
     }
     let verdict = verdict(named.table)?;
     if verdict == Verdict::Free || xact::in_referential_check() {
@@ -114,7 +113,7 @@ pub fn check(named: &Named) -> Result<(), Error> {
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
         return Ok(());
     }
-    if maintenance || role::bypasses(named.role) || works_on(named.table)? {
+    if maintenance || role::bypasses(named.role) {
         return Ok(());
     }
     if named.validates {
@@ -155,7 +154,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
         return Ok(());
     }
     let _reading = Restore::after(&READING, true);
-    if !installed() {
+    if !registry::is_installed() {
         return Ok(());
     }
     // The server's views check row security of tables, but not for indexes on expressions.
@@ -179,14 +178,14 @@ pub fn check_blind_merge(named: &Named) -> Result<(), Error> {
     Err(Error::BlindMerge)
 }
 
-/// Returns whether a table, or one that it is a part of, is protected.
+/// Returns whether a table, or one that it is a part of, is protected, and not being worked on.
 pub fn is_protected(table: pg_sys::Oid) -> Result<bool, Error> {
-    Ok(verdict(table)? != Verdict::Free)
+    Ok(!works_on(table) && verdict(table)? != Verdict::Free)
 }
 
-/// Returns whether a table is protected and isolated.
+/// Returns whether a table is protected and isolated, and not being worked on.
 pub fn is_isolated(table: pg_sys::Oid) -> Result<bool, Error> {
-    Ok(verdict(table)? == Verdict::Isolated)
+    Ok(!works_on(table) && verdict(table)? == Verdict::Isolated)
 }
 
 /// Returns the table's name and what its isolation lacks, if it is protected and not isolated.
@@ -219,15 +218,11 @@ pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
 /// Returns the protected tables, including parts, that this transaction builds, rewrites or analyses.
 pub fn locked_tables() -> Result<Vec<pg_sys::Oid>, Error> {
     let _reading = Restore::after(&READING, true);
-    if !installed() {
+    if !registry::is_installed() {
         return Ok(Vec::new());
     }
-    let tables = registered()?;
-    Ok(tables
-        .into_iter()
-        .map(pg_sys::Oid::from)
-        .filter(|table| relation::is_locked(*table))
-        .collect())
+    let tables = registry::tables()?.into_iter();
+    Ok(tables.filter(|table| relation::is_locked(*table)).collect())
 }
 
 /// Returns a protected table's name.
@@ -243,12 +238,9 @@ pub fn working_on<R>(table: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -
 }
 
 /// Returns whether protect() or unprotect() is working on a table or on one that it is a part of.
-pub fn works_on(table: pg_sys::Oid) -> Result<bool, Error> {
+pub fn works_on(table: pg_sys::Oid) -> bool {
     let root = WORKING_ON.get();
-    Ok(root != pg_sys::Oid::INVALID
-        && (table == root
-            || registry::above(table)? == Some(root)
-            || registry::is_part(table, root)?))
+    root != pg_sys::Oid::INVALID && inheritance::is_below(table, root)
 }
 
 fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
@@ -257,9 +249,9 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
         return Ok(Verdict::Free);
     }
     if STALE.replace_with(false) {
-        KNOWN.with_borrow_mut(|known| *known = KnownTables::default());
+        KNOWN.take();
     }
-    if let Some(known) = KNOWN.with_borrow(|known| known.tables.get(&table.to_u32()).copied()) {
+    if let Some(known) = KNOWN.with_borrow(|known| known.get(&table.to_u32()).copied()) {
         return Ok(known);
     }
     if READING.get() || !xact::running() || cluster::creating_extension() {
@@ -274,7 +266,7 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
         found => found?,
     };
     if CHANGES.get() == before {
-        KNOWN.with_borrow_mut(|known| known.tables.insert(table.to_u32(), verdict));
+        KNOWN.with_borrow_mut(|known| known.insert(table.to_u32(), verdict));
     }
     Ok(verdict)
 }
@@ -282,7 +274,7 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
 #[cold]
 fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     let _reading = Restore::after(&READING, true);
-    if !installed() {
+    if !registry::is_installed() {
         return Ok(Verdict::Free);
     }
     // Tenancy's own tables are not protected. The registry may be unreadable while their owner changes.
@@ -293,50 +285,11 @@ fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
     if [extension::schema(), extension::internal_schema()].contains(&Some(schema)) {
         return Ok(Verdict::Free);
     }
-    let known = KNOWN.with_borrow(|known| {
-        (known.registered.as_ref()).map(|tables| tables.contains(&table.to_u32()))
-    });
-    let is_registered = match known {
-        Some(is_registered) => is_registered,
-        None => registered()?.contains(&table.to_u32()),
-    };
-    if !is_registered && !relation::has_parent(table) {
-        return Ok(Verdict::Free);
-    }
     Ok(match registry::live(table)? {
         None => Verdict::Free,
         Some(live) if fault(&live).is_none() => Verdict::Isolated,
         Some(_) => Verdict::Open,
     })
-}
-
-/// Returns all registered tables, including parts.
-fn registered() -> Result<HashSet<u32>, Error> {
-    if STALE.replace_with(false) {
-        KNOWN.with_borrow_mut(|known| *known = KnownTables::default());
-    }
-    if let Some(tables) = KNOWN.with_borrow(|known| known.registered.clone()) {
-        return Ok(tables);
-    }
-    let before = CHANGES.get();
-    let tables = registry::tables()?;
-    if CHANGES.get() == before {
-        KNOWN.with_borrow_mut(|known| known.registered = Some(tables.clone()));
-    }
-    Ok(tables)
-}
-
-fn installed() -> bool {
-    if let Some(installed) = INSTALLED.get() {
-        return installed;
-    }
-    // While CREATE EXTENSION runs, one may exist without the other.
-    let tables =
-        [c"protected_table_registry", c"protected_member_registry"].map(extension::internal_table);
-    let installed = tables.iter().all(Result::is_ok);
-    REGISTRIES.set(tables.map(|table| table.unwrap_or(pg_sys::Oid::INVALID)));
-    INSTALLED.set(Some(installed));
-    installed
 }
 
 #[cold]

@@ -1,15 +1,8 @@
 -- Returns what isolates one table now, as one jsonb: see tenancy_core::policy::Live. No row for an unprotected table.
--- $1 the table: protected itself, a part of a table that is, or a former part.
-WITH RECURSIVE
-up(oid, depth) AS (
-    SELECT $1::oid, 0
-    UNION
-    SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
-),
-protections AS (
-    (SELECT r.options, CASE WHEN u.depth = 0 THEN r.key_type END AS key_type
-     FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid
-     ORDER BY u.depth DESC LIMIT 1)
+-- $1 the table: protected itself, a part of a table that is, or a former part; $2 the topmost protected table above it, or NULL.
+WITH protections AS (
+    SELECT r.options, CASE WHEN r.relation = $1 THEN r.key_type END AS key_type
+    FROM tenancy_internal.protected_table_registry r WHERE r.relation = $2
     UNION ALL
     SELECT m.options, NULL FROM tenancy_internal.protected_member_registry m WHERE m.relation = $1
     LIMIT 1

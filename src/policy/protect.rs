@@ -9,12 +9,12 @@ use tenancy_core::policy::{
 };
 
 use super::catalog::{self, Row};
-use super::registry::NewPart;
+use super::registry::Parts;
 use super::{code, guard, registry};
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::NotNull;
-use crate::pg::{bounded, cluster, relation, role};
+use crate::pg::{bounded, cluster, inheritance, relation, role};
 
 /// Isolates a table: the SQL function `tenancy.protect` with its options as one jsonb.
 #[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
@@ -78,12 +78,11 @@ fn options_of(options: Option<bounded::Json>) -> Result<Options, Error> {
 }
 
 fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
-    let mut facts = catalog::facts(table, &options.protection(), &options.grants, None)?;
+    let mut tree = inheritance::down(table);
+    let mut facts = catalog::facts(table, &options.protection(), &tree)?;
     check_kind(&facts)?;
-    if facts.ancestors.iter().any(|a| a.registered)
-        && let Some(root) = registry::above(table)?
-    {
-        let mut steps = isolate_children(root, None, options.dry_run)?;
+    if let Some(root) = registry::above(table).filter(|root| *root != table) {
+        let mut steps = isolate_children(root, &Parts::all(root), options.dry_run)?;
         if steps.is_empty() {
             steps.push(Step {
                 kind: StepKind::Skip,
@@ -94,13 +93,15 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         }
         return Ok(catalog::rows(steps));
     }
-    if !facts.ancestors.is_empty() {
+    if inheritance::up(table).len() > 1 {
         // The plan refuses, with the root's name.
+        let facts = catalog::facts_to_protect(table, options, &tree)?;
         return Ok(catalog::rows(policy::plan(&facts, options)?.steps));
     }
     catalog::lock(table, &facts, options.dry_run)?;
     catalog::check_parts(table, &facts)?;
-    facts = catalog::facts(table, &options.protection(), &options.grants, None)?;
+    tree = inheritance::down(table);
+    facts = catalog::facts_to_protect(table, options, &tree)?;
     check_kind(&facts)?;
     catalog::look_inside(table, &mut facts, options)?;
     let plan = policy::plan(&facts, options)?;
@@ -112,7 +113,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     }
     if !options.dry_run {
         catalog::execute(&plan.steps, &facts)?;
-        registry::save(table, &facts.relation, &plan, None)?;
+        registry::save(table, &facts.relation, &plan, &tree)?;
         let options = serde_json::to_value(options.protection())
             .map_err(|_| Error::Internal("options that cannot be written"))?;
         record("protected", &facts.relation, &plan.steps, options)?;
@@ -138,14 +139,11 @@ fn record(
 }
 
 fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec<Row>, Error> {
-    let found = match registry::find(table)? {
-        Some(protection) => Some(protection),
-        None => registry::find_detached(table)?,
-    };
-    let Some(protection) = found else {
+    let Some(protection) = registry::find_or_detached(table)? else {
         return Err(not_protected(table)?);
     };
-    let mut facts = catalog::facts(table, &protection, &[], None)?;
+    let mut tree = inheritance::down(table);
+    let mut facts = catalog::facts(table, &protection, &tree)?;
     if !facts.invoker_owns {
         return Err(Error::Refused(Refusal::NotOwner {
             table: facts.relation.to_string(),
@@ -158,9 +156,10 @@ fn unprotect(table: pg_sys::Oid, dry_run: bool, drop_column: bool) -> Result<Vec
             context::record_now("unprotect", None, Some(&target), json!({}))?;
         }
         catalog::lock(table, &facts, false)?;
-        facts = catalog::facts(table, &protection, &[], None)?;
+        tree = inheritance::down(table);
+        facts = catalog::facts(table, &protection, &tree)?;
     }
-    let undo = registry::members(table, None)?;
+    let undo = registry::members(&tree)?;
     let schema: Vec<&UndoItem> = undo
         .iter()
         .filter(|u| !dry_run && u.relation == facts.relation)
@@ -204,7 +203,7 @@ fn not_protected(table: pg_sys::Oid) -> Result<Error, Error> {
     let Some(relation) = name(table)? else {
         return Ok(Error::NoSuch("the table"));
     };
-    Ok(Error::Refused(match registry::above(table)? {
+    Ok(Error::Refused(match registry::above(table) {
         Some(root) => Refusal::PartOf {
             table: relation,
             root: name(root)?.unwrap_or_default(),
@@ -253,44 +252,53 @@ fn gone(table: pg_sys::Oid, undo: &[MemberUndo]) -> Result<Vec<Needs>, Error> {
     })
 }
 
-/// Isolates a new partition or child of a protected table: the named one, if that is new. For other tables it costs two look-ups
-/// and does nothing. Refuses a protected table under an unprotected parent.
+/// Isolates a new partition or child of a protected table: the named one. Costs the same with any number of other parts. For
+/// other tables it costs some look-ups in indexes and does nothing. Refuses a protected table under an unprotected parent.
 pub fn protect_children(parent: pg_sys::Oid, named: Option<pg_sys::Oid>) -> Result<(), Error> {
-    let Some(root) = registry::above(parent)? else {
-        return match registry::below(parent)? {
-            // Through its new parent, which has no policy, every role would read it.
-            Some(table) => Err(Error::Refused(Refusal::UnprotectedParent { table })),
-            None => Ok(()),
-        };
+    // Another table may have the name, such as a temporary one.
+    let child = named.filter(|child| inheritance::parents(*child).contains(&parent));
+    let Some(root) = registry::root_of(parent) else {
+        return check_unprotected_parent(child.unwrap_or(parent));
     };
-    let named = named.map(|child| registry::new_part(root, parent, child));
-    let part = named.transpose()?.filter(|part| !part.new.is_empty());
-    match &part {
-        Some(part) => code::check_new_parts(root, &part.new)?,
-        None => code::check_new_parts(root, &registry::new_parts(root)?)?,
+    let parts = match child {
+        Some(child) => Parts::of_child(root, parent, child),
+        None => Parts::all(root),
+    };
+    code::check_new_parts(root, &parts.new)?;
+    isolate_children(root, &parts, false)?;
+    let mut parents = child
+        .map_or_else(Vec::new, inheritance::parents)
+        .into_iter();
+    match child.filter(|_| parents.any(|parent| registry::root_of(parent).is_none())) {
+        Some(child) => check_unprotected_parent(child),
+        None => Ok(()),
     }
-    isolate_children(root, part.as_ref(), false).map(drop)
 }
 
-/// Isolates the parts of a protected table that are not isolated yet, or one new part of it.
-fn isolate_children(
-    root: pg_sys::Oid,
-    part: Option<&NewPart>,
-    dry_run: bool,
-) -> Result<Vec<Step>, Error> {
-    let Some(protection) = registry::find(root)? else {
+/// Refuses protected tables among those that an unprotected table has got below it.
+fn check_unprotected_parent(table: pg_sys::Oid) -> Result<(), Error> {
+    match registry::below(table)? {
+        // Through its parent, which has no policy, every role would read it.
+        Some(table) => Err(Error::Refused(Refusal::UnprotectedParent { table })),
+        None => Ok(()),
+    }
+}
+
+/// Isolates those of the parts of a protected table that are not isolated yet.
+fn isolate_children(root: pg_sys::Oid, parts: &Parts, dry_run: bool) -> Result<Vec<Step>, Error> {
+    let Some(protection) = registry::find_or_detached(root)? else {
         return Ok(Vec::new());
     };
-    let only = part.map(|part| part.with_parents.as_slice());
     let isolate = || {
-        let facts = catalog::facts(root, &protection, &[], only)?;
+        let facts = catalog::facts(root, &protection, &parts.tree)?;
         if !policy::is_isolated(&facts) {
             return Ok(Vec::new());
         }
         let plan = policy::plan_children(&facts, &protection)?;
-        if !dry_run && !plan.steps.is_empty() {
+        // One that was protected separately may need no step.
+        if !dry_run && !(plan.steps.is_empty() && parts.new.is_empty()) {
             catalog::execute(&plan.steps, &facts)?;
-            registry::save(root, &facts.relation, &plan, only)?;
+            registry::save(root, &facts.relation, &plan, &parts.tree)?;
         }
         Ok(plan.steps)
     };
@@ -304,14 +312,14 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
     if cluster::creating_extension() {
         return Ok(());
     }
-    let Some(root) = registry::above(table)? else {
+    let Some(root) = registry::above(table) else {
         return Ok(());
     };
     let Some(protection) = registry::find(root)? else {
         return Ok(());
     };
     // protect() and unprotect() handle policies themselves.
-    if guard::works_on(root)? {
+    if guard::works_on(root) {
         return Ok(());
     }
     // DROP OWNED removes roles from policies of other roles' tables: those stay closed until their owner runs protect().
@@ -320,7 +328,7 @@ pub fn follow_policies(table: pg_sys::Oid, change: PolicyChange) -> Result<(), E
         return Ok(());
     }
     let follow = || {
-        let facts = catalog::facts(root, &protection, &[], None)?;
+        let facts = catalog::facts(root, &protection, &inheritance::down(root))?;
         if policy::is_isolated(&facts) {
             let plan = policy::follow_policies(&facts, &protection, change);
             catalog::execute(&plan.steps, &facts)?;

@@ -1,19 +1,93 @@
 //! The registry of protected tables, their options and their previous state. Read and written as the extension's owner.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use pgrx::JsonB;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+use pgrx::spi::SpiTupleTable;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
     Live, MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge,
 };
 
 use crate::error::Error;
+use crate::pg::cell::BackendCell;
 use crate::pg::hooks::TablePolicy;
-use crate::pg::spi::NotNull;
-use crate::pg::{role, spi};
+use crate::pg::inheritance::{self, AtDepth, oids};
+use crate::pg::lookup::{self, By};
+use crate::pg::spi::{Finds, NotNull};
+use crate::pg::{extension, role, spi};
+
+/// The tables of the registry.
+#[derive(Clone, Copy)]
+struct Tables {
+    /// Protected tables.
+    roots: pg_sys::Oid,
+    /// Their parts.
+    members: pg_sys::Oid,
+}
+
+/// What is known of the registry in this database.
+#[derive(Clone, Copy)]
+enum Known {
+    Nothing,
+    NotInstalled,
+    Tables(Tables),
+}
+
+static KNOWN: BackendCell<Known> = BackendCell::new(Known::Nothing);
+
+/// Forgets the registry if a relation has changed that it may be; the invalid oid means all. Returns whether it did. May be
+/// called at any moment.
+pub fn forget(changed: pg_sys::Oid) -> bool {
+    match KNOWN.get() {
+        Known::Tables(tables)
+            if ![pg_sys::Oid::INVALID, tables.roots, tables.members].contains(&changed) =>
+        {
+            false
+        }
+        _ => {
+            KNOWN.set(Known::Nothing);
+            true
+        }
+    }
+}
+
+fn installed() -> Option<Tables> {
+    match KNOWN.get() {
+        Known::Tables(tables) => Some(tables),
+        Known::NotInstalled => None,
+        Known::Nothing => {
+            // While CREATE EXTENSION runs, one may exist without the other.
+            let found = [c"protected_table_registry", c"protected_member_registry"]
+                .map(extension::internal_table);
+            let tables = match found {
+                [Ok(roots), Ok(members)] => Some(Tables { roots, members }),
+                _ => None,
+            };
+            KNOWN.set(tables.map_or(Known::NotInstalled, Known::Tables));
+            tables
+        }
+    }
+}
+
+/// Returns whether this database has the extension.
+pub fn is_installed() -> bool {
+    installed().is_some()
+}
+
+/// Returns whether a table is registered by itself, not as a part.
+fn is_root(table: pg_sys::Oid) -> bool {
+    let found = installed().map(|tables| lookup::find(tables.roots, By::PrimaryKey, table));
+    found.is_some_and(|found| !found.is_empty())
+}
+
+/// Returns the protected table that a table is, or was, registered as a part of.
+pub fn registered_root(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let found = lookup::find(installed()?.members, By::PrimaryKey, table);
+    found.first().map(|[_, root]| *root)
+}
 
 fn decode<T: serde::de::DeserializeOwned>(table: &str, value: Option<JsonB>) -> Result<T, Error> {
     let value = value.map_or(Value::Null, |JsonB(value)| value);
@@ -48,24 +122,26 @@ pub fn all() -> Result<Value, Error> {
 
 /// Returns the protection of a table.
 pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
-    spi::read(
+    read(
         "SELECT options, relation::text FROM tenancy_internal.protected_table_registry WHERE relation = $1",
         &[table.into()],
         protection,
     )
 }
 
-/// Returns the former protection of a table that is no longer a part of a protected table.
-pub fn find_detached(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
-    spi::read(
-        "SELECT m.options, m.relation::text FROM tenancy_internal.protected_member_registry m \
-         WHERE m.relation = $1 AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = $1)",
-        &[table.into()],
-        protection,
-    )
+/// Returns the protection of a table, or its former one if it is a detached part.
+pub fn find_or_detached(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
+    match find(table)? {
+        None if detached(table) == Some(table) => read(
+            "SELECT options, relation::text FROM tenancy_internal.protected_member_registry WHERE relation = $1",
+            &[table.into()],
+            protection,
+        ),
+        found => Ok(found),
+    }
 }
 
-fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, Error> {
+fn protection(rows: SpiTupleTable<'_>) -> Result<Option<Protection>, Error> {
     let Some(row) = rows.into_iter().next() else {
         return Ok(None);
     };
@@ -74,15 +150,15 @@ fn protection(rows: pgrx::spi::SpiTupleTable<'_>) -> Result<Option<Protection>, 
 }
 
 /// Returns all registered tables, including parts.
-pub fn tables() -> Result<HashSet<u32>, Error> {
+pub fn tables() -> Result<Vec<pg_sys::Oid>, Error> {
     spi::read(
         "SELECT relation::oid FROM tenancy_internal.protected_table_registry \
          UNION ALL SELECT relation::oid FROM tenancy_internal.protected_member_registry",
         &[],
         |rows| {
-            let mut found = HashSet::new();
+            let mut found = Vec::new();
             for row in rows {
-                found.extend(row.get::<pg_sys::Oid>(1)?.map(pg_sys::Oid::to_u32));
+                found.extend(row.get::<pg_sys::Oid>(1)?);
             }
             Ok(found)
         },
@@ -91,14 +167,27 @@ pub fn tables() -> Result<HashSet<u32>, Error> {
 
 /// Reads what isolates a table right now. `None` if it is not protected.
 pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
-    spi::read(
+    let root = above(table);
+    if root.is_none() && registered_root(table).is_none() {
+        return Ok(None);
+    }
+    read(
         include_str!("live.sql"),
-        &[table.into()],
+        &[table.into(), root.into()],
         |rows| match rows.into_iter().next() {
             Some(row) => decode("the registry", row.get(1)?).map(Some),
             None => Ok(None),
         },
     )
+}
+
+/// Reads rows by index, with a plan that is made once.
+pub fn read<R>(
+    query: &'static str,
+    args: &[DatumWithOid<'_>],
+    f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+) -> Result<R, Error> {
+    spi::planned_once(Finds::ByIndex, || spi::read(query, args, f))
 }
 
 /// Returns a policy and its table; `None` also while the extension is created or dropped.
@@ -142,107 +231,79 @@ pub fn protected_with(domain: pg_sys::Oid) -> Result<bool, Error> {
     )
 }
 
-/// Returns whether a table is below another, at any depth.
-pub fn is_part(table: pg_sys::Oid, root: pg_sys::Oid) -> Result<bool, Error> {
-    spi::read(
-        "WITH RECURSIVE up(oid) AS (\
-             SELECT $1::oid UNION SELECT i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
-         SELECT EXISTS (SELECT FROM up WHERE oid = $2)",
-        &[table.into(), root.into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => row.not_null(1),
-            None => Ok(false),
-        },
-    )
-}
-
 /// Returns the topmost protected table that a table is, or is a part of.
-pub fn above(table: pg_sys::Oid) -> Result<Option<pg_sys::Oid>, Error> {
-    spi::read(
-        "WITH RECURSIVE up(oid, depth) AS (\
-             SELECT $1::oid, 0 \
-             UNION \
-             SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid) \
-         SELECT u.oid FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid \
-         ORDER BY u.depth DESC LIMIT 1",
-        &[table.into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?),
-            None => Ok(None),
-        },
-    )
+pub fn above(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let mut up = inheritance::up(table).into_iter().rev();
+    up.find_map(|(table, _)| is_root(table).then_some(table))
 }
 
-/// Returns the name of a protected table among a table's parts, if there is one.
+/// Returns the detached part of a protected table that a table is, or is a part of. It stays isolated.
+fn detached(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    let (top, _) = inheritance::up(table).pop()?;
+    registered_root(top).map(|_| top)
+}
+
+/// Returns the table with whose protection a table's parts are isolated.
+pub fn root_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    above(table).or_else(|| detached(table))
+}
+
+/// Returns the name of a protected table, or of a detached part of one, among a table and its parts.
 pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
-    spi::read(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
-             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         SELECT r.relation::text FROM tree t JOIN tenancy_internal.protected_table_registry r ON r.relation = t.oid \
-         LIMIT 1",
-        &[table.into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get(1)?),
-            None => Ok(None),
-        },
-    )
+    let mut down = inheritance::down(table).into_iter();
+    match down.find(|(table, _)| is_root(*table) || registered_root(*table).is_some()) {
+        None => Ok(None),
+        Some((found, _)) => {
+            spi::read(
+                "SELECT $1::regclass::text",
+                &[found.into()],
+                |rows| match rows.into_iter().next() {
+                    Some(row) => Ok(row.get(1)?),
+                    None => Ok(None),
+                },
+            )
+        }
+    }
 }
 
-/// Returns new parts of a protected table that are not registered yet.
-pub fn new_parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
-    spi::read(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 \
-             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         SELECT t.oid FROM tree t \
-         WHERE NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = t.oid AND m.root = $1)",
-        &[root.into()],
-        |rows| {
-            let mut found = Vec::new();
-            for row in rows {
-                found.extend(row.get::<pg_sys::Oid>(1)?);
-            }
-            Ok(found)
-        },
-    )
-}
-
-/// A part that a protected table has got.
-pub struct NewPart {
-    /// It, and the parts below it.
+/// A protected table and parts of it.
+pub struct Parts {
+    /// The table, and its parts, parents before children: all, or some of them with the parts between.
+    pub tree: Vec<AtDepth>,
+    /// Those of the parts that are not registered as its parts yet.
     pub new: Vec<pg_sys::Oid>,
-    /// These, the protected table, and what is between.
-    pub with_parents: Vec<pg_sys::Oid>,
 }
 
-/// Returns a child of a protected table or of a part of it, if the child is not registered yet; else nothing new.
-pub fn new_part(
-    root: pg_sys::Oid,
-    parent: pg_sys::Oid,
-    child: pg_sys::Oid,
-) -> Result<NewPart, Error> {
-    spi::read(
-        "WITH RECURSIVE below(oid) AS (\
-             SELECT i.inhrelid FROM pg_inherits i WHERE i.inhrelid = $3 AND i.inhparent = $2 \
-                 AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = $3 AND m.root = $1) \
-             UNION SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid), \
-         above(oid) AS (\
-             SELECT $2::oid UNION SELECT i.inhparent FROM above a JOIN pg_inherits i ON i.inhrelid = a.oid) \
-         SELECT oid, true FROM below UNION ALL SELECT oid, false FROM above",
-        &[root.into(), parent.into(), child.into()],
-        |rows| {
-            let (mut new, mut with_parents) = (Vec::new(), Vec::new());
-            for row in rows {
-                let oid: pg_sys::Oid = row.not_null(1)?;
-                with_parents.push(oid);
-                if row.not_null(2)? {
-                    new.push(oid);
-                }
-            }
-            Ok(NewPart { new, with_parents })
-        },
-    )
+impl Parts {
+    /// Returns all parts of a protected table.
+    pub fn all(root: pg_sys::Oid) -> Self {
+        Self::with_new(root, inheritance::down(root))
+    }
+
+    /// Returns a child of a protected table, or of a part of it, with the parts below it.
+    pub fn of_child(root: pg_sys::Oid, parent: pg_sys::Oid, child: pg_sys::Oid) -> Self {
+        let mut tree = inheritance::up(parent);
+        tree.retain(|(table, _)| inheritance::is_below(*table, root));
+        // The table is the farthest from the child.
+        for (_, depth) in &mut tree {
+            *depth = -*depth;
+        }
+        tree.reverse();
+        tree.extend(
+            inheritance::down(child)
+                .into_iter()
+                .map(|(table, depth)| (table, depth + 1)),
+        );
+        Self::with_new(root, tree)
+    }
+
+    fn with_new(root: pg_sys::Oid, tree: Vec<AtDepth>) -> Self {
+        let new = oids(&tree)
+            .into_iter()
+            .filter(|table| *table != root && registered_root(*table) != Some(root))
+            .collect();
+        Self { tree, new }
+    }
 }
 
 /// Returns whether a table or one of its parts has storage: it has rows, or had some.
@@ -345,20 +406,16 @@ pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
-/// Returns the records of a table's parts, also of those that were protected separately before; `only` those of these tables, if
-/// given.
-pub fn members(root: pg_sys::Oid, only: Option<&[pg_sys::Oid]>) -> Result<Vec<MemberUndo>, Error> {
-    spi::read(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid \
-                 AND ($2::oid[] IS NULL OR i.inhrelid = ANY ($2))) \
-         SELECT n.nspname::text, c.relname::text, r.undo \
+/// Returns the records of a table and its parts, also of those that were protected separately before.
+pub fn members(tree: &[AtDepth]) -> Result<Vec<MemberUndo>, Error> {
+    read(
+        "SELECT n.nspname::text, c.relname::text, r.undo \
          FROM (SELECT relation, undo FROM tenancy_internal.protected_table_registry \
                UNION ALL \
                SELECT relation, undo FROM tenancy_internal.protected_member_registry) r \
-         JOIN tree t ON t.oid = r.relation \
-         JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace",
-        &[root.into(), oids(only)],
+         JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE r.relation = ANY ($1)",
+        &[oids(tree).into()],
         |rows| {
             let (mut found, mut places) = (Vec::<MemberUndo>::new(), HashMap::new());
             for row in rows {
@@ -378,19 +435,14 @@ pub fn members(root: pg_sys::Oid, only: Option<&[pg_sys::Oid]>) -> Result<Vec<Me
     )
 }
 
-/// A parameter of oids, or NULL.
-fn oids(only: Option<&[pg_sys::Oid]>) -> DatumWithOid<'static> {
-    only.map(<[_]>::to_vec).into()
-}
-
-/// Records an executed plan, for `only` these tables if given.
+/// Records an executed plan for a table and its parts in `tree`.
 pub fn save(
     root: pg_sys::Oid,
     relation: &Relation,
     plan: &Plan,
-    only: Option<&[pg_sys::Oid]>,
+    tree: &[AtDepth],
 ) -> Result<(), Error> {
-    let mut old: HashMap<Relation, Vec<UndoItem>> = members(root, only)?
+    let mut old: HashMap<Relation, Vec<UndoItem>> = members(tree)?
         .into_iter()
         .map(|member| (member.relation, member.items))
         .collect();
@@ -414,47 +466,50 @@ pub fn save(
         .filter(|m| m.relation != *relation)
         .map(|m| json!({"schema": m.relation.schema, "name": m.relation.name, "undo": m.items}))
         .collect();
-    let by = role::current_name();
+    forget_former(root, tree)?;
     spi::execute_prepared(
-        "INSERT INTO tenancy_internal.protected_table_registry \
+        "WITH parts AS (\
+             INSERT INTO tenancy_internal.protected_member_registry AS m (relation, root, options, undo) \
+             SELECT c.oid, $1, $4, p.undo \
+             FROM jsonb_to_recordset($7) AS p(schema name, name name, undo jsonb) \
+             JOIN pg_namespace n ON n.nspname = p.schema \
+             JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.name \
+             ON CONFLICT (relation) DO UPDATE \
+             SET root = EXCLUDED.root, options = EXCLUDED.options, undo = EXCLUDED.undo \
+             WHERE (m.root, m.options, m.undo) IS DISTINCT FROM (EXCLUDED.root, EXCLUDED.options, EXCLUDED.undo)) \
+         INSERT INTO tenancy_internal.protected_table_registry AS r \
                 (relation, tenant_column, key_type, options, undo, protected_by) \
          VALUES ($1, $2::name, $3, $4, $5, $6::name) \
-         ON CONFLICT (relation) DO UPDATE SET undo = EXCLUDED.undo",
+         ON CONFLICT (relation) DO UPDATE SET undo = EXCLUDED.undo WHERE r.undo IS DISTINCT FROM EXCLUDED.undo",
         &[
             root.into(),
             plan.protection.tenant_column.clone().into(),
             plan.key_type.as_str().into(),
             encode(&plan.protection)?.into(),
             encode(&undo)?.into(),
-            by.into(),
-        ],
-    )?;
-    // A table that was protected separately is now a part; a part that is now separate is removed.
-    spi::execute_prepared(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT inhrelid FROM pg_inherits WHERE inhparent = $1 AND ($2::oid[] IS NULL OR inhrelid = ANY ($2)) \
-             UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         DELETE FROM tenancy_internal.protected_table_registry r USING tree t WHERE r.relation = t.oid",
-        &[root.into(), oids(only)],
-    )?;
-    spi::execute_prepared(
-        "DELETE FROM tenancy_internal.protected_member_registry WHERE relation = $1",
-        &[root.into()],
-    )?;
-    spi::execute_prepared(
-        "INSERT INTO tenancy_internal.protected_member_registry (relation, root, options, undo) \
-         SELECT c.oid, $1, $2, p.undo \
-         FROM jsonb_to_recordset($3) AS p(schema name, name name, undo jsonb) \
-         JOIN pg_namespace n ON n.nspname = p.schema \
-         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.name \
-         ON CONFLICT (relation) DO UPDATE \
-         SET root = EXCLUDED.root, options = EXCLUDED.options, undo = EXCLUDED.undo",
-        &[
-            root.into(),
-            encode(&plan.protection)?.into(),
+            role::current_name().into(),
             JsonB(Value::Array(parts)).into(),
         ],
     )?;
+    Ok(())
+}
+
+/// Removes tables that were protected separately and are now parts, and a part that is now separate.
+fn forget_former(root: pg_sys::Oid, tree: &[AtDepth]) -> Result<(), Error> {
+    for table in oids(tree) {
+        if table != root && is_root(table) {
+            spi::execute_prepared(
+                "DELETE FROM tenancy_internal.protected_table_registry WHERE relation = $1",
+                &[table.into()],
+            )?;
+        }
+    }
+    if registered_root(root).is_some() {
+        spi::execute_prepared(
+            "DELETE FROM tenancy_internal.protected_member_registry WHERE relation = $1",
+            &[root.into()],
+        )?;
+    }
     Ok(())
 }
 

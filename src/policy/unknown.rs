@@ -18,9 +18,7 @@ fn policy_unknown_keys(
     table: Option<pg_sys::Oid>,
 ) -> Result<TableIterator<'static, (name!(key, Option<String>), name!(rows, i64))>, ErrorReport> {
     let table = table.ok_or(Error::Null("target"))?;
-    Ok(TableIterator::new(spi::with_plain_names(|| {
-        unknown_keys(table)
-    })?))
+    Ok(TableIterator::new(spi::pinned(|| unknown_keys(table))?))
 }
 
 fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error> {
@@ -44,7 +42,7 @@ fn unknown_keys(table: pg_sys::Oid) -> Result<Vec<(Option<String>, i64)>, Error>
     if !allowed {
         return Err(Error::Refused(Refusal::NotOwner { table: name }));
     }
-    let Some(root) = registry::above(table)? else {
+    let Some(root) = registry::above(table) else {
         return Err(Error::Refused(Refusal::NotProtected { table: name }));
     };
     let Some(protection) = registry::find(root)? else {

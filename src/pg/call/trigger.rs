@@ -104,6 +104,33 @@ impl Change {
         }
     }
 
+    /// Returns the trigger's table.
+    pub fn table(&self) -> pg_sys::Oid {
+        // SAFETY: the trigger's data, for as long as it runs.
+        unsafe { (*(*self.0).tg_relation).rd_id }
+    }
+
+    /// Returns the old and the new value of a column of oids. An error if there is no such column.
+    pub fn oids(&self, column: &CStr) -> Result<[Option<pg_sys::Oid>; 2], Error> {
+        // SAFETY: the trigger's data, for as long as it runs; the column is an oid.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            let kind = pg_sys::SPI_gettypeid(columns, number);
+            if number <= 0 || ![pg_sys::OIDOID, pg_sys::REGCLASSOID].contains(&kind) {
+                return Err(Error::Internal("a trigger's column is missing"));
+            }
+            Ok(self.rows().map(|row| {
+                if row.is_null() {
+                    return None;
+                }
+                let mut null = false;
+                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
+                (!null).then(|| pg_sys::Oid::from_u32(value.value() as u32))
+            }))
+        }
+    }
+
     /// Returns the old and the new value of a uuid column; of a bytea column the first half of a hash. An error if there is no
     /// such column.
     pub fn uuids(&self, column: &CStr) -> Result<[Option<Uuid>; 2], Error> {

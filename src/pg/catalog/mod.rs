@@ -3,6 +3,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `relation` | a relation's row of pg_class |
+//! | `lookup` | rows of a table by an oid in an index |
+//! | `inheritance` | the tables above and below a table |
 //! | `partition` | the columns of partition keys |
 //! | `function` | a function's row of pg_proc |
 //! | `role` | the calling role |
@@ -12,6 +14,8 @@
 pub mod ddl;
 pub mod extension;
 pub mod function;
+pub mod inheritance;
+pub mod lookup;
 pub mod partition;
 pub mod relation;
 pub mod role;

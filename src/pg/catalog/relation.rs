@@ -3,14 +3,7 @@
 use pgrx::pg_sys;
 
 unsafe extern "C" {
-    fn has_superclass(relation: pg_sys::Oid) -> bool;
     fn get_default_partition_oid(relation: pg_sys::Oid) -> pg_sys::Oid;
-}
-
-/// Returns whether a relation is a partition or an inheritance child.
-pub fn has_parent(relation: pg_sys::Oid) -> bool {
-    // SAFETY: an index look-up in a catalog inside a transaction.
-    unsafe { has_superclass(relation) }
 }
 
 /// Returns whether row security filters what a role reads of a relation.

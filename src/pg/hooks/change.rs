@@ -18,6 +18,8 @@ pub struct Change {
 pub enum Reach {
     /// The definition, without revealing anything about rows.
     Definition,
+    /// Its parts, of which it gets another.
+    Parts,
     /// The definition of one column, without revealing anything about rows. The isolation may depend on the column.
     Column(String),
     /// All rows: it reads, checks or changes them without row security, or runs code for future rows.

@@ -62,14 +62,14 @@ pub unsafe fn check(node: *mut pg_sys::Node) -> Vec<pg_sys::Oid> {
     unsafe { find(node, &mut found) };
     for change in &found.changes {
         tell(|on| (on.change)(change));
-        if !matches!(change.reach, Reach::Lock | Reach::Definition) {
+        if !matches!(change.reach, Reach::Lock | Reach::Definition | Reach::Parts) {
             // The server does not report changes of the flags of row security.
             touch(change.table);
         }
     }
     let changes = found.changes.iter();
     let mut tables: Vec<pg_sys::Oid> = changes
-        .filter(|change| !matches!(change.reach, Reach::Lock))
+        .filter(|change| !matches!(change.reach, Reach::Lock | Reach::Parts))
         .map(|change| change.table)
         .collect();
     tables.sort_unstable_by_key(|table| table.to_u32());
@@ -156,7 +156,7 @@ unsafe fn find(node: *mut pg_sys::Node, found: &mut Changes) {
                 let create = node.cast::<pg_sys::CreateStmt>();
                 each((*create).inhRelations, |parent| {
                     let parent = table(parent.cast());
-                    found.push(parent, "CREATE TABLE", Definition);
+                    found.push(parent, "CREATE TABLE", Parts);
                     if !(*create).partbound.is_null() {
                         found.push_default(parent, "CREATE TABLE PARTITION OF");
                     }

@@ -251,7 +251,7 @@ unsafe extern "C-unwind" fn after(changes: *mut Vec<changes::Change>) {
         return;
     }
     let touched = objects::take_touched();
-    if !touched.is_empty() || functions::has_altered() {
+    if changes.is_some() || !touched.is_empty() || functions::has_altered() {
         // The statement's last changes must be visible: the server does the same next.
         xact::end_command();
     }

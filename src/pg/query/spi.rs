@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
@@ -18,6 +18,9 @@ use crate::pg::cell::BackendCell;
 use crate::pg::snapshot::{self, Pushed};
 use crate::pg::uuid::from_pg;
 use crate::pg::{extension, inval, relation, role, savepoint, xact};
+
+/// The search_path of tenancy's own queries.
+const PINNED_PATH: &CStr = c"pg_catalog, pg_temp";
 
 thread_local! {
     static KEPT: RefCell<HashMap<&'static str, std::rc::Rc<OwnedPreparedStatement>>> =
@@ -126,12 +129,13 @@ unsafe fn plain_names() {
     }
 }
 
-/// Runs `f`, which reads texts of the catalogs with the caller's rights, without the caller's `quote_all_identifiers`. On an
-/// error the (sub)transaction's abort restores it.
-pub fn with_plain_names<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+/// Runs `f`, which reads texts of the catalogs with the caller's rights, with a pinned search_path and without the caller's
+/// `quote_all_identifiers`. On an error the (sub)transaction's abort restores both.
+pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     // SAFETY: a nest level of its own, which ends below or by the abort.
     let level = unsafe {
         let level = pg_sys::NewGUCNestLevel();
+        save(c"search_path", PINNED_PATH);
         plain_names();
         level
     };
@@ -139,6 +143,18 @@ pub fn with_plain_names<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Er
     // SAFETY: undoes the above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result
+}
+
+/// Returns the current search_path.
+pub fn search_path() -> CString {
+    // SAFETY: a static of the server, NULL or a C string.
+    unsafe {
+        let path = pg_sys::namespace_search_path;
+        if path.is_null() {
+            return CString::default();
+        }
+        CStr::from_ptr(path).to_owned()
+    }
 }
 
 fn as_role<R>(
@@ -153,7 +169,7 @@ fn as_role<R>(
         pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
         pg_sys::SetUserIdAndSecContext(role, context | security.flags());
         let level = pg_sys::NewGUCNestLevel();
-        save(c"search_path", c"pg_catalog, pg_temp");
+        save(c"search_path", PINNED_PATH);
         // With row_security off, queries that row security applies to would fail.
         if !pg_sys::row_security {
             save(c"row_security", c"on");
@@ -284,24 +300,45 @@ impl NotNull for SpiTupleTable<'_> {
     }
 }
 
-/// Reads with the caller's rights, and sees everything committed now and every change of this transaction. The plan is kept: the
-/// query is planned once, for any arguments, since planning is most of the time of a long one.
+/// Reads with the caller's rights, and sees everything committed now and every change of this transaction.
 pub fn read_as_caller<R>(
     query: &'static str,
     args: &[DatumWithOid<'_>],
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
-    // SAFETY: inside a transaction and outside parallel mode; a nest level of its own, which ends below or by the abort.
-    let level = unsafe {
-        pg_sys::CommandCounterIncrement();
-        let level = pg_sys::NewGUCNestLevel();
-        save(c"plan_cache_mode", c"force_generic_plan");
-        level
-    };
-    let result = latest(|| {
+    // SAFETY: inside a transaction and outside parallel mode.
+    unsafe { pg_sys::CommandCounterIncrement() };
+    latest(|| {
         let _pushed = snapshot::push_latest();
         select(query, args, f)
-    });
+    })
+}
+
+/// How the queries of [`planned_once`] find rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Finds {
+    /// As the server estimates.
+    Any,
+    /// By index, also if the tables are small when the query is planned: its plan stays while they grow.
+    ByIndex,
+}
+
+/// Runs `f`, whose cached plans are made once, for any arguments: planning is most of the time of a long query.
+pub fn planned_once<R>(finds: Finds, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    // SAFETY: a nest level of its own, which ends below or by the abort.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        save(c"plan_cache_mode", c"force_generic_plan");
+        if finds == Finds::ByIndex {
+            for scans in [c"enable_seqscan", c"enable_hashjoin", c"enable_mergejoin"] {
+                save(scans, c"off");
+            }
+            // The server allocates the hash table of a recursive query for the estimated rows, which are millions.
+            save(c"work_mem", c"128kB");
+        }
+        level
+    };
+    let result = f();
     // SAFETY: undoes the above.
     unsafe { pg_sys::AtEOXact_GUC(true, level) };
     result

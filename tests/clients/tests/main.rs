@@ -74,6 +74,7 @@ mod isolation {
     mod fuzz;
     mod index_search;
     mod keys;
+    mod new_parts;
     mod partitions;
     mod plans;
     mod statements;
