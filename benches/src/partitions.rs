@@ -7,7 +7,7 @@ use postgres::Client;
 use crate::Fault;
 use crate::cases::{AUTHENTICATE, begin_as, explain_as, literal, pair, run_text};
 use crate::config::{APP, Config, DATABASE, HAND};
-use crate::measure::{in_turns, median, timed};
+use crate::measure::{Turn, in_turns, median, timed};
 use crate::plans::explain;
 use crate::report::{Report, Wanted, milliseconds};
 use crate::setup::World;
@@ -19,11 +19,15 @@ const LOCKS: &str =
 /// Measures statements that are planned each time, and new partitions.
 pub fn by_tenant(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
     let mut admin = config.administer(DATABASE)?;
-    for name in ["parted", "parted_hand", "small"] {
+    // The owner is no superuser, as in production.
+    admin.batch_execute(&format!(
+        "GRANT CREATE ON SCHEMA bench TO {HAND}; SET ROLE {HAND}"
+    ))?;
+    for name in ["parted", "parted_hand", "few", "few_hand"] {
         admin.batch_execute(&format!(
             "CREATE TABLE bench.{name} (id bigint NOT NULL, tenant_id uuid NOT NULL) PARTITION BY LIST (tenant_id)"
         ))?;
-        let tenants = if name == "small" {
+        let tenants = if name.starts_with("few") {
             10
         } else {
             world.tenants.len()
@@ -40,8 +44,8 @@ pub fn by_tenant(config: &Config, world: &World, report: &mut Report) -> Result<
         ))?;
     }
     admin.batch_execute(&format!(
-        "SELECT tenancy.protect('bench.parted', grants => ARRAY['{APP}']), tenancy.protect('bench.small');
-         GRANT SELECT ON bench.parted_hand TO {HAND}"
+        "RESET ROLE;
+         SELECT tenancy.protect('bench.parted', grants => ARRAY['{APP}']), tenancy.protect('bench.few')"
     ))?;
 
     let (mut app, mut hand) = (config.connect(APP)?, config.connect(HAND)?);
@@ -93,29 +97,89 @@ pub fn by_tenant(config: &Config, world: &World, report: &mut Report) -> Result<
         &[theirs.to_string(), ours.to_string()],
     );
 
-    let mut times = Vec::new();
-    for table in ["parted_hand", "small", "parted"] {
-        times.push(milliseconds(new_partition(config, &mut admin, table)?));
+    new_partitions(config, &mut hand, report)
+}
+
+/// Measures what a new partition costs its owner, beside 10 others and beside 1,000.
+fn new_partitions(config: &Config, owner: &mut Client, report: &mut Report) -> Result<(), Fault> {
+    let beside = [
+        ("10", ["few_hand", "few"]),
+        ("1,000", ["parted_hand", "parted"]),
+    ];
+    for (others, [hand, tenancy]) in beside {
+        let owner = std::cell::RefCell::new(&mut *owner);
+        let create = |table: &str| {
+            Ok(Turn {
+                ms: new_partition(&mut owner.borrow_mut(), table)?,
+                answer: 0,
+            })
+        };
+        let times = in_turns(
+            config.rounds(31),
+            &mut [&mut |_| create(hand), &mut |_| create(tenancy)],
+        )?;
+        report.compare(
+            &format!("a new partition, beside {others} others"),
+            pair(&times),
+            Wanted::Adds(5.0),
+            None,
+        );
     }
-    report.state(
-        "a new partition: of 1,000 without protection, protected of 10, protected of 1,000",
-        &times,
-    );
+    for (others, tables) in beside {
+        let mut times = Vec::new();
+        for table in tables {
+            let in_new_session = (0..config.rounds(5))
+                .map(|_| {
+                    let mut owner = config.connect(HAND)?;
+                    owner.batch_execute("SELECT 1")?;
+                    new_partition(&mut owner, table)
+                })
+                .collect::<Result<Vec<f64>, Fault>>()?;
+            times.push(milliseconds(median(in_new_session)));
+        }
+        for table in tables {
+            times.push(milliseconds(a_hundred(owner, table)? / 100.0));
+        }
+        report.state(
+            &format!(
+                "a new partition beside {others} others, in a new session: by hand, tenancy; each of 100 in a DO block: by hand, tenancy"
+            ),
+            &times,
+        );
+    }
     Ok(())
 }
 
 /// Returns the milliseconds that a new partition takes, which is rolled back.
-fn new_partition(config: &Config, admin: &mut Client, table: &str) -> Result<f64, Fault> {
-    let create = format!(
-        "CREATE TABLE bench.one_more PARTITION OF bench.{table} FOR VALUES IN ('00000000-0000-4000-8000-000000000000')"
-    );
-    let mut times = Vec::new();
-    for _ in 0..config.rounds(11) {
-        let mut transaction = admin.transaction()?;
-        let began = Instant::now();
-        transaction.batch_execute(&create)?;
-        times.push(began.elapsed().as_secs_f64() * 1e3);
-        transaction.rollback()?;
-    }
-    Ok(median(times))
+fn new_partition(owner: &mut Client, table: &str) -> Result<f64, Fault> {
+    create_and_roll_back(
+        owner,
+        &format!(
+            "CREATE TABLE bench.one_more PARTITION OF bench.{table} FOR VALUES IN ('00000000-0000-4000-8000-000000000000')"
+        ),
+    )
+}
+
+/// Returns the milliseconds of 100, as a maintenance job creates them.
+fn a_hundred(owner: &mut Client, table: &str) -> Result<f64, Fault> {
+    create_and_roll_back(
+        owner,
+        &format!(
+            "DO $$ BEGIN
+                 FOR n IN 1..100 LOOP
+                     EXECUTE format('CREATE TABLE bench.more_%s PARTITION OF bench.{table} FOR VALUES IN (%L)',
+                                    n, '00000000-0000-4000-8000-' || lpad(n::text, 12, '0'));
+                 END LOOP;
+             END $$"
+        ),
+    )
+}
+
+fn create_and_roll_back(owner: &mut Client, statement: &str) -> Result<f64, Fault> {
+    let mut transaction = owner.transaction()?;
+    let began = Instant::now();
+    transaction.batch_execute(statement)?;
+    let ms = began.elapsed().as_secs_f64() * 1e3;
+    transaction.rollback()?;
+    Ok(ms)
 }

@@ -13,6 +13,8 @@ pub enum Wanted {
     AtMost(f64),
     /// Tenancy's transactions per second over the other's, at least.
     Tps(f64),
+    /// The milliseconds that tenancy takes more than the other, at most.
+    Adds(f64),
     /// The other's time over tenancy's, at least.
     Faster(f64),
     /// No target: it is stated.
@@ -86,6 +88,11 @@ impl Report {
                 hand / tenancy,
                 format!("≥ {least:.2} tps"),
                 hand / tenancy >= least,
+            ),
+            Wanted::Adds(most) => (
+                tenancy / hand,
+                format!("+{:.2} ms, ≤ {most:.0}", tenancy - hand),
+                tenancy - hand <= most,
             ),
             Wanted::Faster(least) => (
                 hand / tenancy,
