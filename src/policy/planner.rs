@@ -24,9 +24,6 @@ support_functions! {
     tenancy_owns_support => owns;
 }
 
-/// The fraction of a table above which a sequential scan is cheaper than an index.
-const WORTH_AN_INDEX: f64 = 0.2;
-
 fn can(request: &Request) -> Option<Opinion> {
     let form = form();
     match request {
@@ -45,7 +42,7 @@ fn can_write(request: &Request) -> Option<Opinion> {
     match request {
         Request::Simplify(call) => one(call, form()),
         Request::Selectivity(estimate) => estimate.all(),
-        Request::Index(_) => None,
+        Request::Array(_) => None,
     }
 }
 
@@ -116,17 +113,12 @@ fn many(
     };
     let wanted = Wanted { count, has: &has };
     match (request, form) {
-        (Request::Simplify(_), _) | (Request::Index(_), PlanShape::Open) => None,
-        // The planner would call the function to estimate it, in a statement that has not started.
-        (Request::Index(_), _) if is_elevated() => None,
+        (Request::Simplify(_), _) | (Request::Array(_), PlanShape::Open) => None,
+        // The planner may call the function to estimate it, in a statement that has not started.
+        (Request::Array(_), _) if is_elevated() => None,
         (Request::Selectivity(estimate), PlanShape::Open) => estimate.all(),
         (Request::Selectivity(estimate), _) => estimate.of_tenants(&wanted),
-        (Request::Index(index), _) => {
-            if index.fraction(&wanted) > WORTH_AN_INDEX {
-                return None;
-            }
-            index.equals_any(array(index.key_type()?))
-        }
+        (Request::Array(condition), _) => condition.equals_any(array(condition.key_type()?)),
     }
 }
 

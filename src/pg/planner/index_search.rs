@@ -1,9 +1,9 @@
 //! Lets conditions that reveal nothing search indexes, although they are not marked LEAKPROOF.
 //!
-//! PostgreSQL makes no index path of such a condition on a table with row security. Here these paths are made in a second run, in
-//! which the conditions count as leakproof, and are offered to the planner with the others. Afterwards the conditions are what
-//! they were: filters and rechecks still begin with the policies (`policies`, `indexes`). Which conditions these are, core decides
-//! in `index_search`.
+//! PostgreSQL makes no index path of such a condition on a table with row security. Here these paths are made in another run
+//! (`index_paths`), in which the conditions count as leakproof, and are offered to the planner with the others. Afterwards the
+//! conditions are what they were: filters and rechecks still begin with the policies (`policies`, `indexes`). Which conditions
+//! these are, core decides in `index_search`.
 //!
 //! With `own`, a search with such a condition must search by tenant too, so that it reads the caller's entries. With `all`, it
 //! may read entries of all tenants, and its time and the server's statistics depend on them.
@@ -13,61 +13,30 @@ use tenancy_core::conditions::FIRST_OTHER;
 use tenancy_core::index_search::{Argument, Called, Condition, Item, Value, operator};
 
 use super::expression::{Reader, compares_safely};
+use super::extensions;
 use super::nodes::{elements, list, text};
-use super::{extensions, policies};
-use crate::pg::guc::{self, IndexSearch};
 
-/// Adds the index paths of conditions that reveal nothing to a table with row security.
+/// Returns the conditions of a relation that have a known operator, and are not leakproof.
 ///
 /// # Safety
-/// `rel` is a relation of the query, whose paths are made and not chosen from yet; `entry` is its entry in the range table.
-pub unsafe fn add_paths(
-    root: *mut pg_sys::PlannerInfo,
-    rel: *mut pg_sys::RelOptInfo,
-    entry: *mut pg_sys::RangeTblEntry,
-) {
-    let mode = guc::index_search();
-    // SAFETY: the planner's own structures, as above. Each list has elements of its kind.
+/// `rel` is a relation of the query, whose conditions are a list of RestrictInfo.
+pub unsafe fn candidates(rel: *mut pg_sys::RelOptInfo) -> Vec<Found> {
+    let mut candidates = Vec::new();
+    // SAFETY: as above.
     unsafe {
-        if matches!(mode, IndexSearch::Off)
-            || (*entry).inh
-            || !(*entry).tablesample.is_null()
-            || (*rel).indexlist.is_null()
-            || pg_sys::is_dummy_rel(rel)
-        {
-            return;
-        }
-        let mut candidates = Vec::new();
         let all = elements::<pg_sys::RestrictInfo>((*rel).baserestrictinfo);
         for condition in all.chain(elements((*rel).joininfo)) {
-            candidate(rel, condition, &mut candidates);
-        }
-        if candidates.is_empty() {
-            return;
-        }
-        let Some(tenants) = policies::tenants(root, rel) else {
-            return;
-        };
-        let table = Table {
-            rel,
-            reader: Reader::new(root),
-            tenants,
-            own: matches!(mode, IndexSearch::Own),
-        };
-        let indexes: Vec<_> = elements((*rel).indexlist)
-            .filter(|index| table.searches(*index))
-            .collect();
-        candidates.retain(|found| table.may_search(&indexes, found));
-        if !candidates.is_empty() {
-            let marked: Vec<_> = candidates.iter().map(|found| found.condition).collect();
-            table.add(root, &marked, list(indexes));
+            candidate(rel, condition, false, &mut candidates);
         }
     }
+    candidates
 }
 
 /// A condition with a known operator.
-struct Found {
+pub struct Found {
     condition: *mut pg_sys::RestrictInfo,
+    /// Whether it is an arm of an OR.
+    arm: bool,
     called: Called,
     any: bool,
     collation: pg_sys::Oid,
@@ -78,6 +47,7 @@ struct Found {
 unsafe fn candidate(
     rel: *mut pg_sys::RelOptInfo,
     condition: *mut pg_sys::RestrictInfo,
+    arm: bool,
     into: &mut Vec<Found>,
 ) {
     // SAFETY: a condition of the relation.
@@ -88,7 +58,7 @@ unsafe fn candidate(
             && !(*condition).pseudoconstant
             && (*condition).security_level > (*rel).baserestrict_min_security
         {
-            into.extend(found(condition));
+            into.extend(found(condition, arm));
         }
     }
 }
@@ -98,7 +68,7 @@ unsafe fn arms(rel: *mut pg_sys::RelOptInfo, node: *mut pg_sys::Node, into: &mut
     // SAFETY: the tag identifies the node; the arms of an OR are conditions, or ANDs and ORs of them.
     unsafe {
         match (*node).type_ {
-            T_RestrictInfo => candidate(rel, node.cast(), into),
+            T_RestrictInfo => candidate(rel, node.cast(), true, into),
             T_BoolExpr => {
                 for arm in elements((*node.cast::<pg_sys::BoolExpr>()).args) {
                     arms(rel, arm, into);
@@ -109,7 +79,7 @@ unsafe fn arms(rel: *mut pg_sys::RelOptInfo, node: *mut pg_sys::Node, into: &mut
     }
 }
 
-unsafe fn found(condition: *mut pg_sys::RestrictInfo) -> Option<Found> {
+unsafe fn found(condition: *mut pg_sys::RestrictInfo, arm: bool) -> Option<Found> {
     use pg_sys::NodeTag::*;
     // SAFETY: the tag identifies the node.
     unsafe {
@@ -137,6 +107,7 @@ unsafe fn found(condition: *mut pg_sys::RestrictInfo) -> Option<Found> {
         let mut args = elements(args);
         Some(Found {
             condition,
+            arm,
             called,
             any,
             collation,
@@ -145,17 +116,63 @@ unsafe fn found(condition: *mut pg_sys::RestrictInfo) -> Option<Found> {
     }
 }
 
-/// A table with row security, while its paths are made.
-struct Table {
-    rel: *mut pg_sys::RelOptInfo,
-    reader: Reader,
-    /// The conditions that keep a search to the caller's tenants.
-    tenants: Vec<*mut pg_sys::RestrictInfo>,
-    /// Whether each search must have one of them.
-    own: bool,
+/// What an index may be searched by.
+pub struct Searchable {
+    /// The indexes.
+    pub indexes: *mut pg_sys::List,
+    /// The conditions.
+    pub marked: Vec<*mut pg_sys::RestrictInfo>,
+    /// Those of them that may be estimated by the values of all tenants.
+    pub estimated: Vec<*mut pg_sys::RestrictInfo>,
 }
 
-impl Table {
+/// A table with row security, while its paths are made.
+pub struct Table<'a> {
+    /// The table.
+    pub rel: *mut pg_sys::RelOptInfo,
+    /// Reads its conditions, and expressions of its indexes.
+    pub reader: Reader,
+    /// The conditions that keep a search to the caller's tenants.
+    pub tenants: &'a [*mut pg_sys::RestrictInfo],
+    /// Whether each search must have one of them.
+    pub own: bool,
+}
+
+impl Table<'_> {
+    /// Returns the indexes that may be searched by some of the conditions, and these conditions.
+    ///
+    /// # Safety
+    /// Conditions of the table, whose indexes and conditions are the planner's.
+    pub unsafe fn searchable(&self, mut candidates: Vec<Found>) -> Searchable {
+        // SAFETY: as above.
+        unsafe {
+            let mut indexes: Vec<_> = elements((*self.rel).indexlist)
+                .filter(|index| self.searches(*index))
+                .collect();
+            let mut estimated = Vec::new();
+            candidates.retain(|found| {
+                self.may_search(&indexes, found, |condition| {
+                    if condition.may_be_estimated() {
+                        estimated.push(found.condition);
+                    }
+                    condition.tells_nothing()
+                })
+            });
+            // Others would add a search by tenant alone to a search by tenant. Another arm of an OR may need them.
+            if self.own && candidates.iter().all(|found| !found.arm) {
+                indexes.retain(|index| {
+                    let mut sides = candidates.iter().flat_map(|found| found.sides);
+                    sides.any(|side| is_key(*index, side))
+                });
+            }
+            Searchable {
+                indexes: list(indexes),
+                marked: candidates.iter().map(|found| found.condition).collect(),
+                estimated,
+            }
+        }
+    }
+
     /// Returns whether an index may be searched by conditions that are not leakproof. Its access method and operator families must be
     /// known, and its expressions and predicate run no user's code: a recheck evaluates them. For a partial index on an expression,
     /// a recheck of a lossy page computes the expression of rows that are not in the index.
@@ -181,18 +198,27 @@ impl Table {
     }
 
     /// Returns whether an index has the tenant as a key; a btree index as the first one. Otherwise the search reads all
-    /// tenants' entries between two values of the first column.
+    /// tenants' entries between two values of the first column. For several tenants it is the first one too: the planner
+    /// leaves an array on another column out.
     unsafe fn is_by_tenant(&self, index: &pg_sys::IndexOptInfo) -> bool {
-        let keys = match index.relam {
-            pg_sys::BTREE_AM_OID => 1,
-            _ => index.nkeycolumns,
-        };
-        // SAFETY: an index of the table, and conditions of it.
-        unsafe { (self.tenants.iter()).any(|tenant| has_key_of(index, keys, (**tenant).clause)) }
+        // SAFETY: an index of the table, and conditions of it; each clause has a tag.
+        unsafe {
+            self.tenants.iter().any(|tenant| {
+                let clause = (**tenant).clause;
+                let first = index.relam == pg_sys::BTREE_AM_OID
+                    || (*clause).type_ == pg_sys::NodeTag::T_FuncExpr;
+                has_key_of(index, if first { 1 } else { index.nkeycolumns }, clause)
+            })
+        }
     }
 
-    /// Returns whether one of the indexes may evaluate a condition on rows that the caller cannot see.
-    unsafe fn may_search(&self, indexes: &[*mut pg_sys::IndexOptInfo], found: &Found) -> bool {
+    /// Returns whether one of the indexes may evaluate a condition on rows that the caller cannot see, as `decide` says.
+    unsafe fn may_search(
+        &self,
+        indexes: &[*mut pg_sys::IndexOptInfo],
+        found: &Found,
+        decide: impl FnOnce(&Condition<'_>) -> bool,
+    ) -> bool {
         let [left, right] = found.sides;
         // SAFETY: the sides of an operator are expressions; the indexes are the table's.
         unsafe {
@@ -205,15 +231,14 @@ impl Table {
                 return false;
             };
             self.with_value(value, |value| {
-                Condition {
+                decide(&Condition {
                     called: found.called,
                     any: found.any,
                     types: [argument(left), argument(right)],
                     plain_collation: compares_safely(list([left, right]), found.collation),
                     key_left,
                     value,
-                }
-                .tells_nothing()
+                })
             })
         }
     }
@@ -236,6 +261,9 @@ impl Table {
                         pg_sys::TEXTOID => decide(Value::Text(text(constant.constvalue))),
                         pg_sys::TSQUERYOID => query(constant.constvalue)
                             .is_some_and(|items| decide(Value::Query(&items))),
+                        pg_sys::JSONBOID => decide(Value::Json {
+                            flat: is_flat(constant.constvalue),
+                        }),
                         _ => decide(Value::Early),
                     }
                 }
@@ -251,73 +279,13 @@ impl Table {
             }
         }
     }
-
-    /// Makes the index paths a second time, with the conditions counted as leakproof, and offers the planner those that may be used.
-    unsafe fn add(
-        &self,
-        root: *mut pg_sys::PlannerInfo,
-        marked: &[*mut pg_sys::RestrictInfo],
-        indexes: *mut pg_sys::List,
-    ) {
-        let none = std::ptr::null_mut();
-        // SAFETY: the relation's lists are the planner's, and are put back before any path is chosen. After an error nothing of them is
-        // used again.
-        unsafe {
-            let rel = &mut *self.rel;
-            let before = (rel.indexlist, rel.pathlist, rel.partial_pathlist);
-            (rel.indexlist, rel.pathlist, rel.partial_pathlist) = (indexes, none, none);
-            for condition in marked {
-                (**condition).leakproof = true;
-            }
-            pg_sys::create_index_paths(root, self.rel);
-            for condition in marked {
-                (**condition).leakproof = false;
-            }
-            let made = (rel.pathlist, rel.partial_pathlist);
-            (rel.indexlist, rel.pathlist, rel.partial_pathlist) = before;
-            for path in elements(made.0) {
-                if self.keeps(path, marked) {
-                    pg_sys::add_path(self.rel, path);
-                }
-            }
-            for path in elements(made.1) {
-                if self.keeps(path, marked) {
-                    pg_sys::add_partial_path(self.rel, path);
-                }
-            }
-        }
-    }
-
-    /// Returns whether each search of a path that has a marked condition searches by tenant too, where it must.
-    unsafe fn keeps(&self, path: *mut pg_sys::Path, marked: &[*mut pg_sys::RestrictInfo]) -> bool {
-        use pg_sys::NodeTag::*;
-        // SAFETY: a path has the tag of its kind.
-        unsafe {
-            match (*path).type_ {
-                _ if !self.own => true,
-                T_IndexPath => {
-                    let clauses = (*path.cast::<pg_sys::IndexPath>()).indexclauses;
-                    let has = |set: &[*mut pg_sys::RestrictInfo]| {
-                        elements::<pg_sys::IndexClause>(clauses)
-                            .any(|clause| set.contains(&(*clause).rinfo))
-                    };
-                    !has(marked) || has(&self.tenants)
-                }
-                T_BitmapHeapPath => {
-                    self.keeps((*path.cast::<pg_sys::BitmapHeapPath>()).bitmapqual, marked)
-                }
-                T_BitmapAndPath => elements((*path.cast::<pg_sys::BitmapAndPath>()).bitmapquals)
-                    .all(|arm| self.keeps(arm, marked)),
-                T_BitmapOrPath => elements((*path.cast::<pg_sys::BitmapOrPath>()).bitmapquals)
-                    .all(|arm| self.keeps(arm, marked)),
-                _ => false,
-            }
-        }
-    }
 }
 
 /// Returns whether one of the first keys of an index is named by a condition: as a side of an operator, or an argument of a call.
-unsafe fn has_key_of(
+///
+/// # Safety
+/// An index of a table, and a condition of that table.
+pub unsafe fn has_key_of(
     index: *const pg_sys::IndexOptInfo,
     keys: i32,
     clause: *mut pg_sys::Expr,
@@ -386,6 +354,27 @@ unsafe fn is_early(node: *mut pg_sys::Node) -> bool {
             _ => false,
         }
     }
+}
+
+/// Returns whether a jsonb has no object or array inside another: a header with the number of entries, and the entries, two for
+/// each pair of an object.
+unsafe fn is_flat(datum: pg_sys::Datum) -> bool {
+    const WORD: usize = 4;
+    // SAFETY: the value is of type jsonb; it is copied if it was compressed or has a short header.
+    let bytes = unsafe {
+        let value = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+        let length = pgrx::varsize_any_exhdr(value);
+        std::slice::from_raw_parts(pgrx::vardata_any(value).cast::<u8>(), length)
+    };
+    let mut words = bytes
+        .chunks_exact(WORD)
+        .map(|word| word.try_into().map_or(0, u32::from_ne_bytes));
+    let header = words.next().unwrap_or(0);
+    let pairs = header & pg_sys::JB_FOBJECT != 0;
+    let entries = (header & pg_sys::JB_CMASK) as usize * if pairs { 2 } else { 1 };
+    words
+        .take(entries)
+        .all(|entry| entry & pg_sys::JENTRY_TYPEMASK != pg_sys::JENTRY_ISCONTAINER)
 }
 
 /// Reads the query of a text search: a length word, the number of items, and the items, each of 12 bytes.

@@ -23,12 +23,16 @@
 //! expression of the caller (see `policies`).
 //!
 //! Conditions that reveal nothing may still be used to search indexes before the policy: those that PostgreSQL knows as
-//! leakproof, and those of `index_search`, which knows operators of `extensions` too.
+//! leakproof, and those of `index_search`, which knows operators of `extensions` too. `index_paths` makes the paths for them, and
+//! for the policies of several tenants (`fleets`). `estimates` estimates some of them by all statistics.
 
 mod answers;
 mod conflicts;
+mod estimates;
 mod expression;
 mod extensions;
+mod fleets;
+mod index_paths;
 mod index_search;
 mod indexes;
 mod named;
@@ -114,11 +118,11 @@ unsafe extern "C-unwind" fn paths_made(
     }
     // SAFETY: the planner passes its state, valid for the call.
     unsafe {
+        if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
+            index_paths::add(root, rel, entry, is_on());
+        }
         if (*root).qual_security_level == 0 || !is_on() || !is_here() {
             return;
-        }
-        if (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {
-            index_search::add_paths(root, rel, entry);
         }
         let policies = policies::put_first(root, rel);
         if !policies.is_empty() && (*entry).rtekind == pg_sys::RTEKind::RTE_RELATION {

@@ -63,3 +63,10 @@ pub fn is(schema: &'static CStr, name: &CStr, function: pg_sys::Oid) -> bool {
         !found.is_null() && CStr::from_ptr(found) == name
     }
 }
+
+/// Returns the planner support function of a function, if it is one of the extension's.
+pub fn support_function(function: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: a look-up in the system cache inside a transaction.
+    let support = unsafe { pg_sys::get_func_support(function) };
+    has(c"tenancy_internal", support).then_some(support)
+}

@@ -62,8 +62,8 @@ impl KeyType {
 pub enum Request {
     /// Asks for a simpler expression.
     Simplify(Simplify),
-    /// Asks for an index condition.
-    Index(Index),
+    /// Asks for the condition on an array of tenants that an index may be searched by; asked by `fleets`.
+    Array(Array),
     /// Asks for the fraction of rows that pass.
     Selectivity(Selectivity),
 }
@@ -71,8 +71,8 @@ pub enum Request {
 /// See [`Request::Simplify`].
 pub struct Simplify(*mut pg_sys::SupportRequestSimplify);
 
-/// See [`Request::Index`].
-pub struct Index(*mut pg_sys::SupportRequestIndexCondition);
+/// See [`Request::Array`].
+pub struct Array(*mut pg_sys::SupportRequestIndexCondition);
 
 /// See [`Request::Selectivity`].
 pub struct Selectivity(*mut pg_sys::SupportRequestSelectivity);
@@ -94,7 +94,13 @@ pub unsafe fn answer(
     // SAFETY: the tag identifies the request.
     let request = match unsafe { (*node).type_ } {
         T_SupportRequestSimplify => Request::Simplify(Simplify(node.cast())),
-        T_SupportRequestIndexCondition => Request::Index(Index(node.cast())),
+        // SAFETY: as above. With an index, it is the planner's own.
+        T_SupportRequestIndexCondition
+            if unsafe { (*node.cast::<pg_sys::SupportRequestIndexCondition>()).index }
+                .is_null() =>
+        {
+            Request::Array(Array(node.cast()))
+        }
         T_SupportRequestSelectivity => Request::Selectivity(Selectivity(node.cast())),
         _ => return pg_sys::Datum::from(0),
     };
@@ -109,13 +115,7 @@ impl Request {
         unsafe {
             let args = match self {
                 Self::Simplify(request) => (*(*request.0).fcall).args,
-                Self::Index(request) => {
-                    let node = (*request.0).node;
-                    if !is_a(node, pg_sys::NodeTag::T_FuncExpr) {
-                        return None;
-                    }
-                    (*node.cast::<pg_sys::FuncExpr>()).args
-                }
+                Self::Array(request) => (*request.call()).args,
                 Self::Selectivity(request) => (*request.0).args,
             };
             constant_text(first(args))
@@ -161,72 +161,59 @@ impl Simplify {
     }
 }
 
-impl Index {
+/// Asks a predicate's support function for the condition that an index may be searched by instead of a call.
+///
+/// # Safety
+/// `call` is a call in a query of `root`, of a function with this support function of tenancy's.
+pub(super) unsafe fn array_condition(
+    root: *mut pg_sys::PlannerInfo,
+    call: *mut pg_sys::FuncExpr,
+    support: pg_sys::Oid,
+) -> Option<*mut pg_sys::Expr> {
+    let mut request = pg_sys::SupportRequestIndexCondition {
+        type_: pg_sys::NodeTag::T_SupportRequestIndexCondition,
+        root,
+        node: call.cast(),
+        ..Default::default()
+    };
+    let collation = pg_sys::Oid::INVALID;
+    let request = pg_sys::Datum::from(&raw mut request);
+    // SAFETY: the request lives as long as the call; the answer is zero or the address of an expression.
+    let clause = unsafe { pg_sys::OidFunctionCall1Coll(support, collation, request) };
+    let clause = clause.cast_mut_ptr::<pg_sys::Expr>();
+    (!clause.is_null()).then_some(clause)
+}
+
+impl Array {
+    unsafe fn call(&self) -> *mut pg_sys::FuncExpr {
+        // SAFETY: the request holds a call.
+        unsafe { (*self.0).node.cast() }
+    }
+
     /// Returns the type of the tenant argument.
     pub fn key_type(&self) -> Option<KeyType> {
-        // SAFETY: the node that the index is matched with is a call with two arguments, or it is
-        // something else and has no key.
-        unsafe {
-            let node = (*self.0).node;
-            if !is_a(node, pg_sys::NodeTag::T_FuncExpr) {
-                return None;
-            }
-            KeyType::of(pg_sys::exprType(second(
-                (*node.cast::<pg_sys::FuncExpr>()).args,
-            )))
-        }
+        // SAFETY: the request holds a call with the arguments of its declaration, of which the second is the tenant.
+        unsafe { KeyType::of(pg_sys::exprType(second((*self.call()).args))) }
     }
 
-    /// Returns the fraction of the table's rows that the wanted tenants have, by statistics.
-    pub fn fraction(&self, wanted: &Wanted<'_>) -> f64 {
-        // SAFETY: the node is the call that the index is matched with.
-        unsafe {
-            let call = (*self.0).node.cast::<pg_sys::FuncExpr>();
-            fraction((*self.0).root, second((*call).args), 0, wanted)
-        }
-    }
-
-    /// Returns `tenant = ANY (tenancy.<function>(permission))` as an exact index condition, if the index can search for an
-    /// array.
+    /// Returns `tenant = ANY (tenancy.<function>(permission))`.
     pub fn equals_any(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
-        // SAFETY: the request's fields are valid while it is answered; new nodes are in the planner's
-        // memory.
+        // SAFETY: as above; new nodes are in the planner's memory.
         unsafe {
-            let request = &mut *self.0;
-            if request.indexarg != 1
-                || !is_a(request.node, pg_sys::NodeTag::T_FuncExpr)
-                || !(*request.index).amsearcharray
-            {
-                return None;
-            }
-            let call = &*request.node.cast::<pg_sys::FuncExpr>();
-            let (permission, tenant) = (first(call.args), second(call.args));
+            let args = (*self.call()).args;
+            let (permission, tenant) = (first(args), second(args));
             let key = KeyType::of(pg_sys::exprType(tenant))?;
-            let operator = pg_sys::get_opfamily_member(
-                request.opfamily,
-                key.oid(),
-                key.oid(),
-                pg_sys::BTEqualStrategyNumber as i16,
-            );
-            let collation = pg_sys::exprCollation(tenant);
-            if operator == pg_sys::Oid::INVALID
-                || (collation != pg_sys::Oid::INVALID && collation != request.indexcollation)
-            {
-                return None;
-            }
             let array = self::call(function, &[permission], key.array_oid())?;
             let clause = pg_sys::palloc0(size_of::<pg_sys::ScalarArrayOpExpr>())
                 .cast::<pg_sys::ScalarArrayOpExpr>();
             (*clause).xpr.type_ = pg_sys::NodeTag::T_ScalarArrayOpExpr;
-            (*clause).opno = operator;
-            (*clause).opfuncid = pg_sys::get_opcode(operator);
+            (*clause).opno = key.equality();
+            (*clause).opfuncid = pg_sys::get_opcode(key.equality());
             (*clause).useOr = true;
-            (*clause).inputcollid = collation;
+            (*clause).inputcollid = pg_sys::exprCollation(tenant);
             (*clause).args = list2(pg_sys::copyObjectImpl(tenant.cast()), array.cast());
             (*clause).location = -1;
-            request.lossy = false;
-            let clauses = pg_sys::lappend(std::ptr::null_mut(), clause.cast());
-            Some(Opinion(pg_sys::Datum::from(clauses)))
+            Some(Opinion(pg_sys::Datum::from(clause)))
         }
     }
 }

@@ -71,6 +71,7 @@ mod identity {
 }
 mod isolation {
     mod columns;
+    mod fleets;
     mod fuzz;
     mod index_search;
     mod keys;

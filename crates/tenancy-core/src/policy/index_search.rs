@@ -329,6 +329,11 @@ pub enum Value<'a> {
     Text(&'a [u8]),
     /// A constant query of a text search.
     Query(&'a [Item]),
+    /// A constant jsonb.
+    Json {
+        /// Whether it has no object or array inside another.
+        flat: bool,
+    },
     /// A constant of another type, a parameter, or an expression of these: computed when the scan starts.
     Early,
     /// A column of another table.
@@ -377,6 +382,41 @@ impl Condition<'_> {
             },
         }
     }
+}
+
+/// `jsonb @> jsonb`. It recurses as deep as both sides agree.
+const JSONB_CONTAINS: u32 = 4046;
+/// `jsonb <@ jsonb`.
+const JSONB_CONTAINED: u32 = 4050;
+
+impl Condition<'_> {
+    /// Returns whether the planner may evaluate the operator on values of other tenants too, which a column's statistics contain.
+    /// That says more than `tells_nothing`: an index compares parts of values, and here the operator gets all of them.
+    pub fn may_be_estimated(&self) -> bool {
+        if matches!(self.value, Value::Joined) || !self.tells_nothing() {
+            return false;
+        }
+        let Called::BuiltIn(operator) = self.called else {
+            return true;
+        };
+        match operator.group {
+            Number | Enum | Time | Network => true,
+            Json => match operator.oid {
+                JSONB_CONTAINS => self.key_left && matches!(self.value, Value::Json { flat: true }),
+                JSONB_CONTAINED => false,
+                _ => true,
+            },
+            // The distance of two numbers may be out of range.
+            Range => self.types.iter().all(|of| !is_of_numbers(of.of)),
+            // Arrays and text searches are estimated by elements that PostgreSQL compares anyway. A pattern recurses as far as it matches.
+            Array | TextSearch | Pattern => false,
+        }
+    }
+}
+
+/// Returns whether a type is numrange, nummultirange or numeric.
+const fn is_of_numbers(of: Type) -> bool {
+    matches!(of, 3906 | 4532 | NUMERIC)
 }
 
 impl Argument {

@@ -173,6 +173,7 @@ impl Table {
                 "USING gin (tenant_id, words)",
                 "USING gin (secret public.gin_trgm_ops)",
                 "(tenant_id, cost)",
+                "(k, tenant_id)",
             ],
             Kind::Shared | Kind::List => vec![
                 "USING gin (meta jsonb_path_ops)",
@@ -198,6 +199,7 @@ impl Table {
                 "(at, k)",
                 "USING gist (tenant_id, span)",
                 "USING gin (words)",
+                "USING gin (words, tenant_id)",
             ],
         });
         all.iter()

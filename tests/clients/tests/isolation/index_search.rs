@@ -4,10 +4,10 @@
 use tenancy_client_tests::{Session, World};
 use tenancy_core::index_search::{EXTENSIONS, Group, OPERATORS};
 
-const ROWS: i64 = 6000;
+pub const ROWS: i64 = 6000;
 
 /// A table with a column of each kind; of each three rows, one is acme's. Rows of other tenants have the word `secret`.
-fn docs() -> World {
+pub fn docs() -> World {
     let world = World::bare();
     let mut admin = world.db.admin();
     admin.run("CREATE EXTENSION btree_gin; CREATE EXTENSION btree_gist; CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION pg_trgm");
@@ -36,11 +36,16 @@ fn docs() -> World {
 
 /// A session of acme's alice, in a transaction, with a setting of a superuser.
 fn alice(world: &World, mode: &str) -> Session {
+    session(world, "alice", mode)
+}
+
+/// A session of a user, likewise.
+pub fn session(world: &World, user: &str, mode: &str) -> Session {
     world.db.admin().run(&format!(
         "ALTER ROLE {} SET tenancy.index_search = '{mode}'",
         world.db.app
     ));
-    let mut app = world.begin("alice");
+    let mut app = world.begin(user);
     assert_eq!(app.text("SHOW tenancy.index_search"), mode);
     app.run("SET LOCAL enable_seqscan = off");
     app
@@ -56,7 +61,7 @@ fn searches(app: &mut Session, condition: &str, by: &str) -> (bool, String) {
 }
 
 /// Kinds of conditions: what an index is on, its access method, the condition, and what EXPLAIN shows of it.
-const KINDS: [(&str, &str, &str, &str); 20] = [
+pub const KINDS: [(&str, &str, &str, &str); 20] = [
     ("btree", "price", "price = 77.5", "price = 77.5"),
     ("btree", "price", "price IN (77.5, 78.5)", "price = ANY"),
     (
@@ -367,6 +372,104 @@ fn a_function_gets_no_row_of_another_tenant() {
                 app.texts(&format!(
                     "SELECT id FROM app.docs WHERE {condition} FOR UPDATE"
                 ));
+            }
+        }
+    }
+}
+
+/// Conditions that are estimated by values of all tenants, and others that are not: their operators may need more stack for some
+/// values, or fail.
+const ESTIMATES: [(&str, bool); 12] = [
+    ("meta ? 'k77'", true),
+    ("meta @> '{\"ref\": 77}'", true),
+    ("'{\"ref\": 77}' <@ meta", false),
+    ("attr @> 'ref=>77'", true),
+    ("price > 1990", true),
+    ("span && int4range(77, 78)", true),
+    ("(meta ? 'k77' OR meta ? 'k78')", true),
+    ("meta @> '{\"ref\": {\"deep\": 1}}'", false),
+    ("meta <@ '{\"ref\": 77}'", false),
+    ("gaps && numrange(77, 78)", false),
+    ("body LIKE '%doc77x%'", false),
+    ("moods = '{sold}'", false),
+];
+
+fn rows(app: &mut Session, condition: &str) -> f64 {
+    let plan = app.plan(&format!("SELECT id FROM app.docs WHERE {condition}"));
+    let (_, rows) = plan.split_once("rows=").unwrap();
+    rows.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn only_under_all_values_of_other_tenants_are_estimated_by() {
+    let world = docs();
+    let mut admin = world.db.admin();
+    admin.run("ALTER TABLE app.docs ADD gaps numrange; UPDATE app.docs SET gaps = numrange(id / 3, id / 3 + 1); ANALYZE app.docs");
+    for column in ["meta", "attr", "body gin_trgm_ops", "moods"] {
+        admin.run(&format!("CREATE INDEX ON app.docs USING gin ({column})"));
+    }
+    admin.run("CREATE INDEX ON app.docs (price); CREATE INDEX ON app.docs USING gist (span); CREATE INDEX ON app.docs USING gist (gaps)");
+    for (condition, estimated) in ESTIMATES {
+        let off = rows(&mut alice(&world, "off"), condition);
+        assert_eq!(
+            rows(&mut alice(&world, "own"), condition),
+            off,
+            "{condition}"
+        );
+        let all = rows(&mut alice(&world, "all"), condition);
+        assert_eq!(all < off / 4.0, estimated, "{condition}: {off}, {all}");
+        assert!(estimated || all == off, "{condition}: {off}, {all}");
+    }
+}
+
+/// The operator of the attacker's has an estimator that calls it.
+#[test]
+fn nothing_else_is_estimated_together_with_such_a_condition() {
+    let world = docs();
+    let mut admin = world.db.admin();
+    admin.run(
+        "CREATE FUNCTION public.spy(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE EXCEPTION 'seen'; END $$;
+         CREATE OPERATOR public.=~ (FUNCTION = public.spy, LEFTARG = int, RIGHTARG = int, RESTRICT = eqsel);
+         ALTER TABLE app.docs ADD common int; UPDATE app.docs SET common = id % 3; ANALYZE app.docs;
+         CREATE INDEX ON app.docs USING gin (meta); CREATE INDEX ON app.docs (price)",
+    );
+    for condition in [
+        "meta ? 'k77' AND common OPERATOR(public.=~) 1",
+        "(meta ? 'k77' OR common OPERATOR(public.=~) 1)",
+        "(meta ? 'k77' OR (price = 77.5 AND common OPERATOR(public.=~) 1))",
+    ] {
+        let mut app = alice(&world, "all");
+        app.plan(&format!("SELECT id FROM app.docs WHERE {condition}"));
+        app.plan(&format!(
+            "SELECT id FROM app.docs WHERE {condition} AND id IN (SELECT id FROM app.wanted)"
+        ));
+    }
+}
+
+/// The subquery is computed, and fails, when a row needs it.
+#[test]
+fn the_policy_stays_first_where_a_condition_is_estimated() {
+    let world = docs();
+    let mut admin = world.db.admin();
+    admin.run(&format!(
+        "ALTER TABLE app.docs ADD n int DEFAULT 0; UPDATE app.docs SET meta = meta || '{{\"hidden\": 1}}' WHERE tenant_id <> '{}';
+         ANALYZE app.docs; CREATE INDEX ON app.docs USING gin (meta)",
+        world.id("acme")
+    ));
+    let lazy = "(SELECT 1 / (count(*) - count(*)) FROM pg_am)";
+    for mode in ["own", "all", "off"] {
+        let mut app = alice(&world, mode);
+        for condition in [
+            format!("meta ? 'hidden' AND n = {lazy}"),
+            format!("(meta ? 'hidden' OR price = 0) AND n = {lazy}"),
+        ] {
+            for scan in [
+                "",
+                "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = off",
+            ] {
+                app.run(scan);
+                let sql = format!("SELECT count(*) FROM app.docs WHERE {condition}");
+                assert_eq!(app.number(&sql), 0, "{mode}");
             }
         }
     }

@@ -181,3 +181,49 @@ fn an_extensions_function_needs_a_plain_collation_only() {
     };
     assert!(!other.tells_nothing());
 }
+
+#[test]
+fn an_estimate_needs_an_operator_that_takes_whole_values() {
+    let flat = Value::Json { flat: true };
+    let nested = Value::Json { flat: false };
+    let of = |name, value, types: [Type; 2]| Condition {
+        types: types.map(plain),
+        ..condition(name, value)
+    };
+    let (numbers, days) = (3906, 3912);
+    for (condition, estimated) in [
+        (condition("numeric_lt", Value::Early), true),
+        (condition("numeric_lt", Value::Joined), false),
+        (condition("enum_eq", Value::Early), true),
+        (condition("network_subeq", Value::Early), true),
+        (condition("jsonb_exists", Value::Text(b"key")), true),
+        (condition("jsonb_contains", flat), true),
+        (condition("jsonb_contains", nested), false),
+        (condition("jsonb_contains", Value::Early), false),
+        (condition("jsonb_contained", flat), false),
+        (of("range_overlaps", Value::Early, [days, days]), true),
+        (
+            of("range_overlaps", Value::Early, [numbers, numbers]),
+            false,
+        ),
+        (
+            of("range_contains_elem", Value::Early, [numbers, NUMERIC]),
+            false,
+        ),
+        (condition("textlike", Value::Text(b"a%")), false),
+        (condition("ts_match_vq", Value::Query(&[Item::Word])), false),
+    ] {
+        assert!(condition.tells_nothing() || condition.value == Value::Joined || !estimated);
+        assert_eq!(condition.may_be_estimated(), estimated, "{condition:?}");
+    }
+    let swapped = Condition {
+        key_left: false,
+        ..condition("jsonb_contains", flat)
+    };
+    assert!(!swapped.may_be_estimated(), "the column is the part");
+    let in_extension = Condition {
+        called: Called::OfExtension,
+        ..condition("numeric_eq", Value::Early)
+    };
+    assert!(in_extension.may_be_estimated());
+}
