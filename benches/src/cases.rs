@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 19] = [
+const FEW: [(&str, Case); 20] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -34,6 +34,7 @@ const FEW: [(&str, Case); 19] = [
     ("cache", cache),
     ("principal", crate::principals::transactions),
     ("partitions", crate::partitions::by_tenant),
+    ("search", crate::search::searches),
     ("audit", audit),
     ("elevation", crate::elevation::statements),
     ("budget", crate::budgets::asking),

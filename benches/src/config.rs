@@ -9,6 +9,10 @@ use crate::Fault;
 
 /// The database that the benchmark makes, uses and drops.
 pub const DATABASE: &str = "tenancy_bench";
+/// The database of the searches.
+pub const SEARCHED: &str = "tenancy_bench_searched";
+/// Its copy, in which no table is protected.
+pub const COPY: &str = "tenancy_bench_copy";
 /// The application under tenancy: a member of tenancy_app and nothing else.
 pub const APP: &str = "tenancy_bench_app";
 /// The role with a hand-written WHERE: it owns the copies, so that no row security applies.
@@ -106,7 +110,8 @@ impl Config {
         self.open(&self.superuser, database)
     }
 
-    fn open(&self, role: &str, database: &str) -> Result<Client, Fault> {
+    /// Connects to a database as one of the roles.
+    pub fn open(&self, role: &str, database: &str) -> Result<Client, Fault> {
         let mut to = postgres::Config::new();
         if self.host.starts_with('/') {
             to.host_path(Path::new(&self.host));

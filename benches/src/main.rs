@@ -15,6 +15,7 @@ mod plans;
 mod principals;
 mod report;
 mod scale;
+mod search;
 mod setup;
 mod usage;
 

@@ -125,13 +125,24 @@ impl Report {
         if let Some([hand, tenancy]) = plans
             && (self.plans || same == Some(false))
         {
-            let _ = write!(
-                self.details,
-                "\n{what}\n  hand-written\n{}  tenancy\n{}",
-                hand.text(),
-                tenancy.text()
-            );
+            self.detail(what, &hand, &tenancy);
         }
+    }
+
+    /// Adds the plans of a measurement that has no row of its own.
+    pub fn plans(&mut self, what: &str, [hand, tenancy]: [Plan; 2]) {
+        if self.plans {
+            self.detail(what, &hand, &tenancy);
+        }
+    }
+
+    fn detail(&mut self, what: &str, hand: &Plan, tenancy: &Plan) {
+        let _ = write!(
+            self.details,
+            "\n{what}\n  hand-written\n{}  tenancy\n{}",
+            hand.text(),
+            tenancy.text()
+        );
     }
 
     /// Figures without another side.

@@ -6,7 +6,7 @@ use postgres::Client;
 use uuid::Uuid;
 
 use crate::Fault;
-use crate::config::{APP, Config, DATABASE, HAND, SETTING};
+use crate::config::{APP, COPY, Config, DATABASE, HAND, SEARCHED, SETTING};
 
 /// A tenant with a user of its own.
 pub struct Tenant {
@@ -87,18 +87,21 @@ pub fn build(config: &Config) -> Result<World, Fault> {
 /// Removes what an earlier run may have left.
 pub fn remove(config: &Config) -> Result<(), Fault> {
     let mut server = config.administer("postgres")?;
-    server.batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))?;
+    for database in [DATABASE, SEARCHED, COPY] {
+        server.batch_execute(&format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"))?;
+    }
     for role in [APP, HAND, SETTING] {
         server.batch_execute(&format!("DROP ROLE IF EXISTS {role}"))?;
     }
     Ok(())
 }
 
-fn step(what: &str, work: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+/// Does a step, and prints how long it took.
+pub fn step<T>(what: &str, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     let began = Instant::now();
-    work()?;
+    let done = work()?;
     eprintln!("  {what} ({:.1} s)", began.elapsed().as_secs_f64());
-    Ok(())
+    Ok(done)
 }
 
 /// Ten partners of 100 tenants for `items`; for `wide` one of 10,000, one of 1,000 and one of 9,000.
@@ -202,7 +205,8 @@ fn bulk_tables(admin: &mut Client) -> Result<(), Fault> {
     Ok(())
 }
 
-fn protect(admin: &mut Client, table: &str) -> Result<(), Fault> {
+/// Protects a table, for the application.
+pub fn protect(admin: &mut Client, table: &str) -> Result<(), Fault> {
     admin.execute(
         &format!("SELECT tenancy.protect('bench.{table}', grants => ARRAY['{APP}'])"),
         &[],
@@ -210,7 +214,8 @@ fn protect(admin: &mut Client, table: &str) -> Result<(), Fault> {
     Ok(())
 }
 
-fn vacuum(admin: &mut Client, tables: &[&str]) -> Result<(), Fault> {
+/// Vacuums and analyzes tables.
+pub fn vacuum(admin: &mut Client, tables: &[&str]) -> Result<(), Fault> {
     for table in tables {
         admin.batch_execute(&format!("VACUUM (ANALYZE, FREEZE) {table}"))?;
     }
