@@ -98,7 +98,11 @@ unsafe fn found(condition: *mut pg_sys::RestrictInfo, arm: bool) -> Option<Found
             _ => return None,
         };
         let called = if function.to_u32() < FIRST_OTHER {
-            Called::BuiltIn(operator(function.to_u32())?)
+            match operator(function.to_u32()) {
+                Some(known) => Called::BuiltIn(known),
+                None if pg_sys::get_func_leakproof(function) => Called::Leakproof,
+                None => return None,
+            }
         } else if extensions::knows_function(function) {
             Called::OfExtension
         } else {

@@ -298,6 +298,9 @@ pub enum Called {
     BuiltIn(&'static Operator),
     /// One of [`EXTENSIONS`].
     OfExtension,
+    /// A built-in one that is marked LEAKPROOF, in a condition that is not leakproof: the index's key is an expression that may fail.
+    /// The index holds its results, and does not compute it.
+    Leakproof,
 }
 
 /// The type of an operator's argument.
