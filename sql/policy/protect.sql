@@ -160,6 +160,32 @@ COMMENT ON FUNCTION tenancy.unknown_keys(regclass) IS
     'once, and the audit log records the call. Beyond 100000 keys it counts the others together, under NULL. Errors: 42501 the '
     'caller neither owns the table nor may SELECT from it; 42704 the table is not protected. For tenancy_admin';
 
+CREATE FUNCTION tenancy_internal.index_advice("table" oid, tenant_column text)
+RETURNS TABLE (table_name text, index_name text, kind text, advice text, statement text)
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'policy_index_advice_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.index_advice(oid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy_internal.index_advice(oid, text) TO tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy_internal.index_advice(oid, text) IS 'internal: see index_advice()';
+
+CREATE FUNCTION tenancy.index_advice(target regclass DEFAULT NULL, tenant_column name DEFAULT NULL)
+RETURNS TABLE (table_name text, index_name text, kind text, advice text, statement text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT a.table_name, a.index_name, a.kind, a.advice, a.statement
+    FROM tenancy_internal.index_advice(target::oid, tenant_column::text) a;
+END;
+REVOKE ALL ON FUNCTION tenancy.index_advice(regclass, name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.index_advice(regclass, name) TO tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy.index_advice(regclass, name) IS
+    'Returns the indexes that isolation makes useless or slow, of a table with its parts, or of all protected tables, with the '
+    'statement that helps. Run it outside a transaction, as a superuser if the index has a condition or an expression that may '
+    'fail. kind: unused (conditions do not search the index), slow (it finds entries of all tenants), extension (create it first). '
+    'It assumes tenancy.index_search = own. tenant_column is for a table that is not protected, in place of tenant_id. '
+    'Errors: 22023 the table has no such column. For tenancy_admin and tenancy_auditor';
+
 CREATE FUNCTION tenancy.protect(
     target regclass,
     tenant_column name DEFAULT 'tenant_id',

@@ -8,6 +8,7 @@
 //! | `catalog` | reading facts about a table; executing planned steps |
 //! | `registry` | the registry of protected tables |
 //! | `unknown` | rows whose key no tenant has |
+//! | `index_advice` | which indexes isolation makes useless or slow |
 //! | `code` | functions that a protected table's definition calls |
 //! | `ddl` | which changes of a protected table need maintenance, and which a shared role may never make |
 //! | `guard` | closes a protected table that is not isolated; refuses statements without a context |
@@ -16,6 +17,7 @@ mod catalog;
 mod code;
 mod ddl;
 mod guard;
+mod index_advice;
 mod planner;
 mod predicates;
 mod protect;

@@ -10,7 +10,7 @@ use tenancy_core::policy::{
 
 use super::catalog::{self, Row};
 use super::registry::Parts;
-use super::{code, guard, registry};
+use super::{code, guard, index_advice, registry};
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::NotNull;
@@ -104,6 +104,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     facts = catalog::facts_to_protect(table, options, &tree)?;
     check_kind(&facts)?;
     catalog::look_inside(table, &mut facts, options)?;
+    facts.bad_indexes = Some(index_advice::count(table, &options.tenant_column)?);
     let plan = policy::plan(&facts, options)?;
     if let Some(shared) = facts.owner_shared.first() {
         warning!(
@@ -296,7 +297,7 @@ fn isolate_children(root: pg_sys::Oid, parts: &Parts, dry_run: bool) -> Result<V
         }
         let plan = policy::plan_children(&facts, &protection)?;
         // One that was protected separately may need no step.
-        if !dry_run && !(plan.steps.is_empty() && parts.new.is_empty()) {
+        if !(dry_run || plan.steps.is_empty() && parts.new.is_empty()) {
             catalog::execute(&plan.steps, &facts)?;
             registry::save(root, &facts.relation, &plan, &parts.tree)?;
         }

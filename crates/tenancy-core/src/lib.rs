@@ -38,6 +38,7 @@
 //! | [`policy`] | | how a table is isolated: which statements, or why it cannot be |
 //! | | [`conditions`] | what of an expression shows whether it was evaluated |
 //! | | [`index_search`] | which conditions may search an index before a policy |
+//! | | [`index_advice`] | which indexes serve a tenant badly, and what to create instead |
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
 
@@ -62,5 +63,5 @@ pub use audit::redact;
 pub use context::{credential, mac, principal, ticket, token};
 pub use identity::jwt;
 pub use metering::{metric, period, rollup_plan, span};
-pub use policy::{conditions, index_search};
+pub use policy::{conditions, index_advice, index_search};
 pub use tree::{slug, subject};

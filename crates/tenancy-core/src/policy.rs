@@ -7,6 +7,7 @@ mod access;
 pub mod conditions;
 mod facts;
 mod foreign_keys;
+pub mod index_advice;
 pub mod index_search;
 mod live;
 mod plan;

@@ -42,11 +42,19 @@ fn sql_declares_every_function_of_the_library() {
 fn every_file_of_sql_runs_once() {
     let sql = root().join("sql");
     let order = fs::read_to_string(sql.join("order")).unwrap();
-    let mut listed: Vec<&str> = order.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut listed: Vec<&str> = order
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .collect();
     assert_eq!(listed.first(), Some(&"bootstrap.sql"));
     assert_eq!(listed.last(), Some(&"finalize.sql"));
     let there = files(&sql, "sql").into_iter().filter_map(|(file, _)| {
-        let file = file.strip_prefix(&sql).unwrap().to_str().unwrap().to_owned();
+        let file = file
+            .strip_prefix(&sql)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
         (!file.starts_with("tenancy--")).then_some(file)
     });
     let mut there: Vec<String> = there.collect();

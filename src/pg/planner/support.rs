@@ -94,11 +94,12 @@ pub unsafe fn answer(
     // SAFETY: the tag identifies the request.
     let request = match unsafe { (*node).type_ } {
         T_SupportRequestSimplify => Request::Simplify(Simplify(node.cast())),
-        // SAFETY: as above. With an index, it is the planner's own.
-        T_SupportRequestIndexCondition
-            if unsafe { (*node.cast::<pg_sys::SupportRequestIndexCondition>()).index }
-                .is_null() =>
-        {
+        T_SupportRequestIndexCondition => {
+            // SAFETY: as above. With an index, it is the planner's own.
+            let index = unsafe { (*node.cast::<pg_sys::SupportRequestIndexCondition>()).index };
+            if !index.is_null() {
+                return pg_sys::Datum::from(0);
+            }
             Request::Array(Array(node.cast()))
         }
         T_SupportRequestSelectivity => Request::Selectivity(Selectivity(node.cast())),
@@ -405,9 +406,4 @@ unsafe fn first(list: *mut pg_sys::List) -> *mut pg_sys::Node {
 unsafe fn second(list: *mut pg_sys::List) -> *mut pg_sys::Node {
     // SAFETY: the list has an element 1: the call's tenant.
     unsafe { (*(*list).elements.add(1)).ptr_value.cast() }
-}
-
-unsafe fn is_a(node: *mut pg_sys::Node, tag: pg_sys::NodeTag) -> bool {
-    // SAFETY: every node starts with its tag.
-    unsafe { (*node).type_ == tag }
 }

@@ -85,6 +85,7 @@ mod metering {
     mod usage;
 }
 mod protect {
+    mod index_advice;
     mod paths;
     mod session_settings;
     mod takes_away;

@@ -105,6 +105,9 @@ pub struct TableFacts {
     /// Keys that no tenant has, and the rows that have them; `None` if they were not counted.
     #[serde(default)]
     pub unknown: Option<(i64, i64)>,
+    /// Indexes that serve a tenant badly; `None` if they were not counted.
+    #[serde(default)]
+    pub bad_indexes: Option<usize>,
     /// The scope to backfill with, as looked up.
     #[serde(default)]
     pub backfill: Option<Backfill>,

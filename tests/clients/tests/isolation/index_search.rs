@@ -61,7 +61,31 @@ fn searches(app: &mut Session, condition: &str, by: &str) -> (bool, String) {
 }
 
 /// Kinds of conditions: what an index is on, its access method, the condition, and what EXPLAIN shows of it.
-pub const KINDS: [(&str, &str, &str, &str); 20] = [
+pub const KINDS: [(&str, &str, &str, &str); 24] = [
+    (
+        "btree",
+        "lower(body)",
+        "lower(body) = 'doc77x open'",
+        "lower(body) = ",
+    ),
+    (
+        "btree",
+        "lower(body)",
+        "lower(body) IN ('doc77x open', 'doc78x open')",
+        "= ANY",
+    ),
+    (
+        "btree",
+        "((meta ->> 'ref'))",
+        "meta ->> 'ref' = '77'",
+        "= '77'",
+    ),
+    (
+        "hash",
+        "lower(body)",
+        "lower(body) = 'doc77x open'",
+        "lower(body) = ",
+    ),
     ("btree", "price", "price = 77.5", "price = 77.5"),
     ("btree", "price", "price IN (77.5, 78.5)", "price = ANY"),
     (

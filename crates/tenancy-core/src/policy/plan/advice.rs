@@ -21,6 +21,18 @@ impl<'a> Builder<'a> {
                 ),
             );
         }
+        if let Some(bad @ 1..) = facts.bad_indexes {
+            let mut arguments = quote_literal(&facts.relation.to_string());
+            if facts.registered.is_none() && self.protection.tenant_column != "tenant_id" {
+                arguments.push_str(", ");
+                arguments.push_str(&quote_literal(&self.protection.tenant_column));
+            }
+            self.push(
+                StepKind::Advice,
+                format!("SELECT * FROM tenancy.index_advice({arguments})"),
+                format!("indexes that a tenant's queries do not use, or use slowly: {bad}"),
+            );
+        }
         for stranger in &facts.strangers {
             self.push(
                 StepKind::Advice,
