@@ -101,6 +101,8 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     catalog::lock(table, &facts, options.dry_run)?;
     catalog::check_parts(table, &facts)?;
     tree = inheritance::down(table);
+    let tables = inheritance::oids(&tree);
+    check_parents(tables.get(1..).unwrap_or_default(), &tables)?;
     facts = catalog::facts_to_protect(table, options, &tree)?;
     check_kind(&facts)?;
     catalog::look_inside(table, &mut facts, options)?;
@@ -261,17 +263,26 @@ pub fn protect_children(parent: pg_sys::Oid, named: Option<pg_sys::Oid>) -> Resu
     let Some(root) = registry::root_of(parent) else {
         return check_unprotected_parent(child.unwrap_or(parent));
     };
-    let parts = match child {
-        Some(child) => Parts::of_child(root, parent, child),
+    let named = child.map(|child| Parts::of_child(root, parent, child));
+    // Without a new one, the name is another child's.
+    let parts = match named.filter(|parts| !parts.new.is_empty()) {
+        Some(parts) => parts,
         None => Parts::all(root),
     };
     code::check_new_parts(root, &parts.new)?;
     isolate_children(root, &parts, false)?;
-    let mut parents = child
-        .map_or_else(Vec::new, inheritance::parents)
-        .into_iter();
-    match child.filter(|_| parents.any(|parent| registry::root_of(parent).is_none())) {
-        Some(child) => check_unprotected_parent(child),
+    check_parents(&parts.new, &[])
+}
+
+/// Refuses parts of a protected table that also have an unprotected parent, which is not one of `tables` either. Through it every
+/// role would read them.
+fn check_parents(parts: &[pg_sys::Oid], tables: &[pg_sys::Oid]) -> Result<(), Error> {
+    let is_open =
+        |parent: &pg_sys::Oid| !tables.contains(parent) && registry::root_of(*parent).is_none();
+    match (parts.iter()).find(|part| inheritance::parents(**part).iter().any(is_open)) {
+        Some(part) => Err(Error::Refused(Refusal::UnprotectedParent {
+            table: registry::name(*part)?,
+        })),
         None => Ok(()),
     }
 }

@@ -251,19 +251,20 @@ pub fn root_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
 /// Returns the name of a protected table, or of a detached part of one, among a table and its parts.
 pub fn below(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     let mut down = inheritance::down(table).into_iter();
-    match down.find(|(table, _)| is_root(*table) || registered_root(*table).is_some()) {
-        None => Ok(None),
-        Some((found, _)) => {
-            spi::read(
-                "SELECT $1::regclass::text",
-                &[found.into()],
-                |rows| match rows.into_iter().next() {
-                    Some(row) => Ok(row.get(1)?),
-                    None => Ok(None),
-                },
-            )
-        }
-    }
+    let found = down.find(|(table, _)| is_root(*table) || registered_root(*table).is_some());
+    found.map(|(found, _)| name(found)).transpose()
+}
+
+/// Returns a table's name, with its schema where it is needed.
+pub fn name(table: pg_sys::Oid) -> Result<String, Error> {
+    spi::read(
+        "SELECT $1::regclass::text",
+        &[table.into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null(1),
+            None => Err(Error::NoSuch("the table")),
+        },
+    )
 }
 
 /// A protected table and parts of it.

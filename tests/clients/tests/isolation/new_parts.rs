@@ -202,6 +202,62 @@ fn a_child_of_a_protected_and_an_unprotected_table_is_refused() {
     owner.run("CREATE TABLE app.both () INHERITS (app.docs, app.other)");
 }
 
+/// The unprotected parent may be that of a table further below, and the child may have its parent's name.
+#[test]
+fn no_table_below_a_protected_one_has_an_unprotected_parent() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.docs (id int, tenant_id uuid NOT NULL); SELECT tenancy.protect('app.docs');
+         CREATE TABLE app.plain (id int, tenant_id uuid);
+         CREATE TABLE app.middle (id int, tenant_id uuid NOT NULL);
+         CREATE TABLE app.leaf () INHERITS (app.middle, app.plain);
+         CREATE SCHEMA other",
+    );
+    for statement in [
+        "ALTER TABLE app.middle INHERIT app.docs",
+        "SELECT tenancy.protect('app.middle')",
+        "SELECT tenancy.protect('app.middle', dry_run => true)",
+        "SET search_path = other, app; CREATE TABLE docs () INHERITS (app.plain, docs)",
+        "SET search_path = other, app; CREATE TABLE docs () INHERITS (docs, app.plain)",
+    ] {
+        owner
+            .fails(statement)
+            .code("22023")
+            .says("its new parent is not");
+        owner.run("RESET search_path");
+    }
+    // Both parents are of the tree that becomes protected.
+    owner.run(
+        "CREATE TABLE app.left () INHERITS (app.middle); CREATE TABLE app.right () INHERITS (app.middle);
+         CREATE TABLE app.both () INHERITS (app.left, app.right); DROP TABLE app.leaf;
+         SELECT tenancy.protect('app.middle')",
+    );
+}
+
+/// By its name, the new child is a temporary table that is a child of the same parent already.
+#[test]
+fn a_child_behind_another_of_its_name_is_isolated() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.docs (id int, tenant_id uuid NOT NULL); SELECT tenancy.protect('app.docs');
+         SET search_path = app; CREATE TEMP TABLE docs_2 () INHERITS (app.docs);
+         CREATE TABLE docs_2 () INHERITS (docs)",
+    );
+    world.fill("app.docs_2 (tenant_id, id)", "t.id, n");
+    world
+        .db
+        .owner()
+        .run("GRANT SELECT ON app.docs_2 TO tenancy_app");
+    assert_eq!(
+        world
+            .begin("alice")
+            .number("SELECT count(*) FROM app.docs_2"),
+        3
+    );
+}
+
 /// The rows of catalogs and of the registry that a new partition makes the backend read. The server itself reads all siblings in
 /// pg_inherits and pg_class.
 fn read_for_another(session: &mut Session, n: i32) -> i64 {
