@@ -84,20 +84,36 @@ unsafe fn found(condition: *mut pg_sys::RestrictInfo, arm: bool) -> Option<Found
     // SAFETY: the tag identifies the node.
     unsafe {
         let clause = (*condition).clause.cast::<pg_sys::Node>();
-        let (function, args, collation, any) = match (*clause).type_ {
+        let (operator_oid, function, args, collation, any) = match (*clause).type_ {
             T_OpExpr => {
                 let op = clause.cast::<pg_sys::OpExpr>();
                 pg_sys::set_opfuncid(op);
-                ((*op).opfuncid, (*op).args, (*op).inputcollid, false)
+                (
+                    (*op).opno,
+                    (*op).opfuncid,
+                    (*op).args,
+                    (*op).inputcollid,
+                    false,
+                )
             }
             T_ScalarArrayOpExpr if (*clause.cast::<pg_sys::ScalarArrayOpExpr>()).useOr => {
                 let op = clause.cast::<pg_sys::ScalarArrayOpExpr>();
                 pg_sys::set_sa_opfuncid(op);
-                ((*op).opfuncid, (*op).args, (*op).inputcollid, true)
+                (
+                    (*op).opno,
+                    (*op).opfuncid,
+                    (*op).args,
+                    (*op).inputcollid,
+                    true,
+                )
             }
             _ => return None,
         };
         let called = if function.to_u32() < FIRST_OTHER {
+            // A user's operator of a built-in function has its own estimator and negator, which the planner calls.
+            if operator_oid.to_u32() >= FIRST_OTHER {
+                return None;
+            }
             match operator(function.to_u32()) {
                 Some(known) => Called::BuiltIn(known),
                 None if pg_sys::get_func_leakproof(function) => Called::Leakproof,
@@ -179,7 +195,8 @@ impl Table<'_> {
 
     /// Returns whether an index may be searched by conditions that are not leakproof. Its access method and operator families must be
     /// known, and its expressions and predicate run no user's code: a recheck evaluates them. For a partial index on an expression,
-    /// a recheck of a lossy page computes the expression of rows that are not in the index.
+    /// a recheck of a lossy page computes the expression of rows that are not in the index. A recheck begins with the policy, but
+    /// not if a partial index's predicate implies it.
     unsafe fn searches(&self, index: *mut pg_sys::IndexOptInfo) -> bool {
         // SAFETY: an index of the table, with as many families as key columns.
         unsafe {
@@ -190,7 +207,10 @@ impl Table<'_> {
             };
             !index.hypothetical
                 && index.relam.to_u32() < FIRST_OTHER
-                && (index.indexprs.is_null() || index.indpred.is_null())
+                && (index.indpred.is_null()
+                    || index.indexprs.is_null()
+                        && elements::<pg_sys::RestrictInfo>(index.indrestrictinfo)
+                            .any(|condition| self.tenants.contains(&condition)))
                 && !calls(index.indexprs)
                 && !calls(index.indpred)
                 && (0..index.nkeycolumns as usize).all(|n| {

@@ -399,8 +399,11 @@ impl Condition<'_> {
         if matches!(self.value, Value::Joined) || !self.tells_nothing() {
             return false;
         }
-        let Called::BuiltIn(operator) = self.called else {
-            return true;
+        let operator = match self.called {
+            Called::BuiltIn(operator) => operator,
+            Called::Leakproof => return true,
+            // Some allocate as much as both sides take together.
+            Called::OfExtension => return false,
         };
         match operator.group {
             Number | Enum | Time | Network => true,
