@@ -14,7 +14,13 @@ fn no_statement_tells_of_rows_that_its_caller_cannot_see() {
         found.len(),
         found.join("\n")
     );
-    if options.only.is_none() && options.statements >= 1_000 {
+    // Some plans are rare: a thousand statements of another seed may miss one.
+    let enough = if options.is_fixed_seed() {
+        1_000
+    } else {
+        5_000
+    };
+    if options.only.is_none() && options.statements >= enough {
         assert_eq!(tally.defects(), Vec::<String>::new());
     }
 }
