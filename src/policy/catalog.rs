@@ -13,8 +13,8 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde_json::{Map, Value};
 use tenancy_core::policy::{
-    Actor, Backfill, Options, Protection, Refusal, Registered, Step, StepKind, TableFacts, before,
-    granted, quote_ident,
+    Actor, Backfill, MemberUndo, Options, Protection, Refusal, Registered, Step, StepKind,
+    TableFacts, before, granted, quote_ident,
 };
 
 use super::registry;
@@ -34,7 +34,7 @@ pub fn facts(
     protection: &Protection,
     tree: &[AtDepth],
 ) -> Result<TableFacts, Error> {
-    complete(read(table, protection, tree)?, tree)
+    Ok(complete(read(table, protection, tree)?, tree)?.0)
 }
 
 /// Reads all that protect() must know, in the same way.
@@ -62,9 +62,8 @@ pub fn facts_to_protect(
             }
         }
     }
-    let mut facts = complete(found, tree)?;
+    let (mut facts, records) = complete(found, tree)?;
     if let Some(options) = registry::find(table)? {
-        let records = registry::members(tree)?;
         let own = records
             .iter()
             .find(|record| record.relation == facts.relation);
@@ -119,8 +118,11 @@ fn one_object(
     }
 }
 
-/// Adds what the registry knows of the table's and its parts' previous state.
-fn complete(found: Map<String, Value>, tree: &[AtDepth]) -> Result<TableFacts, Error> {
+/// Adds what the registry knows of the table's and its parts' previous state, and returns these records too.
+fn complete(
+    found: Map<String, Value>,
+    tree: &[AtDepth],
+) -> Result<(TableFacts, Vec<MemberUndo>), Error> {
     let mut facts: TableFacts = serde_json::from_value(Value::Object(found))
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
     let records = registry::members(tree)?;
@@ -131,7 +133,7 @@ fn complete(found: Map<String, Value>, tree: &[AtDepth]) -> Result<TableFacts, E
     for member in &mut facts.members {
         member.before = before_of.remove(&member.relation).unwrap_or(member.before);
     }
-    Ok(facts)
+    Ok((facts, records))
 }
 
 /// Completes the facts with those that need queries on the table itself.

@@ -93,7 +93,7 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
         }
         return Ok(catalog::rows(steps));
     }
-    if inheritance::up(table).len() > 1 {
+    if !inheritance::parents(table).is_empty() {
         // The plan refuses, with the root's name.
         let facts = catalog::facts_to_protect(table, options, &tree)?;
         return Ok(catalog::rows(policy::plan(&facts, options)?.steps));

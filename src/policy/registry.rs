@@ -17,7 +17,7 @@ use crate::pg::hooks::TablePolicy;
 use crate::pg::inheritance::{self, AtDepth, oids};
 use crate::pg::lookup::{self, By};
 use crate::pg::spi::{Finds, NotNull};
-use crate::pg::{extension, role, spi};
+use crate::pg::{extension, relation, role, spi};
 
 /// The tables of the registry.
 #[derive(Clone, Copy)]
@@ -309,11 +309,10 @@ impl Parts {
 
 /// Returns whether a table or one of its parts has storage: it has rows, or had some.
 pub fn has_room(table: pg_sys::Oid) -> Result<bool, Error> {
+    let tables = oids(&inheritance::down(table));
     spi::read(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         SELECT bool_or(pg_relation_size(t.oid) > 0) FROM tree t",
-        &[table.into()],
+        "SELECT bool_or(pg_relation_size(t) > 0) FROM unnest($1) t",
+        &[tables.into()],
         |rows| match rows.into_iter().next() {
             // NULL where a part was just dropped.
             Some(row) => Ok(row.get(1)?.unwrap_or(false)),
@@ -391,20 +390,12 @@ pub fn reads_statistics(role: pg_sys::Oid) -> Result<bool, Error> {
 }
 
 /// Returns those of a table and its parts that store rows.
-pub fn parts(root: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Error> {
-    spi::read(
-        "WITH RECURSIVE tree(oid) AS (\
-             SELECT $1::oid UNION SELECT i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid) \
-         SELECT t.oid FROM tree t JOIN pg_class c ON c.oid = t.oid WHERE c.relkind = 'r'",
-        &[root.into()],
-        |rows| {
-            let mut found = Vec::new();
-            for row in rows {
-                found.extend(row.get::<pg_sys::Oid>(1)?);
-            }
-            Ok(found)
-        },
-    )
+pub fn parts(root: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut tables = oids(&inheritance::down(root));
+    tables.retain(|table| {
+        relation::read(*table, |class| class.relkind as u8) == Some(pg_sys::RELKIND_RELATION)
+    });
+    tables
 }
 
 /// Returns the records of a table and its parts, also of those that were protected separately before.

@@ -112,35 +112,48 @@ impl Change {
 
     /// Returns the old and the new value of a column of oids. An error if there is no such column.
     pub fn oids(&self, column: &CStr) -> Result<[Option<pg_sys::Oid>; 2], Error> {
-        // SAFETY: the trigger's data, for as long as it runs; the column is an oid.
+        let kinds = [pg_sys::OIDOID, pg_sys::REGCLASSOID];
+        // SAFETY: an oid is in its datum.
         unsafe {
-            let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            let kind = pg_sys::SPI_gettypeid(columns, number);
-            if number <= 0 || ![pg_sys::OIDOID, pg_sys::REGCLASSOID].contains(&kind) {
-                return Err(Error::Internal("a trigger's column is missing"));
-            }
-            Ok(self.rows().map(|row| {
-                if row.is_null() {
-                    return None;
-                }
-                let mut null = false;
-                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
-                (!null).then(|| pg_sys::Oid::from_u32(value.value() as u32))
-            }))
+            self.values(column, kinds, |_, value| {
+                pg_sys::Oid::from_u32(value.value() as u32)
+            })
         }
     }
 
     /// Returns the old and the new value of a uuid column; of a bytea column the first half of a hash. An error if there is no
     /// such column.
     pub fn uuids(&self, column: &CStr) -> Result<[Option<Uuid>; 2], Error> {
-        // SAFETY: the trigger's data, for as long as it runs; a uuid has 16 bytes, and a bytea is read
-        // before the row goes.
+        let kinds = [pg_sys::UUIDOID, pg_sys::BYTEAOID];
+        // SAFETY: a uuid has 16 bytes, and a bytea is read before the row goes.
+        unsafe {
+            self.values(column, kinds, |kind, value| {
+                if kind == pg_sys::BYTEAOID {
+                    let bytes = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                    half(pgrx::varlena::varlena_to_byte_slice(bytes))
+                } else {
+                    Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>())
+                }
+            })
+        }
+    }
+
+    /// Reads the old and the new value of a column of one of these types. An error if there is no such column.
+    ///
+    /// # Safety
+    /// `read` gets a type, one of `kinds`, and a value of it that lives as long as the call.
+    unsafe fn values<T>(
+        &self,
+        column: &CStr,
+        kinds: [pg_sys::Oid; 2],
+        read: impl Fn(pg_sys::Oid, pg_sys::Datum) -> T,
+    ) -> Result<[Option<T>; 2], Error> {
+        // SAFETY: the trigger's data, for as long as it runs.
         unsafe {
             let columns = (*(*self.0).tg_relation).rd_att;
             let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
             let kind = pg_sys::SPI_gettypeid(columns, number);
-            if number <= 0 || ![pg_sys::UUIDOID, pg_sys::BYTEAOID].contains(&kind) {
+            if number <= 0 || !kinds.contains(&kind) {
                 return Err(Error::Internal("a trigger's column is missing"));
             }
             Ok(self.rows().map(|row| {
@@ -149,14 +162,7 @@ impl Change {
                 }
                 let mut null = false;
                 let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
-                if null {
-                    None
-                } else if kind == pg_sys::BYTEAOID {
-                    let bytes = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
-                    Some(half(pgrx::varlena::varlena_to_byte_slice(bytes)))
-                } else {
-                    Some(Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()))
-                }
+                (!null).then(|| read(kind, value))
             }))
         }
     }

@@ -51,13 +51,16 @@ pub fn session(world: &World, user: &str, mode: &str) -> Session {
     app
 }
 
+/// Returns whether a plan searches an index by all of these.
+pub fn searches_by(plan: &str, by: &[&str]) -> bool {
+    plan.lines()
+        .any(|line| line.contains("Index Cond:") && by.iter().all(|by| line.contains(by)))
+}
+
 /// Returns whether the plan of a query of `app.docs` searches an index by a condition.
 fn searches(app: &mut Session, condition: &str, by: &str) -> (bool, String) {
     let plan = app.plan(&format!("SELECT id FROM app.docs WHERE {condition}"));
-    let found = plan
-        .lines()
-        .any(|line| line.contains("Index Cond:") && line.contains(by));
-    (found, plan)
+    (searches_by(&plan, &[by]), plan)
 }
 
 /// Kinds of conditions: what an index is on, its access method, the condition, and what EXPLAIN shows of it.
