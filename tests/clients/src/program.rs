@@ -344,6 +344,22 @@ impl Cluster {
         self.up();
     }
 
+    /// Kills one of its processes, and returns after the server has noticed, ended all others and started again.
+    #[track_caller]
+    pub fn kill_process(&self, pid: i32) {
+        // 0 is the caller's process group to kill(1).
+        assert!(pid > 0, "there is no such process");
+        let mut witness = wait_for(&self.config(), "the server");
+        succeed(command("/bin/kill").args(["-9", &pid.to_string()]));
+        // Until it notices, it takes connections, and ends them soon after.
+        let end = Instant::now() + Duration::from_secs(60);
+        while witness.batch_execute("SELECT 1").is_ok() {
+            assert!(Instant::now() < end, "the server did not notice");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(wait_for(&self.config(), "the server"));
+    }
+
     /// Its log.
     pub fn log(&self) -> String {
         fs::read(self.scratch.0.join("log"))
@@ -367,11 +383,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.end("-QUIT");
     }
-}
-
-/// Kills a server process as nothing can stop it from being killed.
-pub fn kill9(pid: i32) {
-    succeed(command("/bin/kill").args(["-9", &pid.to_string()]));
 }
 
 /// PgBouncer between the test and a database, in transaction mode.

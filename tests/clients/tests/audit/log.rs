@@ -304,22 +304,13 @@ fn crashes_leave_the_chain_whole() {
         if round == 0 {
             let worker = admin
                 .number("SELECT pid FROM pg_stat_activity WHERE backend_type = 'tenancy worker' AND datname = current_database()");
-            tenancy_client_tests::program::kill9(worker.try_into().unwrap());
-            thread::sleep(Duration::from_millis(300));
-            drop(wait_for(&cluster.config(), "the server"));
+            cluster.kill_process(worker.try_into().unwrap());
         } else {
             cluster.kill();
         }
-        let end = Instant::now() + Duration::from_secs(30);
-        let mut admin = loop {
-            let mut config = cluster.config();
-            config.dbname(&db.name);
-            match Session::try_connect(&config) {
-                Ok(session) => break session,
-                Err(failure) => assert!(Instant::now() < end, "{failure:?}"),
-            }
-            thread::sleep(Duration::from_millis(50));
-        };
+        let mut config = cluster.config();
+        config.dbname(&db.name);
+        let mut admin = wait_for(&config, "the database");
         assert_eq!(admin.texts(WRONG), NONE);
         admin.run("SELECT tenancy_internal.audit('after', NULL, NULL, '{}'); SELECT testing.record_now('after', '{}')");
         until(

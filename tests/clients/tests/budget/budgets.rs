@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tenancy_client_tests::metering::{Dice, end, units};
-use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::program::{Cluster, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', price => 0.5), tenancy.define_metric('calls', 'calls', 'count'),
@@ -231,16 +231,10 @@ fn after_a_crash_the_ledger_is_what_the_events_say() {
                     "SELECT pid::bigint FROM pg_stat_activity WHERE usename = '{}' LIMIT 1",
                     world.db.app
                 ));
-                kill9(i32::try_from(pid).unwrap());
+                cluster.kill_process(i32::try_from(pid).unwrap());
             }
         });
-        drop(wait_for(&cluster.config(), "the server"));
-        let mut session = loop {
-            match Session::try_connect(&world.db.config(&world.db.app)) {
-                Ok(session) => break session,
-                Err(_) => std::thread::sleep(Duration::from_millis(50)),
-            }
-        };
+        let mut session = wait_for(&world.db.config(&world.db.app), "the database");
         session
             .begin(world.key("alice"))
             .run("SELECT tenancy.consume('tokens', 1); COMMIT");

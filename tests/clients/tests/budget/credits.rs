@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tenancy_client_tests::metering::{Dice, end, units};
-use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::program::{Cluster, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
 /// Selects entries of the ledger about credits that differ from the rows.
@@ -900,13 +900,10 @@ fn after_a_crash_it_is_what_the_rows_say() {
                     "SELECT pid::bigint FROM pg_stat_activity WHERE usename = '{}' LIMIT 1",
                     world.db.app
                 ));
-                kill9(i32::try_from(pid).unwrap());
+                cluster.kill_process(i32::try_from(pid).unwrap());
             }
         });
-        drop(wait_for(&cluster.config(), "the server"));
-        while Session::try_connect(&world.db.config(&world.db.app)).is_err() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        drop(wait_for(&world.db.config(&world.db.app), "the database"));
         consume(&world, "1");
         assert_eq!(world.db.admin().texts(WRONG), Vec::<String>::new());
         // All but the budget's own 20 came from credits.

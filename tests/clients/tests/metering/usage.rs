@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tenancy_client_tests::dice::Dice;
-use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::program::{Cluster, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
 const METRICS: &str = "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{model}'), tenancy.define_metric('peak', 'GB', 'max'),
@@ -427,15 +427,7 @@ fn survive(world: &World, cluster: &Cluster, kill: impl Fn(&mut Session), times:
         }
         until.store(true, Ordering::Relaxed);
     });
-    drop(wait_for(&cluster.config(), "the server"));
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut admin = loop {
-        match Session::try_connect(&world.db.config("postgres")) {
-            Ok(session) => break session,
-            Err(failure) => assert!(Instant::now() < end, "{failure:?}"),
-        }
-        thread::sleep(Duration::from_millis(50));
-    };
+    let mut admin = wait_for(&world.db.config("postgres"), "the database");
     agree(&mut admin);
     let recorded = admin.number("SELECT count(*) FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id AND m.name = 'calls'");
     let acknowledged = acknowledged.load(Ordering::Relaxed);
@@ -460,13 +452,10 @@ fn after_any_kill_nothing_is_lost_or_counted_twice() {
                 "worker" => {
                     let pid = admin.number(worker);
                     if pid > 0 {
-                        kill9(i32::try_from(pid).unwrap());
+                        cluster.kill_process(i32::try_from(pid).unwrap());
                     }
                 }
-                "backend" => {
-                    let pid = admin.pid();
-                    kill9(pid);
-                }
+                "backend" => cluster.kill_process(admin.pid()),
                 _ => cluster.kill(),
             },
             4,

@@ -12,7 +12,7 @@ use postgres::SimpleQueryMessage;
 use tenancy_client_tests::metering::{
     Dice, Stop, all_agrees, cancel, ledger_agrees, use_up, within_budgets,
 };
-use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::program::{Cluster, wait_for};
 use tenancy_client_tests::{Db, Failure, Session, World};
 
 /// Budgets of five levels that the traffic exhausts, and budgets that no call needs. Some share an entry.
@@ -374,11 +374,11 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
             let pid =
                 |what: &str| i32::try_from(admin_of(&world, &cluster).number(&some(what))).unwrap();
             match kind {
-                "backend" => kill9(pid(&format!("usename = '{}'", world.db.app))),
+                "backend" => cluster.kill_process(pid(&format!("usename = '{}'", world.db.app))),
                 "worker" => Some(pid("backend_type = 'tenancy worker'"))
                     .filter(|pid| *pid > 0)
                     .into_iter()
-                    .for_each(kill9),
+                    .for_each(|pid| cluster.kill_process(pid)),
                 "at once" => {
                     cluster.end_at_once();
                     cluster.up();

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tenancy_client_tests::program::{Cluster, kill9, wait_for};
+use tenancy_client_tests::program::{Cluster, wait_for};
 use tenancy_client_tests::{Db, Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
@@ -122,7 +122,7 @@ fn a_backend_killed_hard_and_the_server_killed_hard() {
     let mut app = world.begin("alice");
     app.run("INSERT INTO app.notes (body) VALUES ('lost')");
     // The server notices, ends all the others and starts again with a fresh shared memory.
-    kill9(app.pid());
+    cluster.kill_process(app.pid());
     app.fails(COUNT);
     drop(app);
     in_order(&world, &cluster, &ticket, &ops);
