@@ -2,7 +2,7 @@
 #
 # PG=17        PostgreSQL 16, 17 or 18 in place of 15: in a directory with the distribution that ships it (scripts/on); takes root
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
-# TEST=budgets::race  one test by its name, or those of one name (scripts/test and scripts/clients say which)
+# TEST="budgets::race attacks"  tests by their names (scripts/test and scripts/clients say which)
 # SEED=… STATEMENTS=… ONLY=…  for the fuzzer: the seed (a number, or random), the number of statements, a single one
 # TRACE=…      a file of LLM requests for the demo, the tests and the replay      REPLAY="--speed 60"  options of the replay
 
