@@ -50,6 +50,9 @@ const LARGE_OBJECTS: [u32; 20] = [
 /// pg_terminate_backend and pg_cancel_backend: sessions of a role may end each other.
 const SIGNALS: [u32; 2] = [2096, 2171];
 
+/// Functions of 18 that write or clear a table's statistics, for who may MAINTAIN it: planning for every tenant follows them.
+const STATISTICS: [u32; 4] = [6362, 6363, 6397, 6398];
+
 /// currtid2(), which reveals for any place in a table whether a row exists, and where its newest version is.
 const ROW_VERSIONS: u32 = 1294;
 
@@ -185,6 +188,8 @@ fn called(function: u32) {
         "large objects"
     } else if SIGNALS.contains(&function) {
         "other sessions"
+    } else if STATISTICS.contains(&function) {
+        "statistics of tables"
     } else {
         return;
     };

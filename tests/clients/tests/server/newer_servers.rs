@@ -157,6 +157,7 @@ fn from_18_the_advice_for_a_temporal_foreign_key_is_temporal() {
         0
     );
 }
+
 #[test]
 fn from_17_maintain_that_is_granted_later_lets_no_shared_role_rewrite_a_table() {
     let world = World::new();
@@ -171,6 +172,96 @@ fn from_17_maintain_that_is_granted_later_lets_no_shared_role_rewrite_a_table() 
     ] {
         app.fails(sql).code("42501");
     }
+}
+
+#[test]
+fn from_18_maintain_that_is_granted_later_lets_no_shared_role_write_statistics() {
+    let world = World::new();
+    let mut admin = world.db.admin();
+    admin.run("ANALYZE app.notes");
+    let mut owner = world.db.owner();
+    owner.run(&format!("GRANT MAINTAIN ON app.notes TO {}", world.db.app));
+    let held = "SELECT concat(reltuples, ' ', (SELECT count(*) FROM pg_stats s WHERE s.tablename = c.relname)) FROM pg_class c WHERE oid = 'app.notes'::regclass";
+    let before = admin.text(held);
+    // All that write them, so that a new one is found.
+    let all = admin.texts(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(restore|clear)_.*stats$' ORDER BY 1",
+    );
+    let calls = [
+        "pg_clear_attribute_stats('app', 'notes', 'body', false)",
+        "pg_clear_relation_stats('app', 'notes')",
+        "pg_restore_attribute_stats('schemaname', 'app', 'relname', 'notes', 'attname', 'body', 'inherited', false, 'version', 180000, 'null_frac', 1::real)",
+        "pg_restore_relation_stats('schemaname', 'app', 'relname', 'notes', 'version', 180000, 'reltuples', 1e9::real)",
+    ];
+    assert_eq!(
+        all,
+        calls.map(|call| call.split_once('(').unwrap().0.to_owned())
+    );
+    let mut app = world.begin("alice");
+    for call in calls {
+        app.fails_inside(&format!("SELECT {call}")).code("42501");
+        app.fails_inside(&format!("DO $$ BEGIN PERFORM {call}; END $$"))
+            .code("42501");
+    }
+    assert_eq!(admin.text(held), before);
+    // The owner still may, as for a restore of a dump.
+    owner.run(&format!("SELECT {}", calls[3]));
+    assert_ne!(admin.text(held), before);
+}
+
+/// A trigger at each login to the database, in which a superuser has this done.
+fn at_login(world: &World, does: &str) {
+    world.db.admin().run(&format!(
+        "CREATE OR REPLACE FUNCTION public.at_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN {does}; END $$;
+         DROP EVENT TRIGGER IF EXISTS at_login; CREATE EVENT TRIGGER at_login ON login EXECUTE FUNCTION public.at_login()"
+    ));
+}
+
+#[test]
+fn from_17_a_login_trigger_has_no_more_rights_than_who_logs_in() {
+    const COUNT: &str = "SELECT count(*) FROM app.notes";
+    let world = World::new();
+    let mut sessions = [world.db.app(), world.db.owner()];
+    for session in &mut sessions {
+        session
+            .fails("CREATE EVENT TRIGGER mine ON login EXECUTE FUNCTION tenancy_internal.forget_dropped()")
+            .code("42501");
+    }
+
+    // There is no context yet: whoever is isolated does not get in, and others do.
+    at_login(&world, &format!("PERFORM * FROM ({COUNT}) c"));
+    for role in [&world.db.app, &world.db.owner] {
+        Session::try_connect(&world.db.config(role))
+            .err()
+            .unwrap()
+            .code("55000");
+    }
+    assert_eq!(world.db.admin().number(COUNT), 15);
+
+    // A context of its transaction ends with it; one for the session holds, as if the client had asked.
+    let key = world.key("alice");
+    at_login(
+        &world,
+        &format!(
+            "IF session_user = '{}' THEN PERFORM tenancy.authenticate('{key}'); END IF",
+            world.db.app
+        ),
+    );
+    world.db.app().fails(COUNT).code("55000");
+    at_login(
+        &world,
+        &format!(
+            "IF session_user = '{}' THEN PERFORM tenancy.authenticate('{key}', session => true); END IF",
+            world.db.app
+        ),
+    );
+    assert_eq!(world.db.app().number(COUNT), 3);
+    // Behind a pool the login fails, and no client gets another's context.
+    world.db.admin().run(&format!(
+        "ALTER ROLE {} SET tenancy.pooled = on",
+        world.db.app
+    ));
+    assert!(Session::try_connect(&world.db.config(&world.db.app)).is_err());
 }
 
 #[test]
