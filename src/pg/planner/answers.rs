@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
@@ -32,7 +33,7 @@ unsafe extern "C-unwind" fn changed(_arg: pg_sys::Datum, _cache: i32, _hash: u32
 
 /// Answers to one kind of question.
 pub struct Answers<K, V> {
-    kept: RefCell<HashMap<K, V>>,
+    kept: RefCell<HashMap<K, V, RandomState>>,
     /// The count of changes when they were kept.
     kept_at: Cell<u64>,
 }

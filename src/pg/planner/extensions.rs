@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use tenancy_core::index_search::{has_known_families, is_known};
+use tenancy_core::index_search::{has_known_families, is_known, may_be_estimated};
 
 use super::answers::Answers;
 use super::expression::C;
@@ -14,6 +14,8 @@ use crate::pg::function;
 
 thread_local! {
     static FUNCTIONS: Answers<pg_sys::Oid, bool> = Answers::new();
+    /// By operator and function.
+    static ESTIMATED: Answers<(pg_sys::Oid, pg_sys::Oid), bool> = Answers::new();
     static FAMILIES: Answers<pg_sys::Oid, bool> = Answers::new();
 }
 
@@ -33,6 +35,22 @@ fn look_up(oid: pg_sys::Oid) -> bool {
         && of_extension(pg_sys::ProcedureRelationId, oid)
             .zip(name)
             .is_some_and(|(extension, name)| is_known(&extension, &name))
+}
+
+/// Returns whether an operator with a function that core knows may be evaluated on statistics. One that a user created for the
+/// function has its own estimator and negator, which the planner calls.
+pub fn estimates(operator: pg_sys::Oid, function: pg_sys::Oid) -> bool {
+    ESTIMATED.with(|estimated| {
+        estimated.get((operator, function), || {
+            let extension = of_extension(pg_sys::OperatorRelationId, operator);
+            // SAFETY: a catalog look-up; the name is NULL or a copy.
+            let name = unsafe { text(pg_sys::get_func_name(function)) };
+            extension == of_extension(pg_sys::ProcedureRelationId, function)
+                && extension
+                    .zip(name)
+                    .is_some_and(|(extension, name)| may_be_estimated(&extension, &name))
+        })
+    })
 }
 
 /// Returns whether core knows the extension of an operator family.

@@ -120,7 +120,9 @@ unsafe fn found(condition: *mut pg_sys::RestrictInfo, arm: bool) -> Option<Found
                 None => return None,
             }
         } else if extensions::knows_function(function) {
-            Called::OfExtension
+            Called::OfExtension {
+                estimated: extensions::estimates(operator_oid, function),
+            }
         } else {
             return None;
         };

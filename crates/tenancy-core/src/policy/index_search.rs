@@ -228,6 +228,8 @@ pub struct Extension {
     pub name: &'static str,
     /// The functions of its operators that an index may evaluate before the policies.
     pub functions: &'static [&'static str],
+    /// Those of them that allocate nothing for a value, and so may be evaluated on statistics.
+    pub estimated: &'static [&'static str],
     /// Why.
     pub reason: &'static str,
 }
@@ -237,11 +239,13 @@ pub const EXTENSIONS: &[Extension] = &[
     Extension {
         name: "btree_gin",
         functions: &[],
+        estimated: &[],
         reason: "its operator families compare by the types' own comparisons",
     },
     Extension {
         name: "btree_gist",
         functions: &[],
+        estimated: &[],
         reason: "as btree_gin's; no operator of its own is listed: distances may overflow",
     },
     Extension {
@@ -253,11 +257,13 @@ pub const EXTENSIONS: &[Extension] = &[
             "citext_le",
             "citext_lt",
         ],
+        estimated: &[],
         reason: "compares texts in lower case, which the index has computed for each entry before",
     },
     Extension {
         name: "hstore",
         functions: &["exist", "exists_all", "exists_any", "hs_contains"],
+        estimated: &["exist", "exists_all", "exists_any", "hs_contains"],
         reason: "compares keys, values and hashes, one after the other",
     },
     Extension {
@@ -269,6 +275,7 @@ pub const EXTENSIONS: &[Extension] = &[
             "word_similarity_commutator_op",
             "word_similarity_op",
         ],
+        estimated: &[],
         reason: "counts trigrams in common",
     },
 ];
@@ -291,13 +298,23 @@ pub fn is_known(extension: &str, function: &str) -> bool {
         .any(|known| known.name == extension && known.functions.contains(&function))
 }
 
+/// Returns whether an operator of an extension, with a function of the same, may be evaluated on statistics.
+pub fn may_be_estimated(extension: &str, function: &str) -> bool {
+    EXTENSIONS
+        .iter()
+        .any(|known| known.name == extension && known.estimated.contains(&function))
+}
+
 /// The function of a condition's operator.
 #[derive(Clone, Copy, Debug)]
 pub enum Called {
     /// A built-in one.
     BuiltIn(&'static Operator),
     /// One of [`EXTENSIONS`].
-    OfExtension,
+    OfExtension {
+        /// Whether the operator is the extension's too, and one that [`may_be_estimated`].
+        estimated: bool,
+    },
     /// A built-in one that is marked LEAKPROOF, in a condition that is not leakproof: the index's key is an expression that may fail.
     /// The index holds its results, and does not compute it.
     Leakproof,
@@ -402,8 +419,7 @@ impl Condition<'_> {
         let operator = match self.called {
             Called::BuiltIn(operator) => operator,
             Called::Leakproof => return true,
-            // Some allocate as much as both sides take together.
-            Called::OfExtension => return false,
+            Called::OfExtension { estimated } => return estimated,
         };
         match operator.group {
             Number | Enum | Time | Network => true,

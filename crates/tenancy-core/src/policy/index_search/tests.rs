@@ -36,6 +36,8 @@ fn operators_are_sorted_and_have_a_reason() {
     assert!(operator(67).is_none(), "texteq needs no entry");
     for extension in EXTENSIONS {
         assert!(extension.functions.is_sorted() && !extension.reason.is_empty());
+        let mut estimated = extension.estimated.iter();
+        assert!(estimated.all(|function| extension.functions.contains(function)));
     }
 }
 
@@ -171,7 +173,7 @@ fn a_query_recurses_as_deep_for_every_row() {
 #[test]
 fn an_extensions_function_needs_a_plain_collation_only() {
     let similar = Condition {
-        called: Called::OfExtension,
+        called: Called::OfExtension { estimated: false },
         ..condition("textlike", Value::Early)
     };
     assert!(similar.tells_nothing());
@@ -221,9 +223,22 @@ fn an_estimate_needs_an_operator_that_takes_whole_values() {
         ..condition("jsonb_contains", flat)
     };
     assert!(!swapped.may_be_estimated(), "the column is the part");
-    let in_extension = Condition {
-        called: Called::OfExtension,
-        ..condition("numeric_eq", Value::Early)
-    };
-    assert!(in_extension.tells_nothing() && !in_extension.may_be_estimated());
+    for estimated in [false, true] {
+        let called = Called::OfExtension { estimated };
+        let early = Condition {
+            called,
+            ..condition("numeric_eq", Value::Early)
+        };
+        assert!(early.tells_nothing() && early.may_be_estimated() == estimated);
+        let joined = Condition {
+            value: Value::Joined,
+            ..early
+        };
+        assert!(!joined.may_be_estimated());
+    }
+    assert!(may_be_estimated("hstore", "hs_contains"));
+    assert!(
+        !may_be_estimated("citext", "citext_eq"),
+        "it lowers both sides first"
+    );
 }
