@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 20] = [
+const FEW: [(&str, Case); 21] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -44,6 +44,7 @@ const FEW: [(&str, Case); 20] = [
     // Last: they fill the tree.
     ("budget scopes", crate::scale::scopes),
     ("management", crate::management::views),
+    ("large tree", crate::large_tree::growth),
 ];
 
 /// The cases with many clients.

@@ -30,6 +30,8 @@ pub struct Config {
     pub events: i64,
     /// Scopes that have a budget, at most.
     pub scopes: i64,
+    /// Tenants of the large tree; none without it.
+    pub tenants: i64,
     /// A factor on the number of rounds.
     pub rounds: f64,
     /// Print the plans.
@@ -55,6 +57,7 @@ impl Config {
             bulk_rows: number("BENCH_BULK_ROWS", 200_000)?,
             events: number("BENCH_EVENTS", 1_000_000)?,
             scopes: number("BENCH_SCOPES", 10_000)?,
+            tenants: number("BENCH_TENANTS", 0)?,
             rounds: number("BENCH_ROUNDS", 1.0)?,
             plans: false,
             strict: false,

@@ -6,6 +6,7 @@ mod cases;
 mod config;
 mod crowd;
 mod elevation;
+mod large_tree;
 mod logins;
 mod management;
 mod measure;

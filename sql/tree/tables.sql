@@ -82,6 +82,8 @@ CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, e
 CREATE INDEX scopes_slug_idx ON tenancy.scopes (slug);
 -- Finds everything below a scope: the views filter by path && {scopes}.
 CREATE INDEX scopes_path_idx ON tenancy.scopes USING gin (path);
+-- The few of them that are no users: among all, the server would expect as many as it expects users.
+CREATE INDEX scopes_inner_path_idx ON tenancy.scopes USING gin (path) WHERE level <> 'user';
 CREATE INDEX scopes_fleet_idx ON tenancy.scopes (parent_id, id) WHERE level = 'tenant';
 
 COMMENT ON TABLE tenancy.scopes IS

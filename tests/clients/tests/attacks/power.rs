@@ -619,7 +619,12 @@ fn createrole_does_not_become_tenancys_owner() {
         .fails("GRANT tenancy_owner TO CURRENT_USER")
         .code("42501");
     assert_eq!(admin.number("SELECT count(*) FROM pg_auth_members m JOIN pg_roles r ON r.oid IN (m.roleid, m.member) WHERE r.rolname = 'tenancy_owner'"), 0);
-    // All others stay its to manage, tenancy's for people too.
+    // All others stay its to manage, tenancy's for people too. From 16 on, by whom it may administer.
+    if admin.major() >= 16 {
+        admin.run(&format!(
+            "GRANT tenancy_app TO {stranger} WITH ADMIN OPTION, INHERIT FALSE, SET FALSE"
+        ));
+    }
     session.run(&format!(
         "GRANT tenancy_app TO {other}; REVOKE tenancy_app FROM {other}; ALTER ROLE {other} SET work_mem = '1MB'; ALTER ROLE {other} LOGIN; DROP ROLE {other}"
     ));
