@@ -14,8 +14,8 @@ use crate::pg::function;
 
 thread_local! {
     static FUNCTIONS: Answers<pg_sys::Oid, bool> = Answers::new();
-    /// By operator and function.
-    static ESTIMATED: Answers<(pg_sys::Oid, pg_sys::Oid), bool> = Answers::new();
+    /// By operator, whose function never changes.
+    static ESTIMATED: Answers<pg_sys::Oid, bool> = Answers::new();
     static FAMILIES: Answers<pg_sys::Oid, bool> = Answers::new();
 }
 
@@ -41,14 +41,10 @@ fn look_up(oid: pg_sys::Oid) -> bool {
 /// function has its own estimator and negator, which the planner calls.
 pub fn estimates(operator: pg_sys::Oid, function: pg_sys::Oid) -> bool {
     ESTIMATED.with(|estimated| {
-        estimated.get((operator, function), || {
+        estimated.get(operator, || {
             let extension = of_extension(pg_sys::OperatorRelationId, operator);
-            // SAFETY: a catalog look-up; the name is NULL or a copy.
-            let name = unsafe { text(pg_sys::get_func_name(function)) };
-            extension == of_extension(pg_sys::ProcedureRelationId, function)
-                && extension
-                    .zip(name)
-                    .is_some_and(|(extension, name)| may_be_estimated(&extension, &name))
+            extension.as_deref().is_some_and(may_be_estimated)
+                && extension == of_extension(pg_sys::ProcedureRelationId, function)
         })
     })
 }

@@ -228,8 +228,8 @@ pub struct Extension {
     pub name: &'static str,
     /// The functions of its operators that an index may evaluate before the policies.
     pub functions: &'static [&'static str],
-    /// Those of them that allocate nothing for a value, and so may be evaluated on statistics.
-    pub estimated: &'static [&'static str],
+    /// Whether they allocate nothing for a value, and so may be evaluated on statistics.
+    pub estimated: bool,
     /// Why.
     pub reason: &'static str,
 }
@@ -239,13 +239,13 @@ pub const EXTENSIONS: &[Extension] = &[
     Extension {
         name: "btree_gin",
         functions: &[],
-        estimated: &[],
+        estimated: false,
         reason: "its operator families compare by the types' own comparisons",
     },
     Extension {
         name: "btree_gist",
         functions: &[],
-        estimated: &[],
+        estimated: false,
         reason: "as btree_gin's; no operator of its own is listed: distances may overflow",
     },
     Extension {
@@ -257,13 +257,13 @@ pub const EXTENSIONS: &[Extension] = &[
             "citext_le",
             "citext_lt",
         ],
-        estimated: &[],
+        estimated: false,
         reason: "compares texts in lower case, which the index has computed for each entry before",
     },
     Extension {
         name: "hstore",
         functions: &["exist", "exists_all", "exists_any", "hs_contains"],
-        estimated: &["exist", "exists_all", "exists_any", "hs_contains"],
+        estimated: true,
         reason: "compares keys, values and hashes, one after the other",
     },
     Extension {
@@ -275,7 +275,7 @@ pub const EXTENSIONS: &[Extension] = &[
             "word_similarity_commutator_op",
             "word_similarity_op",
         ],
-        estimated: &[],
+        estimated: false,
         reason: "counts trigrams in common",
     },
 ];
@@ -298,11 +298,11 @@ pub fn is_known(extension: &str, function: &str) -> bool {
         .any(|known| known.name == extension && known.functions.contains(&function))
 }
 
-/// Returns whether an operator of an extension, with a function of the same, may be evaluated on statistics.
-pub fn may_be_estimated(extension: &str, function: &str) -> bool {
+/// Returns whether an extension's operators with known functions may be evaluated on statistics.
+pub fn may_be_estimated(extension: &str) -> bool {
     EXTENSIONS
         .iter()
-        .any(|known| known.name == extension && known.estimated.contains(&function))
+        .any(|known| known.name == extension && known.estimated)
 }
 
 /// The function of a condition's operator.

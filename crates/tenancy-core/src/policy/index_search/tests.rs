@@ -36,8 +36,7 @@ fn operators_are_sorted_and_have_a_reason() {
     assert!(operator(67).is_none(), "texteq needs no entry");
     for extension in EXTENSIONS {
         assert!(extension.functions.is_sorted() && !extension.reason.is_empty());
-        let mut estimated = extension.estimated.iter();
-        assert!(estimated.all(|function| extension.functions.contains(function)));
+        assert!(!extension.estimated || !extension.functions.is_empty());
     }
 }
 
@@ -236,9 +235,6 @@ fn an_estimate_needs_an_operator_that_takes_whole_values() {
         };
         assert!(!joined.may_be_estimated());
     }
-    assert!(may_be_estimated("hstore", "hs_contains"));
-    assert!(
-        !may_be_estimated("citext", "citext_eq"),
-        "it lowers both sides first"
-    );
+    assert!(may_be_estimated("hstore"));
+    assert!(!may_be_estimated("citext"), "it lowers both sides first");
 }
