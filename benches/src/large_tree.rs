@@ -3,7 +3,7 @@
 use crate::Fault;
 use crate::cases::{AUTHENTICATE, begin_as};
 use crate::config::{APP, Config, DATABASE};
-use crate::measure::{median, timed};
+use crate::measure::{Side, in_turns, median, timed};
 use crate::report::{Report, Wanted, grouped};
 use crate::setup::{World, step};
 
@@ -48,43 +48,36 @@ fn all(config: &Config, world: &World) -> Result<Measured, Fault> {
         ("a tenant's admin", &world.tenant_admin),
         ("a partner's of 10,000 tenants", &world.fleet_10k.key),
     ] {
-        let mut first = Vec::new();
-        for _ in 0..ROUNDS {
+        let first = alone(&mut |_| {
             let mut app = config.connect(APP)?;
             let authenticate = app.prepare(AUTHENTICATE)?;
             app.batch_execute("BEGIN")?;
             let resolve = "SELECT tenancy.scope_ids('data:read') IS NULL";
-            let turn = timed(1, |_| {
+            timed(1, |_| {
                 let credential = app.query(&authenticate, &[key])?.len();
                 Ok((credential + app.query(resolve, &[])?.len()) as i64)
-            })?;
-            first.push(turn.ms);
-        }
-        times.push((
-            format!("{who} authenticates, first in a session"),
-            median(first),
-        ));
+            })
+        })?;
+        times.push((format!("{who} authenticates, first in a session"), first));
         let mut app = config.connect(APP)?;
         let authenticate = app.prepare(AUTHENTICATE)?;
-        let mut later = Vec::new();
-        for _ in 0..ROUNDS {
-            let turn = timed(10, |_| {
+        let later = alone(&mut |_| {
+            timed(10, |_| {
                 begin_as(&mut app, &authenticate, key)?;
                 app.batch_execute("COMMIT")?;
                 Ok(0)
-            })?;
-            later.push(turn.ms);
-        }
-        times.push(("  later".to_owned(), median(later)));
+            })
+        })?;
+        times.push(("  later".to_owned(), later));
         for view in ["tenants", "users"] {
             let sql = format!("SELECT count(*), count(effective_status) FROM tenancy.{view}");
-            let mut seen = Vec::new();
-            for _ in 0..ROUNDS {
+            let seen = alone(&mut |_| {
                 begin_as(&mut app, &authenticate, key)?;
-                seen.push(timed(1, |_| Ok(app.query_one(&sql, &[])?.get(0)))?.ms);
+                let turn = timed(1, |_| Ok(app.query_one(&sql, &[])?.get(0)))?;
                 app.batch_execute("COMMIT")?;
-            }
-            times.push((format!("  reads tenancy.{view}"), median(seen)));
+                Ok(turn)
+            })?;
+            times.push((format!("  reads tenancy.{view}"), seen));
         }
     }
     const CHANGES: [(&str, &str); 3] = [
@@ -112,7 +105,12 @@ fn all(config: &Config, world: &World) -> Result<Measured, Fault> {
     Ok(Measured { size, times })
 }
 
-/// Adds partners of 1,000 tenants with ten users each, up to the wanted number of tenants; and users, ten times as many.
+/// The median of one side, without another.
+fn alone(side: Side<'_>) -> Result<f64, Fault> {
+    Ok(in_turns(ROUNDS, &mut [side])?[0])
+}
+
+/// Adds partners of 1,000 tenants with eleven users each, up to the wanted number of tenants.
 fn grow(config: &Config) -> Result<(), Fault> {
     let mut admin = config.administer(DATABASE)?;
     step("the tree grows", || {

@@ -375,10 +375,10 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
                 |what: &str| i32::try_from(admin_of(&world, &cluster).number(&some(what))).unwrap();
             match kind {
                 "backend" => cluster.kill_process(pid(&format!("usename = '{}'", world.db.app))),
-                "worker" => Some(pid("backend_type = 'tenancy worker'"))
-                    .filter(|pid| *pid > 0)
-                    .into_iter()
-                    .for_each(|pid| cluster.kill_process(pid)),
+                "worker" => match pid("backend_type = 'tenancy worker'") {
+                    0 => {}
+                    pid => cluster.kill_process(pid),
+                },
                 "at once" => {
                     cluster.end_at_once();
                     cluster.up();

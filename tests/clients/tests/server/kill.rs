@@ -78,16 +78,8 @@ fn world_in(cluster: &Cluster) -> World {
 
 /// After a crash: tickets and keys are valid, contexts are gone, rows are isolated.
 #[track_caller]
-fn in_order(world: &World, cluster: &Cluster, ticket: &str, ops: &str) {
-    drop(wait_for(&cluster.config(), "the server"));
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut app = loop {
-        match Session::try_connect(&world.db.config(&world.db.app)) {
-            Ok(session) => break session,
-            Err(failure) => assert!(Instant::now() < end, "{failure:?}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
+fn in_order(world: &World, ticket: &str, ops: &str) {
+    let mut app = wait_for(&world.db.config(&world.db.app), "the database");
     app.fails(COUNT).code("55000");
     assert_eq!(app.begin(ticket).number(COUNT), 3);
     assert_eq!(app.run("COMMIT").begin(world.key("bob")).number(COUNT), 5);
@@ -125,7 +117,7 @@ fn a_backend_killed_hard_and_the_server_killed_hard() {
     cluster.kill_process(app.pid());
     app.fails(COUNT);
     drop(app);
-    in_order(&world, &cluster, &ticket, &ops);
+    in_order(&world, &ticket, &ops);
     assert!(
         open.simple_query(COUNT).is_err(),
         "a context outlived the crash"
@@ -135,7 +127,7 @@ fn a_backend_killed_hard_and_the_server_killed_hard() {
     app.run("INSERT INTO app.notes (body) VALUES ('lost')");
     cluster.kill();
     assert!(app.simple_query(COUNT).is_err());
-    in_order(&world, &cluster, &ticket, &ops);
+    in_order(&world, &ticket, &ops);
 
     // An orderly restart as well, and a revocation before it holds after it.
     world
@@ -144,7 +136,7 @@ fn a_backend_killed_hard_and_the_server_killed_hard() {
         .run("SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE user_slug = 'eve'");
     cluster.down();
     cluster.up();
-    in_order(&world, &cluster, &ticket, &ops);
+    in_order(&world, &ticket, &ops);
     world
         .db
         .app()

@@ -228,7 +228,7 @@ fn from_17_a_login_trigger_has_no_more_rights_than_who_logs_in() {
             .code("42501");
     }
 
-    // There is no context yet: whoever is isolated does not get in, and others do.
+    // The trigger runs before there is a context: isolated roles cannot log in, a superuser can.
     at_login(&world, &format!("PERFORM * FROM ({COUNT}) c"));
     for role in [&world.db.app, &world.db.owner] {
         Session::try_connect(&world.db.config(role))
