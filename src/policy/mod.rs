@@ -29,7 +29,7 @@ use tenancy_core::policy::{PolicyChange, quote_with};
 /// Registers hooks; called once, when the library is loaded.
 pub fn init() {
     quote_with(crate::pg::quote::identifier);
-    crate::pg::planner::init(planner::only_tenant);
+    crate::pg::planner::init(planner::only_tenant, predicates::parameter);
     guard::init();
     crate::pg::hooks::init(crate::pg::hooks::On {
         table: guard::check,

@@ -15,7 +15,7 @@ use super::{functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
-use crate::pg::planner::partitions;
+use crate::pg::planner::{parameters, partitions};
 use crate::pg::{fmgr, guc, memory, relation, xact};
 
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
@@ -205,15 +205,25 @@ unsafe extern "C-unwind" fn planner(
 ) -> *mut pg_sys::PlannedStmt {
     // SAFETY: passes the call to the previous hook, or to the server's own function.
     unsafe {
+        let row_security = (*parse).hasRowSecurity;
         let depth = begin_plan();
         #[allow(ffi_unwind_calls)] // errors pass by
         let plan = match PREVIOUS_PLANNER.get() {
             Some(previous) => previous(parse, text, options, params),
             None => raw::standard_planner(parse, text, options, params),
         };
+        if row_security && !tables::is_explained() {
+            planned(plan);
+        }
         leave(depth);
         plan
     }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn planned(plan: *mut pg_sys::PlannedStmt) {
+    // SAFETY: the planner's result, which is the hook's to change.
+    unsafe { parameters::replace(plan) };
 }
 
 #[pg_guard]
@@ -275,6 +285,10 @@ fn ask_again(on: &OnQuery, goes_on: bool) {
 unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize) {
     // SAFETY: a query that has started has a plan.
     unsafe { tables::ask_about_blind_merges(&*(*query).plannedstmt) };
+    // SAFETY: as above.
+    if let Err(error) = unsafe { parameters::fill(query, is_planning()) } {
+        error.raise();
+    }
     if let Some(Doing::Runs(Some(mark))) = doing() {
         // SAFETY: a query that has started has a state.
         let memory = unsafe {
@@ -351,7 +365,12 @@ unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
             error.raise();
         }
     }
-    enter(Doing::Runs(mark))
+    let depth = enter(Doing::Runs(mark));
+    // SAFETY: as above.
+    if let Err(error) = unsafe { parameters::fill_again(query) } {
+        error.raise();
+    }
+    depth
 }
 
 /// Runs the last part of a query, in which it may end what it began.

@@ -48,6 +48,8 @@ pub struct Around {
     derives: Derives,
     /// Whether it names the tables that it works on, and none is protected.
     elsewhere: bool,
+    /// Whether it is EXPLAIN.
+    explains: bool,
     /// The savepoint that it began in.
     savepoint: u32,
 }
@@ -55,6 +57,7 @@ pub struct Around {
 const NOTHING: Around = Around {
     derives: Derives::Nothing,
     elsewhere: false,
+    explains: false,
     savepoint: 0,
 };
 
@@ -80,6 +83,11 @@ pub fn is_elsewhere() -> bool {
     AROUND.get().elsewhere
 }
 
+/// Returns whether EXPLAIN is running, also around a query of a function.
+pub fn is_explained() -> bool {
+    AROUND.get().explains
+}
+
 /// Called when a utility statement starts.
 ///
 /// # Safety
@@ -102,6 +110,11 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
                 }
             }
             T_ExplainStmt => {
+                AROUND.set(Around {
+                    explains: true,
+                    savepoint: xact::savepoint(),
+                    ..AROUND.get()
+                });
                 let query = (*node.cast::<pg_sys::ExplainStmt>()).query;
                 if !query.is_null() && (*query).type_ == T_Query {
                     let inner = (*query.cast::<pg_sys::Query>()).utilityStmt;
@@ -116,8 +129,8 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
     };
     AROUND.set(Around {
         derives,
-        elsewhere: AROUND.get().elsewhere,
         savepoint: xact::savepoint(),
+        ..AROUND.get()
     });
 }
 

@@ -14,7 +14,8 @@
 //! | the row that ON CONFLICT found | `conflicts` | the same, with the policies for updates |
 //!
 //! `support` handles requests to planner support functions. `named` adds to a plan the protected tables that planning removed
-//! from a statement. `partitions` leaves out other tenants' partitions. `own` finds tenancy's functions by name, `answers` keeps what the catalog says.
+//! from a statement. `partitions` leaves out other tenants' partitions. `parameters` evaluates
+//! tenancy's functions once for each execution. `own` finds tenancy's functions by name, `answers` keeps what the catalog says.
 //!
 //! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
 //! independently of rows: index scan keys at the start, one-time filters.
@@ -38,6 +39,7 @@ mod indexes;
 mod named;
 mod nodes;
 mod own;
+pub mod parameters;
 pub mod partitions;
 mod policies;
 pub mod support;
@@ -72,9 +74,10 @@ const fn is_on() -> bool {
 }
 
 /// Installs the hooks.
-pub fn init(only_tenant: partitions::Ask) {
+pub fn init(only_tenant: partitions::Ask, key: parameters::Ask) {
     answers::init();
     partitions::init(only_tenant);
+    parameters::init(key);
     #[cfg(debug_assertions)]
     pgrx::guc::GucRegistry::define_bool_guc(
         c"tenancy.debug_planner_hardening",

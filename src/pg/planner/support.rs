@@ -139,11 +139,9 @@ impl Simplify {
             let (permission, tenant) = (first(call.args), second(call.args));
             let key = KeyType::of(pg_sys::exprType(tenant))?;
             let value = self::call(function, &[permission], key.oid())?;
-            Some(Opinion(pg_sys::Datum::from(equality(
-                key,
-                tenant,
-                value.cast(),
-            ))))
+            (*value).location = PREDICATE;
+            let equality = equality(key, tenant, value.cast());
+            Some(Opinion(pg_sys::Datum::from(equality)))
         }
     }
 }
@@ -155,11 +153,21 @@ impl Simplify {
         // new ones in the planner's memory, the argument copied.
         unsafe {
             let value = call(function, &[], pg_sys::UUIDOID)?;
+            (*value).location = PREDICATE;
             let user = first((*(*self.0).fcall).args);
             let own = equality(KeyType::Uuid, user, value.cast());
             Some(Opinion(pg_sys::Datum::from(own)))
         }
     }
+}
+
+/// The position in the statement of a call that stands for a predicate's. The server gives none to what it makes, -1, and copies
+/// this one unread.
+const PREDICATE: i32 = -2;
+
+/// Returns whether a call stands for a predicate's. It is evaluated for every row that its condition decides on.
+pub(super) fn stands_for_predicate(call: &pg_sys::FuncExpr) -> bool {
+    call.location == PREDICATE
 }
 
 /// Asks a predicate's support function for the condition that an index may be searched by instead of a call.

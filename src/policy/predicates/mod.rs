@@ -21,6 +21,7 @@ mod project;
 mod rows;
 mod view;
 
+pub use one::parameter;
 pub use rows::{holds_int, holds_text, holds_uuid};
 pub use view::{tenants, visible};
 

@@ -1,18 +1,54 @@
-//! The only tenant, for the equality in plans for one tenant: `tenant_id(permission)`.
+//! The only tenant, for the equality in plans for one tenant: `tenant_id(permission)`, or a parameter.
+
+use tenancy_core::principal::Principal;
 
 use super::Outcome;
-use super::view::tenants_or_nothing;
+use super::view::{context_or_missing, tenants_or_nothing};
 use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
-use crate::pg::tenant_sets;
+use crate::pg::planner::parameters::Wanted;
+use crate::pg::support::KeyType;
+use crate::pg::tenant_sets::{self, Slot};
 
 c_functions! {
     tenancy_tenant_id => tenant_id;
     tenancy_tenant_key_int8 => tenant_key_int8;
     tenancy_tenant_key_int4 => tenant_key_int4;
     tenancy_tenant_key_text => tenant_key_text;
+}
+
+/// Returns the same, or the user, for a parameter of an execution.
+pub fn parameter(wanted: Wanted, permission: &[u8]) -> Result<Option<Value>, Error> {
+    let Wanted::Tenant(key) = wanted else {
+        return own_user();
+    };
+    let (id, int, set) = match tenants_or_nothing(permission)? {
+        View::One { id, int, set } => (id, int, set),
+        view => {
+            not_one(view)?;
+            return Ok(None);
+        }
+    };
+    Ok(match key {
+        KeyType::Uuid => Some(Value::Uuid(id)),
+        KeyType::Int8 => int.map(Value::Int8),
+        KeyType::Int4 => int.and_then(|key| i32::try_from(key).ok()).map(Value::Int4),
+        KeyType::Text => only_text(set).map(Value::Text),
+    })
+}
+
+fn own_user() -> Result<Option<Value>, Error> {
+    let principal = context_or_missing()?.map(|context| context.principal);
+    Ok(match principal {
+        Some(Principal::User(user)) => Some(Value::Uuid(user.into_bytes())),
+        Some(Principal::Maintenance) | None => None,
+    })
+}
+
+fn only_text(set: Slot) -> Option<String> {
+    tenant_sets::read(set, |set| set.texts().first().cloned()).flatten()
 }
 
 #[inline]
@@ -45,8 +81,7 @@ fn tenant_key_int4(call: &Call) -> Outcome {
 fn tenant_key_text(call: &Call) -> Outcome {
     match call.view(tenants_or_nothing)? {
         View::One { set, .. } if tenant_sets::with(set, |set| !set.texts().is_empty()) => {
-            let text = || tenant_sets::read(set, |set| set.texts().first().cloned()).flatten();
-            Ok(call.keep(|| Value::Text(text().unwrap_or_default())))
+            Ok(call.keep(|| Value::Text(only_text(set).unwrap_or_default())))
         }
         View::One { .. } => Ok(Answer::Null),
         view => not_one(view),

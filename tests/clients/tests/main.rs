@@ -76,6 +76,7 @@ mod isolation {
     mod index_search;
     mod keys;
     mod new_parts;
+    mod parameters;
     mod partitions;
     mod plans;
     mod statements;
