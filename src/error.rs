@@ -42,6 +42,8 @@ pub enum Error {
     WouldOpen(String),
     /// A tenant is needed, and the context has several or none.
     NotOneTenant(String),
+    /// Another context while a statement runs that row security applies to.
+    ContextChanged,
     /// A plan that leaves out the partitions of all tenants but one starts in the context of another.
     PlannedForAnother,
     /// A tenant's user has no role in the tenant.
@@ -249,6 +251,7 @@ impl Error {
             Self::NeedsMaintenance(statement) => (kind::maintenance_needed(), strings([statement])),
             Self::WouldOpen(table) => (kind::drop_opens_table(), strings([table])),
             Self::NotOneTenant(tenants) => (kind::tenant_needed(), strings([tenants])),
+            Self::ContextChanged => (kind::context_changed(), vec![]),
             Self::PlannedForAnother => (kind::planned_for_another_tenant(), vec![]),
             Self::NoRole => (kind::user_without_role(), vec![]),
             Self::NotOneProject(projects) => (kind::project_needed(), strings([projects])),

@@ -13,12 +13,13 @@ use uuid::Uuid;
 
 use super::plans::{self, PlanShape};
 use super::session_cleanup::{InternalQuery, SessionLifetime};
-use super::{api_keys, session_cleanup, tickets};
+use super::{api_keys, maintenance, session_cleanup, tickets};
 use crate::access::{self, Access, Elevation, OnlyProjects, ResolvedReach};
 use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
 use crate::pg::cell::BackendCell;
+use crate::pg::hooks::queries::{self, Identity};
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::{guc, inval, managed, spi, tenant_sets, xact};
 use crate::tree;
@@ -221,6 +222,9 @@ pub fn current() -> Result<Option<Rc<Context>>, Error> {
         return Ok(current);
     }
     let current = resolve()?;
+    if queries::started_in_another(&identity_of(current.as_deref())) {
+        return Err(Error::ContextChanged);
+    }
     if let Some(current) = &current {
         begin_epoch(current);
     }
@@ -235,6 +239,24 @@ pub fn current() -> Result<Option<Rc<Context>>, Error> {
         logins::came_by_ticket(user);
     }
     Ok(current)
+}
+
+/// Returns what must be the same from a statement's start to its end.
+pub fn identity() -> Result<Identity, Error> {
+    Ok(identity_of(current()?.as_deref()))
+}
+
+fn identity_of(context: Option<&Context>) -> Identity {
+    let number = |id: Option<Uuid>| id.map_or(0, |id| id.as_u128());
+    let Some(context) = context else {
+        return queries::NO_CONTEXT;
+    };
+    let principal = match context.principal {
+        Principal::User(user) => user.as_u128(),
+        Principal::Maintenance => u128::MAX,
+    };
+    let tenant = context.tenant.as_ref().map(|tenant| tenant.id);
+    [principal, number(tenant), number(context.project)]
 }
 
 fn begin_epoch(current: &Rc<Context>) {
@@ -274,6 +296,7 @@ pub fn required() -> Result<Rc<Context>, Error> {
 
 /// Drops the resolved context at the transaction's end, whatever the settings contain.
 pub fn end_transaction() {
+    maintenance::end_transaction();
     inval::hold_until(None);
     STATE.set((0, None));
 }
@@ -281,8 +304,11 @@ pub fn end_transaction() {
 fn resolve() -> Result<Option<Rc<Context>>, Error> {
     let _busy = InternalQuery::begin();
     drop_stale();
-    let token = guc::token().filter(guc::bound_here);
     let ticket = guc::ticket();
+    let token = match guc::token().filter(guc::bound_here) {
+        None if ticket.is_none() => maintenance::by_setting()?,
+        token => token,
+    };
     let found = match (&token, &ticket) {
         (Some(token), ticket) => {
             if let (Lifetime::Session, Some(ticket)) = (token.lifetime, ticket) {
@@ -300,7 +326,9 @@ fn resolve() -> Result<Option<Rc<Context>>, Error> {
     session_cleanup::enter(found.principal, found.stay())?;
     plans::enter(found.plan_shape(), found.only_tenant());
     if token.is_some_and(|token| token.lifetime == Lifetime::Transaction) {
-        let over_another = ticket.is_some() || guc::session_context_possible();
+        let over_another = ticket.is_some()
+            || guc::session_context_possible()
+            || guc::maintenance_reason().is_some();
         let wide = |access: &Rc<Access>| access.fleet || access.spans_all();
         let narrowed = found.selected && found.access.as_ref().is_some_and(wide);
         if over_another || narrowed {

@@ -21,6 +21,7 @@ static RECORDING: BackendCell<bool> = BackendCell::new(false);
 
 /// The functions that hooks call.
 pub const ON_QUERY: OnQuery = OnQuery {
+    identity: super::current::identity,
     again: super::current::ask_again,
     start: note_query,
     resume: require_time,

@@ -10,7 +10,7 @@ use tenancy_core::token::{Kind, Lifetime, Proof, Token};
 
 use super::current;
 use super::record::actor;
-use super::{api_keys, session_cleanup, tickets};
+use super::{api_keys, maintenance, session_cleanup, tickets};
 use crate::audit::{self, logins};
 use crate::error::{Error, ErrorReport};
 use crate::identity;
@@ -103,28 +103,7 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     if !role::outer_has_role(c"tenancy_admin") {
         Err(Error::MaintenanceForOthers)?;
     }
-    session_cleanup::check(Principal::Maintenance)?;
-    audit::maintenance::record(reason)?;
-    // Role names may contain any character; the log line must be one line.
-    ereport!(
-        LOG,
-        PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
-        format!(
-            "tenancy: maintenance by role \"{}\": {reason}",
-            role::name(role::outer()).escape_debug()
-        )
-    );
-    take(&Token {
-        kind: Kind::Maintenance,
-        lifetime: Lifetime::Transaction,
-        user: None,
-        tenant: None,
-        project: None,
-        proof: None,
-        binding: guc::binding(Lifetime::Transaction),
-        expires_at: None,
-        client: None,
-    })?;
+    take(&maintenance::begin(reason)?)?;
     Ok(())
 }
 

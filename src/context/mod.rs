@@ -7,6 +7,7 @@
 //! | `plans` | which kind of context cached plans were made for |
 //! | `elevated` | permissions at the platform reach rows, in recorded statements |
 //! | `enter` | authenticate, assume, maintenance: the ways in |
+//! | `maintenance` | all rows for a transaction, by a call or by a setting |
 //! | `narrow` | select_tenant, select_project, release |
 //! | `record`, `application` | entries of the audit log for what a context does: tenancy's, and `audit()` |
 //! | `accessors` | `tenant_id()`, `user_id()` and the others |
@@ -18,6 +19,7 @@ mod application;
 pub mod current;
 pub mod elevated;
 mod enter;
+mod maintenance;
 mod narrow;
 pub mod plans;
 mod record;
@@ -32,7 +34,7 @@ use crate::pg::transaction_end;
 
 /// Registers the context's callbacks; called once, when the library is loaded.
 pub fn init() {
-    crate::pg::guc::init(tickets::changed, plans::discard_pruned);
+    crate::pg::guc::init(tickets::changed, plans::discard_pruned, plans::widen);
     transaction_end::init(transaction_end::OnEnd {
         before_commit: session_cleanup::before_commit,
         transaction: |committed| {

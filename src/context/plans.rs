@@ -142,8 +142,14 @@ pub fn end_transaction() {
 
 /// Handles the rollback of a savepoint, which may end a context.
 pub fn abort_savepoint() {
-    if MAY_WIDEN.get().is_some() && PLANNED.get() & PlanShape::Single.bit() != 0 {
-        // The next context may be a fleet, which a plan for one tenant cannot serve.
+    if MAY_WIDEN.get().is_some() {
+        widen();
+    }
+}
+
+/// Discards plans for one tenant if there may be some: the next context may be a wider one, which they cannot serve.
+pub fn widen() {
+    if PLANNED.get() & PlanShape::Single.bit() != 0 {
         reset();
     }
 }

@@ -13,6 +13,7 @@ use super::registry;
 use crate::context::current;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
+use crate::pg::hooks::queries;
 use crate::pg::hooks::tables::{Derives, Named};
 use crate::pg::trigger::Change;
 use crate::pg::{cluster, extension, guc, inheritance, inval, relation, role, xact};
@@ -106,6 +107,7 @@ pub fn check(named: &Named) -> Result<(), Error> {
     if verdict == Verdict::Free || xact::in_referential_check() {
         return Ok(());
     }
+    queries::names_protected();
     let context = current();
     let maintenance =
         matches!(&context, Ok(Some(context)) if context.principal == Principal::Maintenance);

@@ -138,7 +138,7 @@ pub fn only_tenant(permission: &[u8]) -> Option<OnlyTenant> {
         number: plans::pruned_for(context.only_tenant()?),
         id,
         int,
-        text: text.map(String::into_bytes),
+        text,
     })
 }
 

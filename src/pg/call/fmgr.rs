@@ -81,6 +81,22 @@ pub fn asking() -> pg_sys::MemoryContext {
     ASKING.get()
 }
 
+/// A call site that is computing its view, also until an error.
+struct Asking;
+
+impl Asking {
+    fn of(memory: pg_sys::MemoryContext) -> Self {
+        ASKING.set(memory);
+        Self
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKING.set(std::ptr::null_mut());
+    }
+}
+
 /// The state of a call site between rows.
 pub struct Site {
     generation: u64,
@@ -240,10 +256,9 @@ impl Call {
         find: fn(&[u8]) -> Result<View, Error>,
     ) -> Result<View, Error> {
         // SAFETY: the server fills in the memory of a call site.
-        ASKING.set(unsafe { (*(*self.0).flinfo).fn_mcxt });
-        let view = find(permission);
-        ASKING.set(std::ptr::null_mut());
-        let view = view?;
+        let asking = Asking::of(unsafe { (*(*self.0).flinfo).fn_mcxt });
+        let view = find(permission)?;
+        drop(asking);
         let mut copy = [0; PERMISSION_BYTES];
         // Longer than any permission that can be granted: not cached.
         let fits = permission.len() <= PERMISSION_BYTES;
@@ -312,11 +327,27 @@ impl Call {
         if let Some(kept) = site.kept.get() {
             return Answer::Kept(kept);
         }
-        // SAFETY: the memory of the call site.
-        let datum = unsafe { make().datum_in((*(*self.0).flinfo).fn_mcxt) };
-        let kept = Kept(datum.unwrap_or(pg_sys::Datum::from(0)));
+        let kept = Kept(self.build(make()));
         site.kept.set(Some(kept));
         Answer::Kept(kept)
+    }
+
+    fn build(&self, value: Value) -> pg_sys::Datum {
+        if let Value::Uuid(id) = value {
+            // SAFETY: a uuid datum is the address of 16 bytes, here in the memory of the call site.
+            unsafe {
+                let memory = pg_sys::MemoryContextAlloc((*(*self.0).flinfo).fn_mcxt, id.len());
+                memory.cast::<[u8; 16]>().write(id);
+                return pg_sys::Datum::from(memory);
+            }
+        }
+        // SAFETY: built in the memory of the call site, which is the current context only here.
+        unsafe {
+            let previous = pg_sys::MemoryContextSwitchTo((*(*self.0).flinfo).fn_mcxt);
+            let datum = value.into_datum();
+            pg_sys::MemoryContextSwitchTo(previous);
+            datum.unwrap_or(pg_sys::Datum::from(0))
+        }
     }
 }
 
@@ -324,10 +355,6 @@ impl Call {
 pub enum Value {
     /// A uuid.
     Uuid([u8; 16]),
-    /// A bigint.
-    Int8(i64),
-    /// An integer.
-    Int4(i32),
     /// A text.
     Text(String),
     /// An array of uuids.
@@ -341,30 +368,9 @@ pub enum Value {
 }
 
 impl Value {
-    /// Builds it in this memory.
-    ///
-    /// # Safety
-    /// The memory exists.
-    pub unsafe fn datum_in(self, memory: pg_sys::MemoryContext) -> Option<pg_sys::Datum> {
-        // SAFETY: a uuid datum is the address of 16 bytes; the memory is the current one only here.
-        unsafe {
-            if let Value::Uuid(id) = self {
-                let bytes = pg_sys::MemoryContextAlloc(memory, id.len());
-                bytes.cast::<[u8; 16]>().write(id);
-                return Some(pg_sys::Datum::from(bytes));
-            }
-            let previous = pg_sys::MemoryContextSwitchTo(memory);
-            let datum = self.into_datum();
-            pg_sys::MemoryContextSwitchTo(previous);
-            datum
-        }
-    }
-
     fn into_datum(self) -> Option<pg_sys::Datum> {
         match self {
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
-            Value::Int8(value) => value.into_datum(),
-            Value::Int4(value) => value.into_datum(),
             Value::Text(text) => text.into_datum(),
             Value::Uuids(values) => values.into_datum(),
             Value::Int8s(values) => values.into_datum(),

@@ -19,7 +19,8 @@ pub fn parents(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     found.map(|[_, parent]| parent).collect()
 }
 
-fn children(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+/// Returns the tables directly below a table.
+pub fn children(table: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     let found = find(PG_INHERITS, BY_PARENT, table).into_iter();
     found.map(|[child, _]| child).collect()
 }

@@ -13,6 +13,7 @@
 //! | `raw` | the server's own functions behind the hooks |
 //! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
+//! | `foreign_keys` | foreign keys from an empty table, which need no validation |
 //! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by any statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
@@ -21,6 +22,7 @@
 pub mod change;
 mod changes;
 mod ddl;
+mod foreign_keys;
 mod functions;
 mod objects;
 mod planted;
@@ -153,6 +155,8 @@ unsafe extern "C-unwind" fn process_utility(
             return;
         }
         let around = tables::around();
+        let (given, statement) = (statement, foreign_keys::of_empty_table(statement));
+        let read_only_tree = read_only_tree && statement == given;
         let changes = before((*statement).utilityStmt);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_UTILITY.get() {

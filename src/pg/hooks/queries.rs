@@ -1,5 +1,8 @@
 //! Queries that row security applies to: their start, and the noted ones until they end.
 //!
+//! Such a query runs in one context from its start to its end. So all parts of a policy, and all policies, decide on a row for
+//! the same principal, tenant and project, whatever a function does meanwhile, and whenever a part was evaluated.
+//!
 //! A call site checks whether the query that it is evaluated in was noted. It is identified by the memory of the query,
 //! which a cursor keeps while it is not running, and by what this backend is doing, since a query also evaluates in
 //! other memory: when it rechecks a row that another transaction changed, and when it prunes partitions before it has
@@ -28,9 +31,17 @@ static ON: BackendCell<Option<OnQuery>> = BackendCell::new(None);
 /// The mark of a noted query, opaque to this module.
 pub type Mark = u128;
 
+/// What must be the same from a query's start to its end, opaque to this module.
+pub type Identity = [u128; 3];
+
+/// The identity of no context.
+pub const NO_CONTEXT: Identity = [0; 3];
+
 /// The callbacks of the hooks.
 #[derive(Clone, Copy)]
 pub struct OnQuery {
+    /// Returns the identity of the context, also of none.
+    pub identity: fn() -> Result<Identity, Error>,
     /// Called when a query starts, or (true) continues, with a context, to check for changes.
     pub again: fn(goes_on: bool) -> Result<(), Error>,
     /// Called when a query starts that row security applies to; returns the mark if it must be noted.
@@ -46,8 +57,19 @@ pub struct OnQuery {
 enum Doing {
     /// Plans a query, or explains one without running it.
     Plans,
-    /// Runs a query, which may be noted.
-    Runs(Option<Mark>),
+    /// Runs a query.
+    Runs(Noting),
+}
+
+/// What was noted of a query.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Noting {
+    /// Its mark.
+    mark: Option<Mark>,
+    /// Whether it names a protected table.
+    protected: bool,
+    /// The context that it started in, if it does.
+    identity: Option<Identity>,
 }
 
 thread_local! {
@@ -61,7 +83,9 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Noted {
     memory: pg_sys::MemoryContext,
-    mark: Mark,
+    noting: Noting,
+    /// The generation in which the context was last compared.
+    generation: u64,
     savepoint: u32,
 }
 
@@ -88,17 +112,35 @@ pub fn init(on: OnQuery) {
 
 /// Returns whether the query that the calling function is evaluated in was noted with this mark.
 pub fn is_noted(mark: Mark) -> bool {
-    doing() == Some(Doing::Runs(Some(mark))) || marked(fmgr::asking()) == Some(mark)
+    let runs = match doing() {
+        Some(Doing::Runs(noting)) => noting.mark,
+        _ => None,
+    };
+    runs == Some(mark) || noted(fmgr::asking()).and_then(|noted| noted.noting.mark) == Some(mark)
 }
 
-/// Returns the mark of the noted query that runs in this memory.
-fn marked(memory: pg_sys::MemoryContext) -> Option<Mark> {
-    NOTED.with_borrow(|noted| {
-        let mut noted = noted.iter();
-        noted
-            .find(|noted| noted.memory == memory)
-            .map(|noted| noted.mark)
+/// Returns whether a query on protected tables is running that started in another context.
+pub fn started_in_another(identity: &Identity) -> bool {
+    DOING.with_borrow(|doing| {
+        doing.iter().any(|(doing, _)| match doing {
+            Doing::Runs(noting) => noting.identity.is_some_and(|began| began != *identity),
+            Doing::Plans => false,
+        })
     })
+}
+
+/// Notes that the query that is starting names a protected table.
+pub fn names_protected() {
+    DOING.with_borrow_mut(|doing| {
+        if let Some((Doing::Runs(noting), _)) = doing.last_mut() {
+            noting.protected = true;
+        }
+    });
+}
+
+/// Returns what was noted of the query that runs in this memory.
+fn noted(memory: pg_sys::MemoryContext) -> Option<Noted> {
+    NOTED.with_borrow(|noted| noted.iter().find(|noted| noted.memory == memory).copied())
 }
 
 /// Returns whether the calling function is evaluated for a plan, not for a row.
@@ -241,7 +283,7 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
             Some(previous) => previous(query, flags),
             None => raw::standard_ExecutorStart(query, flags),
         }
-        started(query, depth);
+        started(query, depth, flags);
     }
 }
 
@@ -267,7 +309,10 @@ unsafe extern "C-unwind" fn before(query: *mut pg_sys::QueryDesc, flags: i32) ->
     }
     let query = Started(query);
     let on = on.filter(|_| query.has_row_security());
-    enter(Doing::Runs(on.and_then(|on| (on.start)(&query))))
+    enter(Doing::Runs(Noting {
+        mark: on.and_then(|on| (on.start)(&query)),
+        ..Noting::default()
+    }))
 }
 
 fn has_context() -> bool {
@@ -282,28 +327,47 @@ fn ask_again(on: &OnQuery, goes_on: bool) {
 }
 
 #[pg_guard]
-unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize) {
-    // SAFETY: a query that has started has a plan.
-    unsafe { tables::ask_about_blind_merges(&*(*query).plannedstmt) };
-    // SAFETY: as above.
-    if let Err(error) = unsafe { parameters::fill(query, is_planning()) } {
+unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize, flags: i32) {
+    // SAFETY: a query that has started has a plan and a state.
+    let begun = unsafe {
+        tables::ask_about_blind_merges(&*(*query).plannedstmt);
+        begin(query, flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as i32 != 0)
+    };
+    if let Err(error) = begun {
         error.raise();
     }
-    if let Some(Doing::Runs(Some(mark))) = doing() {
-        // SAFETY: a query that has started has a state.
-        let memory = unsafe {
-            stay_in_this_process(query);
-            (*(*query).estate).es_query_cxt
-        };
-        NOTED.with_borrow_mut(|noted| {
-            noted.push(Noted {
-                memory,
-                mark,
-                savepoint: xact::savepoint(),
-            });
-        });
-    }
     DOING.with_borrow_mut(|doing| doing.truncate(depth));
+}
+
+/// Notes a query, and gives it the tenant of the context.
+unsafe fn begin(query: *mut pg_sys::QueryDesc, explained: bool) -> Result<(), Error> {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut noting = match doing() {
+            Some(Doing::Runs(noting)) => noting,
+            _ => Noting::default(),
+        };
+        if noting.protected
+            && let Some(on) = ON.get()
+        {
+            noting.identity = Some((on.identity)()?);
+        }
+        parameters::fill(query, explained)?;
+        if noting.mark.is_some() {
+            stay_in_this_process(query);
+        }
+        if noting != Noting::default() {
+            NOTED.with_borrow_mut(|noted| {
+                noted.push(Noted {
+                    memory: (*(*query).estate).es_query_cxt,
+                    noting,
+                    generation: xact::generation(),
+                    savepoint: xact::savepoint(),
+                });
+            });
+        }
+        Ok(())
+    }
 }
 
 unsafe extern "C-unwind" fn executor_run(
@@ -354,31 +418,63 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
 unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: a query that has started has a state until it ends.
     let (memory, goes_on) = unsafe { ((*(*query).estate).es_query_cxt, (*query).already_executed) };
-    let mark = marked(memory);
+    let noted = noted(memory);
+    let noting = noted.map(|noted| noted.noting).unwrap_or_default();
     if let Some(on) = ON.get() {
         if goes_on && has_context() && Started(query).has_row_security() {
             ask_again(&on, true);
         }
-        if mark.is_some()
+        if noting.mark.is_some()
             && let Err(error) = (on.resume)()
         {
             error.raise();
         }
+        // SAFETY: as above.
+        let same = noted.map(|noted| unsafe { require_same_context(query, &noted, &on) });
+        if let Some(Err(error)) = same {
+            error.raise();
+        }
     }
-    let depth = enter(Doing::Runs(mark));
-    // SAFETY: as above.
-    if let Err(error) = unsafe { parameters::fill_again(query) } {
-        error.raise();
+    enter(Doing::Runs(noting))
+}
+
+/// Raises an error if a query continues in another context than it started in, or if its tenant is not the same any more: what it
+/// has evaluated so far, such as the key of an index scan, would be another's.
+unsafe fn require_same_context(
+    query: *mut pg_sys::QueryDesc,
+    noted: &Noted,
+    on: &OnQuery,
+) -> Result<(), Error> {
+    let Some(began) = noted.noting.identity else {
+        return Ok(());
+    };
+    if noted.generation == xact::generation() {
+        return Ok(());
     }
-    depth
+    // The tenant of an elevated context is asked for inside the statement.
+    let depth = enter(Doing::Runs(noted.noting));
+    // SAFETY: the caller's.
+    let same = (on.identity)()? == began && unsafe { parameters::are_same(query)? };
+    DOING.with_borrow_mut(|doing| doing.truncate(depth));
+    if !same {
+        return Err(Error::ContextChanged);
+    }
+    NOTED.with_borrow_mut(|all| {
+        for other in all.iter_mut().filter(|other| other.memory == noted.memory) {
+            other.generation = xact::generation();
+        }
+    });
+    Ok(())
 }
 
 /// Runs the last part of a query, in which it may end what it began.
 #[pg_guard]
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: as above.
-    let mark = marked(unsafe { (*(*query).estate).es_query_cxt });
-    enter(Doing::Runs(mark))
+    let noted = noted(unsafe { (*(*query).estate).es_query_cxt });
+    enter(Doing::Runs(
+        noted.map(|noted| noted.noting).unwrap_or_default(),
+    ))
 }
 
 /// Keeps a noted query in this process: a parallel worker could not verify that its leader noted it. The plan may be
@@ -417,9 +513,11 @@ unsafe extern "C-unwind" fn ended(query: *mut pg_sys::QueryDesc) {
         if !noted.is_empty() {
             // SAFETY: a query that ends has a state until then.
             let memory = unsafe { (*(*query).estate).es_query_cxt };
-            if noted.iter().any(|noted| noted.memory == memory) {
-                // SAFETY: the state has the plan that the query was started with.
-                unsafe { (*query).plannedstmt = (*(*query).estate).es_plannedstmt };
+            if let Some(this) = noted.iter().find(|noted| noted.memory == memory) {
+                if this.noting.mark.is_some() {
+                    // SAFETY: the state has the plan that the query was started with.
+                    unsafe { (*query).plannedstmt = (*(*query).estate).es_plannedstmt };
+                }
                 noted.retain(|noted| noted.memory != memory);
             }
         }

@@ -3,8 +3,8 @@
 //! A plan for one tenant compares a column with `tenancy.tenant_id('…')`, or with `tenancy.user_id()`. At the start of each execution, the server checks
 //! the right to call such a function, and looks it up: twice for an index scan, which has the condition once for the index
 //! and once for a recheck. That costs more than the call. So in a finished plan, the calls in conditions of scans become
-//! parameters, of the kind that the results of subqueries have. They get their values when an execution starts, and again
-//! when it continues in a context that has changed.
+//! parameters, of the kind that the results of subqueries have. They get their values when an execution starts. It ends in the
+//! same context (see `hooks::queries`).
 //!
 //! Not in plans for parallel workers, which do not get such parameters, and not for EXPLAIN, which shows the call. What
 //! prunes partitions keeps its call: it is evaluated before parameters have values.
@@ -19,14 +19,12 @@ use pgrx::pg_sys;
 
 use super::nodes::{constant_text, elements};
 use super::own;
-use super::support::{KeyType, stands_for_predicate};
+use super::support::{KeyType, KeyValue, stands_for_predicate};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::fmgr::Value;
-use crate::pg::xact;
 
 /// Returns a value, None for NULL.
-pub type Ask = fn(Wanted, permission: &[u8]) -> Result<Option<Value>, Error>;
+pub type Ask = fn(Wanted, permission: &[u8]) -> Result<Option<KeyValue>, Error>;
 
 /// What a parameter stands for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,6 +79,9 @@ const MARK: u32 = 0xFFFF_7E4A;
 /// As many permissions as are numbered. Policies have few; a caller's own conditions could name any number.
 const PERMISSIONS_MAX: usize = 64;
 
+/// Longer than any permission that can be granted.
+const PERMISSION_BYTES: usize = 64;
+
 thread_local! {
     /// The permissions of this backend's plans, by number.
     static PERMISSIONS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
@@ -99,6 +100,9 @@ impl Source {
     const BITS: u32 = 3;
 
     fn new(wanted: Wanted, permission: &[u8]) -> Option<Self> {
+        if permission.len() > PERMISSION_BYTES {
+            return None;
+        }
         let place = WANTED.iter().position(|known| *known == wanted)?;
         let number = PERMISSIONS.with_borrow_mut(|known| {
             let found = known.iter().position(|known| **known == *permission);
@@ -118,7 +122,7 @@ impl Source {
             .copied()
     }
 
-    fn ask(self, ask: Ask) -> Result<Option<Value>, Error> {
+    fn ask(self, ask: Ask) -> Result<Option<KeyValue>, Error> {
         let number = (self.0 >> Self::BITS) as usize;
         let permission = PERMISSIONS.with_borrow(|known| known.get(number).cloned());
         match (self.wanted(), permission) {
@@ -299,38 +303,40 @@ pub unsafe fn fill(query: *mut pg_sys::QueryDesc, explained: bool) -> Result<(),
         if explained {
             return Ok(());
         }
-        let ask = ASK
-            .get()
-            .ok_or(Error::Internal("parameters without a source"))?;
         for n in 0..list.count {
-            let source = Source(list.number(list.first + list.count + n));
-            if let Some(value) = source.ask(ask)? {
-                let memory = (*(*query).estate).es_query_cxt;
+            if let Some(value) = list.ask(n)? {
+                let previous = pg_sys::MemoryContextSwitchTo((*(*query).estate).es_query_cxt);
+                let datum = value.datum();
+                pg_sys::MemoryContextSwitchTo(previous);
                 let slot = &mut *list.slots.add(list.first + n);
-                if let Some(datum) = value.datum_in(memory) {
-                    (slot.value, slot.isnull) = (datum, false);
-                }
+                (slot.value, slot.isnull) = (datum, false);
             }
         }
-        // Read after they were asked for, which may have begun a generation.
-        (*list.generation()).value = pg_sys::Datum::from(xact::generation());
         Ok(())
     }
 }
 
-/// Does the same for an execution that continues, if the context may have changed.
+/// Returns whether the parameters of an execution would get the same values now.
 ///
 /// # Safety
 /// `query` has started.
-pub unsafe fn fill_again(query: *mut pg_sys::QueryDesc) -> Result<(), Error> {
-    // SAFETY: as above.
+pub unsafe fn are_same(query: *mut pg_sys::QueryDesc) -> Result<bool, Error> {
+    // SAFETY: as above; a slot that is not NULL has a value of its parameter's type.
     unsafe {
-        match Filled::of(query) {
-            Some(list) if (*list.generation()).value.value() as u64 != xact::generation() => {
-                fill(query, false)
+        let Some(list) = Filled::of(query) else {
+            return Ok(true);
+        };
+        for n in 0..list.count {
+            let slot = &*list.slots.add(list.first + n);
+            let same = match list.ask(n)? {
+                Some(value) => !slot.isnull && value.is(slot.value),
+                None => slot.isnull,
+            };
+            if !same {
+                return Ok(false);
             }
-            _ => Ok(()),
         }
+        Ok(true)
     }
 }
 
@@ -368,10 +374,14 @@ impl Filled {
         unsafe { (*(*self.list).elements.add(at)).oid_value.to_u32() }
     }
 
-    /// The slot of the mark, which holds the generation of the values.
-    unsafe fn generation(&self) -> *mut pg_sys::ParamExecData {
-        // SAFETY: the slot of the last element.
-        unsafe { self.slots.add(length(self.list) - 1) }
+    /// Returns the value of parameter `n`.
+    unsafe fn ask(&self, n: usize) -> Result<Option<KeyValue>, Error> {
+        let ask = ASK
+            .get()
+            .ok_or(Error::Internal("parameters without a source"))?;
+        // SAFETY: the list has a source for each parameter.
+        let source = unsafe { Source(self.number(self.first + self.count + n)) };
+        source.ask(ask)
     }
 }
 

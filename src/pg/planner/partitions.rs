@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 
 use super::nodes::{constant_text, elements, list};
 use super::own;
-use super::support::{KeyType, equality};
+use super::support::{KeyType, KeyValue, equality};
 use crate::pg::cell::BackendCell;
 use crate::pg::partition;
 
@@ -24,7 +24,7 @@ pub struct OnlyTenant {
     /// Its external id as an integer.
     pub int: Option<i64>,
     /// Its external id.
-    pub text: Option<Vec<u8>>,
+    pub text: Option<String>,
 }
 
 /// Returns the only tenant in which a permission is held.
@@ -139,31 +139,26 @@ unsafe fn value(kind: KeyType, tenant: &OnlyTenant) -> Option<*mut pg_sys::Expr>
     const VARLENA: c_int = -1;
     // SAFETY: values of their types, in the planner's memory.
     unsafe {
-        let (datum, size, by_value) = match kind {
-            KeyType::Uuid => {
-                let id = pg_sys::palloc(tenant.id.len()).cast::<[u8; 16]>();
-                id.write(tenant.id);
-                (pg_sys::Datum::from(id), 16, false)
-            }
-            KeyType::Int8 => (pg_sys::Datum::from(tenant.int?), 8, true),
-            KeyType::Int4 => (
-                pg_sys::Datum::from(i32::try_from(tenant.int?).ok()?),
-                4,
-                true,
-            ),
-            KeyType::Text => {
-                let text = tenant.text.as_deref()?;
-                let length = c_int::try_from(text.len()).ok()?;
-                let text = pg_sys::cstring_to_text_with_len(text.as_ptr().cast(), length);
-                (pg_sys::Datum::from(text), VARLENA, false)
-            }
+        let (key, size, by_value) = match kind {
+            KeyType::Uuid => (KeyValue::Uuid(tenant.id), 16, false),
+            KeyType::Int8 => (KeyValue::Int8(tenant.int?), 8, true),
+            KeyType::Int4 => (KeyValue::Int4(i32::try_from(tenant.int?).ok()?), 4, true),
+            KeyType::Text => (KeyValue::Text(tenant.text.clone()?), VARLENA, false),
         };
         let collation = match kind {
             KeyType::Text => pg_sys::DEFAULT_COLLATION_OID,
             _ => pg_sys::Oid::INVALID,
         };
         let none = -1;
-        let value = pg_sys::makeConst(kind.oid(), none, collation, size, datum, false, by_value);
+        let value = pg_sys::makeConst(
+            kind.oid(),
+            none,
+            collation,
+            size,
+            key.datum(),
+            false,
+            by_value,
+        );
         Some(value.cast())
     }
 }

@@ -58,6 +58,59 @@ impl KeyType {
     }
 }
 
+/// A value of a tenant column, or a user's id.
+pub enum KeyValue {
+    /// A scope's id.
+    Uuid([u8; 16]),
+    /// An external id.
+    Int8(i64),
+    /// An external id.
+    Int4(i32),
+    /// An external id.
+    Text(String),
+}
+
+impl KeyValue {
+    /// Returns whether a value of this type is the same.
+    ///
+    /// # Safety
+    /// A value of the type, not NULL.
+    pub(super) unsafe fn is(&self, value: pg_sys::Datum) -> bool {
+        // SAFETY: as above.
+        unsafe {
+            match self {
+                Self::Uuid(id) => *id == *value.cast_mut_ptr::<[u8; 16]>(),
+                Self::Int8(key) => *key == value.value() as i64,
+                Self::Int4(key) => *key == value.value() as i32,
+                Self::Text(key) => key.as_bytes() == text(value),
+            }
+        }
+    }
+
+    /// Returns it in the current memory.
+    pub(super) fn datum(&self) -> pg_sys::Datum {
+        // SAFETY: values of their types, in memory of their size.
+        unsafe {
+            match self {
+                Self::Uuid(id) => {
+                    let memory = pg_sys::palloc(id.len()).cast::<[u8; 16]>();
+                    memory.write(*id);
+                    pg_sys::Datum::from(memory)
+                }
+                Self::Int8(key) => pg_sys::Datum::from(*key),
+                Self::Int4(key) => pg_sys::Datum::from(*key),
+                Self::Text(key) => {
+                    let length = i32::try_from(key.len()).unwrap_or(0);
+                    pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
+                        key.as_ptr().cast(),
+                        length,
+                    ))
+                }
+            }
+        }
+    }
+}
+
 /// A request of the planner about a call `predicate(permission, tenant)`.
 pub enum Request {
     /// Asks for a simpler expression.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use pgrx::pg_sys;
 use pgrx::prelude::*;
+use tenancy_core::audit::check_reason;
 use tenancy_core::token::{Binding, Lifetime, Token};
 
 use crate::pg::cell::BackendCell;
@@ -51,6 +52,7 @@ static MISSING: GucSetting<MissingContext> =
 static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
 
+static MAINTENANCE_REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 static INDEX_SEARCH: GucSetting<IndexSearch> = GucSetting::<IndexSearch>::new(IndexSearch::Own);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
@@ -64,6 +66,8 @@ static SESSION_CONTEXT: BackendCell<bool> = BackendCell::new(false);
 static ON_TICKET: BackendCell<Option<fn(&str)>> = BackendCell::new(None);
 /// Called when the server sets the context or the ticket back to what was there before; set once by the context module.
 static ON_RETURN: BackendCell<Option<fn()>> = BackendCell::new(None);
+/// Called when the reason for maintenance is set; set once by the context module.
+static ON_REASON: BackendCell<Option<fn()>> = BackendCell::new(None);
 /// Whether [`set_token`] is setting the context.
 static SETTING: BackendCell<bool> = BackendCell::new(false);
 
@@ -71,9 +75,10 @@ const SEALED: &CStr = c"(sealed)";
 const UNSET: &CStr = c"";
 
 /// Defines the settings and reserves the prefix.
-pub fn init(on_ticket: fn(&str), on_return: fn()) {
+pub fn init(on_ticket: fn(&str), on_return: fn(), on_reason: fn()) {
     ON_TICKET.set(Some(on_ticket));
     ON_RETURN.set(Some(on_return));
+    ON_REASON.set(Some(on_reason));
     let secret = GucFlags::NO_SHOW_ALL | GucFlags::DISALLOW_IN_FILE;
     // SAFETY: the hooks below are guarded, and allocate with malloc as the server requires. The assign hooks raise no
     // errors.
@@ -99,6 +104,17 @@ pub fn init(on_ticket: fn(&str), on_return: fn()) {
             Some(check_ticket),
             Some(assign_ticket),
             Some(show_ticket),
+        );
+        GucRegistry::define_string_guc_with_hooks(
+            c"tenancy.maintenance_reason",
+            c"Gives each transaction that needs a context all rows, as tenancy.maintenance() with this reason does.",
+            c"For roles with tenancy_admin; for other roles it does nothing. Empty for none.",
+            &MAINTENANCE_REASON,
+            GucContext::Userset,
+            GucFlags::DISALLOW_IN_FILE,
+            Some(check_maintenance_reason),
+            Some(assign_maintenance_reason),
+            None,
         );
     }
     GucRegistry::define_enum_guc(
@@ -165,6 +181,14 @@ pub fn ticket() -> Option<Rc<str>> {
         }
         known.clone()
     })
+}
+
+/// Returns the reason for maintenance in every transaction, if the setting is not empty.
+pub fn maintenance_reason() -> Option<String> {
+    MAINTENANCE_REASON
+        .get()
+        .filter(|reason| !reason.is_empty())
+        .map(|reason| reason.to_string_lossy().into_owned())
 }
 
 /// Returns whether a missing context is an error.
@@ -383,6 +407,43 @@ unsafe extern "C-unwind" fn check_ticket(
                 .cast_mut();
     }
     false
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn check_maintenance_reason(
+    newval: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: the server passes a pointer to the new value, which is NULL or a C string.
+    let reason = unsafe {
+        if (*newval).is_null() {
+            return true;
+        }
+        CStr::from_ptr(*newval)
+    };
+    if reason.is_empty()
+        || reason
+            .to_str()
+            .is_ok_and(|reason| check_reason(reason).is_ok())
+    {
+        return true;
+    }
+    // SAFETY: a static string that the server only reads.
+    unsafe {
+        pg_sys::GUC_check_errdetail_string =
+            c"A reason is one line of 1 to 300 printable characters."
+                .as_ptr()
+                .cast_mut();
+    }
+    false
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn assign_maintenance_reason(_newval: *const c_char, _extra: *mut c_void) {
+    if let Some(on_reason) = ON_REASON.get() {
+        on_reason();
+    }
 }
 
 #[pg_guard]

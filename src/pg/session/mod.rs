@@ -35,6 +35,12 @@ pub fn backend() -> i32 {
     unsafe { pg_sys::MyProcPid }
 }
 
+/// Returns whether this process serves a client.
+pub fn is_clients() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::MyBackendType == pg_sys::BackendType::B_BACKEND }
+}
+
 /// Returns when this session started, to which session contexts are bound.
 pub fn started() -> Instant {
     // SAFETY: reads a static of the server.

@@ -9,7 +9,7 @@ use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
 use crate::pg::planner::parameters::Wanted;
-use crate::pg::support::KeyType;
+use crate::pg::support::{KeyType, KeyValue};
 use crate::pg::tenant_sets::{self, Slot};
 
 c_functions! {
@@ -20,7 +20,7 @@ c_functions! {
 }
 
 /// Returns the same, or the user, for a parameter of an execution.
-pub fn parameter(wanted: Wanted, permission: &[u8]) -> Result<Option<Value>, Error> {
+pub fn parameter(wanted: Wanted, permission: &[u8]) -> Result<Option<KeyValue>, Error> {
     let Wanted::Tenant(key) = wanted else {
         return own_user();
     };
@@ -32,17 +32,19 @@ pub fn parameter(wanted: Wanted, permission: &[u8]) -> Result<Option<Value>, Err
         }
     };
     Ok(match key {
-        KeyType::Uuid => Some(Value::Uuid(id)),
-        KeyType::Int8 => int.map(Value::Int8),
-        KeyType::Int4 => int.and_then(|key| i32::try_from(key).ok()).map(Value::Int4),
-        KeyType::Text => only_text(set).map(Value::Text),
+        KeyType::Uuid => Some(KeyValue::Uuid(id)),
+        KeyType::Int8 => int.map(KeyValue::Int8),
+        KeyType::Int4 => int
+            .and_then(|key| i32::try_from(key).ok())
+            .map(KeyValue::Int4),
+        KeyType::Text => only_text(set).map(KeyValue::Text),
     })
 }
 
-fn own_user() -> Result<Option<Value>, Error> {
+fn own_user() -> Result<Option<KeyValue>, Error> {
     let principal = context_or_missing()?.map(|context| context.principal);
     Ok(match principal {
-        Some(Principal::User(user)) => Some(Value::Uuid(user.into_bytes())),
+        Some(Principal::User(user)) => Some(KeyValue::Uuid(user.into_bytes())),
         Some(Principal::Maintenance) | None => None,
     })
 }

@@ -192,9 +192,19 @@ fn projects_view(
     let none = Rc::default();
     let Some(project) = context.project else {
         if reached.partial.is_empty() {
-            return Ok(View::Everything);
+            // Not every row: what admitted the row's tenant may be older, such as the key of an index that was searched
+            // before the statement took a role away.
+            let whole = match question {
+                Question::WritableProjects => reached.tenants.clone(),
+                _ => reached.visible().clone(),
+            };
+            return Ok(View::Projects {
+                whole: tenant_sets::publish(&whole),
+                projects: tenant_sets::publish(&none),
+                closed: tenant_sets::publish(&none),
+            });
         }
-        if question == Question::WritableProjects && !reached.partial.is_empty() {
+        if question == Question::WritableProjects {
             return Err(Error::NotOneProject(reached.projects.len()));
         }
         return Ok(View::Projects {

@@ -39,6 +39,7 @@ mod attacks {
     mod session;
     mod squatting;
     mod storms;
+    mod switching;
     mod unrecorded;
     mod usage;
     mod waits;
@@ -86,7 +87,9 @@ mod metering {
     mod usage;
 }
 mod protect {
+    mod foreign_keys;
     mod index_advice;
+    mod maintenance_reason;
     mod paths;
     mod session_settings;
     mod takes_away;

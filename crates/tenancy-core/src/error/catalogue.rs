@@ -68,7 +68,7 @@ kinds! {
         login_needs_write: "25006", NewTransaction, "this login has to write, and the transaction is read-only",
             hint "A user's first login, or a login with other groups than the last, needs a read-write transaction on the primary. The next logins do not.";
         context_required: "55000", AfterHint, "a tenancy context is required",
-            hint "Call tenancy.authenticate(credential) in this transaction (or with session => true). For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason).";
+            hint "Call tenancy.authenticate(credential) in this transaction (or with session => true). For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason), or connects with the setting tenancy.maintenance_reason.";
         context_expired: "42501", AfterLogin, "the tenancy context has expired",
             hint "Authenticate again.";
         second_principal: "42501", NewTransaction, "this transaction already has another principal",
@@ -83,6 +83,8 @@ kinds! {
             hint "Superusers and BYPASSRLS roles read every tenant's rows in any context. Connect as a role that is a member of tenancy_app, or have a superuser set tenancy.allow_bypassrls.";
         tenant_needed: "55000", AfterHint, "the context spans {tenants} tenants, and one is needed here",
             hint "Call tenancy.select_tenant(tenant) first. If a prepared statement said this, run it again: its plan was made for one tenant and has been discarded.";
+        context_changed: "55000", AfterHint, "the context changed while a statement on protected tables was running",
+            hint "A statement, and a cursor, runs in the context in which it started. Change the context between statements, and open cursors after that.";
         planned_for_another_tenant: "40001", NewTransaction, "the statement was planned for another tenant",
             hint "Run it again: the plan has been discarded.";
         project_needed: "55000", AfterHint, "the context spans {projects} projects, and one is needed here",

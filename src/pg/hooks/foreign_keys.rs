@@ -1,0 +1,106 @@
+//! Foreign keys from an empty table. Migration tools create a table first, and its foreign keys by ALTER TABLE next. The server
+//! validates such a key by a query over all rows of both tables, which needs maintenance if one of them is protected. An empty
+//! table has nothing to validate: the key becomes valid at once, as the server itself does in CREATE TABLE.
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::change::is_asked_about;
+use crate::pg::nodes::{Name, each};
+use crate::pg::{inheritance, relation, role, xact};
+
+/// Returns a statement that validates nothing in its place, if it only adds foreign keys to or from a protected table, and the
+/// table that gets them is empty and stays so: it is locked as the statement locks it.
+///
+/// # Safety
+/// A utility statement.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn of_empty_table(
+    statement: *mut pg_sys::PlannedStmt,
+) -> *mut pg_sys::PlannedStmt {
+    // SAFETY: the tag identifies the statement; the copy is the caller's, in its memory.
+    unsafe {
+        let node = (*statement).utilityStmt;
+        if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt || !xact::running() {
+            return statement;
+        }
+        let alter = node.cast::<pg_sys::AlterTableStmt>();
+        let Some(referenced) = referenced(alter) else {
+            return statement;
+        };
+        let Some(table) = Name::copy((*alter).relation).oid() else {
+            return statement;
+        };
+        let protected = is_asked_about(table) || referenced.into_iter().any(is_asked_about);
+        let owner = relation::read(table, |class| class.relowner);
+        if !protected || !owner.is_some_and(|owner| role::holds(role::current(), owner)) {
+            return statement;
+        }
+        // The name may mean another table once it is locked.
+        if !is_empty(table) || Name::copy((*alter).relation).oid() != Some(table) {
+            return statement;
+        }
+        let statement: *mut pg_sys::PlannedStmt = pg_sys::copyObjectImpl(statement.cast()).cast();
+        let alter = (*statement).utilityStmt.cast::<pg_sys::AlterTableStmt>();
+        each((*alter).cmds, |command| {
+            let key = (*command.cast::<pg_sys::AlterTableCmd>()).def;
+            let key = key.cast::<pg_sys::Constraint>();
+            (*key).skip_validation = true;
+        });
+        statement
+    }
+}
+
+/// Returns the tables that are referenced, if the statement adds validated foreign keys and does nothing else.
+unsafe fn referenced(alter: *mut pg_sys::AlterTableStmt) -> Option<Vec<pg_sys::Oid>> {
+    let (mut tables, mut others) = (Vec::new(), false);
+    // SAFETY: the statement's commands, as the grammar makes them.
+    unsafe {
+        each((*alter).cmds, |command| {
+            let command = &*command.cast::<pg_sys::AlterTableCmd>();
+            let key = command.def.cast::<pg_sys::Constraint>();
+            if command.subtype != pg_sys::AlterTableType::AT_AddConstraint
+                || key.is_null()
+                || (*key).contype != pg_sys::ConstrType::CONSTR_FOREIGN
+                || (*key).skip_validation
+                || (*key).pktable.is_null()
+            {
+                others = true;
+            } else {
+                tables.extend(Name::copy((*key).pktable).oid());
+            }
+        });
+    }
+    (!others).then_some(tables)
+}
+
+/// Locks a table, and the partitions below it, and returns whether they have no page.
+unsafe fn is_empty(table: pg_sys::Oid) -> bool {
+    let lock = pg_sys::ShareRowExclusiveLock as i32;
+    // SAFETY: opens a relation, which is there once it is locked, and closes it; the lock stays to the transaction's end.
+    let (kind, blocks) = unsafe {
+        let open = pg_sys::try_relation_open(table, lock);
+        if open.is_null() {
+            return false;
+        }
+        let kind = (*(*open).rd_rel).relkind as u8;
+        let blocks = match kind {
+            pg_sys::RELKIND_RELATION => {
+                pg_sys::RelationGetNumberOfBlocksInFork(open, pg_sys::ForkNumber::MAIN_FORKNUM)
+            }
+            _ => 0,
+        };
+        pg_sys::relation_close(open, pg_sys::NoLock as i32);
+        (kind, blocks)
+    };
+    match kind {
+        pg_sys::RELKIND_RELATION => blocks == 0,
+        // SAFETY: as above; a partition that is attached meanwhile would need a lock on the table.
+        pg_sys::RELKIND_PARTITIONED_TABLE => unsafe {
+            inheritance::children(table)
+                .into_iter()
+                .all(|part| is_empty(part))
+        },
+        _ => false,
+    }
+}
