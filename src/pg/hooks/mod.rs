@@ -14,6 +14,7 @@
 //! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
 //! | `foreign_keys` | foreign keys from an empty table, which need no validation |
+//! | `copy_from` | COPY FROM into a protected table |
 //! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by any statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
@@ -21,6 +22,7 @@
 
 pub mod change;
 mod changes;
+mod copy_from;
 mod ddl;
 mod foreign_keys;
 mod functions;
@@ -158,28 +160,30 @@ unsafe extern "C-unwind" fn process_utility(
         let (given, statement) = (statement, foreign_keys::of_empty_table(statement));
         let read_only_tree = read_only_tree && statement == given;
         let changes = before((*statement).utilityStmt);
-        #[allow(ffi_unwind_calls)] // errors pass by
-        match PREVIOUS_UTILITY.get() {
-            Some(previous) => previous(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                dest,
-                completion,
-            ),
-            None => raw::standard_ProcessUtility(
-                statement,
-                query,
-                read_only_tree,
-                context,
-                params,
-                environment,
-                dest,
-                completion,
-            ),
+        if !copy_from::run(statement, query, completion) {
+            #[allow(ffi_unwind_calls)] // errors pass by
+            match PREVIOUS_UTILITY.get() {
+                Some(previous) => previous(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    params,
+                    environment,
+                    dest,
+                    completion,
+                ),
+                None => raw::standard_ProcessUtility(
+                    statement,
+                    query,
+                    read_only_tree,
+                    context,
+                    params,
+                    environment,
+                    dest,
+                    completion,
+                ),
+            }
         }
         tables::set_around(around);
         after(changes);

@@ -87,6 +87,7 @@ mod metering {
     mod usage;
 }
 mod protect {
+    mod copy_from;
     mod foreign_keys;
     mod index_advice;
     mod maintenance_reason;

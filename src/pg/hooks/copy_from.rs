@@ -1,0 +1,348 @@
+//! COPY FROM a client into a protected table. The server refuses COPY FROM where row security applies. Here it becomes one INSERT of
+//! what the client sends, by the caller: with its rights, the policies, defaults and triggers, every row checked.
+//!
+//! The rows are read by the server's own functions, with all formats and options but those that only its COPY itself implements,
+//! and kept in a tuplestore, which writes to temporary files what exceeds work_mem. A trigger for each statement so runs once.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use pgrx::pg_sys;
+use pgrx::prelude::*;
+
+use super::change::is_asked_about;
+use crate::pg::nodes::{Name, each};
+use crate::pg::{quote, relation, role, xact};
+
+/// The name of the rows in the INSERT.
+const ROWS: &CStr = c"tenancy_copied_rows";
+
+/// Options of which the server's COPY skips rows itself.
+const SKIPPING: [&CStr; 2] = [c"on_error", c"reject_limit"];
+
+/// What to copy, in memory of the statement.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Copied {
+    /// The table, locked; NULL if the statement is left to the server.
+    table: pg_sys::Relation,
+    /// The statement.
+    copy: *mut pg_sys::CopyStmt,
+    /// The INSERT.
+    insert: *const c_char,
+    /// The columns of the rows.
+    columns: pg_sys::TupleDesc,
+    /// Their numbers in the table, counted from 1.
+    numbers: *mut pg_sys::List,
+}
+
+impl Copied {
+    const NOTHING: Self = Self {
+        table: std::ptr::null_mut(),
+        copy: std::ptr::null_mut(),
+        insert: std::ptr::null(),
+        columns: std::ptr::null_mut(),
+        numbers: std::ptr::null_mut(),
+    };
+}
+
+/// Runs a statement if it copies into a protected table from the client. Returns whether it did.
+///
+/// Not guarded: an error of the server must pass unchanged, with its constraint and its context. So nothing here has a destructor.
+///
+/// # Safety
+/// A utility statement, its text, and where its tag goes.
+pub unsafe extern "C-unwind" fn run(
+    statement: *mut pg_sys::PlannedStmt,
+    text: *const c_char,
+    completion: *mut pg_sys::QueryCompletion,
+) -> bool {
+    // SAFETY: `look` returns what these functions take; they are called as `COPY` and an SQL function call them.
+    unsafe {
+        if (*(*statement).utilityStmt).type_ != pg_sys::NodeTag::T_CopyStmt {
+            return false;
+        }
+        let copied = look(statement);
+        if copied.table.is_null() {
+            return false;
+        }
+        let rows = read(&copied, text);
+        let count = insert(&copied, rows);
+        raw::table_close(copied.table, pg_sys::NoLock as i32);
+        if !completion.is_null() {
+            (*completion).commandTag = pg_sys::CommandTag::CMDTAG_COPY;
+            (*completion).nprocessed = count;
+        }
+        true
+    }
+}
+
+/// Decides, checks the caller's rights, and locks the table.
+#[pg_guard]
+unsafe extern "C-unwind" fn look(statement: *mut pg_sys::PlannedStmt) -> Copied {
+    // SAFETY: a statement that copies; new nodes have all fields set or zero.
+    unsafe {
+        let copy = (*statement).utilityStmt.cast::<pg_sys::CopyStmt>();
+        if !(*copy).is_from
+            || (*copy).relation.is_null()
+            || !(*copy).filename.is_null()
+            || (*copy).is_program
+            || !(*copy).whereClause.is_null()
+            || skips((*copy).options)
+            || !xact::running()
+        {
+            return Copied::NOTHING;
+        }
+        let Some(table) = Name::copy((*copy).relation).oid() else {
+            return Copied::NOTHING;
+        };
+        if !is_asked_about(table) || !relation::filters(table, role::current()) {
+            return Copied::NOTHING;
+        }
+        let open = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
+        let described = (*open).rd_att;
+        let named = pg_sys::CopyGetAttnums(described, open, (*copy).attlist);
+        require_insert(open, named);
+        if !(*open).rd_islocaltemp {
+            pg_sys::PreventCommandIfReadOnly(c"COPY FROM".as_ptr());
+        }
+        pg_sys::PreventCommandIfParallelMode(c"COPY FROM".as_ptr());
+        // Defaults are evaluated while rows are read. Who may insert only into some columns gets them from the INSERT.
+        let whole = pg_sys::pg_class_aclcheck(table, role::current(), pg_sys::ACL_INSERT.into())
+            == pg_sys::AclResult::ACLCHECK_OK;
+        let numbers = if whole {
+            pg_sys::CopyGetAttnums(described, open, std::ptr::null_mut())
+        } else {
+            named
+        };
+        let (columns, names) = columns_of(table, numbers);
+        let insert = format!(
+            "INSERT INTO {}.{} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {}",
+            quoted(pg_sys::get_namespace_name((*(*open).rd_rel).relnamespace)),
+            quoted(pg_sys::get_rel_name(table)),
+            ROWS.to_string_lossy(),
+        );
+        let insert = CString::new(insert).unwrap_or_default();
+        Copied {
+            table: open,
+            copy,
+            insert: pg_sys::pstrdup(insert.as_ptr()),
+            columns,
+            numbers,
+        }
+    }
+}
+
+unsafe fn skips(options: *mut pg_sys::List) -> bool {
+    let mut found = false;
+    // SAFETY: a statement's options.
+    unsafe {
+        each(options, |option| {
+            let name = CStr::from_ptr((*option.cast::<pg_sys::DefElem>()).defname);
+            found = found || SKIPPING.contains(&name);
+        });
+    }
+    found
+}
+
+/// Checks the right to insert into columns, as the server's COPY does, before anything is read.
+unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
+    // SAFETY: new nodes with all fields set or zero; the list is one of numbers.
+    unsafe {
+        let mut inserted = std::ptr::null_mut();
+        for n in 0..(*columns).length as usize {
+            let number = (*(*columns).elements.add(n)).int_value;
+            inserted = pg_sys::bms_add_member(
+                inserted,
+                number - pg_sys::FirstLowInvalidHeapAttributeNumber,
+            );
+        }
+        let entry = pg_sys::palloc0(size_of::<pg_sys::RangeTblEntry>());
+        let entry = entry.cast::<pg_sys::RangeTblEntry>();
+        (*entry).type_ = pg_sys::NodeTag::T_RangeTblEntry;
+        (*entry).rtekind = pg_sys::RTEKind::RTE_RELATION;
+        (*entry).relid = (*table).rd_id;
+        (*entry).relkind = (*(*table).rd_rel).relkind;
+        (*entry).rellockmode = pg_sys::RowExclusiveLock as i32;
+        let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
+        #[cfg(feature = "pg15")]
+        {
+            (*entry).requiredPerms = pg_sys::ACL_INSERT.into();
+            (*entry).insertedCols = inserted;
+            pg_sys::ExecCheckRTPerms(entries, true);
+        }
+        #[cfg(not(feature = "pg15"))]
+        {
+            let rights = pg_sys::palloc0(size_of::<pg_sys::RTEPermissionInfo>());
+            let rights = rights.cast::<pg_sys::RTEPermissionInfo>();
+            (*rights).type_ = pg_sys::NodeTag::T_RTEPermissionInfo;
+            (*rights).relid = (*table).rd_id;
+            (*rights).requiredPerms = pg_sys::ACL_INSERT.into();
+            (*rights).insertedCols = inserted;
+            (*entry).perminfoindex = 1;
+            let all = pg_sys::lappend(std::ptr::null_mut(), rights.cast());
+            pg_sys::ExecCheckPermissions(entries, all, true);
+        }
+    }
+}
+
+/// Returns the description of these columns, and their names for SQL.
+unsafe fn columns_of(
+    table: pg_sys::Oid,
+    numbers: *mut pg_sys::List,
+) -> (pg_sys::TupleDesc, String) {
+    // SAFETY: a list of numbers of the table's columns; the description has an entry for each.
+    unsafe {
+        let count = (*numbers).length;
+        let columns = pg_sys::CreateTemplateTupleDesc(count);
+        let mut names = Vec::new();
+        for n in 0..count {
+            let number = (*(*numbers).elements.add(n as usize)).int_value as i16;
+            let (mut kind, mut modifier) = (pg_sys::Oid::INVALID, 0);
+            let mut collation = pg_sys::Oid::INVALID;
+            pg_sys::get_atttypetypmodcoll(table, number, &mut kind, &mut modifier, &mut collation);
+            let name = pg_sys::get_attname(table, number, false);
+            let at = n as i16 + 1;
+            pg_sys::TupleDescInitEntry(columns, at, name, kind, modifier, 0);
+            pg_sys::TupleDescInitEntryCollation(columns, at, collation);
+            names.push(quoted(name));
+        }
+        (columns, names.join(", "))
+    }
+}
+
+unsafe fn quoted(name: *const c_char) -> String {
+    // SAFETY: a name of a catalog.
+    quote::identifier(&unsafe { CStr::from_ptr(name) }.to_string_lossy())
+}
+
+/// Reads all rows that the client sends.
+unsafe fn read(copied: &Copied, text: *const c_char) -> *mut pg_sys::Tuplestorestate {
+    // SAFETY: as file_fdw and COPY call them. The arrays have an element for each of the table's columns.
+    unsafe {
+        let source = raw::make_parsestate(std::ptr::null_mut());
+        (*source).p_sourcetext = text;
+        let from = raw::BeginCopyFrom(
+            source,
+            copied.table,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            false,
+            None,
+            (*copied.copy).attlist,
+            (*copied.copy).options,
+        );
+        let store = raw::tuplestore_begin_heap(false, false, pg_sys::work_mem);
+        let state = raw::CreateExecutorState();
+        let each_row = raw::MakePerTupleExprContext(state);
+        let width = (*(*copied.table).rd_att).natts as usize;
+        let values = raw::palloc0(width * size_of::<pg_sys::Datum>()).cast::<pg_sys::Datum>();
+        let nulls = raw::palloc0(width).cast::<bool>();
+        let count = (*copied.numbers).length as usize;
+        let kept = raw::palloc0(count * size_of::<pg_sys::Datum>()).cast::<pg_sys::Datum>();
+        let kept_nulls = raw::palloc0(count).cast::<bool>();
+        let mut line = pg_sys::ErrorContextCallback {
+            previous: pg_sys::error_context_stack,
+            callback: Some(raw::CopyFromErrorCallback),
+            arg: from.cast(),
+        };
+        pg_sys::error_context_stack = &raw mut line;
+        let memory = pg_sys::CurrentMemoryContext;
+        loop {
+            if pg_sys::InterruptPending != 0 {
+                raw::ProcessInterrupts();
+            }
+            raw::MemoryContextReset((*each_row).ecxt_per_tuple_memory);
+            pg_sys::CurrentMemoryContext = (*each_row).ecxt_per_tuple_memory;
+            let more = raw::NextCopyFrom(from, each_row, values, nulls);
+            pg_sys::CurrentMemoryContext = memory;
+            if !more {
+                break;
+            }
+            for n in 0..count {
+                let at = (*(*copied.numbers).elements.add(n)).int_value as usize - 1;
+                *kept.add(n) = *values.add(at);
+                *kept_nulls.add(n) = *nulls.add(at);
+            }
+            raw::tuplestore_putvalues(store, copied.columns, kept, kept_nulls);
+        }
+        pg_sys::error_context_stack = line.previous;
+        raw::FreeExecutorState(state);
+        raw::EndCopyFrom(from);
+        store
+    }
+}
+
+/// Inserts the rows, and returns their number.
+unsafe fn insert(copied: &Copied, rows: *mut pg_sys::Tuplestorestate) -> u64 {
+    // SAFETY: as an SQL function with a transition table calls them.
+    unsafe {
+        let known = raw::palloc0(size_of::<pg_sys::EphemeralNamedRelationData>());
+        let known = known.cast::<pg_sys::EphemeralNamedRelationData>();
+        (*known).md.name = ROWS.as_ptr().cast_mut();
+        (*known).md.tupdesc = copied.columns;
+        (*known).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
+        (*known).md.enrtuples = raw::tuplestore_tuple_count(rows) as f64;
+        (*known).reldata = rows.cast();
+        raw::SPI_connect();
+        raw::SPI_register_relation(known);
+        raw::SPI_execute(copied.insert, false, 0);
+        let count = pg_sys::SPI_processed;
+        raw::SPI_finish();
+        raw::tuplestore_end(rows);
+        count
+    }
+}
+
+/// Called as C calls them: see `hooks::raw`.
+mod raw {
+    use super::{c_char, c_void, pg_sys};
+
+    unsafe extern "C-unwind" {
+        pub fn CopyFromErrorCallback(state: *mut c_void);
+    }
+
+    unsafe extern "C" {
+        pub fn table_close(table: pg_sys::Relation, lock: i32);
+        pub fn make_parsestate(parent: *mut pg_sys::ParseState) -> *mut pg_sys::ParseState;
+        pub fn BeginCopyFrom(
+            source: *mut pg_sys::ParseState,
+            table: pg_sys::Relation,
+            condition: *mut pg_sys::Node,
+            file: *const c_char,
+            is_program: bool,
+            callback: pg_sys::copy_data_source_cb,
+            columns: *mut pg_sys::List,
+            options: *mut pg_sys::List,
+        ) -> pg_sys::CopyFromState;
+        pub fn NextCopyFrom(
+            from: pg_sys::CopyFromState,
+            context: *mut pg_sys::ExprContext,
+            values: *mut pg_sys::Datum,
+            nulls: *mut bool,
+        ) -> bool;
+        pub fn EndCopyFrom(from: pg_sys::CopyFromState);
+        pub fn tuplestore_begin_heap(
+            random: bool,
+            across_transactions: bool,
+            kilobytes: i32,
+        ) -> *mut pg_sys::Tuplestorestate;
+        pub fn tuplestore_putvalues(
+            store: *mut pg_sys::Tuplestorestate,
+            columns: pg_sys::TupleDesc,
+            values: *mut pg_sys::Datum,
+            nulls: *mut bool,
+        );
+        pub fn tuplestore_tuple_count(store: *mut pg_sys::Tuplestorestate) -> i64;
+        pub fn tuplestore_end(store: *mut pg_sys::Tuplestorestate);
+        pub fn CreateExecutorState() -> *mut pg_sys::EState;
+        pub fn MakePerTupleExprContext(state: *mut pg_sys::EState) -> *mut pg_sys::ExprContext;
+        pub fn FreeExecutorState(state: *mut pg_sys::EState);
+        pub fn MemoryContextReset(memory: pg_sys::MemoryContext);
+        pub fn ProcessInterrupts();
+        pub fn palloc0(size: usize) -> *mut c_void;
+        pub fn SPI_connect() -> i32;
+        pub fn SPI_register_relation(known: pg_sys::EphemeralNamedRelation) -> i32;
+        pub fn SPI_execute(sql: *const c_char, read_only: bool, count: i64) -> i32;
+        pub fn SPI_finish() -> i32;
+    }
+}
