@@ -1,14 +1,18 @@
 CREATE FUNCTION tenancy_internal.create_scope(
-    level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text
+    level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text, id uuid
 ) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    new_scope uuid := tenancy.new_id();
+    new_scope uuid := coalesce(id, tenancy.new_id());
     holder record;
     broken text;
 BEGIN
     PERFORM tenancy_internal.check_names(level, slug, name, external_id), tenancy_internal.check_status(status);
     PERFORM tenancy_internal.check_settings(settings);
+    -- Also the ids that a dump's rows replace.
+    IF EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = create_scope.id) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('id_taken', id::text);
+    END IF;
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -25,11 +29,12 @@ BEGIN
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
     RAISE EXCEPTION USING MESSAGE = CASE WHEN broken LIKE '%external_id%' THEN tenancy_internal.error('external_id_taken', external_id)
+                                         WHEN broken = 'scopes_pkey' THEN tenancy_internal.error('id_taken', id::text)
                                          ELSE tenancy_internal.error('slug_taken', slug) END;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text) IS 'internal: adds a scope';
+REVOKE ALL ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) IS 'internal: adds a scope';
 
 -- Logins find users and tenants by it, and rows are found by it. It stays when the caller's permission has ended.
 CREATE FUNCTION tenancy_internal.require_lasting_id(external_id text, permission text, scope uuid) RETURNS void
@@ -44,26 +49,50 @@ REVOKE ALL ON FUNCTION tenancy_internal.require_lasting_id(text, text, uuid) FRO
 COMMENT ON FUNCTION tenancy_internal.require_lasting_id(text, text, uuid) IS
     'internal: raises 42501 for an external id if the caller holds the permission to set one only until a certain time';
 
+-- Tables may have rows with an id that no scope has yet, as with external ids; and to hear that one is taken tells of others' scopes.
+CREATE FUNCTION tenancy_internal.authorize_id(id uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF id IS NULL THEN
+        RETURN;
+    END IF;
+    BEGIN
+        PERFORM tenancy_internal.authorize('tenants:manage', '00000000-0000-7000-8000-000000000000');
+    EXCEPTION WHEN undefined_object OR insufficient_privilege THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('id_denied');
+    END;
+    PERFORM tenancy_internal.require_lasting('the id', tenancy_internal.held_until('{tenants:manage}', '00000000-0000-7000-8000-000000000000'));
+    IF id IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff') THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('%s cannot be an id', id), 'Use the id that the application''s rows have, or leave it out.');
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.authorize_id(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.authorize_id(uuid) IS 'internal: raises 42501 for an id unless the caller manages tenants at the platform';
+
 CREATE FUNCTION tenancy_internal.create_partner(
-    slug text, name text, external_id text, settings jsonb, status text) RETURNS uuid
+    slug text, name text, external_id text, settings jsonb, status text, id uuid) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy_internal.authorize('partners:manage', '00000000-0000-7000-8000-000000000000');
     PERFORM tenancy_internal.require_lasting_id(external_id, 'partners:manage', '00000000-0000-7000-8000-000000000000');
-    RETURN tenancy_internal.create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status);
+    PERFORM tenancy_internal.authorize_id(id);
+    RETURN tenancy_internal.create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status, id);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.create_partner(text, text, text, jsonb, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_partner(text, text, text, jsonb, text) IS 'internal: see create_partner()';
+REVOKE ALL ON FUNCTION tenancy_internal.create_partner(text, text, text, jsonb, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.create_partner(text, text, text, jsonb, text, uuid) IS 'internal: see create_partner()';
 CREATE FUNCTION tenancy.create_partner(
-    slug text, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+    slug text, name text DEFAULT NULL, external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active',
+    id uuid DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text) IS
-    'Creates a partner and returns its id. name NULL: the slug. Needs partners:manage. Errors: 22023 an invalid slug, name or '
-    'status; 42710 the slug or external id is taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+REVOKE ALL ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text, uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_partner(text, text, text, jsonb, text, uuid) IS
+    'Creates a partner and returns its id. name NULL: the slug. id: the application''s own, which its rows have; NULL: a new one. Needs '
+    'partners:manage; for an id tenants:manage at the platform. Errors: 22023 an invalid slug, name or status; 42710 the slug, the id '
+    'or the external id is taken. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 -- A table with its own keys may have rows with a key that no scope has yet. A caller that gives a scope the key gives it
 -- the rows: a partner's admin could so take a future customer of another partner.
@@ -83,7 +112,7 @@ COMMENT ON FUNCTION tenancy_internal.authorize_external_id(text) IS
 
 CREATE FUNCTION tenancy_internal.create_tenant(
     slug text, name text, partner tenancy.regscope,
-    external_id text, settings jsonb, status text) RETURNS uuid
+    external_id text, settings jsonb, status text, id uuid) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF partner IS NULL THEN
@@ -92,27 +121,28 @@ BEGIN
     PERFORM tenancy_internal.authorize('tenants:manage', partner);
     PERFORM tenancy_internal.authorize_external_id(external_id);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'tenants:manage', '00000000-0000-7000-8000-000000000000');
-    RETURN tenancy_internal.create_scope('tenant', partner, slug, name, external_id, NULL, settings, status);
+    PERFORM tenancy_internal.authorize_id(id);
+    RETURN tenancy_internal.create_scope('tenant', partner, slug, name, external_id, NULL, settings, status, id);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS 'internal: see create_tenant()';
+REVOKE ALL ON FUNCTION tenancy_internal.create_tenant(text, text, tenancy.regscope, text, jsonb, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.create_tenant(text, text, tenancy.regscope, text, jsonb, text, uuid) IS 'internal: see create_tenant()';
 CREATE FUNCTION tenancy.create_tenant(
     slug text, name text DEFAULT NULL, partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
-    external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+    external_id text DEFAULT NULL, settings jsonb DEFAULT '{}', status text DEFAULT 'active', id uuid DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text) IS
-    'Creates a tenant in a partner (default: internal) and returns its id. Tables with their own keys find it by external_id. Needs '
-    'tenants:manage in the partner; for an external_id at the platform. Errors: 22023 an invalid slug, name or status; 42704 no '
-    'such partner; 42710 the slug or external id is taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), '
+REVOKE ALL ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text, uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_tenant(text, text, tenancy.regscope, text, jsonb, text, uuid) IS
+    'Creates a tenant in a partner (default: internal) and returns its id. Tables with uuid keys find it by id: the application''s own; '
+    'NULL: a new one. Tables with other keys find it by external_id. Needs tenants:manage in the partner; for an id or an external_id '
+    'at the platform. Errors: 22023 an invalid slug, name or status; 42704 no such partner; 42710 the slug, the id or the external id is taken; 23514 not a partner. For tenancy_app, tenancy_gateway (with a context), '
     'tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.create_project(
     tenant tenancy.regscope, slug text, name text, external_id text,
-    settings jsonb, status text) RETURNS uuid
+    settings jsonb, status text, id uuid) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF tenant IS NULL THEN
@@ -120,25 +150,26 @@ BEGIN
     END IF;
     PERFORM tenancy_internal.authorize('projects:manage', tenant);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'projects:manage', tenant);
-    RETURN tenancy_internal.create_scope('project', tenant, slug, name, external_id, NULL, settings, status);
+    PERFORM tenancy_internal.authorize_id(id);
+    RETURN tenancy_internal.create_scope('project', tenant, slug, name, external_id, NULL, settings, status, id);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_project(tenancy.regscope, text, text, text, jsonb, text) IS 'internal: see create_project()';
+REVOKE ALL ON FUNCTION tenancy_internal.create_project(tenancy.regscope, text, text, text, jsonb, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.create_project(tenancy.regscope, text, text, text, jsonb, text, uuid) IS 'internal: see create_project()';
 CREATE FUNCTION tenancy.create_project(
     tenant tenancy.regscope, slug text, name text DEFAULT NULL, external_id text DEFAULT NULL,
-    settings jsonb DEFAULT '{}', status text DEFAULT 'active'
+    settings jsonb DEFAULT '{}', status text DEFAULT 'active', id uuid DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text) IS
-    'Creates a project in a tenant and returns its id. Needs projects:manage in the tenant. Errors as create_tenant(). For '
+REVOKE ALL ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text, uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_project(tenancy.regscope, text, text, text, jsonb, text, uuid) IS
+    'Creates a project in a tenant and returns its id. id: as for create_tenant(). Needs projects:manage in the tenant. Errors as create_tenant(). For '
     'tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.create_user(
     parent tenancy.regscope, slug text, kind text, external_id text, name text,
-    settings jsonb, status text, role text) RETURNS uuid
+    settings jsonb, status text, role text, id uuid) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     new_user uuid;
@@ -152,7 +183,8 @@ BEGIN
     END IF;
     PERFORM tenancy_internal.authorize('users:manage', parent);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'users:manage', parent);
-    new_user := tenancy_internal.create_scope('user', parent, slug, name, external_id, kind, settings, status);
+    PERFORM tenancy_internal.authorize_id(id);
+    new_user := tenancy_internal.create_scope('user', parent, slug, name, external_id, kind, settings, status, id);
     SELECT coalesce(role, tenancy_internal.default_role(s.level, create_user.kind)) INTO role FROM tenancy.scopes s WHERE s.id = parent;
     IF role <> 'none' THEN
         found_role := tenancy_internal.find_role(role, parent);
@@ -166,17 +198,17 @@ BEGIN
     RETURN new_user;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) IS 'internal: see create_user()';
+REVOKE ALL ON FUNCTION tenancy_internal.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text, uuid) IS 'internal: see create_user()';
 CREATE FUNCTION tenancy.create_user(
     parent tenancy.regscope, slug text, kind text DEFAULT 'human', external_id text DEFAULT NULL, name text DEFAULT NULL,
-    settings jsonb DEFAULT '{}', status text DEFAULT 'active', role text DEFAULT NULL
+    settings jsonb DEFAULT '{}', status text DEFAULT 'active', role text DEFAULT NULL, id uuid DEFAULT NULL
 ) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text) IS
+REVOKE ALL ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text, uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text, uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.create_user(tenancy.regscope, text, text, text, text, jsonb, text, text, uuid) IS
     'Creates a user in a tenant, a partner or the platform and returns its id. kind: human or service. role: assigned to the user '
-    'there. NULL: member in a tenant (service if kind is service), no role elsewhere; none: no role. Needs users:manage there and '
+    'there. NULL: member in a tenant (service if kind is service), no role elsewhere; none: no role. id: as for create_tenant(). Needs users:manage there and '
     'the permissions of the role. Errors as create_tenant(); 42704 no such role; 42501 permission denied. For tenancy_app, '
     'tenancy_gateway (with a context), tenancy_admin';

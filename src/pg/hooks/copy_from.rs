@@ -107,8 +107,11 @@ unsafe extern "C-unwind" fn look(statement: *mut pg_sys::PlannedStmt) -> Copied 
         }
         pg_sys::PreventCommandIfParallelMode(c"COPY FROM".as_ptr());
         // Defaults are evaluated while rows are read. Who may insert only into some columns gets them from the INSERT.
-        let whole = pg_sys::pg_class_aclcheck(table, role::current(), pg_sys::ACL_INSERT.into())
-            == pg_sys::AclResult::ACLCHECK_OK;
+        let whole = pg_sys::pg_class_aclcheck(
+            table,
+            role::current(),
+            pg_sys::ACL_INSERT as pg_sys::AclMode,
+        ) == pg_sys::AclResult::ACLCHECK_OK;
         let numbers = if whole {
             pg_sys::CopyGetAttnums(described, open, std::ptr::null_mut())
         } else {
@@ -166,7 +169,7 @@ unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
         let entries = pg_sys::lappend(std::ptr::null_mut(), entry.cast());
         #[cfg(feature = "pg15")]
         {
-            (*entry).requiredPerms = pg_sys::ACL_INSERT.into();
+            (*entry).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
             (*entry).insertedCols = inserted;
             pg_sys::ExecCheckRTPerms(entries, true);
         }
@@ -176,7 +179,7 @@ unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
             let rights = rights.cast::<pg_sys::RTEPermissionInfo>();
             (*rights).type_ = pg_sys::NodeTag::T_RTEPermissionInfo;
             (*rights).relid = (*table).rd_id;
-            (*rights).requiredPerms = pg_sys::ACL_INSERT.into();
+            (*rights).requiredPerms = pg_sys::ACL_INSERT as pg_sys::AclMode;
             (*rights).insertedCols = inserted;
             (*entry).perminfoindex = 1;
             let all = pg_sys::lappend(std::ptr::null_mut(), rights.cast());

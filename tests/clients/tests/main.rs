@@ -91,6 +91,7 @@ mod protect {
     mod foreign_keys;
     mod index_advice;
     mod maintenance_reason;
+    mod own_ids;
     mod paths;
     mod session_settings;
     mod takes_away;

@@ -18,6 +18,21 @@ SELECT slug(tenancy.create_user('maple', 'cron', kind => 'service'));
 SELECT slug(tenancy.create_user('internal', 'ops'));
 SELECT slug(tenancy.create_user('platform', 'root-user'));
 
+-- A scope may have the id that the application's rows have, once in the database.
+SELECT tenancy.create_tenant('fir', id => '11111111-1111-4111-8111-111111111111') AS tenant;
+SELECT tenancy.create_project('fir', 'cone', id => '22222222-2222-4222-8222-222222222222') AS project,
+       tenancy.create_user('fir', 'ann', id => '33333333-3333-4333-8333-333333333333') AS "user",
+       tenancy.create_partner('forest', id => '44444444-4444-4444-8444-444444444444') AS partner;
+SELECT slug, level, id = path[cardinality(path)] AS placed FROM tenancy.scopes WHERE id::text ~ '^(1111|2222|3333|4444)' ORDER BY id;
+SELECT tenancy.create_tenant('pine', id => '11111111-1111-4111-8111-111111111111');
+\echo :SQLSTATE
+SELECT tenancy.create_user('fir', 'bob', id => '11111111-1111-4111-8111-111111111111');
+SELECT tenancy.create_partner('earth', id => '00000000-0000-7000-8000-000000000000');
+SELECT tenancy.create_tenant('moss', id => '00000000-0000-7000-8000-000000000001');
+SELECT tenancy.create_tenant('moss', id => '00000000-0000-0000-0000-000000000000');
+\echo :SQLSTATE
+SELECT slug FROM tenancy.scopes WHERE level = 'platform' OR id = '00000000-0000-7000-8000-000000000001' ORDER BY slug;
+
 -- A scope may be born with another status.
 SELECT slug(tenancy.create_tenant('larch', status => 'provisioning'));
 SELECT slug, status, effective_status FROM tenancy.tenants WHERE slug = 'larch';

@@ -102,6 +102,9 @@ kinds! {
         external_id_denied: "42501", No, "permission denied: tenants:manage in platform",
             detail "The external id of a partner or a tenant decides which rows are its own.",
             hint "Leave external_id out, and ask a role with tenants:manage at the platform, or tenancy_admin, to call tenancy.update_scope(tenant, external_id => …).";
+        id_denied: "42501", No, "permission denied: tenants:manage in platform",
+            detail "The id of a scope decides which rows are its own.",
+            hint "Leave id out for a new one, or ask a role with tenants:manage at the platform, or tenancy_admin.";
         grant_outlasts_holder: "42501", AfterHint, "{what} would outlast your permission",
             detail "Your permission to give it ends at {until}.",
             hint "{hint}";
@@ -144,6 +147,8 @@ kinds! {
             hint "Name one, or see them in tenancy.tree().";
         slug_taken: "42710", No, "slug \"{slug}\" is taken",
             hint "Slugs are unique among the children of one scope. Choose another, or give the other scope another with tenancy.update_scope().";
+        id_taken: "42710", No, "id {id} is taken",
+            hint "An id is unique in the database. Leave it out for a new one.";
         external_id_taken: "42710", No, "external id \"{external_id}\" is taken",
             hint "External ids of partners and tenants are unique in the database, of projects and users within their parent.";
         level_mismatch: "23514", No, "a {parent} cannot hold a {child}",

@@ -1,7 +1,6 @@
 //! Every kind of statement that an application may send, as a tenant and as a fleet.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-
 use tenancy_client_tests::{Session, World};
 
 const USERS: [(&str, i64); 4] = [("alice", 3), ("bob", 5), ("ops", 8), ("pat", 0)];
