@@ -127,6 +127,8 @@ COMMENT ON TYPE tenancy.regscope IS
 CREATE CAST (uuid AS tenancy.regscope) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (tenancy.regscope AS uuid) WITHOUT FUNCTION AS IMPLICIT;
 CREATE CAST (text AS tenancy.regscope) WITH INOUT AS IMPLICIT;
+-- What drivers send for a string.
+CREATE CAST (varchar AS tenancy.regscope) WITH INOUT AS IMPLICIT;
 
 -- Never read: an invalidation of its relcache entry makes every backend resolve everything again.
 CREATE TABLE tenancy_internal.beacon ();

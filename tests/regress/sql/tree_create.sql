@@ -33,6 +33,9 @@ SELECT tenancy.create_tenant('moss', id => '00000000-0000-0000-0000-000000000000
 \echo :SQLSTATE
 SELECT slug FROM tenancy.scopes WHERE level = 'platform' OR id = '00000000-0000-7000-8000-000000000001' ORDER BY slug;
 
+-- Some drivers send every string as varchar.
+SELECT slug(tenancy.create_project('fir'::varchar, 'needle'::varchar));
+
 -- A scope may be born with another status.
 SELECT slug(tenancy.create_tenant('larch', status => 'provisioning'));
 SELECT slug, status, effective_status FROM tenancy.tenants WHERE slug = 'larch';

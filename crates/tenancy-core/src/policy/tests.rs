@@ -155,6 +155,23 @@ fn foreign_keys_to_scopes_that_are_there_are_advised_away() {
 }
 
 #[test]
+fn the_applications_default_stays() {
+    for own in ["gen_random_uuid()", "nextval('app.ids')", "0"] {
+        let plan = planned(
+            &with(table(), &[("/members/0/tenant/default", json!(own))]),
+            json!({}),
+        );
+        let statement =
+            "ALTER TABLE app.notes ALTER COLUMN tenant_id SET DEFAULT tenancy.tenant_id()";
+        assert!(!done(&plan).contains(&statement));
+        let skipped = plan.steps.iter().find(|step| step.statement == statement);
+        let skipped = skipped.expect("the report says so");
+        assert_eq!(skipped.kind, StepKind::Skip);
+        assert!(skipped.note.contains(own), "{}", skipped.note);
+    }
+}
+
+#[test]
 fn undo_restores_in_reverse() {
     let value = with(
         table(),

@@ -41,6 +41,15 @@ fn an_application_keeps_its_uuids() {
     assert_eq!(app.number("SELECT count(*) FROM app.people"), 2);
     app.run("SELECT tenancy.select_project('initech/tps')");
     assert_eq!(app.number("SELECT count(*) FROM app.papers"), 4);
+    // The table of tenants makes their keys as before.
+    owner.run("BEGIN; SELECT tenancy.maintenance('sign-up'); INSERT INTO app.organizations (name) VALUES ('hooli'); COMMIT");
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM app.organizations"),
+        3
+    );
     app.run("INSERT INTO app.papers (title) VALUES ('by default')");
     assert_eq!(app.number("SELECT count(*) FROM app.papers"), 5);
 }

@@ -84,11 +84,21 @@ impl<'a> Builder<'a> {
             }
         }
         let default = statements::tenant_default(self.key);
-        self.ensure(
-            state.is_some_and(|s| s.default.as_deref() == Some(default)),
-            format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}"),
-            "new rows get the context's tenant",
-        );
+        let statement = format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}");
+        match state.as_ref().and_then(|state| state.default.as_deref()) {
+            // The application's own: its table of tenants makes their keys by it.
+            Some(own) if own != default => {
+                let note = format!(
+                    "keeps its default, {own}: rows without a key get that, and not the context's tenant"
+                );
+                self.push(StepKind::Skip, statement, note);
+            }
+            own => self.ensure(
+                own.is_some(),
+                statement,
+                "new rows get the context's tenant",
+            ),
+        }
         Ok(())
     }
 
