@@ -38,6 +38,13 @@ pub enum Error {
     SharedObjects(&'static str),
     /// A statement that needs all rows of a protected table, outside of maintenance.
     NeedsMaintenance(&'static str),
+    /// Another type for a column that the isolation of a table depends on.
+    IsolatingColumnType {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+    },
     /// DROP EXTENSION tenancy would open a table by the table's own policies.
     WouldOpen(String),
     /// A tenant is needed, and the context has several or none.
@@ -248,6 +255,9 @@ impl Error {
             Self::BlindMerge => (kind::blind_merge(), vec![]),
             Self::RowVersions => (kind::row_versions_denied(), vec![]),
             Self::SharedObjects(objects) => (kind::shared_objects_denied(), strings([objects])),
+            Self::IsolatingColumnType { column, table } => {
+                (kind::isolating_column_type(), strings([column, table]))
+            }
             Self::NeedsMaintenance(statement) => (kind::maintenance_needed(), strings([statement])),
             Self::WouldOpen(table) => (kind::drop_opens_table(), strings([table])),
             Self::NotOneTenant(tenants) => (kind::tenant_needed(), strings([tenants])),

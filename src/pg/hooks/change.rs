@@ -22,6 +22,8 @@ pub enum Reach {
     Parts,
     /// The definition of one column, without revealing anything about rows. The isolation may depend on the column.
     Column(String),
+    /// The type of one column, without revealing anything about rows. The isolation may depend on the column.
+    Type(String),
     /// All rows: it reads, checks or changes them without row security, or runs code for future rows.
     Rows,
     /// The definition; a failure reveals whether these columns are unique over all rows.

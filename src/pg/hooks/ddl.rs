@@ -332,12 +332,11 @@ unsafe fn alter_table(alter: *mut pg_sys::AlterTableStmt, found: &mut Changes) {
                 Kind::AT_DropColumn => push("DROP COLUMN", Column(text(name))),
                 Kind::AT_AlterColumnType => {
                     let column = def.cast::<pg_sys::ColumnDef>();
+                    push("ALTER COLUMN TYPE", Type(text(name)));
                     if !(*column).raw_default.is_null()
                         || conversion_may_tell(altered, name, (*column).typeName)
                     {
                         push("ALTER COLUMN TYPE", Rows);
-                    } else {
-                        push("ALTER COLUMN TYPE", Column(text(name)));
                     }
                 }
                 Kind::AT_ColumnDefault if default_is_a_users(def) => push("SET DEFAULT", Rows),

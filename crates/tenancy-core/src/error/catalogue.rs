@@ -120,7 +120,9 @@ kinds! {
         maintenance_not_direct: "42501", No, "maintenance is for a session whose own role is granted tenancy_admin",
             hint "Maintenance lasts for the transaction: a SECURITY DEFINER function would give all tenants' rows to its caller.";
         maintenance_needed: "55000", AfterHint, "{statement} on a protected table needs maintenance",
-            hint "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted tenancy_admin; or take the protection off with tenancy.unprotect().";
+            hint "Run SELECT tenancy.maintenance('why') before it in the same transaction, as a role that is granted tenancy_admin; or connect with the setting tenancy.maintenance_reason; or take the protection off with tenancy.unprotect().";
+        isolating_column_type: "0A000", AfterHint, "cannot change the type of column {column}, which isolates {table}",
+            hint "In one transaction, take the protection off and put it on again with the same options: tenancy.unprotect(), ALTER TABLE, tenancy.protect().";
         protected_table_denied: "42501", No, "permission denied: {command} on a protected table",
             hint "It would reach every tenant's rows or sessions. A role that is granted tenancy_app serves many tenants, so it may not do this even as the table's owner. Let another role own the table.";
         blind_merge: "42501", No, "permission denied: MERGE that reads no column of a protected table",

@@ -213,6 +213,31 @@ fn parallel_workers_and_kept_plans() {
     assert_eq!(owner.number(COUNT), 15);
 }
 
+/// The server refuses it, also in maintenance; the hint names what works.
+#[test]
+fn another_type_for_the_tenant_column() {
+    let world = World::new();
+    let mut owner = connect(&world, &world.db.owner, "types");
+    let alter = "ALTER TABLE app.notes ALTER COLUMN tenant_id TYPE text";
+    for mut session in [world.db.owner(), world.db.admin()] {
+        session
+            .fails(alter)
+            .code("0A000")
+            .hints("tenancy.unprotect(), ALTER TABLE, tenancy.protect()");
+    }
+    owner.fails(alter).code("0A000");
+    world.db.stranger().fails(alter).code("42501");
+    owner.run("UPDATE app.notes SET body = body");
+    owner.run(&format!(
+        "BEGIN; SELECT tenancy.unprotect('app.notes'); ALTER TABLE app.notes ALTER COLUMN tenant_id DROP DEFAULT; {alter};
+         UPDATE app.notes n SET tenant_id = t.external_id FROM tenancy.tenants t WHERE t.id::text = n.tenant_id;
+         SELECT tenancy.protect('app.notes'); COMMIT"
+    ));
+    assert_eq!(world.begin("alice").number(COUNT), 3);
+    // Other columns go on.
+    owner.run("ALTER TABLE app.notes ALTER COLUMN body TYPE varchar(500)");
+}
+
 #[test]
 fn only_reasons() {
     let world = World::bare();
