@@ -95,6 +95,7 @@ mod protect {
     mod paths;
     mod session_settings;
     mod takes_away;
+    mod unprotected;
 }
 mod server {
     mod crash_usage;

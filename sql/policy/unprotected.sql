@@ -1,0 +1,78 @@
+-- Tables that hold tenants' rows, or may, and are not protected: for a check after each migration.
+
+CREATE VIEW tenancy.unprotected_tables WITH (security_barrier) AS
+WITH RECURSIVE isolated AS (
+    SELECT r.relation::oid AS oid, a.attnum, a.attname, a.atttypid
+      FROM tenancy_internal.protected_table_registry r
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = r.relation AND a.attname = r.tenant_column AND NOT a.attisdropped
+), others AS (
+    SELECT c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
+           pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) AS acl, c.relowner
+      FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relkind IN ('r', 'p', 'f', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
+       AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema', 'tenancy', 'tenancy_internal')
+       AND NOT EXISTS (SELECT FROM isolated i WHERE i.oid = c.oid)
+       AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = c.oid)
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+), tables AS (
+    SELECT o.oid, o.relkind, o.name,
+           pg_catalog.array_agg(DISTINCT CASE (o.acl).grantee WHEN 0 THEN 'PUBLIC' ELSE (o.acl).grantee::pg_catalog.regrole::text END)
+               FILTER (WHERE (o.acl).privilege_type = 'SELECT' AND (o.acl).grantee <> o.relowner) AS readers
+      FROM others o GROUP BY o.oid, o.relkind, o.name
+), keys AS (
+    SELECT f.conrelid, f.confrelid, f.conkey, f.confkey FROM pg_catalog.pg_constraint f WHERE f.contype = 'f'
+), below AS (
+    SELECT k.conrelid AS oid, k.confrelid AS above FROM keys k JOIN isolated i ON i.oid = k.confrelid
+    UNION
+    SELECT k.conrelid, k.confrelid FROM below b JOIN keys k ON k.confrelid = b.oid AND k.conrelid <> k.confrelid
+), reasons AS (
+    SELECT t.oid, 1 AS rank, a.attname AS tenant_column,
+           pg_catalog.format('has the column %I, by which %s protected %s isolated', a.attname, i.tables,
+                             CASE i.tables WHEN 1 THEN 'table is' ELSE 'tables are' END) AS reason
+      FROM tables t
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+      JOIN (SELECT attname, atttypid, pg_catalog.count(*) AS tables FROM isolated GROUP BY attname, atttypid) i
+           ON i.attname = a.attname AND i.atttypid = a.atttypid
+    UNION ALL
+    SELECT DISTINCT t.oid, 2, a.attname,
+           pg_catalog.format('the tenant column of %s refers to it', i.oid::pg_catalog.regclass)
+      FROM isolated i
+      JOIN keys k ON k.conrelid = i.oid AND k.conkey = ARRAY[i.attnum]
+      JOIN tables t ON t.oid = k.confrelid
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.confkey[1]
+    UNION ALL
+    SELECT DISTINCT t.oid, 3, NULL::name, pg_catalog.format('refers to %s, which holds tenants'' rows', b.above::pg_catalog.regclass)
+      FROM below b JOIN tables t ON t.oid = b.oid
+    UNION ALL
+    SELECT DISTINCT t.oid, 4, NULL::name, pg_catalog.format('is made of %s, which is protected', i.oid::pg_catalog.regclass)
+      FROM tables t
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      JOIN isolated i ON i.oid = d.refobjid
+     WHERE t.relkind = 'm'
+)
+SELECT t.name AS table_name,
+       CASE t.relkind WHEN 'f' THEN 'foreign table' WHEN 'm' THEN 'materialized view' ELSE 'table' END AS kind,
+       r.reasons,
+       r.tenant_column,
+       coalesce(t.readers, '{}') AS readers,
+       CASE WHEN r.tenant_column IS NOT NULL AND t.relkind IN ('r', 'p')
+            THEN pg_catalog.format('SELECT tenancy.protect(%L, %L)', t.name, r.tenant_column) END AS statement
+  FROM tables t
+  JOIN (SELECT oid, pg_catalog.array_agg(reason ORDER BY rank, reason) AS reasons,
+               (pg_catalog.array_agg(tenant_column ORDER BY rank))[1] AS tenant_column
+          FROM reasons GROUP BY oid) r ON r.oid = t.oid;
+REVOKE ALL ON tenancy.unprotected_tables FROM PUBLIC;
+GRANT SELECT ON tenancy.unprotected_tables TO tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.unprotected_tables IS
+    'Tables, foreign tables and materialized views that hold tenants'' rows, or may, and are not protected. Not those of extensions, '
+    'temporary ones, and partitions, whose table is listed. For a check after each migration';
+COMMENT ON COLUMN tenancy.unprotected_tables.table_name IS 'Name of the table, with its schema';
+COMMENT ON COLUMN tenancy.unprotected_tables.kind IS 'table, foreign table or materialized view';
+COMMENT ON COLUMN tenancy.unprotected_tables.reasons IS 'Why it may hold tenants'' rows, the strongest reason first';
+COMMENT ON COLUMN tenancy.unprotected_tables.tenant_column IS 'Column that probably holds the tenant, if one is known';
+COMMENT ON COLUMN tenancy.unprotected_tables.readers IS 'Roles that may read it, besides its owner and superusers; PUBLIC is every role';
+COMMENT ON COLUMN tenancy.unprotected_tables.statement IS 'Statement that protects it, if its tenant column is known';
