@@ -62,7 +62,9 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('id_denied');
     END;
     PERFORM tenancy_internal.require_lasting('the id', tenancy_internal.held_until('{tenants:manage}', '00000000-0000-7000-8000-000000000000'));
-    IF id IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff') THEN
+    IF id IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+       -- Those of built-in scopes, now and later.
+       OR id::text LIKE '00000000-0000-7000-8000-%' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('%s cannot be an id', id), 'Use the id that the application''s rows have, or leave it out.');
     END IF;
 END

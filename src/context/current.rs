@@ -256,7 +256,13 @@ fn identity_of(context: Option<&Context>) -> Identity {
         Principal::Maintenance => u128::MAX,
     };
     let tenant = context.tenant.as_ref().map(|tenant| tenant.id);
-    [principal, number(tenant), number(context.project)]
+    let elevation = context.elevation().map(|elevation| elevation.id);
+    [
+        principal,
+        number(tenant),
+        number(context.project),
+        number(elevation),
+    ]
 }
 
 fn begin_epoch(current: &Rc<Context>) {

@@ -112,6 +112,8 @@ pub fn changed(text: &str) {
         };
         // The ticket may not name the only tenant, and does not tell its keys.
         plans::enter(shape, None);
+    } else if text.is_empty() && guc::maintenance_reason().is_some() {
+        plans::widen();
     } else if !text.is_empty() || guc::session_context_possible() {
         plans::discard_pruned();
     }

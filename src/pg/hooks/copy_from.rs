@@ -10,6 +10,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::change::is_asked_about;
+use crate::error::Error;
 use crate::pg::nodes::{Name, each};
 use crate::pg::{quote, relation, role, xact};
 
@@ -27,8 +28,6 @@ struct Copied {
     table: pg_sys::Relation,
     /// The statement.
     copy: *mut pg_sys::CopyStmt,
-    /// The INSERT.
-    insert: *const c_char,
     /// The columns of the rows.
     columns: pg_sys::TupleDesc,
     /// Their numbers in the table, counted from 1.
@@ -39,7 +38,6 @@ impl Copied {
     const NOTHING: Self = Self {
         table: std::ptr::null_mut(),
         copy: std::ptr::null_mut(),
-        insert: std::ptr::null(),
         columns: std::ptr::null_mut(),
         numbers: std::ptr::null_mut(),
     };
@@ -101,6 +99,11 @@ unsafe extern "C-unwind" fn look(statement: *mut pg_sys::PlannedStmt) -> Copied 
         let open = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
         let described = (*open).rd_att;
         let named = pg_sys::CopyGetAttnums(described, open, (*copy).attlist);
+        // A table of generated columns; and one whose rules an INSERT would run, and COPY does not.
+        if named.is_null() || has_insert_rules(open) {
+            pg_sys::table_close(open, pg_sys::NoLock as i32);
+            return Copied::NOTHING;
+        }
         require_insert(open, named);
         if !(*open).rd_islocaltemp {
             pg_sys::PreventCommandIfReadOnly(c"COPY FROM".as_ptr());
@@ -117,19 +120,10 @@ unsafe extern "C-unwind" fn look(statement: *mut pg_sys::PlannedStmt) -> Copied 
         } else {
             named
         };
-        let (columns, names) = columns_of(table, numbers);
-        let insert = format!(
-            "INSERT INTO {}.{} ({names}) OVERRIDING SYSTEM VALUE SELECT {names} FROM {}",
-            quoted(pg_sys::get_namespace_name((*(*open).rd_rel).relnamespace)),
-            quoted(pg_sys::get_rel_name(table)),
-            ROWS.to_string_lossy(),
-        );
-        let insert = CString::new(insert).unwrap_or_default();
         Copied {
             table: open,
             copy,
-            insert: pg_sys::pstrdup(insert.as_ptr()),
-            columns,
+            columns: columns_of(table, numbers),
             numbers,
         }
     }
@@ -145,6 +139,17 @@ unsafe fn skips(options: *mut pg_sys::List) -> bool {
         });
     }
     found
+}
+
+unsafe fn has_insert_rules(table: pg_sys::Relation) -> bool {
+    // SAFETY: an open table's rules, if it has any.
+    unsafe {
+        let Some(rules) = (*table).rd_rules.as_ref() else {
+            return false;
+        };
+        (0..rules.numLocks as usize)
+            .any(|n| (**rules.rules.add(n)).event == pg_sys::CmdType::CMD_INSERT)
+    }
 }
 
 /// Checks the right to insert into columns, as the server's COPY does, before anything is read.
@@ -188,16 +193,12 @@ unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
     }
 }
 
-/// Returns the description of these columns, and their names for SQL.
-unsafe fn columns_of(
-    table: pg_sys::Oid,
-    numbers: *mut pg_sys::List,
-) -> (pg_sys::TupleDesc, String) {
+/// Returns the description of these columns.
+unsafe fn columns_of(table: pg_sys::Oid, numbers: *mut pg_sys::List) -> pg_sys::TupleDesc {
     // SAFETY: a list of numbers of the table's columns; the description has an entry for each.
     unsafe {
         let count = (*numbers).length;
         let columns = pg_sys::CreateTemplateTupleDesc(count);
-        let mut names = Vec::new();
         for n in 0..count {
             let number = (*(*numbers).elements.add(n as usize)).int_value as i16;
             let (mut kind, mut modifier) = (pg_sys::Oid::INVALID, 0);
@@ -207,9 +208,67 @@ unsafe fn columns_of(
             let at = n as i16 + 1;
             pg_sys::TupleDescInitEntry(columns, at, name, kind, modifier, 0);
             pg_sys::TupleDescInitEntryCollation(columns, at, collation);
-            names.push(quoted(name));
         }
-        (columns, names.join(", "))
+        columns
+    }
+}
+
+/// The INSERT, and the names in it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Insert {
+    statement: *const c_char,
+    schema: *const c_char,
+    table: *const c_char,
+}
+
+/// Returns the INSERT. Its names are those of the moment: the lock on a table does not keep its schema from being renamed.
+#[pg_guard]
+unsafe extern "C-unwind" fn insert_into(copied: *const Copied) -> Insert {
+    // SAFETY: an open table, and numbers of its columns.
+    unsafe {
+        pg_sys::AcceptInvalidationMessages();
+        let table = (*(*copied).table).rd_id;
+        let numbers = (*copied).numbers;
+        let columns: Vec<String> = (0..(*numbers).length as usize)
+            .map(|n| (*(*numbers).elements.add(n)).int_value as i16)
+            .map(|number| quoted(pg_sys::get_attname(table, number, false)))
+            .collect();
+        let columns = columns.join(", ");
+        let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
+        let table = pg_sys::get_rel_name(table);
+        let insert = format!(
+            "INSERT INTO {}.{} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {}",
+            quoted(schema),
+            quoted(table),
+            ROWS.to_string_lossy(),
+        );
+        let insert = CString::new(insert).unwrap_or_default();
+        Insert {
+            statement: pg_sys::pstrdup(insert.as_ptr()),
+            schema,
+            table,
+        }
+    }
+}
+
+/// Raises an error if the names mean another table by now, which has got the rows then.
+#[pg_guard]
+unsafe extern "C-unwind" fn require_same_table(copied: *const Copied, insert: Insert) {
+    // SAFETY: an open table, and names.
+    let found = unsafe {
+        let schema = pg_sys::get_namespace_oid(insert.schema, true);
+        pg_sys::get_relname_relid(insert.table, schema) == (*(*copied).table).rd_id
+    };
+    if !found {
+        Error::Internal("the table was renamed while rows were copied into it").raise();
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn require_success(result: i32) {
+    if result < 0 {
+        Error::Internal("the rows could not be inserted").raise();
     }
 }
 
@@ -286,9 +345,11 @@ unsafe fn insert(copied: &Copied, rows: *mut pg_sys::Tuplestorestate) -> u64 {
         (*known).md.enrtype = pg_sys::EphemeralNameRelationType::ENR_NAMED_TUPLESTORE;
         (*known).md.enrtuples = raw::tuplestore_tuple_count(rows) as f64;
         (*known).reldata = rows.cast();
-        raw::SPI_connect();
-        raw::SPI_register_relation(known);
-        raw::SPI_execute(copied.insert, false, 0);
+        let insert = insert_into(copied);
+        require_success(raw::SPI_connect());
+        require_success(raw::SPI_register_relation(known));
+        require_success(raw::SPI_execute(insert.statement, false, 0));
+        require_same_table(copied, insert);
         let count = pg_sys::SPI_processed;
         raw::SPI_finish();
         raw::tuplestore_end(rows);

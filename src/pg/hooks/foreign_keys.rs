@@ -6,72 +6,127 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::change::is_asked_about;
+use crate::error::Error;
 use crate::pg::nodes::{Name, each};
 use crate::pg::{inheritance, relation, role, xact};
 
-/// Returns a statement that validates nothing in its place, if it only adds foreign keys to or from a protected table, and the
-/// table that gets them is empty and stays so: it is locked as the statement locks it.
+/// A statement, and the empty table for which it was changed.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Unvalidated {
+    /// The statement as it came, or the one to run in its place.
+    pub statement: *mut pg_sys::PlannedStmt,
+    /// The table; invalid if the statement is as it came.
+    table: pg_sys::Oid,
+}
+
+/// Returns a statement that validates nothing in its place, if it adds foreign keys to or from a protected table, and perhaps
+/// columns, and the table that gets them is empty and stays so: it is locked as the statement locks it.
 ///
 /// # Safety
 /// A utility statement.
 #[pg_guard]
-pub unsafe extern "C-unwind" fn of_empty_table(
-    statement: *mut pg_sys::PlannedStmt,
-) -> *mut pg_sys::PlannedStmt {
+pub unsafe extern "C-unwind" fn of_empty_table(statement: *mut pg_sys::PlannedStmt) -> Unvalidated {
+    let unchanged = Unvalidated {
+        statement,
+        table: pg_sys::Oid::INVALID,
+    };
     // SAFETY: the tag identifies the statement; the copy is the caller's, in its memory.
     unsafe {
         let node = (*statement).utilityStmt;
         if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt || !xact::running() {
-            return statement;
+            return unchanged;
         }
         let alter = node.cast::<pg_sys::AlterTableStmt>();
         let Some(referenced) = referenced(alter) else {
-            return statement;
+            return unchanged;
         };
         let Some(table) = Name::copy((*alter).relation).oid() else {
-            return statement;
+            return unchanged;
         };
         let protected = is_asked_about(table) || referenced.into_iter().any(is_asked_about);
         let owner = relation::read(table, |class| class.relowner);
         if !protected || !owner.is_some_and(|owner| role::holds(role::current(), owner)) {
-            return statement;
+            return unchanged;
         }
         // The name may mean another table once it is locked.
         if !is_empty(table) || Name::copy((*alter).relation).oid() != Some(table) {
-            return statement;
+            return unchanged;
         }
         let statement: *mut pg_sys::PlannedStmt = pg_sys::copyObjectImpl(statement.cast()).cast();
         let alter = (*statement).utilityStmt.cast::<pg_sys::AlterTableStmt>();
         each((*alter).cmds, |command| {
-            let key = (*command.cast::<pg_sys::AlterTableCmd>()).def;
-            let key = key.cast::<pg_sys::Constraint>();
-            (*key).skip_validation = true;
+            let command = &*command.cast::<pg_sys::AlterTableCmd>();
+            if command.subtype == pg_sys::AlterTableType::AT_AddConstraint {
+                (*command.def.cast::<pg_sys::Constraint>()).skip_validation = true;
+            }
         });
-        statement
+        Unvalidated { statement, table }
     }
 }
 
-/// Returns the tables that are referenced, if the statement adds validated foreign keys and does nothing else.
+/// Raises an error if the statement was another table's after all, or the table has got rows: an event trigger runs before the
+/// server looks at the table.
+///
+/// # Safety
+/// The statement has run.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn require_still_empty(
+    of: Unvalidated,
+    name: *const pg_sys::RangeVar,
+) {
+    if of.table == pg_sys::Oid::INVALID {
+        return;
+    }
+    // SAFETY: a table's name in the statement; the table is locked.
+    if unsafe { Name::copy(name).oid() != Some(of.table) || !is_empty(of.table) } {
+        Error::NeedsMaintenance("FOREIGN KEY").raise();
+    }
+}
+
+impl Unvalidated {
+    /// Returns the table's name in the statement.
+    ///
+    /// # Safety
+    /// The statement is there.
+    pub unsafe fn name(&self) -> *const pg_sys::RangeVar {
+        if self.table == pg_sys::Oid::INVALID {
+            return std::ptr::null();
+        }
+        // SAFETY: the statement that was changed.
+        unsafe {
+            (*(*self.statement)
+                .utilityStmt
+                .cast::<pg_sys::AlterTableStmt>())
+            .relation
+        }
+    }
+}
+
+/// Returns the tables that are referenced, if the statement adds a validated foreign key, and nothing but columns and foreign keys.
+/// A key that is not to be validated keeps the statement as it is: its flag is the same.
 unsafe fn referenced(alter: *mut pg_sys::AlterTableStmt) -> Option<Vec<pg_sys::Oid>> {
+    use pg_sys::AlterTableType as Kind;
     let (mut tables, mut others) = (Vec::new(), false);
     // SAFETY: the statement's commands, as the grammar makes them.
     unsafe {
         each((*alter).cmds, |command| {
             let command = &*command.cast::<pg_sys::AlterTableCmd>();
             let key = command.def.cast::<pg_sys::Constraint>();
-            if command.subtype != pg_sys::AlterTableType::AT_AddConstraint
-                || key.is_null()
-                || (*key).contype != pg_sys::ConstrType::CONSTR_FOREIGN
-                || (*key).skip_validation
-                || (*key).pktable.is_null()
-            {
-                others = true;
-            } else {
-                tables.extend(Name::copy((*key).pktable).oid());
+            match command.subtype {
+                Kind::AT_AddColumn => {}
+                Kind::AT_AddConstraint
+                    if (*key).contype == pg_sys::ConstrType::CONSTR_FOREIGN
+                        && !(*key).skip_validation
+                        && !(*key).pktable.is_null() =>
+                {
+                    tables.extend(Name::copy((*key).pktable).oid());
+                }
+                _ => others = true,
             }
         });
     }
-    (!others).then_some(tables)
+    (!others && !tables.is_empty()).then_some(tables)
 }
 
 /// Locks a table, and the partitions below it, and returns whether they have no page.

@@ -32,10 +32,10 @@ static ON: BackendCell<Option<OnQuery>> = BackendCell::new(None);
 pub type Mark = u128;
 
 /// What must be the same from a query's start to its end, opaque to this module.
-pub type Identity = [u128; 3];
+pub type Identity = [u128; 4];
 
 /// The identity of no context.
-pub const NO_CONTEXT: Identity = [0; 3];
+pub const NO_CONTEXT: Identity = [0; 4];
 
 /// The callbacks of the hooks.
 #[derive(Clone, Copy)]
@@ -378,7 +378,7 @@ unsafe extern "C-unwind" fn executor_run(
 ) {
     // SAFETY: as above.
     unsafe {
-        let depth = run(query);
+        let depth = run(query, direction);
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_RUN.get() {
             Some(previous) => previous(
@@ -413,16 +413,23 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     }
 }
 
-/// Runs a started query, for the first time or again, as a cursor does.
+/// Runs a started query, for the first time or again, as a cursor does. What starts a query may run it much later.
 #[pg_guard]
-unsafe extern "C-unwind" fn run(query: *mut pg_sys::QueryDesc) -> usize {
+unsafe extern "C-unwind" fn run(
+    query: *mut pg_sys::QueryDesc,
+    direction: pg_sys::ScanDirection::Type,
+) -> usize {
     // SAFETY: a query that has started has a state until it ends.
     let (memory, goes_on) = unsafe { ((*(*query).estate).es_query_cxt, (*query).already_executed) };
     let noted = noted(memory);
     let noting = noted.map(|noted| noted.noting).unwrap_or_default();
-    if let Some(on) = ON.get() {
-        if goes_on && has_context() && Started(query).has_row_security() {
-            ask_again(&on, true);
+    // A cursor that has returned all rows is asked for none.
+    if let Some(on) = ON.get()
+        && direction != pg_sys::ScanDirection::NoMovementScanDirection
+    {
+        let asks = noting.identity.is_some() || goes_on && Started(query).has_row_security();
+        if asks && has_context() {
+            ask_again(&on, goes_on);
         }
         if noting.mark.is_some()
             && let Err(error) = (on.resume)()

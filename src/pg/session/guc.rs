@@ -449,13 +449,15 @@ unsafe extern "C-unwind" fn assign_maintenance_reason(_newval: *const c_char, _e
 #[pg_guard]
 unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
     xact::new_generation();
-    HAS_TICKET.set(false);
     KNOWN_TICKET.set(None);
-    if newval.is_null() {
-        return;
-    }
-    // SAFETY: the server passes the new value as a C string.
-    let text = unsafe { CStr::from_ptr(newval) };
+    // SAFETY: the server passes the new value as a C string; NULL is none.
+    let text = unsafe {
+        if newval.is_null() {
+            c""
+        } else {
+            CStr::from_ptr(newval)
+        }
+    };
     HAS_TICKET.set(!text.is_empty());
     if let (Ok(text), Some(on_ticket)) = (text.to_str(), ON_TICKET.get()) {
         on_ticket(text);

@@ -188,7 +188,12 @@ fn one_cursor_has_one_context() {
                     app.run(&format!(
                         "SELECT tenancy.select_tenant('{acme}'); DECLARE c {declared} CURSOR FOR SELECT name FROM app.{table}; {first}; {again}"
                     ));
-                    app.fails(fetched).code("55000").says("the context changed");
+                    if first == "SELECT 1" && fetched.contains("BACKWARD") {
+                        // Before the first row there is none.
+                        assert_eq!(app.texts(fetched), Vec::<String>::new());
+                    } else {
+                        app.fails(fetched).code("55000").says("the context changed");
+                    }
                     app.run("ROLLBACK");
                 }
             }
@@ -211,21 +216,61 @@ fn a_cursor_ends_with_the_right_to_its_tenant() {
     let mut app = world.db.app();
     for off in SCANS {
         scan(&mut app, off);
-        app.begin(&key);
-        app.run(&format!(
-            "SELECT tenancy.select_tenant('{}'); DECLARE c CURSOR FOR SELECT name FROM app.files; FETCH 1 FROM c",
+        for first in ["FETCH 1 FROM c", ""] {
+            app.begin(&key);
+            app.run(&format!(
+                "SELECT tenancy.select_tenant('{}'); DECLARE c CURSOR FOR SELECT name FROM app.files; {first}",
+                world.id("umbrella")
+            ));
+            world
+                .db
+                .owner()
+                .run("SELECT tenancy.unassign('globex/mix', 'member', 'umbrella')");
+            app.fails("FETCH ALL FROM c");
+            app.run("ROLLBACK");
+            world
+                .db
+                .owner()
+                .run("SELECT tenancy.assign('globex/mix', 'member', 'umbrella')");
+        }
+    }
+}
+
+/// Nor does a bound statement, or a cursor that is not fetched yet, go on without its right.
+#[test]
+fn what_has_started_and_not_run_asks_again() {
+    let (world, key) = world();
+    let mut app = world.db.app();
+    for end in [
+        "unassign('globex/mix', 'member', 'umbrella')",
+        "set_status('globex/mix', 'suspended')",
+    ] {
+        app.begin(&key).run(&format!(
+            "SELECT tenancy.select_tenant('{}')",
             world.id("umbrella")
         ));
-        world
-            .db
-            .owner()
-            .run("SELECT tenancy.unassign('globex/mix', 'member', 'umbrella')");
-        app.fails("FETCH ALL FROM c");
+        let mut transaction = app.transaction().unwrap();
+        let bound = transaction.bind("SELECT name FROM app.files", &[]).unwrap();
+        world.db.owner().run(&format!("SELECT tenancy.{end}"));
+        assert!(transaction.query_portal(&bound, 0).is_err(), "{end}");
+        drop(transaction);
         app.run("ROLLBACK");
-        world
-            .db
-            .owner()
-            .run("SELECT tenancy.assign('globex/mix', 'member', 'umbrella')");
+        world.db.owner().run("SELECT tenancy.set_status('globex/mix', 'active'); SELECT tenancy.assign('globex/mix', 'member', 'umbrella')");
+    }
+    let elevated = World::elevated();
+    for first in ["FETCH 1 FROM c", "SELECT 1"] {
+        let mut pat = elevated.begin("pat");
+        pat.run(&format!(
+            "DECLARE c CURSOR FOR SELECT body FROM app.notes; {first}"
+        ));
+        elevated
+            .begin("pat")
+            .run("SELECT tenancy.end_elevation(); COMMIT");
+        pat.fails("FETCH ALL FROM c");
+        pat.run("ROLLBACK");
+        elevated
+            .begin("pat")
+            .run("SELECT tenancy.elevate('ticket 8', '1 hour'); COMMIT");
     }
 }
 
@@ -248,6 +293,13 @@ fn loops_over_tenants_go_on() {
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO PUBLIC",
     );
     let mut app = world.db.app();
+    // Also over a protected table, once all its rows are there: the end is asked for later.
+    app.begin(world.key("ops")).run(
+        "DO $$ DECLARE r record; BEGIN
+             FOR r IN SELECT DISTINCT tenant_id FROM app.files WHERE name LIKE 'umbrella%' LOOP PERFORM tenancy.select_tenant(r.tenant_id); END LOOP;
+         END $$;
+         SELECT tenancy.select_tenant('umbrella'); COMMIT",
+    );
     app.begin(world.key("ops"));
     assert_eq!(
         app.texts("SELECT tenant || ' ' || files FROM app.each()"),

@@ -308,6 +308,53 @@ fn other_tables_and_roles_are_the_servers() {
     );
 }
 
+/// What the server's COPY does in another way than an INSERT stays its own, which it refuses.
+#[test]
+fn tables_with_rules_and_without_columns_are_left_to_the_server() {
+    let world = world();
+    let acme = world.id("acme");
+    world.db.owner().run(
+        "CREATE TABLE app.ruled (tenant_id uuid NOT NULL, n int); CREATE TABLE app.log (n int);
+         CREATE RULE also AS ON INSERT TO app.ruled DO ALSO INSERT INTO app.log VALUES (new.n);
+         SELECT tenancy.protect('app.ruled');
+         CREATE TABLE app.par (tenant_id uuid NOT NULL); SELECT tenancy.protect('app.par')",
+    );
+    let alice = login(&world, "alice");
+    refused(&world, &alice, "COPY app.ruled (n) FROM STDIN", "1\n").code("0A000");
+    let mut owner = world.db.owner();
+    if owner.major() < 16 {
+        owner.run(&format!(
+            "CREATE TABLE app.chg (tenant_id uuid GENERATED ALWAYS AS ('{acme}'::uuid) STORED) INHERITS (app.par)"
+        ));
+        refused(&world, &alice, "COPY app.chg FROM STDIN", "").code("0A000");
+    }
+}
+
+/// The lock on a table does not keep its schema from being renamed.
+#[test]
+fn a_table_of_the_same_name_gets_nothing() {
+    let world = world();
+    let mut owner = world.db.owner();
+    let schema =
+        "GRANT USAGE ON SCHEMA rn TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA rn TO PUBLIC";
+    owner.run(&format!(
+        "CREATE SCHEMA rn; CREATE TABLE rn.t (tenant_id uuid NOT NULL, n int); SELECT tenancy.protect('rn.t'); {schema}"
+    ));
+    let mut app = world.begin("alice");
+    let mut to = app.copy_in("COPY rn.t (n) FROM STDIN").unwrap();
+    to.write_all(b"1\n2\n").unwrap();
+    to.flush().unwrap();
+    owner.run(&format!(
+        "ALTER SCHEMA rn RENAME TO rn_old; CREATE SCHEMA rn; CREATE TABLE rn.t (tenant_id uuid, n int); {schema}"
+    ));
+    to.write_all(b"3\n").unwrap();
+    assert_eq!(to.finish().unwrap(), 3);
+    app.run("COMMIT");
+    let mut admin = world.db.admin();
+    assert_eq!(admin.number("SELECT count(*) FROM rn_old.t"), 3);
+    assert_eq!(admin.number("SELECT count(*) FROM rn.t"), 0);
+}
+
 /// More than work_mem.
 #[test]
 fn many_rows() {

@@ -39,6 +39,12 @@ fn from_an_empty_table_they_need_no_maintenance() {
             .code("23503");
         owner.run("DROP TABLE app.tags");
     }
+    // With a column that the statement adds first.
+    owner.run("CREATE TABLE app.tags (id int)").run(
+        "ALTER TABLE app.tags ADD COLUMN note bigint, ADD CONSTRAINT note FOREIGN KEY (note) REFERENCES app.notes (id)",
+    );
+    assert_eq!(owner.text(VALID), "t");
+    owner.run("DROP TABLE app.tags");
     // Several at once, and more than a key.
     owner.run(TABLE).run(
         "ALTER TABLE ONLY app.tags ADD CONSTRAINT note FOREIGN KEY (note) REFERENCES app.notes (id) ON DELETE CASCADE, ADD FOREIGN KEY (id) REFERENCES app.tags (id)",
@@ -110,4 +116,23 @@ fn only_owners_wait_for_the_table() {
     let mut stranger = world.db.stranger();
     stranger.run("SET lock_timeout = '100ms'");
     stranger.fails(ADD).code("42501");
+}
+
+/// An event trigger runs between the look at the table and the statement.
+#[test]
+fn a_table_that_gets_rows_meanwhile_is_refused() {
+    let world = World::new();
+    world.db.owner().run(TABLE);
+    world.db.admin().run(
+        "CREATE FUNCTION app.fills() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO app.tags VALUES (9, NULL, -9); END $$;
+         CREATE EVENT TRIGGER fills ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION app.fills()",
+    );
+    world.db.owner().fails(ADD).code("55000");
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM pg_constraint WHERE conname = 'note'"),
+        0
+    );
 }

@@ -211,6 +211,25 @@ fn parallel_workers_and_kept_plans() {
         }
     }
     assert_eq!(owner.number(COUNT), 15);
+    // A plan made for a ticket's tenant.
+    let ticket = world.ticket("alice", "1 hour");
+    for (begin, end) in [
+        (
+            format!("SET tenancy.ticket = '{ticket}'"),
+            "RESET tenancy.ticket",
+        ),
+        (
+            format!("BEGIN; SET LOCAL tenancy.ticket = '{ticket}'"),
+            "COMMIT",
+        ),
+    ] {
+        owner.run(&begin);
+        let rows: i64 = owner.query_one(&count, &[]).unwrap().get(0);
+        assert_eq!(rows, 3);
+        owner.run(end);
+        let rows: i64 = owner.query_one(&count, &[]).unwrap().get(0);
+        assert_eq!(rows, 15, "{begin}");
+    }
 }
 
 /// The server refuses it, also in maintenance; the hint names what works.
