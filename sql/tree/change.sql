@@ -111,18 +111,18 @@ BEGIN
         PERFORM tenancy_internal.authorize_external_id(external_id);
         PERFORM tenancy_internal.require_lasting_id(nullif(external_id, now_is.external_id), 'tenants:manage', '00000000-0000-7000-8000-000000000000');
     END IF;
-    PERFORM tenancy_internal.check_names(now_is.level, coalesce(slug, now_is.slug), name, external_id);
+    PERFORM tenancy_internal.check_names(now_is.level, coalesce(slug, now_is.slug), name, nullif(external_id, ''));
     IF settings IS NOT NULL THEN
         PERFORM tenancy_internal.check_settings(settings);
     END IF;
     -- Logins find users and tenants by them, rows are found by them, and an application reads what it grants in settings.
-    IF slug <> now_is.slug OR (external_id IS NOT NULL AND external_id IS DISTINCT FROM now_is.external_id) OR settings <> now_is.settings THEN
+    IF slug <> now_is.slug OR (external_id IS NOT NULL AND nullif(external_id, '') IS DISTINCT FROM now_is.external_id) OR settings <> now_is.settings THEN
         PERFORM tenancy_internal.require_lasting('the change', held);
     END IF;
     UPDATE tenancy.scopes s
        SET slug = coalesce(update_scope.slug, s.slug),
            name = coalesce(update_scope.name, s.name),
-           external_id = coalesce(update_scope.external_id, s.external_id),
+           external_id = nullif(coalesce(update_scope.external_id, s.external_id), ''),
            settings = coalesce(update_scope.settings, s.settings)
      WHERE s.id = update_scope.scope;
     IF tenancy_internal.time_zone(scope) <> zone THEN
@@ -145,7 +145,7 @@ CREATE FUNCTION tenancy.update_scope(
 REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
-    'Changes a scope''s slug, name, external id or settings; NULL leaves a value unchanged. The setting time_zone must be a name of '
+    'Changes a scope''s slug, name, external id or settings; NULL leaves a value unchanged, an empty external_id removes it. The setting time_zone must be a name of '
     'pg_timezone_names. If a budget with a period was imposed from above, changing time_zone needs the permission to impose that '
     'budget. A new external id gives the scope the rows of protected tables with that key. Needs what set_status() needs; for a '
     'tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 permission denied. For tenancy_app, '

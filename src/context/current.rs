@@ -19,7 +19,7 @@ use crate::audit::logins;
 use crate::error::Error;
 use crate::identity;
 use crate::pg::cell::BackendCell;
-use crate::pg::hooks::queries::{self, Identity};
+use crate::pg::hooks::noted::{self, Identity};
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::{guc, inval, managed, spi, tenant_sets, xact};
 use crate::tree;
@@ -222,7 +222,7 @@ pub fn current() -> Result<Option<Rc<Context>>, Error> {
         return Ok(current);
     }
     let current = resolve()?;
-    if queries::started_in_another(&identity_of(current.as_deref())) {
+    if noted::started_in_another(&identity_of(current.as_deref())) {
         return Err(Error::ContextChanged);
     }
     if let Some(current) = &current {
@@ -249,7 +249,7 @@ pub fn identity() -> Result<Identity, Error> {
 fn identity_of(context: Option<&Context>) -> Identity {
     let number = |id: Option<Uuid>| id.map_or(0, |id| id.as_u128());
     let Some(context) = context else {
-        return queries::NO_CONTEXT;
+        return noted::NO_CONTEXT;
     };
     let principal = match context.principal {
         Principal::User(user) => user.as_u128(),

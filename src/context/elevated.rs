@@ -12,7 +12,8 @@ use super::{Context, current, plans, record_now};
 use crate::access::Elevation;
 use crate::error::{Error, ErrorReport};
 use crate::pg::cell::BackendCell;
-use crate::pg::hooks::queries::{self, Mark, OnQuery, Started};
+use crate::pg::hooks::noted::{self, Mark};
+use crate::pg::hooks::queries::{OnQuery, Started};
 use crate::pg::spi::NotNull;
 use crate::pg::{guc, spi, time, xact};
 
@@ -39,7 +40,7 @@ fn require_planned_for(number: u32) -> Result<(), Error> {
 /// elevation or in another tenant.
 pub fn require_record(context: &Context) -> Result<(), Error> {
     match context.elevation() {
-        Some(elevation) if !queries::is_noted(mark(context, elevation)) => Err(Error::NotRecorded),
+        Some(elevation) if !noted::is_noted(mark(context, elevation)) => Err(Error::NotRecorded),
         _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use super::current::{self, Context};
 use super::{enter, session_cleanup};
 use crate::error::{Error, ErrorReport};
 use crate::pg::guc;
-use crate::pg::hooks::queries;
+use crate::pg::hooks::noted;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::tree;
 
@@ -70,7 +70,7 @@ fn select_project(
 /// Ends the context, also the session's, and clears the ticket. As with any setting, ROLLBACK undoes this.
 #[pg_extern(sql = false)]
 fn release() -> Result<(), ErrorReport> {
-    if queries::started_in_another(&queries::NO_CONTEXT) {
+    if noted::started_in_another(&noted::NO_CONTEXT) {
         Err(Error::ContextChanged)?;
     }
     session_cleanup::released()?;

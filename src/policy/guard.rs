@@ -13,7 +13,7 @@ use super::registry;
 use crate::context::current;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
-use crate::pg::hooks::queries;
+use crate::pg::hooks::noted;
 use crate::pg::hooks::tables::{Derives, Named};
 use crate::pg::trigger::Change;
 use crate::pg::{cluster, extension, guc, inheritance, inval, relation, role, xact};
@@ -112,13 +112,13 @@ pub fn check(named: &Named) -> Result<(), Error> {
         matches!(&context, Ok(Some(context)) if context.principal == Principal::Maintenance);
     let derives = named.validates || matches!(named.derives, Derives::All(_));
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
-        queries::names_protected();
+        noted::names_protected();
         return Ok(());
     }
     if maintenance || role::bypasses(named.role) {
         return Ok(());
     }
-    queries::names_protected();
+    noted::names_protected();
     if named.validates {
         // The server's own query, which returns no rows, but must see all of them.
         return if relation::filters(named.table, named.role) {

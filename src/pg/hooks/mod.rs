@@ -9,6 +9,7 @@
 //! | `session_objects` | cursors and temporary tables, which stay in a session |
 //! | `transaction_end` | where transactions and savepoints end |
 //! | `queries` | queries that row security applies to |
+//! | `noted` | what this backend does, and what was noted of queries until they end |
 //! | `tables` | the tables that a query names, before any of it runs |
 //! | `raw` | the server's own functions behind the hooks |
 //! | `change` | a change of a table's definition, and how far it reaches |
@@ -26,6 +27,7 @@ mod copy_from;
 mod ddl;
 mod foreign_keys;
 mod functions;
+pub mod noted;
 mod objects;
 mod planted;
 pub mod queries;

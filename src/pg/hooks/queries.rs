@@ -1,25 +1,17 @@
 //! Queries that row security applies to: their start, and the noted ones until they end.
-//!
-//! Such a query runs in one context from its start to its end. So all parts of a policy, and all policies, decide on a row for
-//! the same principal, tenant and project, whatever a function does meanwhile, and whenever a part was evaluated.
-//!
-//! A call site checks whether the query that it is evaluated in was noted. It is identified by the memory of the query,
-//! which a cursor keeps while it is not running, and by what this backend is doing, since a query also evaluates in
-//! other memory: when it rechecks a row that another transaction changed, and when it prunes partitions before it has
-//! started.
 
-use std::cell::RefCell;
 use std::ffi::c_char;
 
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
+use super::noted::{self, Doing, Identity, Mark, Noted, Noting, doing, enter};
 use super::{functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
 use crate::pg::planner::{parameters, partitions};
-use crate::pg::{fmgr, guc, memory, relation, xact};
+use crate::pg::{guc, memory, relation, xact};
 
 static PREVIOUS_PLANNER: BackendCell<pg_sys::planner_hook_type> = BackendCell::new(None);
 static PREVIOUS_START: BackendCell<pg_sys::ExecutorStart_hook_type> = BackendCell::new(None);
@@ -27,15 +19,6 @@ static PREVIOUS_RUN: BackendCell<pg_sys::ExecutorRun_hook_type> = BackendCell::n
 static PREVIOUS_FINISH: BackendCell<pg_sys::ExecutorFinish_hook_type> = BackendCell::new(None);
 static PREVIOUS_END: BackendCell<pg_sys::ExecutorEnd_hook_type> = BackendCell::new(None);
 static ON: BackendCell<Option<OnQuery>> = BackendCell::new(None);
-
-/// The mark of a noted query, opaque to this module.
-pub type Mark = u128;
-
-/// What must be the same from a query's start to its end, opaque to this module.
-pub type Identity = [u128; 4];
-
-/// The identity of no context.
-pub const NO_CONTEXT: Identity = [0; 4];
 
 /// The callbacks of the hooks.
 #[derive(Clone, Copy)]
@@ -50,43 +33,6 @@ pub struct OnQuery {
     pub resume: fn() -> Result<(), Error>,
     /// Called when a query starts whose plan is for the tenant with this number: raises an error if the context has another.
     pub pruned: fn(tenant: u32) -> Result<(), Error>,
-}
-
-/// An activity of this backend.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    /// Plans a query, or explains one without running it.
-    Plans,
-    /// Runs a query.
-    Runs(Noting),
-}
-
-/// What was noted of a query.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-struct Noting {
-    /// Its mark.
-    mark: Option<Mark>,
-    /// Whether it names a protected table.
-    protected: bool,
-    /// The context that it started in, if it does.
-    identity: Option<Identity>,
-}
-
-thread_local! {
-    /// The memory of noted queries, which is compared and never dereferenced, and the savepoint of each.
-    static NOTED: RefCell<Vec<Noted>> = const { RefCell::new(Vec::new()) };
-    /// The current activities of this backend, the innermost last, with the savepoint in which each began.
-    static DOING: RefCell<Vec<(Doing, u32)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A noted query.
-#[derive(Clone, Copy)]
-struct Noted {
-    memory: pg_sys::MemoryContext,
-    noting: Noting,
-    /// The generation in which the context was last compared.
-    generation: u64,
-    savepoint: u32,
 }
 
 /// A query that is about to start.
@@ -110,49 +56,9 @@ pub fn init(on: OnQuery) {
     }
 }
 
-/// Returns whether the query that the calling function is evaluated in was noted with this mark.
-pub fn is_noted(mark: Mark) -> bool {
-    let runs = match doing() {
-        Some(Doing::Runs(noting)) => noting.mark,
-        _ => None,
-    };
-    runs == Some(mark) || noted(fmgr::asking()).and_then(|noted| noted.noting.mark) == Some(mark)
-}
-
-/// Returns whether a query on protected tables is running that started in another context.
-pub fn started_in_another(identity: &Identity) -> bool {
-    DOING.with_borrow(|doing| {
-        doing.iter().any(|(doing, _)| match doing {
-            Doing::Runs(noting) => noting.identity.is_some_and(|began| began != *identity),
-            Doing::Plans => false,
-        })
-    })
-}
-
-/// Notes that the query that is starting names a protected table.
-pub fn names_protected() {
-    DOING.with_borrow_mut(|doing| {
-        if let Some((Doing::Runs(noting), _)) = doing.last_mut() {
-            noting.protected = true;
-        }
-    });
-}
-
-/// Returns what was noted of the query that runs in this memory.
-fn noted(memory: pg_sys::MemoryContext) -> Option<Noted> {
-    NOTED.with_borrow(|noted| noted.iter().find(|noted| noted.memory == memory).copied())
-}
-
-/// Returns whether the calling function is evaluated for a plan, not for a row.
-pub fn is_planning() -> bool {
-    doing() == Some(Doing::Plans)
-}
-
-/// Drops the notes of a transaction that ended, or of a savepoint that was rolled back: its queries may be gone without
-/// having ended, and their memory may be reused. Queries from before the savepoint continue.
+/// Drops the notes of a transaction that ended, or of a savepoint that was rolled back.
 pub fn forget(savepoint: u32) {
-    NOTED.with_borrow_mut(|noted| noted.retain(|noted| noted.savepoint < savepoint));
-    DOING.with_borrow_mut(|doing| doing.retain(|(_, began)| *began < savepoint));
+    noted::forget(savepoint);
     tables::forget(savepoint);
     if savepoint == 0 {
         objects::take_touched();
@@ -160,21 +66,9 @@ pub fn forget(savepoint: u32) {
     }
 }
 
-fn doing() -> Option<Doing> {
-    DOING.with_borrow(|doing| doing.last().map(|(doing, _)| *doing))
-}
-
-/// Begins an activity; returns the depth for `leave`. After an error `forget` ends it.
-fn enter(what: Doing) -> usize {
-    DOING.with_borrow_mut(|doing| {
-        doing.push((what, xact::savepoint()));
-        doing.len() - 1
-    })
-}
-
 #[pg_guard]
 unsafe extern "C-unwind" fn leave(depth: usize) {
-    DOING.with_borrow_mut(|doing| doing.truncate(depth));
+    noted::leave(depth);
 }
 
 impl Started {
@@ -336,7 +230,7 @@ unsafe extern "C-unwind" fn started(query: *mut pg_sys::QueryDesc, depth: usize,
     if let Err(error) = begun {
         error.raise();
     }
-    DOING.with_borrow_mut(|doing| doing.truncate(depth));
+    noted::leave(depth);
 }
 
 /// Notes a query, and gives it the tenant of the context.
@@ -356,16 +250,7 @@ unsafe fn begin(query: *mut pg_sys::QueryDesc, explained: bool) -> Result<(), Er
         if noting.mark.is_some() {
             stay_in_this_process(query);
         }
-        if noting != Noting::default() {
-            NOTED.with_borrow_mut(|noted| {
-                noted.push(Noted {
-                    memory: (*(*query).estate).es_query_cxt,
-                    noting,
-                    generation: xact::generation(),
-                    savepoint: xact::savepoint(),
-                });
-            });
-        }
+        noted::note((*(*query).estate).es_query_cxt, noting);
         Ok(())
     }
 }
@@ -421,7 +306,7 @@ unsafe extern "C-unwind" fn run(
 ) -> usize {
     // SAFETY: a query that has started has a state until it ends.
     let (memory, goes_on) = unsafe { ((*(*query).estate).es_query_cxt, (*query).already_executed) };
-    let noted = noted(memory);
+    let noted = noted::of(memory);
     let noting = noted.map(|noted| noted.noting).unwrap_or_default();
     // A cursor that has returned all rows is asked for none.
     if let Some(on) = ON.get()
@@ -437,7 +322,7 @@ unsafe extern "C-unwind" fn run(
             error.raise();
         }
         // SAFETY: as above.
-        let same = noted.map(|noted| unsafe { require_same_context(query, &noted, &on) });
+        let same = noted.map(|noted| unsafe { require_same_context(query, memory, &noted, &on) });
         if let Some(Err(error)) = same {
             error.raise();
         }
@@ -449,6 +334,7 @@ unsafe extern "C-unwind" fn run(
 /// has evaluated so far, such as the key of an index scan, would be another's.
 unsafe fn require_same_context(
     query: *mut pg_sys::QueryDesc,
+    memory: pg_sys::MemoryContext,
     noted: &Noted,
     on: &OnQuery,
 ) -> Result<(), Error> {
@@ -462,15 +348,11 @@ unsafe fn require_same_context(
     let depth = enter(Doing::Runs(noted.noting));
     // SAFETY: the caller's.
     let same = (on.identity)()? == began && unsafe { parameters::are_same(query)? };
-    DOING.with_borrow_mut(|doing| doing.truncate(depth));
+    noted::leave(depth);
     if !same {
         return Err(Error::ContextChanged);
     }
-    NOTED.with_borrow_mut(|all| {
-        for other in all.iter_mut().filter(|other| other.memory == noted.memory) {
-            other.generation = xact::generation();
-        }
-    });
+    noted::compared(memory);
     Ok(())
 }
 
@@ -478,7 +360,7 @@ unsafe fn require_same_context(
 #[pg_guard]
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: as above.
-    let noted = noted(unsafe { (*(*query).estate).es_query_cxt });
+    let noted = noted::of(unsafe { (*(*query).estate).es_query_cxt });
     enter(Doing::Runs(
         noted.map(|noted| noted.noting).unwrap_or_default(),
     ))
@@ -516,17 +398,11 @@ unsafe extern "C-unwind" fn executor_end(query: *mut pg_sys::QueryDesc) {
 
 #[pg_guard]
 unsafe extern "C-unwind" fn ended(query: *mut pg_sys::QueryDesc) {
-    NOTED.with_borrow_mut(|noted| {
-        if !noted.is_empty() {
-            // SAFETY: a query that ends has a state until then.
-            let memory = unsafe { (*(*query).estate).es_query_cxt };
-            if let Some(this) = noted.iter().find(|noted| noted.memory == memory) {
-                if this.noting.mark.is_some() {
-                    // SAFETY: the state has the plan that the query was started with.
-                    unsafe { (*query).plannedstmt = (*(*query).estate).es_plannedstmt };
-                }
-                noted.retain(|noted| noted.memory != memory);
-            }
+    // SAFETY: a query that ends has a state until then, with the plan that it was started with.
+    unsafe {
+        let noted = noted::take((*(*query).estate).es_query_cxt);
+        if noted.is_some_and(|noted| noted.noting.mark.is_some()) {
+            (*query).plannedstmt = (*(*query).estate).es_plannedstmt;
         }
-    });
+    }
 }

@@ -4,7 +4,7 @@
 //! the right to call such a function, and looks it up: twice for an index scan, which has the condition once for the index
 //! and once for a recheck. That costs more than the call. So in a finished plan, the calls in conditions of scans become
 //! parameters, of the kind that the results of subqueries have. They get their values when an execution starts. It ends in the
-//! same context (see `hooks::queries`).
+//! same context (see `hooks::noted`).
 //!
 //! Not in plans for parallel workers, which do not get such parameters, and not for EXPLAIN, which shows the call. What
 //! prunes partitions keeps its call: it is evaluated before parameters have values.

@@ -14,7 +14,7 @@ use crate::context::{Context, current, epoch};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::View;
-use crate::pg::hooks::queries;
+use crate::pg::hooks::noted;
 use crate::pg::{guc, tenant_sets, xact};
 
 /// The suffix of a permission that is also checked in projects.
@@ -39,7 +39,7 @@ pub fn tenants(permission: &[u8]) -> Result<View, Error> {
 /// recorded: it then gets nothing. An execution gets the error, so that no rows are silently left out.
 pub fn tenants_or_nothing(permission: &[u8]) -> Result<View, Error> {
     match tenants(permission) {
-        Err(Error::NotRecorded) if queries::is_planning() => Ok(View::Nothing),
+        Err(Error::NotRecorded) if noted::is_planning() => Ok(View::Nothing),
         view => view,
     }
 }

@@ -45,6 +45,12 @@ SELECT tenancy.update_scope(:'maple', slug => 'maple-ltd', external_id => 'M-1')
 SELECT tenancy.update_scope('maple-ltd', settings => '{}');
 SELECT slug, name, external_id, settings FROM tenancy.tenants WHERE id = :'maple';
 
+-- An empty external id removes it.
+SELECT tenancy.update_scope('maple-ltd', external_id => '');
+SELECT slug, external_id IS NULL AS none FROM tenancy.tenants WHERE id = :'maple';
+SELECT tenancy.update_scope('maple-ltd', external_id => 'M-1');
+SELECT tenancy.create_tenant('empty', external_id => '');
+
 -- Without a context only administrators: neither the application nor the gateway; the auditor never.
 \c - app_r
 SELECT tenancy.create_tenant('nope');

@@ -68,7 +68,7 @@ kinds! {
         login_needs_write: "25006", NewTransaction, "this login has to write, and the transaction is read-only",
             hint "A user's first login, or a login with other groups than the last, needs a read-write transaction on the primary. The next logins do not.";
         context_required: "55000", AfterHint, "a tenancy context is required",
-            hint "Call tenancy.authenticate(credential) in this transaction (or with session => true). For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason), or connects with the setting tenancy.maintenance_reason.";
+            hint "Call tenancy.authenticate(credential) in this transaction, or with session => true. With autocommit each statement is a transaction of its own. For a data migration, a role granted tenancy_admin calls tenancy.maintenance(reason), or connects with the setting tenancy.maintenance_reason.";
         context_expired: "42501", AfterLogin, "the tenancy context has expired",
             hint "Authenticate again.";
         second_principal: "42501", NewTransaction, "this transaction already has another principal",

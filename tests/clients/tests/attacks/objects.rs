@@ -218,8 +218,11 @@ fn d2_33_copy_is_filtered_or_refused() {
     }
     app.fails_inside("COPY app.notes TO PROGRAM 'cat'")
         .code("42501");
-    app.fails_inside("COPY app.notes (body) FROM STDIN")
+    // What does not become an INSERT (see protect::copy_from).
+    app.fails_inside("COPY app.notes (body) FROM STDIN WHERE body <> ''")
         .code("0A000");
+    app.fails_inside("COPY app.notes (body) FROM '/etc/passwd'")
+        .code("42501");
     app.run("ROLLBACK");
     app.fails("COPY app.notes TO STDOUT").code("55000");
 }
