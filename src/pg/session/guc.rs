@@ -58,6 +58,8 @@ static INDEX_SEARCH: GucSetting<IndexSearch> = GucSetting::<IndexSearch>::new(In
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
 static HAS_TICKET: BackendCell<bool> = BackendCell::new(false);
 thread_local! {
+    /// The token that [`set_token`] is setting, and has signed.
+    static SIGNED: RefCell<Option<(CString, Token)>> = const { RefCell::new(None) };
     /// The ticket in force as text: each transaction asks for it.
     static KNOWN_TICKET: RefCell<Option<Rc<str>>> = const { RefCell::new(None) };
 }
@@ -236,13 +238,12 @@ pub fn set_token(token: &Token) -> Option<()> {
         SESSION_CONTEXT.set(true);
     }
     let text = CString::new(token.encode(&secret::key()?, KEY_ID)).ok()?;
+    let session = token.lifetime == Lifetime::Session;
+    SIGNED.set(Some((text.clone(), *token)));
     SETTING.set(true);
-    set(
-        c"tenancy.context",
-        &text,
-        token.lifetime == Lifetime::Session,
-    );
+    set(c"tenancy.context", &text, session);
     SETTING.set(false);
+    SIGNED.take();
     Some(())
 }
 
@@ -319,10 +320,15 @@ unsafe extern "C-unwind" fn check_context(
     if text.is_empty() {
         return true;
     }
-    let token = text.to_str().ok().and_then(|text| {
-        let token = Token::decode(text, &secret::key()?, KEY_ID).ok()?;
-        bound_here(&token).then_some(token)
+    let signed = SIGNED.with_borrow(|signed| {
+        let signed = signed
+            .as_ref()
+            .filter(|(known, _)| known.as_c_str() == text);
+        signed.map(|(_, token)| *token)
     });
+    let token = signed
+        .or_else(|| Token::decode(text.to_str().ok()?, &secret::key()?, KEY_ID).ok())
+        .filter(bound_here);
     // SAFETY: `extra` is ours to fill with malloc'ed memory that the server frees; the message
     // strings are static and the server only reads them.
     unsafe {

@@ -95,7 +95,6 @@ fn the_tree() {
         ("update_scope('acme', slug => 'Bad')", "22023"),
         ("update_scope('acme', slug => 'umbrella')", "42710"),
         ("update_scope('acme', external_id => '43')", "42710"),
-        ("update_scope('acme', external_id => '')", "22023"),
         ("update_scope('acme', name => '')", "22023"),
         ("update_scope('acme', settings => '[]')", "22023"),
         ("move_tenant('acme', 'umbrella')", "23514"),
