@@ -35,19 +35,28 @@ pub fn check(change: &Change) -> Result<(), Error> {
     if !guard::is_protected(change.table)? {
         return Ok(());
     }
-    if let Reach::Type(column) = &change.reach {
-        return check_type(change.table, column);
+    let superuser = role::is_superuser_role(role::current());
+    if !superuser {
+        // The server itself refuses commands that need the owner. These two can be granted.
+        let grantable = matches!(change.command, "CREATE TRIGGER" | "TRUNCATE");
+        if !grantable && !owns(change.table) {
+            return Ok(());
+        }
+        if shared_role() {
+            return Err(Error::NotOnProtected(change.command));
+        }
     }
-    if role::is_superuser_role(role::current()) {
+    if let Reach::Type(column) = &change.reach
+        && guard::depends_on(change.table, column)?
+    {
+        // The server refuses it to everybody, and does not say what to do.
+        return Err(Error::IsolatingColumnType {
+            column: column.clone(),
+            table: guard::name(change.table)?.unwrap_or_default(),
+        });
+    }
+    if superuser {
         return Ok(());
-    }
-    // The server itself refuses commands that need the owner. These two can be granted.
-    let grantable = matches!(change.command, "CREATE TRIGGER" | "TRUNCATE");
-    if !grantable && !owns(change.table) {
-        return Ok(());
-    }
-    if shared_role() {
-        return Err(Error::NotOnProtected(change.command));
     }
     let needs = match &change.reach {
         Reach::Definition | Reach::Parts | Reach::Lock | Reach::Type(_) => false,
@@ -67,17 +76,6 @@ pub fn check(change: &Change) -> Result<(), Error> {
             target.as_deref(),
             json!({ "statement": change.command }),
         )?;
-    }
-    Ok(())
-}
-
-/// The server refuses to change the type of a column in a policy, and does not say what to do.
-fn check_type(table: pg_sys::Oid, column: &str) -> Result<(), Error> {
-    if owns(table) && guard::depends_on(table, column)? {
-        return Err(Error::IsolatingColumnType {
-            column: column.to_owned(),
-            table: guard::name(table)?.unwrap_or_default(),
-        });
     }
     Ok(())
 }

@@ -691,6 +691,8 @@ fn a_role_that_tenants_share_does_no_ddl_though_it_owns_the_table() {
                 && !sql.starts_with("CREATE TABLE app.answers")
         }));
     for sql in ddl.chain(&[
+        "ALTER TABLE app.notes ALTER COLUMN tenant_id TYPE text",
+        "ALTER TABLE app.notes ALTER COLUMN body TYPE varchar, ALTER COLUMN tenant_id TYPE text",
         "DROP TABLE app.notes",
         "DROP TABLE app.notes CASCADE",
         "ALTER TABLE app.notes SET SCHEMA public",
