@@ -69,6 +69,11 @@ pub fn enter(what: Doing) -> usize {
     })
 }
 
+/// Returns how many activities there are.
+pub fn activities() -> usize {
+    DOING.with_borrow(Vec::len)
+}
+
 /// Ends the activity that began at this depth.
 pub fn leave(depth: usize) {
     DOING.with_borrow_mut(|doing| doing.truncate(depth));

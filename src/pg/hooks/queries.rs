@@ -148,7 +148,7 @@ unsafe extern "C-unwind" fn planner(
             Some(previous) => previous(parse, text, options, params),
             None => raw::standard_planner(parse, text, options, params),
         };
-        if row_security && !tables::is_explained() {
+        if row_security && !tables::is_explained(depth) {
             planned(plan);
         }
         leave(depth);

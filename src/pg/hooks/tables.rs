@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::On;
 use super::change::is_asked_about;
+use super::noted;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::{Name, each};
@@ -48,8 +49,8 @@ pub struct Around {
     derives: Derives,
     /// Whether it names the tables that it works on, and none is protected.
     elsewhere: bool,
-    /// Whether it is EXPLAIN.
-    explains: bool,
+    /// How many activities it runs in, if it is EXPLAIN and plans a query of its own.
+    explains: Option<usize>,
     /// The savepoint that it began in.
     savepoint: u32,
 }
@@ -57,7 +58,7 @@ pub struct Around {
 const NOTHING: Around = Around {
     derives: Derives::Nothing,
     elsewhere: false,
-    explains: false,
+    explains: None,
     savepoint: 0,
 };
 
@@ -83,9 +84,9 @@ pub fn is_elsewhere() -> bool {
     AROUND.get().elsewhere
 }
 
-/// Returns whether EXPLAIN is running, also around a query of a function.
-pub fn is_explained() -> bool {
-    AROUND.get().explains
+/// Returns whether a query that is planned in so many activities is EXPLAIN's own, and not a function's that it runs.
+pub fn is_explained(activities: usize) -> bool {
+    AROUND.get().explains == Some(activities)
 }
 
 /// Called when a utility statement starts.
@@ -110,12 +111,12 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
                 }
             }
             T_ExplainStmt => {
+                let query = (*node.cast::<pg_sys::ExplainStmt>()).query;
                 AROUND.set(Around {
-                    explains: true,
+                    explains: (!executes(query)).then(noted::activities),
                     savepoint: xact::savepoint(),
                     ..AROUND.get()
                 });
-                let query = (*node.cast::<pg_sys::ExplainStmt>()).query;
                 if !query.is_null() && (*query).type_ == T_Query {
                     let inner = (*query.cast::<pg_sys::Query>()).utilityStmt;
                     if !inner.is_null() && (*inner).type_ == T_CreateTableAsStmt {
@@ -132,6 +133,23 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
         savepoint: xact::savepoint(),
         ..AROUND.get()
     });
+}
+
+/// Returns whether what EXPLAIN explains is a prepared statement, whose plan is kept, also one that creates a table.
+unsafe fn executes(query: *mut pg_sys::Node) -> bool {
+    use pg_sys::NodeTag::*;
+    // SAFETY: NULL, or a statement that the tag identifies.
+    unsafe {
+        if query.is_null() {
+            return false;
+        }
+        match (*query).type_ {
+            T_Query => executes((*query.cast::<pg_sys::Query>()).utilityStmt),
+            T_CreateTableAsStmt => executes((*query.cast::<pg_sys::CreateTableAsStmt>()).query),
+            T_ExecuteStmt => true,
+            _ => false,
+        }
+    }
 }
 
 /// Called when a utility statement starts that runs tables' functions on all rows, of tables that it names or of others.

@@ -105,6 +105,30 @@ fn explain_shows_the_call() {
     assert!(plan.join("\n").contains("actual"), "{plan:?}");
 }
 
+/// What EXPLAIN runs or finds prepared is planned as it is without: the plan is kept.
+#[test]
+fn explain_does_not_change_kept_plans() {
+    let world = keyed("uuid");
+    let mut app = world.db.app();
+    app.run("SET plan_cache_mode = force_generic_plan")
+        .begin(world.key("alice"))
+        .run(
+            "PREPARE p AS SELECT body FROM app.rows;
+             CREATE FUNCTION pg_temp.runs() RETURNS bigint LANGUAGE plpgsql AS 'DECLARE n bigint; BEGIN EXECUTE ''EXECUTE p''; GET DIAGNOSTICS n = ROW_COUNT; RETURN n; END'",
+        );
+    let kept = |app: &mut Session| {
+        let plan = app.plan("EXECUTE p");
+        assert!(plan.contains("account = $"), "{plan}");
+    };
+    // EXPLAIN plans it first, itself, and for CREATE TABLE AS.
+    kept(&mut app);
+    app.run("DISCARD PLANS; EXPLAIN (ANALYZE) CREATE TEMP TABLE t AS EXECUTE p");
+    kept(&mut app);
+    // A function that EXPLAIN runs plans it.
+    app.run("DISCARD PLANS; EXPLAIN (ANALYZE) SELECT pg_temp.runs()");
+    kept(&mut app);
+}
+
 /// A bound statement has started, in a context that it keeps.
 #[test]
 fn a_bound_statement_is_refused_in_another_context() {
