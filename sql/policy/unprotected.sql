@@ -5,9 +5,8 @@ WITH RECURSIVE isolated AS (
     SELECT r.relation::oid AS oid, a.attnum, a.attname, a.atttypid
       FROM tenancy_internal.protected_table_registry r
       JOIN pg_catalog.pg_attribute a ON a.attrelid = r.relation AND a.attname = r.tenant_column AND NOT a.attisdropped
-), others AS (
-    SELECT c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,
-           pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) AS acl, c.relowner
+), tables AS (
+    SELECT c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relacl, c.relowner
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'f', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
@@ -16,11 +15,6 @@ WITH RECURSIVE isolated AS (
        AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = c.oid)
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
-), tables AS (
-    SELECT o.oid, o.relkind, o.name,
-           pg_catalog.array_agg(DISTINCT CASE (o.acl).grantee WHEN 0 THEN 'PUBLIC' ELSE (o.acl).grantee::pg_catalog.regrole::text END)
-               FILTER (WHERE (o.acl).privilege_type = 'SELECT' AND (o.acl).grantee <> o.relowner) AS readers
-      FROM others o GROUP BY o.oid, o.relkind, o.name
 ), keys AS (
     SELECT f.conrelid, f.confrelid, f.conkey, f.confkey FROM pg_catalog.pg_constraint f WHERE f.contype = 'f'
 ), below AS (
@@ -58,7 +52,9 @@ SELECT t.name AS table_name,
        CASE t.relkind WHEN 'f' THEN 'foreign table' WHEN 'm' THEN 'materialized view' ELSE 'table' END AS kind,
        r.reasons,
        r.tenant_column,
-       coalesce(t.readers, '{}') AS readers,
+       ARRAY(SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END
+               FROM pg_catalog.aclexplode(coalesce(t.relacl, pg_catalog.acldefault('r', t.relowner))) a
+              WHERE a.privilege_type = 'SELECT' AND a.grantee <> t.relowner ORDER BY 1) AS readers,
        CASE WHEN r.tenant_column IS NOT NULL AND t.relkind IN ('r', 'p')
             THEN pg_catalog.format('SELECT tenancy.protect(%L, %L)', t.name, r.tenant_column) END AS statement
   FROM tables t

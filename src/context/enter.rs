@@ -103,7 +103,9 @@ fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
     if !role::outer_has_role(c"tenancy_admin") {
         Err(Error::MaintenanceForOthers)?;
     }
-    take(&maintenance::begin(reason)?)?;
+    session_cleanup::check(Principal::Maintenance)?;
+    maintenance::record(reason)?;
+    take(&maintenance::token())?;
     Ok(())
 }
 

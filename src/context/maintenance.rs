@@ -32,9 +32,11 @@ pub fn by_setting() -> Result<Option<Token>, Error> {
         return Ok(None);
     }
     let reason = audit::checked_reason(Some(&reason))?;
-    let recorded = BY_SETTING.with_borrow(|known| known.as_deref() == Some(reason));
-    let token = if recorded { token() } else { begin(reason)? };
-    BY_SETTING.set(Some(reason.to_owned()));
+    if BY_SETTING.with_borrow(|known| known.as_deref() != Some(reason)) {
+        record(reason)?;
+        BY_SETTING.set(Some(reason.to_owned()));
+    }
+    let token = token();
     guc::set_token(&token).ok_or(Error::NotPreloaded)?;
     Ok(Some(token))
 }
@@ -44,9 +46,8 @@ pub fn end_transaction() {
     BY_SETTING.take();
 }
 
-/// Records maintenance, and returns its token.
-pub fn begin(reason: &str) -> Result<Token, Error> {
-    session_cleanup::check(Principal::Maintenance)?;
+/// Records maintenance, in the audit log and in the server's.
+pub fn record(reason: &str) -> Result<(), Error> {
     audit::maintenance::record(reason)?;
     // Role names may contain any character; the log line must be one line.
     ereport!(
@@ -57,10 +58,11 @@ pub fn begin(reason: &str) -> Result<Token, Error> {
             role::name(role::outer()).escape_debug()
         )
     );
-    Ok(token())
+    Ok(())
 }
 
-fn token() -> Token {
+/// Returns a token of maintenance for this transaction.
+pub fn token() -> Token {
     Token {
         kind: Kind::Maintenance,
         lifetime: Lifetime::Transaction,

@@ -157,8 +157,7 @@ unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
     // SAFETY: new nodes with all fields set or zero; the list is one of numbers.
     unsafe {
         let mut inserted = std::ptr::null_mut();
-        for n in 0..(*columns).length as usize {
-            let number = (*(*columns).elements.add(n)).int_value;
+        for number in each_number(columns) {
             inserted = pg_sys::bms_add_member(
                 inserted,
                 number - pg_sys::FirstLowInvalidHeapAttributeNumber,
@@ -197,15 +196,13 @@ unsafe fn require_insert(table: pg_sys::Relation, columns: *mut pg_sys::List) {
 unsafe fn columns_of(table: pg_sys::Oid, numbers: *mut pg_sys::List) -> pg_sys::TupleDesc {
     // SAFETY: a list of numbers of the table's columns; the description has an entry for each.
     unsafe {
-        let count = (*numbers).length;
-        let columns = pg_sys::CreateTemplateTupleDesc(count);
-        for n in 0..count {
-            let number = (*(*numbers).elements.add(n as usize)).int_value as i16;
+        let columns = pg_sys::CreateTemplateTupleDesc((*numbers).length);
+        for (at, number) in (1..).zip(each_number(numbers)) {
+            let number = number as i16;
             let (mut kind, mut modifier) = (pg_sys::Oid::INVALID, 0);
             let mut collation = pg_sys::Oid::INVALID;
             pg_sys::get_atttypetypmodcoll(table, number, &mut kind, &mut modifier, &mut collation);
             let name = pg_sys::get_attname(table, number, false);
-            let at = n as i16 + 1;
             pg_sys::TupleDescInitEntry(columns, at, name, kind, modifier, 0);
             pg_sys::TupleDescInitEntryCollation(columns, at, collation);
         }
@@ -229,10 +226,8 @@ unsafe extern "C-unwind" fn insert_into(copied: *const Copied) -> Insert {
     unsafe {
         pg_sys::AcceptInvalidationMessages();
         let table = (*(*copied).table).rd_id;
-        let numbers = (*copied).numbers;
-        let columns: Vec<String> = (0..(*numbers).length as usize)
-            .map(|n| (*(*numbers).elements.add(n)).int_value as i16)
-            .map(|number| quoted(pg_sys::get_attname(table, number, false)))
+        let columns: Vec<String> = each_number((*copied).numbers)
+            .map(|number| quoted(pg_sys::get_attname(table, number as i16, false)))
             .collect();
         let columns = columns.join(", ");
         let schema = pg_sys::get_namespace_name(pg_sys::get_rel_namespace(table));
@@ -270,6 +265,12 @@ unsafe extern "C-unwind" fn require_success(result: i32) {
     if result < 0 {
         Error::Internal("the rows could not be inserted").raise();
     }
+}
+
+/// Returns the numbers in a list.
+unsafe fn each_number(list: *mut pg_sys::List) -> impl Iterator<Item = i32> {
+    // SAFETY: a list of numbers, which stays as it is while they are read.
+    unsafe { (0..(*list).length as usize).map(move |n| (*(*list).elements.add(n)).int_value) }
 }
 
 unsafe fn quoted(name: *const c_char) -> String {
@@ -320,8 +321,8 @@ unsafe fn read(copied: &Copied, text: *const c_char) -> *mut pg_sys::Tuplestores
             if !more {
                 break;
             }
-            for n in 0..count {
-                let at = (*(*copied.numbers).elements.add(n)).int_value as usize - 1;
+            for (n, number) in each_number(copied.numbers).enumerate() {
+                let at = number as usize - 1;
                 *kept.add(n) = *values.add(at);
                 *kept_nulls.add(n) = *nulls.add(at);
             }

@@ -23,21 +23,35 @@ pub struct Unvalidated {
 /// Returns a statement that validates nothing in its place, if it adds foreign keys to or from a protected table, and perhaps
 /// columns, and the table that gets them is empty and stays so: it is locked as the statement locks it.
 ///
+/// Not guarded, as every utility statement comes here.
+///
 /// # Safety
 /// A utility statement.
-#[pg_guard]
 pub unsafe extern "C-unwind" fn of_empty_table(statement: *mut pg_sys::PlannedStmt) -> Unvalidated {
+    // SAFETY: as above.
+    unsafe {
+        if (*(*statement).utilityStmt).type_ == pg_sys::NodeTag::T_AlterTableStmt {
+            return of_empty(statement);
+        }
+    }
+    Unvalidated {
+        statement,
+        table: pg_sys::Oid::INVALID,
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn of_empty(statement: *mut pg_sys::PlannedStmt) -> Unvalidated {
     let unchanged = Unvalidated {
         statement,
         table: pg_sys::Oid::INVALID,
     };
-    // SAFETY: the tag identifies the statement; the copy is the caller's, in its memory.
+    if !xact::running() {
+        return unchanged;
+    }
+    // SAFETY: an ALTER TABLE; the copy is the caller's, in its memory.
     unsafe {
-        let node = (*statement).utilityStmt;
-        if (*node).type_ != pg_sys::NodeTag::T_AlterTableStmt || !xact::running() {
-            return unchanged;
-        }
-        let alter = node.cast::<pg_sys::AlterTableStmt>();
+        let alter = (*statement).utilityStmt.cast::<pg_sys::AlterTableStmt>();
         let Some(referenced) = referenced(alter) else {
             return unchanged;
         };
@@ -66,40 +80,26 @@ pub unsafe extern "C-unwind" fn of_empty_table(statement: *mut pg_sys::PlannedSt
 }
 
 /// Raises an error if the statement was another table's after all, or the table has got rows: an event trigger runs before the
-/// server looks at the table.
+/// server looks at the table. Not guarded, as `of_empty_table`.
 ///
 /// # Safety
 /// The statement has run.
-#[pg_guard]
-pub unsafe extern "C-unwind" fn require_still_empty(
-    of: Unvalidated,
-    name: *const pg_sys::RangeVar,
-) {
-    if of.table == pg_sys::Oid::INVALID {
-        return;
-    }
-    // SAFETY: a table's name in the statement; the table is locked.
-    if unsafe { Name::copy(name).oid() != Some(of.table) || !is_empty(of.table) } {
-        Error::NeedsMaintenance("FOREIGN KEY").raise();
+pub unsafe extern "C-unwind" fn require_still_empty(of: Unvalidated) {
+    if of.table != pg_sys::Oid::INVALID {
+        // SAFETY: the statement that was changed, which ALTER TABLE does not free.
+        unsafe { require_empty(of) };
     }
 }
 
-impl Unvalidated {
-    /// Returns the table's name in the statement.
-    ///
-    /// # Safety
-    /// The statement is there.
-    pub unsafe fn name(&self) -> *const pg_sys::RangeVar {
-        if self.table == pg_sys::Oid::INVALID {
-            return std::ptr::null();
-        }
-        // SAFETY: the statement that was changed.
-        unsafe {
-            (*(*self.statement)
-                .utilityStmt
-                .cast::<pg_sys::AlterTableStmt>())
-            .relation
-        }
+#[pg_guard]
+unsafe extern "C-unwind" fn require_empty(of: Unvalidated) {
+    // SAFETY: an ALTER TABLE; the table is locked.
+    let still = unsafe {
+        let alter = (*of.statement).utilityStmt.cast::<pg_sys::AlterTableStmt>();
+        Name::copy((*alter).relation).oid() == Some(of.table) && is_empty(of.table)
+    };
+    if !still {
+        Error::NeedsMaintenance("FOREIGN KEY").raise();
     }
 }
 

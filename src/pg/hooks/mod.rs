@@ -162,7 +162,6 @@ unsafe extern "C-unwind" fn process_utility(
         let unvalidated = foreign_keys::of_empty_table(statement);
         let read_only_tree = read_only_tree && statement == unvalidated.statement;
         let statement = unvalidated.statement;
-        let altered = unvalidated.name();
         let changes = before((*statement).utilityStmt);
         if !copy_from::run(statement, query, completion) {
             #[allow(ffi_unwind_calls)] // errors pass by
@@ -189,7 +188,7 @@ unsafe extern "C-unwind" fn process_utility(
                 ),
             }
         }
-        foreign_keys::require_still_empty(unvalidated, altered);
+        foreign_keys::require_still_empty(unvalidated);
         tables::set_around(around);
         after(changes);
     }

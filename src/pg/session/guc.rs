@@ -304,19 +304,26 @@ pub fn binding(lifetime: Lifetime) -> Binding {
     }
 }
 
+/// Returns a setting's new value as a hook gets it: NULL is none.
+///
+/// # Safety
+/// NULL or a C string, which lives as long as the hook uses it.
+unsafe fn value_of<'a>(value: *const c_char) -> &'a CStr {
+    if value.is_null() {
+        return UNSET;
+    }
+    // SAFETY: as above.
+    unsafe { CStr::from_ptr(value) }
+}
+
 #[pg_guard]
 unsafe extern "C-unwind" fn check_context(
     newval: *mut *mut c_char,
     extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: the server passes a pointer to the new value, which is NULL or a C string.
-    let text = unsafe {
-        if (*newval).is_null() {
-            return true;
-        }
-        CStr::from_ptr(*newval)
-    };
+    // SAFETY: the server passes a pointer to the new value.
+    let text = unsafe { value_of(*newval) };
     if text.is_empty() {
         return true;
     }
@@ -421,13 +428,8 @@ unsafe extern "C-unwind" fn check_maintenance_reason(
     _extra: *mut *mut c_void,
     _source: pg_sys::GucSource::Type,
 ) -> bool {
-    // SAFETY: the server passes a pointer to the new value, which is NULL or a C string.
-    let reason = unsafe {
-        if (*newval).is_null() {
-            return true;
-        }
-        CStr::from_ptr(*newval)
-    };
+    // SAFETY: the server passes a pointer to the new value.
+    let reason = unsafe { value_of(*newval) };
     if reason.is_empty()
         || reason
             .to_str()
@@ -456,14 +458,8 @@ unsafe extern "C-unwind" fn assign_maintenance_reason(_newval: *const c_char, _e
 unsafe extern "C-unwind" fn assign_ticket(newval: *const c_char, _extra: *mut c_void) {
     xact::new_generation();
     KNOWN_TICKET.set(None);
-    // SAFETY: the server passes the new value as a C string; NULL is none.
-    let text = unsafe {
-        if newval.is_null() {
-            c""
-        } else {
-            CStr::from_ptr(newval)
-        }
-    };
+    // SAFETY: the server passes the new value.
+    let text = unsafe { value_of(newval) };
     HAS_TICKET.set(!text.is_empty());
     if let (Ok(text), Some(on_ticket)) = (text.to_str(), ON_TICKET.get()) {
         on_ticket(text);

@@ -15,5 +15,5 @@ pub mod scratch;
 pub mod session;
 pub mod world;
 
-pub use session::{Failure, Session, Until};
+pub use session::{Failure, SCANS, Session, Until};
 pub use world::{Db, World};

@@ -112,6 +112,30 @@ pub fn always_parallel(until: Until) -> String {
     )
 }
 
+/// The ways to scan a table: the plan's node, and the settings that are off for it.
+pub const SCANS: [(&str, [&str; 3]); 3] = [
+    (
+        "Seq Scan",
+        [
+            "enable_indexscan",
+            "enable_indexonlyscan",
+            "enable_bitmapscan",
+        ],
+    ),
+    (
+        "Index Scan",
+        [
+            "enable_seqscan",
+            "enable_indexonlyscan",
+            "enable_bitmapscan",
+        ],
+    ),
+    (
+        "Bitmap Heap Scan",
+        ["enable_seqscan", "enable_indexonlyscan", "enable_indexscan"],
+    ),
+];
+
 impl Session {
     /// Connects.
     #[track_caller]
@@ -251,6 +275,16 @@ impl Session {
     #[track_caller]
     pub fn always_parallel(&mut self, until: Until) -> &mut Self {
         self.run(&always_parallel(until))
+    }
+
+    /// Resets the session's settings, and turns these off: those of one of `SCANS`.
+    #[track_caller]
+    pub fn scan_without(&mut self, settings: [&str; 3]) -> &mut Self {
+        self.run("RESET ALL");
+        for setting in settings {
+            self.run(&format!("SET {setting} = off"));
+        }
+        self
     }
 
     /// The server's major version.

@@ -2,7 +2,7 @@
 //! the other. A partner's user holds one project of acme and all of umbrella.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::{Session, World};
+use tenancy_client_tests::{SCANS, World};
 
 /// The tables: of uuids, of the application's keys, partitioned by tenant, and with rows of scopes above.
 const TABLES: [&str; 4] = ["files", "numbered", "listed", "shared"];
@@ -48,19 +48,6 @@ fn world() -> (World, String) {
     }
     let key = owner.text("SELECT tenancy.issue_api_key('globex/mix', 'k')");
     (world, key)
-}
-
-const SCANS: [&str; 3] = [
-    "enable_indexscan enable_bitmapscan",
-    "enable_seqscan enable_bitmapscan",
-    "enable_seqscan enable_indexscan",
-];
-
-fn scan(app: &mut Session, off: &str) {
-    app.run("RESET ALL");
-    for setting in off.split(' ') {
-        app.run(&format!("SET {setting} = off"));
-    }
 }
 
 /// No name but those that the user may read.
@@ -111,8 +98,8 @@ fn one_statement_has_one_context() {
     let acme = world.id("acme");
     let mut app = world.db.app();
     for switch in switches(&world, &key) {
-        for off in SCANS {
-            scan(&mut app, off);
+        for (_, off) in SCANS {
+            app.scan_without(off);
             for table in TABLES {
                 let key_of = if table == "numbered" {
                     "42".to_owned()
@@ -155,7 +142,7 @@ fn one_statement_has_one_context() {
                                     _ => None,
                                 })
                                 .collect();
-                            nothing_foreign(&names, &format!("{selected} {off} {sql}"));
+                            nothing_foreign(&names, &format!("{selected} {off:?} {sql}"));
                         }
                         app.run("ROLLBACK");
                     }
@@ -173,8 +160,8 @@ fn one_cursor_has_one_context() {
     let again = format!(
         "SELECT tenancy.release(); SELECT tenancy.authenticate('{key}'); SELECT tenancy.select_tenant('{umbrella}')"
     );
-    for off in SCANS {
-        scan(&mut app, off);
+    for (_, off) in SCANS {
+        app.scan_without(off);
         for table in TABLES {
             for (declared, fetched) in [
                 ("", "FETCH ALL FROM c"),
@@ -214,8 +201,8 @@ fn one_cursor_has_one_context() {
 fn a_cursor_ends_with_the_right_to_its_tenant() {
     let (world, key) = world();
     let mut app = world.db.app();
-    for off in SCANS {
-        scan(&mut app, off);
+    for (_, off) in SCANS {
+        app.scan_without(off);
         for first in ["FETCH 1 FROM c", ""] {
             app.begin(&key);
             app.run(&format!(

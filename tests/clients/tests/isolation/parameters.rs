@@ -1,30 +1,12 @@
 //! The tenant as a parameter of an execution: a plan that is kept serves every tenant, in every kind of scan and statement.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::{Session, Until, World};
-
-/// Ways to scan, by settings.
-const SCANS: [(&str, &str); 3] = [
-    (
-        "Seq Scan",
-        "enable_indexscan enable_indexonlyscan enable_bitmapscan",
-    ),
-    (
-        "Index Scan",
-        "enable_seqscan enable_indexonlyscan enable_bitmapscan",
-    ),
-    (
-        "Bitmap Heap Scan",
-        "enable_seqscan enable_indexonlyscan enable_indexscan",
-    ),
-];
+use tenancy_client_tests::{SCANS, Session, Until, World};
 
 /// Plans statements once, in one way to scan.
-fn scan(app: &mut Session, off: &str) {
-    app.run("RESET ALL; SET plan_cache_mode = force_generic_plan");
-    for setting in off.split(' ') {
-        app.run(&format!("SET {setting} = off"));
-    }
+fn scan(app: &mut Session, off: [&str; 3]) {
+    app.scan_without(off)
+        .run("SET plan_cache_mode = force_generic_plan");
 }
 
 /// A protected table with a tenant column of a type, in which acme has 3 rows, umbrella 5 and soylent 7.
@@ -134,7 +116,7 @@ fn explain_does_not_change_kept_plans() {
 fn a_bound_statement_is_refused_in_another_context() {
     let world = keyed("uuid");
     for (_, off) in SCANS {
-        for then in ["umbrella", "nobody", "fleet", "acme"] {
+        for next in ["umbrella", "none", "fleet", "acme"] {
             let mut app = world.db.app();
             scan(&mut app, off);
             app.begin(world.key("ops"))
@@ -145,17 +127,17 @@ fn a_bound_statement_is_refused_in_another_context() {
             transaction
                 .batch_execute("SELECT tenancy.release()")
                 .unwrap();
-            if then != "nobody" {
+            if next != "none" {
                 let again = format!("SELECT tenancy.authenticate('{}')", world.key("ops"));
                 transaction.batch_execute(&again).unwrap();
             }
-            if ["acme", "umbrella"].contains(&then) {
+            if ["acme", "umbrella"].contains(&next) {
                 transaction
-                    .batch_execute(&format!("SELECT tenancy.select_tenant('{then}')"))
+                    .batch_execute(&format!("SELECT tenancy.select_tenant('{next}')"))
                     .unwrap();
             }
             let found = transaction.query_portal(&bound, 0);
-            if then == "acme" {
+            if next == "acme" {
                 assert_eq!(found.unwrap().len(), 3);
                 continue;
             }

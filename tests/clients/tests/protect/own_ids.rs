@@ -54,7 +54,7 @@ fn an_application_keeps_its_uuids() {
     assert_eq!(app.number("SELECT count(*) FROM app.papers"), 5);
 }
 
-/// Whoever gives a scope an id gives it the rows with this id.
+/// The id of a scope decides which rows are its own, so only a caller that manages all tenants may choose it.
 #[test]
 fn only_who_manages_all_tenants_names_ids() {
     let world = World::new();

@@ -41,6 +41,15 @@ fn tables_that_may_hold_tenants_rows_are_listed_with_the_reason() {
         ),
         "{tenancy_app}"
     );
+    // Also a table that nobody has a right to.
+    owner.run("CREATE TABLE app.closed (tenant_id uuid); REVOKE ALL ON app.closed FROM CURRENT_USER, tenancy_app");
+    assert_eq!(
+        owner.text(
+            "SELECT readers::text FROM tenancy.unprotected_tables WHERE table_name = 'app.closed'"
+        ),
+        "{}"
+    );
+    owner.run("DROP TABLE app.closed");
     // The statements do it.
     for statement in
         owner.texts("SELECT statement FROM tenancy.unprotected_tables WHERE statement IS NOT NULL")
