@@ -53,7 +53,7 @@ $$;
 
 -- Afterwards, since this also records these grants as the extension's own, which pg_dump then omits.
 REVOKE ALL ON ALL TABLES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
 REVOKE ALL ON SCHEMA tenancy_internal FROM PUBLIC;
 
 -- The first key for signing tickets.

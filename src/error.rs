@@ -158,6 +158,12 @@ pub enum Error {
     RoleTaken(String),
     /// A slug that several scopes have.
     AmbiguousSlug(String),
+    /// adopt() in a transaction block.
+    AdoptInTransaction,
+    /// adopt() did not get a lock on a table.
+    AdoptWaits(String),
+    /// What somebody must decide before a schema can be adopted, a line for each reason.
+    AdoptionBlocked(String),
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -328,6 +334,9 @@ impl Error {
             Self::NoSuchReservation => (kind::reservation_not_found(), vec![]),
             Self::RoleTaken(role) => (kind::role_name_reserved(), strings([role])),
             Self::AmbiguousSlug(slug) => (kind::slug_ambiguous(), strings([slug])),
+            Self::AdoptInTransaction => (kind::adopt_in_transaction(), vec![]),
+            Self::AdoptWaits(table) => (kind::adopt_waits(), strings([table])),
+            Self::AdoptionBlocked(reasons) => (kind::adoption_blocked(), strings([reasons])),
             Self::Null(argument) => (kind::null_argument(), strings([argument])),
             Self::BadArgument(message, hint) => {
                 (kind::invalid_argument(), strings([message.as_str(), hint]))

@@ -18,6 +18,7 @@
 //! | `authority` | what the caller of a management function may do; keys and tickets for users |
 //! | `metering` | events of usage, and their sums |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
+//! | `adoption` | adopt(): the schema of an application that exists
 //! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
@@ -28,6 +29,7 @@
 #![feature(alloc_error_hook)]
 
 pub mod access;
+pub mod adoption;
 pub mod audit;
 pub mod authority;
 pub mod budget;

@@ -13,8 +13,8 @@ INSERT INTO section VALUES
  'authenticate assume select_tenant select_project release maintenance elevate end_elevation'),
 (6, 'Reading the context', 'All of these may be called for each row.',
  'user_id tenant_id partner_id project_id tenant_key_bigint tenant_key_integer tenant_key_text context access_cache'),
-(7, 'Isolated tables', 'The view `protected_tables` shows them.',
- 'protect unprotect index_advice unknown_keys explain_access'),
+(7, 'Isolated tables', 'The views `protected_tables` and `adoption` show them.',
+ 'adopt import_tenants protect unprotect index_advice unknown_keys explain_access follow_tenant fill_tenant'),
 (8, 'The audit log', 'The table `audit_log` holds the entries.',
  'audit audit_head verify_audit_log seal_audit_log'),
 (9, 'Metering', 'The views `metrics` and `recorded_usage` show definitions and events.',
@@ -24,7 +24,7 @@ INSERT INTO section VALUES
 (11, 'Reports', 'For psql and web pages.',
  'tree top_usage forecast'),
 (12, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
- 'can can_see can_write in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text visible_ids visible_keys_bigint visible_keys_integer visible_keys_text');
+ 'can can_see can_see_null can_write can_write_null in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text visible_ids visible_keys_bigint visible_keys_integer visible_keys_text');
 
 CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position
@@ -34,7 +34,8 @@ SELECT s.place, s.title, s.intro, n.name, n.position
 
 CREATE TEMP TABLE callable AS
 SELECT p.oid, p.proname AS name, obj_description(p.oid, 'pg_proc') AS comment,
-       pg_temp.plain(pg_get_function_arguments(p.oid)) AS arguments, pg_temp.plain(pg_get_function_result(p.oid)) AS result,
+       regexp_replace(pg_temp.plain(pg_get_function_arguments(p.oid)), '\mIN ', '', 'g') AS arguments, pg_temp.plain(pg_get_function_result(p.oid)) AS result,
+       p.prokind = 'p' AS procedure,
        coalesce((SELECT array_agg(r.rolname::text ORDER BY r.rolname) FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
                   WHERE a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner), '{}') AS roles
   FROM pg_proc p
@@ -84,12 +85,13 @@ SELECT '- [' || title || '](#' || translate(lower(title), ' ,', '-') || '): ' ||
 WITH form AS (
     SELECT m.place, m.position, m.title, m.intro, c.*,
            row_number() OVER (PARTITION BY c.name ORDER BY c.oid) AS nth,
+           CASE WHEN c.procedure THEN 'CALL ' ELSE '' END ||
            CASE WHEN c.arguments = '' THEN 'tenancy.' || c.name || '()'
                 WHEN length(c.arguments) + length(c.name) < 70 THEN 'tenancy.' || c.name || '(' || c.arguments || ')'
                 ELSE 'tenancy.' || c.name || E'(\n    ' || replace(c.arguments, ', ', E',\n    ') || E'\n)'
-           END || ' → ' || CASE WHEN c.result ~ '^TABLE' AND length(c.result) > 70
+           END || coalesce(' → ' || CASE WHEN c.result ~ '^TABLE' AND length(c.result) > 70
                                 THEN regexp_replace(replace(replace(c.result, 'TABLE(', E'TABLE (\n    '), ', ', E',\n    '), '\)$', E'\n)')
-                                ELSE c.result END AS shape
+                                ELSE c.result END, '') AS shape
       FROM member m JOIN callable c USING (name)
 ), entry AS (
     SELECT place, position, title, intro, name,

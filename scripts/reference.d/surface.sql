@@ -47,7 +47,8 @@ schema tenancy_internal
     CREATE: ' || pg_temp.held(i.nspacl, i.nspowner, 'CREATE')
   FROM pg_namespace t, pg_namespace i WHERE t.nspname = 'tenancy' AND i.nspname = 'tenancy_internal';
 
-SELECT E'\n' || format('function %s(%s) → %s', p.proname, pg_temp.plain(pg_get_function_arguments(p.oid)), pg_temp.plain(pg_get_function_result(p.oid)))
+SELECT E'\n' || CASE p.prokind WHEN 'p' THEN format('procedure %s(%s)', p.proname, regexp_replace(pg_temp.plain(pg_get_function_arguments(p.oid)), '\mIN ', '', 'g'))
+                                   ELSE format('function %s(%s) → %s', p.proname, pg_temp.plain(pg_get_function_arguments(p.oid)), pg_temp.plain(pg_get_function_result(p.oid))) END
     || E'\n    EXECUTE: ' || pg_temp.held(coalesce(p.proacl, acldefault('f', p.proowner)), p.proowner, 'EXECUTE')
     || E'\n    ' || coalesce(obj_description(p.oid, 'pg_proc'), 'NO COMMENT')
   FROM pg_proc p WHERE p.pronamespace = 'tenancy'::regnamespace

@@ -37,6 +37,7 @@ BEGIN
             'only a user''s own rows, by ' || (protection.options ->> 'owner_column'),
             'projects by ' || (protection.options ->> 'project_column'),
             CASE WHEN (protection.options ->> 'shared')::boolean THEN 'rows of the platform and partners are shared' END,
+            CASE WHEN (protection.options ->> 'shared_null')::boolean THEN 'rows without a tenant are shared' END,
             CASE WHEN NOT protection.isolated THEN 'run tenancy.protect() again: policies were changed' END,
             'and by policies of its own: ' || (SELECT string_agg(p.polname, ', ' ORDER BY p.polname) FROM pg_policy p
                 WHERE p.polrelid = target AND p.polname NOT LIKE 'tenancy\_%'));

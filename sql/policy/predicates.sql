@@ -10,6 +10,14 @@ CREATE FUNCTION tenancy_internal.can_write_support(internal) RETURNS internal
     LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_write_support';
 REVOKE ALL ON FUNCTION tenancy_internal.can_write_support(internal) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.can_write_support(internal) IS 'internal: tells the planner about can_write()';
+CREATE FUNCTION tenancy_internal.can_see_null_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_see_null_support';
+REVOKE ALL ON FUNCTION tenancy_internal.can_see_null_support(internal) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.can_see_null_support(internal) IS 'internal: tells the planner about can_see_null()';
+CREATE FUNCTION tenancy_internal.can_write_null_support(internal) RETURNS internal
+    LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_can_write_null_support';
+REVOKE ALL ON FUNCTION tenancy_internal.can_write_null_support(internal) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.can_write_null_support(internal) IS 'internal: tells the planner about can_write_null()';
 CREATE FUNCTION tenancy_internal.owns_support(internal) RETURNS internal
     LANGUAGE c STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_owns_support';
 REVOKE ALL ON FUNCTION tenancy_internal.can_support(internal), tenancy_internal.can_see_support(internal), tenancy_internal.owns_support(internal) FROM PUBLIC;
@@ -64,6 +72,30 @@ CREATE FUNCTION tenancy.can_see(permission text, tenant text) RETURNS boolean
 COMMENT ON FUNCTION tenancy.can_see(text, text) IS
     'Returns what can() returns, and also true for rows of the scopes above the context''s tenants. The scope is named by its '
     'external id. Policies of tables with shared rows call it';
+
+CREATE FUNCTION tenancy.can_see_null(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_null_support AS 'MODULE_PATHNAME', 'tenancy_can_see_null_uuid';
+COMMENT ON FUNCTION tenancy.can_see_null(text, uuid) IS
+    'Returns what can() returns for a row''s tenant, named by its id. For a NULL tenant: true if the context holds the permission in any '
+    'tenant, and in maintenance. Policies of tables with shared_null call it. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can_see_null(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_null_support AS 'MODULE_PATHNAME', 'tenancy_can_see_null_int8';
+COMMENT ON FUNCTION tenancy.can_see_null(text, bigint) IS
+    'Returns what can() returns for a row''s tenant, named by its external id. For a NULL tenant: true if the context holds the permission in any '
+    'tenant, and in maintenance. Policies of tables with shared_null call it. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can_see_null(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_null_support AS 'MODULE_PATHNAME', 'tenancy_can_see_null_int4';
+COMMENT ON FUNCTION tenancy.can_see_null(text, integer) IS
+    'Returns what can() returns for a row''s tenant, named by its external id. For a NULL tenant: true if the context holds the permission in any '
+    'tenant, and in maintenance. Policies of tables with shared_null call it. Errors: 55000 no context (see tenancy.missing_context)';
+
+CREATE FUNCTION tenancy.can_see_null(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_null_support AS 'MODULE_PATHNAME', 'tenancy_can_see_null_text';
+COMMENT ON FUNCTION tenancy.can_see_null(text, text) IS
+    'Returns what can() returns for a row''s tenant, named by its external id. For a NULL tenant: true if the context holds the permission in any '
+    'tenant, and in maintenance. Policies of tables with shared_null call it. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.tenant_id(permission text) RETURNS uuid
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_id';
@@ -166,6 +198,34 @@ COMMENT ON FUNCTION tenancy.can_write(text, text) IS
     'Returns what can() returns, for the one tenant that is written to, named by its external id. Errors: 55000 no context (see '
     'tenancy.missing_context), or one that spans several tenants with none selected';
 
+CREATE FUNCTION tenancy.can_write_null(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_null_uuid';
+COMMENT ON FUNCTION tenancy.can_write_null(text, uuid) IS
+    'Returns what can_write() returns for the tenant that is written to, named by its id. For a NULL tenant: true in maintenance, and if the '
+    'context holds the permission at the platform. Policies of tables with shared_null call it. Errors: 55000 no context, or one '
+    'that spans several tenants with none selected';
+
+CREATE FUNCTION tenancy.can_write_null(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_null_int8';
+COMMENT ON FUNCTION tenancy.can_write_null(text, bigint) IS
+    'Returns what can_write() returns for the tenant that is written to, named by its external id. For a NULL tenant: true in maintenance, and if the '
+    'context holds the permission at the platform. Policies of tables with shared_null call it. Errors: 55000 no context, or one '
+    'that spans several tenants with none selected';
+
+CREATE FUNCTION tenancy.can_write_null(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_null_int4';
+COMMENT ON FUNCTION tenancy.can_write_null(text, integer) IS
+    'Returns what can_write() returns for the tenant that is written to, named by its external id. For a NULL tenant: true in maintenance, and if the '
+    'context holds the permission at the platform. Policies of tables with shared_null call it. Errors: 55000 no context, or one '
+    'that spans several tenants with none selected';
+
+CREATE FUNCTION tenancy.can_write_null(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_null_text';
+COMMENT ON FUNCTION tenancy.can_write_null(text, text) IS
+    'Returns what can_write() returns for the tenant that is written to, named by its external id. For a NULL tenant: true in maintenance, and if the '
+    'context holds the permission at the platform. Policies of tables with shared_null call it. Errors: 55000 no context, or one '
+    'that spans several tenants with none selected';
+
 CREATE FUNCTION tenancy.in_project(permission text, tenant uuid, project uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_uuid';
 COMMENT ON FUNCTION tenancy.in_project(text, uuid, uuid) IS
@@ -250,6 +310,14 @@ GRANT EXECUTE ON FUNCTION
     tenancy.can_see(text, bigint),
     tenancy.can_see(text, integer),
     tenancy.can_see(text, text),
+    tenancy.can_see_null(text, uuid),
+    tenancy.can_see_null(text, bigint),
+    tenancy.can_see_null(text, integer),
+    tenancy.can_see_null(text, text),
+    tenancy.can_write_null(text, uuid),
+    tenancy.can_write_null(text, bigint),
+    tenancy.can_write_null(text, integer),
+    tenancy.can_write_null(text, text),
     tenancy.tenant_id(text),
     tenancy.tenant_key_bigint(text),
     tenancy.tenant_key_integer(text),

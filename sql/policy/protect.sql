@@ -59,6 +59,7 @@ SELECT
     (r.options ->> 'owner_column')::name AS owner_column,
     (r.options ->> 'project_column')::name AS project_column,
     coalesce((r.options ->> 'shared')::boolean, false) AS shared,
+    coalesce((r.options ->> 'shared_null')::boolean, false) AS shared_null,
     live.partitions,
     live.isolated,
     r.options ->> 'read_permission' AS read_permission,
@@ -68,8 +69,8 @@ SELECT
 FROM tenancy_internal.protected_table_registry r
 CROSS JOIN LATERAL (
     -- The beginning of a policy, without or with quote_all_identifiers. Permissions contain no special character of a pattern.
-    SELECT pg_catalog.format($$^\(?("?tenancy"?\.)?"?can(_see)?"?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
-           pg_catalog.format($$^\(?("?tenancy"?\.)?"?can_write"?\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
+    SELECT pg_catalog.format($$^\(?("?tenancy"?\.)?"?can(_see(_null)?)?"?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
+           pg_catalog.format($$^\(?("?tenancy"?\.)?"?can_write(_null)?"?\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
 ) w
 JOIN pg_catalog.pg_class c ON c.oid = r.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -111,6 +112,7 @@ COMMENT ON COLUMN tenancy.protected_tables.key_type IS 'uuid: the tenant column 
 COMMENT ON COLUMN tenancy.protected_tables.owner_column IS 'Column with the only user who may see a row';
 COMMENT ON COLUMN tenancy.protected_tables.project_column IS 'Column with the project of a row';
 COMMENT ON COLUMN tenancy.protected_tables.shared IS 'Whether scopes below the platform or a partner can read its rows';
+COMMENT ON COLUMN tenancy.protected_tables.shared_null IS 'Whether all tenants can read rows without a tenant';
 COMMENT ON COLUMN tenancy.protected_tables.partitions IS 'Number of partitions and inheritance children';
 COMMENT ON COLUMN tenancy.protected_tables.isolated IS 'Whether the table and all its parts have row security enabled, forced and guarded now';
 COMMENT ON COLUMN tenancy.protected_tables.read_permission IS 'Permission needed to read rows';
@@ -198,7 +200,8 @@ CREATE FUNCTION tenancy.protect(
     write_permission text DEFAULT 'data:write',
     concurrent_index boolean DEFAULT false,
     dry_run boolean DEFAULT false,
-    grants name[] DEFAULT NULL
+    grants name[] DEFAULT NULL,
+    shared_null boolean DEFAULT false
 )
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -215,12 +218,13 @@ BEGIN ATOMIC
         'write_permission', write_permission,
         'concurrently', concurrent_index,
         'dry_run', dry_run,
-        'grants', grants))) p
+        'grants', grants,
+        'shared_null', shared_null))) p
     ORDER BY p.step;
 END;
-REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[]) IS
+REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) IS
     'Isolates a table by tenant and returns its steps. kind: do (done), skip (nothing to do), run (run the statement yourself), '
     'advice. With dry_run => true it changes nothing. read_permission and write_permission are what a principal needs in a row''s '
     'tenant to read and to write the row. It only takes access away: the table''s own policies restrict further, and no role gets a '

@@ -1,4 +1,5 @@
-CREATE FUNCTION tenancy_internal.create_scope(
+-- Without asking who calls: for create_scope(), and for a trigger that adopt() creates.
+CREATE FUNCTION tenancy_internal.add_scope(
     level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text, id uuid
 ) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -7,12 +8,13 @@ DECLARE
     holder record;
     broken text;
 BEGIN
+    IF id IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+       -- Those of built-in scopes, now and later: a trigger takes an INSERT of one for a dump's.
+       OR id::text LIKE '00000000-0000-7000-8000-%' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('%s cannot be an id', id), 'Use the id that the application''s rows have, or leave it out.');
+    END IF;
     PERFORM tenancy_internal.check_names(level, slug, name, external_id), tenancy_internal.check_status(status);
     PERFORM tenancy_internal.check_settings(settings);
-    -- Also the ids that a dump's rows replace.
-    IF EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = create_scope.id) THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('id_taken', id::text);
-    END IF;
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
     IF NOT FOUND THEN
@@ -33,8 +35,21 @@ EXCEPTION WHEN unique_violation THEN
                                          ELSE tenancy_internal.error('slug_taken', slug) END;
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy_internal.add_scope(text, uuid, text, text, text, text, jsonb, text, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.add_scope(text, uuid, text, text, text, text, jsonb, text, uuid) IS 'internal: adds a scope';
+
+CREATE FUNCTION tenancy_internal.create_scope(
+    level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text, id uuid
+) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy_internal.authorize_id(id);
+    RETURN tenancy_internal.add_scope(level, parent, slug, name, external_id, kind, settings, status, id);
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) IS 'internal: adds a scope';
+COMMENT ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) IS
+    'internal: adds a scope for a caller that may name its parent; raises 42501 for an id that it may not choose';
 
 -- Logins find users and tenants by it, and rows are found by it. It stays when the caller's permission has ended.
 CREATE FUNCTION tenancy_internal.require_lasting_id(external_id text, permission text, scope uuid) RETURNS void
@@ -62,11 +77,6 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('id_denied');
     END;
     PERFORM tenancy_internal.require_lasting('the id', tenancy_internal.held_until('{tenants:manage}', '00000000-0000-7000-8000-000000000000'));
-    IF id IN ('00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff')
-       -- Those of built-in scopes, now and later.
-       OR id::text LIKE '00000000-0000-7000-8000-%' THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('%s cannot be an id', id), 'Use the id that the application''s rows have, or leave it out.');
-    END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.authorize_id(uuid) FROM PUBLIC;
@@ -78,7 +88,6 @@ CREATE FUNCTION tenancy_internal.create_partner(
 BEGIN
     PERFORM tenancy_internal.authorize('partners:manage', '00000000-0000-7000-8000-000000000000');
     PERFORM tenancy_internal.require_lasting_id(external_id, 'partners:manage', '00000000-0000-7000-8000-000000000000');
-    PERFORM tenancy_internal.authorize_id(id);
     RETURN tenancy_internal.create_scope('partner', '00000000-0000-7000-8000-000000000000', slug, name, external_id, NULL, settings, status, id);
 END
 $$;
@@ -123,7 +132,6 @@ BEGIN
     PERFORM tenancy_internal.authorize('tenants:manage', partner);
     PERFORM tenancy_internal.authorize_external_id(external_id);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'tenants:manage', '00000000-0000-7000-8000-000000000000');
-    PERFORM tenancy_internal.authorize_id(id);
     RETURN tenancy_internal.create_scope('tenant', partner, slug, name, external_id, NULL, settings, status, id);
 END
 $$;
@@ -152,7 +160,6 @@ BEGIN
     END IF;
     PERFORM tenancy_internal.authorize('projects:manage', tenant);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'projects:manage', tenant);
-    PERFORM tenancy_internal.authorize_id(id);
     RETURN tenancy_internal.create_scope('project', tenant, slug, name, external_id, NULL, settings, status, id);
 END
 $$;
@@ -185,7 +192,6 @@ BEGIN
     END IF;
     PERFORM tenancy_internal.authorize('users:manage', parent);
     PERFORM tenancy_internal.require_lasting_id(external_id, 'users:manage', parent);
-    PERFORM tenancy_internal.authorize_id(id);
     new_user := tenancy_internal.create_scope('user', parent, slug, name, external_id, kind, settings, status, id);
     SELECT coalesce(role, tenancy_internal.default_role(s.level, create_user.kind)) INTO role FROM tenancy.scopes s WHERE s.id = parent;
     IF role <> 'none' THEN

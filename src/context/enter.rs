@@ -96,12 +96,16 @@ fn assume(
 /// Gives this transaction all rows of protected tables, after role, time and reason are recorded.
 #[pg_extern(sql = false)]
 fn maintenance(reason: Option<&str>) -> Result<(), ErrorReport> {
-    let reason = audit::checked_reason(reason)?;
+    Ok(maintain(audit::checked_reason(reason)?)?)
+}
+
+/// The same, with a reason that was checked.
+pub fn maintain(reason: &str) -> Result<(), Error> {
     if !secret::preloaded() {
-        Err(Error::NotPreloaded)?;
+        return Err(Error::NotPreloaded);
     }
     if !role::outer_has_role(c"tenancy_admin") {
-        Err(Error::MaintenanceForOthers)?;
+        return Err(Error::MaintenanceForOthers);
     }
     session_cleanup::check(Principal::Maintenance)?;
     maintenance::record(reason)?;

@@ -27,6 +27,7 @@ mod session_cleanup;
 pub mod tickets;
 
 pub use current::{Context, before_statement, current, epoch};
+pub use enter::maintain;
 pub use record::{record, record_now};
 
 use crate::pg::hooks::queries;

@@ -50,5 +50,5 @@ pub use catalog::{ddl, extension, function, inheritance, lookup, partition, rela
 pub use hooks::transaction_end;
 pub use planner::support;
 pub use query::{heap_insert, savepoint, scan, snapshot, spi};
-pub use session::{client, cluster, guc, secret, xact};
+pub use session::{client, cluster, guc, procedure, secret, xact};
 pub use shared::{bgworker, capped, counts, events, kept, latch, ledger, queue, workers};

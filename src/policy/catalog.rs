@@ -156,6 +156,7 @@ pub fn look_inside(
             let rows = format!("SELECT pg_catalog.count(*) FROM (SELECT FROM {name} LIMIT 1) t");
             facts.has_rows = one_as_owner(&rows)?.map(|rows| rows > 0);
         }
+        Some(state) if !state.not_null && options.counted => facts.null_rows = Some(0),
         Some(state) if !state.not_null && !facts.filtered => {
             let column = quote_ident(&options.tenant_column);
             facts.null_rows = one_as_owner(&format!(
@@ -165,7 +166,7 @@ pub fn look_inside(
         _ => {}
     }
     // Only at first: later calls of unknown_keys() count them without holding the table's lock.
-    if facts.registered.is_none() && facts.tenant.is_some() {
+    if facts.registered.is_none() && facts.tenant.is_some() && !options.counted {
         let found = super::unknown::count(table, &options.protection())?;
         let rows = found.iter().map(|(_, rows)| rows).sum();
         facts.unknown = Some((found.len() as i64, rows));
@@ -267,30 +268,29 @@ pub fn run(statement: &str) -> Result<(), Error> {
 /// Executes the steps of kind `do`. A step's statement determines whose code it may run.
 pub fn execute(steps: &[Step], facts: &TableFacts) -> Result<(), Error> {
     for step in steps.iter().filter(|s| s.kind == StepKind::Do) {
-        let statement = &step.statement;
-        let runs = ddl::runs(statement)?;
-        match (step.actor, runs) {
-            (Actor::Extension, Runs::NoCode) => spi::as_owner(|| run(statement))?,
-            (Actor::Extension, Runs::CodeOf(_) | Runs::ExpressionsOf(_)) => {
-                return Err(Error::Internal(
-                    "a step on a table that is not the table's owner's",
-                ));
-            }
-            (Actor::Owner | Actor::Invoker, Runs::NoCode) => run(statement)?,
-            (_, Runs::ExpressionsOf(owner)) => {
-                as_owner_of(&facts.relation.to_string(), owner, None, || run(statement))?;
-            }
-            (actor, Runs::CodeOf(owner)) => {
-                if actor == Actor::Owner {
-                    // A restricted operation cannot leave deferred triggers behind.
-                    run("SET CONSTRAINTS ALL IMMEDIATE")?;
-                }
-                let (name, path) = (facts.relation.to_string(), callers_path());
-                as_owner_of(&name, owner, Some(&path), || run(statement))?;
-            }
-        }
+        execute_statement(&step.statement, step.actor, &facts.relation.to_string())?;
     }
     Ok(())
+}
+
+/// Executes a statement on a table as the role whose code it may run.
+pub fn execute_statement(statement: &str, actor: Actor, table: &str) -> Result<(), Error> {
+    match (actor, ddl::runs(statement)?) {
+        (Actor::Extension, Runs::NoCode) => spi::as_owner(|| run(statement)),
+        (Actor::Extension, Runs::CodeOf(_) | Runs::ExpressionsOf(_)) => Err(Error::Internal(
+            "a step on a table that is not the table's owner's",
+        )),
+        (Actor::Owner | Actor::Invoker, Runs::NoCode) => run(statement),
+        (_, Runs::ExpressionsOf(owner)) => as_owner_of(table, owner, None, || run(statement)),
+        (actor, Runs::CodeOf(owner)) => {
+            if actor == Actor::Owner {
+                // A restricted operation cannot leave deferred triggers behind.
+                run("SET CONSTRAINTS ALL IMMEDIATE")?;
+            }
+            let path = callers_path();
+            as_owner_of(table, owner, Some(&path), || run(statement))
+        }
+    }
 }
 
 /// Converts steps to rows.

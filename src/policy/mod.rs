@@ -24,6 +24,10 @@ mod protect;
 mod registry;
 mod unknown;
 
+pub use catalog::{execute_statement, pinned};
+pub use protect::protect_table;
+pub use registry::all as protected_columns;
+
 use tenancy_core::policy::{PolicyChange, quote_with};
 
 /// Registers hooks; called once, when the library is loaded.

@@ -7,7 +7,7 @@
 
 use std::ffi::CStr;
 
-use super::predicates::{holds_int, holds_text, holds_uuid, tenants, visible};
+use super::predicates::{holds_int, holds_text, holds_uuid, only_text, tenants, visible};
 use crate::context::current;
 use crate::context::plans::{self, PlanShape};
 use crate::error::Error;
@@ -20,6 +20,8 @@ use crate::support_functions;
 support_functions! {
     tenancy_can_support => can;
     tenancy_can_see_support => can_see;
+    tenancy_can_see_null_support => can_see_null;
+    tenancy_can_write_null_support => can_write_null;
     tenancy_can_write_support => can_write;
     tenancy_owns_support => owns;
 }
@@ -51,12 +53,7 @@ fn one(call: &Simplify, form: PlanShape) -> Option<Opinion> {
     if form != PlanShape::Single {
         return None;
     }
-    call.equals(match call.key_type()? {
-        KeyType::Uuid => c"tenant_id",
-        KeyType::Int8 => c"tenant_key_bigint",
-        KeyType::Int4 => c"tenant_key_integer",
-        KeyType::Text => c"tenant_key_text",
-    })
+    call.equals_only_tenant()
 }
 
 fn can_see(request: &Request) -> Option<Opinion> {
@@ -73,6 +70,34 @@ fn can_see(request: &Request) -> Option<Opinion> {
             KeyType::Int4 => c"visible_keys_integer",
             KeyType::Text => c"visible_keys_text",
         }),
+    }
+}
+
+/// For one tenant, `tenant_id = tenancy.tenant_id('data:read') OR tenant_id IS NULL AND …`, both of which an index finds. For
+/// several, the call stays.
+fn can_see_null(request: &Request) -> Option<Opinion> {
+    let form = form();
+    match request {
+        Request::Simplify(call) => {
+            plans::planned(form);
+            (form == PlanShape::Single)
+                .then(|| call.equals_only_tenant_or_null())
+                .flatten()
+        }
+        Request::Selectivity(_) => many(request, form, tenants, |_| c""),
+        Request::Array(_) => None,
+    }
+}
+
+/// The call stays: it is evaluated for the few rows that are written.
+fn can_write_null(request: &Request) -> Option<Opinion> {
+    match request {
+        Request::Simplify(_) => {
+            plans::planned_for_any_tenants(form());
+            None
+        }
+        Request::Selectivity(estimate) => estimate.all(),
+        Request::Array(_) => None,
     }
 }
 
@@ -133,12 +158,11 @@ pub fn only_tenant(permission: &[u8]) -> Option<OnlyTenant> {
     let View::One { id, int, set } = tenants(permission).ok()? else {
         return None;
     };
-    let text = tenant_sets::read(set, |set| set.texts().first().cloned()).flatten();
     Some(OnlyTenant {
         number: plans::pruned_for(context.only_tenant()?),
         id,
         int,
-        text,
+        text: only_text(set),
     })
 }
 

@@ -36,8 +36,12 @@ fn policy_protect(
 > {
     let table = table.ok_or(Error::Null("target"))?;
     let options: Options = options_of(options)?;
-    let rows = guard::working_on(table, || catalog::pinned(|| protect(table, &options)))?;
-    Ok(TableIterator::new(rows))
+    Ok(TableIterator::new(protect_table(table, &options)?))
+}
+
+/// Isolates a table, and returns the steps.
+pub fn protect_table(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
+    guard::working_on(table, || catalog::pinned(|| protect(table, options)))
 }
 
 /// Removes the isolation of a table: the SQL function `tenancy.unprotect`.

@@ -31,6 +31,7 @@ const STATES: &[(&str, &str)] = &[
     ("0A000", "not supported"),
     ("22023", "an argument is wrong"),
     ("23514", "it would break the rules of the tree"),
+    ("25001", "it cannot run inside a transaction block"),
     ("25006", "something must be written, and cannot be here"),
     ("2BP01", "something else must go first"),
     (
@@ -55,6 +56,7 @@ const STATES: &[(&str, &str)] = &[
         "55000",
         "something must be there first: the library, a context, maintenance, the worker",
     ),
+    ("55P03", "a lock was not to be had in time"),
     ("XX000", "a fault of tenancy: please report it"),
 ];
 

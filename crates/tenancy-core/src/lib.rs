@@ -39,10 +39,12 @@
 //! | | [`conditions`] | what of an expression shows whether it was evaluated |
 //! | | [`index_search`] | which conditions may search an index before a policy |
 //! | | [`index_advice`] | which indexes serve a tenant badly, and what to create instead |
+//! | [`adoption`] | | what the tables of an existing application are, and how they are isolated |
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod adoption;
 pub mod audit;
 pub mod context;
 pub mod error;

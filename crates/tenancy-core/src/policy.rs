@@ -53,6 +53,9 @@ pub struct Options {
     /// Whether scopes below can read rows of the platform and of partners.
     #[serde(default)]
     pub shared: bool,
+    /// Whether all tenants can read rows without a tenant.
+    #[serde(default)]
+    pub shared_null: bool,
     /// The permission to read rows.
     #[serde(default = "data_read")]
     pub read_permission: String,
@@ -68,9 +71,32 @@ pub struct Options {
     /// Roles that get SELECT, INSERT, UPDATE and DELETE, and USAGE of the schema and sequences.
     #[serde(default)]
     pub grants: Vec<String>,
+    /// Whether rows without a tenant, or with an unknown one, were counted before, without holding the table's lock.
+    #[serde(default)]
+    pub counted: bool,
 }
 
 impl Options {
+    /// Returns those of a table with a tenant column, all others as they are by default.
+    #[must_use]
+    pub fn new(tenant_column: String) -> Self {
+        Self {
+            tenant_column,
+            add_column: false,
+            backfill: None,
+            owner_column: None,
+            project_column: None,
+            shared: false,
+            shared_null: false,
+            read_permission: data_read(),
+            write_permission: data_write(),
+            concurrently: false,
+            dry_run: false,
+            grants: Vec::new(),
+            counted: false,
+        }
+    }
+
     /// Returns the options that are stored for the table.
     #[must_use]
     pub fn protection(&self) -> Protection {
@@ -79,6 +105,7 @@ impl Options {
             owner_column: self.owner_column.clone(),
             project_column: self.project_column.clone(),
             shared: self.shared,
+            shared_null: self.shared_null,
             read_permission: self.read_permission.clone(),
             write_permission: self.write_permission.clone(),
         }
@@ -107,6 +134,9 @@ pub struct Protection {
     /// Whether scopes below can read rows of the platform and of partners.
     #[serde(default)]
     pub shared: bool,
+    /// Whether all tenants can read rows without a tenant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_null: bool,
     /// The permission to read rows.
     #[serde(default = "data_read")]
     pub read_permission: String,
@@ -130,6 +160,9 @@ impl Protection {
         }
         if self.shared {
             out.push_str(", shared => true");
+        }
+        if self.shared_null {
+            out.push_str(", shared_null => true");
         }
         for (name, value, usual) in [
             (

@@ -2,17 +2,22 @@
 
 use pgrx::pg_sys;
 
+/// Returns the number of a list's elements.
+///
+/// # Safety
+/// `list` is NULL or a list.
+pub unsafe fn length(list: *const pg_sys::List) -> usize {
+    // SAFETY: as above.
+    unsafe { list.as_ref() }.map_or(0, |list| list.length as usize)
+}
+
 /// Returns the elements of a list of pointers, which may be NULL.
 ///
 /// # Safety
 /// `list` is NULL or a list of pointers to `T`, which stays as it is while they are read.
 pub unsafe fn elements<T>(list: *mut pg_sys::List) -> impl Iterator<Item = *mut T> {
-    let length = if list.is_null() {
-        0
-    } else {
-        // SAFETY: the list is there.
-        unsafe { (*list).length as usize }
-    };
+    // SAFETY: as above.
+    let length = unsafe { length(list) };
     // SAFETY: a list of pointers has `length` elements.
     (0..length).map(move |n| unsafe { (*(*list).elements.add(n)).ptr_value.cast() })
 }

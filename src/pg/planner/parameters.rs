@@ -1,8 +1,8 @@
 //! The tenant of a context as a parameter of an execution.
 //!
-//! A plan for one tenant compares a column with `tenancy.tenant_id('…')`, or with `tenancy.user_id()`. At the start of each execution, the server checks
-//! the right to call such a function, and looks it up: twice for an index scan, which has the condition once for the index
-//! and once for a recheck. That costs more than the call. So in a finished plan, the calls in conditions of scans become
+//! A plan for one tenant compares a column with `tenancy.tenant_id('…')`, or with `tenancy.user_id()`. At the start of each
+//! execution, the server checks the right to call such a function, and looks it up: twice for an index scan, which has the
+//! condition once for the index and once for a recheck. That costs more than the call. So in a finished plan, the calls in conditions of scans become
 //! parameters, of the kind that the results of subqueries have. They get their values when an execution starts. It ends in the
 //! same context (see `hooks::noted`).
 //!
@@ -17,7 +17,7 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 
-use super::nodes::{constant_text, elements};
+use super::nodes::{constant_text, elements, length};
 use super::own;
 use super::support::{KeyType, KeyValue, stands_for_predicate};
 use crate::error::Error;
@@ -50,13 +50,11 @@ impl Wanted {
         if !stands_for_predicate(call) {
             return None;
         }
-        let (wanted, name) = match call.funcresulttype {
-            pg_sys::UUIDOID if call.args.is_null() => (Self::User, c"user_id"),
-            pg_sys::UUIDOID => (Self::Tenant(KeyType::Uuid), c"tenant_id"),
-            pg_sys::INT8OID => (Self::Tenant(KeyType::Int8), c"tenant_key_bigint"),
-            pg_sys::INT4OID => (Self::Tenant(KeyType::Int4), c"tenant_key_integer"),
-            pg_sys::TEXTOID => (Self::Tenant(KeyType::Text), c"tenant_key_text"),
-            _ => return None,
+        let (wanted, name) = if call.args.is_null() {
+            (Self::User, c"user_id")
+        } else {
+            let key = KeyType::of(call.funcresulttype)?;
+            (Self::Tenant(key), key.only_tenant_function())
         };
         // SAFETY: NULL or a list.
         let texts = unsafe { length(call.args) };
@@ -79,7 +77,7 @@ const MARK: u32 = 0xFFFF_7E4A;
 /// As many permissions as are numbered. Policies have few; a caller's own conditions could name any number.
 const PERMISSIONS_MAX: usize = 64;
 
-/// Longer than any permission that can be granted.
+/// The longest permission that is numbered.
 const PERMISSION_BYTES: usize = 64;
 
 thread_local! {
@@ -180,48 +178,21 @@ impl Parameters {
         // SAFETY: the tag identifies the node; conditions are lists of expressions, plans of plans.
         unsafe {
             self.replace_among((*plan).qual);
-            let parts = match (*plan).type_ {
-                T_IndexScan => {
-                    let scan = &*plan.cast::<pg_sys::IndexScan>();
-                    self.replace_among(scan.indexqual);
-                    self.replace_among(scan.indexqualorig);
-                    std::ptr::null_mut()
-                }
-                T_IndexOnlyScan => {
-                    let scan = &*plan.cast::<pg_sys::IndexOnlyScan>();
-                    self.replace_among(scan.indexqual);
-                    self.replace_among(scan.recheckqual);
-                    std::ptr::null_mut()
-                }
-                T_BitmapIndexScan => {
-                    let scan = &*plan.cast::<pg_sys::BitmapIndexScan>();
-                    self.replace_among(scan.indexqual);
-                    self.replace_among(scan.indexqualorig);
-                    std::ptr::null_mut()
-                }
-                T_BitmapHeapScan => {
-                    let scan = &*plan.cast::<pg_sys::BitmapHeapScan>();
-                    self.replace_among(scan.bitmapqualorig);
-                    std::ptr::null_mut()
-                }
-                T_Result => {
-                    let result = &*plan.cast::<pg_sys::Result>();
-                    self.replace_among(result.resconstantqual.cast());
-                    std::ptr::null_mut()
-                }
-                T_ModifyTable => {
-                    let modify = &*plan.cast::<pg_sys::ModifyTable>();
-                    for checks in elements::<pg_sys::List>(modify.withCheckOptionLists) {
-                        for check in elements::<pg_sys::WithCheckOption>(checks) {
-                            self.replace_among((*check).qual.cast());
-                        }
+            for others in conditions(plan) {
+                self.replace_among(others);
+            }
+            if (*plan).type_ == T_ModifyTable {
+                let lists = (*plan.cast::<pg_sys::ModifyTable>()).withCheckOptionLists;
+                for checks in elements::<pg_sys::List>(lists) {
+                    for check in elements::<pg_sys::WithCheckOption>(checks) {
+                        self.replace_among((*check).qual.cast());
                     }
-                    std::ptr::null_mut()
                 }
-                T_SubqueryScan => {
-                    self.replace_in((*plan.cast::<pg_sys::SubqueryScan>()).subplan);
-                    std::ptr::null_mut()
-                }
+            }
+            if (*plan).type_ == T_SubqueryScan {
+                self.replace_in((*plan.cast::<pg_sys::SubqueryScan>()).subplan);
+            }
+            let parts = match (*plan).type_ {
                 T_Append => (*plan.cast::<pg_sys::Append>()).appendplans,
                 T_MergeAppend => (*plan.cast::<pg_sys::MergeAppend>()).mergeplans,
                 T_BitmapAnd => (*plan.cast::<pg_sys::BitmapAnd>()).bitmapplans,
@@ -283,6 +254,38 @@ impl Parameters {
             (*parameter).paramcollid = call.funccollid;
             (*parameter).location = -1;
             Some(parameter)
+        }
+    }
+}
+
+/// Returns the conditions of a plan besides its filter: of its index, of a recheck, and that are evaluated once.
+unsafe fn conditions(plan: *mut pg_sys::Plan) -> [*mut pg_sys::List; 2] {
+    use pg_sys::NodeTag::*;
+    let none = std::ptr::null_mut();
+    // SAFETY: the tag identifies the node.
+    unsafe {
+        match (*plan).type_ {
+            T_IndexScan => {
+                let scan = &*plan.cast::<pg_sys::IndexScan>();
+                [scan.indexqual, scan.indexqualorig]
+            }
+            T_IndexOnlyScan => {
+                let scan = &*plan.cast::<pg_sys::IndexOnlyScan>();
+                [scan.indexqual, scan.recheckqual]
+            }
+            T_BitmapIndexScan => {
+                let scan = &*plan.cast::<pg_sys::BitmapIndexScan>();
+                [scan.indexqual, scan.indexqualorig]
+            }
+            T_BitmapHeapScan => [
+                (*plan.cast::<pg_sys::BitmapHeapScan>()).bitmapqualorig,
+                none,
+            ],
+            T_Result => [
+                (*plan.cast::<pg_sys::Result>()).resconstantqual.cast(),
+                none,
+            ],
+            _ => [none; 2],
         }
     }
 }
@@ -383,9 +386,4 @@ impl Filled {
         let source = unsafe { Source(self.number(self.first + self.count + n)) };
         source.ask(ask)
     }
-}
-
-unsafe fn length(list: *const pg_sys::List) -> usize {
-    // SAFETY: NULL or a list.
-    unsafe { list.as_ref().map_or(0, |list| list.length as usize) }
 }

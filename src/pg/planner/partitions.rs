@@ -11,7 +11,7 @@ use pgrx::pg_sys;
 
 use super::nodes::{constant_text, elements, list};
 use super::own;
-use super::support::{KeyType, KeyValue, equality};
+use super::support::{KeyType, equality};
 use crate::pg::cell::BackendCell;
 use crate::pg::partition;
 
@@ -139,11 +139,12 @@ unsafe fn value(kind: KeyType, tenant: &OnlyTenant) -> Option<*mut pg_sys::Expr>
     const VARLENA: c_int = -1;
     // SAFETY: values of their types, in the planner's memory.
     unsafe {
-        let (key, size, by_value) = match kind {
-            KeyType::Uuid => (KeyValue::Uuid(tenant.id), 16, false),
-            KeyType::Int8 => (KeyValue::Int8(tenant.int?), 8, true),
-            KeyType::Int4 => (KeyValue::Int4(i32::try_from(tenant.int?).ok()?), 4, true),
-            KeyType::Text => (KeyValue::Text(tenant.text.clone()?), VARLENA, false),
+        let key = kind.value(tenant.id, tenant.int, || tenant.text.clone())?;
+        let (size, by_value) = match kind {
+            KeyType::Uuid => (16, false),
+            KeyType::Int8 => (8, true),
+            KeyType::Int4 => (4, true),
+            KeyType::Text => (VARLENA, false),
         };
         let collation = match kind {
             KeyType::Text => pg_sys::DEFAULT_COLLATION_OID,

@@ -277,11 +277,36 @@ unsafe fn is_of_tenancy(root: *mut pg_sys::PlannerInfo, clause: *mut pg_sys::Nod
     }
 }
 
+/// Also the form for one tenant of a policy on rows that all tenants read: an OR of an equality, and of tests for NULL.
 unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
     // SAFETY: the tag identifies the node; catalog look-ups inside a transaction.
     unsafe {
-        (*node).type_ == pg_sys::NodeTag::T_FuncExpr
-            && own::has(c"tenancy", (*node.cast::<pg_sys::FuncExpr>()).funcid)
+        match (*node).type_ {
+            pg_sys::NodeTag::T_FuncExpr => {
+                own::has(c"tenancy", (*node.cast::<pg_sys::FuncExpr>()).funcid)
+            }
+            pg_sys::NodeTag::T_BoolExpr => is_tenant_or_null(node.cast()),
+            _ => false,
+        }
+    }
+}
+
+unsafe fn is_tenant_or_null(node: *mut pg_sys::BoolExpr) -> bool {
+    // SAFETY: the tags identify the nodes.
+    unsafe {
+        let is_test_of_call = |node: *mut pg_sys::Node| {
+            (*node).type_ == pg_sys::NodeTag::T_NullTest
+                && is_call_of_tenancy((*node.cast::<pg_sys::NullTest>()).arg.cast())
+        };
+        let mut arms = elements::<pg_sys::Node>((*node).args);
+        let (Some(one), Some(null), None) = (arms.next(), arms.next(), arms.next()) else {
+            return false;
+        };
+        (*node).boolop == pg_sys::BoolExprType::OR_EXPR
+            && sides(one).is_some_and(|(_, key)| is_call_of_tenancy(key))
+            && (*null).type_ == pg_sys::NodeTag::T_BoolExpr
+            && elements::<pg_sys::Node>((*null.cast::<pg_sys::BoolExpr>()).args)
+                .any(is_test_of_call)
     }
 }
 

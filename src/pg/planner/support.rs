@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::nodes::{constant_text, text};
+use super::nodes::{constant_text, copy, list, text};
 use super::own;
 
 /// The type of a predicate's tenant argument.
@@ -36,6 +36,31 @@ impl KeyType {
             Self::Int4 => pg_sys::INT4OID,
             Self::Text => pg_sys::TEXTOID,
         }
+    }
+
+    /// Returns the name of tenancy's function with the only tenant's key of this type.
+    pub fn only_tenant_function(self) -> &'static std::ffi::CStr {
+        match self {
+            Self::Uuid => c"tenant_id",
+            Self::Int8 => c"tenant_key_bigint",
+            Self::Int4 => c"tenant_key_integer",
+            Self::Text => c"tenant_key_text",
+        }
+    }
+
+    /// Returns a tenant's key of this type, if it has one: of its id, its external id as an integer, and as a text.
+    pub fn value(
+        self,
+        id: [u8; 16],
+        int: Option<i64>,
+        text: impl FnOnce() -> Option<String>,
+    ) -> Option<KeyValue> {
+        Some(match self {
+            Self::Uuid => KeyValue::Uuid(id),
+            Self::Int8 => KeyValue::Int8(int?),
+            Self::Int4 => KeyValue::Int4(i32::try_from(int?).ok()?),
+            Self::Text => KeyValue::Text(text()?),
+        })
     }
 
     fn array_oid(self) -> pg_sys::Oid {
@@ -178,23 +203,44 @@ impl Request {
 }
 
 impl Simplify {
-    /// Returns the type of the tenant argument.
-    pub fn key_type(&self) -> Option<KeyType> {
-        // SAFETY: the request holds a call with the two arguments of its declaration.
-        unsafe { KeyType::of(pg_sys::exprType(second((*(*self.0).fcall).args))) }
+    /// Returns `tenant = tenancy.<function>(permission)`, by the function for the tenant's type.
+    pub fn equals_only_tenant(&self) -> Option<Opinion> {
+        let equality = self.equality()?;
+        Some(Opinion(pg_sys::Datum::from(equality)))
     }
 
-    /// Returns `tenant = tenancy.<function>(permission)`.
-    pub fn equals(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
-        // SAFETY: as above; the nodes are new ones in the planner's memory, arguments copied.
+    /// Returns the same `OR tenant IS NULL AND tenancy.tenant_id(permission) IS NOT NULL`.
+    pub fn equals_only_tenant_or_null(&self) -> Option<Opinion> {
+        let equality = self.equality()?;
+        // SAFETY: the request holds a call with the two arguments of its declaration; the nodes are new ones in the
+        // planner's memory, with all fields set or zero, arguments copied.
+        unsafe {
+            let args = (*(*self.0).fcall).args;
+            let only = self::call(
+                KeyType::Uuid.only_tenant_function(),
+                &[first(args)],
+                pg_sys::UUIDOID,
+            )?;
+            (*only).location = PREDICATE;
+            let everybodys = pg_sys::make_andclause(list([
+                null_test(copy(second(args)), pg_sys::NullTestType::IS_NULL),
+                null_test(only.cast(), pg_sys::NullTestType::IS_NOT_NULL),
+            ]));
+            let either = pg_sys::make_orclause(list([equality, everybodys]));
+            Some(Opinion(pg_sys::Datum::from(either)))
+        }
+    }
+
+    fn equality(&self) -> Option<*mut pg_sys::Expr> {
+        // SAFETY: the request holds a call with the two arguments of its declaration; the nodes are new ones in the
+        // planner's memory, arguments copied.
         unsafe {
             let call = &*(*self.0).fcall;
             let (permission, tenant) = (first(call.args), second(call.args));
             let key = KeyType::of(pg_sys::exprType(tenant))?;
-            let value = self::call(function, &[permission], key.oid())?;
+            let value = self::call(key.only_tenant_function(), &[permission], key.oid())?;
             (*value).location = PREDICATE;
-            let equality = equality(key, tenant, value.cast());
-            Some(Opinion(pg_sys::Datum::from(equality)))
+            Some(equality(key, tenant, value.cast()))
         }
     }
 }
@@ -422,6 +468,22 @@ pub(super) unsafe fn equality(
         );
         pg_sys::set_opfuncid(clause.cast());
         clause
+    }
+}
+
+/// Returns `expression IS NULL`, or the opposite.
+unsafe fn null_test(
+    expression: *mut pg_sys::Node,
+    kind: pg_sys::NullTestType::Type,
+) -> *mut pg_sys::Expr {
+    // SAFETY: a new node in the planner's memory, with all fields set or zero.
+    unsafe {
+        let test = pg_sys::palloc0(size_of::<pg_sys::NullTest>()).cast::<pg_sys::NullTest>();
+        (*test).xpr.type_ = pg_sys::NodeTag::T_NullTest;
+        (*test).arg = expression.cast();
+        (*test).nulltesttype = kind;
+        (*test).location = -1;
+        test.cast()
     }
 }
 

@@ -14,10 +14,23 @@ pub fn around<T>(f: impl FnOnce() -> T) -> T {
 
 /// The same. Returns `None`, without effect, if `f` waited too long for a lock (55P03).
 pub fn within<T>(f: impl FnOnce() -> T) -> Option<T> {
+    unless(&[PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE], f)
+}
+
+/// The same, also if others waited for this transaction and it for them (40P01).
+pub fn within_locks<T>(f: impl FnOnce() -> T) -> Option<T> {
+    let waits = [
+        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+        PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+    ];
+    unless(&waits, f)
+}
+
+fn unless<T>(failures: &[PgSqlErrorCode], f: impl FnOnce() -> T) -> Option<T> {
     match attempt(f) {
         Ok(result) => Some(result),
         Err(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report))
-            if report.sql_error_code() == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE =>
+            if failures.contains(&report.sql_error_code()) =>
         {
             None
         }

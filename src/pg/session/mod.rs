@@ -6,12 +6,14 @@
 //! | `secret` | the key in shared memory that context tokens are made with |
 //! | `settings` | settings that a transaction leaves in the session |
 //! | `client` | where the client is |
+//! | `procedure` | procedures that end their transactions |
 //! | `cluster` | the cluster and the transaction |
 //! | `xact` | the transaction, its savepoint and its statement |
 
 pub mod client;
 pub mod cluster;
 pub mod guc;
+pub mod procedure;
 pub mod secret;
 pub mod settings;
 pub mod xact;

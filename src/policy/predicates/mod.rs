@@ -21,7 +21,7 @@ mod project;
 mod rows;
 mod view;
 
-pub use one::parameter;
+pub use one::{only_text, parameter};
 pub use rows::{holds_int, holds_text, holds_uuid};
 pub use view::{tenants, visible};
 

@@ -9,7 +9,7 @@ use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
 use crate::pg::planner::parameters::Wanted;
-use crate::pg::support::{KeyType, KeyValue};
+use crate::pg::support::KeyValue;
 use crate::pg::tenant_sets::{self, Slot};
 
 c_functions! {
@@ -31,14 +31,7 @@ pub fn parameter(wanted: Wanted, permission: &[u8]) -> Result<Option<KeyValue>, 
             return Ok(None);
         }
     };
-    Ok(match key {
-        KeyType::Uuid => Some(KeyValue::Uuid(id)),
-        KeyType::Int8 => int.map(KeyValue::Int8),
-        KeyType::Int4 => int
-            .and_then(|key| i32::try_from(key).ok())
-            .map(KeyValue::Int4),
-        KeyType::Text => only_text(set).map(KeyValue::Text),
-    })
+    Ok(key.value(id, int, || only_text(set)))
 }
 
 fn own_user() -> Result<Option<KeyValue>, Error> {
@@ -49,7 +42,8 @@ fn own_user() -> Result<Option<KeyValue>, Error> {
     })
 }
 
-fn only_text(set: Slot) -> Option<String> {
+/// Returns the external id of a set's only tenant.
+pub fn only_text(set: Slot) -> Option<String> {
     tenant_sets::read(set, |set| set.texts().first().cloned()).flatten()
 }
 

@@ -1,4 +1,5 @@
-//! Whether a row may be read or written: `can`, `can_see` and `can_write`.
+//! Whether a row may be read or written: `can`, `can_see` and `can_write`, and for tables in which rows without a tenant are
+//! everybody's, `can_see_null` and `can_write_null`.
 
 use tenancy_core::tenants::TenantSet;
 
@@ -11,50 +12,55 @@ use crate::pg::tenant_sets;
 
 /// Declares a predicate for each type of key: `tenancy_<name>_uuid`, `…_int8`, `…_int4` and `…_text`.
 macro_rules! predicates {
-    ($($name:literal => $find:path;)*) => {$(
-        c_symbol!(concat!("tenancy_", $name, "_uuid"), answer, |call: &Call| uuid(call, $find), quick quick_uuid);
-        c_symbol!(concat!("tenancy_", $name, "_int8"), answer, |call: &Call| int8(call, $find), quick quick_int8);
-        c_symbol!(concat!("tenancy_", $name, "_int4"), answer, |call: &Call| int4(call, $find), quick quick_int4);
-        c_symbol!(concat!("tenancy_", $name, "_text"), answer, |call: &Call| text(call, $find));
+    ($($name:literal => $find:path, without a tenant $none:path;)*) => {$(
+        c_symbol!(concat!("tenancy_", $name, "_uuid"), answer, |call: &Call| uuid(call, $find, $none), quick quick_uuid);
+        c_symbol!(concat!("tenancy_", $name, "_int8"), answer, |call: &Call| int8(call, $find, $none), quick quick_int8);
+        c_symbol!(concat!("tenancy_", $name, "_int4"), answer, |call: &Call| int4(call, $find, $none), quick quick_int4);
+        c_symbol!(concat!("tenancy_", $name, "_text"), answer, |call: &Call| text(call, $find, $none));
     )*};
 }
 
 predicates! {
-    "can" => tenants;
-    "can_write" => writable;
-    "can_see" => visible;
+    "can" => tenants, without a tenant nobodys;
+    "can_write" => writable, without a tenant nobodys;
+    "can_see" => visible, without a tenant nobodys;
+    "can_see_null" => tenants, without a tenant read_by_everybody;
+    "can_write_null" => writable, without a tenant written_by_platform;
 }
 
 type Find = fn(&[u8]) -> Result<View, Error>;
 
+/// Answers for a row without a tenant, or without a permission.
+type NoTenant = fn(&Call, Find) -> Outcome;
+
 #[inline]
-fn uuid(call: &Call, find: Find) -> Outcome {
+fn uuid(call: &Call, find: Find, none: NoTenant) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
-        return no_tenant(call, find);
+        return none(call, find);
     }
     yes(holds_uuid(call.view(find)?, call.uuid(1)))
 }
 
 #[inline]
-fn int8(call: &Call, find: Find) -> Outcome {
+fn int8(call: &Call, find: Find, none: NoTenant) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
-        return no_tenant(call, find);
+        return none(call, find);
     }
     yes(holds_int(call.view(find)?, call.int8(1)))
 }
 
 #[inline]
-fn int4(call: &Call, find: Find) -> Outcome {
+fn int4(call: &Call, find: Find, none: NoTenant) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
-        return no_tenant(call, find);
+        return none(call, find);
     }
     yes(holds_int(call.view(find)?, call.int4(1).into()))
 }
 
 #[inline]
-fn text(call: &Call, find: Find) -> Outcome {
+fn text(call: &Call, find: Find, none: NoTenant) -> Outcome {
     if call.is_null(0) || call.is_null(1) {
-        return no_tenant(call, find);
+        return none(call, find);
     }
     yes(holds_text(call.view(find)?, || call.text(1)))
 }
@@ -114,9 +120,31 @@ fn among(view: View, holds: impl FnOnce(&TenantSet) -> bool) -> bool {
 /// and so is writing such a row in a context with several tenants and none selected: in both cases a
 /// column's default found no tenant.
 #[cold]
-fn no_tenant(call: &Call, find: Find) -> Outcome {
+fn nobodys(call: &Call, find: Find) -> Outcome {
     if !call.is_null(0) {
         call.view(find)?;
     }
     Ok(Answer::Null)
+}
+
+/// Answers for a row that all tenants read: true for whoever holds the permission in a tenant.
+fn read_by_everybody(call: &Call, find: Find) -> Outcome {
+    if call.is_null(0) {
+        return Ok(Answer::Null);
+    }
+    yes(!matches!(call.view(find)?, View::Nothing))
+}
+
+/// Answers for such a row that is written: true in maintenance, and for whoever holds the permission at the platform. For
+/// others, as for a row that belongs to no tenant.
+#[cold]
+fn written_by_platform(call: &Call, find: Find) -> Outcome {
+    if call.is_null(0) {
+        return Ok(Answer::Null);
+    }
+    // The call site's own view is that of rows with a tenant, of which there may be one only.
+    match tenants(call.text(0))? {
+        View::Everything => yes(true),
+        _ => nobodys(call, find),
+    }
 }

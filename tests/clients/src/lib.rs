@@ -4,6 +4,7 @@
 //! The server is a temporary one, named by `TENANCY_TEST_DSN` or `PGHOST` and `PGPORT`: `make test` starts it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod application;
 pub mod bad_input;
 pub mod clock;
 pub mod dice;

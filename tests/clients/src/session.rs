@@ -172,6 +172,13 @@ impl Session {
         }
     }
 
+    /// Runs statements that may be refused.
+    pub fn try_run(&mut self, sql: &str) -> Result<(), Failure> {
+        self.client
+            .batch_execute(sql)
+            .map_err(|error| Failure::from(&error))
+    }
+
     /// Runs one statement with parameters that must be refused.
     #[track_caller]
     pub fn fails_with(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Failure {

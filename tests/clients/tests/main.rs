@@ -11,6 +11,11 @@ mod access {
     mod property;
     mod same_answer;
 }
+mod adoption {
+    mod adopt;
+    mod interrupted;
+    mod sign_up;
+}
 mod attacks {
     mod conditions;
     mod context;
@@ -94,6 +99,7 @@ mod protect {
     mod own_ids;
     mod paths;
     mod session_settings;
+    mod shared_null;
     mod takes_away;
     mod unprotected;
 }

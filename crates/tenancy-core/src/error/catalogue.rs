@@ -307,6 +307,15 @@ kinds! {
             hint "Give the scope the key that the application uses for it as its external id.";
         protect_options: "22023", No, "{message}",
             hint "{hint}";
+        adoption_blocked: "55000", AfterHint, "the schema cannot be adopted yet",
+            detail "{reasons}",
+            hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
+        adopt_in_transaction: "25001", AfterHint, "adopt() cannot run inside a transaction block",
+            hint "Each step is a transaction of its own. CALL tenancy.adopt(…, dry_run => true) only plans, and may run anywhere.";
+        adopt_waits: "55P03", Later, "adopt() waited too long for a lock on {table}",
+            hint "What it has done stays. Call it again when the table is less busy, or with a longer lock_timeout.";
+        table_owner_unfit: "42501", AfterHint, "the owner of {table} may not create tenants any more",
+            hint "Grant it tenancy_admin, or drop the trigger tenancy_follow.";
         protection_unreadable: "XX000", No, "the record of the protection of {table} cannot be read: {reason}";
     }
     "Faults" {

@@ -121,6 +121,17 @@ fn predicate(function: &str, permission: &str, key: KeyType, column: &str, depar
     }
 }
 
+impl Protection {
+    /// Returns the functions that decide whether a row may be read and written.
+    fn predicates(&self) -> [&'static str; 2] {
+        match (self.shared_null, self.shared) {
+            (true, _) => ["can_see_null", "can_write_null"],
+            (false, true) => ["can_see", "can_write"],
+            (false, false) => ["can", "can_write"],
+        }
+    }
+}
+
 /// Returns the deparsed name of a column: the server's own from `names`, else our quoting. `names` pairs names with it.
 fn deparsed_name(name: &str, names: &[(&str, &str)]) -> String {
     names
@@ -167,11 +178,9 @@ pub(super) fn policies(
             &deparsed,
         )
     };
-    let mut read = vec![tenant(
-        if protection.shared { "can_see" } else { "can" },
-        reading,
-    )];
-    let mut write = vec![tenant("can_write", writing)];
+    let [seen, written] = protection.predicates();
+    let mut read = vec![tenant(seen, reading)];
+    let mut write = vec![tenant(written, writing)];
     if let Some(owner) = &protection.owner_column {
         let term = Expr {
             sql: format!("tenancy.owns({})", quote_ident(owner)),
@@ -237,7 +246,7 @@ pub(super) fn tenant_default(key: KeyType) -> &'static str {
 
 /// Returns the functions that the policies and defaults of a table call, or that the planner may call in their place.
 pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static str> {
-    let mut out = vec!["can", "can_write"];
+    let mut out = Vec::new();
     let [one, several, visible] = match key {
         KeyType::Uuid => ["tenant_id", "tenant_ids", "visible_ids"],
         KeyType::BigInt => [
@@ -255,8 +264,9 @@ pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static s
         }
     };
     out.extend([one, several]);
+    out.extend(protection.predicates());
     if protection.shared {
-        out.extend(["can_see", visible]);
+        out.push(visible);
     }
     if protection.owner_column.is_some() {
         out.push("user_id");

@@ -439,7 +439,7 @@ fn only_what_is_on_the_list_belongs_to_a_superuser() {
     assert_eq!(found, Vec::<String>::new());
     // Members that have no owner: casts between the server's types and tenancy's, without a function.
     assert_eq!(
-        admin.texts("SELECT DISTINCT o.type FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'tenancy' CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) o WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND o.type NOT IN ('function', 'table', 'view', 'sequence', 'type', 'schema') ORDER BY 1"),
+        admin.texts("SELECT DISTINCT o.type FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'tenancy' CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) o WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND o.type NOT IN ('function', 'procedure', 'table', 'view', 'sequence', 'type', 'schema') ORDER BY 1"),
         list.iter().map(|(kind, _)| kind.clone()).collect::<Vec<_>>()
     );
     assert_eq!(admin.number("SELECT count(*) FROM pg_cast c JOIN pg_depend d ON d.classid = 'pg_cast'::regclass AND d.objid = c.oid AND d.deptype = 'e' WHERE castfunc <> 0"), 0);

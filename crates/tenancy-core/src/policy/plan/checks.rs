@@ -156,7 +156,7 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Re
                 shared: options.shared,
             });
         }
-    } else if let Some(rows @ 1..) = facts.null_rows {
+    } else if let Some(rows @ 1..) = facts.null_rows.filter(|_| !options.shared_null) {
         return Err(Refusal::Nulls {
             table,
             column,
@@ -196,6 +196,20 @@ pub(super) fn contradictions(options: &Options) -> Result<(), Refusal> {
             "shared and owner_column contradict each other",
             "A row that its owner alone may see cannot be read by all below.",
         );
+    }
+    if options.shared_null {
+        let other = [
+            ("shared", options.shared),
+            ("owner_column", options.owner_column.is_some()),
+            ("project_column", options.project_column.is_some()),
+            ("backfill", options.backfill.is_some()),
+        ];
+        if let Some((name, _)) = other.iter().find(|(_, given)| *given) {
+            return refuse(
+                &format!("shared_null and {name} contradict each other"),
+                "A row without a tenant belongs to everybody: it has no owner, project or scope above.",
+            );
+        }
     }
     Ok(())
 }

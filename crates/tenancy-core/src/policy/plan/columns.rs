@@ -76,11 +76,14 @@ impl<'a> Builder<'a> {
                         self.act_as(Actor::Owner);
                     }
                 }
-                self.ensure(
-                    state.not_null,
-                    format!("ALTER TABLE {root} ALTER COLUMN {column} SET NOT NULL"),
-                    "every row has a tenant",
-                );
+                // Rows without a tenant may come later.
+                if !self.protection.shared_null {
+                    self.ensure(
+                        state.not_null,
+                        format!("ALTER TABLE {root} ALTER COLUMN {column} SET NOT NULL"),
+                        "every row has a tenant",
+                    );
+                }
             }
         }
         let default = statements::tenant_default(self.key);

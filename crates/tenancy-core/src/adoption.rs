@@ -1,0 +1,117 @@
+//! Adopting the schema of an application that exists: what each of its tables is, and the statements that isolate it.
+//!
+//! Nothing here connects to a server. [`plan()`] takes [`SchemaFacts`] and [`Choices`] and returns a [`TablePlan`] for each
+//! table. The plan holds only what is left to do, so an adoption that was interrupted is resumed by planning again.
+
+mod classify;
+mod facts;
+mod steps;
+
+pub use classify::{Blocker, Kind, Parent, to_count};
+pub use facts::{Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Relation;
+
+/// How a step runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepKind {
+    /// The statement, in a transaction of its own.
+    Statement,
+    /// A statement that fills a column, in batches.
+    Fill,
+    /// Creates the tenants that are missing, in batches.
+    Tenants,
+    /// A call of `protect()`.
+    Protect,
+}
+
+impl StepKind {
+    /// Returns its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Statement => "statement",
+            Self::Fill => "fill",
+            Self::Tenants => "tenants",
+            Self::Protect => "protect",
+        }
+    }
+}
+
+/// When a step runs: all tables are prepared before the first is isolated, so that the application is closed out of them for
+/// the shortest time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The application goes on as before.
+    Prepare,
+    /// From now on it needs a context.
+    Isolate,
+}
+
+/// A step for a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// How it runs.
+    pub kind: StepKind,
+    /// When it runs.
+    pub phase: Phase,
+    /// The SQL, as it can also be run by hand. Several statements belong into one transaction.
+    pub statements: Vec<String>,
+    /// The column that is filled.
+    pub fill: Option<Fill>,
+}
+
+impl Step {
+    /// Returns the SQL as one text.
+    #[must_use]
+    pub fn sql(&self) -> String {
+        self.statements.join(";\n")
+    }
+}
+
+/// A column that is filled from the table's parent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// The tenant column.
+    pub column: String,
+    /// The parent.
+    pub parent: Parent,
+}
+
+/// The plan for one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePlan {
+    /// The table.
+    pub relation: Relation,
+    /// What it is.
+    pub kind: Kind,
+    /// Why it is taken for that.
+    pub reason: String,
+    /// The column that holds, or will hold, the tenant.
+    pub tenant_column: Option<String>,
+    /// Whether all tenants may read rows without a tenant.
+    pub shares_null: bool,
+    /// What is left to do, in order.
+    pub steps: Vec<Step>,
+    /// What somebody has to decide or mend before.
+    pub blocked: Vec<Blocker>,
+}
+
+/// Plans the adoption of a schema: a plan for each table, parents before children.
+#[must_use]
+pub fn plan(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
+    let found = classify::classify(facts, choices);
+    let mut plans: Vec<(usize, TablePlan)> = (facts.tables.iter().zip(found))
+        .map(|(table, found)| {
+            let depth = found.depth();
+            (depth, steps::table_plan(facts, choices, table, found))
+        })
+        .collect();
+    // A stable sort: within a depth, in the order of the facts.
+    plans.sort_by_key(|(depth, _)| *depth);
+    plans.into_iter().map(|(_, plan)| plan).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,589 @@
+//! What each table is, and by which column or parent its rows belong to a tenant.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Phase;
+use super::facts::{Choices, Column, ForeignKey, NullRows, SchemaFacts, Table};
+use crate::policy::{KeyType, Relation, quote_ident};
+
+/// What a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The application's table of tenants.
+    TenantTable,
+    /// It has a column with the tenant's key.
+    TenantColumn,
+    /// It belongs to a tenant through another table.
+    Child,
+    /// Rows of tenants refer to it; it has none of its own.
+    Lookup,
+    /// Nothing links it to a tenant.
+    NoLink,
+    /// Somebody decided to leave it as it is.
+    Skipped,
+}
+
+impl Kind {
+    /// Returns its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantTable => "tenant table",
+            Self::TenantColumn => "tenant column",
+            Self::Child => "child",
+            Self::Lookup => "lookup",
+            Self::NoLink => "no link",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// The table through which another one belongs to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The table.
+    pub relation: Relation,
+    /// Its column with the tenant.
+    pub tenant_column: String,
+    /// The type of that column, with its length.
+    pub tenant_type: String,
+    /// The foreign key to it.
+    pub key: String,
+    /// The referencing columns.
+    pub columns: Vec<String>,
+    /// The referenced columns.
+    pub ref_columns: Vec<String>,
+}
+
+/// A reason why a table cannot be adopted yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// The phase that it blocks.
+    pub phase: Phase,
+    /// What is in the way, and what to do.
+    pub text: String,
+}
+
+/// What was found about a table.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub kind: Kind,
+    pub reason: String,
+    pub column: Option<String>,
+    /// The type of the column, with its length.
+    pub column_type: String,
+    pub parent: Option<Parent>,
+    /// How many tables are between it and the tenant.
+    depth: usize,
+    /// Whether rows without a tenant are everybody's.
+    pub shares_null: bool,
+    pub blocked: Vec<Blocker>,
+}
+
+impl Found {
+    fn new(kind: Kind, depth: usize, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            column: None,
+            column_type: String::new(),
+            parent: None,
+            depth,
+            shares_null: false,
+            blocked: Vec::new(),
+        }
+    }
+
+    fn with_column(mut self, column: &Column) -> Self {
+        self.column = Some(column.name.clone());
+        self.column_type.clone_from(&column.full_type);
+        self
+    }
+
+    fn block(&mut self, text: String) {
+        let phase = Phase::Prepare;
+        self.blocked.push(Blocker { phase, text });
+    }
+
+    /// Returns its place in the order of tables: that of tenants first, those that belong to no tenant last.
+    pub fn depth(&self) -> usize {
+        match self.kind {
+            Kind::TenantTable | Kind::TenantColumn | Kind::Child => self.depth,
+            Kind::Lookup | Kind::NoLink | Kind::Skipped => usize::MAX,
+        }
+    }
+}
+
+/// Returns the columns that may hold the tenant, whose rows must be counted before a schema is classified: each with whether
+/// the keys that the table of tenants lacks must be counted too, not only NULLs.
+#[must_use]
+pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<(Relation, String, bool)> {
+    let schema = Schema::new(facts, choices);
+    let mut out = Vec::new();
+    for table in &facts.tables {
+        if schema.is_left_alone(table) || table.relation == facts.tenant_table {
+            continue;
+        }
+        let found = schema.tenant_columns(table);
+        for (column, key) in &found {
+            let unchecked = !key.is_some_and(|key| key.validated);
+            if (!column.not_null || unchecked) && schema.fits(column) {
+                out.push((table.relation.clone(), column.name.clone(), unchecked));
+            }
+        }
+        if found.is_empty() {
+            for key in &table.foreign_keys {
+                for name in &key.columns {
+                    if table.column(name).is_some_and(|c| !c.not_null) {
+                        out.push((table.relation.clone(), name.clone(), false));
+                    }
+                }
+            }
+        }
+    }
+    out.dedup();
+    out
+}
+
+/// Finds out what each table is, in the order of the facts.
+pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
+    let schema = Schema::new(facts, choices);
+    let mut found: Vec<Option<Found>> = (facts.tables.iter())
+        .map(|table| schema.by_itself(table))
+        .collect();
+    // Strict keys first, level by level; only then keys that may be NULL.
+    while let Some((n, child)) = schema.next_child(&found) {
+        if let Some(place) = found.get_mut(n) {
+            *place = Some(child);
+        }
+    }
+    let known: HashMap<&Relation, Kind> = (facts.tables.iter().zip(&found))
+        .filter_map(|(table, found)| Some((&table.relation, found.as_ref()?.kind)))
+        .collect();
+    let rest: Vec<Found> = (facts.tables.iter())
+        .map(|table| schema.without_link(table, &known))
+        .collect();
+    found
+        .into_iter()
+        .zip(rest)
+        .map(|(found, rest)| found.unwrap_or(rest))
+        .collect()
+}
+
+struct Schema<'a> {
+    facts: &'a SchemaFacts,
+    choices: &'a Choices,
+    /// The key of the table of tenants.
+    key: Option<&'a Column>,
+    /// Names of columns that hold the tenant, the most frequent first.
+    names: Vec<String>,
+}
+
+impl<'a> Schema<'a> {
+    fn new(facts: &'a SchemaFacts, choices: &'a Choices) -> Self {
+        let tenants = facts.table(&facts.tenant_table);
+        let key = tenants.and_then(|t| {
+            let name = match (&choices.tenant_key, t.primary_key.as_slice()) {
+                (Some(name), _) => name,
+                (None, [only]) => only,
+                _ => return None,
+            };
+            t.column(name)
+        });
+        let mut schema = Self {
+            facts,
+            choices,
+            key,
+            names: Vec::new(),
+        };
+        schema.names = schema.column_names();
+        schema
+    }
+
+    /// Returns the names of columns that refer to the table of tenants, and those that its own name suggests.
+    fn column_names(&self) -> Vec<String> {
+        let mut counted: Vec<(String, usize)> = Vec::new();
+        for table in &self.facts.tables {
+            for key in table
+                .foreign_keys
+                .iter()
+                .filter(|key| self.is_to_tenant(key))
+            {
+                for name in &key.columns {
+                    match counted.iter_mut().find(|(known, _)| known == name) {
+                        Some((_, count)) => *count += 1,
+                        None => counted.push((name.clone(), 1)),
+                    }
+                }
+            }
+        }
+        counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let mut names: Vec<String> = self.choices.tenant_column.iter().cloned().collect();
+        names.extend(counted.into_iter().map(|(name, _)| name));
+        names.push(format!("{}_id", singular(&self.facts.tenant_table.name)));
+        names.extend(self.key.map(|k| k.name.clone()).filter(|name| name != "id"));
+        let mut seen = Vec::new();
+        for name in names {
+            if !seen.contains(&name) {
+                seen.push(name);
+            }
+        }
+        seen
+    }
+
+    /// Returns whether a foreign key is to the tenant's key alone.
+    fn is_to_tenant(&self, key: &ForeignKey) -> bool {
+        key.to == self.facts.tenant_table
+            && self
+                .key
+                .is_some_and(|k| key.ref_columns == [k.name.clone()])
+    }
+
+    fn is_left_alone(&self, table: &Table) -> bool {
+        table.protected_by.is_some() || self.choices.of(&table.relation).is_some_and(|d| d.skip)
+    }
+
+    /// Returns whether a column can hold the tenant's key: uuid for uuid, and any other type of key for any other.
+    fn fits(&self, column: &Column) -> bool {
+        let (Some(own), Some(tenant)) = (
+            KeyType::from_type(&column.type_name),
+            self.key.and_then(|k| KeyType::from_type(&k.type_name)),
+        ) else {
+            return false;
+        };
+        (own == KeyType::Uuid) == (tenant == KeyType::Uuid)
+    }
+
+    /// Returns the columns of a table that may hold the tenant, with their foreign keys: the decided one, or those that refer to
+    /// the table of tenants, or those whose name says so.
+    fn tenant_columns<'t>(&self, table: &'t Table) -> Vec<(&'t Column, Option<&'t ForeignKey>)> {
+        let key_of = |column: &Column| {
+            (table.foreign_keys.iter())
+                .find(|key| self.is_to_tenant(key) && key.columns == [column.name.clone()])
+        };
+        let decision = self.choices.of(&table.relation);
+        if decision.is_some_and(|d| d.parent_key.is_some()) {
+            return Vec::new();
+        }
+        if let Some(name) = decision.and_then(|d| d.tenant_column.as_ref()) {
+            return table
+                .column(name)
+                .into_iter()
+                .map(|c| (c, key_of(c)))
+                .collect();
+        }
+        let mut found: Vec<_> = (table.columns.iter())
+            .filter_map(|column| Some((column, Some(key_of(column)?))))
+            .collect();
+        if found.is_empty() {
+            found = (self.names.iter())
+                .filter_map(|name| Some((table.column(name)?, None)))
+                .take(1)
+                .collect();
+        }
+        found
+    }
+
+    /// Classifies what needs no other table: the table of tenants, and tables with a tenant column.
+    fn by_itself(&self, table: &Table) -> Option<Found> {
+        if let Some(name) = &table.protected_by {
+            let kind = match table.relation == self.facts.tenant_table {
+                true => Kind::TenantTable,
+                false => Kind::TenantColumn,
+            };
+            let mut found =
+                Found::new(kind, usize::from(kind != Kind::TenantTable), "is protected");
+            if let Some(column) = table.column(name) {
+                found = found.with_column(column);
+            }
+            return Some(found);
+        }
+        if table.relation == self.facts.tenant_table {
+            return Some(self.tenant_table(table));
+        }
+        if self.choices.of(&table.relation).is_some_and(|d| d.skip) {
+            return Some(Found::new(Kind::Skipped, 0, "was decided"));
+        }
+        if table.filled.is_some() {
+            // A child whose column was added before.
+            return None;
+        }
+        let candidates = self.tenant_columns(table);
+        let (column, key) = self.best(&candidates)?;
+        let reason = match key {
+            Some(key) => format!(
+                "{} refers to the table of tenants ({})",
+                quote_ident(&column.name),
+                quote_ident(&key.name)
+            ),
+            None if self.choices.of(&table.relation).is_some() => "was decided".to_owned(),
+            None => format!("has the column {}", quote_ident(&column.name)),
+        };
+        let mut found = Found::new(Kind::TenantColumn, 1, reason).with_column(column);
+        self.check_owner(table, &mut found);
+        if candidates.len() > 1 && self.names.first().is_none_or(|name| *name != column.name) {
+            let names: Vec<String> = candidates
+                .iter()
+                .map(|(c, _)| quote_ident(&c.name))
+                .collect();
+            found.block(format!(
+                "{} refer to the table of tenants: decide on one with {{\"tenant_column\": …}}",
+                names.join(" and ")
+            ));
+        }
+        self.check_column(table, column, &mut found);
+        Some(found)
+    }
+
+    /// Returns the best of a table's candidates: the name that most tables have, or the only one that is NOT NULL.
+    fn best<'t>(
+        &self,
+        candidates: &[(&'t Column, Option<&'t ForeignKey>)],
+    ) -> Option<(&'t Column, Option<&'t ForeignKey>)> {
+        let named =
+            (self.names.iter()).find_map(|name| candidates.iter().find(|(c, _)| c.name == *name));
+        named.or(candidates.first()).copied()
+    }
+
+    fn tenant_table(&self, table: &Table) -> Found {
+        let mut found = Found::new(Kind::TenantTable, 0, "is the table of tenants");
+        self.check_owner(table, &mut found);
+        let Some(key) = self.key else {
+            found
+                .block("has no primary key of one column: name its key with tenant_key".to_owned());
+            return found;
+        };
+        found = found.with_column(key);
+        if KeyType::from_type(&key.type_name).is_none() || key.generated && key.type_name == "uuid"
+        {
+            found.block(format!(
+                "its key {} has the type {}",
+                quote_ident(&key.name),
+                key.type_name
+            ));
+        }
+        if !key.not_null {
+            found.block(format!("its key {} may be NULL", quote_ident(&key.name)));
+        }
+        found
+    }
+
+    fn check_owner(&self, table: &Table, found: &mut Found) {
+        if !table.caller_owns {
+            found.block("belongs to another role: adopt as its owner".to_owned());
+        }
+    }
+
+    /// Checks the type of a tenant column and its rows.
+    fn check_column(&self, table: &Table, column: &Column, found: &mut Found) {
+        let name = quote_ident(&column.name);
+        if !self.fits(column) {
+            let wanted = self.key.map_or("another", |key| key.type_name.as_str());
+            found.block(format!(
+                "{name} has the type {}, and the key of tenants {wanted}",
+                column.type_name
+            ));
+            return;
+        }
+        let counts = table.counts.get(&column.name).copied().unwrap_or_default();
+        if counts.unknown > 0 {
+            found.block(format!(
+                "{} with a {name} that no tenant has: correct or delete them",
+                rows(counts.unknown)
+            ));
+        }
+        self.check_nulls(table, &column.name, counts.null, found);
+    }
+
+    /// Checks rows without a tenant.
+    fn check_nulls(&self, table: &Table, column: &str, null: i64, found: &mut Found) {
+        let decided = self.choices.of(&table.relation).and_then(|d| d.null_rows);
+        if decided.unwrap_or(self.choices.null_rows) == NullRows::Share {
+            found.shares_null = null > 0 || decided.is_some();
+        } else if null > 0 {
+            found.block(format!(
+                "{} without {}: fill it, or let all tenants read them with {{\"null_rows\": \"share\"}}",
+                rows(null),
+                quote_ident(column)
+            ));
+        }
+    }
+
+    /// Finds the next table that belongs to a tenant through another one that does.
+    fn next_child(&self, found: &[Option<Found>]) -> Option<(usize, Found)> {
+        let mut best: Option<(bool, usize, usize, Found)> = None;
+        for (n, table) in self.facts.tables.iter().enumerate() {
+            if found.get(n).is_none_or(Option::is_some) {
+                continue;
+            }
+            let wanted = self
+                .choices
+                .of(&table.relation)
+                .and_then(|d| d.parent_key.as_ref())
+                .or(table.filled.as_ref().map(|(_, key)| key));
+            let mut keys: Vec<&ForeignKey> = (table.foreign_keys.iter())
+                .filter(|key| wanted.is_none_or(|name| *name == key.name))
+                .collect();
+            keys.sort_by_key(|key| !key.cascades);
+            for key in keys {
+                let Some(above) = self.holder(&key.to, found) else {
+                    continue;
+                };
+                let loose = !table.always_refers(key);
+                let place = (loose, above.depth + 1);
+                if best.as_ref().is_none_or(|(l, d, ..)| place < (*l, *d)) {
+                    let child = self.child(table, key, above, loose);
+                    best = Some((place.0, place.1, n, child));
+                }
+            }
+        }
+        best.map(|(_, _, n, child)| (n, child))
+    }
+
+    fn holder<'f>(&self, relation: &Relation, found: &'f [Option<Found>]) -> Option<&'f Found> {
+        let n = self
+            .facts
+            .tables
+            .iter()
+            .position(|t| t.relation == *relation)?;
+        let above = found.get(n)?.as_ref()?;
+        (above.column.is_some() && above.kind != Kind::Skipped).then_some(above)
+    }
+
+    fn child(&self, table: &Table, key: &ForeignKey, above: &Found, loose: bool) -> Found {
+        let column = match &table.filled {
+            Some((column, _)) => column.clone(),
+            None => self
+                .names
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "tenant_id".to_owned()),
+        };
+        let path = format!("refers to {} ({})", key.to, quote_ident(&key.name));
+        let mut found = Found::new(Kind::Child, above.depth + 1, path);
+        self.check_owner(table, &mut found);
+        if table.filled.is_none() && table.column(&column).is_some() {
+            found.block(format!(
+                "has a column {} that is not the tenant: choose another name with tenant_column",
+                quote_ident(&column)
+            ));
+        }
+        if loose {
+            let null = |name: &String| table.counts.get(name).map_or(0, |c| c.null);
+            let (name, null) = (key.columns.iter().map(|name| (name, null(name))))
+                .max_by_key(|(_, null)| *null)
+                .map_or((String::new(), 0), |(name, null)| (name.clone(), null));
+            self.check_nulls(table, &name, null, &mut found);
+        }
+        if key.columns.len() != key.ref_columns.len() {
+            found.block(format!(
+                "its foreign key {} cannot be followed",
+                quote_ident(&key.name)
+            ));
+        }
+        found.column = Some(column);
+        found.column_type.clone_from(&above.column_type);
+        found.parent = Some(Parent {
+            relation: key.to.clone(),
+            tenant_column: above.column.clone().unwrap_or_default(),
+            tenant_type: above.column_type.clone(),
+            key: key.name.clone(),
+            columns: key.columns.clone(),
+            ref_columns: key.ref_columns.clone(),
+        });
+        found
+    }
+
+    /// Classifies a table that no foreign key links to a tenant.
+    fn without_link(&self, table: &Table, known: &HashMap<&Relation, Kind>) -> Found {
+        let referring: Vec<&Table> = (self.facts.tables.iter())
+            .filter(|other| known.contains_key(&other.relation))
+            .filter(|other| {
+                other
+                    .foreign_keys
+                    .iter()
+                    .any(|key| key.to == table.relation)
+            })
+            .collect();
+        if let Some((column, parent)) = self.by_name(table, known) {
+            let reason = format!("{} may refer to {parent}", quote_ident(&column.name));
+            let mut found = Found::new(Kind::NoLink, 0, reason);
+            found.block(format!(
+                "{} may refer to {parent}: add the foreign key, or decide with {{\"skip\": true}}",
+                quote_ident(&column.name)
+            ));
+            return found;
+        }
+        match referring.as_slice() {
+            [] => Found::new(
+                Kind::NoLink,
+                0,
+                "has no column with the tenant, and no foreign key to one",
+            ),
+            [first, ..] => Found::new(
+                Kind::Lookup,
+                0,
+                format!(
+                    "{} refers to it, and it has no column with the tenant",
+                    first.relation
+                ),
+            ),
+        }
+    }
+
+    /// Finds a column that is named after a table of tenants' rows and has the type of its key, without a foreign key.
+    fn by_name<'t>(
+        &self,
+        table: &'t Table,
+        known: &HashMap<&Relation, Kind>,
+    ) -> Option<(&'t Column, &'a Relation)> {
+        for other in &self.facts.tables {
+            let belongs = matches!(
+                known.get(&other.relation),
+                Some(Kind::TenantTable | Kind::TenantColumn | Kind::Child)
+            );
+            let [key] = other.primary_key.as_slice() else {
+                continue;
+            };
+            if !belongs || other.relation == table.relation {
+                continue;
+            }
+            let (name, key) = (
+                format!("{}_id", singular(&other.relation.name)),
+                other.column(key),
+            );
+            let column = table.column(&name).filter(|column| {
+                key.is_some_and(|key| key.type_name == column.type_name)
+                    && !table
+                        .foreign_keys
+                        .iter()
+                        .any(|k| k.columns.contains(&column.name))
+            });
+            if let Some(column) = column {
+                return Some((column, &other.relation));
+            }
+        }
+        None
+    }
+}
+
+/// Returns the singular of a table's name, as applications name their columns.
+fn singular(name: &str) -> String {
+    match name {
+        _ if name.ends_with("ies") => format!("{}y", name.trim_end_matches("ies")),
+        _ if name.ends_with("sses") || name.ends_with("xes") => {
+            name.trim_end_matches("es").to_owned()
+        }
+        _ if name.ends_with("ss") => name.to_owned(),
+        _ => name.trim_end_matches('s').to_owned(),
+    }
+}
+
+fn rows(count: i64) -> String {
+    match count {
+        1 => "1 row".to_owned(),
+        n => format!("{n} rows"),
+    }
+}

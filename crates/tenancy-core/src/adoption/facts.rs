@@ -1,0 +1,197 @@
+//! Facts of the catalogs about a schema, and what the caller has decided.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::policy::Relation;
+
+/// The schemas that are adopted.
+#[derive(Debug, Clone, Deserialize)]
+pub struct SchemaFacts {
+    /// The application's table of tenants.
+    pub tenant_table: Relation,
+    /// Whether it has rows that no tenant exists for.
+    #[serde(default)]
+    pub missing_tenants: bool,
+    /// All tables, without partitions and inheritance children, in the order of their names.
+    pub tables: Vec<Table>,
+}
+
+/// A table.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Table {
+    /// Its name.
+    pub relation: Relation,
+    /// The estimated number of rows; negative if it was never analyzed.
+    pub rows: f64,
+    /// Whether the caller has the owner's rights.
+    pub caller_owns: bool,
+    /// The tenant column, if it is protected.
+    #[serde(default)]
+    pub protected_by: Option<String>,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// The columns of its primary key.
+    #[serde(default)]
+    pub primary_key: Vec<String>,
+    /// Its own foreign keys.
+    #[serde(default)]
+    pub foreign_keys: Vec<ForeignKey>,
+    /// The tenant column that a trigger of tenancy fills, and the name of the foreign key that it follows.
+    #[serde(default)]
+    pub filled: Option<(String, String)>,
+    /// Whether a trigger of tenancy follows the rows of the table of tenants.
+    #[serde(default)]
+    pub followed: bool,
+    /// Whether tenancy's CHECK against NULL is validated; `None` without one.
+    #[serde(default)]
+    pub known: Option<bool>,
+    /// Columns led by a valid index that is not partial.
+    #[serde(default)]
+    pub indexed: Vec<String>,
+    /// The roles of `grants` that may not read it.
+    #[serde(default)]
+    pub not_readable: Vec<String>,
+    /// For columns that may hold the tenant: rows that are NULL, and rows whose key is not in the table of tenants.
+    #[serde(default)]
+    pub counts: HashMap<String, Counts>,
+}
+
+/// Rows of a column that may hold the tenant.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Counts {
+    /// Rows where it is NULL.
+    pub null: i64,
+    /// Rows whose key no row of the table of tenants has.
+    pub unknown: i64,
+}
+
+/// A column.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// `format_type` without a length.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// `format_type` with its length.
+    #[serde(default)]
+    pub full_type: String,
+    /// Declared NOT NULL.
+    pub not_null: bool,
+    /// Whether it is a generated or identity column.
+    #[serde(default)]
+    pub generated: bool,
+}
+
+/// A foreign key.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ForeignKey {
+    /// Its name.
+    pub name: String,
+    /// The referenced table.
+    pub to: Relation,
+    /// The referencing columns.
+    pub columns: Vec<String>,
+    /// The referenced columns.
+    pub ref_columns: Vec<String>,
+    /// Whether existing rows were checked.
+    pub validated: bool,
+    /// Whether it deletes rows with the referenced row.
+    #[serde(default)]
+    pub cascades: bool,
+}
+
+/// What to do with rows without a tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NullRows {
+    /// The table is blocked until somebody decides.
+    #[default]
+    Refuse,
+    /// All tenants may read them.
+    Share,
+}
+
+/// What a person has decided about one table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Leave it as it is.
+    #[serde(default)]
+    pub skip: bool,
+    /// The column that holds the tenant.
+    #[serde(default)]
+    pub tenant_column: Option<String>,
+    /// The foreign key by which it belongs to a tenant.
+    #[serde(default)]
+    pub parent_key: Option<String>,
+    /// What to do with its rows without a tenant.
+    #[serde(default)]
+    pub null_rows: Option<NullRows>,
+}
+
+/// What the caller has chosen.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Choices {
+    /// The key of the table of tenants; else its primary key.
+    #[serde(default)]
+    pub tenant_key: Option<String>,
+    /// The column that holds the tenant wherever there is one of that name.
+    #[serde(default)]
+    pub tenant_column: Option<String>,
+    /// The application's roles.
+    #[serde(default)]
+    pub grants: Vec<String>,
+    /// The partner that gets the tenants.
+    pub partner: String,
+    /// What to do with rows without a tenant.
+    #[serde(default)]
+    pub null_rows: NullRows,
+    /// By the name of a table with its schema, as `regclass` or `schema.table`.
+    #[serde(default)]
+    pub decisions: HashMap<String, Decision>,
+    /// Whether indexes are built while writers wait, also on large tables.
+    #[serde(default)]
+    pub build_indexes: bool,
+    /// Whether to isolate the tables, or only to prepare them.
+    #[serde(default)]
+    pub isolate: bool,
+}
+
+impl Choices {
+    /// Returns what was decided about a table.
+    #[must_use]
+    pub fn of(&self, table: &Relation) -> Option<&Decision> {
+        let plain = format!("{}.{}", table.schema, table.name);
+        self.decisions
+            .get(&plain)
+            .or_else(|| self.decisions.get(&table.to_string()))
+    }
+}
+
+impl SchemaFacts {
+    /// Returns a table by its name.
+    #[must_use]
+    pub fn table(&self, relation: &Relation) -> Option<&Table> {
+        self.tables.iter().find(|t| t.relation == *relation)
+    }
+}
+
+impl Table {
+    /// Returns a column by its name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Returns whether all columns of a foreign key are NOT NULL.
+    #[must_use]
+    pub fn always_refers(&self, key: &ForeignKey) -> bool {
+        key.columns
+            .iter()
+            .all(|name| self.column(name).is_some_and(|c| c.not_null))
+    }
+}

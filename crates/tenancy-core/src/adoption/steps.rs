@@ -1,0 +1,296 @@
+//! The statements that are left to do for a table.
+
+use super::classify::{Blocker, Found, Kind, Parent};
+use super::facts::{Choices, Column, SchemaFacts, Table};
+use super::{Fill, Phase, Step, StepKind, TablePlan};
+use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
+
+/// The trigger that fills the tenant column of a new row; with `_update`, of a changed one.
+pub const FILL: &str = "tenancy_fill";
+
+/// The trigger that follows the rows of the table of tenants.
+pub const FOLLOW: &str = "tenancy_follow";
+
+/// The constraint that keeps a tenant column from being NULL until `protect()` declares it NOT NULL.
+pub const KNOWN: &str = "tenancy_tenant_known";
+
+/// Columns from which the slug of a tenant is made.
+const SLUGS: [&str; 5] = ["slug", "subdomain", "handle", "identifier", "code"];
+
+/// Columns from which its name is made.
+const NAMES: [&str; 5] = ["name", "title", "display_name", "company_name", "label"];
+
+/// From this many rows on, a table's index is not built while writers wait unless the caller says so.
+const LARGE_ROWS: f64 = 200_000.0;
+
+pub(super) fn table_plan(
+    facts: &SchemaFacts,
+    choices: &Choices,
+    table: &Table,
+    found: Found,
+) -> TablePlan {
+    let mut steps = Steps {
+        table,
+        out: Vec::new(),
+        blocked: Vec::new(),
+    };
+    match found.kind {
+        Kind::TenantTable => steps.tenants(facts, choices, &found),
+        Kind::TenantColumn => steps.isolated(choices, &found),
+        Kind::Child => {
+            if let Some(parent) = &found.parent {
+                steps.filled(&found, parent);
+            }
+            steps.isolated(choices, &found);
+        }
+        Kind::Lookup | Kind::NoLink | Kind::Skipped => steps.readable(),
+    }
+    let Steps {
+        mut out, blocked, ..
+    } = steps;
+    if found.blocked.iter().any(|b| b.phase == Phase::Prepare) {
+        out.clear();
+    }
+    if !choices.isolate {
+        out.retain(|step| step.phase == Phase::Prepare);
+    }
+    let blocked = found.blocked.iter().chain(&blocked);
+    TablePlan {
+        relation: table.relation.clone(),
+        kind: found.kind,
+        reason: found.reason,
+        tenant_column: found.column,
+        shares_null: found.shares_null,
+        steps: out,
+        blocked: blocked.cloned().collect(),
+    }
+}
+
+struct Steps<'a> {
+    table: &'a Table,
+    out: Vec<Step>,
+    blocked: Vec<Blocker>,
+}
+
+impl Steps<'_> {
+    fn push(&mut self, phase: Phase, statement: String) {
+        self.add(StepKind::Statement, phase, vec![statement], None);
+    }
+
+    fn add(&mut self, kind: StepKind, phase: Phase, statements: Vec<String>, fill: Option<Fill>) {
+        self.out.push(Step {
+            kind,
+            phase,
+            statements,
+            fill,
+        });
+    }
+
+    fn name(&self) -> String {
+        self.table.relation.to_string()
+    }
+
+    /// The table of tenants: a scope for each row, now and later.
+    fn tenants(&mut self, facts: &SchemaFacts, choices: &Choices, found: &Found) {
+        let Some(key) = &found.column else { return };
+        let arguments = self.tenant_arguments(key, choices);
+        if facts.missing_tenants {
+            let table = quote_literal(&facts.tenant_table.to_string());
+            let call = format!("SELECT tenancy.import_tenants({table}, {arguments}, 500)");
+            self.add(StepKind::Tenants, Phase::Prepare, vec![call], None);
+        }
+        if !self.table.followed {
+            let name = self.name();
+            let named = match self.column(&NAMES) {
+                "" => quote_ident(key),
+                column => format!("{}, {}", quote_ident(key), quote_ident(column)),
+            };
+            self.push(
+                Phase::Prepare,
+                format!(
+                    "CREATE TRIGGER {FOLLOW} AFTER INSERT OR DELETE OR UPDATE OF {named} ON {name} FOR EACH ROW \
+                     EXECUTE FUNCTION tenancy.follow_tenant({arguments})"
+                ),
+            );
+        }
+        self.protect(choices, found);
+    }
+
+    /// Returns the columns of the table of tenants that name a tenant, and its partner, as literals.
+    fn tenant_arguments(&self, key: &str, choices: &Choices) -> String {
+        format!(
+            "{}, {}, {}, {}",
+            quote_literal(key),
+            quote_literal(self.column(&SLUGS)),
+            quote_literal(self.column(&NAMES)),
+            quote_literal(&choices.partner)
+        )
+    }
+
+    /// Returns the first of these columns that the table has, as a text; else an empty name.
+    fn column(&self, names: &[&str]) -> &str {
+        let is_text = |c: &&Column| {
+            matches!(
+                c.type_name.as_str(),
+                "text" | "character varying" | "citext"
+            )
+        };
+        (names.iter())
+            .filter_map(|name| self.table.column(name))
+            .find(is_text)
+            .map_or("", |column| column.name.as_str())
+    }
+
+    /// A child: its tenant column, the triggers that keep it right, and its values.
+    fn filled(&mut self, found: &Found, parent: &Parent) {
+        let Some(column) = &found.column else { return };
+        let (name, quoted) = (self.name(), quote_ident(column));
+        // In one transaction: without its triggers the column would be taken for the application's.
+        let mut column_and_triggers = Vec::new();
+        if self.table.column(column).is_none() {
+            let add = format!(
+                "ALTER TABLE {name} ADD COLUMN {quoted} {}",
+                parent.tenant_type
+            );
+            column_and_triggers.push(add);
+        }
+        if self.table.filled.is_none() {
+            let call = format!(
+                "EXECUTE FUNCTION tenancy.fill_tenant({}, {}, {})",
+                quote_literal(column),
+                quote_literal(&parent.key),
+                quote_literal(&parent.tenant_column)
+            );
+            let moved: Vec<String> = (parent.columns.iter())
+                .map(|c| format!("NEW.{0} IS DISTINCT FROM OLD.{0}", quote_ident(c)))
+                .collect();
+            column_and_triggers.push(format!(
+                "CREATE TRIGGER {FILL} BEFORE INSERT ON {name} FOR EACH ROW WHEN (NEW.{quoted} IS NULL) {call}"
+            ));
+            column_and_triggers.push(format!(
+                "CREATE TRIGGER {FILL}_update BEFORE UPDATE ON {name} FOR EACH ROW WHEN (NEW.{quoted} IS NULL OR {}) {call}",
+                moved.join(" OR ")
+            ));
+        }
+        if !column_and_triggers.is_empty() {
+            self.add(
+                StepKind::Statement,
+                Phase::Prepare,
+                column_and_triggers,
+                None,
+            );
+        }
+        if self.table.known != Some(true) && self.table.protected_by.is_none() {
+            let all = fill(&self.table.relation, column, parent, "", false);
+            let by_batch = Fill {
+                column: column.clone(),
+                parent: parent.clone(),
+            };
+            self.add(StepKind::Fill, Phase::Prepare, vec![all], Some(by_batch));
+        }
+    }
+
+    /// A table with a tenant column: no row without a tenant, an index, and the policies.
+    fn isolated(&mut self, choices: &Choices, found: &Found) {
+        let Some(column) = &found.column else { return };
+        let (name, quoted) = (self.name(), quote_ident(column));
+        let open = self.table.protected_by.is_none();
+        let declared = self.table.column(column).is_some_and(|c| c.not_null);
+        if open && !found.shares_null && !declared {
+            if self.table.known.is_none() {
+                self.push(
+                    Phase::Prepare,
+                    format!("ALTER TABLE {name} ADD CONSTRAINT {KNOWN} CHECK ({quoted} IS NOT NULL) NOT VALID"),
+                );
+            }
+            if self.table.known != Some(true) {
+                self.push(
+                    Phase::Prepare,
+                    format!("ALTER TABLE {name} VALIDATE CONSTRAINT {KNOWN}"),
+                );
+            }
+        }
+        if open && self.table.rows >= LARGE_ROWS && !self.table.indexed.contains(column) {
+            let index = object_name(&self.table.relation.name, column, "tenancy_idx");
+            let index = quote_ident(&index);
+            if choices.build_indexes {
+                self.push(
+                    Phase::Prepare,
+                    format!("CREATE INDEX {index} ON {name} ({quoted})"),
+                );
+            } else {
+                self.blocked.push(Blocker {
+                    phase: Phase::Isolate,
+                    text: format!(
+                        "is large and has no index on {quoted}. Once it is prepared, run: CREATE INDEX CONCURRENTLY {index} ON {name} ({quoted}); \
+                         or let writers wait with build_indexes => true"
+                    ),
+                });
+            }
+        }
+        self.protect(choices, found);
+        if !found.shares_null && (self.table.known.is_some() || open && !declared) {
+            self.push(
+                Phase::Isolate,
+                format!("ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {KNOWN}"),
+            );
+        }
+    }
+
+    fn protect(&mut self, choices: &Choices, found: &Found) {
+        let Some(column) = &found.column else { return };
+        if self.table.protected_by.is_some() {
+            return;
+        }
+        let mut statement = format!(
+            "SELECT tenancy.protect({}, {}",
+            quote_literal(&self.name()),
+            quote_literal(column)
+        );
+        if !choices.grants.is_empty() {
+            let roles: Vec<String> = choices
+                .grants
+                .iter()
+                .map(|role| quote_literal(role))
+                .collect();
+            statement.push_str(&format!(", grants => ARRAY[{}]::name[]", roles.join(", ")));
+        }
+        if found.shares_null {
+            statement.push_str(", shared_null => true");
+        }
+        statement.push(')');
+        self.add(StepKind::Protect, Phase::Isolate, vec![statement], None);
+    }
+
+    /// A table that belongs to no tenant: the application's roles may read it.
+    fn readable(&mut self) {
+        if !self.table.not_readable.is_empty() && self.table.caller_owns {
+            let roles = quote_idents(&self.table.not_readable);
+            let statement = format!("GRANT SELECT ON TABLE {} TO {roles}", self.name());
+            self.push(Phase::Prepare, statement);
+        }
+    }
+}
+
+impl Fill {
+    /// Returns the statement that fills some rows of a table, or of a part of it: those of a range of blocks.
+    #[must_use]
+    pub fn batch(&self, part: &Relation, first: u32, end: u32) -> String {
+        let range = format!(" AND c.ctid >= '({first},0)' AND c.ctid < '({end},0)'");
+        fill(part, &self.column, &self.parent, &range, true)
+    }
+}
+
+fn fill(table: &Relation, column: &str, parent: &Parent, range: &str, only: bool) -> String {
+    let pairs: Vec<String> = (parent.columns.iter().zip(&parent.ref_columns))
+        .map(|(own, theirs)| format!("c.{} = p.{}", quote_ident(own), quote_ident(theirs)))
+        .collect();
+    let only = if only { "ONLY " } else { "" };
+    format!(
+        "UPDATE {only}{table} AS c SET {column} = p.{} FROM {} AS p WHERE {} AND c.{column} IS NULL{range}",
+        quote_ident(&parent.tenant_column),
+        parent.relation,
+        pairs.join(" AND "),
+        column = quote_ident(column),
+    )
+}

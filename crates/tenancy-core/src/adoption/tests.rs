@@ -1,0 +1,315 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use super::*;
+use serde_json::{Value, json};
+
+fn column(name: &str, kind: &str, not_null: bool) -> Value {
+    json!({ "name": name, "type": kind, "full_type": kind, "not_null": not_null })
+}
+
+fn key(name: &str, column: &str, to: &str) -> Value {
+    json!({ "name": name, "to": { "schema": "app", "name": to }, "columns": [column], "ref_columns": ["id"], "validated": true })
+}
+
+fn table(name: &str, columns: &[Value], keys: &[Value]) -> Value {
+    json!({
+        "relation": { "schema": "app", "name": name }, "rows": 10.0, "caller_owns": true,
+        "columns": columns, "primary_key": ["id"], "foreign_keys": keys,
+    })
+}
+
+/// organizations, with projects that have the column, tasks below these, notes below tasks, and a lookup.
+fn schema() -> Vec<Value> {
+    let id = column("id", "bigint", true);
+    vec![
+        table("currencies", &[column("id", "text", true)], &[]),
+        table(
+            "notes",
+            &[id.clone(), column("task_id", "bigint", true)],
+            &[key("notes_task", "task_id", "tasks")],
+        ),
+        table(
+            "organizations",
+            &[
+                id.clone(),
+                column("name", "text", true),
+                column("currency", "text", false),
+            ],
+            &[key("org_currency", "currency", "currencies")],
+        ),
+        table(
+            "projects",
+            &[id.clone(), column("organization_id", "bigint", true)],
+            &[key("projects_org", "organization_id", "organizations")],
+        ),
+        table(
+            "tasks",
+            &[id, column("project_id", "bigint", true)],
+            &[key("tasks_project", "project_id", "projects")],
+        ),
+    ]
+}
+
+fn facts(tables: Vec<Value>) -> SchemaFacts {
+    serde_json::from_value(json!({
+        "tenant_table": { "schema": "app", "name": "organizations" }, "tables": tables,
+    }))
+    .unwrap()
+}
+
+#[test]
+fn tenants_are_created_first_and_followed_from_then_on() {
+    let mut facts = facts(schema());
+    facts.missing_tenants = true;
+    let plans = plan(&facts, &choices());
+    let sql = statements(&plans[0]);
+    assert_eq!(
+        sql[0],
+        "SELECT tenancy.import_tenants('app.organizations', 'id', '', 'name', 'internal', 500)"
+    );
+    assert!(
+        sql[1].starts_with(
+            "CREATE TRIGGER tenancy_follow AFTER INSERT OR DELETE OR UPDATE OF id, name"
+        )
+    );
+    assert!(sql[2].starts_with("SELECT tenancy.protect('app.organizations', 'id'"));
+    facts.missing_tenants = false;
+    assert_eq!(plan(&facts, &choices())[0].steps.len(), 2);
+}
+
+fn choices() -> Choices {
+    Choices {
+        partner: "internal".to_owned(),
+        isolate: true,
+        ..Choices::default()
+    }
+}
+
+fn planned(tables: Vec<Value>, choices: &Choices) -> Vec<TablePlan> {
+    plan(&facts(tables), choices)
+}
+
+fn of<'a>(plans: &'a [TablePlan], name: &str) -> &'a TablePlan {
+    plans.iter().find(|p| p.relation.name == name).unwrap()
+}
+
+fn statements(plan: &TablePlan) -> Vec<&str> {
+    let all = plan.steps.iter().flat_map(|step| &step.statements);
+    all.map(String::as_str).collect()
+}
+
+#[test]
+fn each_table_is_taken_for_what_it_is_parents_first() {
+    let plans = planned(schema(), &choices());
+    let kinds: Vec<_> = plans
+        .iter()
+        .map(|p| (p.relation.name.as_str(), p.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("organizations", Kind::TenantTable),
+            ("projects", Kind::TenantColumn),
+            ("tasks", Kind::Child),
+            ("notes", Kind::Child),
+            ("currencies", Kind::Lookup),
+        ]
+    );
+    assert!(plans.iter().all(|p| p.blocked.is_empty()), "{plans:?}");
+}
+
+#[test]
+fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated() {
+    let plans = planned(schema(), &choices());
+    let notes = of(&plans, "notes");
+    assert_eq!(notes.tenant_column.as_deref(), Some("organization_id"));
+    let sql = statements(notes);
+    assert_eq!(
+        sql[0],
+        "ALTER TABLE app.notes ADD COLUMN organization_id bigint"
+    );
+    assert!(sql[1].starts_with("CREATE TRIGGER tenancy_fill BEFORE INSERT"));
+    assert!(sql[2].contains("NEW.task_id IS DISTINCT FROM OLD.task_id"));
+    assert_eq!(
+        sql[3],
+        "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND c.organization_id IS NULL"
+    );
+    assert!(sql[4].ends_with("NOT VALID") && sql[5].contains("VALIDATE"));
+    assert!(sql[6].starts_with("SELECT tenancy.protect("));
+    assert_eq!(
+        notes.steps[0].statements.len(),
+        3,
+        "the column and its triggers together"
+    );
+    let phases: Vec<_> = notes.steps.iter().map(|s| s.phase).collect();
+    assert!(phases.is_sorted(), "prepared before it is isolated");
+    let fill = notes.steps[1].fill.as_ref().unwrap();
+    let batch = fill.batch(&notes.relation, 128, 256);
+    assert!(
+        batch.starts_with("UPDATE ONLY ")
+            && batch.ends_with("c.ctid >= '(128,0)' AND c.ctid < '(256,0)'")
+    );
+}
+
+#[test]
+fn what_was_done_is_not_planned_again() {
+    let mut tables = schema();
+    // As after an interruption: the column is there, its rows are not all filled.
+    tables[1]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", false));
+    tables[1]["filled"] = json!(["organization_id", "notes_task"]);
+    let sql = |tables| statements(of(&planned(tables, &choices()), "notes")).join("; ");
+    let half = sql(tables.clone());
+    assert!(
+        half.starts_with("UPDATE") && half.contains("protect"),
+        "{half}"
+    );
+    tables[1]["known"] = json!(true);
+    assert!(sql(tables.clone()).starts_with("SELECT tenancy.protect("));
+    tables[1]["protected_by"] = json!("organization_id");
+    assert!(
+        sql(tables.clone()).starts_with("ALTER TABLE"),
+        "the CHECK is left"
+    );
+    tables[1]["known"] = Value::Null;
+    assert_eq!(sql(tables), "");
+}
+
+#[test]
+fn rows_without_a_tenant_block_until_somebody_decides() {
+    let mut tables = schema();
+    tables[3]["columns"][1]["not_null"] = json!(false);
+    tables[3]["counts"] = json!({ "organization_id": { "null": 3, "unknown": 0 } });
+    let plans = planned(tables.clone(), &choices());
+    let blocked = &of(&plans, "projects").blocked;
+    assert!(blocked[0].text.starts_with("3 rows without"), "{blocked:?}");
+    assert!(of(&plans, "projects").steps.is_empty());
+
+    let mut shared = choices();
+    shared.null_rows = NullRows::Share;
+    let plans = planned(tables.clone(), &shared);
+    let sql = statements(of(&plans, "projects")).join("; ");
+    assert!(
+        sql.contains("shared_null => true") && !sql.contains("NOT VALID"),
+        "{sql}"
+    );
+
+    tables[3]["counts"] = json!({ "organization_id": { "null": 0, "unknown": 2 } });
+    assert!(
+        of(&planned(tables, &shared), "projects").blocked[0]
+            .text
+            .contains("no tenant has")
+    );
+}
+
+#[test]
+fn a_column_is_found_by_its_name_and_refused_by_its_type() {
+    let mut tables = schema();
+    let id = column("id", "bigint", true);
+    tables.push(table(
+        "events",
+        &[id.clone(), column("organization_id", "integer", true)],
+        &[],
+    ));
+    tables.push(table(
+        "imports",
+        &[id, column("organization_id", "uuid", true)],
+        &[],
+    ));
+    let to_count = to_count(&facts(tables.clone()), &choices());
+    assert!(
+        to_count
+            .iter()
+            .any(|(t, c, unknown)| t.name == "events" && c == "organization_id" && *unknown)
+    );
+    let plans = planned(tables, &choices());
+    assert_eq!(of(&plans, "events").kind, Kind::TenantColumn);
+    assert!(of(&plans, "events").blocked.is_empty());
+    assert!(
+        of(&plans, "imports").blocked[0]
+            .text
+            .contains("has the type uuid")
+    );
+}
+
+#[test]
+fn a_key_that_is_only_named_blocks_and_can_be_skipped() {
+    let mut tables = schema();
+    tables.push(table(
+        "drafts",
+        &[
+            column("id", "bigint", true),
+            column("task_id", "bigint", true),
+        ],
+        &[],
+    ));
+    let plans = planned(tables.clone(), &choices());
+    assert!(
+        of(&plans, "drafts").blocked[0]
+            .text
+            .contains("may refer to app.tasks")
+    );
+    let mut skip = choices();
+    skip.decisions = serde_json::from_value(json!({ "app.drafts": { "skip": true } })).unwrap();
+    assert_eq!(of(&planned(tables, &skip), "drafts").kind, Kind::Skipped);
+}
+
+#[test]
+fn of_two_columns_the_usual_one_is_taken() {
+    let mut tables = schema();
+    tables.push(table(
+        "transfers",
+        &[
+            column("id", "bigint", true),
+            column("organization_id", "bigint", true),
+            column("to_id", "bigint", true),
+        ],
+        &[
+            key("transfers_from", "organization_id", "organizations"),
+            key("transfers_to", "to_id", "organizations"),
+        ],
+    ));
+    let plans = planned(tables, &choices());
+    assert_eq!(
+        of(&plans, "transfers").tenant_column.as_deref(),
+        Some("organization_id")
+    );
+    assert!(of(&plans, "transfers").blocked.is_empty());
+}
+
+#[test]
+fn a_large_table_waits_for_its_index_once_it_is_prepared() {
+    let mut tables = schema();
+    tables[1]["rows"] = json!(5e6);
+    let plans = planned(tables.clone(), &choices());
+    let blocker = &of(&plans, "notes").blocked[0];
+    assert_eq!(blocker.phase, Phase::Isolate);
+    assert!(blocker.text.contains("CREATE INDEX CONCURRENTLY"));
+    assert!(
+        statements(of(&plans, "notes"))[0].contains("ADD COLUMN"),
+        "it is prepared"
+    );
+    tables[1]["indexed"] = json!(["organization_id"]);
+    assert!(of(&planned(tables, &choices()), "notes").blocked.is_empty());
+}
+
+#[test]
+fn a_circle_of_keys_ends() {
+    let id = column("id", "bigint", true);
+    let mut tables = schema();
+    tables.push(table(
+        "a",
+        &[id.clone(), column("b", "bigint", true)],
+        &[key("a_b", "b", "b")],
+    ));
+    tables.push(table(
+        "b",
+        &[id, column("a", "bigint", true)],
+        &[key("b_a", "a", "a")],
+    ));
+    let plans = planned(tables, &choices());
+    assert_eq!(of(&plans, "a").kind, Kind::NoLink);
+    assert_eq!(plans.len(), 7);
+}

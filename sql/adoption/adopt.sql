@@ -1,0 +1,88 @@
+-- Adopting the schema of an application that exists: adopt(), and its plan and progress.
+
+CREATE TABLE tenancy_internal.adopted_tables (
+    table_name text PRIMARY KEY,
+    place integer NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    tenant_column text,
+    statements text[] NOT NULL,
+    blocked text[] NOT NULL,
+    done integer NOT NULL DEFAULT 0,
+    planned_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+REVOKE ALL ON tenancy_internal.adopted_tables FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.adopted_tables IS 'internal: plans and progress of adopt(); users read the view adoption. Nothing of it is executed: adopt() plans again';
+COMMENT ON COLUMN tenancy_internal.adopted_tables.table_name IS 'see the view adoption, like the other columns';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.adopted_tables', '');
+
+CREATE VIEW tenancy.adoption WITH (security_barrier) AS
+SELECT a.table_name, a.kind, a.reason, a.tenant_column,
+       CASE WHEN pg_catalog.cardinality(a.blocked) > 0 THEN 'blocked'
+            WHEN pg_catalog.cardinality(a.statements) = 0 THEN 'nothing to do'
+            WHEN a.done >= pg_catalog.cardinality(a.statements) THEN 'done'
+            WHEN a.done > 0 THEN 'running' ELSE 'planned' END AS status,
+       a.done, pg_catalog.cardinality(a.statements) AS steps, a.blocked, a.statements, a.place, a.planned_at, a.updated_at
+  FROM tenancy_internal.adopted_tables a;
+REVOKE ALL ON tenancy.adoption FROM PUBLIC;
+GRANT SELECT ON tenancy.adoption TO tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.adoption IS 'The last plan of adopt() for each table, and how far it is. Order by place for the order in which it runs';
+COMMENT ON COLUMN tenancy.adoption.table_name IS 'Name of the table, with its schema';
+COMMENT ON COLUMN tenancy.adoption.kind IS
+    'tenant table, tenant column (it has one), child (it belongs to a tenant through a foreign key), lookup (rows of tenants refer to '
+    'it), no link (nothing links it to a tenant) or skipped (was decided). The last three are not isolated';
+COMMENT ON COLUMN tenancy.adoption.reason IS 'Why it is taken for that';
+COMMENT ON COLUMN tenancy.adoption.tenant_column IS 'Column that holds the tenant; of a child the one that is added';
+COMMENT ON COLUMN tenancy.adoption.status IS 'planned, blocked, running, done or nothing to do';
+COMMENT ON COLUMN tenancy.adoption.done IS 'Number of its steps that are done and committed';
+COMMENT ON COLUMN tenancy.adoption.steps IS 'Number of its steps';
+COMMENT ON COLUMN tenancy.adoption.blocked IS 'What somebody has to decide or to mend first';
+COMMENT ON COLUMN tenancy.adoption.statements IS 'The steps, as SQL that can also be run by hand. adopt() fills columns in batches';
+COMMENT ON COLUMN tenancy.adoption.place IS 'Order in which tables are adopted, parents before children';
+COMMENT ON COLUMN tenancy.adoption.planned_at IS 'Time of the plan';
+COMMENT ON COLUMN tenancy.adoption.updated_at IS 'Time of the last step that was done';
+
+CREATE FUNCTION tenancy_internal.keep_adoption_plan(plan jsonb) RETURNS void
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    DELETE FROM tenancy_internal.adopted_tables a
+     WHERE NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE format('%I.%I', n.nspname, c.relname) = a.table_name);
+    INSERT INTO tenancy_internal.adopted_tables (table_name, place, kind, reason, tenant_column, statements, blocked)
+    SELECT p.item ->> 'table_name', p.n, p.item ->> 'kind', p.item ->> 'reason', p.item ->> 'tenant_column',
+           ARRAY(SELECT s.text FROM jsonb_array_elements_text(p.item -> 'statements') WITH ORDINALITY AS s(text, n) ORDER BY s.n),
+           ARRAY(SELECT b.text FROM jsonb_array_elements_text(p.item -> 'blocked') WITH ORDINALITY AS b(text, n) ORDER BY b.n)
+      FROM jsonb_array_elements(plan) WITH ORDINALITY AS p(item, n)
+        ON CONFLICT (table_name) DO UPDATE
+       SET place = excluded.place, kind = excluded.kind, reason = excluded.reason, tenant_column = excluded.tenant_column,
+           statements = CASE WHEN cardinality(excluded.statements) = 0 AND adopted_tables.done > 0 THEN adopted_tables.statements ELSE excluded.statements END,
+           done = CASE WHEN cardinality(excluded.statements) = 0 THEN adopted_tables.done ELSE 0 END,
+           blocked = excluded.blocked, planned_at = excluded.planned_at;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.keep_adoption_plan(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.keep_adoption_plan(jsonb) IS 'internal: keeps a plan for the view adoption';
+
+CREATE PROCEDURE tenancy.adopt(
+    tenant_table regclass,
+    dry_run boolean DEFAULT false,
+    grants text[] DEFAULT '{}',
+    schemas text[] DEFAULT NULL,
+    tenant_column text DEFAULT NULL,
+    tenant_key text DEFAULT NULL,
+    null_rows text DEFAULT 'refuse',
+    decisions jsonb DEFAULT '{}',
+    partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
+    isolate boolean DEFAULT true,
+    build_indexes boolean DEFAULT false,
+    lock_timeout text DEFAULT '2s'
+)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_adopt_wrapper';
+REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) IS
+    'Adopts the schema of an application that exists: creates a tenant for each row of its table of tenants, now and later, fills a tenant column in '
+    'tables that belong to a tenant through a foreign key, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
+    'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
+    'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
+    'lock_timeout: for each step, which is tried 20 times. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';

@@ -1,0 +1,75 @@
+-- Returns facts about the tables of some schemas, as one jsonb: see tenancy_core::adoption::SchemaFacts.
+-- $1 the table of tenants, $2 the schemas, $3 {oid: tenant column} of all protected tables, $4 the application's roles.
+-- Runs with the invoker's rights and a pinned search_path, so that all names are deparsed with their schema.
+WITH RECURSIVE named AS NOT MATERIALIZED (
+    SELECT c.oid, jsonb_build_object('schema', n.nspname, 'name', c.relname) AS name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+),
+adopted AS (
+    SELECT c.oid, c.relowner, c.reltuples, c.relkind, n.nspname, c.relname
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY ($2) AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+      AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid)
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+),
+parts(root, oid) AS (
+    SELECT a.oid, a.oid FROM adopted a
+    UNION
+    SELECT p.root, i.inhrelid FROM parts p JOIN pg_inherits i ON i.inhparent = p.oid
+),
+triggers AS (
+    -- Its arguments, each ended by a zero byte.
+    SELECT t.tgrelid, p.proname, string_to_array(encode(t.tgargs, 'escape'), '\000') AS arguments
+    FROM pg_trigger t
+    JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('tenancy') AND p.proname IN ('fill_tenant', 'follow_tenant')
+    WHERE NOT t.tgisinternal AND t.tgparentid = 0
+)
+SELECT jsonb_build_object(
+    'tenant_table', (SELECT name FROM named WHERE oid = $1),
+    'tables', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'relation', jsonb_build_object('schema', a.nspname, 'name', a.relname),
+            'rows', (SELECT sum(greatest(pc.reltuples, 0)) FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' WHERE p.root = a.oid),
+            'caller_owns', pg_has_role(a.relowner, 'USAGE'),
+            'protected_by', $3 ->> a.oid::text,
+            'columns', coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'name', t.attname,
+                    'type', format_type(t.atttypid, NULL),
+                    'full_type', format_type(t.atttypid, t.atttypmod),
+                    'not_null', t.attnotnull,
+                    'generated', t.attgenerated <> '' OR t.attidentity <> '') ORDER BY t.attnum)
+                FROM pg_attribute t WHERE t.attrelid = a.oid AND t.attnum > 0 AND NOT t.attisdropped), '[]'),
+            'primary_key', coalesce((
+                SELECT jsonb_agg(t.attname ORDER BY k.n)
+                FROM pg_constraint c
+                CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
+                JOIN pg_attribute t ON t.attrelid = c.conrelid AND t.attnum = k.attnum
+                WHERE c.conrelid = a.oid AND c.contype = 'p'), '[]'),
+            'foreign_keys', coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'name', c.conname,
+                    'to', r.name,
+                    'columns', (SELECT jsonb_agg(t.attname ORDER BY k.n) FROM unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
+                                JOIN pg_attribute t ON t.attrelid = c.conrelid AND t.attnum = k.attnum),
+                    'ref_columns', (SELECT jsonb_agg(t.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
+                                    JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = k.attnum),
+                    'validated', c.convalidated,
+                    'cascades', c.confdeltype = 'c') ORDER BY c.conname)
+                FROM pg_constraint c JOIN named r ON r.oid = c.confrelid
+                WHERE c.conrelid = a.oid AND c.contype = 'f' AND c.conparentid = 0 AND c.confrelid <> a.oid), '[]'),
+            'filled', (SELECT jsonb_build_array(g.arguments[1], g.arguments[2]) FROM triggers g
+                       WHERE g.tgrelid = a.oid AND g.proname = 'fill_tenant' LIMIT 1),
+            'followed', EXISTS (SELECT FROM triggers g WHERE g.tgrelid = a.oid AND g.proname = 'follow_tenant'),
+            'known', (SELECT c.convalidated FROM pg_constraint c
+                      WHERE c.conrelid = a.oid AND c.contype = 'c' AND c.conname = 'tenancy_tenant_known'),
+            'indexed', coalesce((
+                SELECT jsonb_agg(DISTINCT t.attname)
+                FROM pg_index x JOIN pg_attribute t ON t.attrelid = x.indrelid AND t.attnum = x.indkey[0]
+                WHERE x.indrelid = a.oid AND x.indisvalid AND x.indpred IS NULL), '[]'),
+            'not_readable', coalesce((
+                SELECT jsonb_agg(g.rolname ORDER BY g.rolname) FROM pg_roles g
+                WHERE g.rolname = ANY ($4) AND NOT has_table_privilege(g.oid, a.oid, 'SELECT')), '[]'))
+            ORDER BY a.nspname::text, a.relname::text)
+        FROM adopted a), '[]'))

@@ -1,0 +1,184 @@
+//! Reads the facts about schemas and plans their adoption.
+
+use std::collections::HashMap;
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::Value;
+use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan};
+use tenancy_core::policy::{Refusal, Relation, quote_ident};
+
+use super::tenants;
+use crate::error::Error;
+use crate::pg::spi::{self, Finds, NotNull};
+use crate::policy;
+
+/// What is adopted, and what the caller has chosen.
+pub struct Adopted {
+    tenant_table: pg_sys::Oid,
+    schemas: Vec<String>,
+    pub choices: Choices,
+    /// Whether tables of the schemas were protected before.
+    pub began: bool,
+}
+
+impl Adopted {
+    /// Looks up the schemas; by default that of the table of tenants.
+    pub fn new(
+        tenant_table: pg_sys::Oid,
+        schemas: Option<Vec<String>>,
+        choices: Choices,
+    ) -> Result<Self, Error> {
+        let found = spi::read_as_caller(
+            "SELECT ARRAY(SELECT n.nspname::text FROM pg_catalog.pg_namespace n \
+                WHERE n.nspname = ANY ($2) OR $2 IS NULL AND n.oid OPERATOR(pg_catalog.=) \
+                    (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1))",
+            &[tenant_table.into(), schemas.clone().into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => row.not_null::<Vec<String>>(1),
+                None => Ok(Vec::new()),
+            },
+        )?;
+        let wanted = schemas.unwrap_or_default();
+        if let Some(missing) = wanted.iter().find(|schema| !found.contains(schema)) {
+            return Err(Error::bad(
+                format!("schema \"{missing}\" does not exist"),
+                "Name schemas as they are stored, without quotes.",
+            ));
+        }
+        let unknown = spi::read_as_caller(
+            "SELECT g.name FROM pg_catalog.unnest($1) AS g(name) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = g.name) LIMIT 1",
+            &[choices.grants.clone().into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => Ok(row.get::<String>(1)?),
+                None => Ok(None),
+            },
+        )?;
+        if let Some(role) = unknown {
+            return Err(Error::Refused(Refusal::NoRole { role }));
+        }
+        let protected = policy::protected_columns()?;
+        let oids: Vec<String> = match protected {
+            Value::Object(columns) => columns.into_iter().map(|(oid, _)| oid).collect(),
+            _ => Vec::new(),
+        };
+        let began = spi::read_as_caller(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                WHERE c.oid::text = ANY ($1) AND n.nspname = ANY ($2))",
+            &[oids.into(), found.clone().into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => row.not_null(1),
+                None => Ok(false),
+            },
+        )?;
+        Ok(Self {
+            tenant_table,
+            schemas: found,
+            choices,
+            began,
+        })
+    }
+}
+
+/// Reads the caller's choices.
+pub fn choices(value: Value) -> Result<Choices, Error> {
+    serde_json::from_value(value).map_err(|fault| {
+        Error::bad(
+            format!("options of adopt(): {fault}"),
+            "null_rows is refuse or share. decisions are {\"schema.table\": {\"skip\": true}}, or tenant_column, parent_key or null_rows.",
+        )
+    })
+}
+
+/// Plans what is left to do.
+pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
+    let choices = &adopted.choices;
+    let mut facts = facts(adopted)?;
+    for name in choices.decisions.keys() {
+        let is_it = |t: &adoption::Table| {
+            let relation = &t.relation;
+            format!("{}.{}", relation.schema, relation.name) == *name
+                || relation.to_string() == *name
+        };
+        if !facts.tables.iter().any(is_it) {
+            return Err(Error::bad(
+                format!("decisions name {name}, which is no table of the schemas"),
+                "Write the table's name with its schema.",
+            ));
+        }
+    }
+    count(adopted, &mut facts)?;
+    Ok(adoption::plan(&facts, choices))
+}
+
+fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
+    let args = [
+        adopted.tenant_table.into(),
+        adopted.schemas.clone().into(),
+        JsonB(policy::protected_columns()?).into(),
+        adopted.choices.grants.clone().into(),
+    ];
+    let found = spi::planned_once(Finds::Any, || {
+        spi::read_as_caller(include_str!("facts.sql"), &args, |rows| {
+            match rows.into_iter().next() {
+                Some(row) => Ok(row.get::<JsonB>(1)?),
+                None => Ok(None),
+            }
+        })
+    })?;
+    let JsonB(found) = found.ok_or(Error::NoSuch("the table"))?;
+    let facts: SchemaFacts = serde_json::from_value(found)
+        .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
+    if facts.table(&facts.tenant_table).is_none() {
+        return Err(Error::bad(
+            format!(
+                "{} is not a table of the adopted schemas",
+                facts.tenant_table
+            ),
+            "Name its schema among schemas. A view, a foreign table, a partition or an extension's table cannot be the table of tenants.",
+        ));
+    }
+    Ok(facts)
+}
+
+/// Counts the rows that somebody may have to decide on, with the caller's rights: rows without a tenant, and rows whose key
+/// the table of tenants does not have. Also finds out whether it has rows without a scope.
+fn count(adopted: &Adopted, facts: &mut SchemaFacts) -> Result<(), Error> {
+    let choices = &adopted.choices;
+    let tenants = facts.tenant_table.to_string();
+    let key = facts.table(&facts.tenant_table).and_then(|t| {
+        let only = t.primary_key.first().cloned();
+        choices.tenant_key.clone().or(only)
+    });
+    if let Some(key) = &key {
+        let missing = tenants::missing(adopted.tenant_table, key, None, None, 1)?;
+        facts.missing_tenants = !missing.is_empty();
+    }
+    let mut counted: HashMap<Relation, HashMap<String, Counts>> = HashMap::new();
+    for (relation, column, unknown) in adoption::to_count(facts, choices) {
+        let name = quote_ident(&column);
+        let unknown = match (&key, unknown) {
+            (Some(key), true) => format!(
+                "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{}::text = t.{name}::text))",
+                quote_ident(key)
+            ),
+            _ => "0::bigint".to_owned(),
+        };
+        let query =
+            format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t");
+        let counts = Spi::connect_mut(|client| {
+            let row = client.update(&query, Some(1), &[])?.first();
+            Ok::<_, Error>(Counts {
+                null: row.get::<i64>(1)?.unwrap_or(0),
+                unknown: row.get::<i64>(2)?.unwrap_or(0),
+            })
+        })?;
+        counted.entry(relation).or_default().insert(column, counts);
+    }
+    for table in &mut facts.tables {
+        if let Some(counts) = counted.remove(&table.relation) {
+            table.counts = counts;
+        }
+    }
+    Ok(())
+}

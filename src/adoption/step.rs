@@ -1,0 +1,106 @@
+//! Runs a step of an adoption, in batches that each fit into a short transaction.
+
+use pgrx::prelude::*;
+use tenancy_core::adoption::{Choices, Fill, Step, StepKind, TablePlan};
+use tenancy_core::policy::{Actor, Options, Relation};
+
+use super::tenants;
+use crate::error::Error;
+use crate::pg::spi::{self, NotNull};
+use crate::pg::{ddl, inheritance};
+use crate::policy;
+
+/// How many blocks of a table are filled in one transaction: at most some ten thousand rows, which stay locked until it ends.
+const BATCH_BLOCKS: u32 = 128;
+
+/// Where a batch begins.
+#[derive(Clone, Copy)]
+pub enum Position {
+    /// At the beginning.
+    Start,
+    /// At a block of a part of the table; parts are in the order of their oids.
+    Block(u32, u32),
+}
+
+/// Runs a step, or the batch of it that begins at a position. Returns where the next batch begins.
+pub fn run(
+    plan: &TablePlan,
+    step: &Step,
+    choices: &Choices,
+    position: Position,
+) -> Result<Option<Position>, Error> {
+    let name = plan.relation.to_string();
+    match (step.kind, &step.fill) {
+        (StepKind::Fill, Some(fill)) => fill_batch(ddl::table(&name)?, fill, position),
+        (StepKind::Fill, None) | (StepKind::Statement, _) => {
+            for statement in &step.statements {
+                policy::execute_statement(statement, Actor::Invoker, &name)?;
+            }
+            Ok(None)
+        }
+        (StepKind::Tenants, _) => {
+            let made = tenants::run(&step.sql())?;
+            Ok((made > 0).then_some(Position::Start))
+        }
+        (StepKind::Protect, _) => {
+            let column = plan.tenant_column.clone().unwrap_or_default();
+            let mut options = Options::new(column);
+            options.grants.clone_from(&choices.grants);
+            options.shared_null = plan.shares_null;
+            options.counted = true;
+            policy::protect_table(ddl::table(&name)?, &options)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Fills the column in the rows of some blocks. Rows that are written meanwhile are filled by a trigger, so that one pass over the
+/// blocks that the table has now is enough.
+fn fill_batch(
+    table: pg_sys::Oid,
+    fill: &Fill,
+    position: Position,
+) -> Result<Option<Position>, Error> {
+    let (first, block) = match position {
+        Position::Start => (0, 0),
+        Position::Block(part, block) => (part, block),
+    };
+    let mut parts: Vec<u32> = inheritance::oids(&inheritance::down(table))
+        .into_iter()
+        .map(|part| part.to_u32())
+        .filter(|part| *part >= first)
+        .collect();
+    parts.sort_unstable();
+    let mut parts = parts.into_iter();
+    let Some(part) = parts.next() else {
+        return Ok(None);
+    };
+    let block = if part == first { block } else { 0 };
+    let end = block.saturating_add(BATCH_BLOCKS);
+    if let Some((name, blocks)) = stored(part)?
+        && i64::from(block) < blocks
+    {
+        let statement = fill.batch(&name, block, end);
+        policy::execute_statement(&statement, Actor::Owner, &name.to_string())?;
+        if i64::from(end) < blocks {
+            return Ok(Some(Position::Block(part, end)));
+        }
+    }
+    Ok(parts.next().map(|next| Position::Block(next, 0)))
+}
+
+/// Returns the name and the number of blocks of a table that has rows of its own: a partitioned one has none.
+fn stored(table: u32) -> Result<Option<(Relation, i64)>, Error> {
+    spi::read_as_caller(
+        "SELECT n.nspname::text, c.relname::text, pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1 AND c.relkind = 'r'",
+        &[pg_sys::Oid::from_u32(table).into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => {
+                let (schema, name) = (row.not_null(1)?, row.not_null(2)?);
+                Ok(Some((Relation { schema, name }, row.not_null(3)?)))
+            }
+            None => Ok(None),
+        },
+    )
+}

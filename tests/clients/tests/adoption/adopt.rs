@@ -1,0 +1,335 @@
+//! adopt() on applications of different shape: every row stays with its organization, without a statement by hand.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use tenancy_client_tests::application::{self, TRUTH};
+use tenancy_client_tests::{Db, Session};
+
+/// Types of keys, and how a number becomes one.
+const KEYS: [(&str, &str); 5] = [
+    ("bigint", "(%s)"),
+    ("integer", "(%s)::integer"),
+    ("text", "('org_' || (%s))"),
+    ("varchar(20)", "('org_' || (%s))"),
+    (
+        "uuid",
+        "('00000000-0000-4000-8000-00000000000' || (%s))::uuid",
+    ),
+];
+
+fn adopt(db: &Db) -> String {
+    format!(
+        "CALL tenancy.adopt('app.organizations', grants => '{{{}}}')",
+        db.app
+    )
+}
+
+/// Compares what each organization's user sees with the truth before.
+fn compare(db: &Db, truths: &[Vec<String>]) {
+    let mut admin = db.admin();
+    for tenant in admin.texts("SELECT slug FROM tenancy.tenants ORDER BY slug") {
+        admin.run(&format!("SELECT tenancy.create_user('{tenant}', 'ann')"));
+        let key = admin.text(&format!(
+            "SELECT tenancy.issue_api_key('{tenant}/ann', 'k')"
+        ));
+        let own = admin.text(&format!(
+            "SELECT coalesce(external_id, id::text) FROM tenancy.tenants WHERE slug = '{tenant}'"
+        ));
+        let mut app = db.app();
+        app.begin(&key);
+        assert_eq!(
+            app.texts("SELECT id::text FROM app.organizations"),
+            [own.as_str()]
+        );
+        for ((table, _), truth) in TRUTH.iter().zip(truths) {
+            let seen = app.number(&format!("SELECT count(*) FROM app.{table}"));
+            let expected = truth
+                .iter()
+                .find_map(|row| row.strip_prefix(&format!("{own}=")))
+                .unwrap();
+            assert_eq!(seen.to_string(), expected, "{table} of {tenant}");
+        }
+        assert_eq!(
+            app.number("SELECT count(*) FROM app.titles"),
+            app.number("SELECT count(*) FROM app.tasks")
+        );
+        assert_eq!(
+            app.number("SELECT count(*) FROM app.currencies"),
+            1,
+            "a lookup is readable"
+        );
+    }
+}
+
+fn truths(session: &mut Session) -> Vec<Vec<String>> {
+    TRUTH
+        .iter()
+        .map(|(table, tenant)| application::truth(session, table, tenant))
+        .collect()
+}
+
+#[test]
+fn every_row_stays_with_its_organization_whatever_the_keys() {
+    for (key_type, key) in KEYS {
+        let db = Db::new();
+        let mut owner = db.owner();
+        application::create(&mut owner, key_type, key, 20);
+        owner.run("GRANT USAGE ON SCHEMA app TO PUBLIC; GRANT SELECT ON app.titles TO PUBLIC");
+        owner.run("ALTER VIEW app.titles SET (security_invoker)");
+        let truths = truths(&mut db.admin());
+        assert_eq!(truths[0].len(), 3, "{key_type}");
+        owner.run(&adopt(&db));
+        compare(&db, &truths);
+        assert_eq!(
+            owner.texts("SELECT table_name FROM tenancy.adoption WHERE status NOT IN ('done', 'nothing to do')"),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE isolated"),
+            7
+        );
+        // Nothing is left for another call.
+        let before =
+            owner.texts("SELECT table_name || updated_at FROM tenancy.adoption ORDER BY 1");
+        owner.run(&adopt(&db));
+        assert_eq!(
+            before,
+            owner.texts("SELECT table_name || updated_at FROM tenancy.adoption ORDER BY 1")
+        );
+    }
+}
+
+#[test]
+fn new_rows_of_children_get_their_tenant_with_and_without_a_context() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 5);
+    owner.run(&adopt(&db));
+    let mut admin = db.admin();
+    admin.run("SELECT tenancy.create_user('org-1', 'ann')");
+    let key = admin.text("SELECT tenancy.issue_api_key('org-1/ann', 'k')");
+    let mut app = db.app();
+    app.begin(&key);
+    assert_eq!(
+        app.text("INSERT INTO app.comments (task_id, body) SELECT min(id), 'x' FROM app.tasks RETURNING organization_id::text"),
+        "1"
+    );
+    app.run("COMMIT");
+    owner.run("BEGIN; SELECT tenancy.maintenance('import')");
+    let insert = "INSERT INTO app.tasks (project_id, title) SELECT id, 'x' FROM app.projects WHERE organization_id = 2 LIMIT 1 RETURNING organization_id::text";
+    assert_eq!(owner.text(insert), "2");
+    let moved = "UPDATE app.tasks SET project_id = (SELECT min(id) FROM app.projects WHERE organization_id = 3) WHERE title = 'x' RETURNING organization_id::text";
+    assert_eq!(owner.text(moved), "3");
+    owner.run("COMMIT");
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_shows_the_plan() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 5);
+    let objects = "SELECT coalesce(string_agg(o, ' ' ORDER BY o), '') FROM (
+        SELECT attrelid::regclass || '.' || attname || attnotnull AS o FROM pg_attribute WHERE attrelid::regclass::text LIKE 'app.%'
+        UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'app.%'
+        UNION ALL SELECT polname FROM pg_policy WHERE polrelid::regclass::text LIKE 'app.%') x";
+    let before = owner.text(objects);
+    // Also inside a transaction block, where a real run is refused.
+    owner.run("BEGIN; CALL tenancy.adopt('app.organizations', dry_run => true)");
+    let kinds = owner.texts(
+        "SELECT table_name || ': ' || kind || ' ' || status FROM tenancy.adoption ORDER BY place",
+    );
+    owner.run("COMMIT");
+    assert_eq!(
+        kinds,
+        [
+            "app.organizations: tenant table planned",
+            "app.events: tenant column planned",
+            "app.memberships: tenant column planned",
+            "app.projects: tenant column planned",
+            "app.event_notes: child planned",
+            "app.tasks: child planned",
+            "app.comments: child planned",
+            "app.currencies: lookup nothing to do",
+            "app.users: lookup nothing to do",
+        ]
+    );
+    assert_eq!(before, owner.text(objects));
+    assert_eq!(owner.number("SELECT count(*) FROM tenancy.tenants"), 0);
+    owner
+        .fails("BEGIN; CALL tenancy.adopt('app.organizations')")
+        .code("25001")
+        .hints("dry_run");
+}
+
+/// The statements of the plan, in its order, do by hand what adopt() does.
+#[test]
+fn the_plan_is_a_script() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "text", "('org_' || (%s))", 5);
+    let truths = truths(&mut db.admin());
+    owner.run(&format!(
+        "CALL tenancy.adopt('app.organizations', grants => '{{{}}}', dry_run => true)",
+        db.app
+    ));
+    let statements = owner.texts(
+        "SELECT s.text FROM tenancy.adoption a, unnest(a.statements) WITH ORDINALITY s(text, n) ORDER BY s.text LIKE '%tenancy.protect(%', a.place, s.n",
+    );
+    let (first, rest): (Vec<&String>, Vec<&String>) = statements
+        .iter()
+        .partition(|s| !s.contains("DROP CONSTRAINT"));
+    for statement in first.into_iter().chain(rest) {
+        owner.run(statement);
+    }
+    owner.run("ALTER VIEW app.titles SET (security_invoker)");
+    owner.run(&format!("GRANT SELECT ON app.titles TO {}", db.app));
+    compare(&db, &truths);
+}
+
+#[test]
+fn all_that_blocks_is_said_at_once_and_can_be_decided() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run(
+        "CREATE TABLE app.roles (id bigint PRIMARY KEY, organization_id bigint REFERENCES app.organizations, name text);
+         INSERT INTO app.roles VALUES (1, NULL, 'admin'), (2, NULL, 'member'), (3, 1, 'special');
+         CREATE TABLE app.imports (id bigint PRIMARY KEY, organization_id uuid);
+         CREATE TABLE app.visits (id bigint PRIMARY KEY, organization_id bigint NOT NULL);
+         INSERT INTO app.visits VALUES (1, 1), (2, 99);
+         CREATE TABLE app.drafts (id bigint PRIMARY KEY, task_id bigint NOT NULL)",
+    );
+    let failure = owner
+        .fails("CALL tenancy.adopt('app.organizations')")
+        .code("55000");
+    let detail = failure.detail.clone().unwrap_or_default();
+    for (table, what) in [
+        ("app.roles", "2 rows without organization_id"),
+        ("app.imports", "has the type uuid"),
+        (
+            "app.visits",
+            "1 row with a organization_id that no tenant has",
+        ),
+        ("app.drafts", "may refer to app.tasks"),
+    ] {
+        let line = detail
+            .lines()
+            .find(|line| line.starts_with(&format!("{table}: ")));
+        assert!(
+            line.is_some_and(|line| line.contains(what)),
+            "{table} in {detail}"
+        );
+    }
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.tenants"),
+        0,
+        "nothing was done"
+    );
+    owner.run("DELETE FROM app.visits WHERE id = 2");
+    owner.run(
+        r#"CALL tenancy.adopt('app.organizations', decisions => '{"app.roles": {"null_rows": "share"}, "app.imports": {"skip": true},
+            "app.drafts": {"skip": true}}')"#,
+    );
+    assert_eq!(
+        owner.texts("SELECT table_name FROM tenancy.protected_tables WHERE shared_null"),
+        ["app.roles"]
+    );
+    assert_eq!(
+        owner.texts("SELECT table_name FROM tenancy.adoption WHERE kind = 'skipped' ORDER BY 1"),
+        ["app.drafts", "app.imports"]
+    );
+}
+
+#[test]
+fn mistakes_in_the_call_are_told() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 1);
+    owner.run("CREATE TABLE app.wide (a int, b int, PRIMARY KEY (a, b))");
+    let mut fails = |call: &str| owner.fails(&format!("CALL tenancy.adopt({call})"));
+    fails("'app.organizations', null_rows => 'hide'")
+        .code("22023")
+        .says("hide")
+        .hints("refuse or share");
+    fails(r#"'app.organizations', decisions => '{"app.nothing": {"skip": true}}'"#)
+        .code("22023")
+        .says("app.nothing");
+    fails(r#"'app.organizations', decisions => '{"app.users": {"skip": "yes"}}'"#).code("22023");
+    fails("'app.organizations', schemas => '{nowhere}'")
+        .code("22023")
+        .says("nowhere");
+    fails("'app.titles'").code("22023").says("not a table");
+    fails("'app.wide'").code("55000");
+    fails("NULL").code("22023");
+    fails("'app.organizations', partner => 'nobody'").code("42704");
+    fails("'app.organizations', lock_timeout => 'soon'").code("22023");
+    fails("'app.organizations', grants => '{nobody}'").code("42704");
+}
+
+/// Whoever is not the owner changes nothing; a superuser adopts without lending its rights to the owner's triggers.
+#[test]
+fn the_owner_adopts_or_a_superuser() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 3);
+    let mut admin = db.admin();
+    admin.run(&format!("GRANT tenancy_admin TO {0}; GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA app TO {0}", db.stranger));
+    let stranger = db
+        .stranger()
+        .fails("CALL tenancy.adopt('app.organizations')")
+        .code("55000");
+    assert!(
+        stranger
+            .detail
+            .unwrap_or_default()
+            .contains("belongs to another role")
+    );
+    owner.run(
+        "CREATE TABLE app.ran (by name);
+         CREATE FUNCTION app.spy() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO app.ran VALUES (current_user); RETURN NEW; END$$;
+         CREATE TRIGGER spy BEFORE UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION app.spy()",
+    );
+    let truths = truths(&mut admin);
+    admin.run(&adopt(&db));
+    assert_eq!(
+        admin.texts("SELECT DISTINCT by::text FROM app.ran"),
+        [db.owner.as_str()]
+    );
+    owner.run("ALTER VIEW app.titles SET (security_invoker)");
+    owner.run(&format!("GRANT SELECT ON app.titles TO {}", db.app));
+    compare(&db, &truths);
+}
+
+#[test]
+fn a_large_table_is_prepared_and_waits_for_its_index() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    let mut admin = db.admin();
+    admin.run("UPDATE pg_class SET reltuples = 5e6 WHERE oid = 'app.comments'::regclass");
+    let failure = owner
+        .fails("CALL tenancy.adopt('app.organizations')")
+        .code("55000");
+    let detail = failure.detail.unwrap_or_default();
+    assert_eq!(detail.lines().count(), 1, "{detail}");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.protected_tables"),
+        0
+    );
+    let index = detail
+        .split("run: ")
+        .nth(1)
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap();
+    owner.run(index);
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE isolated"),
+        7
+    );
+    assert_eq!(
+        owner.number("SELECT count(*) FROM pg_index WHERE indrelid = 'app.comments'::regclass"),
+        2
+    );
+}
