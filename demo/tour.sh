@@ -43,16 +43,19 @@ SELECT name, plan,
 FROM app.accounts a ORDER BY calls DESC;
 SQL
 
-part "One call isolates a table" \
-    "protect() runs these steps and returns them; dry_run => true would only return them."
+part "See the plan" \
+    "adopt() needs the application's table of tenants. It finds what every other table is, and what somebody would have to decide."
 works postgres <<'SQL'
-SELECT step, kind, left(regexp_replace(coalesce(statement, note), '\s+', ' ', 'g'), 78) AS statement
-FROM tenancy.protect('app.conversations', grants => '{tenancy_app}') ORDER BY step;
+CALL tenancy.adopt('app.accounts', grants => '{tenancy_app}', dry_run => true);
+SELECT table_name, kind, reason, tenant_column, status FROM tenancy.adoption ORDER BY place;
 SQL
+expect 'tenant table'
+
+part "One call isolates the application" \
+    "protect() does the same for one table. unprotect() restores what was there."
 works postgres <<'SQL'
-SELECT count(*) AS steps FROM tenancy.protect('app.accounts', grants => '{tenancy_app}');
-SELECT count(*) AS steps FROM tenancy.protect('app.messages', grants => '{tenancy_app}');
-SELECT count(*) AS steps FROM tenancy.protect('app.api_calls', grants => '{tenancy_app}');
+CALL tenancy.adopt('app.accounts', grants => '{tenancy_app}');
+SELECT table_name, tenant_column, partitions, isolated FROM tenancy.protected_tables ORDER BY 1;
 SQL
 psql -c 'ANALYZE'
 
