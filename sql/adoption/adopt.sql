@@ -86,3 +86,18 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
+
+CREATE PROCEDURE tenancy.unadopt(
+    tenant_table regclass,
+    dry_run boolean DEFAULT false,
+    schemas text[] DEFAULT NULL,
+    lock_timeout text DEFAULT '2s'
+)
+    LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_unadopt_wrapper';
+REVOKE ALL ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) IS
+    'Undoes adopt(): unprotects the tables of the schemas, children first, and drops the triggers and the columns that it has added. Tenants, '
+    'indexes that were built with build_indexes, and grants on tables without a tenant stay. From then on every role with grants '
+    'reads all rows. With dry_run => true it only plans: see the view adoption. Call it outside a transaction block, as the tables'' owner. Errors: '
+    '42501 the caller is not the owner. For tenancy_admin';

@@ -111,6 +111,11 @@ pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
     Ok(adoption::plan(&facts, choices))
 }
 
+/// Plans how to undo an adoption.
+pub fn undo(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
+    Ok(adoption::undo(&facts(adopted)?, &adopted.choices))
+}
+
 fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     let args = [
         adopted.tenant_table.into(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::adoption::{Phase, Step, TablePlan};
+use tenancy_core::adoption::{Choices, Phase, Step, TablePlan};
 
 use super::plan::{self, Adopted};
 use super::step;
@@ -16,7 +16,8 @@ use crate::error::{Error, ErrorReport};
 use crate::pg::{bounded, procedure, savepoint, spi};
 use crate::policy;
 
-/// How often a step is tried that waits too long for a lock, and how long it pauses in between.
+/// How long a step waits for a lock by default, how often it is tried, and how long it pauses in between.
+const LOCK_TIMEOUT: &str = "2s";
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -37,9 +38,6 @@ fn adoption_adopt(
     lock_timeout: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
-    let listed = |texts: Option<bounded::Texts>| {
-        texts.map(|bounded::Texts(texts)| texts.into_iter().flatten().collect::<Vec<_>>())
-    };
     let partner = partner.ok_or(Error::Null("partner"))?;
     let mut choices = json!({
         "grants": listed(grants).unwrap_or_default(),
@@ -60,7 +58,7 @@ fn adoption_adopt(
     }
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let adopted = Adopted::new(tenant_table, listed(schemas), plan::choices(choices)?)?;
-    let lock_timeout = lock_timeout.unwrap_or_else(|| "2s".to_owned());
+    let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     if dry_run.unwrap_or(false) {
         let plans = planned(&adopted)?;
         notice!("{}", summary(&plans));
@@ -73,6 +71,54 @@ fn adoption_adopt(
     Ok(adopt(&adopted, &lock_timeout)?)
 }
 
+/// Undoes an adoption: the procedure `tenancy.unadopt()`.
+#[pg_extern(sql = false)]
+fn adoption_unadopt(
+    tenant_table: Option<pg_sys::Oid>,
+    dry_run: Option<bool>,
+    schemas: Option<bounded::Texts>,
+    lock_timeout: Option<String>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
+    let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
+    let adopted = Adopted::new(tenant_table, listed(schemas), Choices::default())?;
+    let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
+    let plans = policy::pinned(|| spi::uncompiled(|| plan::undo(&adopted)))?;
+    keep(&plans)?;
+    if dry_run.unwrap_or(false) {
+        notice!("{}", summary(&plans));
+        return Ok(());
+    }
+    // SAFETY: the server's call info of this call.
+    if !unsafe { procedure::may_commit(fcinfo) } {
+        return Err(Error::AdoptInTransaction.into());
+    }
+    procedure::commit();
+    let steps: Vec<(&TablePlan, &Step)> = all_steps(&plans).collect();
+    Ok(run_all(&adopted, &steps, &lock_timeout)?)
+}
+
+fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
+    texts.map(|bounded::Texts(texts)| texts.into_iter().flatten().collect())
+}
+
+fn all_steps(plans: &[TablePlan]) -> impl Iterator<Item = (&TablePlan, &Step)> {
+    (plans.iter()).flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)))
+}
+
+/// Runs steps one after the other.
+fn run_all(
+    adopted: &Adopted,
+    steps: &[(&TablePlan, &Step)],
+    lock_timeout: &str,
+) -> Result<(), Error> {
+    for (n, (plan, step)) in (1..).zip(steps) {
+        notice!("tenancy: {n} of {}: {}", steps.len(), step.sql());
+        run_to_end(adopted, plan, step, lock_timeout)?;
+    }
+    Ok(())
+}
+
 fn adopt(adopted: &Adopted, lock_timeout: &str) -> Result<(), Error> {
     for phase in [Phase::Prepare, Phase::Isolate] {
         if phase == Phase::Isolate && !adopted.choices.isolate {
@@ -83,15 +129,11 @@ fn adopt(adopted: &Adopted, lock_timeout: &str) -> Result<(), Error> {
         procedure::commit();
         check(&plans, phase)?;
         // A table that is new since the first phase is prepared in the second.
-        let mut steps: Vec<(&TablePlan, &Step)> = (plans.iter())
-            .flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)))
+        let mut steps: Vec<(&TablePlan, &Step)> = all_steps(&plans)
             .filter(|(_, step)| step.phase <= phase)
             .collect();
         steps.sort_by_key(|(_, step)| step.phase);
-        for (n, (plan, step)) in (1..).zip(&steps) {
-            notice!("tenancy: {n} of {}: {}", steps.len(), step.sql());
-            run_to_end(adopted, plan, step, lock_timeout)?;
-        }
+        run_all(adopted, &steps, lock_timeout)?;
     }
     Ok(())
 }

@@ -42,6 +42,10 @@ pub fn run(
             let made = tenants::run(&step.sql())?;
             Ok((made > 0).then_some(Position::Start))
         }
+        (StepKind::Unprotect, _) => {
+            policy::unprotect_table(ddl::table(&name)?, false, false)?;
+            Ok(None)
+        }
         (StepKind::Protect, _) => {
             let column = plan.tenant_column.clone().unwrap_or_default();
             let mut options = Options::new(column);

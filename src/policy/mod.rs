@@ -25,7 +25,7 @@ mod registry;
 mod unknown;
 
 pub use catalog::{execute_statement, pinned};
-pub use protect::protect_table;
+pub use protect::{protect_table, unprotect_table};
 pub use registry::all as protected_columns;
 
 use tenancy_core::policy::{PolicyChange, quote_with};

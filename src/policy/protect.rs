@@ -65,10 +65,19 @@ fn policy_unprotect(
 > {
     let table = table.ok_or(Error::Null("target"))?;
     let (dry_run, drop_column) = (dry_run.unwrap_or(false), drop_column.unwrap_or(false));
-    let rows = guard::working_on(table, || {
-        catalog::pinned(|| unprotect(table, dry_run, drop_column))
-    })?;
+    let rows = unprotect_table(table, dry_run, drop_column)?;
     Ok(TableIterator::new(rows))
+}
+
+/// Removes the isolation of a table, and returns the steps.
+pub fn unprotect_table(
+    table: pg_sys::Oid,
+    dry_run: bool,
+    drop_column: bool,
+) -> Result<Vec<Row>, Error> {
+    guard::working_on(table, || {
+        catalog::pinned(|| unprotect(table, dry_run, drop_column))
+    })
 }
 
 fn options_of(options: Option<bounded::Json>) -> Result<Options, Error> {

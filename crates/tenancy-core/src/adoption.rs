@@ -24,6 +24,8 @@ pub enum StepKind {
     Tenants,
     /// A call of `protect()`.
     Protect,
+    /// A call of `unprotect()`.
+    Unprotect,
 }
 
 impl StepKind {
@@ -35,6 +37,7 @@ impl StepKind {
             Self::Fill => "fill",
             Self::Tenants => "tenants",
             Self::Protect => "protect",
+            Self::Unprotect => "unprotect",
         }
     }
 }
@@ -110,6 +113,18 @@ pub fn plan(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
         .collect();
     // A stable sort: within a depth, in the order of the facts.
     plans.sort_by_key(|(depth, _)| *depth);
+    plans.into_iter().map(|(_, plan)| plan).collect()
+}
+
+/// Plans how to undo an adoption: children before parents. Tenants stay.
+#[must_use]
+pub fn undo(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
+    let found = classify::classify(facts, choices);
+    let mut plans: Vec<(usize, TablePlan)> = (facts.tables.iter().zip(found))
+        .map(|(table, found)| (found.depth(), steps::undo_plan(table, found)))
+        .filter(|(_, plan)| !plan.steps.is_empty())
+        .collect();
+    plans.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
     plans.into_iter().map(|(_, plan)| plan).collect()
 }
 

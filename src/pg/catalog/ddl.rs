@@ -65,9 +65,9 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
             // Its condition is parsed and not evaluated.
             T_CreateTrigStmt => Ok(Runs::NoCode),
             T_DropStmt => match (*node.cast::<pg_sys::DropStmt>()).removeType {
-                pg_sys::ObjectType::OBJECT_POLICY | pg_sys::ObjectType::OBJECT_INDEX => {
-                    Ok(Runs::NoCode)
-                }
+                pg_sys::ObjectType::OBJECT_POLICY
+                | pg_sys::ObjectType::OBJECT_INDEX
+                | pg_sys::ObjectType::OBJECT_TRIGGER => Ok(Runs::NoCode),
                 _ => Err(UNKNOWN),
             },
             T_GrantStmt => Ok(Runs::NoCode),

@@ -123,7 +123,8 @@ pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<(Relation, String
     let schema = Schema::new(facts, choices);
     let mut out = Vec::new();
     for table in &facts.tables {
-        if schema.is_left_alone(table) || table.relation == facts.tenant_table {
+        if schema.is_left_alone(table) || table.relation == facts.tenant_table || !table.caller_owns
+        {
             continue;
         }
         let found = schema.tenant_columns(table);

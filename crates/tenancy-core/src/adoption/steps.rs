@@ -66,6 +66,24 @@ pub(super) fn table_plan(
     }
 }
 
+pub(super) fn undo_plan(table: &Table, found: Found) -> TablePlan {
+    let mut steps = Steps {
+        table,
+        out: Vec::new(),
+        blocked: Vec::new(),
+    };
+    steps.undone();
+    TablePlan {
+        relation: table.relation.clone(),
+        kind: found.kind,
+        reason: found.reason,
+        tenant_column: found.column,
+        shares_null: found.shares_null,
+        steps: steps.out,
+        blocked: Vec::new(),
+    }
+}
+
 struct Steps<'a> {
     table: &'a Table,
     out: Vec<Step>,
@@ -260,6 +278,33 @@ impl Steps<'_> {
         }
         statement.push(')');
         self.add(StepKind::Protect, Phase::Isolate, vec![statement], None);
+    }
+
+    /// The table as it was.
+    fn undone(&mut self) {
+        let name = self.name();
+        if self.table.protected_by.is_some() {
+            let call = format!("SELECT tenancy.unprotect({})", quote_literal(&name));
+            self.add(StepKind::Unprotect, Phase::Isolate, vec![call], None);
+        }
+        if self.table.followed {
+            let drop = format!("DROP TRIGGER {FOLLOW} ON {name}");
+            self.push(Phase::Isolate, drop);
+        }
+        if let Some((column, _)) = &self.table.filled {
+            let column = quote_ident(column);
+            let all = vec![
+                format!("DROP TRIGGER {FILL} ON {name}"),
+                format!("DROP TRIGGER {FILL}_update ON {name}"),
+                format!("ALTER TABLE {name} DROP COLUMN {column}"),
+            ];
+            self.add(StepKind::Statement, Phase::Isolate, all, None);
+        } else if self.table.known.is_some() {
+            self.push(
+                Phase::Isolate,
+                format!("ALTER TABLE {name} DROP CONSTRAINT {KNOWN}"),
+            );
+        }
     }
 
     /// A table that belongs to no tenant: the application's roles may read it.

@@ -205,6 +205,46 @@ fn rows_without_a_tenant_block_until_somebody_decides() {
 }
 
 #[test]
+fn it_is_undone_children_first() {
+    let mut tables = schema();
+    tables[1]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", true));
+    tables[1]["filled"] = json!(["organization_id", "notes_task"]);
+    tables[1]["protected_by"] = json!("organization_id");
+    tables[2]["followed"] = json!(true);
+    tables[2]["protected_by"] = json!("id");
+    let plans = undo(&facts(tables), &choices());
+    let names: Vec<&str> = plans.iter().map(|p| p.relation.name.as_str()).collect();
+    assert_eq!(names, ["notes", "organizations"]);
+    assert_eq!(
+        statements(&plans[0]),
+        [
+            "SELECT tenancy.unprotect('app.notes')",
+            "DROP TRIGGER tenancy_fill ON app.notes",
+            "DROP TRIGGER tenancy_fill_update ON app.notes",
+            "ALTER TABLE app.notes DROP COLUMN organization_id",
+        ]
+    );
+    assert!(undo(&facts(schema()), &choices()).is_empty());
+}
+
+#[test]
+fn another_owners_table_blocks_and_is_not_read() {
+    let mut tables = schema();
+    tables[3]["columns"][1]["not_null"] = json!(false);
+    assert!(!to_count(&facts(tables.clone()), &choices()).is_empty());
+    tables[3]["caller_owns"] = json!(false);
+    assert!(to_count(&facts(tables.clone()), &choices()).is_empty());
+    assert!(
+        of(&planned(tables, &choices()), "projects").blocked[0]
+            .text
+            .contains("another role")
+    );
+}
+
+#[test]
 fn a_column_is_found_by_its_name_and_refused_by_its_type() {
     let mut tables = schema();
     let id = column("id", "bigint", true);

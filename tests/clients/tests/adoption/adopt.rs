@@ -122,6 +122,40 @@ fn new_rows_of_children_get_their_tenant_with_and_without_a_context() {
     owner.run("COMMIT");
 }
 
+/// Everything that the catalogs say of the application's tables, but for dropped columns.
+const CATALOG: &str = "SELECT string_agg(o, ' ' ORDER BY o) FROM (
+    SELECT attrelid::regclass || '.' || attname || attnotnull || atthasdef AS o FROM pg_attribute WHERE attrelid::regclass::text LIKE 'app.%' AND NOT attisdropped
+    UNION ALL SELECT tgrelid::regclass || tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid::regclass::text LIKE 'app.%'
+    UNION ALL SELECT polrelid::regclass || polname FROM pg_policy WHERE polrelid::regclass::text LIKE 'app.%'
+    UNION ALL SELECT conrelid::regclass || conname FROM pg_constraint WHERE conrelid::regclass::text LIKE 'app.%'
+    UNION ALL SELECT relname || relrowsecurity || relforcerowsecurity || coalesce(relacl::text, '') FROM pg_class WHERE oid::regclass::text LIKE 'app.%') x";
+
+#[test]
+fn it_is_undone_as_if_it_had_not_been() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 5);
+    let before = owner.text(CATALOG);
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert_ne!(before, owner.text(CATALOG));
+    owner.run("CALL tenancy.unadopt('app.organizations', dry_run => true)");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.adoption WHERE status = 'planned'"),
+        7
+    );
+    owner.run("CALL tenancy.unadopt('app.organizations')");
+    assert_eq!(before, owner.text(CATALOG));
+    assert_eq!(
+        owner.number("SELECT count(*) FROM app.comments"),
+        180,
+        "rows are as they were"
+    );
+    // Half an adoption too.
+    owner.run("CALL tenancy.adopt('app.organizations', isolate => false)");
+    owner.run("CALL tenancy.unadopt('app.organizations')");
+    assert_eq!(before, owner.text(CATALOG));
+}
+
 #[test]
 fn a_dry_run_changes_nothing_and_shows_the_plan() {
     let db = Db::new();
