@@ -158,6 +158,22 @@ pub enum Error {
     RoleTaken(String),
     /// A slug that several scopes have.
     AmbiguousSlug(String),
+    /// A statement leaves a table open in a schema whose tables are to be isolated.
+    LeftOpen {
+        /// The table.
+        table: String,
+        /// Why it may hold tenants' rows.
+        reasons: String,
+    },
+    /// A child's row refers to no row, or to one that its writer may not see, of the table named.
+    NoParent(String),
+    /// The table of tenants has no such key, or one of another type.
+    NoTenantKey {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+    },
     /// adopt() in a transaction block.
     AdoptInTransaction,
     /// adopt() did not get a lock on a table.
@@ -334,6 +350,11 @@ impl Error {
             Self::NoSuchReservation => (kind::reservation_not_found(), vec![]),
             Self::RoleTaken(role) => (kind::role_name_reserved(), strings([role])),
             Self::AmbiguousSlug(slug) => (kind::slug_ambiguous(), strings([slug])),
+            Self::LeftOpen { table, reasons } => (kind::left_open(), strings([table, reasons])),
+            Self::NoParent(table) => (kind::parent_missing(), strings([table])),
+            Self::NoTenantKey { column, table } => {
+                (kind::tenant_column_missing(), strings([column, table]))
+            }
             Self::AdoptInTransaction => (kind::adopt_in_transaction(), vec![]),
             Self::AdoptWaits(table) => (kind::adopt_waits(), strings([table])),
             Self::AdoptionBlocked(reasons) => (kind::adoption_blocked(), strings([reasons])),

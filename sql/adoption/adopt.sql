@@ -62,6 +62,30 @@ END;
 REVOKE ALL ON FUNCTION tenancy_internal.keep_adoption_plan(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.keep_adoption_plan(jsonb) IS 'internal: keeps a plan for the view adoption';
 
+CREATE TABLE tenancy_internal.watched_schemas (
+    schema_name name PRIMARY KEY,
+    tenant_table regclass NOT NULL,
+    action text NOT NULL CHECK (action IN ('warn', 'protect')),
+    choices jsonb NOT NULL
+);
+REVOKE ALL ON tenancy_internal.watched_schemas FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.watched_schemas IS 'internal: schemas that were adopted, and what follows a statement that makes a table for tenants'' rows in them';
+COMMENT ON COLUMN tenancy_internal.watched_schemas.schema_name IS 'the schema';
+COMMENT ON COLUMN tenancy_internal.watched_schemas.tenant_table IS 'the application''s table of tenants';
+COMMENT ON COLUMN tenancy_internal.watched_schemas.action IS 'warn, or protect: the table is isolated, or the statement fails';
+COMMENT ON COLUMN tenancy_internal.watched_schemas.choices IS 'the arguments of adopt()';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.watched_schemas', '');
+
+CREATE FUNCTION tenancy_internal.watch_ddl() RETURNS event_trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_watch_ddl';
+REVOKE ALL ON FUNCTION tenancy_internal.watch_ddl() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.watch_ddl() IS
+    'internal: warns of tables for tenants'' rows in adopted schemas, or isolates them with the rights of who made them';
+CREATE EVENT TRIGGER tenancy_watch_ddl ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA')
+    EXECUTE FUNCTION tenancy_internal.watch_ddl();
+COMMENT ON EVENT TRIGGER tenancy_watch_ddl IS 'watches the schemas that adopt() has adopted';
+
 CREATE PROCEDURE tenancy.adopt(
     tenant_table regclass,
     dry_run boolean DEFAULT false,
@@ -74,17 +98,19 @@ CREATE PROCEDURE tenancy.adopt(
     partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
     isolate boolean DEFAULT true,
     build_indexes boolean DEFAULT false,
-    lock_timeout text DEFAULT '2s'
+    lock_timeout text DEFAULT '2s',
+    watch text DEFAULT 'warn'
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_adopt_wrapper';
-REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) TO tenancy_admin;
-COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text) IS
+REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) IS
     'Adopts the schema of an application that exists: creates a tenant for each row of its table of tenants, now and later, fills a tenant column in '
     'tables that belong to a tenant through a foreign key, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
     'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
-    'lock_timeout: for each step, which is tried 20 times. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
+    'schemas: off, warn or protect (its isolation, or an error). Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(

@@ -37,67 +37,72 @@ COMMENT ON FUNCTION tenancy.import_tenants(regclass, text, text, text, tenancy.r
     'returns 0. A uuid key becomes the tenant''s id, any other key its external id. The slug is made of slug_column, name_column or the '
     'key; a column that is NULL or empty is left out. Errors: 22023 no such column. For tenancy_admin';
 
--- Runs as tenancy's owner for whoever may write the row, so that a sign-up needs no permission of its own. The power is that of
--- the table's owner, who created the trigger: without tenancy_admin it ends.
-CREATE FUNCTION tenancy.follow_tenant() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION tenancy_internal.clean_name(name text) RETURNS text
+    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    -- An application's names may have what those of scopes may not.
+    SELECT nullif(btrim(left(btrim(regexp_replace(name, '[[:cntrl:][:space:]]+', ' ', 'g')), 255)), '');
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.clean_name(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.clean_name(text) IS 'internal: returns an application''s name as a scope may have it, or NULL';
+
+CREATE FUNCTION tenancy_internal.follow_tenant("table" oid, partner uuid, by_id boolean, gone text, key text, wanted_slug text, wanted_name text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- A renamed column has its new name there.
-    key_column text := coalesce((SELECT r.tenant_column FROM tenancy_internal.protected_table_registry r WHERE r.relation = TG_RELID), TG_ARGV[0]);
-    partner uuid := TG_ARGV[3];
-    by_id boolean;
-    before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
-    after jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
-    key text := after ->> key_column;
-    gone text := before ->> key_column;
-    label text := left(coalesce(after ->> TG_ARGV[2], after ->> TG_ARGV[1], key), 255);
-    scope uuid;
+    target text := "table"::regclass::text;
+    label text := coalesce(tenancy_internal.clean_name(wanted_name), tenancy_internal.clean_name(wanted_slug), tenancy_internal.clean_name(key));
+    slug text;
+    found_scope record;
 BEGIN
-    IF NOT (SELECT pg_has_role(c.relowner, 'tenancy_admin', 'MEMBER') FROM pg_class c WHERE c.oid = TG_RELID) THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('table_owner_unfit', TG_RELID::regclass::text);
-    END IF;
-    SELECT a.atttypid = 'uuid'::regtype INTO by_id FROM pg_attribute a WHERE a.attrelid = TG_RELID AND a.attname = key_column;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('tenant_column_missing', key_column, TG_RELID::regclass::text);
+    IF NOT (SELECT pg_has_role(c.relowner, 'tenancy_admin', 'MEMBER') FROM pg_class c WHERE c.oid = "table") THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('table_owner_unfit', target);
     END IF;
     IF gone IS NOT NULL AND gone IS DISTINCT FROM key THEN
-        scope := tenancy_internal.scope_of_key(gone, by_id);
-        PERFORM FROM tenancy.scopes s WHERE s.id = scope AND s.level = 'tenant' AND s.status <> 'deleted' FOR NO KEY UPDATE;
+        -- Not one that somebody suspended: it would be active if its row came back.
+        SELECT s.id INTO found_scope FROM tenancy.scopes s
+         WHERE s.id = tenancy_internal.scope_of_key(gone, by_id) AND s.level = 'tenant' AND s.status = 'active' FOR NO KEY UPDATE;
         IF FOUND THEN
             -- First: the context of a tenant that ends itself ends with it.
-            PERFORM tenancy_internal.audit('scope.status', scope, TG_RELID::regclass::text, '{"after": "deleted"}');
-            UPDATE tenancy.scopes s SET status = 'deleted' WHERE s.id = scope;
+            PERFORM tenancy_internal.audit('scope.status', found_scope.id, target, '{"after": "deleted"}');
+            UPDATE tenancy.scopes s SET status = 'deleted' WHERE s.id = found_scope.id;
         END IF;
     END IF;
     IF key IS NULL THEN
-        RETURN NULL;
+        RETURN;
     END IF;
-    scope := tenancy_internal.scope_of_key(key, by_id);
-    IF scope IS NULL THEN
-        PERFORM tenancy_internal.add_scope('tenant', partner,
-            tenancy_internal.free_slug(coalesce(after ->> TG_ARGV[1], label), key, partner), label,
-            CASE WHEN NOT by_id THEN key END, NULL, '{}', 'active', CASE WHEN by_id THEN key::uuid END);
-    ELSIF gone IS DISTINCT FROM key THEN
-        -- A row that came back. Not a scope of another level, and not a tenant that somebody suspended.
-        UPDATE tenancy.scopes s SET status = 'active', name = label
-         WHERE s.id = scope AND s.level = 'tenant' AND s.status = 'deleted';
-        IF FOUND THEN
-            PERFORM tenancy_internal.audit('scope.status', scope, TG_RELID::regclass::text, '{"before": "deleted", "after": "active"}');
-        ELSIF NOT EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = scope AND s.level = 'tenant') THEN
-            RAISE EXCEPTION USING MESSAGE = CASE WHEN by_id THEN tenancy_internal.error('id_taken', key)
-                                                 ELSE tenancy_internal.error('external_id_taken', key) END;
-        END IF;
-    ELSE
-        UPDATE tenancy.scopes s SET name = label WHERE s.id = scope AND s.level = 'tenant' AND s.name <> label;
-        IF FOUND THEN
-            PERFORM tenancy_internal.audit('scope.updated', scope, TG_RELID::regclass::text, jsonb_build_object('name', label));
-        END IF;
+    SELECT s.id, s.level, s.parent_id, s.status, s.name INTO found_scope FROM tenancy.scopes s WHERE s.id = tenancy_internal.scope_of_key(key, by_id);
+    IF NOT FOUND THEN
+        slug := tenancy_internal.free_slug(coalesce(wanted_slug, wanted_name), key, partner);
+        BEGIN
+            PERFORM tenancy_internal.add_scope('tenant', partner, slug, label, CASE WHEN NOT by_id THEN key END, NULL, '{}', 'active',
+                                               CASE WHEN by_id THEN key::uuid END);
+        EXCEPTION WHEN duplicate_object THEN
+            -- Another session has taken the slug meanwhile; the key's own is nobody else's.
+            PERFORM tenancy_internal.add_scope('tenant', partner, 't-' || md5(key), label, CASE WHEN NOT by_id THEN key END, NULL, '{}', 'active',
+                                               CASE WHEN by_id THEN key::uuid END);
+        END;
+    ELSIF gone IS DISTINCT FROM key AND (found_scope.level <> 'tenant' OR found_scope.parent_id <> partner) THEN
+        RAISE EXCEPTION USING MESSAGE = CASE WHEN by_id THEN tenancy_internal.error('id_taken', key)
+                                             ELSE tenancy_internal.error('external_id_taken', key) END;
+    ELSIF gone IS DISTINCT FROM key AND found_scope.status = 'deleted' THEN
+        -- A row that came back.
+        UPDATE tenancy.scopes s SET status = 'active', name = label WHERE s.id = found_scope.id;
+        PERFORM tenancy_internal.audit('scope.status', found_scope.id, target, '{"before": "deleted", "after": "active"}');
+    ELSIF found_scope.level = 'tenant' AND found_scope.name <> label THEN
+        UPDATE tenancy.scopes s SET name = label WHERE s.id = found_scope.id;
+        PERFORM tenancy_internal.audit('scope.updated', found_scope.id, target, jsonb_build_object('name', label));
     END IF;
-    RETURN NULL;
 END
 $$;
+REVOKE ALL ON FUNCTION tenancy_internal.follow_tenant(oid, uuid, boolean, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.follow_tenant(oid, uuid, boolean, text, text, text, text) IS
+    'internal: creates, renames or ends the tenant of a row of the application''s table of tenants, with the power of the table''s owner';
+
+CREATE FUNCTION tenancy.follow_tenant() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_follow_tenant';
 REVOKE ALL ON FUNCTION tenancy.follow_tenant() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.follow_tenant() TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.follow_tenant() IS
-    'Trigger on the application''s table of tenants, created by adopt(): creates, renames and deletes the tenant of a row. Its '
-    'arguments are the columns of the key, the slug and the name, and the partner. For tenancy_admin';
+    'Trigger on the application''s table of tenants, created by adopt(): creates, renames and ends the tenant of a row. Its '
+    'arguments are the columns of the key, the slug and the name, and the partner. Errors: 42710 the key is that of another scope; 42501 '
+    'the table''s owner has lost tenancy_admin. For tenancy_admin';

@@ -2,7 +2,10 @@
 
 CREATE VIEW tenancy.unprotected_tables WITH (security_barrier) AS
 WITH RECURSIVE isolated AS (
-    SELECT r.relation::oid AS oid, a.attnum, a.attname, a.atttypid
+    -- The key of the table of tenants is often called id, as that of all tables.
+    SELECT r.relation::oid AS oid, a.attnum, a.attname, a.atttypid,
+           EXISTS (SELECT FROM pg_catalog.pg_constraint k
+                    WHERE k.conrelid = r.relation AND k.contype = 'p' AND k.conkey = ARRAY[a.attnum]) AS is_key
       FROM tenancy_internal.protected_table_registry r
       JOIN pg_catalog.pg_attribute a ON a.attrelid = r.relation AND a.attname = r.tenant_column AND NOT a.attisdropped
 ), tables AS (
@@ -27,7 +30,7 @@ WITH RECURSIVE isolated AS (
                              CASE i.tables WHEN 1 THEN 'table is' ELSE 'tables are' END) AS reason
       FROM tables t
       JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-      JOIN (SELECT attname, atttypid, pg_catalog.count(*) AS tables FROM isolated GROUP BY attname, atttypid) i
+      JOIN (SELECT attname, atttypid, pg_catalog.count(*) AS tables FROM isolated WHERE NOT is_key GROUP BY attname, atttypid) i
            ON i.attname = a.attname AND i.atttypid = a.atttypid
     UNION ALL
     SELECT DISTINCT t.oid, 2, a.attname,

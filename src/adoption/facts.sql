@@ -1,5 +1,6 @@
 -- Returns facts about the tables of some schemas, as one jsonb: see tenancy_core::adoption::SchemaFacts.
--- $1 the table of tenants, $2 the schemas, $3 {oid: tenant column} of all protected tables, $4 the application's roles.
+-- $1 the table of tenants, $2 the schemas, $3 {oid: tenant column} of all protected tables, $4 the application's roles, $5 the
+-- protected tables in which rows without a tenant are everybody's.
 -- Runs with the invoker's rights and a pinned search_path, so that all names are deparsed with their schema.
 WITH RECURSIVE named AS NOT MATERIALIZED (
     SELECT c.oid, jsonb_build_object('schema', n.nspname, 'name', c.relname) AS name
@@ -20,7 +21,10 @@ parts(root, oid) AS (
 ),
 triggers AS (
     -- Its arguments, each ended by a zero byte.
-    SELECT t.tgrelid, p.proname, string_to_array(encode(t.tgargs, 'escape'), '\000') AS arguments
+    SELECT t.tgrelid, p.proname,
+           ARRAY(SELECT convert_from(decode(replace(a.hex, ' ', ''), 'hex'), 'UTF8')
+                 FROM string_to_table(regexp_replace(regexp_replace(encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 $', ''), '00 ') WITH ORDINALITY AS a(hex, n)
+                 ORDER BY a.n) AS arguments
     FROM pg_trigger t
     JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('tenancy') AND p.proname IN ('fill_tenant', 'follow_tenant')
     WHERE NOT t.tgisinternal AND t.tgparentid = 0
@@ -30,8 +34,19 @@ SELECT jsonb_build_object(
     'tables', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'relation', jsonb_build_object('schema', a.nspname, 'name', a.relname),
-            'rows', (SELECT sum(greatest(pc.reltuples, 0)) FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' WHERE p.root = a.oid),
+            'rows', (SELECT coalesce(sum(greatest(pc.reltuples, 0)), 0) FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' WHERE p.root = a.oid),
             'caller_owns', pg_has_role(a.relowner, 'USAGE'),
+            'owner', pg_get_userbyid(a.relowner),
+            'owner_is_admin', pg_has_role(a.relowner, 'tenancy_admin', 'MEMBER'),
+            -- As in the hooks: granted tenancy_app, and neither tenancy_admin nor a superuser.
+            'owner_is_shared', pg_has_role(a.relowner, 'tenancy_app', 'MEMBER') AND NOT pg_has_role(a.relowner, 'tenancy_admin', 'MEMBER'),
+            'has_heirs', a.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = a.oid),
+            'shares_null', a.oid = ANY ($5),
+            'referred_once', (
+                SELECT f.conname FROM pg_constraint f
+                JOIN pg_index x ON x.indrelid = f.conrelid AND x.indisunique AND x.indpred IS NULL AND x.indnkeyatts = cardinality(f.conkey)
+                     AND ARRAY(SELECT unnest(x.indkey::smallint[]) ORDER BY 1) = ARRAY(SELECT unnest(f.conkey) ORDER BY 1)
+                WHERE f.confrelid = a.oid AND f.contype = 'f' AND f.conrelid <> a.oid ORDER BY f.conname LIMIT 1),
             'protected_by', $3 ->> a.oid::text,
             'columns', coalesce((
                 SELECT jsonb_agg(jsonb_build_object(
@@ -56,14 +71,16 @@ SELECT jsonb_build_object(
                     'ref_columns', (SELECT jsonb_agg(t.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
                                     JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = k.attnum),
                     'validated', c.convalidated,
-                    'cascades', c.confdeltype = 'c') ORDER BY c.conname)
+                    'cascades', c.confdeltype = 'c',
+                    'clears', c.confdeltype IN ('n', 'd')) ORDER BY c.conname)
                 FROM pg_constraint c JOIN named r ON r.oid = c.confrelid
                 WHERE c.conrelid = a.oid AND c.contype = 'f' AND c.conparentid = 0 AND c.confrelid <> a.oid), '[]'),
-            'filled', (SELECT jsonb_build_array(g.arguments[1], g.arguments[2]) FROM triggers g
+            'filled', (SELECT jsonb_build_object('column', g.arguments[1], 'key', g.arguments[2], 'key_columns', to_jsonb(g.arguments[4:])) FROM triggers g
                        WHERE g.tgrelid = a.oid AND g.proname = 'fill_tenant' LIMIT 1),
             'followed', EXISTS (SELECT FROM triggers g WHERE g.tgrelid = a.oid AND g.proname = 'follow_tenant'),
             'known', (SELECT c.convalidated FROM pg_constraint c
-                      WHERE c.conrelid = a.oid AND c.contype = 'c' AND c.conname = 'tenancy_tenant_known'),
+                      WHERE c.conrelid = a.oid AND c.contype = 'c' AND c.conname = 'tenancy_tenant_known'
+                        AND pg_get_constraintdef(c.oid) ~ '^CHECK \(\(.* IS NOT NULL\)\)'),
             'indexed', coalesce((
                 SELECT jsonb_agg(DISTINCT t.attname)
                 FROM pg_index x JOIN pg_attribute t ON t.attrelid = x.indrelid AND t.attnum = x.indkey[0]

@@ -5,9 +5,15 @@
 //! | `plan` | reads the catalogs and the rows to be decided on, and plans |
 //! | `run` | the procedure: runs the plan, a transaction for each step |
 //! | `step` | runs a step, or a batch of it |
+//! | `watch` | what follows a statement that makes a table for tenants' rows |
+//! | `follow` | the tenant of a row of the application's table of tenants |
+//! | `children` | the tenant of a row that belongs to one through another table |
 //! | `tenants` | creates tenants from the application's own table of them |
 
+mod children;
+mod follow;
 mod plan;
 mod run;
 mod step;
 mod tenants;
+mod watch;

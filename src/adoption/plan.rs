@@ -6,7 +6,7 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
 use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan};
-use tenancy_core::policy::{Refusal, Relation, quote_ident};
+use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
 
 use super::tenants;
 use crate::error::Error;
@@ -15,8 +15,8 @@ use crate::policy;
 
 /// What is adopted, and what the caller has chosen.
 pub struct Adopted {
-    tenant_table: pg_sys::Oid,
-    schemas: Vec<String>,
+    pub tenant_table: pg_sys::Oid,
+    pub schemas: Vec<String>,
     pub choices: Choices,
     /// Whether tables of the schemas were protected before.
     pub began: bool,
@@ -25,6 +25,14 @@ pub struct Adopted {
 impl Adopted {
     /// Looks up the schemas; by default that of the table of tenants.
     pub fn new(
+        tenant_table: pg_sys::Oid,
+        schemas: Option<Vec<String>>,
+        choices: Choices,
+    ) -> Result<Self, Error> {
+        policy::pinned(|| Self::found(tenant_table, schemas, choices))
+    }
+
+    fn found(
         tenant_table: pg_sys::Oid,
         schemas: Option<Vec<String>>,
         choices: Choices,
@@ -92,8 +100,26 @@ pub fn choices(value: Value) -> Result<Choices, Error> {
 
 /// Plans what is left to do.
 pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
+    plan_for(adopted, None)
+}
+
+/// The same, for some tables alone: the rows of others are not counted, and their plans are worth nothing.
+pub fn plan_for(adopted: &Adopted, only: Option<&[String]>) -> Result<Vec<TablePlan>, Error> {
     let choices = &adopted.choices;
     let mut facts = facts(adopted)?;
+    if only.is_none() {
+        check_decisions(&facts, choices)?;
+    }
+    count(adopted, &mut facts, only)?;
+    Ok(adoption::plan(&facts, choices))
+}
+
+/// Plans how to undo an adoption.
+pub fn undo(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
+    Ok(adoption::undo(&facts(adopted)?, &adopted.choices))
+}
+
+fn check_decisions(facts: &SchemaFacts, choices: &Choices) -> Result<(), Error> {
     for name in choices.decisions.keys() {
         let is_it = |t: &adoption::Table| {
             let relation = &t.relation;
@@ -107,13 +133,7 @@ pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
             ));
         }
     }
-    count(adopted, &mut facts)?;
-    Ok(adoption::plan(&facts, choices))
-}
-
-/// Plans how to undo an adoption.
-pub fn undo(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
-    Ok(adoption::undo(&facts(adopted)?, &adopted.choices))
+    Ok(())
 }
 
 fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
@@ -122,6 +142,7 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
         adopted.schemas.clone().into(),
         JsonB(policy::protected_columns()?).into(),
         adopted.choices.grants.clone().into(),
+        policy::protected_with_shared_null()?.into(),
     ];
     let found = spi::planned_once(Finds::Any, || {
         spi::read_as_caller(include_str!("facts.sql"), &args, |rows| {
@@ -146,36 +167,62 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     Ok(facts)
 }
 
-/// Counts the rows that somebody may have to decide on, with the caller's rights: rows without a tenant, and rows whose key
+/// Counts the rows that somebody may have to decide on, with the rights of the tables' owner: rows without a tenant, and rows whose key
 /// the table of tenants does not have. Also finds out whether it has rows without a scope.
-fn count(adopted: &Adopted, facts: &mut SchemaFacts) -> Result<(), Error> {
+fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) -> Result<(), Error> {
     let choices = &adopted.choices;
     let tenants = facts.tenant_table.to_string();
-    let key = facts.table(&facts.tenant_table).and_then(|t| {
+    let table = facts.table(&facts.tenant_table);
+    let key = table.and_then(|t| {
         let only = t.primary_key.first().cloned();
         choices.tenant_key.clone().or(only)
     });
-    if let Some(key) = &key {
-        let missing = tenants::missing(adopted.tenant_table, key, None, None, 1)?;
+    // The plan says what is wrong with it otherwise.
+    let known = |key: &String| {
+        table.is_some_and(|t| {
+            t.caller_owns
+                && t.owner_is_admin
+                && t.column(key)
+                    .is_some_and(|c| KeyType::from_type(&c.type_name).is_some())
+        })
+    };
+    let followed = table.is_some_and(|table| table.followed);
+    let protected = table.is_some_and(|table| table.protected_by.is_some());
+    let key = key.filter(known);
+    let Some(key) = key else { return Ok(()) };
+    if only.is_none() {
+        let missing = tenants::missing(adopted.tenant_table, &key, None, None, 1)?;
         facts.missing_tenants = !missing.is_empty();
+        if !followed {
+            facts.taken_keys = tenants::taken(adopted.tenant_table, &key, &choices.partner)?;
+        }
     }
     let mut counted: HashMap<Relation, HashMap<String, Counts>> = HashMap::new();
     for (relation, column, unknown) in adoption::to_count(facts, choices) {
+        if only.is_some_and(|only| !only.contains(&relation.to_string())) {
+            continue;
+        }
         let name = quote_ident(&column);
-        let unknown = match (&key, unknown) {
-            (Some(key), true) => format!(
+        // Without maintenance the table of tenants shows its keys to nobody: none is known then.
+        let unknown = match unknown {
+            true if only.is_some() && protected => {
+                format!("count(*) FILTER (WHERE t.{name} IS NOT NULL)")
+            }
+            true => format!(
                 "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{}::text = t.{name}::text))",
-                quote_ident(key)
+                quote_ident(&key)
             ),
-            _ => "0::bigint".to_owned(),
+            false => "0::bigint".to_owned(),
         };
         let query =
             format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t");
-        let counts = Spi::connect_mut(|client| {
-            let row = client.update(&query, Some(1), &[])?.first();
-            Ok::<_, Error>(Counts {
-                null: row.get::<i64>(1)?.unwrap_or(0),
-                unknown: row.get::<i64>(2)?.unwrap_or(0),
+        let counts = policy::as_table_owner(adopted.tenant_table, || {
+            Spi::connect_mut(|client| {
+                let row = client.update(&query, Some(1), &[])?.first();
+                Ok::<_, Error>(Counts {
+                    null: row.get::<i64>(1)?.unwrap_or(0),
+                    unknown: row.get::<i64>(2)?.unwrap_or(0),
+                })
             })
         })?;
         counted.entry(relation).or_default().insert(column, counts);

@@ -11,6 +11,7 @@ use tenancy_core::adoption::{Choices, Phase, Step, TablePlan};
 
 use super::plan::{self, Adopted};
 use super::step;
+use super::watch::{self, Action};
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::{bounded, procedure, savepoint, spi};
@@ -36,6 +37,7 @@ fn adoption_adopt(
     isolate: Option<bool>,
     build_indexes: Option<bool>,
     lock_timeout: Option<String>,
+    watch: Option<String>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
     let partner = partner.ok_or(Error::Null("partner"))?;
@@ -59,8 +61,9 @@ fn adoption_adopt(
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let adopted = Adopted::new(tenant_table, listed(schemas), plan::choices(choices)?)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
+    let watch = Action::parse(watch.as_deref().unwrap_or("warn"))?;
     if dry_run.unwrap_or(false) {
-        let plans = planned(&adopted)?;
+        let plans = planned(&adopted, &lock_timeout)?;
         notice!("{}", summary(&plans));
         return Ok(());
     }
@@ -68,7 +71,7 @@ fn adoption_adopt(
     if !unsafe { procedure::may_commit(fcinfo) } {
         return Err(Error::AdoptInTransaction.into());
     }
-    Ok(adopt(&adopted, &lock_timeout)?)
+    Ok(adopt(&adopted, &lock_timeout, watch)?)
 }
 
 /// Undoes an adoption: the procedure `tenancy.unadopt()`.
@@ -95,7 +98,8 @@ fn adoption_unadopt(
     }
     procedure::commit();
     let steps: Vec<(&TablePlan, &Step)> = all_steps(&plans).collect();
-    Ok(run_all(&adopted, &steps, &lock_timeout)?)
+    run_all(&adopted, &steps, &lock_timeout)?;
+    Ok(watch::set(&adopted, None)?)
 }
 
 fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
@@ -119,12 +123,12 @@ fn run_all(
     Ok(())
 }
 
-fn adopt(adopted: &Adopted, lock_timeout: &str) -> Result<(), Error> {
+fn adopt(adopted: &Adopted, lock_timeout: &str, watch: Option<Action>) -> Result<(), Error> {
     for phase in [Phase::Prepare, Phase::Isolate] {
         if phase == Phase::Isolate && !adopted.choices.isolate {
-            break;
+            return Ok(());
         }
-        let plans = planned(adopted)?;
+        let plans = planned(adopted, lock_timeout)?;
         // The plan stays, whatever blocks it.
         procedure::commit();
         check(&plans, phase)?;
@@ -135,11 +139,12 @@ fn adopt(adopted: &Adopted, lock_timeout: &str) -> Result<(), Error> {
         steps.sort_by_key(|(_, step)| step.phase);
         run_all(adopted, &steps, lock_timeout)?;
     }
-    Ok(())
+    watch::set(adopted, watch)
 }
 
 /// Plans, and keeps the plan for the view `adoption`.
-fn planned(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
+fn planned(adopted: &Adopted, lock_timeout: &str) -> Result<Vec<TablePlan>, Error> {
+    wait_at_most(lock_timeout)?;
     enter(adopted)?;
     let plans = policy::pinned(|| spi::uncompiled(|| plan::plan(adopted)))?;
     keep(&plans)?;

@@ -61,6 +61,52 @@ pub fn missing(
     name: Option<&str>,
     max_rows: i32,
 ) -> Result<Vec<Missing>, Error> {
+    let named = named(table, key)?;
+    let (by_id, key) = (named.by_id, named.key.clone());
+    let (relation, has) = named.matching();
+    let text = |column: Option<&str>| match column {
+        None | Some("") => "NULL".to_owned(),
+        Some(column) => format!("t.{}::text", quote_ident(column)),
+    };
+    let (slug, name) = (text(slug), text(name));
+    let query = format!(
+        "SELECT t.{key}::text, {slug}, {name} FROM {relation} t \
+         WHERE NOT EXISTS (SELECT FROM tenancy.scopes s WHERE {has}) ORDER BY t.{key} LIMIT $1"
+    );
+    policy::as_table_owner(table, || {
+        Spi::connect_mut(|client| {
+            let rows = client.update(&query, None, &[max_rows.into()])?;
+            rows.into_iter()
+                .map(|row| {
+                    Ok(Missing {
+                        key: row.not_null(1)?,
+                        slug: row.get(2)?,
+                        name: row.get(3)?,
+                        by_id,
+                    })
+                })
+                .collect()
+        })
+    })
+}
+
+/// Returns how many rows have the key of a tenant of another partner, or of a scope of another level.
+pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<i64, Error> {
+    let (relation, has) = named(table, key)?.matching();
+    let query = format!(
+        "SELECT pg_catalog.count(*) FROM {relation} t JOIN tenancy.scopes s ON {has} WHERE s.level <> 'tenant' OR s.parent_id <> $1::uuid"
+    );
+    policy::as_table_owner(table, || {
+        Spi::connect_mut(|client| {
+            let row = client
+                .update(&query, Some(1), &[partner.to_owned().into()])?
+                .first();
+            Ok(row.get_one::<i64>()?.unwrap_or(0))
+        })
+    })
+}
+
+fn named(table: pg_sys::Oid, key: &str) -> Result<Named, Error> {
     let (relation, by_id) = spi::read_as_caller(
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), a.atttypid = 'uuid'::pg_catalog.regtype \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -74,54 +120,50 @@ pub fn missing(
             )),
         },
     )?;
-    let key = quote_ident(key);
-    let text = |column: Option<&str>| match column {
-        None | Some("") => "NULL".to_owned(),
-        Some(column) => format!("t.{}::text", quote_ident(column)),
-    };
-    let (slug, name) = (text(slug), text(name));
-    let has = match by_id {
-        true => format!("s.id = t.{key}"),
-        false => format!(
-            "s.external_id = t.{key}::text AND s.level IN ('platform', 'partner', 'tenant')"
-        ),
-    };
-    let query = format!(
-        "SELECT t.{key}::text, {slug}, {name} FROM {relation} t \
-         WHERE NOT EXISTS (SELECT FROM tenancy.scopes s WHERE {has}) ORDER BY t.{key} LIMIT $1"
-    );
-    Spi::connect_mut(|client| {
-        let rows = client.update(&query, None, &[max_rows.into()])?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(Missing {
-                    key: row.not_null(1)?,
-                    slug: row.get(2)?,
-                    name: row.get(3)?,
-                    by_id,
-                })
-            })
-            .collect()
+    Ok(Named {
+        relation,
+        key: quote_ident(key),
+        by_id,
     })
+}
+
+/// The table of tenants, and its key.
+struct Named {
+    relation: String,
+    key: String,
+    by_id: bool,
+}
+
+impl Named {
+    /// Returns the table, and the condition by which a row `t` has the scope `s`.
+    fn matching(self) -> (String, String) {
+        let key = self.key;
+        let has = match self.by_id {
+            true => format!("s.id = t.{key}"),
+            false => format!(
+                "s.external_id = t.{key}::text AND s.level IN ('platform', 'partner', 'tenant')"
+            ),
+        };
+        (self.relation, has)
+    }
 }
 
 /// Creates a tenant with the caller's rights.
 fn create(row: &Missing, partner: &str) -> Result<(), Error> {
     let own = row.slug.clone().or_else(|| row.name.clone());
-    let slug = spi::read(
-        "SELECT tenancy_internal.free_slug($1, $2, $3::uuid)",
+    let (slug, name) = spi::read(
+        "SELECT tenancy_internal.free_slug($1, $2, $3::uuid), coalesce(tenancy_internal.clean_name($4), tenancy_internal.clean_name($1), tenancy_internal.clean_name($2), $2)",
         &[
-            own.clone().into(),
+            own.into(),
             row.key.clone().into(),
             partner.to_owned().into(),
+            row.name.clone().into(),
         ],
         |rows| match rows.into_iter().next() {
-            Some(found) => found.not_null::<String>(1),
+            Some(found) => Ok((found.not_null::<String>(1)?, found.not_null::<String>(2)?)),
             None => Err(Error::Internal("there is no slug")),
         },
     )?;
-    let name = row.name.clone().or(own).unwrap_or_else(|| row.key.clone());
-    let name: String = name.chars().take(255).collect();
     let (external_id, id) = match row.by_id {
         true => (None, Some(row.key.clone())),
         false => (Some(row.key.clone()), None),

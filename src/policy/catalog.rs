@@ -257,6 +257,15 @@ fn as_owner_of<R>(
     spi::as_restricted(owner, path, f)
 }
 
+/// Runs queries on a table, and on others of the same owner, with the owner's rights alone: they may run its code.
+pub fn as_table_owner<R>(
+    table: pg_sys::Oid,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    let owner = relation::read(table, |class| class.relowner).ok_or(Error::NoSuch("the table"))?;
+    as_owner_of(&registry::name(table)?, owner, Some(&callers_path()), f)
+}
+
 /// Runs a statement of tenancy as the caller.
 pub fn run(statement: &str) -> Result<(), Error> {
     Spi::connect_mut(|client| {

@@ -24,9 +24,12 @@ mod protect;
 mod registry;
 mod unknown;
 
-pub use catalog::{execute_statement, pinned};
+pub use catalog::{as_table_owner, execute_statement, pinned};
 pub use protect::{protect_table, unprotect_table};
-pub use registry::all as protected_columns;
+pub use registry::{
+    all as protected_columns, name as relation_name, shared_null as protected_with_shared_null,
+    tenant_column,
+};
 
 use tenancy_core::policy::{PolicyChange, quote_with};
 

@@ -120,6 +120,20 @@ pub fn all() -> Result<Value, Error> {
     )
 }
 
+/// Returns the protected tables in which rows without a tenant are everybody's.
+pub fn shared_null() -> Result<Vec<pg_sys::Oid>, Error> {
+    spi::read(
+        "SELECT relation::oid FROM tenancy_internal.protected_table_registry WHERE (options ->> 'shared_null')::boolean",
+        &[],
+        |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),
+    )
+}
+
+/// Returns the column by which a table is protected, if it is.
+pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
+    Ok(find(table)?.map(|protection| protection.tenant_column))
+}
+
 /// Returns the protection of a table.
 pub fn find(table: pg_sys::Oid) -> Result<Option<Protection>, Error> {
     read(

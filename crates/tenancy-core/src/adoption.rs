@@ -48,6 +48,8 @@ impl StepKind {
 pub enum Phase {
     /// The application goes on as before.
     Prepare,
+    /// What was prepared is looked at again.
+    Verify,
     /// From now on it needs a context.
     Isolate,
 }

@@ -1,13 +1,20 @@
 //! Triggers in C.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
+use pgrx::FromDatum;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use tenancy_core::subject::half;
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
+
+unsafe extern "C" {
+    /// utils/datum.h: compares two values of a type byte by byte.
+    fn datumIsEqual(a: pg_sys::Datum, b: pg_sys::Datum, by_value: bool, length: i32) -> bool;
+}
 
 /// Runs a body with the new row's columns as its arguments, and returns that row to the server.
 ///
@@ -138,6 +145,96 @@ impl Change {
         }
     }
 
+    /// Returns whether it is an UPDATE of a row.
+    pub fn is_update(&self) -> bool {
+        self.rows().iter().all(|row| !row.is_null())
+    }
+
+    /// Returns whether a column is of type uuid.
+    pub fn is_uuid(&self, column: &CStr) -> bool {
+        // SAFETY: the trigger's data, for as long as it runs.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            number > 0 && pg_sys::SPI_gettypeid(columns, number) == pg_sys::UUIDOID
+        }
+    }
+
+    /// Returns the old and the new value of a column as texts, for the server's own types of keys, whose conversion runs no other
+    /// code. `None` for another type, or if there is no such column.
+    pub fn texts(&self, column: &CStr) -> Option<[Option<String>; 2]> {
+        // SAFETY: the trigger's data, for as long as it runs; the values are of the types that the columns have.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            if number <= 0 {
+                return None;
+            }
+            let kind = pg_sys::SPI_gettypeid(columns, number);
+            let text = |value: pg_sys::Datum| match kind {
+                pg_sys::UUIDOID => {
+                    Some(Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()).to_string())
+                }
+                pg_sys::INT8OID => Some((value.value() as i64).to_string()),
+                pg_sys::INT4OID => Some((value.value() as i32).to_string()),
+                pg_sys::INT2OID => Some((value.value() as i16).to_string()),
+                pg_sys::TEXTOID | pg_sys::VARCHAROID => String::from_datum(value, false),
+                _ => None,
+            };
+            if !is_key_type(kind) {
+                return None;
+            }
+            Some(self.rows().map(|row| {
+                if row.is_null() {
+                    return None;
+                }
+                let mut null = false;
+                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
+                if null { None } else { text(value) }
+            }))
+        }
+    }
+
+    /// Returns the new value of a column with its type. An error if there is no such column.
+    pub fn value(&self, column: &CStr) -> Result<Option<DatumWithOid<'_>>, Error> {
+        // SAFETY: the trigger's data, for as long as it runs.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            let [_, new] = self.rows();
+            if number <= 0 || new.is_null() {
+                return Err(Error::Internal("a trigger's column is missing"));
+            }
+            let mut null = false;
+            let value = pg_sys::SPI_getbinval(new, columns, number, &mut null);
+            let kind = pg_sys::SPI_gettypeid(columns, number);
+            Ok((!null).then(|| DatumWithOid::new(value, kind)))
+        }
+    }
+
+    /// Returns whether an UPDATE leaves a column as it is, byte by byte.
+    pub fn keeps(&self, column: &CStr) -> bool {
+        // SAFETY: the trigger's data, for as long as it runs; both values are of the column's type.
+        unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
+            let [old, new] = self.rows();
+            if number <= 0 || old.is_null() || new.is_null() {
+                return false;
+            }
+            let (mut was_null, mut is_null) = (false, false);
+            let was = pg_sys::SPI_getbinval(old, columns, number, &mut was_null);
+            let is = pg_sys::SPI_getbinval(new, columns, number, &mut is_null);
+            let (mut length, mut by_value) = (0, false);
+            pg_sys::get_typlenbyval(
+                pg_sys::SPI_gettypeid(columns, number),
+                &mut length,
+                &mut by_value,
+            );
+            was_null == is_null && (was_null || datumIsEqual(was, is, by_value, length.into()))
+        }
+    }
+
     /// Reads the old and the new value of a column of one of these types. An error if there is no such column.
     ///
     /// # Safety
@@ -181,6 +278,99 @@ pub unsafe fn change(
         Error::Internal("a trigger that is called as a function").raise();
     };
     if let Err(error) = body(&Change(data)) {
+        error.raise();
+    }
+    pg_sys::Datum::from(0)
+}
+
+const fn is_key_type(kind: pg_sys::Oid) -> bool {
+    matches!(
+        kind,
+        pg_sys::UUIDOID
+            | pg_sys::INT8OID
+            | pg_sys::INT4OID
+            | pg_sys::INT2OID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+    )
+}
+
+/// A value of a column, in the form that its type reads.
+pub struct NewValue {
+    /// The column.
+    pub column: CString,
+    /// The value; `None` for NULL.
+    pub text: Option<CString>,
+}
+
+/// Runs a body before a row is written, and returns the row, with another value of a column if the body says so.
+///
+/// # Safety
+/// As for [`row`].
+pub unsafe fn before(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Change) -> Result<Option<NewValue>, Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    let Some(data) = (unsafe { data(fcinfo) }) else {
+        Error::Internal("a trigger that is called as a function").raise();
+    };
+    let change = Change(data);
+    let [_, row] = change.rows();
+    if row.is_null() {
+        Error::Internal("a trigger that is not for rows that are written").raise();
+    }
+    let value = match body(&change) {
+        Ok(Some(value)) => value,
+        Ok(None) => return pg_sys::Datum::from(row),
+        Err(error) => error.raise(),
+    };
+    // SAFETY: the row has the columns of its relation; the type's own function reads the value.
+    unsafe {
+        let columns = (*(*data).tg_relation).rd_att;
+        let number = pg_sys::SPI_fnumber(columns, value.column.as_ptr());
+        if number <= 0 {
+            Error::Internal("a trigger's column is missing").raise();
+        }
+        let (mut input, mut parameter) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+        let kind = pg_sys::SPI_gettypeid(columns, number);
+        pg_sys::getTypeInputInfo(kind, &mut input, &mut parameter);
+        let mut null = value.text.is_none();
+        let mut datum = match &value.text {
+            Some(text) => {
+                pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1)
+            }
+            None => pg_sys::Datum::from(0),
+        };
+        let mut number = number;
+        pg_sys::Datum::from(pg_sys::heap_modify_tuple_by_cols(
+            row,
+            columns,
+            1,
+            &mut number,
+            &mut datum,
+            &mut null,
+        ))
+    }
+}
+
+/// Runs a body after a statement, for an event trigger.
+///
+/// # Safety
+/// As for [`row`].
+pub unsafe fn event(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the context of a call is NULL or a node.
+    let of_event = unsafe {
+        let context = (*fcinfo).context;
+        !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData
+    };
+    if !of_event {
+        Error::Internal("an event trigger that is called as a function").raise();
+    }
+    if let Err(error) = body() {
         error.raise();
     }
     pg_sys::Datum::from(0)

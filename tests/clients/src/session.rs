@@ -1,6 +1,7 @@
 //! A connection, and the answers and notices that it receives.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
 
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls};
@@ -79,6 +80,7 @@ impl Failure {
 /// A connection.
 pub struct Session {
     client: Client,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Deref for Session {
@@ -148,9 +150,16 @@ impl Session {
 
     /// Connects, or returns the server's error.
     pub fn try_connect(config: &Config) -> Result<Self, Failure> {
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let (mut config, heard) = (config.clone(), warnings.clone());
+        config.notice_callback(move |notice| {
+            if notice.severity() == "WARNING" {
+                heard.lock().unwrap().push(notice.message().to_owned());
+            }
+        });
         config
             .connect(NoTls)
-            .map(|client| Self { client })
+            .map(|client| Self { client, warnings })
             .map_err(|error| Failure::from(&error))
     }
 
@@ -161,6 +170,14 @@ impl Session {
             panic!("{sql}\n{:?}", Failure::from(&error));
         }
         self
+    }
+
+    /// Runs statements that must work, and returns the server's warnings.
+    #[track_caller]
+    pub fn warnings(&mut self, sql: &str) -> Vec<String> {
+        self.warnings.lock().unwrap().clear();
+        self.run(sql);
+        std::mem::take(&mut self.warnings.lock().unwrap())
     }
 
     /// Runs statements that must be refused.

@@ -15,8 +15,10 @@ mod adoption {
     mod adopt;
     mod interrupted;
     mod sign_up;
+    mod watch;
 }
 mod attacks {
+    mod adoption;
     mod conditions;
     mod context;
     mod credentials;

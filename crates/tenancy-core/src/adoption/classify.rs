@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Phase;
-use super::facts::{Choices, Column, ForeignKey, NullRows, SchemaFacts, Table};
+use super::facts::{Choices, Column, FILL, ForeignKey, NullRows, SchemaFacts, Table};
 use crate::policy::{KeyType, Relation, quote_ident};
 
 /// What a table is.
@@ -116,18 +116,23 @@ impl Found {
     }
 }
 
-/// Returns the columns that may hold the tenant, whose rows must be counted before a schema is classified: each with whether
-/// the keys that the table of tenants lacks must be counted too, not only NULLs.
+/// Returns the columns whose rows must be counted before a schema is classified: each with whether the keys that the table of
+/// tenants lacks must be counted too, not only NULLs.
 #[must_use]
 pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<(Relation, String, bool)> {
     let schema = Schema::new(facts, choices);
     let mut out = Vec::new();
     for table in &facts.tables {
-        if schema.is_left_alone(table) || table.relation == facts.tenant_table || !table.caller_owns
+        if schema.is_left_alone(table)
+            || table.relation == facts.tenant_table
+            || schema.wrong_owner(table).is_some()
         {
             continue;
         }
-        let found = schema.tenant_columns(table);
+        let found = match table.filled {
+            Some(_) => Vec::new(),
+            None => schema.tenant_columns(table),
+        };
         for (column, key) in &found {
             let unchecked = !key.is_some_and(|key| key.validated);
             if (!column.not_null || unchecked) && schema.fits(column) {
@@ -203,28 +208,34 @@ impl<'a> Schema<'a> {
         schema
     }
 
-    /// Returns the names of columns that refer to the table of tenants, and those that its own name suggests.
+    /// Returns the names of columns that hold the tenant: those that refer to the table of tenants, those by which tables are
+    /// protected, and those that applications usually give. Upper case and `_` make no difference.
     fn column_names(&self) -> Vec<String> {
         let mut counted: Vec<(String, usize)> = Vec::new();
+        let mut count = |name: &String| match counted.iter_mut().find(|(known, _)| known == name) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((name.clone(), 1)),
+        };
         for table in &self.facts.tables {
-            for key in table
+            let keys = table
                 .foreign_keys
                 .iter()
-                .filter(|key| self.is_to_tenant(key))
-            {
-                for name in &key.columns {
-                    match counted.iter_mut().find(|(known, _)| known == name) {
-                        Some((_, count)) => *count += 1,
-                        None => counted.push((name.clone(), 1)),
-                    }
-                }
+                .filter(|key| self.is_to_tenant(key));
+            keys.flat_map(|key| &key.columns).for_each(&mut count);
+            if table.relation != self.facts.tenant_table {
+                table.protected_by.iter().for_each(&mut count);
             }
         }
         counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let mut names: Vec<String> = self.choices.tenant_column.iter().cloned().collect();
         names.extend(counted.into_iter().map(|(name, _)| name));
-        names.push(format!("{}_id", singular(&self.facts.tenant_table.name)));
+        let of = singular(&self.facts.tenant_table.name);
+        names.push(format!("{of}_id"));
         names.extend(self.key.map(|k| k.name.clone()).filter(|name| name != "id"));
+        names.push("tenant_id".to_owned());
+        if of.to_lowercase().starts_with("org") {
+            names.extend(["organization_id", "organisation_id", "org_id"].map(String::from));
+        }
         let mut seen = Vec::new();
         for name in names {
             if !seen.contains(&name) {
@@ -243,7 +254,53 @@ impl<'a> Schema<'a> {
     }
 
     fn is_left_alone(&self, table: &Table) -> bool {
-        table.protected_by.is_some() || self.choices.of(&table.relation).is_some_and(|d| d.skip)
+        let decision = self.choices.of(&table.relation);
+        table.protected_by.is_some() || decision.is_some_and(|d| d.skip || d.share)
+    }
+
+    /// Returns what somebody has decided about a table that it does not have.
+    fn wrong_decision(&self, table: &Table) -> Option<String> {
+        let decision = self.choices.of(&table.relation)?;
+        if let Some(name) = &decision.parent_key
+            && !table.foreign_keys.iter().any(|key| key.name == *name)
+        {
+            return Some(format!(
+                "has no foreign key {}, as was decided",
+                quote_ident(name)
+            ));
+        }
+        let column = decision.tenant_column.as_ref();
+        column
+            .filter(|name| table.column(name).is_none())
+            .map(|name| format!("has no column {}, as was decided", quote_ident(name)))
+    }
+
+    /// Returns why a table cannot be adopted because of its owner. All tables have one owner, who may do in maintenance what
+    /// their triggers do then.
+    fn wrong_owner(&self, table: &Table) -> Option<String> {
+        if !table.caller_owns {
+            return Some("belongs to another role: adopt as its owner".to_owned());
+        }
+        let tenants = self.facts.table(&self.facts.tenant_table)?;
+        let owner = quote_ident(&table.owner);
+        if table.owner != tenants.owner {
+            return Some(format!(
+                "belongs to {owner}, and the table of tenants to {}: give them one owner",
+                quote_ident(&tenants.owner)
+            ));
+        }
+        if table.owner_is_shared {
+            return Some(format!(
+                "belongs to {owner}, a role that tenants share, who could take the protection off. Give the application's tables to another role: \
+                 CREATE ROLE {0}; GRANT tenancy_admin TO {0}; GRANT USAGE, CREATE ON SCHEMA {1} TO {0}; REASSIGN OWNED BY {owner} TO {0}; \
+                 and name {owner} in grants",
+                quote_ident(&format!("{}_owner", table.owner)),
+                quote_ident(&table.relation.schema)
+            ));
+        }
+        (!table.owner_is_admin).then(|| {
+            format!("belongs to {owner}, who lacks tenancy_admin: GRANT tenancy_admin TO {owner}")
+        })
     }
 
     /// Returns whether a column can hold the tenant's key: uuid for uuid, and any other type of key for any other.
@@ -280,7 +337,10 @@ impl<'a> Schema<'a> {
             .collect();
         if found.is_empty() {
             found = (self.names.iter())
-                .filter_map(|name| Some((table.column(name)?, None)))
+                .filter_map(|name| {
+                    let same = |column: &&Column| plain(&column.name) == plain(name);
+                    Some((table.columns.iter().find(same)?, None))
+                })
                 .take(1)
                 .collect();
         }
@@ -299,13 +359,25 @@ impl<'a> Schema<'a> {
             if let Some(column) = table.column(name) {
                 found = found.with_column(column);
             }
+            found.shares_null = table.shares_null;
+            return Some(found);
+        }
+        if let Some(reason) = self.wrong_decision(table) {
+            let mut found = Found::new(Kind::NoLink, 0, reason.clone());
+            found.block(reason);
             return Some(found);
         }
         if table.relation == self.facts.tenant_table {
             return Some(self.tenant_table(table));
         }
-        if self.choices.of(&table.relation).is_some_and(|d| d.skip) {
-            return Some(Found::new(Kind::Skipped, 0, "was decided"));
+        match self.choices.of(&table.relation) {
+            Some(decision) if decision.skip => {
+                return Some(Found::new(Kind::Skipped, 0, "was decided"));
+            }
+            Some(decision) if decision.share => {
+                return Some(Found::new(Kind::Lookup, 0, "was decided"));
+            }
+            _ => {}
         }
         if table.filled.is_some() {
             // A child whose column was added before.
@@ -324,7 +396,12 @@ impl<'a> Schema<'a> {
         };
         let mut found = Found::new(Kind::TenantColumn, 1, reason).with_column(column);
         self.check_owner(table, &mut found);
-        if candidates.len() > 1 && self.names.first().is_none_or(|name| *name != column.name) {
+        if candidates.len() > 1
+            && self
+                .names
+                .first()
+                .is_none_or(|name| plain(name) != plain(&column.name))
+        {
             let names: Vec<String> = candidates
                 .iter()
                 .map(|(c, _)| quote_ident(&c.name))
@@ -335,6 +412,13 @@ impl<'a> Schema<'a> {
             ));
         }
         self.check_column(table, column, &mut found);
+        if let Some(key) = key.filter(|key| key.clears && found.shares_null) {
+            found.block(format!(
+                "its foreign key {} clears {} when a tenant goes: the tenant's rows would become everybody's",
+                quote_ident(&key.name),
+                quote_ident(&column.name)
+            ));
+        }
         Some(found)
     }
 
@@ -368,12 +452,18 @@ impl<'a> Schema<'a> {
         if !key.not_null {
             found.block(format!("its key {} may be NULL", quote_ident(&key.name)));
         }
+        if self.facts.taken_keys > 0 {
+            found.block(format!(
+                "{} with the key of a tenant of another partner, or of another scope: adopt with that partner, or change the keys",
+                rows(self.facts.taken_keys)
+            ));
+        }
         found
     }
 
     fn check_owner(&self, table: &Table, found: &mut Found) {
-        if !table.caller_owns {
-            found.block("belongs to another role: adopt as its owner".to_owned());
+        if let Some(reason) = self.wrong_owner(table) {
+            found.block(reason);
         }
     }
 
@@ -391,7 +481,7 @@ impl<'a> Schema<'a> {
         let counts = table.counts.get(&column.name).copied().unwrap_or_default();
         if counts.unknown > 0 {
             found.block(format!(
-                "{} with a {name} that no tenant has: correct or delete them",
+                "{} whose {name} no tenant has: correct or delete them",
                 rows(counts.unknown)
             ));
         }
@@ -419,13 +509,19 @@ impl<'a> Schema<'a> {
             if found.get(n).is_none_or(Option::is_some) {
                 continue;
             }
-            let wanted = self
+            let decided = self
                 .choices
                 .of(&table.relation)
-                .and_then(|d| d.parent_key.as_ref())
-                .or(table.filled.as_ref().map(|(_, key)| key));
+                .and_then(|d| d.parent_key.as_ref());
             let mut keys: Vec<&ForeignKey> = (table.foreign_keys.iter())
-                .filter(|key| wanted.is_none_or(|name| *name == key.name))
+                .filter(|key| match (&table.filled, decided) {
+                    // It may have another name by now.
+                    (Some(filled), _) => {
+                        filled.key == key.name || filled.key_columns == key.columns
+                    }
+                    (None, Some(name)) => *name == key.name,
+                    (None, None) => true,
+                })
                 .collect();
             keys.sort_by_key(|key| !key.cascades);
             for key in keys {
@@ -455,7 +551,7 @@ impl<'a> Schema<'a> {
 
     fn child(&self, table: &Table, key: &ForeignKey, above: &Found, loose: bool) -> Found {
         let column = match &table.filled {
-            Some((column, _)) => column.clone(),
+            Some(filled) => filled.column.clone(),
             None => self
                 .names
                 .first()
@@ -478,12 +574,12 @@ impl<'a> Schema<'a> {
                 .map_or((String::new(), 0), |(name, null)| (name.clone(), null));
             self.check_nulls(table, &name, null, &mut found);
         }
-        if key.columns.len() != key.ref_columns.len() {
-            found.block(format!(
-                "its foreign key {} cannot be followed",
-                quote_ident(&key.name)
-            ));
+        if table.has_heirs {
+            found
+                .block("tables inherit from it, whose rows no trigger would keep right".to_owned());
         }
+        // Rows of what is everybody's are everybody's too.
+        found.shares_null |= above.shares_null;
         found.column = Some(column);
         found.column_type.clone_from(&above.column_type);
         found.parent = Some(Parent {
@@ -508,6 +604,15 @@ impl<'a> Schema<'a> {
                     .any(|key| key.to == table.relation)
             })
             .collect();
+        if let Some(filled) = &table.filled {
+            let mut found =
+                Found::new(Kind::Child, 0, "belonged to a tenant through a foreign key");
+            found.block(format!(
+                "the foreign key {} that gave its rows a tenant is gone: create it again, or drop the trigger {FILL}",
+                quote_ident(&filled.key)
+            ));
+            return found;
+        }
         if let Some((column, parent)) = self.by_name(table, known) {
             let reason = format!("{} may refer to {parent}", quote_ident(&column.name));
             let mut found = Found::new(Kind::NoLink, 0, reason);
@@ -517,21 +622,25 @@ impl<'a> Schema<'a> {
             ));
             return found;
         }
-        match referring.as_slice() {
-            [] => Found::new(
+        let [first, ..] = referring.as_slice() else {
+            return Found::new(
                 Kind::NoLink,
                 0,
-                "has no column with the tenant, and no foreign key to one",
-            ),
-            [first, ..] => Found::new(
-                Kind::Lookup,
-                0,
-                format!(
-                    "{} refers to it, and it has no column with the tenant",
-                    first.relation
-                ),
-            ),
+                "has no column with the tenant, and no foreign key to a table that has one",
+            );
+        };
+        let reason = format!(
+            "{} refers to it, and it has no column with the tenant",
+            first.relation
+        );
+        let mut found = Found::new(Kind::Lookup, 0, reason);
+        if let Some(key) = &table.referred_once {
+            found.block(format!(
+                "each of its rows is that of one row of another table ({key}), so it may hold tenants' rows: decide with \
+                 {{\"share\": true}} or {{\"skip\": true}}, or give it the tenant's column"
+            ));
         }
+        found
     }
 
     /// Finds a column that is named after a table of tenants' rows and has the type of its key, without a foreign key.
@@ -551,11 +660,9 @@ impl<'a> Schema<'a> {
             if !belongs || other.relation == table.relation {
                 continue;
             }
-            let (name, key) = (
-                format!("{}_id", singular(&other.relation.name)),
-                other.column(key),
-            );
-            let column = table.column(&name).filter(|column| {
+            let name = plain(&format!("{}_id", singular(&other.relation.name)));
+            let key = other.column(key);
+            let column = (table.columns.iter().filter(|c| plain(&c.name) == name)).find(|column| {
                 key.is_some_and(|key| key.type_name == column.type_name)
                     && !table
                         .foreign_keys
@@ -568,6 +675,11 @@ impl<'a> Schema<'a> {
         }
         None
     }
+}
+
+/// Returns a name as it is compared: applications write organizationId and organization_id.
+fn plain(name: &str) -> String {
+    name.to_lowercase().replace('_', "")
 }
 
 /// Returns the singular of a table's name, as applications name their columns.

@@ -2,9 +2,18 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::policy::Relation;
+
+/// The trigger that fills the tenant column. Triggers run in the order of their names: the application's may set the foreign key.
+pub const FILL: &str = "zz_tenancy_fill";
+
+/// The trigger that follows the rows of the table of tenants.
+pub const FOLLOW: &str = "tenancy_follow";
+
+/// The constraint that keeps a tenant column from being NULL until `protect()` declares it NOT NULL.
+pub const KNOWN: &str = "tenancy_tenant_known";
 
 /// The schemas that are adopted.
 #[derive(Debug, Clone, Deserialize)]
@@ -14,6 +23,9 @@ pub struct SchemaFacts {
     /// Whether it has rows that no tenant exists for.
     #[serde(default)]
     pub missing_tenants: bool,
+    /// How many of its rows have the key of a tenant of another partner, or of another scope.
+    #[serde(default)]
+    pub taken_keys: i64,
     /// All tables, without partitions and inheritance children, in the order of their names.
     pub tables: Vec<Table>,
 }
@@ -27,6 +39,24 @@ pub struct Table {
     pub rows: f64,
     /// Whether the caller has the owner's rights.
     pub caller_owns: bool,
+    /// The owning role.
+    #[serde(default)]
+    pub owner: String,
+    /// Whether the owner is granted tenancy_admin.
+    #[serde(default = "yes")]
+    pub owner_is_admin: bool,
+    /// Whether the owner is a role that tenants share.
+    #[serde(default)]
+    pub owner_is_shared: bool,
+    /// Whether other tables inherit from it that are no partitions.
+    #[serde(default)]
+    pub has_heirs: bool,
+    /// Whether rows without a tenant are everybody's, if it is protected.
+    #[serde(default)]
+    pub shares_null: bool,
+    /// Whether a row of a tenant's table refers to each of its rows alone.
+    #[serde(default)]
+    pub referred_once: Option<String>,
     /// The tenant column, if it is protected.
     #[serde(default)]
     pub protected_by: Option<String>,
@@ -38,9 +68,9 @@ pub struct Table {
     /// Its own foreign keys.
     #[serde(default)]
     pub foreign_keys: Vec<ForeignKey>,
-    /// The tenant column that a trigger of tenancy fills, and the name of the foreign key that it follows.
+    /// What a trigger of tenancy fills.
     #[serde(default)]
-    pub filled: Option<(String, String)>,
+    pub filled: Option<Filled>,
     /// Whether a trigger of tenancy follows the rows of the table of tenants.
     #[serde(default)]
     pub followed: bool,
@@ -56,6 +86,21 @@ pub struct Table {
     /// For columns that may hold the tenant: rows that are NULL, and rows whose key is not in the table of tenants.
     #[serde(default)]
     pub counts: HashMap<String, Counts>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A tenant column that a trigger fills.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Filled {
+    /// The column.
+    pub column: String,
+    /// The name that the foreign key had.
+    pub key: String,
+    /// The columns of the foreign key.
+    pub key_columns: Vec<String>,
 }
 
 /// Rows of a column that may hold the tenant.
@@ -101,10 +146,13 @@ pub struct ForeignKey {
     /// Whether it deletes rows with the referenced row.
     #[serde(default)]
     pub cascades: bool,
+    /// Whether it sets columns NULL, or to their default, when the referenced row goes.
+    #[serde(default)]
+    pub clears: bool,
 }
 
 /// What to do with rows without a tenant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NullRows {
     /// The table is blocked until somebody decides.
@@ -115,12 +163,15 @@ pub enum NullRows {
 }
 
 /// What a person has decided about one table.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Leave it as it is.
     #[serde(default)]
     pub skip: bool,
+    /// Leave it as it is, and let the application's roles read it.
+    #[serde(default)]
+    pub share: bool,
     /// The column that holds the tenant.
     #[serde(default)]
     pub tenant_column: Option<String>,
@@ -133,7 +184,7 @@ pub struct Decision {
 }
 
 /// What the caller has chosen.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Choices {
     /// The key of the table of tenants; else its primary key.

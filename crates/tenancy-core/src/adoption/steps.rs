@@ -1,18 +1,9 @@
 //! The statements that are left to do for a table.
 
 use super::classify::{Blocker, Found, Kind, Parent};
-use super::facts::{Choices, Column, SchemaFacts, Table};
+use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
 use super::{Fill, Phase, Step, StepKind, TablePlan};
 use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
-
-/// The trigger that fills the tenant column of a new row; with `_update`, of a changed one.
-pub const FILL: &str = "tenancy_fill";
-
-/// The trigger that follows the rows of the table of tenants.
-pub const FOLLOW: &str = "tenancy_follow";
-
-/// The constraint that keeps a tenant column from being NULL until `protect()` declares it NOT NULL.
-pub const KNOWN: &str = "tenancy_tenant_known";
 
 /// Columns from which the slug of a tenant is made.
 const SLUGS: [&str; 5] = ["slug", "subdomain", "handle", "identifier", "code"];
@@ -43,7 +34,9 @@ pub(super) fn table_plan(
             }
             steps.isolated(choices, &found);
         }
-        Kind::Lookup | Kind::NoLink | Kind::Skipped => steps.readable(),
+        Kind::Lookup => steps.readable(),
+        // Whoever may read it now goes on.
+        Kind::NoLink | Kind::Skipped => {}
     }
     let Steps {
         mut out, blocked, ..
@@ -119,14 +112,10 @@ impl Steps<'_> {
         }
         if !self.table.followed {
             let name = self.name();
-            let named = match self.column(&NAMES) {
-                "" => quote_ident(key),
-                column => format!("{}, {}", quote_ident(key), quote_ident(column)),
-            };
             self.push(
                 Phase::Prepare,
                 format!(
-                    "CREATE TRIGGER {FOLLOW} AFTER INSERT OR DELETE OR UPDATE OF {named} ON {name} FOR EACH ROW \
+                    "CREATE TRIGGER {FOLLOW} AFTER INSERT OR UPDATE OR DELETE ON {name} FOR EACH ROW \
                      EXECUTE FUNCTION tenancy.follow_tenant({arguments})"
                 ),
             );
@@ -163,48 +152,50 @@ impl Steps<'_> {
     fn filled(&mut self, found: &Found, parent: &Parent) {
         let Some(column) = &found.column else { return };
         let (name, quoted) = (self.name(), quote_ident(column));
-        // In one transaction: without its triggers the column would be taken for the application's.
-        let mut column_and_triggers = Vec::new();
+        // In one transaction: without its trigger the column would be taken for the application's.
+        let mut column_and_trigger = Vec::new();
         if self.table.column(column).is_none() {
             let add = format!(
                 "ALTER TABLE {name} ADD COLUMN {quoted} {}",
                 parent.tenant_type
             );
-            column_and_triggers.push(add);
+            column_and_trigger.push(add);
         }
         if self.table.filled.is_none() {
-            let call = format!(
-                "EXECUTE FUNCTION tenancy.fill_tenant({}, {}, {})",
-                quote_literal(column),
-                quote_literal(&parent.key),
-                quote_literal(&parent.tenant_column)
-            );
-            let moved: Vec<String> = (parent.columns.iter())
-                .map(|c| format!("NEW.{0} IS DISTINCT FROM OLD.{0}", quote_ident(c)))
-                .collect();
-            column_and_triggers.push(format!(
-                "CREATE TRIGGER {FILL} BEFORE INSERT ON {name} FOR EACH ROW WHEN (NEW.{quoted} IS NULL) {call}"
-            ));
-            column_and_triggers.push(format!(
-                "CREATE TRIGGER {FILL}_update BEFORE UPDATE ON {name} FOR EACH ROW WHEN (NEW.{quoted} IS NULL OR {}) {call}",
-                moved.join(" OR ")
+            // Without conditions on columns, so that the application may drop or change them.
+            let mut arguments = vec![column, &parent.key, &parent.tenant_column];
+            arguments.extend(&parent.columns);
+            let arguments: Vec<String> = arguments.into_iter().map(|a| quote_literal(a)).collect();
+            column_and_trigger.push(format!(
+                "CREATE TRIGGER {FILL} BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant({})",
+                arguments.join(", ")
             ));
         }
-        if !column_and_triggers.is_empty() {
+        if !column_and_trigger.is_empty() {
             self.add(
                 StepKind::Statement,
                 Phase::Prepare,
-                column_and_triggers,
+                column_and_trigger,
                 None,
             );
         }
-        if self.table.known != Some(true) && self.table.protected_by.is_none() {
+        if self.table.protected_by.is_none() {
             let all = fill(&self.table.relation, column, parent, "", false);
             let by_batch = Fill {
                 column: column.clone(),
                 parent: parent.clone(),
             };
-            self.add(StepKind::Fill, Phase::Prepare, vec![all], Some(by_batch));
+            // Again before any table is isolated: what a row belongs to may have moved meanwhile, and no trigger tells.
+            let all_phases = [Phase::Prepare, Phase::Verify];
+            let filled = self.table.known == Some(true);
+            for phase in all_phases.into_iter().skip(usize::from(filled)) {
+                self.add(
+                    StepKind::Fill,
+                    phase,
+                    vec![all.clone()],
+                    Some(by_batch.clone()),
+                );
+            }
         }
     }
 
@@ -291,11 +282,10 @@ impl Steps<'_> {
             let drop = format!("DROP TRIGGER {FOLLOW} ON {name}");
             self.push(Phase::Isolate, drop);
         }
-        if let Some((column, _)) = &self.table.filled {
-            let column = quote_ident(column);
+        if let Some(filled) = &self.table.filled {
+            let column = quote_ident(&filled.column);
             let all = vec![
                 format!("DROP TRIGGER {FILL} ON {name}"),
-                format!("DROP TRIGGER {FILL}_update ON {name}"),
                 format!("ALTER TABLE {name} DROP COLUMN {column}"),
             ];
             self.add(StepKind::Statement, Phase::Isolate, all, None);
@@ -332,10 +322,11 @@ fn fill(table: &Relation, column: &str, parent: &Parent, range: &str, only: bool
         .collect();
     let only = if only { "ONLY " } else { "" };
     format!(
-        "UPDATE {only}{table} AS c SET {column} = p.{} FROM {} AS p WHERE {} AND c.{column} IS NULL{range}",
+        "UPDATE {only}{table} AS c SET {column} = p.{} FROM {} AS p WHERE {} AND c.{column} IS DISTINCT FROM p.{}{range}",
         quote_ident(&parent.tenant_column),
         parent.relation,
         pairs.join(" AND "),
+        quote_ident(&parent.tenant_column),
         column = quote_ident(column),
     )
 }

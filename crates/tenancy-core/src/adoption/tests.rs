@@ -67,11 +67,7 @@ fn tenants_are_created_first_and_followed_from_then_on() {
         sql[0],
         "SELECT tenancy.import_tenants('app.organizations', 'id', '', 'name', 'internal', 500)"
     );
-    assert!(
-        sql[1].starts_with(
-            "CREATE TRIGGER tenancy_follow AFTER INSERT OR DELETE OR UPDATE OF id, name"
-        )
-    );
+    assert!(sql[1].starts_with("CREATE TRIGGER tenancy_follow AFTER INSERT OR UPDATE OR DELETE"));
     assert!(sql[2].starts_with("SELECT tenancy.protect('app.organizations', 'id'"));
     facts.missing_tenants = false;
     assert_eq!(plan(&facts, &choices())[0].steps.len(), 2);
@@ -128,21 +124,23 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
         sql[0],
         "ALTER TABLE app.notes ADD COLUMN organization_id bigint"
     );
-    assert!(sql[1].starts_with("CREATE TRIGGER tenancy_fill BEFORE INSERT"));
-    assert!(sql[2].contains("NEW.task_id IS DISTINCT FROM OLD.task_id"));
     assert_eq!(
-        sql[3],
-        "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND c.organization_id IS NULL"
+        sql[1],
+        "CREATE TRIGGER zz_tenancy_fill BEFORE INSERT OR UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant('organization_id', 'notes_task', 'organization_id', 'task_id')"
     );
-    assert!(sql[4].ends_with("NOT VALID") && sql[5].contains("VALIDATE"));
-    assert!(sql[6].starts_with("SELECT tenancy.protect("));
+    let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND c.organization_id IS DISTINCT FROM p.organization_id";
+    assert_eq!(sql[2], fill);
+    assert!(sql[3].contains(fill) || sql[3].ends_with("NOT VALID"));
+    let kinds: Vec<_> = notes.steps.iter().map(|s| (s.kind, s.phase)).collect();
+    assert!(
+        kinds.contains(&(StepKind::Fill, Phase::Verify)),
+        "looked at again: {kinds:?}"
+    );
     assert_eq!(
         notes.steps[0].statements.len(),
-        3,
-        "the column and its triggers together"
+        2,
+        "the column and its trigger together"
     );
-    let phases: Vec<_> = notes.steps.iter().map(|s| s.phase).collect();
-    assert!(phases.is_sorted(), "prepared before it is isolated");
     let fill = notes.steps[1].fill.as_ref().unwrap();
     let batch = fill.batch(&notes.relation, 128, 256);
     assert!(
@@ -159,7 +157,8 @@ fn what_was_done_is_not_planned_again() {
         .as_array_mut()
         .unwrap()
         .push(column("organization_id", "bigint", false));
-    tables[1]["filled"] = json!(["organization_id", "notes_task"]);
+    tables[1]["filled"] =
+        json!({ "column": "organization_id", "key": "notes_task", "key_columns": ["task_id"] });
     let sql = |tables| statements(of(&planned(tables, &choices()), "notes")).join("; ");
     let half = sql(tables.clone());
     assert!(
@@ -167,7 +166,13 @@ fn what_was_done_is_not_planned_again() {
         "{half}"
     );
     tables[1]["known"] = json!(true);
-    assert!(sql(tables.clone()).starts_with("SELECT tenancy.protect("));
+    let plans = planned(tables.clone(), &choices());
+    assert!(
+        of(&plans, "notes")
+            .steps
+            .iter()
+            .all(|step| step.phase > Phase::Prepare)
+    );
     tables[1]["protected_by"] = json!("organization_id");
     assert!(
         sql(tables.clone()).starts_with("ALTER TABLE"),
@@ -211,7 +216,8 @@ fn it_is_undone_children_first() {
         .as_array_mut()
         .unwrap()
         .push(column("organization_id", "bigint", true));
-    tables[1]["filled"] = json!(["organization_id", "notes_task"]);
+    tables[1]["filled"] =
+        json!({ "column": "organization_id", "key": "notes_task", "key_columns": ["task_id"] });
     tables[1]["protected_by"] = json!("organization_id");
     tables[2]["followed"] = json!(true);
     tables[2]["protected_by"] = json!("id");
@@ -222,8 +228,7 @@ fn it_is_undone_children_first() {
         statements(&plans[0]),
         [
             "SELECT tenancy.unprotect('app.notes')",
-            "DROP TRIGGER tenancy_fill ON app.notes",
-            "DROP TRIGGER tenancy_fill_update ON app.notes",
+            "DROP TRIGGER zz_tenancy_fill ON app.notes",
             "ALTER TABLE app.notes DROP COLUMN organization_id",
         ]
     );
@@ -352,4 +357,162 @@ fn a_circle_of_keys_ends() {
     let plans = planned(tables, &choices());
     assert_eq!(of(&plans, "a").kind, Kind::NoLink);
     assert_eq!(plans.len(), 7);
+}
+
+#[test]
+fn upper_case_and_underscores_make_no_difference_to_names() {
+    for name in [
+        "organizationId",
+        "ORGANIZATION_ID",
+        "org_id",
+        "tenantId",
+        "tenant_id",
+        "organisationID",
+    ] {
+        let mut tables = schema();
+        tables.push(table(
+            "things",
+            &[column("id", "bigint", true), column(name, "bigint", true)],
+            &[],
+        ));
+        let plans = planned(tables, &choices());
+        assert_eq!(of(&plans, "things").tenant_column.as_deref(), Some(name));
+    }
+    let mut tables = schema();
+    tables.push(table(
+        "drafts",
+        &[
+            column("id", "bigint", true),
+            column("taskId", "bigint", true),
+        ],
+        &[],
+    ));
+    assert!(
+        !of(&planned(tables, &choices()), "drafts")
+            .blocked
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_decision_on_what_is_not_there_blocks() {
+    for decision in [
+        json!({ "parent_key": "typo" }),
+        json!({ "tenant_column": "typo" }),
+    ] {
+        let mut wrong = choices();
+        wrong.decisions = serde_json::from_value(json!({ "app.tasks": decision })).unwrap();
+        let plans = planned(schema(), &wrong);
+        let tasks = of(&plans, "tasks");
+        assert!(
+            tasks.blocked[0].text.contains("typo") && tasks.steps.is_empty(),
+            "{tasks:?}"
+        );
+    }
+}
+
+#[test]
+fn a_filled_table_follows_a_renamed_key_and_blocks_without_one() {
+    let mut tables = schema();
+    tables[1]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", false));
+    tables[1]["filled"] =
+        json!({ "column": "organization_id", "key": "another_name", "key_columns": ["task_id"] });
+    assert_eq!(
+        of(&planned(tables.clone(), &choices()), "notes").kind,
+        Kind::Child
+    );
+    assert!(
+        of(&planned(tables.clone(), &choices()), "notes")
+            .blocked
+            .is_empty()
+    );
+    tables[1]["foreign_keys"] = json!([]);
+    let plans = planned(tables, &choices());
+    assert!(of(&plans, "notes").blocked[0].text.contains("is gone"));
+    assert!(of(&plans, "notes").steps.is_empty());
+}
+
+#[test]
+fn only_lookups_are_shared_and_only_if_they_hold_no_rows_of_tenants() {
+    let mut grants = choices();
+    grants.grants = vec!["webapp".to_owned()];
+    let mut tables = schema();
+    tables[0]["not_readable"] = json!(["webapp"]);
+    let mut secrets = table("secrets", &[column("id", "bigint", true)], &[]);
+    secrets["not_readable"] = json!(["webapp"]);
+    tables.push(secrets);
+    let plans = planned(tables.clone(), &grants);
+    assert_eq!(
+        statements(of(&plans, "currencies")),
+        ["GRANT SELECT ON TABLE app.currencies TO webapp"]
+    );
+    assert!(
+        of(&plans, "secrets").steps.is_empty(),
+        "nothing links it to a tenant"
+    );
+    grants.decisions =
+        serde_json::from_value(json!({ "app.currencies": { "skip": true } })).unwrap();
+    assert!(
+        of(&planned(tables.clone(), &grants), "currencies")
+            .steps
+            .is_empty()
+    );
+    grants.decisions.clear();
+    tables[0]["referred_once"] = json!("org_currency");
+    let plans = planned(tables.clone(), &grants);
+    assert!(
+        of(&plans, "currencies").blocked[0]
+            .text
+            .contains("org_currency")
+    );
+    assert!(of(&plans, "currencies").steps.is_empty());
+    grants.decisions =
+        serde_json::from_value(json!({ "app.currencies": { "share": true } })).unwrap();
+    assert_eq!(of(&planned(tables, &grants), "currencies").steps.len(), 1);
+}
+
+#[test]
+fn rows_of_what_is_everybodys_are_everybodys_but_no_tenants_row_becomes_so() {
+    let mut tables = schema();
+    tables[3]["columns"][1]["not_null"] = json!(false);
+    tables[3]["counts"] = json!({ "organization_id": { "null": 3, "unknown": 0 } });
+    let mut shared = choices();
+    shared.null_rows = NullRows::Share;
+    let plans = planned(tables.clone(), &shared);
+    for name in ["projects", "tasks", "notes"] {
+        assert!(of(&plans, name).shares_null, "{name}");
+    }
+    tables[3]["foreign_keys"][0]["clears"] = json!(true);
+    assert!(
+        of(&planned(tables, &shared), "projects").blocked[0]
+            .text
+            .contains("everybody's")
+    );
+}
+
+#[test]
+fn all_tables_have_one_owner_who_is_an_admin_and_not_shared() {
+    for (key, value, says) in [
+        ("owner_is_admin", json!(false), "GRANT tenancy_admin"),
+        ("owner_is_shared", json!(true), "REASSIGN OWNED"),
+        ("caller_owns", json!(false), "another role"),
+    ] {
+        let mut tables = schema();
+        tables[2][key] = value;
+        let plans = planned(tables, &choices());
+        assert!(
+            of(&plans, "organizations").blocked[0].text.contains(says),
+            "{key}"
+        );
+    }
+    let mut tables = schema();
+    tables[4]["owner"] = json!("somebody");
+    assert!(
+        of(&planned(tables, &choices()), "tasks").blocked[0]
+            .text
+            .contains("give them one owner")
+    );
 }

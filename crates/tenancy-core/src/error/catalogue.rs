@@ -314,6 +314,11 @@ kinds! {
             hint "Each step is a transaction of its own. CALL tenancy.adopt(…, dry_run => true) only plans, and may run anywhere.";
         adopt_waits: "55P03", Later, "adopt() waited too long for a lock on {table}",
             hint "What it has done stays. Call it again when the table is less busy, or with a longer lock_timeout.";
+        left_open: "55000", AfterHint, "{table} would hold tenants' rows without isolation",
+            detail "It {reasons}.",
+            hint "adopt(watch => 'protect') watches this schema. Give the table a foreign key that is NOT NULL or the tenant column's usual name and type, run the statement as the owner of the tables with tenancy_admin, or decide on the table in adopt().";
+        parent_missing: "55000", AfterHint, "the row refers to a row of {table} that does not exist or is not visible",
+            hint "Its tenant is that of the row it refers to. Insert that row first.";
         table_owner_unfit: "42501", AfterHint, "the owner of {table} may not create tenants any more",
             hint "Grant it tenancy_admin, or drop the trigger tenancy_follow.";
         protection_unreadable: "XX000", No, "the record of the protection of {table} cannot be read: {reason}";

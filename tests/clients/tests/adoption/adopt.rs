@@ -239,10 +239,7 @@ fn all_that_blocks_is_said_at_once_and_can_be_decided() {
     for (table, what) in [
         ("app.roles", "2 rows without organization_id"),
         ("app.imports", "has the type uuid"),
-        (
-            "app.visits",
-            "1 row with a organization_id that no tenant has",
-        ),
+        ("app.visits", "1 row whose organization_id no tenant has"),
         ("app.drafts", "may refer to app.tasks"),
     ] {
         let line = detail

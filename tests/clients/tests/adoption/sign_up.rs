@@ -59,6 +59,33 @@ fn a_row_makes_renames_and_ends_its_tenant() {
     );
     assert!(tenants.contains(&"sp-ti-co Späti & Co. 10 deleted".to_owned()));
     assert!(tenants.contains(&"org-1-11 Org 1 11 deleted".to_owned()));
+    // A name that a scope may not have is cleaned; one that is suspended stays so.
+    maintained(
+        &mut owner,
+        "INSERT INTO app.organizations (id, name) VALUES (14, E' Tab\\tand\\nline '), (15, '')",
+    );
+    let tenants_now = owner.texts(TENANTS);
+    assert!(
+        tenants_now
+            .iter()
+            .any(|t| t.ends_with("Tab and line 14 active")),
+        "{tenants_now:?}"
+    );
+    assert!(tenants_now.iter().any(|t| t.ends_with("15 15 active")));
+    owner.run(
+        "SELECT tenancy.set_status(id, 'suspended') FROM tenancy.tenants WHERE external_id = '14'",
+    );
+    maintained(&mut owner, "DELETE FROM app.organizations WHERE id = 14");
+    maintained(
+        &mut owner,
+        "INSERT INTO app.organizations (id, name) VALUES (14, 'Back')",
+    );
+    assert!(
+        owner
+            .texts(TENANTS)
+            .iter()
+            .any(|t| t.ends_with("14 suspended"))
+    );
     assert!(tenants.iter().any(|t| t.ends_with("Org 1 13 active")));
     // A row that comes back is the same tenant again.
     maintained(
@@ -134,7 +161,7 @@ fn a_row_cannot_take_a_scope_and_power_ends_with_its_owners() {
 }
 
 #[test]
-fn a_renamed_key_column_is_followed() {
+fn a_renamed_key_column_is_followed_and_others_may_go() {
     let db = adopted("bigint", "(%s)");
     let mut owner = db.owner();
     owner.run("ALTER TABLE app.organizations RENAME COLUMN id TO org_no");

@@ -1,0 +1,185 @@
+//! What follows a later statement that makes a table for tenants' rows.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use tenancy_client_tests::{Db, Session, application};
+
+fn adopted(watch: &str) -> Db {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run(&format!(
+        "CALL tenancy.adopt('app.organizations', grants => '{{{}}}', watch => '{watch}')",
+        db.app
+    ));
+    db
+}
+
+fn is_open(session: &mut Session, table: &str) -> bool {
+    session.number(&format!(
+        "SELECT count(*) FROM tenancy.unprotected_tables WHERE table_name = '{table}'"
+    )) == 1
+}
+
+fn is_isolated(session: &mut Session, table: &str) -> bool {
+    session.number(&format!(
+        "SELECT count(*) FROM tenancy.protected_tables WHERE table_name = '{table}' AND isolated"
+    )) == 1
+}
+
+#[test]
+fn a_warning_is_the_default() {
+    let db = adopted("warn");
+    let mut owner = db.owner();
+    for (statement, table) in [
+        (
+            "CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)",
+            "app.invoices",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT 1 AS id, 1::bigint AS organization_id",
+            "app.copy",
+        ),
+        (
+            "CREATE TABLE app.late (id bigint); ALTER TABLE app.late ADD organization_id bigint",
+            "app.late",
+        ),
+        (
+            "CREATE TABLE app.files (id bigint, task_id bigint NOT NULL REFERENCES app.tasks)",
+            "app.files",
+        ),
+    ] {
+        let warnings = owner.warnings(statement);
+        assert!(
+            warnings
+                .iter()
+                .any(|w| w.contains(table) && w.contains("tenancy.adopt('app.organizations')")),
+            "{statement}: {warnings:?}"
+        );
+        assert!(is_open(&mut owner, table));
+    }
+    for statement in [
+        "CREATE TABLE app.kinds (id bigint PRIMARY KEY)",
+        "CREATE TEMP TABLE scratch (organization_id bigint)",
+        "CREATE SCHEMA other; CREATE TABLE other.invoices (organization_id bigint)",
+        "CREATE INDEX ON app.tasks (title)",
+        "ALTER TABLE app.tasks ADD rank int",
+        "CREATE TABLE app.events_2024 PARTITION OF app.events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01')",
+    ] {
+        assert_eq!(
+            owner.warnings(statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert!(is_isolated(&mut owner, "app.files"));
+    let quiet = adopted("off");
+    assert_eq!(
+        quiet
+            .owner()
+            .warnings("CREATE TABLE app.invoices (organization_id bigint)"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_table_is_isolated_by_the_statement_that_makes_it() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    owner.run("CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.invoices"));
+    // As schema tools write it: the foreign key comes later, in the same script.
+    owner.run(
+        "BEGIN; CREATE TABLE app.lines (id bigint PRIMARY KEY, invoice_id bigint NOT NULL);
+         ALTER TABLE app.lines ADD CONSTRAINT lines_invoice_fkey FOREIGN KEY (invoice_id) REFERENCES app.invoices (id); COMMIT",
+    );
+    assert!(is_isolated(&mut owner, "app.lines"));
+    owner.run("BEGIN; SELECT tenancy.maintenance('rows'); INSERT INTO app.invoices VALUES (1, 2); INSERT INTO app.lines VALUES (1, 1)");
+    assert_eq!(owner.number("SELECT organization_id FROM app.lines"), 2);
+    owner.run("COMMIT");
+    // The application's role has its rights as for other tables.
+    assert!(
+        owner.text(&format!(
+            "SELECT has_table_privilege('{}', 'app.lines', 'INSERT')::text",
+            db.app
+        )) == "true"
+    );
+    // Dropped and created again, and swapped by a rename.
+    owner.run("DROP TABLE app.lines; DROP TABLE app.invoices");
+    owner.run("CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.invoices"));
+    owner.run("CREATE SCHEMA other; CREATE TABLE other.payments (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    owner.run("ALTER TABLE other.payments SET SCHEMA app");
+    assert!(is_isolated(&mut owner, "app.payments"));
+}
+
+#[test]
+fn a_table_that_cannot_be_isolated_is_refused() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    for statement in [
+        // A name and a type that others have, and rows without a tenant.
+        "CREATE TABLE app.copy AS SELECT 1 AS id, NULL::bigint AS organization_id",
+        "CREATE MATERIALIZED VIEW app.all_tasks AS SELECT * FROM app.tasks WITH NO DATA",
+    ] {
+        owner
+            .fails(statement)
+            .code("55000")
+            .says("without isolation");
+    }
+    // Whoever has not the rights of the tables' owner.
+    db.admin().run(&format!(
+        "GRANT CREATE, USAGE ON SCHEMA app TO {}",
+        db.stranger
+    ));
+    let mut stranger = db.stranger();
+    stranger
+        .fails("CREATE TABLE app.mine (organization_id bigint NOT NULL)")
+        .code("55000")
+        .says("app.mine");
+    stranger.run("CREATE TABLE app.mine (id bigint)");
+    // A decision stands.
+    owner.run(
+        r#"CREATE TABLE app.public_notes (id bigint);
+           "#,
+    );
+    owner.run(r#"CALL tenancy.adopt('app.organizations', decisions => '{"app.public_notes": {"skip": true}}', watch => 'protect')"#);
+    owner.run("ALTER TABLE app.public_notes ADD organization_id bigint");
+    assert!(is_open(&mut owner, "app.public_notes"));
+}
+
+#[test]
+fn it_ends_with_the_adoption_and_does_not_stop_a_restore() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    // What a dump's script does: the path is empty.
+    owner.run("SET search_path = ''; SELECT pg_catalog.set_config('search_path', '', false)");
+    owner.run("CREATE TABLE app.restored (organization_id bigint)");
+    owner.run("RESET search_path");
+    owner.run("DROP TABLE app.restored");
+    owner.run("CALL tenancy.unadopt('app.organizations')");
+    assert_eq!(
+        owner.warnings("CREATE TABLE app.invoices (organization_id bigint)"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        db.admin()
+            .number("SELECT count(*) FROM tenancy_internal.watched_schemas"),
+        0
+    );
+    // Without the table of tenants there is nothing to do.
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    owner.run("DROP TABLE app.organizations CASCADE");
+    owner.run("CREATE TABLE app.invoices (organization_id bigint)");
+    assert!(
+        owner
+            .fails("CALL tenancy.adopt('app.organizations', watch => 'always')")
+            .code
+            == "42P01"
+    );
+    owner
+        .fails("CALL tenancy.adopt('app.projects', watch => 'always')")
+        .code("22023")
+        .says("watch");
+}
