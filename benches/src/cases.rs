@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 21] = [
+const FEW: [(&str, Case); 23] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -34,6 +34,7 @@ const FEW: [(&str, Case); 21] = [
     ("cache", cache),
     ("principal", crate::principals::transactions),
     ("partitions", crate::partitions::by_tenant),
+    ("everybody", crate::adoption::rows_of_everybody),
     ("search", crate::search::searches),
     ("audit", audit),
     ("elevation", crate::elevation::statements),
@@ -42,6 +43,7 @@ const FEW: [(&str, Case); 21] = [
     ("rollup", crate::usage::rollup),
     ("usage", crate::usage::month_of_use),
     // Last: they fill the tree.
+    ("adopt", crate::adoption::filling),
     ("budget scopes", crate::scale::scopes),
     ("management", crate::management::views),
     ("large tree", crate::large_tree::growth),

@@ -1,6 +1,7 @@
 //! The cost of tenancy: every measurement has a hand-written side and a tenancy side. They run in turns in
 //! the same process, on tables with the same rows in the same order. One table of ratios at the end.
 
+mod adoption;
 mod budgets;
 mod cases;
 mod config;

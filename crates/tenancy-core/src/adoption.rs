@@ -5,10 +5,13 @@
 
 mod classify;
 mod facts;
+mod found;
+mod schema;
 mod steps;
 
-pub use classify::{Blocker, Kind, Parent, to_count};
 pub use facts::{Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table};
+pub use found::{Blocker, Kind, Parent};
+pub use schema::to_count;
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Relation;
@@ -109,7 +112,7 @@ pub fn plan(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
     let found = classify::classify(facts, choices);
     let mut plans: Vec<(usize, TablePlan)> = (facts.tables.iter().zip(found))
         .map(|(table, found)| {
-            let depth = found.depth();
+            let depth = found.place();
             (depth, steps::table_plan(facts, choices, table, found))
         })
         .collect();
@@ -123,7 +126,7 @@ pub fn plan(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
 pub fn undo(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
     let found = classify::classify(facts, choices);
     let mut plans: Vec<(usize, TablePlan)> = (facts.tables.iter().zip(found))
-        .map(|(table, found)| (found.depth(), steps::undo_plan(table, found)))
+        .map(|(table, found)| (found.place(), steps::undo_plan(table, found)))
         .filter(|(_, plan)| !plan.steps.is_empty())
         .collect();
     plans.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));

@@ -1,7 +1,7 @@
 //! The statements that are left to do for a table.
 
-use super::classify::{Blocker, Found, Kind, Parent};
 use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
+use super::found::{Blocker, Found, Kind, Parent};
 use super::{Fill, Phase, Step, StepKind, TablePlan};
 use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
 

@@ -1,0 +1,115 @@
+//! What was found about a table.
+
+use serde::{Deserialize, Serialize};
+
+use super::Phase;
+use super::facts::Column;
+use crate::policy::Relation;
+
+/// What a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The application's table of tenants.
+    TenantTable,
+    /// It has a column with the tenant's key.
+    TenantColumn,
+    /// It belongs to a tenant through another table.
+    Child,
+    /// Rows of tenants refer to it; it has none of its own.
+    Lookup,
+    /// Nothing links it to a tenant.
+    NoLink,
+    /// Somebody decided to leave it as it is.
+    Skipped,
+}
+
+impl Kind {
+    /// Returns its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantTable => "tenant table",
+            Self::TenantColumn => "tenant column",
+            Self::Child => "child",
+            Self::Lookup => "lookup",
+            Self::NoLink => "no link",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// The table through which another one belongs to a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// The table.
+    pub relation: Relation,
+    /// Its column with the tenant.
+    pub tenant_column: String,
+    /// The type of that column, with its length.
+    pub tenant_type: String,
+    /// The foreign key to it.
+    pub key: String,
+    /// The referencing columns.
+    pub columns: Vec<String>,
+    /// The referenced columns.
+    pub ref_columns: Vec<String>,
+}
+
+/// A reason why a table cannot be adopted yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// The phase that it blocks.
+    pub phase: Phase,
+    /// What is in the way, and what to do.
+    pub text: String,
+}
+
+/// What was found about a table.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub kind: Kind,
+    pub reason: String,
+    pub column: Option<String>,
+    /// The type of the column, with its length.
+    pub column_type: String,
+    pub parent: Option<Parent>,
+    /// How many tables are between it and the tenant.
+    pub depth: usize,
+    /// Whether rows without a tenant are everybody's.
+    pub shares_null: bool,
+    pub blocked: Vec<Blocker>,
+}
+
+impl Found {
+    pub fn new(kind: Kind, depth: usize, reason: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: reason.into(),
+            column: None,
+            column_type: String::new(),
+            parent: None,
+            depth,
+            shares_null: false,
+            blocked: Vec::new(),
+        }
+    }
+
+    pub fn with_column(mut self, column: &Column) -> Self {
+        self.column = Some(column.name.clone());
+        self.column_type.clone_from(&column.full_type);
+        self
+    }
+
+    pub fn block(&mut self, text: String) {
+        let phase = Phase::Prepare;
+        self.blocked.push(Blocker { phase, text });
+    }
+
+    /// Returns its place in the order of tables: that of tenants first, those that belong to no tenant last.
+    pub fn place(&self) -> usize {
+        match self.kind {
+            Kind::TenantTable | Kind::TenantColumn | Kind::Child => self.depth,
+            Kind::Lookup | Kind::NoLink | Kind::Skipped => usize::MAX,
+        }
+    }
+}
