@@ -99,7 +99,7 @@ CREATE PROCEDURE tenancy.adopt(
     isolate boolean DEFAULT true,
     build_indexes boolean DEFAULT false,
     lock_timeout text DEFAULT '2s',
-    watch text DEFAULT 'warn'
+    watch text DEFAULT NULL
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_adopt_wrapper';
 REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) FROM PUBLIC;
@@ -110,7 +110,7 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
     'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
-    'schemas: off, warn or protect (its isolation, or an error). Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'schemas: off, warn or protect (its isolation, or an error); NULL: as before, at first warn. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(

@@ -14,7 +14,7 @@ WITH RECURSIVE isolated AS (
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      WHERE c.relkind IN ('r', 'p', 'f', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
        AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema', 'tenancy', 'tenancy_internal')
-       AND NOT EXISTS (SELECT FROM isolated i WHERE i.oid = c.oid)
+       AND NOT EXISTS (SELECT FROM tenancy_internal.protected_table_registry r WHERE r.relation = c.oid)
        AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = c.oid)
        AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
                         WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::trigger::{Change, NewValue};
-use crate::triggers;
+use crate::{policy, triggers};
 
 triggers! {
     tenancy_fill_tenant => before fill;
@@ -20,6 +20,12 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
     let [column, key, tenant_column, columns @ ..] = arguments.as_slice() else {
         return Err(Error::Internal("arguments of fill_tenant() are missing"));
     };
+    // A renamed column has its new name in the registry.
+    let renamed = match change.has(column) {
+        true => None,
+        false => policy::tenant_column(change.table())?.and_then(|name| CString::new(name).ok()),
+    };
+    let column = renamed.as_deref().unwrap_or(column);
     let has_tenant = change.value(column)?.is_some();
     if has_tenant && (!change.is_update() || columns.iter().all(|column| change.keeps(column))) {
         return Ok(None);
@@ -47,7 +53,7 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
         })?;
         let tenant = found.ok_or(Error::NoParent(parent.name))?;
         Ok(Some(NewValue {
-            column: (*column).to_owned(),
+            column: column.to_owned(),
             text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
         }))
     })
@@ -70,6 +76,16 @@ fn parent(
 ) -> Result<Option<Parent>, Error> {
     let text = |name: &CStr| name.to_string_lossy().into_owned();
     let columns: Vec<String> = columns.iter().map(|column| text(column)).collect();
+    let of = spi::read_as_caller(
+        "SELECT c.confrelid FROM pg_constraint c WHERE c.conrelid = $1 AND c.contype = 'f' AND c.conname = $2",
+        &[table.into(), text(key).into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get::<pg_sys::Oid>(1)?),
+            None => Ok(None),
+        },
+    )?;
+    let renamed = of.map_or(Ok(None), policy::tenant_column)?;
+    let tenant_column = renamed.unwrap_or_else(|| text(tenant_column));
     spi::read_as_caller(
         "SELECT c.confrelid::regclass::text, k.own, format('SELECT p.%I::text FROM %s p WHERE %s', $4, c.confrelid::regclass, k.conditions) \
          FROM pg_constraint c \
@@ -84,7 +100,7 @@ fn parent(
             table.into(),
             text(key).into(),
             columns.into(),
-            text(tenant_column).into(),
+            tenant_column.into(),
         ],
         |rows| match rows.into_iter().next() {
             Some(row) => Ok(Some(Parent {

@@ -11,6 +11,7 @@ use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
 use super::tenants;
 use crate::error::Error;
 use crate::pg::spi::{self, Finds, NotNull};
+use crate::pg::{relation, role};
 use crate::policy;
 
 /// What is adopted, and what the caller has chosen.
@@ -37,21 +38,31 @@ impl Adopted {
         schemas: Option<Vec<String>>,
         choices: Choices,
     ) -> Result<Self, Error> {
+        let owner = relation::read(tenant_table, |class| class.relowner)
+            .ok_or(Error::NoSuch("the table of tenants"))?;
+        if !role::may_act_as(owner) {
+            return Err(Error::Refused(Refusal::NotOwner {
+                table: policy::relation_name(tenant_table)?,
+            }));
+        }
+        // Whoever adopts decides on later tables of the schemas.
         let found = spi::read_as_caller(
-            "SELECT ARRAY(SELECT n.nspname::text FROM pg_catalog.pg_namespace n \
-                WHERE n.nspname = ANY ($2) OR $2 IS NULL AND n.oid OPERATOR(pg_catalog.=) \
-                    (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) $1))",
+            "SELECT n.nspname::text FROM pg_namespace n JOIN pg_class c ON c.oid = $1 \
+             WHERE n.oid = c.relnamespace AND ($2 IS NULL OR n.nspname = ANY ($2)) \
+                OR n.nspname = ANY ($2) AND pg_has_role(n.nspowner, 'USAGE') AND n.oid >= 16384 \
+                   AND n.nspname NOT IN ('tenancy', 'tenancy_internal')",
             &[tenant_table.into(), schemas.clone().into()],
-            |rows| match rows.into_iter().next() {
-                Some(row) => row.not_null::<Vec<String>>(1),
-                None => Ok(Vec::new()),
+            |rows| {
+                rows.into_iter()
+                    .map(|row| row.not_null::<String>(1))
+                    .collect::<Result<Vec<_>, Error>>()
             },
         )?;
         let wanted = schemas.unwrap_or_default();
         if let Some(missing) = wanted.iter().find(|schema| !found.contains(schema)) {
             return Err(Error::bad(
-                format!("schema \"{missing}\" does not exist"),
-                "Name schemas as they are stored, without quotes.",
+                format!("schema \"{missing}\" does not exist, or belongs to another role"),
+                "Name schemas as they are stored, without quotes: that of the table of tenants, and others that belong to you.",
             ));
         }
         let unknown = spi::read_as_caller(

@@ -61,7 +61,11 @@ fn adoption_adopt(
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let adopted = Adopted::new(tenant_table, listed(schemas), plan::choices(choices)?)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
-    let watch = Action::parse(watch.as_deref().unwrap_or("warn"))?;
+    let watch = match watch {
+        Some(watch) => Action::parse(&watch)?,
+        None => watch::action(&adopted)?,
+    };
+    watch::check(&adopted)?;
     if dry_run.unwrap_or(false) {
         let plans = planned(&adopted, &lock_timeout)?;
         notice!("{}", summary(&plans));
@@ -86,6 +90,7 @@ fn adoption_unadopt(
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let adopted = Adopted::new(tenant_table, listed(schemas), Choices::default())?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
+    watch::check(&adopted)?;
     let plans = policy::pinned(|| spi::uncompiled(|| plan::undo(&adopted)))?;
     keep(&plans)?;
     if dry_run.unwrap_or(false) {
@@ -201,7 +206,7 @@ fn run_batch(
         let done = savepoint::within_locks(|| {
             wait_at_most(lock_timeout)?;
             enter(adopted)?;
-            policy::pinned(|| step::run(plan, step, &adopted.choices, position))
+            watch::paused(|| policy::pinned(|| step::run(plan, step, &adopted.choices, position)))
         });
         match done {
             Some(done) => return done,

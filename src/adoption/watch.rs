@@ -4,7 +4,8 @@
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
-use tenancy_core::adoption::{Kind, TablePlan};
+use tenancy_core::adoption::{Kind, Step, StepKind, TablePlan};
+use tenancy_core::policy::Refusal;
 
 use super::plan::{self, Adopted};
 use super::step;
@@ -52,6 +53,40 @@ impl Action {
     }
 }
 
+/// Runs `f`, whose statements are not watched.
+pub fn paused<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ISOLATING.set(self.0);
+        }
+    }
+    let _before = Restore(ISOLATING.replace_with(true));
+    f()
+}
+
+/// Returns what follows such a statement in the schemas now; at first a warning.
+pub fn action(adopted: &Adopted) -> Result<Option<Action>, Error> {
+    let mut found = watched()?.into_iter();
+    let same = found.find(|w| w.tenant_table == adopted.tenant_table);
+    Ok(Some(same.map_or(Action::Warn, |watched| watched.action)))
+}
+
+/// Refuses schemas that belong to an adoption of another owner.
+pub fn check(adopted: &Adopted) -> Result<(), Error> {
+    for watched in watched()? {
+        let owner = relation::read(watched.tenant_table, |class| class.relowner);
+        if adopted.schemas.contains(&watched.schema)
+            && owner.is_some_and(|owner| !role::may_act_as(owner))
+        {
+            return Err(Error::Refused(Refusal::NotOwner {
+                table: policy::relation_name(watched.tenant_table)?,
+            }));
+        }
+    }
+    Ok(())
+}
+
 /// Watches the schemas from now on, or no longer.
 pub fn set(adopted: &Adopted, action: Option<Action>) -> Result<(), Error> {
     spi::write(
@@ -92,10 +127,15 @@ fn after_ddl() -> Result<(), Error> {
     {
         return Ok(());
     }
-    for watched in watched()? {
+    let all = watched()?;
+    for watched in &all {
         let changed = policy::pinned(|| changed(&watched.schema))?;
         if !changed.is_empty() {
-            look(&watched, &changed)?;
+            let schemas = (all.iter())
+                .filter(|other| other.tenant_table == watched.tenant_table)
+                .map(|other| other.schema.clone())
+                .collect();
+            paused(|| look(watched, schemas, &changed))?;
         }
     }
     Ok(())
@@ -130,73 +170,100 @@ fn changed(schema: &str) -> Result<Vec<String>, Error> {
     )
 }
 
-fn look(watched: &Watched, changed: &[String]) -> Result<(), Error> {
-    let owner = relation::read(watched.tenant_table, |class| class.relowner);
-    let (open, Some(owner)) = (open(changed)?, owner) else {
+fn look(watched: &Watched, schemas: Vec<String>, changed: &[String]) -> Result<(), Error> {
+    let Some(owner) = relation::read(watched.tenant_table, |class| class.relowner) else {
         // The table of tenants was dropped.
         return Ok(());
     };
-    if open.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = open.iter().map(|(name, _)| name.clone()).collect();
-    let schemas = Some(vec![watched.schema.clone()]);
     let choices = plan::choices(watched.choices.clone())?;
-    let skipped = |name: &String| choices.decisions.get(name).is_some_and(|d| d.skip);
-    let open: Vec<_> = open
-        .into_iter()
-        .filter(|(name, _)| !skipped(name))
-        .collect();
-    match watched.action {
-        Action::Warn => {
-            for (name, reasons) in open {
-                warning!(
-                    "tenancy: {name} is not isolated: it {reasons}. CALL tenancy.adopt('{}') isolates it",
-                    policy::relation_name(watched.tenant_table)?
-                );
-            }
-            Ok(())
-        }
-        Action::Protect => {
-            if role::may_act_as(owner) && role::outer_has_role(c"tenancy_admin") {
-                let adopted = Adopted::new(watched.tenant_table, schemas, choices.clone())?;
-                isolate(&adopted, &names)?;
-            }
-            let left = self::open(&names)?;
-            match left.into_iter().find(|(name, _)| !skipped(name)) {
-                Some((table, reasons)) => Err(Error::LeftOpen { table, reasons }),
-                None => Ok(()),
+    let adopted = Adopted {
+        tenant_table: watched.tenant_table,
+        schemas,
+        choices,
+        began: true,
+    };
+    let plans = policy::pinned(|| spi::uncompiled(|| plan::plan_for(&adopted, Some(changed))))?;
+    let isolates = watched.action == Action::Protect
+        && role::may_act_as(owner)
+        && role::outer_has_role(c"tenancy_admin");
+    if isolates {
+        isolate(&adopted, &plans, changed)?;
+    }
+    for (name, reasons) in open(&adopted, &plans, changed, isolates)? {
+        match watched.action {
+            Action::Warn => warning!(
+                "tenancy: {name} is not isolated: it {reasons}. Call tenancy.adopt() again, with the arguments that it had for {}",
+                policy::relation_name(watched.tenant_table)?
+            ),
+            Action::Protect => {
+                return Err(Error::LeftOpen {
+                    table: name,
+                    reasons,
+                });
             }
         }
     }
+    Ok(())
 }
 
-/// Returns those of the tables that may hold tenants' rows and are not protected, with the reasons.
-fn open(names: &[String]) -> Result<Vec<(String, String)>, Error> {
-    spi::uncompiled(|| {
+/// Returns the tables that hold tenants' rows, or may, and are not protected, with the reasons: by the plan that was made before
+/// some were isolated, and by what the catalogs say now.
+fn open(
+    adopted: &Adopted,
+    plans: &[TablePlan],
+    names: &[String],
+    isolated: bool,
+) -> Result<Vec<(String, String)>, Error> {
+    let decided = |name: &str, plain: &str| {
+        let decision = adopted.choices.decisions.get(name);
+        let decision = decision.or_else(|| adopted.choices.decisions.get(plain));
+        decision.is_some_and(|d| d.skip || d.share)
+    };
+    let listed: Vec<(String, String, String)> = spi::uncompiled(|| {
         spi::read(
-            "SELECT table_name, array_to_string(reasons, '; ') FROM tenancy.unprotected_tables WHERE table_name = ANY ($1) ORDER BY 1",
+            "SELECT table_name, array_to_string(parse_ident(table_name), '.'), array_to_string(reasons, '; ') \
+             FROM tenancy.unprotected_tables WHERE table_name = ANY ($1) ORDER BY 1",
             &[names.to_vec().into()],
             |rows| {
                 rows.into_iter()
-                    .map(|row| Ok((row.not_null(1)?, row.not_null(2)?)))
+                    .map(|row| Ok((row.not_null(1)?, row.not_null(2)?, row.not_null(3)?)))
                     .collect()
             },
         )
-    })
-}
-
-/// Runs what a plan for these tables says, in this transaction.
-fn isolate(adopted: &Adopted, names: &[String]) -> Result<(), Error> {
-    struct Restore;
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ISOLATING.set(false);
+    })?;
+    let mut found: Vec<(String, String)> = (listed.into_iter())
+        .filter(|(name, plain, _)| !decided(name, plain))
+        .map(|(name, _, reasons)| (name, reasons))
+        .collect();
+    for plan in plans {
+        let name = plan.relation.to_string();
+        let unprotected = |step: &Step| step.kind == StepKind::Protect;
+        let left = !isolated || !plan.blocked.is_empty();
+        if names.contains(&name)
+            && left
+            && matches!(plan.kind, Kind::TenantColumn | Kind::Child)
+            && (plan.steps.iter().any(unprotected) || !plan.blocked.is_empty())
+            && !found.iter().any(|(other, _)| *other == name)
+        {
+            found.push((name, plan.reason.clone()));
         }
     }
-    ISOLATING.set(true);
-    let _end = Restore;
-    let plans = policy::pinned(|| spi::uncompiled(|| plan::plan_for(adopted, Some(names))))?;
+    Ok(found)
+}
+
+/// Runs what the plan says of the changed tables, and of those that belong to a tenant through them, in this transaction.
+fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result<(), Error> {
+    let mut names: Vec<String> = changed.to_vec();
+    // Parents come first in a plan.
+    for plan in plans {
+        let name = plan.relation.to_string();
+        let follows = |step: &Step| {
+            (step.fill.as_ref()).is_some_and(|f| names.contains(&f.parent.relation.to_string()))
+        };
+        if plan.steps.iter().any(follows) && !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let wanted = |plan: &&TablePlan| {
         names.contains(&plan.relation.to_string())
             && matches!(plan.kind, Kind::TenantColumn | Kind::Child)

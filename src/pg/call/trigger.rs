@@ -150,6 +150,12 @@ impl Change {
         self.rows().iter().all(|row| !row.is_null())
     }
 
+    /// Returns whether there is a column of this name.
+    pub fn has(&self, column: &CStr) -> bool {
+        // SAFETY: the trigger's data, for as long as it runs.
+        unsafe { pg_sys::SPI_fnumber((*(*self.0).tg_relation).rd_att, column.as_ptr()) > 0 }
+    }
+
     /// Returns whether a column is of type uuid.
     pub fn is_uuid(&self, column: &CStr) -> bool {
         // SAFETY: the trigger's data, for as long as it runs.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Choices, Column, FILL, ForeignKey, NullRows, SchemaFacts, Table};
+use super::facts::{Choices, Column, FILL, Filled, ForeignKey, NullRows, SchemaFacts, Table};
 use super::found::{Found, Kind, Parent};
 use super::schema::{Schema, plain, singular};
 use crate::policy::{KeyType, Relation, quote_ident};
@@ -46,6 +46,11 @@ impl<'a> Schema<'a> {
                 found = found.with_column(column);
             }
             found.shares_null = table.shares_null;
+            if let Some(filled) = &table.filled
+                && !table.foreign_keys.iter().any(|key| filled.follows(key))
+            {
+                found.block(gone(filled));
+            }
             return Some(found);
         }
         if let Some(reason) = self.wrong_decision(table) {
@@ -192,9 +197,7 @@ impl<'a> Schema<'a> {
             let mut keys: Vec<&ForeignKey> = (table.foreign_keys.iter())
                 .filter(|key| match (&table.filled, decided) {
                     // It may have another name by now.
-                    (Some(filled), _) => {
-                        filled.key == key.name || filled.key_columns == key.columns
-                    }
+                    (Some(filled), _) => filled.follows(key),
                     (None, Some(name)) => *name == key.name,
                     (None, None) => true,
                 })
@@ -283,10 +286,7 @@ impl<'a> Schema<'a> {
         if let Some(filled) = &table.filled {
             let mut found =
                 Found::new(Kind::Child, 0, "belonged to a tenant through a foreign key");
-            found.block(format!(
-                "the foreign key {} that gave its rows a tenant is gone: create it again, or drop the trigger {FILL}",
-                quote_ident(&filled.key)
-            ));
+            found.block(gone(filled));
             return found;
         }
         if let Some((column, parent)) = self.by_name(table, known) {
@@ -351,6 +351,13 @@ impl<'a> Schema<'a> {
         }
         None
     }
+}
+
+fn gone(filled: &Filled) -> String {
+    format!(
+        "the foreign key {} that gave its rows a tenant is gone: create it again, or drop the trigger {FILL}",
+        quote_ident(&filled.key)
+    )
 }
 
 fn rows(count: i64) -> String {

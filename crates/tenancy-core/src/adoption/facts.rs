@@ -103,6 +103,14 @@ pub struct Filled {
     pub key_columns: Vec<String>,
 }
 
+impl Filled {
+    /// Returns whether a foreign key is the one that the trigger follows, maybe by another name.
+    #[must_use]
+    pub fn follows(&self, key: &ForeignKey) -> bool {
+        self.key == key.name || self.key_columns == key.columns
+    }
+}
+
 /// Rows of a column that may hold the tenant.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct Counts {

@@ -283,7 +283,9 @@ impl Steps<'_> {
             self.push(Phase::Isolate, drop);
         }
         if let Some(filled) = &self.table.filled {
-            let column = quote_ident(&filled.column);
+            // A renamed column has its new name there.
+            let column = self.table.protected_by.as_ref().unwrap_or(&filled.column);
+            let column = quote_ident(column);
             let all = vec![
                 format!("DROP TRIGGER {FILL} ON {name}"),
                 format!("ALTER TABLE {name} DROP COLUMN {column}"),

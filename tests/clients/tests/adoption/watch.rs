@@ -52,7 +52,7 @@ fn a_warning_is_the_default() {
         assert!(
             warnings
                 .iter()
-                .any(|w| w.contains(table) && w.contains("tenancy.adopt('app.organizations')")),
+                .any(|w| w.contains(table) && w.contains("Call tenancy.adopt() again")),
             "{statement}: {warnings:?}"
         );
         assert!(is_open(&mut owner, table));
@@ -114,6 +114,56 @@ fn a_table_is_isolated_by_the_statement_that_makes_it() {
 }
 
 #[test]
+fn what_is_isolated_may_be_renamed_and_undone() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    assert_eq!(
+        owner.warnings("ALTER TABLE app.projects RENAME organization_id TO org_id"),
+        Vec::<String>::new()
+    );
+    owner.run("ALTER TABLE app.tasks RENAME organization_id TO org_no");
+    owner.run("BEGIN; SELECT tenancy.maintenance('rows'); INSERT INTO app.tasks (project_id, title) SELECT min(id), 'x' FROM app.projects; COMMIT");
+    assert!(is_isolated(&mut owner, "app.projects") && is_isolated(&mut owner, "app.tasks"));
+    let mut admin = db.admin();
+    assert_eq!(admin.number("SELECT count(*) FROM app.tasks t JOIN app.projects p ON p.id = t.project_id WHERE t.org_no IS DISTINCT FROM p.org_id"), 0);
+    // One that the adoption has left, while the schema is watched.
+    owner.run("SELECT set_config('search_path', '', false); CREATE TABLE app.late (id bigint PRIMARY KEY, task_id bigint NOT NULL REFERENCES app.tasks); RESET search_path");
+    owner.run("INSERT INTO app.late VALUES (1, 1)");
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert!(is_isolated(&mut owner, "app.late"));
+    owner.run("CALL tenancy.unadopt('app.organizations')");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.protected_tables"),
+        0
+    );
+}
+
+#[test]
+fn several_schemas_are_watched_together() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    owner.run(
+        "CREATE SCHEMA other;
+         CREATE TABLE app.organizations (id bigint PRIMARY KEY, name text);
+         CREATE TABLE other.projects (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations)",
+    );
+    owner.run(
+        "CALL tenancy.adopt('app.organizations', schemas => '{app,other}', watch => 'protect')",
+    );
+    owner.run("CREATE TABLE other.two (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations)");
+    owner.run("CREATE TABLE app.three (id bigint PRIMARY KEY, project_id bigint NOT NULL REFERENCES other.projects)");
+    // By a usual name and another type of key, and through a table that is linked later.
+    owner.run(r#"CREATE TABLE app.four (id int, "organizationId" int NOT NULL)"#);
+    owner.run(
+        "CREATE TABLE app.five (id bigint PRIMARY KEY, project_id bigint NOT NULL); CREATE TABLE app.six (id bigint PRIMARY KEY, five_id bigint NOT NULL REFERENCES app.five)",
+    );
+    owner.run("ALTER TABLE app.five ADD FOREIGN KEY (project_id) REFERENCES other.projects");
+    for table in ["other.two", "app.three", "app.four", "app.five", "app.six"] {
+        assert!(is_isolated(&mut owner, table), "{table}");
+    }
+}
+
+#[test]
 fn a_table_that_cannot_be_isolated_is_refused() {
     let db = adopted("protect");
     let mut owner = db.owner();
@@ -145,6 +195,7 @@ fn a_table_that_cannot_be_isolated_is_refused() {
     );
     owner.run(r#"CALL tenancy.adopt('app.organizations', decisions => '{"app.public_notes": {"skip": true}}', watch => 'protect')"#);
     owner.run("ALTER TABLE app.public_notes ADD organization_id bigint");
+    owner.run("ALTER TABLE app.public_notes ADD more int");
     assert!(is_open(&mut owner, "app.public_notes"));
 }
 

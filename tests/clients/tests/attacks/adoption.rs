@@ -284,3 +284,46 @@ fn mistakes_open_nothing() {
         );
     }
 }
+
+/// Another admin neither watches nor leaves alone what is not its own.
+#[test]
+fn another_admin_does_not_decide_on_later_tables() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 1);
+    owner.run("CALL tenancy.adopt('app.organizations', watch => 'protect')");
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "GRANT tenancy_admin TO {0}; GRANT CREATE ON DATABASE {1} TO {0}",
+        db.stranger, db.name
+    ));
+    let oid = admin.text("SELECT 'app.organizations'::regclass::oid::text");
+    let mut other = db.stranger();
+    for call in [
+        format!("CALL tenancy.adopt({oid}::regclass, watch => 'off')"),
+        format!("CALL tenancy.adopt({oid}::regclass, dry_run => true)"),
+        format!("CALL tenancy.unadopt({oid}::regclass, dry_run => true)"),
+    ] {
+        other.fails(&call).code("42501");
+    }
+    other.run("CREATE SCHEMA mine; CREATE TABLE mine.organizations (id bigint PRIMARY KEY)");
+    for schemas in [
+        "{mine,app}",
+        "{mine,public}",
+        "{mine,pg_catalog}",
+        "{mine,tenancy}",
+    ] {
+        other.fails(&format!("CALL tenancy.adopt('mine.organizations', schemas => '{schemas}', watch => 'protect')")).code("22023");
+    }
+    // Nor in a schema that both use.
+    admin.run(&format!(
+        "GRANT CREATE, USAGE ON SCHEMA app TO {}",
+        db.stranger
+    ));
+    admin.run(&format!("SET ROLE {}; SET search_path = ''; CREATE TABLE app.theirs (id bigint PRIMARY KEY, name text); RESET search_path; RESET ROLE", db.stranger));
+    other
+        .fails("CALL tenancy.adopt('app.theirs', watch => 'off')")
+        .code("42501");
+    owner.run("CREATE TABLE app.late (id bigint PRIMARY KEY, task_id bigint NOT NULL REFERENCES app.tasks)");
+    assert_eq!(owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE table_name = 'app.late' AND isolated"), 1);
+}
