@@ -38,7 +38,7 @@ COMMENT ON FUNCTION tenancy.import_tenants(regclass, text, text, text, tenancy.r
     'key; a column that is NULL or empty is left out. Errors: 22023 no such column. For tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.clean_name(name text) RETURNS text
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- An application's names may have what those of scopes may not.
     SELECT nullif(btrim(left(btrim(regexp_replace(name, '[[:cntrl:][:space:]]+', ' ', 'g')), 255)), '');
