@@ -34,7 +34,7 @@ const FEW: [(&str, Case); 23] = [
     ("cache", cache),
     ("principal", crate::principals::transactions),
     ("partitions", crate::partitions::by_tenant),
-    ("everybody", crate::adoption::rows_of_everybody),
+    ("adopted rows", crate::adoption::rows_of_everybody),
     ("search", crate::search::searches),
     ("audit", audit),
     ("elevation", crate::elevation::statements),
