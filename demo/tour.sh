@@ -44,7 +44,7 @@ FROM app.accounts a ORDER BY calls DESC;
 SQL
 
 part "See the plan" \
-    "adopt() needs the application's table of tenants. It finds what every other table is, and what somebody would have to decide."
+    "adopt() needs the application's table of tenants. It finds what every other table is, and lists what you must decide."
 works postgres <<'SQL'
 CALL tenancy.adopt('app.accounts', grants => '{tenancy_app}', dry_run => true);
 SELECT table_name, kind, reason, tenant_column, status FROM tenancy.adoption ORDER BY place;

@@ -178,7 +178,7 @@ pub enum Error {
     AdoptInTransaction,
     /// adopt() did not get a lock on a table.
     AdoptWaits(String),
-    /// What somebody must decide before a schema can be adopted, a line for each reason.
+    /// What the caller must decide before a schema can be adopted, a line for each reason.
     AdoptionBlocked(String),
     /// An argument is NULL.
     Null(&'static str),

@@ -37,7 +37,7 @@ COMMENT ON COLUMN tenancy.adoption.tenant_column IS 'Column that holds the tenan
 COMMENT ON COLUMN tenancy.adoption.status IS 'planned, blocked, running, done or nothing to do';
 COMMENT ON COLUMN tenancy.adoption.done IS 'Number of its steps that are done and committed';
 COMMENT ON COLUMN tenancy.adoption.steps IS 'Number of its steps';
-COMMENT ON COLUMN tenancy.adoption.blocked IS 'What somebody has to decide or to mend first';
+COMMENT ON COLUMN tenancy.adoption.blocked IS 'What the caller must decide or correct first';
 COMMENT ON COLUMN tenancy.adoption.statements IS 'The steps, as SQL that can also be run by hand. adopt() fills columns in batches';
 COMMENT ON COLUMN tenancy.adoption.place IS 'Order in which tables are adopted, parents before children';
 COMMENT ON COLUMN tenancy.adoption.planned_at IS 'Time of the plan';
@@ -110,7 +110,7 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
     'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
-    'schemas: off, warn or protect (its isolation, or an error); NULL: as before, at first warn. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'schemas: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(

@@ -58,7 +58,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('table_owner_unfit', target);
     END IF;
     IF gone IS NOT NULL AND gone IS DISTINCT FROM key THEN
-        -- Not one that somebody suspended: it would be active if its row came back.
+        -- Not a suspended one: it would be active if its row came back.
         SELECT s.id INTO found_scope FROM tenancy.scopes s
          WHERE s.id = tenancy_internal.scope_of_key(gone, by_id) AND s.level = 'tenant' AND s.status = 'active' FOR NO KEY UPDATE;
         IF FOUND THEN

@@ -1,10 +1,11 @@
 //! The tenant of a row that belongs to one through another table: the trigger `tenancy.fill_tenant`. It reads the parent with the
-//! rights of whoever writes: a row that they may not see gives no tenant.
+//! writer's rights: a row that the writer may not see gives no tenant.
 
 use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+use tenancy_core::policy::quote_ident;
 
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
@@ -76,18 +77,8 @@ fn parent(
 ) -> Result<Option<Parent>, Error> {
     let text = |name: &CStr| name.to_string_lossy().into_owned();
     let columns: Vec<String> = columns.iter().map(|column| text(column)).collect();
-    let of = spi::read_as_caller(
-        "SELECT c.confrelid FROM pg_constraint c WHERE c.conrelid = $1 AND c.contype = 'f' AND c.conname = $2",
-        &[table.into(), text(key).into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => Ok(row.get::<pg_sys::Oid>(1)?),
-            None => Ok(None),
-        },
-    )?;
-    let renamed = of.map_or(Ok(None), policy::tenant_column)?;
-    let tenant_column = renamed.unwrap_or_else(|| text(tenant_column));
-    spi::read_as_caller(
-        "SELECT c.confrelid::regclass::text, k.own, format('SELECT p.%I::text FROM %s p WHERE %s', $4, c.confrelid::regclass, k.conditions) \
+    let found = spi::read_as_caller(
+        "SELECT c.confrelid, c.confrelid::regclass::text, k.own, k.conditions \
          FROM pg_constraint c \
          CROSS JOIN LATERAL (SELECT array_agg(own.attname::text ORDER BY u.n) AS own, \
                 string_agg(format('p.%I OPERATOR(%I.%s) $%s', theirs.attname, n.nspname, o.oprname, u.n), ' AND ') AS conditions \
@@ -96,19 +87,29 @@ fn parent(
              JOIN pg_attribute theirs ON theirs.attrelid = c.confrelid AND theirs.attnum = u.theirs \
              JOIN pg_operator o ON o.oid = u.equality JOIN pg_namespace n ON n.oid = o.oprnamespace) k \
          WHERE c.conrelid = $1 AND c.contype = 'f' AND (c.conname = $2 OR k.own = $3) ORDER BY c.conname = $2 DESC LIMIT 1",
-        &[
-            table.into(),
-            text(key).into(),
-            columns.into(),
-            tenant_column.into(),
-        ],
+        &[table.into(), text(key).into(), columns.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(Some(Parent {
-                name: row.not_null(1)?,
-                columns: row.not_null(2)?,
-                query: row.not_null(3)?,
-            })),
+            Some(row) => Ok(Some((
+                row.not_null::<pg_sys::Oid>(1)?,
+                row.not_null::<String>(2)?,
+                row.not_null(3)?,
+                row.not_null::<String>(4)?,
+            ))),
             None => Ok(None),
         },
-    )
+    )?;
+    let Some((of, name, columns, conditions)) = found else {
+        return Ok(None);
+    };
+    // A renamed column has its new name in the registry.
+    let tenant = policy::tenant_column(of)?.unwrap_or_else(|| text(tenant_column));
+    let query = format!(
+        "SELECT p.{}::text FROM {name} p WHERE {conditions}",
+        quote_ident(&tenant)
+    );
+    Ok(Some(Parent {
+        name,
+        columns,
+        query,
+    }))
 }

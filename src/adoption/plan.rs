@@ -45,7 +45,7 @@ impl Adopted {
                 table: policy::relation_name(tenant_table)?,
             }));
         }
-        // Whoever adopts decides on later tables of the schemas.
+        // The caller decides on later tables of the schemas, too.
         let found = spi::read_as_caller(
             "SELECT n.nspname::text FROM pg_namespace n JOIN pg_class c ON c.oid = $1 \
              WHERE n.oid = c.relnamespace AND ($2 IS NULL OR n.nspname = ANY ($2)) \
@@ -76,20 +76,7 @@ impl Adopted {
         if let Some(role) = unknown {
             return Err(Error::Refused(Refusal::NoRole { role }));
         }
-        let protected = policy::protected_columns()?;
-        let oids: Vec<String> = match protected {
-            Value::Object(columns) => columns.into_iter().map(|(oid, _)| oid).collect(),
-            _ => Vec::new(),
-        };
-        let began = spi::read_as_caller(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                WHERE c.oid::text = ANY ($1) AND n.nspname = ANY ($2))",
-            &[oids.into(), found.clone().into()],
-            |rows| match rows.into_iter().next() {
-                Some(row) => row.not_null(1),
-                None => Ok(false),
-            },
-        )?;
+        let began = policy::protects_in(&found)?;
         Ok(Self {
             tenant_table,
             schemas: found,
@@ -118,8 +105,13 @@ pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
 pub fn plan_for(adopted: &Adopted, only: Option<&[String]>) -> Result<Vec<TablePlan>, Error> {
     let choices = &adopted.choices;
     let mut facts = facts(adopted)?;
-    if only.is_none() {
-        check_decisions(&facts, choices)?;
+    if only.is_none()
+        && let Some(name) = choices.without_table(&facts)
+    {
+        return Err(Error::bad(
+            format!("decisions name {name}, which is no table of the schemas"),
+            "Write the table's name with its schema.",
+        ));
     }
     count(adopted, &mut facts, only)?;
     Ok(adoption::plan(&facts, choices))
@@ -128,23 +120,6 @@ pub fn plan_for(adopted: &Adopted, only: Option<&[String]>) -> Result<Vec<TableP
 /// Plans how to undo an adoption.
 pub fn undo(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
     Ok(adoption::undo(&facts(adopted)?, &adopted.choices))
-}
-
-fn check_decisions(facts: &SchemaFacts, choices: &Choices) -> Result<(), Error> {
-    for name in choices.decisions.keys() {
-        let is_it = |t: &adoption::Table| {
-            let relation = &t.relation;
-            format!("{}.{}", relation.schema, relation.name) == *name
-                || relation.to_string() == *name
-        };
-        if !facts.tables.iter().any(is_it) {
-            return Err(Error::bad(
-                format!("decisions name {name}, which is no table of the schemas"),
-                "Write the table's name with its schema.",
-            ));
-        }
-    }
-    Ok(())
 }
 
 fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
@@ -178,29 +153,23 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     Ok(facts)
 }
 
-/// Counts the rows that somebody may have to decide on, with the rights of the tables' owner: rows without a tenant, and rows whose key
-/// the table of tenants does not have. Also finds out whether it has rows without a scope.
+/// Counts the rows that the caller may have to decide on, with the rights of the tables' owner: rows without a tenant, and rows
+/// whose key the table of tenants does not have. Also finds out whether it has rows without a scope.
 fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) -> Result<(), Error> {
     let choices = &adopted.choices;
-    let tenants = facts.tenant_table.to_string();
-    let table = facts.table(&facts.tenant_table);
-    let key = table.and_then(|t| {
-        let only = t.primary_key.first().cloned();
-        choices.tenant_key.clone().or(only)
-    });
-    // The plan says what is wrong with it otherwise.
-    let known = |key: &String| {
-        table.is_some_and(|t| {
-            t.caller_owns
-                && t.owner_is_admin
-                && t.column(key)
-                    .is_some_and(|c| KeyType::from_type(&c.type_name).is_some())
-        })
+    let (Some(tenants), Some(key)) = (facts.table(&facts.tenant_table), facts.tenant_key(choices))
+    else {
+        return Ok(());
     };
-    let followed = table.is_some_and(|table| table.followed);
-    let protected = table.is_some_and(|table| table.protected_by.is_some());
-    let key = key.filter(known);
-    let Some(key) = key else { return Ok(()) };
+    // The plan says what is wrong with it.
+    if !tenants.caller_owns
+        || !tenants.owner_is_admin
+        || KeyType::from_type(&key.type_name).is_none()
+    {
+        return Ok(());
+    }
+    let (followed, protected) = (tenants.followed, tenants.protected_by.is_some());
+    let key = key.name.clone();
     if only.is_none() {
         let missing = tenants::missing(adopted.tenant_table, &key, None, None, 1)?;
         facts.missing_tenants = !missing.is_empty();
@@ -208,36 +177,38 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
             facts.taken_keys = tenants::taken(adopted.tenant_table, &key, &choices.partner)?;
         }
     }
-    let mut counted: HashMap<Relation, HashMap<String, Counts>> = HashMap::new();
-    for (relation, column, unknown) in adoption::to_count(facts, choices) {
-        if only.is_some_and(|only| !only.contains(&relation.to_string())) {
-            continue;
-        }
-        let name = quote_ident(&column);
-        // Without maintenance the table of tenants shows its keys to nobody: none is known then.
+    let (tenants, key) = (facts.tenant_table.to_string(), quote_ident(&key));
+    let query = |relation: &Relation, column: &str, unknown: bool| {
+        let name = quote_ident(column);
+        // Without maintenance the table of tenants shows no keys: none is known then.
         let unknown = match unknown {
             true if only.is_some() && protected => {
                 format!("count(*) FILTER (WHERE t.{name} IS NOT NULL)")
             }
             true => format!(
-                "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{}::text = t.{name}::text))",
-                quote_ident(&key)
+                "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text))"
             ),
             false => "0::bigint".to_owned(),
         };
-        let query =
-            format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t");
-        let counts = policy::as_table_owner(adopted.tenant_table, || {
-            Spi::connect_mut(|client| {
+        format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t")
+    };
+    let mut to_count = adoption::to_count(facts, choices);
+    to_count.retain(|(relation, ..)| only.is_none_or(|only| only.contains(&relation.to_string())));
+    let mut counted: HashMap<Relation, HashMap<String, Counts>> = HashMap::new();
+    policy::as_table_owner(adopted.tenant_table, || {
+        for (relation, column, unknown) in to_count {
+            let query = query(&relation, &column, unknown);
+            let counts = Spi::connect_mut(|client| {
                 let row = client.update(&query, Some(1), &[])?.first();
                 Ok::<_, Error>(Counts {
                     null: row.get::<i64>(1)?.unwrap_or(0),
                     unknown: row.get::<i64>(2)?.unwrap_or(0),
                 })
-            })
-        })?;
-        counted.entry(relation).or_default().insert(column, counts);
-    }
+            })?;
+            counted.entry(relation).or_default().insert(column, counts);
+        }
+        Ok(())
+    })?;
     for table in &mut facts.tables {
         if let Some(counts) = counted.remove(&table.relation) {
             table.counts = counts;

@@ -14,7 +14,8 @@ use super::step;
 use super::watch::{self, Action};
 use crate::context;
 use crate::error::{Error, ErrorReport};
-use crate::pg::{bounded, procedure, savepoint, spi};
+use crate::pg::procedure::{Procedure, Transactions};
+use crate::pg::{bounded, savepoint, spi};
 use crate::policy;
 
 /// How long a step waits for a lock by default, how often it is tried, and how long it pauses in between.
@@ -38,7 +39,7 @@ fn adoption_adopt(
     build_indexes: Option<bool>,
     lock_timeout: Option<String>,
     watch: Option<String>,
-    fcinfo: pg_sys::FunctionCallInfo,
+    procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let partner = partner.ok_or(Error::Null("partner"))?;
     let mut choices = json!({
@@ -71,11 +72,7 @@ fn adoption_adopt(
         notice!("{}", summary(&plans));
         return Ok(());
     }
-    // SAFETY: the server's call info of this call.
-    if !unsafe { procedure::may_commit(fcinfo) } {
-        return Err(Error::AdoptInTransaction.into());
-    }
-    Ok(adopt(&adopted, &lock_timeout, watch)?)
+    Ok(Run::new(adopted, lock_timeout, &procedure)?.adopt(watch)?)
 }
 
 /// Undoes an adoption: the procedure `tenancy.unadopt()`.
@@ -85,7 +82,7 @@ fn adoption_unadopt(
     dry_run: Option<bool>,
     schemas: Option<bounded::Texts>,
     lock_timeout: Option<String>,
-    fcinfo: pg_sys::FunctionCallInfo,
+    procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let adopted = Adopted::new(tenant_table, listed(schemas), Choices::default())?;
@@ -97,14 +94,7 @@ fn adoption_unadopt(
         notice!("{}", summary(&plans));
         return Ok(());
     }
-    // SAFETY: the server's call info of this call.
-    if !unsafe { procedure::may_commit(fcinfo) } {
-        return Err(Error::AdoptInTransaction.into());
-    }
-    procedure::commit();
-    let steps: Vec<(&TablePlan, &Step)> = all_steps(&plans).collect();
-    run_all(&adopted, &steps, &lock_timeout)?;
-    Ok(watch::set(&adopted, None)?)
+    Ok(Run::new(adopted, lock_timeout, &procedure)?.undo(&plans)?)
 }
 
 fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
@@ -115,36 +105,96 @@ fn all_steps(plans: &[TablePlan]) -> impl Iterator<Item = (&TablePlan, &Step)> {
     (plans.iter()).flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)))
 }
 
-/// Runs steps one after the other.
-fn run_all(
-    adopted: &Adopted,
-    steps: &[(&TablePlan, &Step)],
-    lock_timeout: &str,
-) -> Result<(), Error> {
-    for (n, (plan, step)) in (1..).zip(steps) {
-        notice!("tenancy: {n} of {}: {}", steps.len(), step.sql());
-        run_to_end(adopted, plan, step, lock_timeout)?;
-    }
-    Ok(())
+/// Runs plans, a transaction for each step.
+struct Run {
+    adopted: Adopted,
+    lock_timeout: String,
+    transactions: Transactions,
 }
 
-fn adopt(adopted: &Adopted, lock_timeout: &str, watch: Option<Action>) -> Result<(), Error> {
-    for phase in [Phase::Prepare, Phase::Isolate] {
-        if phase == Phase::Isolate && !adopted.choices.isolate {
-            return Ok(());
-        }
-        let plans = planned(adopted, lock_timeout)?;
-        // The plan stays, whatever blocks it.
-        procedure::commit();
-        check(&plans, phase)?;
-        // A table that is new since the first phase is prepared in the second.
-        let mut steps: Vec<(&TablePlan, &Step)> = all_steps(&plans)
-            .filter(|(_, step)| step.phase <= phase)
-            .collect();
-        steps.sort_by_key(|(_, step)| step.phase);
-        run_all(adopted, &steps, lock_timeout)?;
+impl Run {
+    fn new(adopted: Adopted, lock_timeout: String, procedure: &Procedure) -> Result<Self, Error> {
+        Ok(Self {
+            adopted,
+            lock_timeout,
+            transactions: procedure.transactions().ok_or(Error::AdoptInTransaction)?,
+        })
     }
-    watch::set(adopted, watch)
+
+    fn adopt(&self, watch: Option<Action>) -> Result<(), Error> {
+        for phase in [Phase::Prepare, Phase::Isolate] {
+            if phase == Phase::Isolate && !self.adopted.choices.isolate {
+                return Ok(());
+            }
+            let plans = planned(&self.adopted, &self.lock_timeout)?;
+            // The plan stays, whatever blocks it.
+            self.transactions.commit();
+            check(&plans, phase)?;
+            // A table that is new since the first phase is prepared in the second.
+            let mut steps: Vec<(&TablePlan, &Step)> = all_steps(&plans)
+                .filter(|(_, step)| step.phase <= phase)
+                .collect();
+            steps.sort_by_key(|(_, step)| step.phase);
+            self.all(&steps)?;
+        }
+        watch::set(&self.adopted, watch)
+    }
+
+    fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {
+        self.transactions.commit();
+        self.all(&all_steps(plans).collect::<Vec<_>>())?;
+        watch::set(&self.adopted, None)
+    }
+
+    /// Runs steps one after the other.
+    fn all(&self, steps: &[(&TablePlan, &Step)]) -> Result<(), Error> {
+        for (n, (plan, step)) in (1..).zip(steps) {
+            notice!("tenancy: {n} of {}: {}", steps.len(), step.sql());
+            self.to_end(plan, step)?;
+        }
+        Ok(())
+    }
+
+    /// Runs a step, batch by batch.
+    fn to_end(&self, plan: &TablePlan, step: &Step) -> Result<(), Error> {
+        let mut next = Some(step::Position::Start);
+        while let Some(position) = next {
+            next = self.batch(plan, step, position)?;
+            if next.is_none() {
+                note(plan)?;
+            }
+            self.transactions.commit();
+        }
+        Ok(())
+    }
+
+    fn batch(
+        &self,
+        plan: &TablePlan,
+        step: &Step,
+        position: step::Position,
+    ) -> Result<Option<step::Position>, Error> {
+        let choices = &self.adopted.choices;
+        let mut tries = 0;
+        loop {
+            let done = savepoint::within_locks(|| {
+                wait_at_most(&self.lock_timeout)?;
+                enter(&self.adopted)?;
+                watch::paused(|| policy::pinned(|| step::run(plan, step, choices, position)))
+            });
+            match done {
+                Some(done) => return done,
+                None if tries == TRIES => {
+                    return Err(Error::AdoptWaits(plan.relation.to_string()));
+                }
+                None => tries += 1,
+            }
+            // Sessions that wait behind this one go first.
+            self.transactions.commit();
+            sleep(PAUSE);
+            pgrx::check_for_interrupts!();
+        }
+    }
 }
 
 /// Plans, and keeps the plan for the view `adoption`.
@@ -156,7 +206,7 @@ fn planned(adopted: &Adopted, lock_timeout: &str) -> Result<Vec<TablePlan>, Erro
     Ok(plans)
 }
 
-/// Gives this transaction all rows if tables of the schemas are protected by now: they show theirs to nobody else.
+/// Gives this transaction all rows if tables of the schemas are protected by now: in no other context do they show theirs.
 fn enter(adopted: &Adopted) -> Result<(), Error> {
     if adopted.began {
         context::maintain("adopt()")?;
@@ -173,50 +223,6 @@ fn check(plans: &[TablePlan], phase: Phase) -> Result<(), Error> {
     match reasons.is_empty() {
         true => Ok(()),
         false => Err(Error::AdoptionBlocked(reasons.join("\n"))),
-    }
-}
-
-/// Runs a step, batch by batch.
-fn run_to_end(
-    adopted: &Adopted,
-    plan: &TablePlan,
-    step: &Step,
-    lock_timeout: &str,
-) -> Result<(), Error> {
-    let mut next = Some(step::Position::Start);
-    while let Some(position) = next {
-        next = run_batch(adopted, plan, step, position, lock_timeout)?;
-        if next.is_none() {
-            note(plan)?;
-        }
-        procedure::commit();
-    }
-    Ok(())
-}
-
-fn run_batch(
-    adopted: &Adopted,
-    plan: &TablePlan,
-    step: &Step,
-    position: step::Position,
-    lock_timeout: &str,
-) -> Result<Option<step::Position>, Error> {
-    let mut tries = 0;
-    loop {
-        let done = savepoint::within_locks(|| {
-            wait_at_most(lock_timeout)?;
-            enter(adopted)?;
-            watch::paused(|| policy::pinned(|| step::run(plan, step, &adopted.choices, position)))
-        });
-        match done {
-            Some(done) => return done,
-            None if tries == TRIES => return Err(Error::AdoptWaits(plan.relation.to_string())),
-            None => tries += 1,
-        }
-        // Whoever waits behind this session goes first.
-        procedure::commit();
-        sleep(PAUSE);
-        pgrx::check_for_interrupts!();
     }
 }
 

@@ -61,9 +61,12 @@ pub fn missing(
     name: Option<&str>,
     max_rows: i32,
 ) -> Result<Vec<Missing>, Error> {
-    let named = named(table, key)?;
-    let (by_id, key) = (named.by_id, named.key.clone());
-    let (relation, has) = named.matching();
+    let Named {
+        relation,
+        key,
+        by_id,
+        has,
+    } = named(table, key)?;
     let text = |column: Option<&str>| match column {
         None | Some("") => "NULL".to_owned(),
         Some(column) => format!("t.{}::text", quote_ident(column)),
@@ -92,7 +95,7 @@ pub fn missing(
 
 /// Returns how many rows have the key of a tenant of another partner, or of a scope of another level.
 pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<i64, Error> {
-    let (relation, has) = named(table, key)?.matching();
+    let Named { relation, has, .. } = named(table, key)?;
     let query = format!(
         "SELECT pg_catalog.count(*) FROM {relation} t JOIN tenancy.scopes s ON {has} WHERE s.level <> 'tenant' OR s.parent_id <> $1::uuid"
     );
@@ -120,10 +123,18 @@ fn named(table: pg_sys::Oid, key: &str) -> Result<Named, Error> {
             )),
         },
     )?;
+    let key = quote_ident(key);
+    let has = match by_id {
+        true => format!("s.id = t.{key}"),
+        false => format!(
+            "s.external_id = t.{key}::text AND s.level IN ('platform', 'partner', 'tenant')"
+        ),
+    };
     Ok(Named {
         relation,
-        key: quote_ident(key),
+        key,
         by_id,
+        has,
     })
 }
 
@@ -132,20 +143,8 @@ struct Named {
     relation: String,
     key: String,
     by_id: bool,
-}
-
-impl Named {
-    /// Returns the table, and the condition by which a row `t` has the scope `s`.
-    fn matching(self) -> (String, String) {
-        let key = self.key;
-        let has = match self.by_id {
-            true => format!("s.id = t.{key}"),
-            false => format!(
-                "s.external_id = t.{key}::text AND s.level IN ('platform', 'partner', 'tenant')"
-            ),
-        };
-        (self.relation, has)
-    }
+    /// The condition by which a row `t` has the scope `s`.
+    has: String,
 }
 
 /// Creates a tenant with the caller's rights.

@@ -4,8 +4,8 @@
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
-use tenancy_core::adoption::{Kind, Step, StepKind, TablePlan};
-use tenancy_core::policy::Refusal;
+use tenancy_core::adoption::{Decision, Kind, Step, StepKind, TablePlan};
+use tenancy_core::policy::{Refusal, Relation};
 
 use super::plan::{self, Adopted};
 use super::step;
@@ -19,7 +19,7 @@ triggers! {
     tenancy_watch_ddl => event after_ddl;
 }
 
-/// Whether this backend isolates a table for a statement: its own statements are not watched.
+/// Whether this backend adopts, undoes that, or isolates a table for a statement: its own statements are not watched.
 static ISOLATING: BackendCell<bool> = BackendCell::new(false);
 
 /// What follows a statement that makes a table for tenants' rows.
@@ -55,13 +55,7 @@ impl Action {
 
 /// Runs `f`, whose statements are not watched.
 pub fn paused<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            ISOLATING.set(self.0);
-        }
-    }
-    let _before = Restore(ISOLATING.replace_with(true));
+    let _before = ISOLATING.hold(true);
     f()
 }
 
@@ -214,35 +208,35 @@ fn open(
     names: &[String],
     isolated: bool,
 ) -> Result<Vec<(String, String)>, Error> {
-    let decided = |name: &str, plain: &str| {
-        let decision = adopted.choices.decisions.get(name);
-        let decision = decision.or_else(|| adopted.choices.decisions.get(plain));
-        decision.is_some_and(|d| d.skip || d.share)
-    };
-    let listed: Vec<(String, String, String)> = spi::uncompiled(|| {
+    let listed: Vec<(Relation, String)> = spi::uncompiled(|| {
         spi::read(
-            "SELECT table_name, array_to_string(parse_ident(table_name), '.'), array_to_string(reasons, '; ') \
-             FROM tenancy.unprotected_tables WHERE table_name = ANY ($1) ORDER BY 1",
+            "SELECT n[1], n[2], array_to_string(reasons, '; ') FROM tenancy.unprotected_tables, parse_ident(table_name) n \
+             WHERE table_name = ANY ($1) ORDER BY table_name",
             &[names.to_vec().into()],
             |rows| {
                 rows.into_iter()
-                    .map(|row| Ok((row.not_null(1)?, row.not_null(2)?, row.not_null(3)?)))
+                    .map(|row| {
+                        let (schema, name) = (row.not_null(1)?, row.not_null(2)?);
+                        Ok((Relation { schema, name }, row.not_null(3)?))
+                    })
                     .collect()
             },
         )
     })?;
+    let decided = |relation: &Relation| {
+        let decision = adopted.choices.of(relation);
+        decision.is_some_and(Decision::leaves_alone)
+    };
     let mut found: Vec<(String, String)> = (listed.into_iter())
-        .filter(|(name, plain, _)| !decided(name, plain))
-        .map(|(name, _, reasons)| (name, reasons))
+        .filter(|(relation, _)| !decided(relation))
+        .map(|(relation, reasons)| (relation.to_string(), reasons))
         .collect();
     for plan in plans {
         let name = plan.relation.to_string();
-        let unprotected = |step: &Step| step.kind == StepKind::Protect;
-        let left = !isolated || !plan.blocked.is_empty();
+        let is_planned = || plan.steps.iter().any(|step| step.kind == StepKind::Protect);
         if names.contains(&name)
-            && left
             && matches!(plan.kind, Kind::TenantColumn | Kind::Child)
-            && (plan.steps.iter().any(unprotected) || !plan.blocked.is_empty())
+            && (!plan.blocked.is_empty() || !isolated && is_planned())
             && !found.iter().any(|(other, _)| *other == name)
         {
             found.push((name, plan.reason.clone()));

@@ -34,4 +34,18 @@ impl<T: Copy> BackendCell<T> {
     pub fn replace_with(&self, value: T) -> T {
         self.0.replace(value)
     }
+
+    /// Replaces the value until the result is dropped, also by an error.
+    pub fn hold(&'static self, value: T) -> Held<T> {
+        Held(self, self.replace_with(value))
+    }
+}
+
+/// Restores the previous value of a cell.
+pub struct Held<T: Copy + 'static>(&'static BackendCell<T>, T);
+
+impl<T: Copy> Drop for Held<T> {
+    fn drop(&mut self) {
+        self.0.set(self.1);
+    }
 }

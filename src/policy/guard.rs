@@ -42,21 +42,6 @@ static READING: BackendCell<bool> = BackendCell::new(false);
 /// The table that protect() or unprotect() works on.
 static WORKING_ON: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 
-/// Restores a flag, also after an error.
-struct Restore<T: Copy + 'static>(&'static BackendCell<T>, T);
-
-impl<T: Copy> Restore<T> {
-    fn after(cell: &'static BackendCell<T>, value: T) -> Self {
-        Self(cell, cell.replace_with(value))
-    }
-}
-
-impl<T: Copy + 'static> Drop for Restore<T> {
-    fn drop(&mut self) {
-        self.0.set(self.1);
-    }
-}
-
 crate::triggers! {
     tenancy_protection_changed => change changed;
 }
@@ -156,7 +141,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     if READING.get() || role::bypasses(caller) || !xact::running() {
         return Ok(());
     }
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     if !registry::is_installed() {
         return Ok(());
     }
@@ -196,14 +181,14 @@ pub fn missing(table: pg_sys::Oid) -> Result<Option<(String, String)>, Error> {
     if verdict(table)? != Verdict::Open {
         return Ok(None);
     }
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     let live = registry::live(table)?;
     Ok(live.and_then(|live| Some((live.relation.to_string(), fault(&live)?.to_string()))))
 }
 
 /// Returns whether the isolation of a protected table depends on a column.
 pub fn depends_on(table: pg_sys::Oid, column: &str) -> Result<bool, Error> {
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     Ok(registry::live(table)?.is_some_and(|live| {
         let by = live.protection;
         by.tenant_column == column
@@ -214,13 +199,13 @@ pub fn depends_on(table: pg_sys::Oid, column: &str) -> Result<bool, Error> {
 
 /// Returns the tenant column of a table, which a unique key within each tenant must contain.
 pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     Ok(registry::live(table)?.map(|live| live.protection.tenant_column))
 }
 
 /// Returns the protected tables, including parts, that this transaction builds, rewrites or analyses.
 pub fn locked_tables() -> Result<Vec<pg_sys::Oid>, Error> {
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     if !registry::is_installed() {
         return Ok(Vec::new());
     }
@@ -230,13 +215,13 @@ pub fn locked_tables() -> Result<Vec<pg_sys::Oid>, Error> {
 
 /// Returns a protected table's name.
 pub fn name(table: pg_sys::Oid) -> Result<Option<String>, Error> {
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     Ok(registry::live(table)?.map(|live| live.relation.to_string()))
 }
 
 /// Runs `f`, which protects or unprotects a table.
 pub fn working_on<R>(table: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
-    let _before = Restore::after(&WORKING_ON, table);
+    let _before = WORKING_ON.hold(table);
     f()
 }
 
@@ -276,7 +261,7 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
 
 #[cold]
 fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
-    let _reading = Restore::after(&READING, true);
+    let _reading = READING.hold(true);
     if !registry::is_installed() {
         return Ok(Verdict::Free);
     }

@@ -27,8 +27,8 @@ mod unknown;
 pub use catalog::{as_table_owner, execute_statement, pinned};
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
-    all as protected_columns, name as relation_name, shared_null as protected_with_shared_null,
-    tenant_column,
+    all as protected_columns, name as relation_name, protects_in,
+    shared_null as protected_with_shared_null, tenant_column,
 };
 
 use tenancy_core::policy::{PolicyChange, quote_with};

@@ -120,6 +120,19 @@ pub fn all() -> Result<Value, Error> {
     )
 }
 
+/// Returns whether a table of these schemas is protected.
+pub fn protects_in(schemas: &[String]) -> Result<bool, Error> {
+    spi::read(
+        "SELECT EXISTS (SELECT FROM tenancy_internal.protected_table_registry r \
+            JOIN pg_class c ON c.oid = r.relation JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = ANY ($1))",
+        &[schemas.to_vec().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null(1),
+            None => Ok(false),
+        },
+    )
+}
+
 /// Returns the protected tables in which rows without a tenant are everybody's.
 pub fn shared_null() -> Result<Vec<pg_sys::Oid>, Error> {
     spi::read(

@@ -70,11 +70,7 @@ pub fn count(
     for part in registry::parts(table) {
         scan::keys(part, &protection.tenant_column, |key| {
             by_id = matches!(key, Key::Uuid(_));
-            let key = match key {
-                Key::Uuid(bytes) => uuid::Uuid::from_bytes(bytes).to_string(),
-                Key::Number(number) => number.to_string(),
-                Key::Text(text) => text,
-            };
+            let key = key.into_text();
             if tally.add(&key) {
                 look_up(&mut tally, by_id, protection.shared)?;
             }

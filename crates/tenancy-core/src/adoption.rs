@@ -12,7 +12,6 @@ mod steps;
 pub use facts::{Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table};
 pub use found::{Blocker, Kind, Parent};
 pub use schema::to_count;
-use serde::{Deserialize, Serialize};
 
 use crate::policy::Relation;
 
@@ -29,20 +28,6 @@ pub enum StepKind {
     Protect,
     /// A call of `unprotect()`.
     Unprotect,
-}
-
-impl StepKind {
-    /// Returns its name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Statement => "statement",
-            Self::Fill => "fill",
-            Self::Tenants => "tenants",
-            Self::Protect => "protect",
-            Self::Unprotect => "unprotect",
-        }
-    }
 }
 
 /// When a step runs: all tables are prepared before the first is isolated, so that the application is closed out of them for
@@ -79,7 +64,7 @@ impl Step {
 }
 
 /// A column that is filled from the table's parent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fill {
     /// The tenant column.
     pub column: String,
@@ -102,7 +87,7 @@ pub struct TablePlan {
     pub shares_null: bool,
     /// What is left to do, in order.
     pub steps: Vec<Step>,
-    /// What somebody has to decide or mend before.
+    /// What the caller must decide or correct before.
     pub blocked: Vec<Blocker>,
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, CString};
 
-use pgrx::FromDatum;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 use tenancy_core::subject::half;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
+use crate::pg::scan;
 
 unsafe extern "C" {
     /// utils/datum.h: compares two values of a type byte by byte.
@@ -152,92 +152,62 @@ impl Change {
 
     /// Returns whether there is a column of this name.
     pub fn has(&self, column: &CStr) -> bool {
-        // SAFETY: the trigger's data, for as long as it runs.
-        unsafe { pg_sys::SPI_fnumber((*(*self.0).tg_relation).rd_att, column.as_ptr()) > 0 }
+        self.column(column).is_some()
     }
 
     /// Returns whether a column is of type uuid.
     pub fn is_uuid(&self, column: &CStr) -> bool {
-        // SAFETY: the trigger's data, for as long as it runs.
-        unsafe {
-            let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            number > 0 && pg_sys::SPI_gettypeid(columns, number) == pg_sys::UUIDOID
-        }
+        self.column(column)
+            .is_some_and(|column| column.kind == pg_sys::UUIDOID)
     }
 
     /// Returns the old and the new value of a column as texts, for the server's own types of keys, whose conversion runs no other
     /// code. `None` for another type, or if there is no such column.
     pub fn texts(&self, column: &CStr) -> Option<[Option<String>; 2]> {
-        // SAFETY: the trigger's data, for as long as it runs; the values are of the types that the columns have.
-        unsafe {
-            let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            if number <= 0 {
-                return None;
-            }
-            let kind = pg_sys::SPI_gettypeid(columns, number);
-            let text = |value: pg_sys::Datum| match kind {
-                pg_sys::UUIDOID => {
-                    Some(Uuid::from_bytes(*value.cast_mut_ptr::<[u8; 16]>()).to_string())
-                }
-                pg_sys::INT8OID => Some((value.value() as i64).to_string()),
-                pg_sys::INT4OID => Some((value.value() as i32).to_string()),
-                pg_sys::INT2OID => Some((value.value() as i16).to_string()),
-                pg_sys::TEXTOID | pg_sys::VARCHAROID => String::from_datum(value, false),
-                _ => None,
-            };
-            if !is_key_type(kind) {
-                return None;
-            }
-            Some(self.rows().map(|row| {
-                if row.is_null() {
-                    return None;
-                }
-                let mut null = false;
-                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
-                if null { None } else { text(value) }
-            }))
-        }
+        let column = self.column(column).filter(|c| scan::is_key_type(c.kind))?;
+        Some(self.rows().map(|row| {
+            let value = column.of(row)?;
+            // SAFETY: a value of the column's type, in a row that lives as long as the trigger's data.
+            unsafe { scan::key(value, false, column.kind) }.map(scan::Key::into_text)
+        }))
     }
 
     /// Returns the new value of a column with its type. An error if there is no such column.
     pub fn value(&self, column: &CStr) -> Result<Option<DatumWithOid<'_>>, Error> {
-        // SAFETY: the trigger's data, for as long as it runs.
-        unsafe {
-            let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            let [_, new] = self.rows();
-            if number <= 0 || new.is_null() {
-                return Err(Error::Internal("a trigger's column is missing"));
-            }
-            let mut null = false;
-            let value = pg_sys::SPI_getbinval(new, columns, number, &mut null);
-            let kind = pg_sys::SPI_gettypeid(columns, number);
-            Ok((!null).then(|| DatumWithOid::new(value, kind)))
-        }
+        let [_, new] = self.rows();
+        let column = self.column(column).ok_or(MISSING)?;
+        // SAFETY: a value of the column's type, in a row that lives as long as the trigger's data.
+        let typed = |value| unsafe { DatumWithOid::new(value, column.kind) };
+        Ok(column.of(new).map(typed))
     }
 
     /// Returns whether an UPDATE leaves a column as it is, byte by byte.
     pub fn keeps(&self, column: &CStr) -> bool {
-        // SAFETY: the trigger's data, for as long as it runs; both values are of the column's type.
+        let (Some(column), true) = (self.column(column), self.is_update()) else {
+            return false;
+        };
+        let (mut length, mut by_value) = (0, false);
+        // SAFETY: a look-up in the system cache; both values are of the column's type.
+        unsafe {
+            pg_sys::get_typlenbyval(column.kind, &mut length, &mut by_value);
+            match self.rows().map(|row| column.of(row)) {
+                [Some(was), Some(is)] => datumIsEqual(was, is, by_value, length.into()),
+                [was, is] => was.is_none() && is.is_none(),
+            }
+        }
+    }
+
+    /// Finds a column by its name.
+    fn column(&self, name: &CStr) -> Option<Column> {
+        // SAFETY: the trigger's data, for as long as it runs.
         unsafe {
             let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            let [old, new] = self.rows();
-            if number <= 0 || old.is_null() || new.is_null() {
-                return false;
-            }
-            let (mut was_null, mut is_null) = (false, false);
-            let was = pg_sys::SPI_getbinval(old, columns, number, &mut was_null);
-            let is = pg_sys::SPI_getbinval(new, columns, number, &mut is_null);
-            let (mut length, mut by_value) = (0, false);
-            pg_sys::get_typlenbyval(
-                pg_sys::SPI_gettypeid(columns, number),
-                &mut length,
-                &mut by_value,
-            );
-            was_null == is_null && (was_null || datumIsEqual(was, is, by_value, length.into()))
+            let number = pg_sys::SPI_fnumber(columns, name.as_ptr());
+            (number > 0).then(|| Column {
+                columns,
+                number,
+                kind: pg_sys::SPI_gettypeid(columns, number),
+            })
         }
     }
 
@@ -251,23 +221,32 @@ impl Change {
         kinds: [pg_sys::Oid; 2],
         read: impl Fn(pg_sys::Oid, pg_sys::Datum) -> T,
     ) -> Result<[Option<T>; 2], Error> {
-        // SAFETY: the trigger's data, for as long as it runs.
-        unsafe {
-            let columns = (*(*self.0).tg_relation).rd_att;
-            let number = pg_sys::SPI_fnumber(columns, column.as_ptr());
-            let kind = pg_sys::SPI_gettypeid(columns, number);
-            if number <= 0 || !kinds.contains(&kind) {
-                return Err(Error::Internal("a trigger's column is missing"));
-            }
-            Ok(self.rows().map(|row| {
-                if row.is_null() {
-                    return None;
-                }
-                let mut null = false;
-                let value = pg_sys::SPI_getbinval(row, columns, number, &mut null);
-                (!null).then(|| read(kind, value))
-            }))
+        let column = self.column(column).filter(|c| kinds.contains(&c.kind));
+        let column = column.ok_or(MISSING)?;
+        let read = |row| column.of(row).map(|value| read(column.kind, value));
+        Ok(self.rows().map(read))
+    }
+}
+
+const MISSING: Error = Error::Internal("a trigger's column is missing");
+
+/// A column of a trigger's table.
+struct Column {
+    columns: pg_sys::TupleDesc,
+    number: i32,
+    kind: pg_sys::Oid,
+}
+
+impl Column {
+    /// Returns its value in a row of the table, if there is such a row and the value is not NULL.
+    fn of(&self, row: pg_sys::HeapTuple) -> Option<pg_sys::Datum> {
+        if row.is_null() {
+            return None;
         }
+        let mut null = false;
+        // SAFETY: a row of the trigger's table, which has the column.
+        let value = unsafe { pg_sys::SPI_getbinval(row, self.columns, self.number, &mut null) };
+        (!null).then_some(value)
     }
 }
 
@@ -287,18 +266,6 @@ pub unsafe fn change(
         error.raise();
     }
     pg_sys::Datum::from(0)
-}
-
-const fn is_key_type(kind: pg_sys::Oid) -> bool {
-    matches!(
-        kind,
-        pg_sys::UUIDOID
-            | pg_sys::INT8OID
-            | pg_sys::INT4OID
-            | pg_sys::INT2OID
-            | pg_sys::TEXTOID
-            | pg_sys::VARCHAROID
-    )
 }
 
 /// A value of a column, in the form that its type reads.
@@ -331,32 +298,26 @@ pub unsafe fn before(
         Ok(None) => return pg_sys::Datum::from(row),
         Err(error) => error.raise(),
     };
+    let Some(mut column) = change.column(&value.column) else {
+        MISSING.raise();
+    };
+    let mut null = value.text.is_none();
     // SAFETY: the row has the columns of its relation; the type's own function reads the value.
     unsafe {
-        let columns = (*(*data).tg_relation).rd_att;
-        let number = pg_sys::SPI_fnumber(columns, value.column.as_ptr());
-        if number <= 0 {
-            Error::Internal("a trigger's column is missing").raise();
-        }
         let (mut input, mut parameter) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
-        let kind = pg_sys::SPI_gettypeid(columns, number);
-        pg_sys::getTypeInputInfo(kind, &mut input, &mut parameter);
-        let mut null = value.text.is_none();
-        let mut datum = match &value.text {
-            Some(text) => {
-                pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1)
-            }
-            None => pg_sys::Datum::from(0),
-        };
-        let mut number = number;
-        pg_sys::Datum::from(pg_sys::heap_modify_tuple_by_cols(
+        pg_sys::getTypeInputInfo(column.kind, &mut input, &mut parameter);
+        let mut datum = value.text.map_or(pg_sys::Datum::from(0), |text| {
+            pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1)
+        });
+        let changed = pg_sys::heap_modify_tuple_by_cols(
             row,
-            columns,
+            column.columns,
             1,
-            &mut number,
+            &mut column.number,
             &mut datum,
             &mut null,
-        ))
+        );
+        pg_sys::Datum::from(changed)
     }
 }
 

@@ -11,10 +11,21 @@ use crate::error::Error;
 pub enum Key {
     /// A uuid.
     Uuid([u8; 16]),
-    /// A bigint or an integer.
+    /// A bigint, an integer or a smallint.
     Number(i64),
     /// A text or a varchar.
     Text(String),
+}
+
+impl Key {
+    /// Returns it as the server writes it.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Uuid(bytes) => uuid::Uuid::from_bytes(bytes).to_string(),
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text,
+        }
+    }
 }
 
 /// The number of rows after which memory is freed.
@@ -107,9 +118,24 @@ pub fn keys(
     }
 }
 
+/// Returns whether a type is one of those of keys.
+pub fn is_key_type(kind: pg_sys::Oid) -> bool {
+    matches!(
+        kind,
+        pg_sys::UUIDOID
+            | pg_sys::INT8OID
+            | pg_sys::INT4OID
+            | pg_sys::INT2OID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+    )
+}
+
+/// Reads a value of one of these types, which runs no other code; `None` for NULL and for other types.
+///
 /// # Safety
 /// `datum` is of the type `kind`, and lives as long as the call.
-unsafe fn key(datum: pg_sys::Datum, null: bool, kind: pg_sys::Oid) -> Option<Key> {
+pub unsafe fn key(datum: pg_sys::Datum, null: bool, kind: pg_sys::Oid) -> Option<Key> {
     // SAFETY: the caller's.
     unsafe {
         match kind {
@@ -118,6 +144,7 @@ unsafe fn key(datum: pg_sys::Datum, null: bool, kind: pg_sys::Oid) -> Option<Key
             }
             pg_sys::INT8OID => i64::from_datum(datum, null).map(Key::Number),
             pg_sys::INT4OID => i32::from_datum(datum, null).map(|n| Key::Number(n.into())),
+            pg_sys::INT2OID => i16::from_datum(datum, null).map(|n| Key::Number(n.into())),
             pg_sys::TEXTOID | pg_sys::VARCHAROID => String::from_datum(datum, null).map(Key::Text),
             _ => None,
         }

@@ -67,13 +67,7 @@ pub fn as_restricted<R>(
 /// Runs `f` with JIT compilation off, for tenancy's own queries. They read many catalogs and few rows: with thousands of
 /// relations the planner estimates them as expensive, and compiling them would take seconds.
 pub fn uncompiled<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            OWN.set(self.0);
-        }
-    }
-    let _before = Restore(OWN.replace_with(true));
+    let _before = OWN.hold(true);
     f()
 }
 

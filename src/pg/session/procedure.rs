@@ -1,29 +1,66 @@
 //! Procedures that end their transactions, as those of PL/pgSQL do.
 
+use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
 
-/// Returns whether a procedure may end its transaction: not inside a transaction block or a function.
-///
-/// # Safety
-/// `fcinfo` is the server's call info of the procedure.
-pub unsafe fn may_commit(fcinfo: pg_sys::FunctionCallInfo) -> bool {
-    // SAFETY: the context of a call is NULL or a node, whose tag says that it is of CALL.
-    unsafe {
-        let context = (*fcinfo).context;
-        !context.is_null()
-            && (*context).type_ == pg_sys::NodeTag::T_CallContext
-            && !(*context.cast::<pg_sys::CallContext>()).atomic
+/// A call of a procedure: the last parameter of its Rust function, which SQL does not have.
+pub struct Procedure {
+    may_commit: bool,
+}
+
+/// Shows that a procedure may end its transaction.
+#[derive(Clone, Copy)]
+pub struct Transactions(());
+
+impl Procedure {
+    /// Returns the right to end the transaction; `None` inside a transaction block or a function.
+    pub fn transactions(&self) -> Option<Transactions> {
+        self.may_commit.then_some(Transactions(()))
     }
 }
 
-/// Commits the transaction and begins another one. Only where `may_commit` is true, outside of savepoints, queries and settings of
-/// a nest level.
-pub fn commit() {
-    // SAFETY: as above; the connection ends here, and the snapshot that the portal had is made again for the statements that follow.
-    unsafe {
-        pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
-        pg_sys::SPI_commit();
-        pg_sys::SPI_finish();
-        pg_sys::EnsurePortalSnapshotExists();
+impl Transactions {
+    /// Commits the transaction and begins another one. Only outside of savepoints, queries, and settings of a nest level.
+    pub fn commit(self) {
+        // SAFETY: the server calls the procedure where it may commit; the connection ends here, and the snapshot that the portal
+        // had is made again for the statements that follow.
+        unsafe {
+            pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
+            pg_sys::SPI_commit();
+            pg_sys::SPI_finish();
+            pg_sys::EnsurePortalSnapshotExists();
+        }
     }
+}
+
+// SAFETY: reads no argument, but the call's context, as pgrx's own parameter for the call does.
+unsafe impl<'fcx> ArgAbi<'fcx> for Procedure {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the server's call info; the context of a call is NULL or a node, whose tag says that it is of CALL.
+        unsafe {
+            let call = pg_sys::FunctionCallInfo::unbox_arg_unchecked(arg);
+            let context = (*call).context;
+            let may_commit = !context.is_null()
+                && (*context).type_ == pg_sys::NodeTag::T_CallContext
+                && !(*context.cast::<pg_sys::CallContext>()).atomic;
+            Self { may_commit }
+        }
+    }
+
+    fn is_virtual_arg() -> bool {
+        true
+    }
+}
+
+// SAFETY: it stands for no SQL type, like pgrx's own.
+unsafe impl SqlTranslatable for Procedure {
+    const TYPE_IDENT: &'static str = <pg_sys::FunctionCallInfo as SqlTranslatable>::TYPE_IDENT;
+    const TYPE_ORIGIN: TypeOrigin = <pg_sys::FunctionCallInfo as SqlTranslatable>::TYPE_ORIGIN;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> =
+        <pg_sys::FunctionCallInfo as SqlTranslatable>::ARGUMENT_SQL;
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> =
+        <pg_sys::FunctionCallInfo as SqlTranslatable>::RETURN_SQL;
 }

@@ -127,7 +127,7 @@ fn nobodys(call: &Call, find: Find) -> Outcome {
     Ok(Answer::Null)
 }
 
-/// Answers for a row that all tenants read: true for whoever holds the permission in a tenant.
+/// Answers for a row that all tenants read: true for a context that holds the permission in a tenant.
 fn read_by_everybody(call: &Call, find: Find) -> Outcome {
     if call.is_null(0) {
         return Ok(Answer::Null);
@@ -135,7 +135,7 @@ fn read_by_everybody(call: &Call, find: Find) -> Outcome {
     yes(!matches!(call.view(find)?, View::Nothing))
 }
 
-/// Answers for such a row that is written: true in maintenance, and for whoever holds the permission at the platform. For
+/// Answers for such a row that is written: true in maintenance, and for a context that holds the permission at the platform. For
 /// others, as for a row that belongs to no tenant.
 #[cold]
 fn written_by_platform(call: &Call, find: Find) -> Outcome {

@@ -22,13 +22,8 @@ pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
     let known: HashMap<&Relation, Kind> = (facts.tables.iter().zip(&found))
         .filter_map(|(table, found)| Some((&table.relation, found.as_ref()?.kind)))
         .collect();
-    let rest: Vec<Found> = (facts.tables.iter())
-        .map(|table| schema.without_link(table, &known))
-        .collect();
-    found
-        .into_iter()
-        .zip(rest)
-        .map(|(found, rest)| found.unwrap_or(rest))
+    (facts.tables.iter().zip(found))
+        .map(|(table, found)| found.unwrap_or_else(|| schema.without_link(table, &known)))
         .collect()
 }
 
@@ -274,15 +269,6 @@ impl<'a> Schema<'a> {
 
     /// Classifies a table that no foreign key links to a tenant.
     fn without_link(&self, table: &Table, known: &HashMap<&Relation, Kind>) -> Found {
-        let referring: Vec<&Table> = (self.facts.tables.iter())
-            .filter(|other| known.contains_key(&other.relation))
-            .filter(|other| {
-                other
-                    .foreign_keys
-                    .iter()
-                    .any(|key| key.to == table.relation)
-            })
-            .collect();
         if let Some(filled) = &table.filled {
             let mut found =
                 Found::new(Kind::Child, 0, "belonged to a tenant through a foreign key");
@@ -298,7 +284,11 @@ impl<'a> Schema<'a> {
             ));
             return found;
         }
-        let [first, ..] = referring.as_slice() else {
+        let refers = |other: &&Table| {
+            known.contains_key(&other.relation)
+                && (other.foreign_keys.iter()).any(|key| key.to == table.relation)
+        };
+        let Some(first) = self.facts.tables.iter().find(refers) else {
             return Found::new(
                 Kind::NoLink,
                 0,

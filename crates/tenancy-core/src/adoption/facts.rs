@@ -35,7 +35,7 @@ pub struct SchemaFacts {
 pub struct Table {
     /// Its name.
     pub relation: Relation,
-    /// The estimated number of rows; negative if it was never analyzed.
+    /// The estimated number of rows; 0 if it was never analyzed.
     pub rows: f64,
     /// Whether the caller has the owner's rights.
     pub caller_owns: bool,
@@ -163,14 +163,14 @@ pub struct ForeignKey {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NullRows {
-    /// The table is blocked until somebody decides.
+    /// The table is blocked until the caller decides.
     #[default]
     Refuse,
     /// All tenants may read them.
     Share,
 }
 
-/// What a person has decided about one table.
+/// What the caller has decided about one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
@@ -189,6 +189,14 @@ pub struct Decision {
     /// What to do with its rows without a tenant.
     #[serde(default)]
     pub null_rows: Option<NullRows>,
+}
+
+impl Decision {
+    /// Returns whether the table is left as it is.
+    #[must_use]
+    pub const fn leaves_alone(&self) -> bool {
+        self.skip || self.share
+    }
 }
 
 /// What the caller has chosen.
@@ -224,14 +232,43 @@ impl Choices {
     /// Returns what was decided about a table.
     #[must_use]
     pub fn of(&self, table: &Relation) -> Option<&Decision> {
-        let plain = format!("{}.{}", table.schema, table.name);
-        self.decisions
-            .get(&plain)
-            .or_else(|| self.decisions.get(&table.to_string()))
+        names(table)
+            .iter()
+            .find_map(|name| self.decisions.get(name))
+    }
+
+    /// Returns a decision on a table that the schemas do not have.
+    #[must_use]
+    pub fn without_table(&self, facts: &SchemaFacts) -> Option<&String> {
+        let known = |name: &&String| {
+            let mut tables = facts.tables.iter();
+            tables.any(|table| names(&table.relation).contains(name))
+        };
+        self.decisions.keys().find(|name| !known(name))
     }
 }
 
+/// Returns the names by which a decision may name a table.
+fn names(table: &Relation) -> [String; 2] {
+    [
+        format!("{}.{}", table.schema, table.name),
+        table.to_string(),
+    ]
+}
+
 impl SchemaFacts {
+    /// Returns the key of the table of tenants: the chosen column, or the only one of the primary key.
+    #[must_use]
+    pub fn tenant_key(&self, choices: &Choices) -> Option<&Column> {
+        let tenants = self.table(&self.tenant_table)?;
+        let name = match (&choices.tenant_key, tenants.primary_key.as_slice()) {
+            (Some(name), _) => name,
+            (None, [only]) => only,
+            _ => return None,
+        };
+        tenants.column(name)
+    }
+
     /// Returns a table by its name.
     #[must_use]
     pub fn table(&self, relation: &Relation) -> Option<&Table> {

@@ -1,7 +1,5 @@
 //! What was found about a table.
 
-use serde::{Deserialize, Serialize};
-
 use super::Phase;
 use super::facts::Column;
 use crate::policy::Relation;
@@ -19,7 +17,7 @@ pub enum Kind {
     Lookup,
     /// Nothing links it to a tenant.
     NoLink,
-    /// Somebody decided to leave it as it is.
+    /// The caller decided to leave it as it is.
     Skipped,
 }
 
@@ -39,7 +37,7 @@ impl Kind {
 }
 
 /// The table through which another one belongs to a tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parent {
     /// The table.
     pub relation: Relation,

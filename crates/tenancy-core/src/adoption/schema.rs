@@ -1,6 +1,6 @@
 //! The columns and owners of a schema's tables, as they are compared with the table of tenants.
 
-use super::facts::{Choices, Column, ForeignKey, SchemaFacts, Table};
+use super::facts::{Choices, Column, Decision, ForeignKey, SchemaFacts, Table};
 use crate::policy::{KeyType, Relation, quote_ident};
 
 /// Returns the columns whose rows must be counted before a schema is classified: each with whether the keys that the table of
@@ -51,19 +51,10 @@ pub(super) struct Schema<'a> {
 
 impl<'a> Schema<'a> {
     pub fn new(facts: &'a SchemaFacts, choices: &'a Choices) -> Self {
-        let tenants = facts.table(&facts.tenant_table);
-        let key = tenants.and_then(|t| {
-            let name = match (&choices.tenant_key, t.primary_key.as_slice()) {
-                (Some(name), _) => name,
-                (None, [only]) => only,
-                _ => return None,
-            };
-            t.column(name)
-        });
         let mut schema = Self {
             facts,
             choices,
-            key,
+            key: facts.tenant_key(choices),
             names: Vec::new(),
         };
         schema.names = schema.column_names();
@@ -117,10 +108,10 @@ impl<'a> Schema<'a> {
 
     pub fn is_left_alone(&self, table: &Table) -> bool {
         let decision = self.choices.of(&table.relation);
-        table.protected_by.is_some() || decision.is_some_and(|d| d.skip || d.share)
+        table.protected_by.is_some() || decision.is_some_and(Decision::leaves_alone)
     }
 
-    /// Returns what somebody has decided about a table that it does not have.
+    /// Returns what the caller has decided about a table that it does not have.
     pub fn wrong_decision(&self, table: &Table) -> Option<String> {
         let decision = self.choices.of(&table.relation)?;
         if let Some(name) = &decision.parent_key
@@ -201,18 +192,16 @@ impl<'a> Schema<'a> {
             .filter_map(|column| Some((column, Some(key_of(column)?))))
             .collect();
         if found.is_empty() {
-            found = (self.names.iter())
-                .filter_map(|name| {
-                    let same = |column: &&Column| plain(&column.name) == plain(name);
-                    Some((table.columns.iter().find(same)?, None))
-                })
-                .take(1)
-                .collect();
+            let named = self.names.iter().find_map(|name| {
+                let same = |column: &&Column| plain(&column.name) == plain(name);
+                table.columns.iter().find(same)
+            });
+            found.extend(named.map(|column| (column, None)));
         }
         found
     }
 
-    /// Returns the best of a table's candidates: the name that most tables have, or the only one that is NOT NULL.
+    /// Returns the best of a table's candidates: the one with the name that most tables have, else the first.
     pub fn best<'t>(
         &self,
         candidates: &[(&'t Column, Option<&'t ForeignKey>)],

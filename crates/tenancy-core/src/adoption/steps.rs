@@ -20,11 +20,7 @@ pub(super) fn table_plan(
     table: &Table,
     found: Found,
 ) -> TablePlan {
-    let mut steps = Steps {
-        table,
-        out: Vec::new(),
-        blocked: Vec::new(),
-    };
+    let mut steps = Steps::new(table);
     match found.kind {
         Kind::TenantTable => steps.tenants(facts, choices, &found),
         Kind::TenantColumn => steps.isolated(choices, &found),
@@ -35,46 +31,24 @@ pub(super) fn table_plan(
             steps.isolated(choices, &found);
         }
         Kind::Lookup => steps.readable(),
-        // Whoever may read it now goes on.
+        // Roles that may read it now still may.
         Kind::NoLink | Kind::Skipped => {}
     }
-    let Steps {
-        mut out, blocked, ..
-    } = steps;
     if found.blocked.iter().any(|b| b.phase == Phase::Prepare) {
-        out.clear();
+        steps.out.clear();
     }
     if !choices.isolate {
-        out.retain(|step| step.phase == Phase::Prepare);
+        steps.out.retain(|step| step.phase == Phase::Prepare);
     }
-    let blocked = found.blocked.iter().chain(&blocked);
-    TablePlan {
-        relation: table.relation.clone(),
-        kind: found.kind,
-        reason: found.reason,
-        tenant_column: found.column,
-        shares_null: found.shares_null,
-        steps: out,
-        blocked: blocked.cloned().collect(),
-    }
+    steps.plan(found)
 }
 
-pub(super) fn undo_plan(table: &Table, found: Found) -> TablePlan {
-    let mut steps = Steps {
-        table,
-        out: Vec::new(),
-        blocked: Vec::new(),
-    };
+pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
+    // Nothing that blocks adopting a table blocks undoing it.
+    found.blocked.clear();
+    let mut steps = Steps::new(table);
     steps.undone();
-    TablePlan {
-        relation: table.relation.clone(),
-        kind: found.kind,
-        reason: found.reason,
-        tenant_column: found.column,
-        shares_null: found.shares_null,
-        steps: steps.out,
-        blocked: Vec::new(),
-    }
+    steps.plan(found)
 }
 
 struct Steps<'a> {
@@ -83,7 +57,29 @@ struct Steps<'a> {
     blocked: Vec<Blocker>,
 }
 
-impl Steps<'_> {
+impl<'a> Steps<'a> {
+    fn new(table: &'a Table) -> Self {
+        Self {
+            table,
+            out: Vec::new(),
+            blocked: Vec::new(),
+        }
+    }
+
+    fn plan(self, found: Found) -> TablePlan {
+        let mut blocked = found.blocked;
+        blocked.extend(self.blocked);
+        TablePlan {
+            relation: self.table.relation.clone(),
+            kind: found.kind,
+            reason: found.reason,
+            tenant_column: found.column,
+            shares_null: found.shares_null,
+            steps: self.out,
+            blocked,
+        }
+    }
+
     fn push(&mut self, phase: Phase, statement: String) {
         self.add(StepKind::Statement, phase, vec![statement], None);
     }

@@ -183,7 +183,7 @@ fn what_was_done_is_not_planned_again() {
 }
 
 #[test]
-fn rows_without_a_tenant_block_until_somebody_decides() {
+fn rows_without_a_tenant_block_until_the_caller_decides() {
     let mut tables = schema();
     tables[3]["columns"][1]["not_null"] = json!(false);
     tables[3]["counts"] = json!({ "organization_id": { "null": 3, "unknown": 0 } });

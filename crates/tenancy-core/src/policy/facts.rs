@@ -1,11 +1,11 @@
 //! Facts of the catalogs about a table: the input of planning, read by one query and deserialised by serde.
 
 use super::quote::quote_ident;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::fmt;
 
 /// A relation's name, with its schema.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct Relation {
     /// The schema.
     pub schema: String,

@@ -296,7 +296,7 @@ fn mistakes_in_the_call_are_told() {
     fails("'app.organizations', grants => '{nobody}'").code("42704");
 }
 
-/// Whoever is not the owner changes nothing; a superuser adopts without lending its rights to the owner's triggers.
+/// Another role than the owner changes nothing; a superuser adopts without lending its rights to the owner's triggers.
 #[test]
 fn the_owner_adopts_or_a_superuser() {
     let db = Db::new();

@@ -177,7 +177,7 @@ fn a_table_that_cannot_be_isolated_is_refused() {
             .code("55000")
             .says("without isolation");
     }
-    // Whoever has not the rights of the tables' owner.
+    // A role without the rights of the tables' owner.
     db.admin().run(&format!(
         "GRANT CREATE, USAGE ON SCHEMA app TO {}",
         db.stranger

@@ -206,7 +206,7 @@ fn no_row_of_a_tenant_becomes_everybodys() {
     owner.run("ROLLBACK");
 }
 
-/// Whoever decides wrongly, or on what is not there any more, opens nothing.
+/// A wrong decision, or one on what is not there any more, opens nothing.
 #[test]
 fn mistakes_open_nothing() {
     let db = Db::new();
