@@ -12,7 +12,7 @@ INSERT INTO section VALUES
 (5, 'The context', 'Entering and leaving the context of a transaction or a session.',
  'authenticate assume select_tenant select_project release maintenance elevate end_elevation'),
 (6, 'Reading the context', 'All of these may be called for each row.',
- 'user_id tenant_id partner_id project_id tenant_key_bigint tenant_key_integer tenant_key_text context access_cache'),
+ 'user_id tenant_id partner_id project_id tenant_key_bigint tenant_key_integer tenant_key_text tenant_key_numeric context access_cache'),
 (7, 'Isolated tables', 'The views `protected_tables` and `adoption` show them.',
  'adopt unadopt import_tenants protect unprotect index_advice unknown_keys explain_access follow_tenant fill_tenant'),
 (8, 'The audit log', 'The table `audit_log` holds the entries.',
@@ -24,7 +24,7 @@ INSERT INTO section VALUES
 (11, 'Reports', 'For psql and web pages.',
  'tree top_usage forecast'),
 (12, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
- 'can can_see can_see_null can_write can_write_null in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text visible_ids visible_keys_bigint visible_keys_integer visible_keys_text');
+ 'can can_see can_see_null can_write can_write_null in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric');
 
 CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position

@@ -81,9 +81,12 @@ BEGIN
             PERFORM tenancy_internal.add_scope('tenant', partner, 't-' || md5(key), label, CASE WHEN NOT by_id THEN key END, NULL, '{}', 'active',
                                                CASE WHEN by_id THEN key::uuid END);
         END;
-    ELSIF gone IS DISTINCT FROM key AND (found_scope.level <> 'tenant' OR found_scope.parent_id <> partner) THEN
+    ELSIF gone IS DISTINCT FROM key AND (found_scope.level <> 'tenant' OR NOT by_id AND found_scope.parent_id <> partner) THEN
+        -- Two tables may number their rows alike, but a uuid is the same tenant.
         RAISE EXCEPTION USING MESSAGE = CASE WHEN by_id THEN tenancy_internal.error('id_taken', key)
                                              ELSE tenancy_internal.error('external_id_taken', key) END;
+    ELSIF gone IS DISTINCT FROM key AND found_scope.parent_id <> partner THEN
+        RETURN; -- Another partner's: the row neither renames nor revives it.
     ELSIF gone IS DISTINCT FROM key AND found_scope.status = 'deleted' THEN
         -- A row that came back.
         UPDATE tenancy.scopes s SET status = 'active', name = label WHERE s.id = found_scope.id;

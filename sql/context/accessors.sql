@@ -14,6 +14,9 @@ COMMENT ON FUNCTION tenancy.tenant_key_integer() IS 'Returns the external id of 
 CREATE FUNCTION tenancy.tenant_key_text() RETURNS text
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_key_text_wrapper';
 COMMENT ON FUNCTION tenancy.tenant_key_text() IS 'Returns the external id of the context''s tenant; NULL if it has none';
+CREATE FUNCTION tenancy.tenant_key_numeric() RETURNS numeric
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_tenant_key_numeric_wrapper';
+COMMENT ON FUNCTION tenancy.tenant_key_numeric() IS 'Returns the external id of the context''s tenant as numeric; NULL if it is not a whole number';
 CREATE FUNCTION tenancy.partner_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'partner_id_wrapper';
 COMMENT ON FUNCTION tenancy.partner_id() IS 'Returns the partner of the context''s user; NULL without a context and for users of the platform';
@@ -29,7 +32,7 @@ COMMENT ON FUNCTION tenancy.access_cache() IS
     'Reports how many principals this backend has cached, and about how many bytes they take. reads counts how often it has read a '
     'principal, key, provider, token, budget or scope into its caches. For tenancy_admin, tenancy_gateway, tenancy_app';
 REVOKE ALL ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
-    tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
+    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
-    tenancy.tenant_key_text(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache()
+    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache()
     TO tenancy_app, tenancy_gateway, tenancy_admin;

@@ -121,6 +121,12 @@ COMMENT ON FUNCTION tenancy.tenant_key_text(text) IS
     'Returns the external id of the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 '
     'no context, or one that spans several tenants';
 
+CREATE FUNCTION tenancy.tenant_key_numeric(permission text) RETURNS numeric
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_key_numeric';
+COMMENT ON FUNCTION tenancy.tenant_key_numeric(text) IS
+    'Returns the external id of the only tenant of the context if the context holds the permission there, else NULL. Errors: 55000 '
+    'no context, or one that spans several tenants';
+
 CREATE FUNCTION tenancy.tenant_ids(permission text) RETURNS uuid[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_ids';
 COMMENT ON FUNCTION tenancy.tenant_ids(text) IS
@@ -145,6 +151,12 @@ COMMENT ON FUNCTION tenancy.tenant_keys_text(text) IS
     'Returns the external ids of the tenants in which the context holds the permission; an empty array if there is none. Errors: '
     '55000 no context, or maintenance';
 
+CREATE FUNCTION tenancy.tenant_keys_numeric(permission text) RETURNS numeric[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_tenant_keys_numeric';
+COMMENT ON FUNCTION tenancy.tenant_keys_numeric(text) IS
+    'Returns the external ids of the tenants in which the context holds the permission; an empty array if there is none. Errors: '
+    '55000 no context, or maintenance';
+
 CREATE FUNCTION tenancy.visible_ids(permission text) RETURNS uuid[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_ids';
 COMMENT ON FUNCTION tenancy.visible_ids(text) IS
@@ -166,6 +178,12 @@ COMMENT ON FUNCTION tenancy.visible_keys_integer(text) IS
 CREATE FUNCTION tenancy.visible_keys_text(permission text) RETURNS text[]
     LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_text';
 COMMENT ON FUNCTION tenancy.visible_keys_text(text) IS
+    'Returns the external ids of the tenants in which the context holds the permission, and of the scopes above them; an empty '
+    'array if there is none. Errors: 55000 no context, or maintenance';
+
+CREATE FUNCTION tenancy.visible_keys_numeric(permission text) RETURNS numeric[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tenancy_visible_keys_numeric';
+COMMENT ON FUNCTION tenancy.visible_keys_numeric(text) IS
     'Returns the external ids of the tenants in which the context holds the permission, and of the scopes above them; an empty '
     'array if there is none. Errors: 55000 no context, or maintenance';
 
@@ -322,14 +340,17 @@ GRANT EXECUTE ON FUNCTION
     tenancy.tenant_key_bigint(text),
     tenancy.tenant_key_integer(text),
     tenancy.tenant_key_text(text),
+    tenancy.tenant_key_numeric(text),
     tenancy.tenant_ids(text),
     tenancy.tenant_keys_bigint(text),
     tenancy.tenant_keys_integer(text),
     tenancy.tenant_keys_text(text),
+    tenancy.tenant_keys_numeric(text),
     tenancy.visible_ids(text),
     tenancy.visible_keys_bigint(text),
     tenancy.visible_keys_integer(text),
     tenancy.visible_keys_text(text),
+    tenancy.visible_keys_numeric(text),
     tenancy.owns(uuid),
     tenancy.can_write(text, uuid),
     tenancy.can_write(text, bigint),

@@ -4,7 +4,7 @@
 CREATE TABLE tenancy_internal.protected_table_registry (
     relation regclass PRIMARY KEY,
     tenant_column name NOT NULL,
-    key_type text NOT NULL CHECK (key_type IN ('uuid', 'bigint', 'integer', 'text', 'varchar')),
+    key_type text NOT NULL CHECK (key_type IN ('uuid', 'bigint', 'integer', 'smallint', 'numeric', 'text', 'varchar', 'char', 'citext')),
     options jsonb NOT NULL,
     undo jsonb NOT NULL,
     protected_at timestamptz NOT NULL DEFAULT pg_catalog.now(),

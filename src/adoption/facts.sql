@@ -52,6 +52,7 @@ SELECT jsonb_build_object(
                 SELECT jsonb_agg(jsonb_build_object(
                     'name', t.attname,
                     'type', format_type(t.atttypid, NULL),
+                    'key', jsonb_build_array(t.atttypid::bigint, t.atttypmod),
                     'full_type', format_type(t.atttypid, t.atttypmod),
                     'not_null', t.attnotnull,
                     'generated', t.attgenerated <> '' OR t.attidentity <> '') ORDER BY t.attnum)

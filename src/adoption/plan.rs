@@ -6,12 +6,12 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
 use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan};
-use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
+use tenancy_core::policy::{Refusal, Relation, quote_ident};
 
 use super::tenants;
 use crate::error::Error;
 use crate::pg::spi::{self, Finds, NotNull};
-use crate::pg::{relation, role};
+use crate::pg::{relation, role, types};
 use crate::policy;
 
 /// What is adopted, and what the caller has chosen.
@@ -138,7 +138,8 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
             }
         })
     })?;
-    let JsonB(found) = found.ok_or(Error::NoSuch("the table"))?;
+    let JsonB(mut found) = found.ok_or(Error::NoSuch("the table"))?;
+    types::name_keys(&mut found);
     let facts: SchemaFacts = serde_json::from_value(found)
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
     if facts.table(&facts.tenant_table).is_none() {
@@ -162,10 +163,7 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
         return Ok(());
     };
     // The plan says what is wrong with it.
-    if !tenants.caller_owns
-        || !tenants.owner_is_admin
-        || KeyType::from_type(&key.type_name).is_none()
-    {
+    if !tenants.caller_owns || !tenants.owner_is_admin || key.key.is_none() {
         return Ok(());
     }
     let (followed, protected) = (tenants.followed, tenants.protected_by.is_some());

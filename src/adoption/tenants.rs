@@ -5,6 +5,7 @@ use tenancy_core::policy::{quote_ident, quote_literal};
 
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::{self, NotNull};
+use crate::pg::types;
 use crate::pg::uuid::from_pg;
 use crate::policy;
 
@@ -93,11 +94,18 @@ pub fn missing(
     })
 }
 
-/// Returns how many rows have the key of a tenant of another partner, or of a scope of another level.
+/// Returns how many rows have the key of a scope of another level or, as two tables may number their rows alike, the external id
+/// of a tenant of another partner.
 pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<i64, Error> {
-    let Named { relation, has, .. } = named(table, key)?;
+    let Named {
+        relation,
+        has,
+        by_id,
+        ..
+    } = named(table, key)?;
     let query = format!(
-        "SELECT pg_catalog.count(*) FROM {relation} t JOIN tenancy.scopes s ON {has} WHERE s.level <> 'tenant' OR s.parent_id <> $1::uuid"
+        "SELECT pg_catalog.count(*) FROM {relation} t JOIN tenancy.scopes s ON {has} \
+         WHERE s.level <> 'tenant' OR NOT {by_id} AND s.parent_id <> $1::uuid"
     );
     policy::as_table_owner(table, || {
         Spi::connect_mut(|client| {
@@ -110,13 +118,13 @@ pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<i64, Error>
 }
 
 fn named(table: pg_sys::Oid, key: &str) -> Result<Named, Error> {
-    let (relation, by_id) = spi::read_as_caller(
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), a.atttypid = 'uuid'::pg_catalog.regtype \
+    let (relation, kind) = spi::read_as_caller(
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), a.atttypid \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = $2::name AND NOT a.attisdropped WHERE c.oid = $1",
         &[table.into(), key.to_owned().into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok((row.not_null::<String>(1)?, row.not_null::<bool>(2)?)),
+            Some(row) => Ok((row.not_null::<String>(1)?, row.not_null::<pg_sys::Oid>(2)?)),
             None => Err(Error::bad(
                 format!("the table has no column {}", quote_literal(key)),
                 "Name the column that holds the tenant's key in the table of tenants.",
@@ -124,6 +132,7 @@ fn named(table: pg_sys::Oid, key: &str) -> Result<Named, Error> {
         },
     )?;
     let key = quote_ident(key);
+    let by_id = types::base(kind) == pg_sys::UUIDOID;
     let has = match by_id {
         true => format!("s.id = t.{key}"),
         false => format!(

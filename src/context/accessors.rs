@@ -2,6 +2,7 @@
 
 use pgrx::prelude::*;
 use serde_json::{Value, json};
+use tenancy_core::policy::is_whole;
 use tenancy_core::principal::Principal;
 use tenancy_core::tenants::int_key;
 use tenancy_core::token::Lifetime;
@@ -38,6 +39,13 @@ fn context_tenant_key_bigint() -> Result<Option<i64>, ErrorReport> {
 #[pg_extern(sql = false)]
 fn context_tenant_key_integer() -> Result<Option<i32>, ErrorReport> {
     Ok(current()?.and_then(|context| i32::try_from(int_key(context.tenant.as_ref()?)?).ok()))
+}
+
+/// Returns that tenant's external id, if it is a whole number.
+#[pg_extern(sql = false)]
+fn context_tenant_key_numeric() -> Result<Option<AnyNumeric>, ErrorReport> {
+    let key = context_tenant_key_text()?.filter(|key| is_whole(key));
+    Ok(key.and_then(|key| AnyNumeric::try_from(key.as_str()).ok()))
 }
 
 /// Returns that tenant's external id.

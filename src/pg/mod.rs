@@ -33,6 +33,7 @@ pub mod hooks;
 pub mod memory;
 pub mod nodes;
 pub mod numeric;
+pub mod numeric_text;
 pub mod planner;
 mod query;
 pub mod quote;
@@ -46,9 +47,11 @@ pub mod zone;
 
 pub use cache::{inval, sources};
 pub use call::{blockers, bounded, fmgr, managed, row, tenant_sets, trigger};
-pub use catalog::{ddl, extension, function, inheritance, lookup, partition, relation, role};
+pub use catalog::{
+    ddl, extension, function, inheritance, lookup, partition, relation, role, types,
+};
 pub use hooks::transaction_end;
-pub use planner::support;
+pub use planner::{keys, support};
 pub use query::{heap_insert, savepoint, scan, snapshot, spi};
 pub use session::{client, cluster, guc, procedure, secret, xact};
 pub use shared::{bgworker, capped, counts, events, kept, latch, ledger, queue, workers};

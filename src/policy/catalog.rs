@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::pg::ddl::{self, Runs};
 use crate::pg::inheritance::{AtDepth, oids};
 use crate::pg::spi::{Finds, NotNull};
-use crate::pg::{relation, role, spi};
+use crate::pg::{relation, role, spi, types};
 
 /// A row of the result of protect() and unprotect().
 pub type Row = (i32, String, Option<String>, String);
@@ -113,8 +113,14 @@ fn one_object(
         })
     })?;
     match found {
-        Some(JsonB(Value::Object(found))) => Ok(found),
-        _ => Err(Error::NoSuch("the table")),
+        Some(JsonB(mut found)) => {
+            types::name_keys(&mut found);
+            match found {
+                Value::Object(found) => Ok(found),
+                _ => Err(Error::NoSuch("the table")),
+            }
+        }
+        None => Err(Error::NoSuch("the table")),
     }
 }
 

@@ -30,6 +30,7 @@ CROSS JOIN LATERAL (
                'name', a.attname,
                'quoted', quote_ident(a.attname),
                'type', format_type(a.atttypid, NULL),
+               'key', jsonb_build_array(a.atttypid::bigint, a.atttypmod),
                'generated', a.attgenerated <> '' OR a.attidentity <> '',
                'deterministic', coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true),
                -- From PostgreSQL 18 on it may not hold for older rows.

@@ -14,7 +14,7 @@ SELECT jsonb_build_object(
     'rls', c.relrowsecurity,
     'force', c.relforcerowsecurity,
     'columns', coalesce((
-        SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'quoted', quote_ident(a.attname), 'type', format_type(a.atttypid, NULL)))
+        SELECT jsonb_agg(jsonb_build_object('name', a.attname, 'quoted', quote_ident(a.attname), 'key', jsonb_build_array(a.atttypid::bigint, a.atttypmod)))
         FROM pg_attribute a
         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
           AND a.attname::text IN (p.options ->> 'tenant_column', p.options ->> 'owner_column', p.options ->> 'project_column')), '[]'),

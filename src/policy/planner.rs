@@ -12,8 +12,9 @@ use crate::context::current;
 use crate::context::plans::{self, PlanShape};
 use crate::error::Error;
 use crate::pg::fmgr::View;
+use crate::pg::keys::KeyType;
 use crate::pg::planner::partitions::OnlyTenant;
-use crate::pg::support::{Key, KeyType, Opinion, Request, Simplify, Wanted};
+use crate::pg::support::{Key, Opinion, Request, Simplify, Wanted};
 use crate::pg::tenant_sets;
 use crate::support_functions;
 
@@ -35,6 +36,7 @@ fn can(request: &Request) -> Option<Opinion> {
             KeyType::Int8 => c"tenant_keys_bigint",
             KeyType::Int4 => c"tenant_keys_integer",
             KeyType::Text => c"tenant_keys_text",
+            KeyType::Numeric => c"tenant_keys_numeric",
         }),
     }
 }
@@ -69,6 +71,7 @@ fn can_see(request: &Request) -> Option<Opinion> {
             KeyType::Int8 => c"visible_keys_bigint",
             KeyType::Int4 => c"visible_keys_integer",
             KeyType::Text => c"visible_keys_text",
+            KeyType::Numeric => c"visible_keys_numeric",
         }),
     }
 }

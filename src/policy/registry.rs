@@ -17,7 +17,7 @@ use crate::pg::hooks::TablePolicy;
 use crate::pg::inheritance::{self, AtDepth, oids};
 use crate::pg::lookup::{self, By};
 use crate::pg::spi::{Finds, NotNull};
-use crate::pg::{extension, relation, role, spi};
+use crate::pg::{extension, relation, role, spi, types};
 
 /// The tables of the registry.
 #[derive(Clone, Copy)]
@@ -202,7 +202,13 @@ pub fn live(table: pg_sys::Oid) -> Result<Option<Live>, Error> {
         include_str!("live.sql"),
         &[table.into(), root.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => decode("the registry", row.get(1)?).map(Some),
+            Some(row) => {
+                let mut found = row.get::<JsonB>(1)?;
+                found
+                    .iter_mut()
+                    .for_each(|json| types::name_keys(&mut json.0));
+                decode("the registry", found).map(Some)
+            }
             None => Ok(None),
         },
     )

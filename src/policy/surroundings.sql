@@ -175,9 +175,9 @@ SELECT jsonb_build_object(
             'nullable', fk.nullable,
             'ref_columns', fk.ref_columns,
             'from_tenant', ft.tenant,
-            'from_type', coalesce(fa.type, 'uuid'),
+            'from_key', coalesce(fa.key, to_jsonb('uuid'::text)),
             'to_tenant', tt.tenant,
-            'to_type', coalesce(ta.type, 'uuid'),
+            'to_key', coalesce(ta.key, to_jsonb('uuid'::text)),
             'match', k.confmatchtype,
             'on_update', k.confupdtype,
             'on_delete', k.confdeltype,
@@ -206,9 +206,9 @@ SELECT jsonb_build_object(
         JOIN named fn ON fn.oid = k.conrelid
         JOIN named tn ON tn.oid = k.confrelid
         -- The column may not exist yet: protect() adds it as a uuid.
-        LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+        LEFT JOIN LATERAL (SELECT a.attnum, jsonb_build_array(a.atttypid::bigint, a.atttypmod) AS key FROM pg_attribute a
                            WHERE a.attrelid = k.conrelid AND a.attname = ft.tenant AND NOT a.attisdropped) fa ON true
-        LEFT JOIN LATERAL (SELECT a.attnum, format_type(a.atttypid, NULL) AS type FROM pg_attribute a
+        LEFT JOIN LATERAL (SELECT a.attnum, jsonb_build_array(a.atttypid::bigint, a.atttypmod) AS key FROM pg_attribute a
                            WHERE a.attrelid = k.confrelid AND a.attname = tt.tenant AND NOT a.attisdropped) ta ON true
         CROSS JOIN LATERAL (
             SELECT jsonb_agg(a.attname ORDER BY s.n) AS columns,

@@ -9,6 +9,7 @@ mod facts;
 mod foreign_keys;
 pub mod index_advice;
 pub mod index_search;
+mod key;
 mod live;
 mod plan;
 mod quote;
@@ -22,6 +23,7 @@ pub use facts::{
     Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Grantee, Member, Policy,
     Registered, Relation, Sequence, TableFacts, View,
 };
+pub use key::{Key, KeyType, is_whole};
 pub use live::{Fault, Live, LiveColumn, fault};
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
 pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal, quote_with};
@@ -181,48 +183,6 @@ impl Protection {
             }
         }
         out
-    }
-}
-
-/// What a tenant column holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyType {
-    /// The id of a scope.
-    Uuid,
-    /// The application's own key.
-    BigInt,
-    /// The application's own key.
-    Integer,
-    /// The application's own key.
-    Text,
-    /// The application's own key.
-    Varchar,
-}
-
-impl KeyType {
-    /// Returns the key type for a column's type, as `format_type` names it.
-    #[must_use]
-    pub fn from_type(name: &str) -> Option<Self> {
-        Some(match name {
-            "uuid" => Self::Uuid,
-            "bigint" => Self::BigInt,
-            "integer" => Self::Integer,
-            "text" => Self::Text,
-            "character varying" => Self::Varchar,
-            _ => return None,
-        })
-    }
-
-    /// Returns its name in the registry.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uuid => "uuid",
-            Self::BigInt => "bigint",
-            Self::Integer => "integer",
-            Self::Text => "text",
-            Self::Varchar => "varchar",
-        }
     }
 }
 

@@ -25,7 +25,7 @@ const ROOMS: &[&[&str]] = &[
 /// The folders and files of `src/pg`, likewise.
 const PG: &[&[&str]] = &[
     &["cell", "statics", "backtrace", "uuid", "nodes"],
-    &["raise", "time", "zone", "numeric", "quote"],
+    &["raise", "time", "zone", "numeric", "numeric_text", "quote"],
     &["memory", "catalog"],
     &["session"],
     &["cache"],

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::heap_insert::Json;
 use crate::pg::tenant_sets::Slot;
-use crate::pg::time;
+use crate::pg::{numeric_text, time};
 
 /// The result of a function.
 #[derive(Clone, Copy)]
@@ -190,13 +190,8 @@ impl Call {
 
     /// Returns argument `n`, a numeric, in the server's text form.
     pub fn numeric(&self, n: usize) -> &str {
-        // SAFETY: a numeric datum is what numeric_out takes; it answers a C string of ASCII in the
-        // current memory context, which outlives the call.
-        unsafe {
-            pgrx::direct_function_call_as_datum(pg_sys::numeric_out, &[Some(self.arg(n).value)])
-                .and_then(|text| std::ffi::CStr::from_ptr(text.cast_mut_ptr()).to_str().ok())
-                .unwrap_or_default()
-        }
+        // SAFETY: a numeric; the current memory context outlives the call.
+        unsafe { numeric_text::of(self.arg(n).value) }
     }
 
     /// Returns argument `n`, a jsonb.
@@ -365,6 +360,10 @@ pub enum Value {
     Int4s(Vec<i32>),
     /// An array of texts.
     Texts(Vec<String>),
+    /// A whole number.
+    Numeric(String),
+    /// An array of whole numbers.
+    Numerics(Vec<String>),
 }
 
 impl Value {
@@ -376,6 +375,8 @@ impl Value {
             Value::Int8s(values) => values.into_datum(),
             Value::Int4s(values) => values.into_datum(),
             Value::Texts(values) => values.into_datum(),
+            Value::Numeric(text) => Some(numeric_text::read(&text)),
+            Value::Numerics(texts) => Some(numeric_text::array(&texts)),
         }
     }
 }

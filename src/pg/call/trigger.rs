@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
-use crate::pg::scan;
+use crate::pg::{scan, types};
 
 unsafe extern "C" {
     /// utils/datum.h: compares two values of a type byte by byte.
@@ -158,13 +158,15 @@ impl Change {
     /// Returns whether a column is of type uuid.
     pub fn is_uuid(&self, column: &CStr) -> bool {
         self.column(column)
-            .is_some_and(|column| column.kind == pg_sys::UUIDOID)
+            .is_some_and(|column| types::base(column.kind) == pg_sys::UUIDOID)
     }
 
     /// Returns the old and the new value of a column as texts, for the server's own types of keys, whose conversion runs no other
     /// code. `None` for another type, or if there is no such column.
     pub fn texts(&self, column: &CStr) -> Option<[Option<String>; 2]> {
-        let column = self.column(column).filter(|c| scan::is_key_type(c.kind))?;
+        let column = self
+            .column(column)
+            .filter(|c| types::key(c.kind, c.modifier).is_some())?;
         Some(self.rows().map(|row| {
             let value = column.of(row)?;
             // SAFETY: a value of the column's type, in a row that lives as long as the trigger's data.
@@ -199,14 +201,27 @@ impl Change {
 
     /// Finds a column by its name.
     fn column(&self, name: &CStr) -> Option<Column> {
-        // SAFETY: the trigger's data, for as long as it runs.
+        // SAFETY: the trigger's data, for as long as it runs; the column is one of its table's.
         unsafe {
             let columns = (*(*self.0).tg_relation).rd_att;
             let number = pg_sys::SPI_fnumber(columns, name.as_ptr());
-            (number > 0).then(|| Column {
+            if number <= 0 {
+                return None;
+            }
+            let (mut kind, mut collation) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
+            let mut modifier = -1;
+            pg_sys::get_atttypetypmodcoll(
+                (*(*self.0).tg_relation).rd_id,
+                number as pg_sys::AttrNumber,
+                &raw mut kind,
+                &raw mut modifier,
+                &raw mut collation,
+            );
+            Some(Column {
                 columns,
                 number,
-                kind: pg_sys::SPI_gettypeid(columns, number),
+                kind,
+                modifier,
             })
         }
     }
@@ -235,6 +250,7 @@ struct Column {
     columns: pg_sys::TupleDesc,
     number: i32,
     kind: pg_sys::Oid,
+    modifier: i32,
 }
 
 impl Column {
@@ -307,7 +323,12 @@ pub unsafe fn before(
         let (mut input, mut parameter) = (pg_sys::Oid::INVALID, pg_sys::Oid::INVALID);
         pg_sys::getTypeInputInfo(column.kind, &mut input, &mut parameter);
         let mut datum = value.text.map_or(pg_sys::Datum::from(0), |text| {
-            pg_sys::OidInputFunctionCall(input, text.as_ptr().cast_mut(), parameter, -1)
+            pg_sys::OidInputFunctionCall(
+                input,
+                text.as_ptr().cast_mut(),
+                parameter,
+                column.modifier,
+            )
         });
         let changed = pg_sys::heap_modify_tuple_by_cols(
             row,

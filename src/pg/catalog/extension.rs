@@ -43,3 +43,16 @@ fn table_in(schema: Option<pg_sys::Oid>, name: &CStr) -> Result<pg_sys::Oid, Err
         .then_some(oid)
         .ok_or(Error::NotInstalled)
 }
+
+/// Returns the name of the extension that an object is a member of.
+pub fn of(class: pg_sys::Oid, object: pg_sys::Oid) -> Option<String> {
+    // SAFETY: catalog look-ups inside a transaction; the name is NULL or a copy.
+    unsafe {
+        let extension = pg_sys::getExtensionOfObject(class, object);
+        if extension == pg_sys::Oid::INVALID {
+            return None;
+        }
+        let name = pg_sys::get_extension_name(extension);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}

@@ -9,6 +9,7 @@
 //! | `function` | a function's row of pg_proc |
 //! | `role` | the calling role |
 //! | `extension` | the extension's schema and tables |
+//! | `types` | types of columns that may hold keys of tenants |
 //! | `ddl` | the owner of the object that a statement changes |
 
 pub mod ddl;
@@ -19,3 +20,4 @@ pub mod lookup;
 pub mod partition;
 pub mod relation;
 pub mod role;
+pub mod types;

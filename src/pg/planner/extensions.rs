@@ -10,7 +10,7 @@ use tenancy_core::index_search::{has_known_families, is_known, may_be_estimated}
 
 use super::answers::Answers;
 use super::expression::C;
-use crate::pg::function;
+use crate::pg::{extension, function};
 
 thread_local! {
     static FUNCTIONS: Answers<pg_sys::Oid, bool> = Answers::new();
@@ -32,7 +32,7 @@ fn look_up(oid: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up; the name is NULL or a copy.
     let name = unsafe { text(pg_sys::get_func_name(oid)) };
     native == Some(true)
-        && of_extension(pg_sys::ProcedureRelationId, oid)
+        && extension::of(pg_sys::ProcedureRelationId, oid)
             .zip(name)
             .is_some_and(|(extension, name)| is_known(&extension, &name))
 }
@@ -42,9 +42,9 @@ fn look_up(oid: pg_sys::Oid) -> bool {
 pub fn estimates(operator: pg_sys::Oid, function: pg_sys::Oid) -> bool {
     ESTIMATED.with(|estimated| {
         estimated.get(operator, || {
-            let extension = of_extension(pg_sys::OperatorRelationId, operator);
+            let extension = extension::of(pg_sys::OperatorRelationId, operator);
             extension.as_deref().is_some_and(may_be_estimated)
-                && extension == of_extension(pg_sys::ProcedureRelationId, function)
+                && extension == extension::of(pg_sys::ProcedureRelationId, function)
         })
     })
 }
@@ -53,22 +53,10 @@ pub fn estimates(operator: pg_sys::Oid, function: pg_sys::Oid) -> bool {
 pub fn knows_family(oid: pg_sys::Oid) -> bool {
     FAMILIES.with(|families| {
         families.get(oid, || {
-            of_extension(pg_sys::OperatorFamilyRelationId, oid)
+            extension::of(pg_sys::OperatorFamilyRelationId, oid)
                 .is_some_and(|extension| has_known_families(&extension))
         })
     })
-}
-
-/// Returns the name of the extension that an object is a member of.
-fn of_extension(class: pg_sys::Oid, object: pg_sys::Oid) -> Option<String> {
-    // SAFETY: catalog look-ups inside a transaction; the name is NULL or a copy.
-    unsafe {
-        let extension = pg_sys::getExtensionOfObject(class, object);
-        if extension == pg_sys::Oid::INVALID {
-            return None;
-        }
-        text(pg_sys::get_extension_name(extension))
-    }
 }
 
 unsafe fn text(name: *const std::ffi::c_char) -> Option<String> {

@@ -23,6 +23,8 @@ pub struct Fleet {
     /// Its call.
     pub call: *mut pg_sys::Expr,
     array: *mut pg_sys::RestrictInfo,
+    /// Whether the policy is checked on what an index finds.
+    lossy: bool,
 }
 
 /// Returns the conditions of a relation that an index may be searched for as an array: policies, and the same call in a query.
@@ -51,6 +53,7 @@ pub unsafe fn of(root: *mut pg_sys::PlannerInfo, rel: *mut pg_sys::RelOptInfo) -
                 policy,
                 call,
                 array,
+                lossy: support::is_lossy(call.cast()),
             });
         }
     }
@@ -95,6 +98,8 @@ impl Fleet {
             for clause in elements::<pg_sys::IndexClause>((*path).indexclauses) {
                 if (*clause).rinfo == self.policy {
                     (*clause).indexquals = list([self.array]);
+                    // The array's operator may find more rows than the policy lets pass.
+                    (*clause).lossy = self.lossy;
                 }
             }
         }

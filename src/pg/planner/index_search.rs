@@ -13,8 +13,8 @@ use tenancy_core::conditions::FIRST_OTHER;
 use tenancy_core::index_search::{Argument, Called, Condition, Item, Value, operator};
 
 use super::expression::{Reader, compares_safely};
-use super::extensions;
 use super::nodes::{elements, list, text};
+use super::{extensions, keys};
 
 /// Returns the conditions of a relation that have a known operator, and are not leakproof.
 ///
@@ -324,8 +324,10 @@ pub unsafe fn has_key_of(
             T_FuncExpr => (*clause.cast::<pg_sys::FuncExpr>()).args,
             _ => return false,
         };
-        elements(args)
-            .any(|arg| (0..keys).any(|n| pg_sys::match_index_to_operand(arg, n, index.cast_mut())))
+        elements(args).any(|arg| {
+            let column = keys::without_cast(arg);
+            (0..keys).any(|n| pg_sys::match_index_to_operand(column, n, index.cast_mut()))
+        })
     }
 }
 

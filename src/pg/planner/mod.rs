@@ -15,7 +15,8 @@
 //!
 //! `support` handles requests to planner support functions. `named` adds to a plan the protected tables that planning removed
 //! from a statement. `partitions` leaves out other tenants' partitions. `parameters` evaluates
-//! tenancy's functions once for each execution. `own` finds tenancy's functions by name, `answers` keeps what the catalog says.
+//! tenancy's functions once for each execution. `keys` compares keys of tenants.
+//! `own` finds tenancy's functions by name, `answers` keeps what the catalog says.
 //!
 //! Other nodes of a plan get rows that have passed a scan's filter (joins, sorts, aggregates), or are evaluated
 //! independently of rows: index scan keys at the start, one-time filters.
@@ -36,6 +37,7 @@ mod fleets;
 mod index_paths;
 mod index_search;
 mod indexes;
+pub mod keys;
 mod named;
 mod nodes;
 mod own;

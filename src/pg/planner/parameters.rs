@@ -17,9 +17,10 @@ use std::cell::RefCell;
 
 use pgrx::pg_sys;
 
+use super::keys::{KeyType, KeyValue};
 use super::nodes::{constant_text, elements, length};
 use super::own;
-use super::support::{KeyType, KeyValue, stands_for_predicate};
+use super::support::stands_for_predicate;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 
@@ -36,11 +37,12 @@ pub enum Wanted {
 }
 
 /// All, by number.
-const WANTED: [Wanted; 5] = [
+const WANTED: [Wanted; 6] = [
     Wanted::Tenant(KeyType::Uuid),
     Wanted::Tenant(KeyType::Int8),
     Wanted::Tenant(KeyType::Int4),
     Wanted::Tenant(KeyType::Text),
+    Wanted::Tenant(KeyType::Numeric),
     Wanted::User,
 ];
 
@@ -218,8 +220,15 @@ impl Parameters {
                 let sides = (*condition.cast::<pg_sys::OpExpr>()).args;
                 for n in 0..length(sides) {
                     let side = (*sides).elements.add(n);
-                    if let Some(parameter) = self.parameter((*side).ptr_value.cast()) {
-                        (*side).ptr_value = parameter.cast();
+                    let node = (*side).ptr_value.cast::<pg_sys::Node>();
+                    // A key that is taken as another type.
+                    let relabeled = ((*node).type_ == pg_sys::NodeTag::T_RelabelType)
+                        .then(|| node.cast::<pg_sys::RelabelType>());
+                    let call = relabeled.map_or(node, |relabel| (*relabel).arg.cast());
+                    match (self.parameter(call), relabeled) {
+                        (Some(parameter), Some(relabel)) => (*relabel).arg = parameter.cast(),
+                        (Some(parameter), None) => (*side).ptr_value = parameter.cast(),
+                        (None, _) => {}
                     }
                 }
             }

@@ -9,9 +9,9 @@ use std::ffi::c_int;
 
 use pgrx::pg_sys;
 
+use super::keys::{Argument, KeyType};
 use super::nodes::{constant_text, elements, list};
 use super::own;
-use super::support::{KeyType, equality};
 use crate::pg::cell::BackendCell;
 use crate::pg::partition;
 
@@ -77,12 +77,12 @@ unsafe fn add_to(table: *mut pg_sys::RangeTblEntry) -> Option<u32> {
             .zip(0..)
             .find_map(|(policy, place)| Some((tenant_of(policy)?, place)))?;
         let (permission, column) = call;
-        if !partition::has_key_column((*table).relid, (*plain(column)?).varattno) {
+        let argument = Argument::of(column).filter(|argument| !argument.lossy)?;
+        if !partition::has_key_column((*table).relid, (*plain(argument.column)?).varattno) {
             return None;
         }
         let tenant = ask(permission)?;
-        let kind = KeyType::of(pg_sys::exprType(column))?;
-        let key = equality(kind, column, value(kind, &tenant)?);
+        let key = argument.equals(value(argument.key, &tenant)?);
         let all = list(
             elements::<pg_sys::Node>((*table).securityQuals)
                 .zip(0..)
@@ -144,7 +144,7 @@ unsafe fn value(kind: KeyType, tenant: &OnlyTenant) -> Option<*mut pg_sys::Expr>
             KeyType::Uuid => (16, false),
             KeyType::Int8 => (8, true),
             KeyType::Int4 => (4, true),
-            KeyType::Text => (VARLENA, false),
+            KeyType::Text | KeyType::Numeric => (VARLENA, false),
         };
         let collation = match kind {
             KeyType::Text => pg_sys::DEFAULT_COLLATION_OID,

@@ -285,6 +285,9 @@ unsafe fn is_call_of_tenancy(node: *mut pg_sys::Node) -> bool {
             pg_sys::NodeTag::T_FuncExpr => {
                 own::has(c"tenancy", (*node.cast::<pg_sys::FuncExpr>()).funcid)
             }
+            pg_sys::NodeTag::T_RelabelType => {
+                is_call_of_tenancy((*node.cast::<pg_sys::RelabelType>()).arg.cast())
+            }
             pg_sys::NodeTag::T_BoolExpr => is_tenant_or_null(node.cast()),
             _ => false,
         }

@@ -2,139 +2,10 @@
 
 use pgrx::pg_sys;
 
+use super::keys::{Argument, KeyType};
 use super::nodes::{constant_text, copy, list, text};
 use super::own;
-
-/// The type of a predicate's tenant argument.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyType {
-    /// A scope's id.
-    Uuid,
-    /// An external id.
-    Int8,
-    /// An external id.
-    Int4,
-    /// An external id.
-    Text,
-}
-
-impl KeyType {
-    pub(super) fn of(oid: pg_sys::Oid) -> Option<Self> {
-        Some(match oid {
-            pg_sys::UUIDOID => Self::Uuid,
-            pg_sys::INT8OID => Self::Int8,
-            pg_sys::INT4OID => Self::Int4,
-            pg_sys::TEXTOID | pg_sys::VARCHAROID => Self::Text,
-            _ => return None,
-        })
-    }
-
-    pub(super) fn oid(self) -> pg_sys::Oid {
-        match self {
-            Self::Uuid => pg_sys::UUIDOID,
-            Self::Int8 => pg_sys::INT8OID,
-            Self::Int4 => pg_sys::INT4OID,
-            Self::Text => pg_sys::TEXTOID,
-        }
-    }
-
-    /// Returns the name of tenancy's function with the only tenant's key of this type.
-    pub fn only_tenant_function(self) -> &'static std::ffi::CStr {
-        match self {
-            Self::Uuid => c"tenant_id",
-            Self::Int8 => c"tenant_key_bigint",
-            Self::Int4 => c"tenant_key_integer",
-            Self::Text => c"tenant_key_text",
-        }
-    }
-
-    /// Returns a tenant's key of this type, if it has one: of its id, its external id as an integer, and as a text.
-    pub fn value(
-        self,
-        id: [u8; 16],
-        int: Option<i64>,
-        text: impl FnOnce() -> Option<String>,
-    ) -> Option<KeyValue> {
-        Some(match self {
-            Self::Uuid => KeyValue::Uuid(id),
-            Self::Int8 => KeyValue::Int8(int?),
-            Self::Int4 => KeyValue::Int4(i32::try_from(int?).ok()?),
-            Self::Text => KeyValue::Text(text()?),
-        })
-    }
-
-    fn array_oid(self) -> pg_sys::Oid {
-        match self {
-            Self::Uuid => pg_sys::UUIDARRAYOID,
-            Self::Int8 => pg_sys::INT8ARRAYOID,
-            Self::Int4 => pg_sys::INT4ARRAYOID,
-            Self::Text => pg_sys::TEXTARRAYOID,
-        }
-    }
-
-    /// Returns the oid of `=` in pg_catalog for two values of this type; these are fixed for ever.
-    fn equality(self) -> pg_sys::Oid {
-        pg_sys::Oid::from(match self {
-            Self::Uuid => 2972,
-            Self::Int8 => 410,
-            Self::Int4 => 96,
-            Self::Text => 98,
-        })
-    }
-}
-
-/// A value of a tenant column, or a user's id.
-pub enum KeyValue {
-    /// A scope's id.
-    Uuid([u8; 16]),
-    /// An external id.
-    Int8(i64),
-    /// An external id.
-    Int4(i32),
-    /// An external id.
-    Text(String),
-}
-
-impl KeyValue {
-    /// Returns whether a value of this type is the same.
-    ///
-    /// # Safety
-    /// A value of the type, not NULL.
-    pub(super) unsafe fn is(&self, value: pg_sys::Datum) -> bool {
-        // SAFETY: as above.
-        unsafe {
-            match self {
-                Self::Uuid(id) => *id == *value.cast_mut_ptr::<[u8; 16]>(),
-                Self::Int8(key) => *key == value.value() as i64,
-                Self::Int4(key) => *key == value.value() as i32,
-                Self::Text(key) => key.as_bytes() == text(value),
-            }
-        }
-    }
-
-    /// Returns it in the current memory.
-    pub(super) fn datum(&self) -> pg_sys::Datum {
-        // SAFETY: values of their types, in memory of their size.
-        unsafe {
-            match self {
-                Self::Uuid(id) => {
-                    let memory = pg_sys::palloc(id.len()).cast::<[u8; 16]>();
-                    memory.write(*id);
-                    pg_sys::Datum::from(memory)
-                }
-                Self::Int8(key) => pg_sys::Datum::from(*key),
-                Self::Int4(key) => pg_sys::Datum::from(*key),
-                Self::Text(key) => {
-                    let length = i32::try_from(key.len()).unwrap_or(0);
-                    pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
-                        key.as_ptr().cast(),
-                        length,
-                    ))
-                }
-            }
-        }
-    }
-}
+use crate::pg::{numeric_text, types};
 
 /// A request of the planner about a call `predicate(permission, tenant)`.
 pub enum Request {
@@ -237,10 +108,11 @@ impl Simplify {
         unsafe {
             let call = &*(*self.0).fcall;
             let (permission, tenant) = (first(call.args), second(call.args));
-            let key = KeyType::of(pg_sys::exprType(tenant))?;
+            let tenant = Argument::of(tenant).filter(|tenant| !tenant.lossy)?;
+            let key = tenant.key;
             let value = self::call(key.only_tenant_function(), &[permission], key.oid())?;
             (*value).location = PREDICATE;
-            Some(equality(key, tenant, value.cast()))
+            Some(tenant.equals(value.cast()))
         }
     }
 }
@@ -253,9 +125,8 @@ impl Simplify {
         unsafe {
             let value = call(function, &[], pg_sys::UUIDOID)?;
             (*value).location = PREDICATE;
-            let user = first((*(*self.0).fcall).args);
-            let own = equality(KeyType::Uuid, user, value.cast());
-            Some(Opinion(pg_sys::Datum::from(own)))
+            let user = Argument::of(first((*(*self.0).fcall).args))?;
+            Some(Opinion(pg_sys::Datum::from(user.equals(value.cast()))))
         }
     }
 }
@@ -292,35 +163,40 @@ pub(super) unsafe fn array_condition(
     (!clause.is_null()).then_some(clause)
 }
 
+/// Returns whether that condition is also true for rows that the call refuses.
+///
+/// # Safety
+/// A call with such a condition.
+pub(super) unsafe fn is_lossy(call: *mut pg_sys::FuncExpr) -> bool {
+    // SAFETY: the second argument is the tenant.
+    unsafe { Argument::of(second((*call).args)).is_some_and(|tenant| tenant.lossy) }
+}
+
 impl Array {
     unsafe fn call(&self) -> *mut pg_sys::FuncExpr {
         // SAFETY: the request holds a call.
         unsafe { (*self.0).node.cast() }
     }
 
-    /// Returns the type of the tenant argument.
-    pub fn key_type(&self) -> Option<KeyType> {
+    unsafe fn tenant(&self) -> Option<Argument> {
         // SAFETY: the request holds a call with the arguments of its declaration, of which the second is the tenant.
-        unsafe { KeyType::of(pg_sys::exprType(second((*self.call()).args))) }
+        unsafe { Argument::of(second((*self.call()).args)) }
+    }
+
+    /// Returns the type of keys that the tenant argument is compared with.
+    pub fn key_type(&self) -> Option<KeyType> {
+        // SAFETY: as above.
+        unsafe { self.tenant() }.map(|tenant| tenant.key)
     }
 
     /// Returns `tenant = ANY (tenancy.<function>(permission))`.
     pub fn equals_any(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
         // SAFETY: as above; new nodes are in the planner's memory.
         unsafe {
-            let args = (*self.call()).args;
-            let (permission, tenant) = (first(args), second(args));
-            let key = KeyType::of(pg_sys::exprType(tenant))?;
-            let array = self::call(function, &[permission], key.array_oid())?;
-            let clause = pg_sys::palloc0(size_of::<pg_sys::ScalarArrayOpExpr>())
-                .cast::<pg_sys::ScalarArrayOpExpr>();
-            (*clause).xpr.type_ = pg_sys::NodeTag::T_ScalarArrayOpExpr;
-            (*clause).opno = key.equality();
-            (*clause).opfuncid = pg_sys::get_opcode(key.equality());
-            (*clause).useOr = true;
-            (*clause).inputcollid = pg_sys::exprCollation(tenant);
-            (*clause).args = list2(pg_sys::copyObjectImpl(tenant.cast()), array.cast());
-            (*clause).location = -1;
+            let tenant = self.tenant()?;
+            let permission = first((*self.call()).args);
+            let array = self::call(function, &[permission], tenant.key.array_oid())?;
+            let clause = tenant.equals_any(array.cast());
             Some(Opinion(pg_sys::Datum::from(clause)))
         }
     }
@@ -335,8 +211,8 @@ impl Selectivity {
             if request.is_join {
                 return None;
             }
-            request.selectivity =
-                fraction(request.root, second(request.args), request.varRelid, wanted);
+            let tenant = Argument::of(second(request.args))?.column;
+            request.selectivity = fraction(request.root, tenant, request.varRelid, wanted);
             Some(Opinion(pg_sys::Datum::from(self.0)))
         }
     }
@@ -437,38 +313,25 @@ unsafe fn common_values(tuple: pg_sys::HeapTuple, wanted: &Wanted<'_>) -> Common
 unsafe fn key_of<'a>(kind: pg_sys::Oid, value: pg_sys::Datum) -> Option<Key<'a>> {
     // SAFETY: the value is of the type that the statistics say, and lives as long as they.
     unsafe {
-        Some(match KeyType::of(kind)? {
-            KeyType::Uuid => Key::Uuid(&*value.cast_mut_ptr::<[u8; 16]>()),
-            KeyType::Int8 => Key::Int(value.value() as i64),
-            KeyType::Int4 => Key::Int((value.value() as i32).into()),
-            KeyType::Text => Key::Text(text(value)),
+        Some(match types::base(kind) {
+            pg_sys::UUIDOID => Key::Uuid(&*value.cast_mut_ptr::<[u8; 16]>()),
+            pg_sys::INT8OID => Key::Int(value.value() as i64),
+            pg_sys::INT4OID => Key::Int((value.value() as i32).into()),
+            pg_sys::INT2OID => Key::Int((value.value() as i16).into()),
+            pg_sys::TEXTOID | pg_sys::VARCHAROID => Key::Text(text(value)),
+            pg_sys::BPCHAROID => Key::Text(without_blanks(text(value))),
+            pg_sys::NUMERICOID => Key::Text(numeric_text::of(value).as_bytes()),
+            other if types::is_citext(other) => Key::Text(text(value)),
+            _ => return None,
         })
     }
 }
 
-/// Returns `left = right`, with a copy of the left side.
-///
-/// # Safety
-/// Expressions of a query, of the key's type.
-pub(super) unsafe fn equality(
-    key: KeyType,
-    left: *mut pg_sys::Node,
-    right: *mut pg_sys::Expr,
-) -> *mut pg_sys::Expr {
-    // SAFETY: nodes in the planner's memory; the operator takes two values of the key's type.
-    unsafe {
-        let clause = pg_sys::make_opclause(
-            key.equality(),
-            pg_sys::BOOLOID,
-            false,
-            pg_sys::copyObjectImpl(left.cast()).cast(),
-            right,
-            pg_sys::Oid::INVALID,
-            pg_sys::exprCollation(left),
-        );
-        pg_sys::set_opfuncid(clause.cast());
-        clause
+fn without_blanks(mut text: &[u8]) -> &[u8] {
+    while let Some(shorter) = text.strip_suffix(b" ") {
+        text = shorter;
     }
+    text
 }
 
 /// Returns `expression IS NULL`, or the opposite.
@@ -514,11 +377,6 @@ unsafe fn call(
             pg_sys::CoercionForm::COERCE_EXPLICIT_CALL,
         ))
     }
-}
-
-unsafe fn list2(a: *mut std::ffi::c_void, b: *mut std::ffi::c_void) -> *mut pg_sys::List {
-    // SAFETY: lappend makes a new list from NULL.
-    unsafe { pg_sys::lappend(pg_sys::lappend(std::ptr::null_mut(), a), b) }
 }
 
 unsafe fn first(list: *mut pg_sys::List) -> *mut pg_sys::Node {

@@ -6,6 +6,7 @@ use pgrx::pg_sys::submodules::ffi::pg_guard_ffi_boundary;
 use pgrx::prelude::*;
 
 use crate::error::Error;
+use crate::pg::{numeric_text, types};
 
 /// A value of a column that may hold tenants' keys.
 pub enum Key {
@@ -13,7 +14,7 @@ pub enum Key {
     Uuid([u8; 16]),
     /// A bigint, an integer or a smallint.
     Number(i64),
-    /// A text or a varchar.
+    /// A text, or what the server writes as one.
     Text(String),
 }
 
@@ -118,27 +119,14 @@ pub fn keys(
     }
 }
 
-/// Returns whether a type is one of those of keys.
-pub fn is_key_type(kind: pg_sys::Oid) -> bool {
-    matches!(
-        kind,
-        pg_sys::UUIDOID
-            | pg_sys::INT8OID
-            | pg_sys::INT4OID
-            | pg_sys::INT2OID
-            | pg_sys::TEXTOID
-            | pg_sys::VARCHAROID
-    )
-}
-
-/// Reads a value of one of these types, which runs no other code; `None` for NULL and for other types.
+/// Reads a value of a type that keys have, or of a domain over one, which runs no other code; `None` for NULL and for other types.
 ///
 /// # Safety
 /// `datum` is of the type `kind`, and lives as long as the call.
 pub unsafe fn key(datum: pg_sys::Datum, null: bool, kind: pg_sys::Oid) -> Option<Key> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; a citext is stored as a text is.
     unsafe {
-        match kind {
+        match types::base(kind) {
             pg_sys::UUIDOID => {
                 pgrx::Uuid::from_datum(datum, null).map(|id| Key::Uuid(*id.as_bytes()))
             }
@@ -146,6 +134,11 @@ pub unsafe fn key(datum: pg_sys::Datum, null: bool, kind: pg_sys::Oid) -> Option
             pg_sys::INT4OID => i32::from_datum(datum, null).map(|n| Key::Number(n.into())),
             pg_sys::INT2OID => i16::from_datum(datum, null).map(|n| Key::Number(n.into())),
             pg_sys::TEXTOID | pg_sys::VARCHAROID => String::from_datum(datum, null).map(Key::Text),
+            // The blanks at its end are none of its own.
+            pg_sys::BPCHAROID => String::from_datum(datum, null)
+                .map(|text| Key::Text(text.trim_end_matches(' ').to_owned())),
+            pg_sys::NUMERICOID if !null => Some(Key::Text(numeric_text::of(datum).to_owned())),
+            other if types::is_citext(other) => String::from_datum(datum, null).map(Key::Text),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! All tenants, for index conditions: `tenant_ids(permission)`, `visible_ids(permission)`.
 
+use tenancy_core::policy::is_whole;
 use tenancy_core::tenants::TenantSet;
 
 use super::Outcome;
@@ -11,13 +12,15 @@ use crate::pg::fmgr::{Call, Value, View, answer};
 use crate::pg::tenant_sets::{self, Slot};
 use crate::pg::uuid::pg_uuid;
 
-/// Declares a function for each type of key: `tenancy_<name>_ids`, `…_keys_int8`, `…_keys_int4` and `…_keys_text`.
+/// Declares a function for each type of key: `tenancy_<name>_ids`, `…_keys_int8`, `…_keys_int4`, `…_keys_text` and
+/// `…_keys_numeric`.
 macro_rules! sets {
     ($($name:literal => $find:path;)*) => {$(
         c_symbol!(concat!("tenancy_", $name, "_ids"), answer, |call: &Call| keep_keys(call, $find, ids));
         c_symbol!(concat!("tenancy_", $name, "_keys_int8"), answer, |call: &Call| keep_keys(call, $find, int8s));
         c_symbol!(concat!("tenancy_", $name, "_keys_int4"), answer, |call: &Call| keep_keys(call, $find, int4s));
         c_symbol!(concat!("tenancy_", $name, "_keys_text"), answer, |call: &Call| keep_keys(call, $find, texts));
+        c_symbol!(concat!("tenancy_", $name, "_keys_numeric"), answer, |call: &Call| keep_keys(call, $find, numerics));
     )*};
 }
 
@@ -62,6 +65,14 @@ fn int4s(set: Option<Slot>) -> Value {
 
 fn texts(set: Option<Slot>) -> Value {
     Value::Texts(copied(set, |set| set.texts().to_vec()))
+}
+
+/// Keys that no numeric column has are left out.
+fn numerics(set: Option<Slot>) -> Value {
+    let whole = |key: &&String| is_whole(key);
+    Value::Numerics(copied(set, |set| {
+        set.texts().iter().filter(whole).cloned().collect()
+    }))
 }
 
 fn copied<T>(set: Option<Slot>, keys: impl FnOnce(&TenantSet) -> Vec<T>) -> Vec<T> {

@@ -1,5 +1,6 @@
 //! The only tenant, for the equality in plans for one tenant: `tenant_id(permission)`, or a parameter.
 
+use tenancy_core::policy::is_whole;
 use tenancy_core::principal::Principal;
 
 use super::Outcome;
@@ -8,8 +9,8 @@ use crate::c_functions;
 use crate::context;
 use crate::error::Error;
 use crate::pg::fmgr::{Answer, Call, Value, View};
+use crate::pg::keys::KeyValue;
 use crate::pg::planner::parameters::Wanted;
-use crate::pg::support::KeyValue;
 use crate::pg::tenant_sets::{self, Slot};
 
 c_functions! {
@@ -17,6 +18,7 @@ c_functions! {
     tenancy_tenant_key_int8 => tenant_key_int8;
     tenancy_tenant_key_int4 => tenant_key_int4;
     tenancy_tenant_key_text => tenant_key_text;
+    tenancy_tenant_key_numeric => tenant_key_numeric;
 }
 
 /// Returns the same, or the user, for a parameter of an execution.
@@ -80,6 +82,16 @@ fn tenant_key_text(call: &Call) -> Outcome {
             Ok(call.keep(|| Value::Text(only_text(set).unwrap_or_default())))
         }
         View::One { .. } => Ok(Answer::Null),
+        view => not_one(view),
+    }
+}
+
+fn tenant_key_numeric(call: &Call) -> Outcome {
+    match call.view(tenants_or_nothing)? {
+        View::One { set, .. } => Ok(match only_text(set).filter(|key| is_whole(key)) {
+            Some(key) => call.keep(|| Value::Numeric(key)),
+            None => Answer::Null,
+        }),
         view => not_one(view),
     }
 }

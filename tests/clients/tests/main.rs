@@ -82,6 +82,7 @@ mod isolation {
     mod fleets;
     mod fuzz;
     mod index_search;
+    mod key_types;
     mod keys;
     mod new_parts;
     mod parameters;

@@ -67,9 +67,9 @@ SELECT * FROM tenancy.protect('no.t', owner_column => 'tenant_id');
 \echo :SQLSTATE
 SELECT * FROM tenancy.protect('no.t', owner_column => '');
 SELECT * FROM tenancy.protect('no.t', shared => true, owner_column => 'body');
-CREATE DOMAIN no.tenant_no AS bigint;
+CREATE DOMAIN no.tenant_no AS numeric(9,2);
 CREATE COLLATION no.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
-CREATE TABLE no.types (a numeric, b smallint, c uuid[], d char(5), e no.tenant_no, f text COLLATE no.loose, g bigint GENERATED ALWAYS AS IDENTITY, h text,
+CREATE TABLE no.types (a numeric, b real, c uuid[], d "char", e no.tenant_no, f text COLLATE no.loose, g bigint GENERATED ALWAYS AS IDENTITY, h text,
                        i text GENERATED ALWAYS AS (h) STORED);
 SELECT * FROM tenancy.protect('no.types', 'a');
 \echo :SQLSTATE

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::facts::{Choices, Column, FILL, Filled, ForeignKey, NullRows, SchemaFacts, Table};
 use super::found::{Found, Kind, Parent};
 use super::schema::{Schema, plain, singular};
-use crate::policy::{KeyType, Relation, quote_ident};
+use crate::policy::{Relation, quote_ident};
 
 /// Finds out what each table is, in the order of the facts.
 pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
@@ -117,8 +117,7 @@ impl<'a> Schema<'a> {
             return found;
         };
         found = found.with_column(key);
-        if KeyType::from_type(&key.type_name).is_none() || key.generated && key.type_name == "uuid"
-        {
+        if key.key.is_none() || key.generated && key.type_name == "uuid" {
             found.block(format!(
                 "its key {} has the type {}",
                 quote_ident(&key.name),
@@ -130,7 +129,7 @@ impl<'a> Schema<'a> {
         }
         if self.facts.taken_keys > 0 {
             found.block(format!(
-                "{} with the key of a tenant of another partner, or of another scope: adopt with that partner, or change the keys",
+                "{} with the external id of another partner's tenant, or with the key of a scope that is no tenant: adopt with that partner, or change the keys",
                 rows(self.facts.taken_keys)
             ));
         }

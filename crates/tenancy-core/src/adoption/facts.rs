@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Relation;
+use crate::policy::{Key, Relation};
 
 /// The trigger that fills the tenant column. Triggers run in the order of their names: the application's may set the foreign key.
 pub const FILL: &str = "zz_tenancy_fill";
@@ -23,7 +23,7 @@ pub struct SchemaFacts {
     /// Whether it has rows that no tenant exists for.
     #[serde(default)]
     pub missing_tenants: bool,
-    /// How many of its rows have the key of a tenant of another partner, or of another scope.
+    /// How many of its rows have the external id of another partner's tenant, or the key of a scope that is no tenant.
     #[serde(default)]
     pub taken_keys: i64,
     /// All tables, without partitions and inheritance children, in the order of their names.
@@ -128,6 +128,9 @@ pub struct Column {
     /// `format_type` without a length.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// What it may hold as a tenant column.
+    #[serde(deserialize_with = "Key::of_facts")]
+    pub key: Option<Key>,
     /// `format_type` with its length.
     #[serde(default)]
     pub full_type: String,

@@ -158,13 +158,10 @@ impl<'a> Schema<'a> {
 
     /// Returns whether a column can hold the tenant's key: uuid for uuid, and any other type of key for any other.
     pub fn fits(&self, column: &Column) -> bool {
-        let (Some(own), Some(tenant)) = (
-            KeyType::from_type(&column.type_name),
-            self.key.and_then(|k| KeyType::from_type(&k.type_name)),
-        ) else {
+        let (Some(own), Some(tenant)) = (column.key, self.key.and_then(|k| k.key)) else {
             return false;
         };
-        (own == KeyType::Uuid) == (tenant == KeyType::Uuid)
+        (own.kind == KeyType::Uuid) == (tenant.kind == KeyType::Uuid)
     }
 
     /// Returns the columns of a table that may hold the tenant, with their foreign keys: the decided one, or those that refer to

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 
 fn column(name: &str, kind: &str, not_null: bool) -> Value {
-    json!({ "name": name, "type": kind, "full_type": kind, "not_null": not_null })
+    json!({ "name": name, "type": kind, "key": kind, "full_type": kind, "not_null": not_null })
 }
 
 fn key(name: &str, column: &str, to: &str) -> Value {

@@ -286,7 +286,7 @@ kinds! {
         tenant_column_missing: "22023", No, "column {column} of {table} does not exist",
             hint "Name the column that holds the tenant with tenant_column, or add one with add_column => true.";
         tenant_column_type: "22023", No, "tenant column {column} of {table} has type {type}",
-            hint "Use uuid (the id of a scope), or bigint, integer, text or varchar (its external id).";
+            hint "Use uuid (the id of a scope), or bigint, integer, smallint, numeric(n,0), text, varchar, char or citext (its external id), or a domain over one of these.";
         tenant_column_collation: "22023", No, "tenant column {column} of {table} has a nondeterministic collation",
             detail "Two keys that differ in bytes would count as one tenant.",
             hint "Give the column a deterministic collation.";

@@ -1,5 +1,6 @@
 //! Facts of the catalogs about a table: the input of planning, read by one query and deserialised by serde.
 
+use super::key::Key;
 use super::quote::quote_ident;
 use serde::Deserialize;
 use std::fmt;
@@ -144,6 +145,9 @@ pub struct Column {
     /// `format_type` without a length.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// What it may hold as a tenant column.
+    #[serde(deserialize_with = "Key::of_facts")]
+    pub key: Option<Key>,
     /// Whether it is a generated or identity column.
     pub generated: bool,
     /// Whether equality under its collation is equality of bytes.
@@ -314,12 +318,14 @@ pub struct ForeignKey {
     pub ref_columns: Vec<String>,
     /// The referencing table's tenant column.
     pub from_tenant: String,
-    /// Its type.
-    pub from_type: String,
+    /// What it holds.
+    #[serde(deserialize_with = "Key::of_facts")]
+    pub from_key: Option<Key>,
     /// The referenced table's tenant column.
     pub to_tenant: String,
-    /// Its type.
-    pub to_type: String,
+    /// What it holds.
+    #[serde(deserialize_with = "Key::of_facts")]
+    pub to_key: Option<Key>,
     /// `pg_constraint.confmatchtype`.
     #[serde(rename = "match")]
     pub match_type: String,

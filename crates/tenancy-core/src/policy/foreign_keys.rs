@@ -2,7 +2,7 @@
 
 use super::facts::ForeignKey;
 use super::quote::{dollar_quote, quote_ident, quote_idents, quote_literal};
-use super::{Actor, KeyType, Step, StepKind};
+use super::{Actor, Step, StepKind};
 
 /// Returns advice for foreign keys without the tenant column.
 pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
@@ -20,7 +20,7 @@ pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
         );
         if key.columns.contains(&key.from_tenant)
             || key.ref_columns.contains(&key.to_tenant)
-            || family(&key.from_type) != family(&key.to_type)
+            || !pairs(key)
         {
             steps.push(step(
                 String::new(),
@@ -73,13 +73,12 @@ fn carries_tenant(key: &ForeignKey) -> bool {
         .any(|(c, r)| *c == key.from_tenant && *r == key.to_tenant)
 }
 
-/// Returns the group of types whose values can refer to each other.
-fn family(type_name: &str) -> Option<u8> {
-    KeyType::from_type(type_name).map(|key| match key {
-        KeyType::Uuid => 0,
-        KeyType::BigInt | KeyType::Integer => 1,
-        KeyType::Text | KeyType::Varchar => 2,
-    })
+/// Returns whether values of the two tenant columns can refer to each other.
+fn pairs(key: &ForeignKey) -> bool {
+    match (key.from_key, key.to_key) {
+        (Some(from), Some(to)) => from.kind.refers_to(to.kind),
+        _ => false,
+    }
 }
 
 /// Returns the columns of a foreign key, the last one with PERIOD where it has one.

@@ -1,7 +1,7 @@
 //! Whether a protected table is isolated now: compares its row security and tenancy's policies with its options.
 
 use super::facts::{Policy, Relation};
-use super::{KeyType, Protection, statements};
+use super::{Key, Protection, statements};
 use serde::Deserialize;
 use std::fmt;
 
@@ -32,9 +32,9 @@ pub struct LiveColumn {
     pub name: String,
     /// Its name as the server deparses it.
     pub quoted: String,
-    /// `format_type` without a length.
-    #[serde(rename = "type")]
-    pub type_name: String,
+    /// What it may hold as a tenant column.
+    #[serde(deserialize_with = "Key::of_facts")]
+    pub key: Option<Key>,
 }
 
 /// Why a protected table is not isolated.
@@ -84,10 +84,14 @@ pub fn fault(live: &Live) -> Option<Fault> {
     let tenant = &protection.tenant_column;
     let retyped = || Some(Fault::Retyped(tenant.clone()));
     let column = live.columns.iter().find(|c| c.name == *tenant)?;
-    let Some(key) = KeyType::from_type(&column.type_name) else {
+    let Some(key) = column.key else {
         return retyped();
     };
-    if live.key_type.as_deref().is_some_and(|k| k != key.as_str()) {
+    if live
+        .key_type
+        .as_deref()
+        .is_some_and(|k| k != key.kind.as_str())
+    {
         return retyped();
     }
     if !live.rls {
@@ -132,7 +136,7 @@ mod tests {
             "relation": { "schema": "app", "name": "notes" },
             "protection": { "tenant_column": "tenant_id" },
             "key_type": "uuid",
-            "columns": [{ "name": "tenant_id", "quoted": "tenant_id", "type": "uuid" }],
+            "columns": [{ "name": "tenant_id", "quoted": "tenant_id", "key": "uuid" }],
             "rls": true,
             "force": true,
             "policies": [
@@ -170,7 +174,7 @@ mod tests {
         );
         for other in ["bigint", "jsonb"] {
             assert_eq!(
-                fault_of(|v| v["columns"][0]["type"] = json!(other)),
+                fault_of(|v| v["columns"][0]["key"] = json!(other)),
                 Some(Fault::Retyped("tenant_id".into()))
             );
         }

@@ -14,7 +14,7 @@ use checks::{check, foreign_members, key_type};
 use super::facts::{Member, Relation, TableFacts};
 use super::statements::Wanted;
 use super::undo::{MemberUndo, UndoItem};
-use super::{Actor, KeyType, Options, Plan, Protection, Refusal, Step, StepKind, statements};
+use super::{Actor, Key, Options, Plan, Protection, Refusal, Step, StepKind, statements};
 
 /// Plans the isolation of a table, or returns why it cannot be isolated.
 ///
@@ -30,7 +30,7 @@ use super::{Actor, KeyType, Options, Plan, Protection, Refusal, Step, StepKind, 
 /// let facts = serde_json::from_value(json!({
 ///     "relation": name, "kind": "r", "persistence": "p", "catalog": false, "own": false, "owner": "boss", "owner_bypasses": false,
 ///     "owner_superuser": false, "invoker_owns": true, "filtered": false, "schema_grantable": true, "null_rows": 0,
-///     "tenant": {"name": "tenant_id", "quoted": "tenant_id", "type": "uuid", "generated": false, "deterministic": true},
+///     "tenant": {"name": "tenant_id", "quoted": "tenant_id", "type": "uuid", "key": "uuid", "generated": false, "deterministic": true},
 ///     "members": [{"relation": name, "kind": "r", "partition": false, "invoker_owns": true, "owner": "boss", "rls": false,
 ///         "force": false, "tenant": {"not_null": true}}],
 /// })).unwrap();
@@ -88,8 +88,8 @@ pub fn follow_policies(facts: &TableFacts, protection: &Protection, change: Poli
     let key = facts
         .tenant
         .as_ref()
-        .and_then(|c| KeyType::from_type(&c.type_name))
-        .unwrap_or(KeyType::Uuid);
+        .and_then(|c| c.key)
+        .unwrap_or(Key::UUID);
     let mut b = Builder::new(facts, protection, key);
     for (i, member) in facts.members.iter().enumerate() {
         let replaces = member.policies.iter().any(|p| p.name == statements::TO_ALL);
@@ -122,7 +122,7 @@ pub fn plan_children(facts: &TableFacts, protection: &Protection) -> Result<Plan
 struct Builder<'a> {
     facts: &'a TableFacts,
     protection: &'a Protection,
-    key: KeyType,
+    key: Key,
     policies: Vec<Wanted>,
     /// FORCE of each member after the steps so far.
     force: Vec<bool>,
@@ -131,7 +131,7 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(facts: &'a TableFacts, protection: &'a Protection, key: KeyType) -> Self {
+    fn new(facts: &'a TableFacts, protection: &'a Protection, key: Key) -> Self {
         Self {
             facts,
             protection,
@@ -157,7 +157,7 @@ impl<'a> Builder<'a> {
             .collect();
         Plan {
             steps: self.steps,
-            key_type: self.key,
+            key_type: self.key.kind,
             protection: self.protection.clone(),
             undo,
         }

@@ -2,7 +2,7 @@
 
 use super::facts::{Policy, Relation};
 use super::quote::quote_ident;
-use super::{KeyType, Protection};
+use super::{Key, KeyType, Protection};
 
 /// An expression in SQL, and its form in `pg_get_expr`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,14 +109,21 @@ fn conjunction(terms: &[Expr]) -> Expr {
     }
 }
 
-fn predicate(function: &str, permission: &str, key: KeyType, column: &str, deparsed: &str) -> Expr {
-    let argument = if key == KeyType::Varchar {
-        format!("({deparsed})::text")
+fn predicate(function: &str, permission: &str, key: Key, column: &str, deparsed: &str) -> Expr {
+    let kind = key.kind.argument();
+    // A varchar is cast by itself.
+    let argument = if key.is_cast() || key.kind == KeyType::Varchar {
+        format!("({deparsed})::{kind}")
     } else {
         deparsed.to_owned()
     };
+    let given = if key.is_cast() {
+        format!("{column}::{kind}")
+    } else {
+        column.to_owned()
+    };
     Expr {
-        sql: format!("tenancy.{function}('{permission}', {column})"),
+        sql: format!("tenancy.{function}('{permission}', {given})"),
         deparsed: format!("tenancy.{function}('{permission}'::text, {argument})"),
     }
 }
@@ -156,11 +163,7 @@ pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
 }
 
 /// Returns the guards of a table: restrictive policies, which no other policy widens.
-pub(super) fn policies(
-    names: &[(&str, &str)],
-    protection: &Protection,
-    key: KeyType,
-) -> Vec<Wanted> {
+pub(super) fn policies(names: &[(&str, &str)], protection: &Protection, key: Key) -> Vec<Wanted> {
     let column = quote_ident(&protection.tenant_column);
     let deparsed = deparsed_name(&protection.tenant_column, names);
     // With a project column also if the permission is held only in some of a tenant's projects.
@@ -235,34 +238,24 @@ pub(super) fn policies(
 }
 
 /// Returns the default of a tenant column.
-pub(super) fn tenant_default(key: KeyType) -> &'static str {
-    match key {
-        KeyType::Uuid => "tenancy.tenant_id()",
-        KeyType::BigInt => "tenancy.tenant_key_bigint()",
-        KeyType::Integer => "tenancy.tenant_key_integer()",
-        KeyType::Text | KeyType::Varchar => "tenancy.tenant_key_text()",
+pub(super) fn tenant_default(key: Key) -> String {
+    format!("tenancy.{}()", own_keys(key)[0])
+}
+
+/// Returns the functions with the key of the only tenant, of the tenants, and of the scopes that are visible.
+fn own_keys(key: Key) -> [String; 3] {
+    if key.kind == KeyType::Uuid {
+        return ["tenant_id", "tenant_ids", "visible_ids"].map(str::to_owned);
     }
+    ["tenant_key", "tenant_keys", "visible_keys"]
+        .map(|name| format!("{name}_{}", key.kind.ending()))
 }
 
 /// Returns the functions that the policies and defaults of a table call, or that the planner may call in their place.
-pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static str> {
-    let mut out = Vec::new();
-    let [one, several, visible] = match key {
-        KeyType::Uuid => ["tenant_id", "tenant_ids", "visible_ids"],
-        KeyType::BigInt => [
-            "tenant_key_bigint",
-            "tenant_keys_bigint",
-            "visible_keys_bigint",
-        ],
-        KeyType::Integer => [
-            "tenant_key_integer",
-            "tenant_keys_integer",
-            "visible_keys_integer",
-        ],
-        KeyType::Text | KeyType::Varchar => {
-            ["tenant_key_text", "tenant_keys_text", "visible_keys_text"]
-        }
-    };
+pub(super) fn functions(protection: &Protection, key: Key) -> Vec<String> {
+    let mut out: Vec<&str> = Vec::new();
+    let own = own_keys(key);
+    let [one, several, visible] = own.each_ref().map(String::as_str);
     out.extend([one, several]);
     out.extend(protection.predicates());
     if protection.shared {
@@ -277,5 +270,5 @@ pub(super) fn functions(protection: &Protection, key: KeyType) -> Vec<&'static s
             out.push("see_in_project");
         }
     }
-    out
+    out.into_iter().map(str::to_owned).collect()
 }

@@ -243,8 +243,8 @@ pub fn unplan(
     let key_type = facts
         .tenant
         .as_ref()
-        .and_then(|c: &Column| KeyType::from_type(&c.type_name))
-        .unwrap_or(KeyType::Uuid);
+        .and_then(|c: &Column| c.key)
+        .map_or(KeyType::Uuid, |key| key.kind);
     Ok(Plan {
         steps,
         key_type,

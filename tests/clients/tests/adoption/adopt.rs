@@ -5,13 +5,22 @@ use tenancy_client_tests::application::{self, TRUTH};
 use tenancy_client_tests::{Db, Session};
 
 /// Types of keys, and how a number becomes one.
-const KEYS: [(&str, &str); 5] = [
+const KEYS: [(&str, &str); 11] = [
     ("bigint", "(%s)"),
     ("integer", "(%s)::integer"),
     ("text", "('org_' || (%s))"),
     ("varchar(20)", "('org_' || (%s))"),
     (
         "uuid",
+        "('00000000-0000-4000-8000-00000000000' || (%s))::uuid",
+    ),
+    ("smallint", "(%s)::smallint"),
+    ("numeric(10,0)", "(%s)::numeric"),
+    ("char(8)", "('org_' || (%s))"),
+    ("citext", "('Org_' || (%s))"),
+    ("public.number", "(%s)::bigint"),
+    (
+        "public.handle",
         "('00000000-0000-4000-8000-00000000000' || (%s))::uuid",
     ),
 ];
@@ -72,6 +81,9 @@ fn every_row_stays_with_its_organization_whatever_the_keys() {
     for (key_type, key) in KEYS {
         let db = Db::new();
         let mut owner = db.owner();
+        db.admin().run(
+            "CREATE EXTENSION citext SCHEMA public; CREATE DOMAIN public.number AS bigint CHECK (VALUE > 0); CREATE DOMAIN public.handle AS uuid",
+        );
         application::create(&mut owner, key_type, key, 20);
         owner.run("GRANT USAGE ON SCHEMA app TO PUBLIC; GRANT SELECT ON app.titles TO PUBLIC");
         owner.run("ALTER VIEW app.titles SET (security_invoker)");

@@ -160,6 +160,61 @@ fn a_row_cannot_take_a_scope_and_power_ends_with_its_owners() {
         .says("may not create tenants");
 }
 
+/// Tenants that exist already keep their partner, and their names and states: a uuid is the same tenant, but two partners' tables
+/// may number their rows alike.
+#[test]
+fn tenants_of_other_partners_stay_theirs() {
+    let id = "00000000-0000-4000-8000-000000000002";
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(
+        &mut owner,
+        "uuid",
+        "('00000000-0000-4000-8000-00000000000' || (%s))::uuid",
+        1,
+    );
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "SELECT tenancy.create_partner('hooli'); SELECT tenancy.create_tenant('theirs', 'Theirs', 'hooli', id => '{id}')"
+    ));
+    owner.run(&format!(
+        "CALL tenancy.adopt('app.organizations', grants => '{{{}}}')",
+        db.app
+    ));
+    let theirs = "SELECT s.name || ' ' || s.status || ' ' || p.slug FROM tenancy.scopes s JOIN tenancy.scopes p ON p.id = s.parent_id WHERE s.slug = 'theirs'";
+    assert_eq!(admin.text(theirs), "Theirs active hooli");
+    let other = "00000000-0000-4000-8000-00000000000a";
+    admin.run(&format!(
+        "SELECT tenancy.create_tenant('another', 'Another', 'hooli', id => '{other}'); SELECT tenancy.set_status('another', 'suspended')"
+    ));
+    maintained(
+        &mut owner,
+        &format!("INSERT INTO app.organizations (id, name) VALUES ('{other}', 'Mine')"),
+    );
+    assert_eq!(
+        admin.text("SELECT name || ' ' || status FROM tenancy.scopes WHERE slug = 'another'"),
+        "Another suspended"
+    );
+
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 1);
+    db.admin().run("SELECT tenancy.create_partner('hooli'); SELECT tenancy.create_tenant('theirs', 'Theirs', 'hooli', external_id => '2')");
+    owner
+        .fails(&format!(
+            "CALL tenancy.adopt('app.organizations', grants => '{{{}}}')",
+            db.app
+        ))
+        .code("55000");
+    owner
+        .texts(
+            "SELECT unnest(blocked) FROM tenancy.adoption WHERE table_name = 'app.organizations'",
+        )
+        .iter()
+        .find(|reason| reason.contains("another partner's tenant"))
+        .unwrap();
+}
+
 #[test]
 fn a_renamed_key_column_is_followed_and_others_may_go() {
     let db = adopted("bigint", "(%s)");

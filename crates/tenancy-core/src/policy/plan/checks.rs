@@ -2,7 +2,7 @@
 
 use super::super::facts::{Column, TableFacts};
 use super::super::quote::quote_ident;
-use super::super::{KeyType, Options, Refusal};
+use super::super::{Key, Options, Refusal};
 use crate::permission::Permission;
 
 /// Refuses tables that cannot be isolated with any options.
@@ -51,10 +51,10 @@ pub(super) fn foreign_members(facts: &TableFacts) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn key_type(facts: &TableFacts, column: &Column) -> Result<KeyType, Refusal> {
+pub(super) fn key_type(facts: &TableFacts, column: &Column) -> Result<Key, Refusal> {
     let table = facts.relation.to_string();
     let name = quote_ident(&column.name);
-    let key = KeyType::from_type(&column.type_name).ok_or_else(|| Refusal::ColumnType {
+    let key = column.key.ok_or_else(|| Refusal::ColumnType {
         table: table.clone(),
         column: name.clone(),
         type_name: column.type_name.clone(),
@@ -74,7 +74,7 @@ pub(super) fn key_type(facts: &TableFacts, column: &Column) -> Result<KeyType, R
     Ok(key)
 }
 
-pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Refusal> {
+pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<Key, Refusal> {
     let table = facts.relation.to_string();
     contradictions(options)?;
     permissions(options)?;
@@ -114,7 +114,7 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<KeyType, Re
             if facts.has_rows != Some(false) && options.backfill.is_none() {
                 return Err(Refusal::NeedsBackfill { table, column });
             }
-            KeyType::Uuid
+            Key::UUID
         }
     };
     for (option, name, found) in [

@@ -3,7 +3,7 @@
 use super::super::facts::{ColumnState, Member};
 use super::super::quote::{quote_ident, quote_literal};
 use super::super::undo::{UndoItem, escape};
-use super::super::{Actor, KeyType, Options, Refusal, StepKind, statements};
+use super::super::{Actor, KeyType, Options, Refusal, StepKind, is_whole, statements};
 use super::Builder;
 
 impl<'a> Builder<'a> {
@@ -110,10 +110,10 @@ impl<'a> Builder<'a> {
         backfill: &super::super::Backfill,
     ) -> Result<String, Refusal> {
         let refusal = || Refusal::BackfillKey {
-            type_name: self.key.as_str().to_owned(),
+            type_name: self.key.kind.as_str().to_owned(),
         };
         let external = || backfill.external_id.as_deref().ok_or_else(refusal);
-        Ok(match self.key {
+        Ok(match self.key.kind {
             KeyType::Uuid => quote_literal(&backfill.id),
             KeyType::BigInt => external()?
                 .parse::<i64>()
@@ -123,7 +123,17 @@ impl<'a> Builder<'a> {
                 .parse::<i32>()
                 .map_err(|_| refusal())?
                 .to_string(),
-            KeyType::Text | KeyType::Varchar => quote_literal(external()?),
+            KeyType::SmallInt => external()?
+                .parse::<i16>()
+                .map_err(|_| refusal())?
+                .to_string(),
+            // A literal of an unknown type: the server reads it as the column's.
+            KeyType::Numeric if !is_whole(external()?) => return Err(refusal()),
+            KeyType::Numeric
+            | KeyType::Text
+            | KeyType::Varchar
+            | KeyType::Char
+            | KeyType::Citext => quote_literal(external()?),
         })
     }
 

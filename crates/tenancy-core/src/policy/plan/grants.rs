@@ -18,7 +18,7 @@ impl<'a> Builder<'a> {
             .facts
             .lacking_execute
             .iter()
-            .filter(|f| f.leakproof || used.contains(&f.name.as_str()))
+            .filter(|f| f.leakproof || used.contains(&f.name))
             .map(|f| f.signature.as_str())
             .collect();
         if !signatures.is_empty() {
