@@ -142,6 +142,13 @@ CREATE FUNCTION tenancy_internal.changed() RETURNS trigger
 REVOKE ALL ON FUNCTION tenancy_internal.changed() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.changed() IS 'internal: trigger that makes backends drop what they cached of a row';
 
+-- Of a DELETE logical decoding reads a key only. It would read an UPDATE: there is none of these rows.
+CREATE FUNCTION tenancy_internal.write_secret() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_write_secret';
+REVOKE ALL ON FUNCTION tenancy_internal.write_secret() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.write_secret() IS
+    'internal: trigger that inserts a row so that no publication sends it, and makes backends drop what they cached of it';
+
 -- Creates the triggers that invalidate backends on every change of a table's rows. finalize.sql drops it.
 CREATE FUNCTION tenancy_internal.tell_changes(told_of regclass, VARIADIC arguments text[] DEFAULT '{}') RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

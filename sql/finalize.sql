@@ -56,6 +56,8 @@ $$;
 REVOKE ALL ON ALL TABLES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA tenancy, tenancy_internal FROM PUBLIC;
 REVOKE ALL ON SCHEMA tenancy_internal FROM PUBLIC;
+-- To lock its tables, see make_month(); nothing in it is theirs to read.
+GRANT USAGE ON SCHEMA tenancy_internal TO tenancy_admin;
 
 -- The first key for signing tickets.
 SELECT tenancy_internal.rotate_signing_key(0);

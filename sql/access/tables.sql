@@ -21,6 +21,22 @@ SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.role_definitions', 
 INSERT INTO tenancy_internal.role_definitions (id, scope_id, name, permissions, description, built_in)
 SELECT b.id, '00000000-0000-7000-8000-000000000000', b.name, b.permissions, b.description, true FROM tenancy_internal.built_in_roles() b;
 
+-- A subscriber that takes another server's rows has these already.
+CREATE FUNCTION tenancy_internal.skip_built_in() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM tenancy_internal.role_definitions r WHERE r.id = NEW.id) THEN
+        RETURN NULL;
+    END IF;
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.skip_built_in() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.skip_built_in() IS 'internal: trigger that keeps the built-in roles that logical replication sends again';
+CREATE TRIGGER skip_built_in BEFORE INSERT ON tenancy_internal.role_definitions FOR EACH ROW
+    WHEN (NEW.built_in) EXECUTE FUNCTION tenancy_internal.skip_built_in();
+ALTER TABLE tenancy_internal.role_definitions ENABLE ALWAYS TRIGGER skip_built_in;
+
 CREATE TABLE tenancy_internal.role_assignments (
     id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     user_id    uuid NOT NULL,

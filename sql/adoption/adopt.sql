@@ -80,9 +80,11 @@ CREATE FUNCTION tenancy_internal.watch_ddl() RETURNS event_trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_watch_ddl';
 REVOKE ALL ON FUNCTION tenancy_internal.watch_ddl() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.watch_ddl() IS
-    'internal: warns of tables for tenants'' rows in adopted schemas, or isolates them with the rights of who made them';
+    'internal: warns of tables for tenants'' rows in adopted schemas, or isolates them with the rights of who made them; of views and '
+    'functions that show all rows it warns, or refuses such views';
 CREATE EVENT TRIGGER tenancy_watch_ddl ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA')
+    WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
+                 'CREATE VIEW', 'ALTER VIEW', 'CREATE FUNCTION', 'ALTER FUNCTION', 'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE')
     EXECUTE FUNCTION tenancy_internal.watch_ddl();
 COMMENT ON EVENT TRIGGER tenancy_watch_ddl IS 'watches the schemas that adopt() has adopted';
 

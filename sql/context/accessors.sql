@@ -23,6 +23,20 @@ COMMENT ON FUNCTION tenancy.partner_id() IS 'Returns the partner of the context'
 CREATE FUNCTION tenancy.project_id() RETURNS uuid
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'project_id_wrapper';
 COMMENT ON FUNCTION tenancy.project_id() IS 'Returns the selected project; NULL if none is selected';
+CREATE FUNCTION tenancy.user_key_bigint() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_user_key_bigint_wrapper';
+COMMENT ON FUNCTION tenancy.user_key_bigint() IS
+    'Returns the external id of the context''s user as bigint; NULL if it is not a bigint, and in other tenants than the one that the user belongs to';
+CREATE FUNCTION tenancy.user_key_text() RETURNS text
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'context_user_key_text_wrapper';
+COMMENT ON FUNCTION tenancy.user_key_text() IS
+    'Returns the external id of the context''s user; NULL if it has none, and in other tenants than the one that the user belongs to';
+CREATE FUNCTION tenancy.project_key_bigint() RETURNS bigint
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'context_project_key_bigint_wrapper';
+COMMENT ON FUNCTION tenancy.project_key_bigint() IS 'Returns the external id of the selected project as bigint; NULL if it is not a bigint, and if none is selected';
+CREATE FUNCTION tenancy.project_key_text() RETURNS text
+    LANGUAGE c STABLE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'context_project_key_text_wrapper';
+COMMENT ON FUNCTION tenancy.project_key_text() IS 'Returns the external id of the selected project; NULL if it has none, and if none is selected';
 CREATE FUNCTION tenancy.context() RETURNS jsonb
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'context_wrapper';
 COMMENT ON FUNCTION tenancy.context() IS 'Returns the whole context as JSON; NULL without a context';
@@ -32,7 +46,9 @@ COMMENT ON FUNCTION tenancy.access_cache() IS
     'Reports how many principals this backend has cached, and about how many bytes they take. reads counts how often it has read a '
     'principal, key, provider, token, budget or scope into its caches. For tenancy_admin, tenancy_gateway, tenancy_app';
 REVOKE ALL ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
-    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
+    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(),
+    tenancy.user_key_bigint(), tenancy.user_key_text(), tenancy.project_key_bigint(), tenancy.project_key_text(), tenancy.context(), tenancy.access_cache() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.tenant_id(), tenancy.tenant_key_bigint(), tenancy.tenant_key_integer(),
-    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(), tenancy.access_cache()
+    tenancy.tenant_key_text(), tenancy.tenant_key_numeric(), tenancy.partner_id(), tenancy.project_id(),
+    tenancy.user_key_bigint(), tenancy.user_key_text(), tenancy.project_key_bigint(), tenancy.project_key_text(), tenancy.context(), tenancy.access_cache()
     TO tenancy_app, tenancy_gateway, tenancy_admin;

@@ -58,7 +58,10 @@ CREATE TABLE tenancy_internal.signing_keys (
 );
 REVOKE ALL ON tenancy_internal.signing_keys FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.signing_keys IS
-    'internal: keys that sign tickets. Only the owner reads this. Not dumped; CREATE EXTENSION and rotate_signing_key() create them';
+    'internal: keys that sign tickets. Only the owner reads this. Not dumped nor published; CREATE EXTENSION and rotate_signing_key() create them';
+CREATE TRIGGER write_secret BEFORE INSERT ON tenancy_internal.signing_keys FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.write_secret();
+ALTER TABLE tenancy_internal.signing_keys ENABLE ALWAYS TRIGGER write_secret;
 
 CREATE TABLE tenancy.maintenance_log (
     id     uuid PRIMARY KEY DEFAULT tenancy.new_id(),

@@ -34,7 +34,10 @@ CREATE TABLE tenancy_internal.identity_secrets (
     secret      bytea NOT NULL CHECK (octet_length(secret) >= 32)
 );
 REVOKE ALL ON tenancy_internal.identity_secrets FROM PUBLIC;
-COMMENT ON TABLE tenancy_internal.identity_secrets IS 'internal: secrets of providers that sign with HS256. Only the owner reads this; not dumped';
+COMMENT ON TABLE tenancy_internal.identity_secrets IS 'internal: secrets of providers that sign with HS256. Only the owner reads this; not dumped nor published';
+CREATE TRIGGER write_secret BEFORE INSERT ON tenancy_internal.identity_secrets FOR EACH ROW
+    EXECUTE FUNCTION tenancy_internal.write_secret('provider', 'provider_id');
+ALTER TABLE tenancy_internal.identity_secrets ENABLE ALWAYS TRIGGER write_secret;
 
 -- Any tenant can claim the name of an issuer, so claiming it first gives no right to it. Several providers may have one
 -- issuer, and a token belongs to the provider whose keys verify it. No two providers may have the same tokens.

@@ -35,6 +35,8 @@ BEGIN
                    (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = parent));
     -- Default privileges may grant access. Without a policy, rows can be read only through the parent.
     EXECUTE format('ALTER TABLE tenancy_internal.%I ENABLE ROW LEVEL SECURITY', part);
+    -- pg_dump -s locks every table that it writes, and a table's owner dumps the schema so.
+    EXECUTE format('GRANT SELECT ON tenancy_internal.%I TO tenancy_admin', part);
     EXECUTE format('COMMENT ON TABLE tenancy_internal.%I IS %L', part, format('a month of %s', parent));
     FOREACH kind IN ARRAY indexes LOOP
         EXECUTE 'CREATE ' || format(kind, format('tenancy_internal.%I', part));

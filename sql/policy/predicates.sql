@@ -319,6 +319,164 @@ COMMENT ON FUNCTION tenancy.write_in_project(text, text, uuid) IS
     'Returns what in_project() returns, for the project that is written to. Errors: 55000 no context, or one that spans several '
     'projects with none selected';
 
+-- The same for projects and users that rows name by external ids.
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant uuid, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_uuid_int8';
+COMMENT ON FUNCTION tenancy.in_project(text, uuid, bigint) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant uuid, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_uuid_text';
+COMMENT ON FUNCTION tenancy.in_project(text, uuid, text) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant bigint, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int8_int8';
+COMMENT ON FUNCTION tenancy.in_project(text, bigint, bigint) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant bigint, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int8_text';
+COMMENT ON FUNCTION tenancy.in_project(text, bigint, text) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant integer, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int4_int8';
+COMMENT ON FUNCTION tenancy.in_project(text, integer, bigint) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant integer, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_int4_text';
+COMMENT ON FUNCTION tenancy.in_project(text, integer, text) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant text, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_text_int8';
+COMMENT ON FUNCTION tenancy.in_project(text, text, bigint) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.in_project(permission text, tenant text, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_in_project_text_text';
+COMMENT ON FUNCTION tenancy.in_project(text, text, text) IS
+    'Returns whether the permission covers a row''s project, named by its external id, in the tenant named by its external id. As with a uuid. Errors: 55000 no '
+    'context, or projects of several tenants with none selected';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant uuid, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_uuid_int8';
+COMMENT ON FUNCTION tenancy.see_in_project(text, uuid, bigint) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant uuid, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_uuid_text';
+COMMENT ON FUNCTION tenancy.see_in_project(text, uuid, text) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant bigint, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int8_int8';
+COMMENT ON FUNCTION tenancy.see_in_project(text, bigint, bigint) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant bigint, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int8_text';
+COMMENT ON FUNCTION tenancy.see_in_project(text, bigint, text) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant integer, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int4_int8';
+COMMENT ON FUNCTION tenancy.see_in_project(text, integer, bigint) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant integer, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_int4_text';
+COMMENT ON FUNCTION tenancy.see_in_project(text, integer, text) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant text, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_text_int8';
+COMMENT ON FUNCTION tenancy.see_in_project(text, text, bigint) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.see_in_project(permission text, tenant text, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_see_in_project_text_text';
+COMMENT ON FUNCTION tenancy.see_in_project(text, text, text) IS
+    'Returns what in_project() returns, and also true for rows without a project of the scopes above. Policies of tables with '
+    'shared rows call it';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant uuid, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_uuid_int8';
+COMMENT ON FUNCTION tenancy.write_in_project(text, uuid, bigint) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant uuid, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_uuid_text';
+COMMENT ON FUNCTION tenancy.write_in_project(text, uuid, text) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant bigint, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int8_int8';
+COMMENT ON FUNCTION tenancy.write_in_project(text, bigint, bigint) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant bigint, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int8_text';
+COMMENT ON FUNCTION tenancy.write_in_project(text, bigint, text) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant integer, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int4_int8';
+COMMENT ON FUNCTION tenancy.write_in_project(text, integer, bigint) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant integer, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_int4_text';
+COMMENT ON FUNCTION tenancy.write_in_project(text, integer, text) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant text, project bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_text_int8';
+COMMENT ON FUNCTION tenancy.write_in_project(text, text, bigint) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.write_in_project(permission text, tenant text, project text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF AS 'MODULE_PATHNAME', 'tenancy_write_in_project_text_text';
+COMMENT ON FUNCTION tenancy.write_in_project(text, text, text) IS
+    'Returns what in_project() returns, for the project that is written to, named by its external id. Errors: 55000 no context, or one '
+    'that spans several projects with none selected';
+
+CREATE FUNCTION tenancy.owns(owner bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.owns_support AS 'MODULE_PATHNAME', 'tenancy_owns_int8';
+COMMENT ON FUNCTION tenancy.owns(bigint) IS
+    'Returns whether the user of a row, named by its external id, is the context''s user, in the tenant that it belongs to; false in other '
+    'tenants, and true for every row in maintenance. Errors: 55000 no context';
+
+CREATE FUNCTION tenancy.owns(owner text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.owns_support AS 'MODULE_PATHNAME', 'tenancy_owns_text';
+COMMENT ON FUNCTION tenancy.owns(text) IS
+    'Returns whether the user of a row, named by its external id, is the context''s user, in the tenant that it belongs to; false in other '
+    'tenants, and true for every row in maintenance. Errors: 55000 no context';
+
 GRANT EXECUTE ON FUNCTION
     tenancy.can(text, uuid),
     tenancy.can(text, bigint),
@@ -352,6 +510,32 @@ GRANT EXECUTE ON FUNCTION
     tenancy.visible_keys_text(text),
     tenancy.visible_keys_numeric(text),
     tenancy.owns(uuid),
+    tenancy.in_project(text, uuid, bigint),
+    tenancy.in_project(text, uuid, text),
+    tenancy.in_project(text, bigint, bigint),
+    tenancy.in_project(text, bigint, text),
+    tenancy.in_project(text, integer, bigint),
+    tenancy.in_project(text, integer, text),
+    tenancy.in_project(text, text, bigint),
+    tenancy.in_project(text, text, text),
+    tenancy.see_in_project(text, uuid, bigint),
+    tenancy.see_in_project(text, uuid, text),
+    tenancy.see_in_project(text, bigint, bigint),
+    tenancy.see_in_project(text, bigint, text),
+    tenancy.see_in_project(text, integer, bigint),
+    tenancy.see_in_project(text, integer, text),
+    tenancy.see_in_project(text, text, bigint),
+    tenancy.see_in_project(text, text, text),
+    tenancy.write_in_project(text, uuid, bigint),
+    tenancy.write_in_project(text, uuid, text),
+    tenancy.write_in_project(text, bigint, bigint),
+    tenancy.write_in_project(text, bigint, text),
+    tenancy.write_in_project(text, integer, bigint),
+    tenancy.write_in_project(text, integer, text),
+    tenancy.write_in_project(text, text, bigint),
+    tenancy.write_in_project(text, text, text),
+    tenancy.owns(bigint),
+    tenancy.owns(text),
     tenancy.can_write(text, uuid),
     tenancy.can_write(text, bigint),
     tenancy.can_write(text, integer),

@@ -12,7 +12,7 @@ WITH RECURSIVE isolated AS (
     SELECT c.oid, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS name, c.relacl, c.relowner
       FROM pg_catalog.pg_class c
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.relkind IN ('r', 'p', 'f', 'm') AND c.relpersistence <> 't' AND NOT c.relispartition
+     WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v') AND c.relpersistence <> 't' AND NOT c.relispartition
        AND n.nspname NOT IN ('pg_catalog', 'pg_toast', 'information_schema', 'tenancy', 'tenancy_internal')
        AND NOT EXISTS (SELECT FROM tenancy_internal.protected_table_registry r WHERE r.relation = c.oid)
        AND NOT EXISTS (SELECT FROM tenancy_internal.protected_member_registry m WHERE m.relation = c.oid)
@@ -24,6 +24,17 @@ WITH RECURSIVE isolated AS (
     SELECT k.conrelid AS oid, k.confrelid AS above FROM keys k JOIN isolated i ON i.oid = k.confrelid
     UNION
     SELECT k.conrelid, k.confrelid FROM below b JOIN keys k ON k.confrelid = b.oid AND k.conrelid <> k.confrelid
+), readers(oid, shown) AS (
+    -- Views of protected tables, also through other views.
+    SELECT w.ev_class, i.oid
+      FROM isolated i
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.oid
+      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> i.oid
+    UNION
+    SELECT w.ev_class, r.shown
+      FROM readers r
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = r.oid
+      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> r.oid
 ), reasons AS (
     SELECT t.oid, 1 AS rank, a.attname AS tenant_column,
            pg_catalog.format('has the column %I, by which %s protected %s isolated', a.attname, i.tables,
@@ -32,6 +43,7 @@ WITH RECURSIVE isolated AS (
       JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
       JOIN (SELECT attname, atttypid, pg_catalog.count(*) AS tables FROM isolated WHERE NOT is_key GROUP BY attname, atttypid) i
            ON i.attname = a.attname AND i.atttypid = a.atttypid
+     WHERE t.relkind <> 'v'
     UNION ALL
     SELECT DISTINCT t.oid, 2, a.attname,
            pg_catalog.format('the tenant column of %s refers to it', i.oid::pg_catalog.regclass)
@@ -50,16 +62,26 @@ WITH RECURSIVE isolated AS (
            AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
       JOIN isolated i ON i.oid = d.refobjid
      WHERE t.relkind = 'm'
+    UNION ALL
+    SELECT DISTINCT t.oid, 5, NULL::name,
+           pg_catalog.format('shows %s with the rights of %s, to whom row security does not apply', r.shown::pg_catalog.regclass, o.rolname)
+      FROM tables t
+      JOIN readers r ON r.oid = t.oid
+      JOIN pg_catalog.pg_roles o ON o.oid = t.relowner AND (o.rolsuper OR o.rolbypassrls)
+      JOIN pg_catalog.pg_class v ON v.oid = t.oid
+     WHERE t.relkind = 'v'
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) x WHERE x.option_name = 'security_invoker' AND x.option_value::boolean)
 )
 SELECT t.name AS table_name,
-       CASE t.relkind WHEN 'f' THEN 'foreign table' WHEN 'm' THEN 'materialized view' ELSE 'table' END AS kind,
+       CASE t.relkind WHEN 'f' THEN 'foreign table' WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'table' END AS kind,
        r.reasons,
        r.tenant_column,
        ARRAY(SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::text END
                FROM pg_catalog.aclexplode(coalesce(t.relacl, pg_catalog.acldefault('r', t.relowner))) a
               WHERE a.privilege_type = 'SELECT' AND a.grantee <> t.relowner ORDER BY 1) AS readers,
        CASE WHEN r.tenant_column IS NOT NULL AND t.relkind IN ('r', 'p')
-            THEN pg_catalog.format('SELECT tenancy.protect(%L, %L)', t.name, r.tenant_column) END AS statement
+            THEN pg_catalog.format('SELECT tenancy.protect(%L, %L)', t.name, r.tenant_column)
+            WHEN t.relkind = 'v' THEN pg_catalog.format('ALTER VIEW %s SET (security_invoker)', t.name) END AS statement
   FROM tables t
   JOIN (SELECT oid, pg_catalog.array_agg(reason ORDER BY rank, reason) AS reasons,
                (pg_catalog.array_agg(tenant_column ORDER BY rank))[1] AS tenant_column
@@ -67,11 +89,12 @@ SELECT t.name AS table_name,
 REVOKE ALL ON tenancy.unprotected_tables FROM PUBLIC;
 GRANT SELECT ON tenancy.unprotected_tables TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.unprotected_tables IS
-    'Tables, foreign tables and materialized views that hold tenants'' rows, or may, and are not protected. Not those of extensions, '
+    'Tables, foreign tables and materialized views that hold tenants'' rows, or may, and are not protected, and views that show protected '
+    'tables to their readers with the rights of a role to whom row security does not apply. Not those of extensions, '
     'temporary ones, and partitions, whose table is listed. For a check after each migration';
 COMMENT ON COLUMN tenancy.unprotected_tables.table_name IS 'Name of the table, with its schema';
-COMMENT ON COLUMN tenancy.unprotected_tables.kind IS 'table, foreign table or materialized view';
+COMMENT ON COLUMN tenancy.unprotected_tables.kind IS 'table, foreign table, materialized view or view';
 COMMENT ON COLUMN tenancy.unprotected_tables.reasons IS 'Why it may hold tenants'' rows, the strongest reason first';
 COMMENT ON COLUMN tenancy.unprotected_tables.tenant_column IS 'Column that probably holds the tenant, if one is known';
 COMMENT ON COLUMN tenancy.unprotected_tables.readers IS 'Roles that may read it, besides its owner and superusers; PUBLIC is every role';
-COMMENT ON COLUMN tenancy.unprotected_tables.statement IS 'Statement that protects it, if its tenant column is known';
+COMMENT ON COLUMN tenancy.unprotected_tables.statement IS 'Statement that protects it, if its tenant column is known; of a view the one that gives it its readers'' rights';

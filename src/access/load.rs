@@ -76,6 +76,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
     }
     Ok(Access {
         user,
+        external_id: home.external_id,
         home: home.path,
         partner,
         fleet,
@@ -98,6 +99,7 @@ fn sooner(known: Option<Instant>, end: Instant) -> Option<Instant> {
 }
 
 struct Home {
+    external_id: Option<String>,
     path: Vec<Uuid>,
     active: bool,
     networks: Vec<Vec<Network>>,
@@ -107,7 +109,7 @@ fn home(user: Uuid) -> Result<Home, Error> {
     spi::read(
         "SELECT u.path, u.status, \
                 ARRAY(SELECT pg_catalog.array_to_string(n.networks, ' ') FROM tenancy_internal.allowed_networks n \
-                       WHERE n.scope_id = ANY (u.path)) \
+                       WHERE n.scope_id = ANY (u.path)), u.external_id \
          FROM tenancy.scopes u WHERE u.id = $1 AND u.level = 'user'",
         &[pg_uuid(user).into()],
         |rows| {
@@ -118,6 +120,7 @@ fn home(user: Uuid) -> Result<Home, Error> {
             path.pop();
             let status: String = row.not_null(2)?;
             Ok(Home {
+                external_id: row.get(4)?,
                 path,
                 active: status == Status::Active.as_str(),
                 networks: networks(row.not_null(3)?)?,

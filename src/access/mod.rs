@@ -45,6 +45,8 @@ pub const PERMISSIONS_MAX: usize = 256;
 pub struct Access {
     /// The user.
     pub user: Uuid,
+    /// The user's external id.
+    external_id: Option<String>,
     /// The path of the scope that the user belongs to.
     home: Vec<Uuid>,
     /// The user's partner, unless it belongs to the platform.
@@ -165,6 +167,12 @@ impl Access {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Returns the user's external id, by which rows of one tenant name it: no other user of that tenant has the same.
+    pub fn key_in(&self, tenant: Uuid) -> Option<&str> {
+        let own = self.home.last() == Some(&tenant);
+        self.external_id.as_deref().filter(|_| own)
     }
 
     /// Returns the path of the scope that the user belongs to.

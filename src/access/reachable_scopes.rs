@@ -46,7 +46,7 @@ pub struct ReachableScopes {
     /// The tenants at which any permission is held directly.
     singles: HashSet<Uuid>,
     /// The projects at which any permission is held, with their tenants.
-    projects: Vec<(Uuid, Uuid)>,
+    projects: Vec<(Tenant, Uuid)>,
     /// The scopes above a tenant, for tenants that are not in a fleet.
     ancestors: HashMap<Uuid, Vec<Tenant>>,
     /// The platform and, for fleets, their partners.
@@ -69,7 +69,10 @@ impl ReachableScopes {
                 continue;
             };
             if grant.level == Level::Project {
-                places.projects.push((grant.scope(), tenant));
+                let project = scopes.get(grant.scope()).cloned();
+                places
+                    .projects
+                    .extend(project.map(|project| (project, tenant)));
             } else {
                 places.singles.insert(tenant);
             }
@@ -129,16 +132,17 @@ impl ReachableScopes {
 
     /// Returns the active projects that are reached, and their tenants.
     pub fn projects(&self, reach: &Reach) -> (Vec<Tenant>, Vec<Tenant>) {
-        let live = |pair: &&(Uuid, Uuid)| self.projects.contains(pair);
-        let bare = |id| Tenant {
-            id,
-            external_id: None,
+        let live = |(project, tenant): &(Uuid, Uuid)| {
+            let mut known = self.projects.iter();
+            known.find(|(known, of)| known.id == *project && of == tenant)
         };
         reach
             .projects
             .iter()
-            .filter(live)
-            .filter_map(|(project, tenant)| Some((bare(*project), self.tenant(*tenant)?.clone())))
+            .filter_map(|pair| {
+                let (project, tenant) = live(pair)?;
+                Some((project.clone(), self.tenant(*tenant)?.clone()))
+            })
             .unzip()
     }
 
@@ -166,12 +170,13 @@ impl ReachableScopes {
             return OnlyProjects::None;
         }
         let here = self.projects.iter().filter(|(_, of)| *of == tenant);
-        OnlyProjects::of(here.map(|(project, _)| *project).collect())
+        OnlyProjects::of(here.map(|(project, _)| project.id).collect())
     }
 
     /// Returns whether any permission covers a project.
     pub fn holds_project(&self, project: Uuid, tenant: Uuid) -> bool {
-        self.is_whole(tenant) || self.projects.contains(&(project, tenant))
+        let mut projects = self.projects.iter();
+        self.is_whole(tenant) || projects.any(|(known, of)| known.id == project && *of == tenant)
     }
 
     /// Returns whether a tenant is held as a whole.

@@ -4,15 +4,19 @@
 //! | --- | --- |
 //! | `plan` | reads the catalogs and the rows to be decided on, and plans |
 //! | `run` | the procedure: runs the plan, a transaction for each step |
+//! | `retry` | its transactions, which wait for locks only briefly |
 //! | `step` | runs a step, or a batch of it |
 //! | `watch` | what follows a statement that makes a table for tenants' rows |
 //! | `follow` | the tenant of a row of the application's table of tenants |
 //! | `children` | the tenant of a row that belongs to one through another table |
+//! | `keys` | the procedure fix_foreign_keys() |
 //! | `tenants` | creates tenants from the application's own table of them |
 
 mod children;
 mod follow;
+mod keys;
 mod plan;
+mod retry;
 mod run;
 mod step;
 mod tenants;

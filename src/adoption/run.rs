@@ -1,27 +1,20 @@
 //! The procedure `tenancy.adopt()`. Each step, and each batch of a long one, is a transaction of its own. What is left to do is
 //! planned again each time, so that a call that was interrupted is resumed by the next one.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::adoption::{Choices, Phase, Step, TablePlan};
 
 use super::plan::{self, Adopted};
+use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::step;
 use super::watch::{self, Action};
 use crate::context;
 use crate::error::{Error, ErrorReport};
-use crate::pg::procedure::{Procedure, Transactions};
-use crate::pg::{bounded, savepoint, spi};
+use crate::pg::procedure::Procedure;
+use crate::pg::{bounded, spi};
 use crate::policy;
-
-/// How long a step waits for a lock by default, how often it is tried, and how long it pauses in between.
-const LOCK_TIMEOUT: &str = "2s";
-const TRIES: usize = 20;
-const PAUSE: Duration = Duration::from_millis(250);
 
 #[allow(clippy::too_many_arguments, reason = "those of the SQL procedure")]
 #[pg_extern(sql = false)]
@@ -97,7 +90,7 @@ fn adoption_unadopt(
     Ok(Run::new(adopted, lock_timeout, &procedure)?.undo(&plans)?)
 }
 
-fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
+pub fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
     texts.map(|bounded::Texts(texts)| texts.into_iter().flatten().collect())
 }
 
@@ -109,15 +102,15 @@ fn all_steps(plans: &[TablePlan]) -> impl Iterator<Item = (&TablePlan, &Step)> {
 struct Run {
     adopted: Adopted,
     lock_timeout: String,
-    transactions: Transactions,
+    transactions: Patient,
 }
 
 impl Run {
     fn new(adopted: Adopted, lock_timeout: String, procedure: &Procedure) -> Result<Self, Error> {
         Ok(Self {
             adopted,
+            transactions: Patient::new(lock_timeout.clone(), procedure)?,
             lock_timeout,
-            transactions: procedure.transactions().ok_or(Error::AdoptInTransaction)?,
         })
     }
 
@@ -175,25 +168,10 @@ impl Run {
         position: step::Position,
     ) -> Result<Option<step::Position>, Error> {
         let choices = &self.adopted.choices;
-        let mut tries = 0;
-        loop {
-            let done = savepoint::within_locks(|| {
-                wait_at_most(&self.lock_timeout)?;
-                enter(&self.adopted)?;
-                watch::paused(|| policy::pinned(|| step::run(plan, step, choices, position)))
-            });
-            match done {
-                Some(done) => return done,
-                None if tries == TRIES => {
-                    return Err(Error::AdoptWaits(plan.relation.to_string()));
-                }
-                None => tries += 1,
-            }
-            // Sessions that wait behind this one go first.
-            self.transactions.commit();
-            sleep(PAUSE);
-            pgrx::check_for_interrupts!();
-        }
+        self.transactions.run(&plan.relation.to_string(), || {
+            enter(&self.adopted)?;
+            watch::paused(|| policy::pinned(|| step::run(plan, step, choices, position)))
+        })
     }
 }
 
@@ -224,15 +202,6 @@ fn check(plans: &[TablePlan], phase: Phase) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::AdoptionBlocked(reasons.join("\n"))),
     }
-}
-
-/// Sets lock_timeout for this transaction.
-fn wait_at_most(lock_timeout: &str) -> Result<(), Error> {
-    spi::read_as_caller(
-        "SELECT pg_catalog.set_config('lock_timeout', $1, true)",
-        &[lock_timeout.to_owned().into()],
-        |_| Ok(()),
-    )
 }
 
 fn keep(plans: &[TablePlan]) -> Result<(), Error> {

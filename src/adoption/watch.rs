@@ -123,6 +123,7 @@ fn after_ddl() -> Result<(), Error> {
     }
     let all = watched()?;
     for watched in &all {
+        warn_of_functions(&watched.schema)?;
         let changed = policy::pinned(|| changed(&watched.schema))?;
         if !changed.is_empty() {
             let schemas = (all.iter())
@@ -158,10 +159,37 @@ fn changed(schema: &str) -> Result<Vec<String>, Error> {
         "SELECT DISTINCT format('%I.%I', n.nspname, c.relname) FROM pg_event_trigger_ddl_commands() d \
          JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace \
          WHERE d.classid = 'pg_class'::regclass AND NOT d.in_extension AND n.nspname = $1 \
-           AND c.relkind IN ('r', 'p', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'",
+           AND c.relkind IN ('r', 'p', 'm', 'f', 'v') AND NOT c.relispartition AND c.relpersistence <> 't'",
         &[schema.to_owned().into()],
         |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),
     )
+}
+
+/// Warns of functions of a schema that the statement has made or changed, and that show all rows to who may call them. They are not
+/// refused: PUBLIC may call a function until a later statement says otherwise.
+fn warn_of_functions(schema: &str) -> Result<(), Error> {
+    let found: Vec<(String, String)> = policy::pinned(|| {
+        spi::read_as_caller(
+            "SELECT DISTINCT d.object_identity, o.rolname::text FROM pg_event_trigger_ddl_commands() d \
+             JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles o ON o.oid = p.proowner \
+             WHERE d.classid = 'pg_proc'::regclass AND NOT d.in_extension AND n.nspname = $1 \
+               AND p.prosecdef AND (o.rolsuper OR o.rolbypassrls) AND p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype) \
+               AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a \
+                            WHERE a.grantee <> p.proowner AND a.privilege_type = 'EXECUTE')",
+            &[schema.to_owned().into()],
+            |rows| {
+                rows.into_iter()
+                    .map(|row| Ok((row.not_null(1)?, row.not_null(2)?)))
+                    .collect()
+            },
+        )
+    })?;
+    for (function, owner) in found {
+        warning!(
+            "tenancy: {function} runs with the rights of {owner}, to whom row security does not apply, for all who may call it: give it to the owner of the tables, or revoke EXECUTE"
+        );
+    }
+    Ok(())
 }
 
 fn look(watched: &Watched, schemas: Vec<String>, changed: &[String]) -> Result<(), Error> {
@@ -186,7 +214,7 @@ fn look(watched: &Watched, schemas: Vec<String>, changed: &[String]) -> Result<(
     for (name, reasons) in open(&adopted, &plans, changed, isolates)? {
         match watched.action {
             Action::Warn => warning!(
-                "tenancy: {name} is not isolated: it {reasons}. Call tenancy.adopt() again, with the arguments that it had for {}",
+                "tenancy: {name} is not isolated: it {reasons}. Call tenancy.adopt() again, with the arguments that it had for {}, or run the statement in tenancy.unprotected_tables",
                 policy::relation_name(watched.tenant_table)?
             ),
             Action::Protect => {

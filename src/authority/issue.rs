@@ -113,10 +113,12 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
     let secret = secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
     let id = pg_uuid(new_id());
     spi::write(
-        "WITH retired AS (UPDATE tenancy_internal.signing_keys \
-             SET retires_at = least(retires_at, now() + make_interval(secs => $3))), \
-         gone AS (DELETE FROM tenancy_internal.signing_keys WHERE retires_at < now() - interval '7 days') \
-         INSERT INTO tenancy_internal.signing_keys (id, secret) VALUES ($1, $2)",
+        // Written anew, since a publication sends rows that are updated.
+        "WITH known AS (DELETE FROM tenancy_internal.signing_keys \
+             RETURNING id, secret, created_at, least(retires_at, now() + make_interval(secs => $3)) AS retires_at) \
+         INSERT INTO tenancy_internal.signing_keys (id, secret, created_at, retires_at) \
+             SELECT id, secret, created_at, retires_at FROM known WHERE retires_at >= now() - interval '7 days' \
+             UNION ALL SELECT $1::uuid, $2::bytea, now(), NULL::timestamptz",
         &[id.into(), secret.to_vec().into(), seconds.into()],
     )?;
     Ok(id)

@@ -1,18 +1,22 @@
 //! Accessors of the context for SQL. All return NULL without a context.
 
+use std::cell::RefCell;
+
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::policy::is_whole;
 use tenancy_core::principal::Principal;
-use tenancy_core::tenants::int_key;
+use tenancy_core::tenants::{canonical_int, int_key};
 use tenancy_core::token::Lifetime;
 use uuid::Uuid;
 
 use super::current::current;
 use crate::access::Access;
-use crate::error::ErrorReport;
+use crate::error::{Error, ErrorReport};
 use crate::pg::time::iso;
 use crate::pg::uuid::pg_uuid;
+use crate::pg::xact;
+use crate::tree;
 
 /// Returns the user of the context.
 #[pg_extern(sql = false)]
@@ -64,6 +68,54 @@ fn partner_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
 #[pg_extern(sql = false)]
 fn project_id() -> Result<Option<pgrx::Uuid>, ErrorReport> {
     Ok(current()?.and_then(|context| context.project.map(pg_uuid)))
+}
+
+/// Returns the external id that the user has in the context's tenant, if it is a 64-bit integer.
+#[pg_extern(sql = false)]
+fn context_user_key_bigint() -> Result<Option<i64>, ErrorReport> {
+    Ok(context_user_key_text()?.and_then(|key| canonical_int(&key)))
+}
+
+/// Returns the external id that the user has in the context's tenant.
+#[pg_extern(sql = false)]
+fn context_user_key_text() -> Result<Option<String>, ErrorReport> {
+    Ok(current()?.and_then(|context| context.user_key().map(str::to_owned)))
+}
+
+/// Returns the selected project's external id, if it is a 64-bit integer.
+#[pg_extern(sql = false)]
+fn context_project_key_bigint() -> Result<Option<i64>, ErrorReport> {
+    Ok(context_project_key_text()?.and_then(|key| canonical_int(&key)))
+}
+
+/// Returns the selected project's external id.
+#[pg_extern(sql = false)]
+fn context_project_key_text() -> Result<Option<String>, ErrorReport> {
+    match current()?.and_then(|context| context.project) {
+        Some(project) => Ok(project_key(project)?),
+        None => Ok(None),
+    }
+}
+
+thread_local! {
+    /// The external id of a project, and the generation in which it was read.
+    static PROJECT: RefCell<Option<(u64, Uuid, Option<String>)>> = const { RefCell::new(None) };
+}
+
+/// Returns a project's external id. It is read once per generation.
+pub fn project_key(project: Uuid) -> Result<Option<String>, Error> {
+    let known = PROJECT.with_borrow(|known| {
+        let known = known.as_ref();
+        known
+            .filter(|(generation, id, _)| *generation == xact::generation() && *id == project)
+            .map(|(_, _, key)| key.clone())
+    });
+    if let Some(key) = known {
+        return Ok(key);
+    }
+    let key = tree::scope(project)?.and_then(|found| found.external_id);
+    PROJECT.set(Some((xact::generation(), project, key.clone())));
+    Ok(key)
 }
 
 /// Returns the whole context.

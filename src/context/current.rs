@@ -69,6 +69,11 @@ pub struct Claims {
 }
 
 impl Context {
+    /// Returns the external id by which rows of the only tenant name the user.
+    pub fn user_key(&self) -> Option<&str> {
+        self.access.as_ref()?.key_in(self.tenant.as_ref()?.id)
+    }
+
     /// Returns whether all its sources are unchanged.
     fn still_holds(&self) -> bool {
         self.access

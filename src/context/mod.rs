@@ -26,6 +26,7 @@ mod record;
 mod session_cleanup;
 pub mod tickets;
 
+pub use accessors::project_key;
 pub use current::{Context, before_statement, current, epoch};
 pub use enter::maintain;
 pub use record::{record, record_now};

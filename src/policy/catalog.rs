@@ -17,7 +17,7 @@ use tenancy_core::policy::{
     TableFacts, before, granted, quote_ident,
 };
 
-use super::registry;
+use super::{foreign_keys, registry};
 use crate::error::Error;
 use crate::pg::ddl::{self, Runs};
 use crate::pg::inheritance::{AtDepth, oids};
@@ -48,6 +48,10 @@ pub fn facts_to_protect(
     let mut args = arguments(table, &protection, tree);
     args.push(JsonB(registry::all()?).into());
     args.push(options.grants.clone().into());
+    found.insert(
+        "foreign_keys".to_owned(),
+        foreign_keys::around(options, table, oids(tree))?,
+    );
     for (key, value) in one_object(include_str!("surroundings.sql"), Finds::Any, &args)? {
         match (found.get_mut(&key), value) {
             (Some(Value::Array(members)), Value::Array(more)) => {

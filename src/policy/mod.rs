@@ -7,6 +7,7 @@
 //! | `protect` | protect() and unprotect() |
 //! | `catalog` | reading facts about a table; executing planned steps |
 //! | `registry` | the registry of protected tables |
+//! | `foreign_keys` | reading the foreign keys between protected tables |
 //! | `unknown` | rows whose key no tenant has |
 //! | `index_advice` | which indexes isolation makes useless or slow |
 //! | `code` | functions that a protected table's definition calls |
@@ -16,6 +17,7 @@
 mod catalog;
 mod code;
 mod ddl;
+mod foreign_keys;
 mod guard;
 mod index_advice;
 mod planner;
@@ -25,6 +27,7 @@ mod registry;
 mod unknown;
 
 pub use catalog::{as_table_owner, execute_statement, pinned};
+pub use foreign_keys::between_protected as foreign_keys;
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
     all as protected_columns, name as relation_name, protects_in,

@@ -142,6 +142,16 @@ pub fn shared_null() -> Result<Vec<pg_sys::Oid>, Error> {
     )
 }
 
+/// Returns the protected tables with rows that several tenants read.
+pub fn shared() -> Result<Vec<pg_sys::Oid>, Error> {
+    spi::read(
+        "SELECT relation::oid FROM tenancy_internal.protected_table_registry \
+         WHERE (options ->> 'shared')::boolean OR (options ->> 'shared_null')::boolean",
+        &[],
+        |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),
+    )
+}
+
 /// Returns the column by which a table is protected, if it is.
 pub fn tenant_column(table: pg_sys::Oid) -> Result<Option<String>, Error> {
     Ok(find(table)?.map(|protection| protection.tenant_column))

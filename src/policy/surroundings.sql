@@ -22,25 +22,6 @@ readers(oid) AS (
     JOIN pg_rewrite r ON r.oid = d.objid AND r.ev_class <> v.oid
     JOIN pg_class w ON w.oid = r.ev_class AND w.relkind IN ('v', 'm')
 ),
-keys AS (
-    SELECT k.*
-    FROM pg_constraint k
-    WHERE k.contype = 'f' AND k.conparentid = 0
-      AND (k.conrelid IN (SELECT oid FROM members) OR k.confrelid IN (SELECT oid FROM members))
-),
-others(oid, above) AS (
-    SELECT r.oid, r.oid
-    FROM (SELECT conrelid FROM keys UNION SELECT confrelid FROM keys) AS r(oid)
-    UNION
-    SELECT o.oid, i.inhparent FROM others o JOIN pg_inherits i ON i.inhrelid = o.above
-),
-tenanted(oid, tenant) AS (
-    SELECT DISTINCT ON (o.oid) o.oid,
-           CASE WHEN o.oid IN (SELECT oid FROM members) THEN $2 ELSE $7 ->> o.above::text END
-    FROM others o
-    WHERE o.oid IN (SELECT oid FROM members) OR $7 ? o.above::text
-    ORDER BY o.oid
-),
 named AS NOT MATERIALIZED (
     SELECT c.oid, jsonb_build_object('schema', n.nspname, 'name', c.relname) AS name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -166,57 +147,6 @@ SELECT jsonb_build_object(
                 FROM aclexplode(v.relacl) a LEFT JOIN pg_roles g ON g.oid = a.grantee
                 WHERE a.grantee <> v.relowner), '[]')) ORDER BY vn.name::text)
         FROM readers r JOIN pg_class v ON v.oid = r.oid JOIN named vn ON vn.oid = v.oid JOIN pg_roles vo ON vo.oid = v.relowner), '[]'),
-    'foreign_keys', coalesce((
-        SELECT jsonb_agg(jsonb_build_object(
-            'name', k.conname,
-            'from', fn.name,
-            'to', tn.name,
-            'columns', fk.columns,
-            'nullable', fk.nullable,
-            'ref_columns', fk.ref_columns,
-            'from_tenant', ft.tenant,
-            'from_key', coalesce(fa.key, to_jsonb('uuid'::text)),
-            'to_tenant', tt.tenant,
-            'to_key', coalesce(ta.key, to_jsonb('uuid'::text)),
-            'match', k.confmatchtype,
-            'on_update', k.confupdtype,
-            'on_delete', k.confdeltype,
-            'delete_columns', coalesce((
-                SELECT jsonb_agg(a.attname ORDER BY s.n)
-                FROM unnest(k.confdelsetcols) WITH ORDINALITY s(attnum, n)
-                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = s.attnum), '[]'),
-            'deferrable', k.condeferrable,
-            'deferred', k.condeferred,
-            'validated', k.convalidated,
-            -- Columns that exist from PostgreSQL 18 on.
-            'enforced', coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true),
-            'period', coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false),
-            'unique_exists', EXISTS (
-                SELECT FROM pg_index x
-                WHERE x.indrelid = k.confrelid AND x.indisunique AND x.indimmediate AND x.indisvalid
-                  AND x.indisexclusion = coalesce((to_jsonb(k) ->> 'conperiod')::boolean, false)
-                  AND x.indpred IS NULL AND x.indexprs IS NULL
-                  AND (SELECT array_agg(i.key ORDER BY i.key)
-                       FROM unnest(x.indkey::int2[]) WITH ORDINALITY i(key, n) WHERE i.n <= x.indnkeyatts)
-                    = (SELECT array_agg(i.key ORDER BY i.key) FROM unnest(k.confkey || ta.attnum) i(key)))
-            ) ORDER BY fn.name::text, k.conname)
-        FROM keys k
-        JOIN tenanted ft ON ft.oid = k.conrelid
-        JOIN tenanted tt ON tt.oid = k.confrelid
-        JOIN named fn ON fn.oid = k.conrelid
-        JOIN named tn ON tn.oid = k.confrelid
-        -- The column may not exist yet: protect() adds it as a uuid.
-        LEFT JOIN LATERAL (SELECT a.attnum, jsonb_build_array(a.atttypid::bigint, a.atttypmod) AS key FROM pg_attribute a
-                           WHERE a.attrelid = k.conrelid AND a.attname = ft.tenant AND NOT a.attisdropped) fa ON true
-        LEFT JOIN LATERAL (SELECT a.attnum, jsonb_build_array(a.atttypid::bigint, a.atttypmod) AS key FROM pg_attribute a
-                           WHERE a.attrelid = k.confrelid AND a.attname = tt.tenant AND NOT a.attisdropped) ta ON true
-        CROSS JOIN LATERAL (
-            SELECT jsonb_agg(a.attname ORDER BY s.n) AS columns,
-                   jsonb_agg(NOT a.attnotnull ORDER BY s.n) AS nullable,
-                   jsonb_agg(b.attname ORDER BY s.n) AS ref_columns
-            FROM unnest(k.conkey, k.confkey) WITH ORDINALITY s(attnum, refnum, n)
-            JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = s.attnum
-            JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = s.refnum) fk), '[]'),
     'taken', coalesce((
         SELECT jsonb_agg(t.name)
         FROM pg_class x JOIN named t ON t.oid = x.oid

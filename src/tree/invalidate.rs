@@ -13,6 +13,7 @@ use crate::pg::trigger::Change;
 crate::triggers! {
     tenancy_changed => change changed;
     tenancy_tenant_added => change tenant_added;
+    tenancy_write_secret => unpublished changed;
 }
 
 /// Makes backends drop what they cached of a row when the transaction commits. The trigger names subjects and the columns

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
-use crate::pg::{scan, types};
+use crate::pg::{guc, scan, secret_rows, types};
 
 unsafe extern "C" {
     /// utils/datum.h: compares two values of a type byte by byte.
@@ -340,6 +340,34 @@ pub unsafe fn before(
         );
         pg_sys::Datum::from(changed)
     }
+}
+
+/// Inserts a row of a table with secrets, so that no publication sends it, in place of the server, and runs a body as a trigger after
+/// it would. With the setting `tenancy.publish_secrets` the server inserts it.
+///
+/// # Safety
+/// As for [`row`], before an INSERT.
+pub unsafe fn unpublished(
+    fcinfo: pg_sys::FunctionCallInfo,
+    body: impl FnOnce(&Change) -> Result<(), Error>,
+) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    let Some(data) = (unsafe { data(fcinfo) }) else {
+        Error::Internal("a trigger that is called as a function").raise();
+    };
+    let change = Change(data);
+    let [None, Some(row)] = change.rows().map(std::ptr::NonNull::new) else {
+        Error::Internal("a trigger that is not for new rows").raise();
+    };
+    if guc::publish_secrets() {
+        return pg_sys::Datum::from(row.as_ptr());
+    }
+    // SAFETY: the server has opened and locked the trigger's table, and the row is one of it.
+    unsafe { secret_rows::insert((*data).tg_relation, row.as_ptr()) };
+    if let Err(error) = body(&change) {
+        error.raise();
+    }
+    pg_sys::Datum::from(0)
 }
 
 /// Runs a body after a statement, for an event trigger.

@@ -16,6 +16,7 @@
 //! | `ddl` | what a statement does to the definition of tables that it names |
 //! | `foreign_keys` | foreign keys from an empty table, which need no validation |
 //! | `copy_from` | COPY FROM into a protected table |
+//! | `copy_to` | the first copy of secrets for a subscriber |
 //! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
 //! | `objects` | TRUNCATE, drops and changes by any statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
@@ -24,6 +25,7 @@
 pub mod change;
 mod changes;
 mod copy_from;
+mod copy_to;
 mod ddl;
 mod foreign_keys;
 mod functions;
@@ -163,6 +165,7 @@ unsafe extern "C-unwind" fn process_utility(
         let read_only_tree = read_only_tree && statement == unvalidated.statement;
         let statement = unvalidated.statement;
         let changes = before((*statement).utilityStmt);
+        copy_to::hide_secrets(statement);
         if !copy_from::run(statement, query, completion) {
             #[allow(ffi_unwind_calls)] // errors pass by
             match PREVIOUS_UTILITY.get() {

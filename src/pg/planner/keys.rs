@@ -56,6 +56,16 @@ impl KeyType {
         }
     }
 
+    /// Returns the name of tenancy's function with the user's key of this type.
+    pub(super) fn user_function(self) -> Option<&'static std::ffi::CStr> {
+        Some(match self {
+            Self::Uuid => c"user_id",
+            Self::Int8 => c"user_key_bigint",
+            Self::Text => c"user_key_text",
+            Self::Int4 | Self::Numeric => return None,
+        })
+    }
+
     /// Returns a tenant's key of this type, if it has one: of its id, its external id as an integer, and as a text.
     pub fn value(
         self,
@@ -167,6 +177,10 @@ pub(super) struct Argument {
 
 /// int4(int2).
 const INT2_TO_INT4: pg_sys::Oid = pg_sys::Oid::from_u32(313);
+/// int8(int2).
+const INT2_TO_INT8: pg_sys::Oid = pg_sys::Oid::from_u32(714);
+/// int8(int4).
+const INT4_TO_INT8: pg_sys::Oid = pg_sys::Oid::from_u32(481);
 /// text(bpchar).
 const BPCHAR_TO_TEXT: pg_sys::Oid = pg_sys::Oid::from_u32(401);
 
@@ -192,7 +206,8 @@ impl Argument {
             let inner = match (*argument).type_ {
                 pg_sys::NodeTag::T_FuncExpr => {
                     let call = &*argument.cast::<pg_sys::FuncExpr>();
-                    if !matches!(call.funcid, INT2_TO_INT4 | BPCHAR_TO_TEXT) {
+                    let known = [INT2_TO_INT4, INT2_TO_INT8, INT4_TO_INT8, BPCHAR_TO_TEXT];
+                    if !known.contains(&call.funcid) {
                         return Some(own);
                     }
                     (*(*call.args).elements).ptr_value.cast::<pg_sys::Node>()
@@ -208,6 +223,12 @@ impl Argument {
             let kind = pg_sys::exprType(inner);
             let base = types::base(kind);
             let (key, operator, taken_as, lossy) = match base {
+                pg_sys::INT2OID if own.key == KeyType::Int8 => {
+                    (KeyType::Int8, pg_sys::Oid::from(1862), None, false)
+                }
+                pg_sys::INT4OID if own.key == KeyType::Int8 => {
+                    (KeyType::Int8, pg_sys::Oid::from(15), None, false)
+                }
                 pg_sys::INT2OID => (KeyType::Int4, pg_sys::Oid::from(532), None, false),
                 pg_sys::BPCHAROID => (KeyType::Text, pg_sys::Oid::from(1054), Some(base), false),
                 // Without decimals two numbers are equal if their texts are.

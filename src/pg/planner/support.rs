@@ -118,14 +118,15 @@ impl Simplify {
 }
 
 impl Simplify {
-    /// Returns `uuid = tenancy.<function>()`, for a call with one uuid.
-    pub fn equals_own(&self, function: &'static std::ffi::CStr) -> Option<Opinion> {
+    /// Returns `user = tenancy.user_id()`, or by the function for the user's key, for a call with one argument.
+    pub fn equals_own(&self) -> Option<Opinion> {
         // SAFETY: the request holds a call with the one argument of its declaration; the nodes are
         // new ones in the planner's memory, the argument copied.
         unsafe {
-            let value = call(function, &[], pg_sys::UUIDOID)?;
+            let user = first((*(*self.0).fcall).args);
+            let user = Argument::of(user).filter(|user| !user.lossy)?;
+            let value = call(user.key.user_function()?, &[], user.key.oid())?;
             (*value).location = PREDICATE;
-            let user = Argument::of(first((*(*self.0).fcall).args))?;
             Some(Opinion(pg_sys::Datum::from(user.equals(value.cast()))))
         }
     }

@@ -7,9 +7,11 @@
 //! | `snapshot` | snapshots to read at that are newer than the statement's |
 //! | `scan` | one column of a table, every committed row, without a plan |
 //! | `heap_insert` | new rows, without a query |
+//! | `secret_rows` | new rows that no publication sends |
 
 pub mod heap_insert;
 pub mod savepoint;
 pub mod scan;
+pub mod secret_rows;
 pub mod snapshot;
 pub mod spi;

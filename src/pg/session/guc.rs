@@ -53,6 +53,7 @@ static ALLOW_BYPASS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static POOLED: GucSetting<bool> = GucSetting::<bool>::new(false);
 
 static MAINTENANCE_REASON: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+static PUBLISH_SECRETS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static INDEX_SEARCH: GucSetting<IndexSearch> = GucSetting::<IndexSearch>::new(IndexSearch::Own);
 
 static TOKEN: BackendCell<Option<Token>> = BackendCell::new(None);
@@ -151,6 +152,14 @@ pub fn init(on_ticket: fn(&str), on_return: fn(), on_reason: fn()) {
         GucContext::Suset,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"tenancy.publish_secrets",
+        c"Lets logical replication send the keys that sign tickets and the secrets of identity providers.",
+        c"Where it is off, a publication leaves out those that are written then, and a subscriber's first copy all of them.",
+        &PUBLISH_SECRETS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: a C string that lives until the process exits.
     unsafe { pg_sys::MarkGUCPrefixReserved(c"tenancy".as_ptr()) };
 }
@@ -191,6 +200,11 @@ pub fn maintenance_reason() -> Option<String> {
         .get()
         .filter(|reason| !reason.is_empty())
         .map(|reason| reason.to_string_lossy().into_owned())
+}
+
+/// Returns whether logical replication may send secrets.
+pub fn publish_secrets() -> bool {
+    PUBLISH_SECRETS.get()
 }
 
 /// Returns whether a missing context is an error.

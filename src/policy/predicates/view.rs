@@ -10,7 +10,7 @@ use tenancy_core::tenants::{TenantSet, int_key};
 use crate::access::ResolvedReach;
 use crate::context::elevated::require_record;
 use crate::context::plans::PlanShape;
-use crate::context::{Context, current, epoch};
+use crate::context::{self, Context, current, epoch};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::View;
@@ -28,6 +28,19 @@ enum Question {
     Writable,
     Projects,
     WritableProjects,
+    ProjectKeys,
+    WritableProjectKeys,
+}
+
+impl Question {
+    /// Whether rows name projects by what they are called in their tenant.
+    const fn by_key(self) -> bool {
+        matches!(self, Self::ProjectKeys | Self::WritableProjectKeys)
+    }
+
+    const fn writes_projects(self) -> bool {
+        matches!(self, Self::WritableProjects | Self::WritableProjectKeys)
+    }
 }
 
 /// Returns the tenants in which a permission is held.
@@ -62,6 +75,17 @@ pub fn projects(permission: &[u8]) -> Result<View, Error> {
 /// Returns the projects to write to; an error if one of several must be selected.
 pub fn writable_projects(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::WritableProjects, permission)
+}
+
+/// Returns the same projects, to be named by their external ids; an error if they are of several tenants, since two of these may have
+/// projects of one external id.
+pub fn project_keys(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::ProjectKeys, permission)
+}
+
+/// Returns the same of the projects to write to.
+pub fn writable_project_keys(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::WritableProjectKeys, permission)
 }
 
 /// The last result, for the next call site, the next execution of a statement, and the next transaction with the same context.
@@ -123,6 +147,8 @@ fn find(question: Question, permission: &[u8]) -> Result<(View, bool), Error> {
     let keep = context.elevation().is_none();
     require_record(&context)?;
     let view = reached_view(question, permission, &context)?;
+    // An external id may be another one in the next transaction.
+    let keep = keep && !question.by_key();
     Ok((view, keep && !matches!(view, View::Nothing)))
 }
 
@@ -147,9 +173,10 @@ fn reached_view(question: Question, permission: &[u8], context: &Context) -> Res
         _ if reached.reach.everything => Ok(View::Everything),
         Question::Visible if in_projects => Ok(set_of(reached.visible_with_projects())),
         Question::Visible => Ok(set_of(reached.visible())),
-        Question::Projects | Question::WritableProjects => {
-            projects_view(question, context, &reached)
-        }
+        Question::Projects
+        | Question::WritableProjects
+        | Question::ProjectKeys
+        | Question::WritableProjectKeys => projects_view(question, context, &reached),
     }
 }
 
@@ -194,9 +221,9 @@ fn projects_view(
         if reached.partial.is_empty() {
             // Not every row: what admitted the row's tenant may be older, such as the key of an index that was searched
             // before the statement took a role away.
-            let whole = match question {
-                Question::WritableProjects => reached.tenants.clone(),
-                _ => reached.visible().clone(),
+            let whole = match question.writes_projects() {
+                true => reached.tenants.clone(),
+                false => reached.visible().clone(),
             };
             return Ok(View::Projects {
                 whole: tenant_sets::publish(&whole),
@@ -204,8 +231,11 @@ fn projects_view(
                 closed: tenant_sets::publish(&none),
             });
         }
-        if question == Question::WritableProjects {
+        if question.writes_projects() {
             return Err(Error::NotOneProject(reached.projects.len()));
+        }
+        if question.by_key() && reached.partial.len() > 1 {
+            return Err(Error::NotOneTenant(reached.partial.len().to_string()));
         }
         return Ok(View::Projects {
             whole: tenant_sets::publish(&reached.tenants),
@@ -216,7 +246,10 @@ fn projects_view(
     let held = reached.partial.is_empty() || reached.projects.contains_id(project.as_bytes());
     let selected = tenancy_core::tenants::Tenant {
         id: project,
-        external_id: None,
+        external_id: match question.by_key() {
+            true => context::project_key(project)?,
+            false => None,
+        },
     };
     let selected = if held { vec![selected] } else { Vec::new() };
     Ok(View::Projects {

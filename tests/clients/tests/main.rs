@@ -14,6 +14,7 @@ mod access {
 mod adoption {
     mod adopt;
     mod interrupted;
+    mod keys;
     mod sign_up;
     mod watch;
 }
@@ -85,6 +86,7 @@ mod isolation {
     mod key_types;
     mod keys;
     mod new_parts;
+    mod other_keys;
     mod parameters;
     mod partitions;
     mod plans;
@@ -115,6 +117,7 @@ mod server {
     mod newer_servers;
     mod operations;
     mod pgbouncer;
+    mod replication;
     mod server_errors;
     mod standby;
     mod stopped;

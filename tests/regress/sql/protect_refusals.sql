@@ -8,7 +8,7 @@ CREATE SERVER no_server FOREIGN DATA WRAPPER no_wrapper;
 GRANT USAGE ON FOREIGN SERVER no_server TO owner_r;
 \c - owner_r
 -- The kind of relation.
-CREATE TABLE no.t (tenant_id uuid, body text);
+CREATE TABLE no.t (tenant_id uuid, body text, content jsonb);
 CREATE VIEW no.a_view AS TABLE no.t;
 SELECT * FROM tenancy.protect('no.a_view');
 \echo :SQLSTATE
@@ -59,10 +59,10 @@ SELECT * FROM tenancy.protect('no.t', 'tenant');
 \echo :SQLSTATE
 SELECT * FROM tenancy.protect('no.t', 'ctid');
 SELECT * FROM tenancy.protect('no.t', 'body', owner_column => 'nobody');
-SELECT * FROM tenancy.protect('no.t', owner_column => 'body');
+SELECT * FROM tenancy.protect('no.t', owner_column => 'content');
 \echo :SQLSTATE
 SELECT * FROM tenancy.protect('no.t', project_column => 'nobody');
-SELECT * FROM tenancy.protect('no.t', project_column => 'body');
+SELECT * FROM tenancy.protect('no.t', project_column => 'content');
 SELECT * FROM tenancy.protect('no.t', owner_column => 'tenant_id');
 \echo :SQLSTATE
 SELECT * FROM tenancy.protect('no.t', owner_column => '');

@@ -22,7 +22,7 @@ UNION ALL SELECT 'type ' || t.oid::regtype, privilege_type FROM pg_type t, aclex
           WHERE typnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND typrelid = 0 AND typelem = 0 AND a.grantee = 0
 ORDER BY 1, 2;
 -- Only the owner may create in the schema.
-SELECT r.rolname, has_schema_privilege(r.rolname, 'tenancy', 'CREATE') AS may_create, has_schema_privilege(r.rolname, 'tenancy_internal', 'USAGE, CREATE') AS inside
+SELECT r.rolname, has_schema_privilege(r.rolname, 'tenancy', 'CREATE') AS may_create, has_schema_privilege(r.rolname, 'tenancy_internal', 'CREATE') AS inside
 FROM pg_roles r WHERE rolname IN ('tenancy_admin', 'tenancy_app', 'tenancy_auditor', 'tenancy_gateway', 'plain_r') ORDER BY 1;
 
 -- The roles: none may log in, bypass, create, and none is a member of another.
@@ -30,8 +30,9 @@ SELECT rolname, rolcanlogin, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb,
        (SELECT count(*) FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = r.oid AND g.rolname LIKE 'tenancy\_%') AS member_of
 FROM pg_roles r WHERE rolname LIKE 'tenancy\_%' ORDER BY 1;
 
--- A partition of the log has no rights of its own.
-SELECT count(*) > 0 AS partitions, bool_and(NOT has_table_privilege('tenancy_admin', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')) AS none
+-- A partition of the log gives no rights but to lock it, and shows nothing.
+SELECT count(*) > 0 AS partitions, bool_and(relrowsecurity AND NOT has_table_privilege('tenancy_admin', oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
+       AND NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = pg_class.oid)) AS none
 FROM pg_class WHERE relnamespace IN ('tenancy'::regnamespace, 'tenancy_internal'::regnamespace) AND relispartition AND relkind = 'r';
 
 -- Functions that run with their owner's rights pin their search_path; C functions do not run with the owner's rights.

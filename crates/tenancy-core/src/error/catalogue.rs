@@ -295,8 +295,8 @@ kinds! {
         tenant_column_null: "22023", No, "tenant column {column} of {table} is NULL in {rows}",
             hint "Name their tenant: backfill => 'slug of a tenant'.";
         option_column_missing: "22023", No, "{option} {column} of {table} does not exist";
-        option_column_type: "22023", No, "{option} {column} of {table} has type {type}, not uuid",
-            hint "It must hold the id of a scope.";
+        option_column_type: "22023", No, "{option} {column} of {table} has type {type}",
+            hint "It must hold the id of a scope, or its external id in a type of key: see the tenant column.";
         option_column_generated: "22023", No, "{option} {column} of {table} is generated",
             hint "Name a column that is stored as it was written.";
         backfill_needed: "22023", No, "{table} has rows, and the new column {column} needs a tenant for them",
@@ -310,9 +310,9 @@ kinds! {
         adoption_blocked: "55000", AfterHint, "the schema cannot be adopted yet",
             detail "{reasons}",
             hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
-        adopt_in_transaction: "25001", AfterHint, "adopt() cannot run inside a transaction block",
-            hint "Each step is a transaction of its own. CALL tenancy.adopt(…, dry_run => true) only plans, and may run anywhere.";
-        adopt_waits: "55P03", Later, "adopt() waited too long for a lock on {table}",
+        adopt_in_transaction: "25001", AfterHint, "this procedure cannot run inside a transaction block",
+            hint "Each of its steps is a transaction of its own. With dry_run => true it only plans, and may run anywhere.";
+        adopt_waits: "55P03", Later, "the procedure waited too long for a lock on {table}",
             hint "What it has done stays. Call it again when the table is less busy, or with a longer lock_timeout.";
         left_open: "55000", AfterHint, "{table} would hold tenants' rows without isolation",
             detail "It {reasons}.",

@@ -1,6 +1,6 @@
 //! Facts of the catalogs about a table: the input of planning, read by one query and deserialised by serde.
 
-use super::key::Key;
+use super::key::{Key, Named};
 use super::quote::quote_ident;
 use serde::Deserialize;
 use std::fmt;
@@ -321,6 +321,18 @@ pub struct ForeignKey {
     /// What it holds.
     #[serde(deserialize_with = "Key::of_facts")]
     pub from_key: Option<Key>,
+    /// Whether the referenced table has rows that scopes below share.
+    #[serde(default)]
+    pub to_shared: bool,
+    /// Whether the referencing table is partitioned.
+    #[serde(default)]
+    pub partitioned: bool,
+    /// Whether the caller has the rights of both tables' owners.
+    #[serde(default)]
+    pub caller_owns: bool,
+    /// Whether the referenced table is too large to build an index on it while writers wait.
+    #[serde(default)]
+    pub large: bool,
     /// The referenced table's tenant column.
     pub to_tenant: String,
     /// What it holds.
@@ -381,11 +393,15 @@ impl TableFacts {
 
     /// Returns the columns that a protection names, each with its deparsed name.
     #[must_use]
-    pub fn names(&self) -> Vec<(&str, &str)> {
+    pub(super) fn names(&self) -> Vec<Named<'_>> {
         [&self.tenant, &self.owner_column, &self.project_column]
             .into_iter()
             .flatten()
-            .map(|c| (c.name.as_str(), c.quoted.as_str()))
+            .map(|c| Named {
+                name: &c.name,
+                quoted: &c.quoted,
+                key: c.key,
+            })
             .collect()
     }
 }

@@ -4,55 +4,136 @@ use super::facts::ForeignKey;
 use super::quote::{dollar_quote, quote_ident, quote_idents, quote_literal};
 use super::{Actor, Step, StepKind};
 
+/// What closes a foreign key that lets a row refer to another tenant's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Closing {
+    /// It has the tenant, and its rows were compared.
+    Closed,
+    /// It has the tenant, and its rows are to be compared.
+    Validate(String),
+    /// Another one in its place.
+    Replace {
+        /// What the new one refers to, if that is missing.
+        unique: Option<String>,
+        /// The statement that replaces it.
+        replace: String,
+        /// The statement that compares the rows, if the former does not.
+        validate: Option<String>,
+        /// What it does not keep of the former one.
+        note: String,
+    },
+    /// Nothing.
+    Never(String),
+}
+
+/// Returns what closes each of these foreign keys. What several are to refer to is made for the first of them.
+#[must_use]
+pub fn closings(keys: &[ForeignKey]) -> Vec<Closing> {
+    let mut made: Vec<String> = Vec::new();
+    keys.iter().map(|key| closing(key, &mut made)).collect()
+}
+
+fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
+    let validate = || {
+        format!(
+            "ALTER TABLE {} VALIDATE CONSTRAINT {}",
+            key.from,
+            quote_ident(&key.name)
+        )
+    };
+    if carries_tenant(key) {
+        return match key.validated || !key.enforced {
+            true => Closing::Closed,
+            false => Closing::Validate(validate()),
+        };
+    }
+    if key.to_shared {
+        return Closing::Never(format!(
+            "{} has rows that scopes below share, which have another tenant or none: a foreign key with the tenant column would refuse them",
+            key.to
+        ));
+    }
+    if key.columns.contains(&key.from_tenant)
+        || key.ref_columns.contains(&key.to_tenant)
+        || !pairs(key)
+    {
+        return Closing::Never(format!(
+            "the tenant columns {} and {} do not pair, so it has to be redesigned by hand",
+            quote_ident(&key.from_tenant),
+            quote_ident(&key.to_tenant)
+        ));
+    }
+    let unique = (!key.unique_exists).then(|| unique(key));
+    let unique = unique.and_then(|(identity, statement)| {
+        let new = !made.contains(&identity);
+        made.push(identity);
+        new.then_some(statement)
+    });
+    // The server adds none to a partitioned table that it does not validate.
+    let later = key.enforced && key.validated && !key.partitioned;
+    let (replace, note) = replace(key, later);
+    Closing::Replace {
+        unique,
+        replace,
+        validate: later.then(validate),
+        note,
+    }
+}
+
+/// Returns the constraint that a foreign key with the tenant column is to refer to, and what identifies it.
+fn unique(key: &ForeignKey) -> (String, String) {
+    let mut columns = vec![key.to_tenant.clone()];
+    columns.extend(key.ref_columns.iter().cloned());
+    let statement = format!(
+        "ALTER TABLE {} ADD UNIQUE ({}{})",
+        key.to,
+        quote_idents(&columns),
+        if key.period { " WITHOUT OVERLAPS" } else { "" }
+    );
+    columns.sort();
+    (format!("{} {columns:?}", key.to), statement)
+}
+
+/// Returns the query for the rows of a foreign key that refer to another tenant's: their number by tenant, the most first.
+#[must_use]
+pub fn crossing(key: &ForeignKey) -> String {
+    let same: Vec<String> = (key.columns.iter())
+        .zip(&key.ref_columns)
+        .map(|(own, other)| format!("c.{} = p.{}", quote_ident(own), quote_ident(other)))
+        .collect();
+    let (own, other) = (quote_ident(&key.from_tenant), quote_ident(&key.to_tenant));
+    format!(
+        "SELECT c.{own}::text, pg_catalog.count(*) FROM {} c JOIN {} p ON {} \
+         WHERE c.{own} IS NOT NULL AND p.{other}::text IS DISTINCT FROM c.{own}::text GROUP BY 1 ORDER BY 2 DESC, 1",
+        key.from,
+        key.to,
+        same.join(" AND ")
+    )
+}
+
 /// Returns advice for foreign keys without the tenant column.
 pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut made: Vec<String> = Vec::new();
-    for key in keys {
-        if carries_tenant(key) {
-            continue;
-        }
+    for (key, closing) in keys.iter().zip(closings(keys)) {
+        let name = quote_ident(&key.name);
         let what = format!(
-            "foreign key {} from {} to {} lets a row refer to another tenant's",
-            quote_ident(&key.name),
-            key.from,
-            key.to
+            "foreign key {name} from {} to {} lets a row refer to another tenant's",
+            key.from, key.to
         );
-        if key.columns.contains(&key.from_tenant)
-            || key.ref_columns.contains(&key.to_tenant)
-            || !pairs(key)
-        {
-            steps.push(step(
-                String::new(),
-                format!("{what}; the tenant columns {} and {} do not pair, so it has to be redesigned by hand", quote_ident(&key.from_tenant), quote_ident(&key.to_tenant)),
-            ));
-            continue;
-        }
-        if !key.unique_exists {
-            let mut columns = vec![key.to_tenant.clone()];
-            columns.extend(key.ref_columns.iter().cloned());
-            let statement = format!(
-                "ALTER TABLE {} ADD UNIQUE ({}{})",
-                key.to,
-                quote_idents(&columns),
-                if key.period { " WITHOUT OVERLAPS" } else { "" }
-            );
-            let mut sorted = columns;
-            sorted.sort();
-            let identity = format!("{} {sorted:?}", key.to);
-            if !made.contains(&identity) {
-                made.push(identity);
+        match closing {
+            Closing::Closed | Closing::Validate(_) => {}
+            Closing::Never(reason) => {
+                steps.push(step(String::new(), format!("{what}; {reason}")));
+            }
+            Closing::Replace { unique, note, .. } => {
+                let what_it_refers_to = format!("what foreign key {name} is to refer to");
+                steps.extend(unique.map(|statement| step(statement, what_it_refers_to)));
                 steps.push(step(
-                    statement,
-                    format!("what foreign key {} is to refer to", quote_ident(&key.name)),
+                    in_maintenance(key),
+                    format!("{what}; this makes them share it{note}"),
                 ));
             }
         }
-        let (statement, extra) = replace(key);
-        steps.push(step(
-            statement,
-            format!("{what}; this makes them share it{extra}"),
-        ));
     }
     steps
 }
@@ -91,11 +172,19 @@ fn with_period(key: &ForeignKey, columns: &[String]) -> String {
     }
 }
 
-/// Returns the statement that adds the tenant column to a foreign key, and notes about it.
-///
-/// It runs in maintenance: validating a foreign key reads both tables, and under FORCE row security their owner would read
-/// no rows and report it as valid.
-fn replace(key: &ForeignKey) -> (String, String) {
+/// Returns a statement that replaces a foreign key in maintenance: validating one reads both tables, and under FORCE row security
+/// their owner would read no rows and report it as valid.
+fn in_maintenance(key: &ForeignKey) -> String {
+    let body = format!(
+        "\nBEGIN\n  PERFORM tenancy.maintenance({});\n  {};\nEND\n",
+        quote_literal(&format!("foreign key {} of {}", key.name, key.from)),
+        replace(key, false).0.replace('\n', "\n  "),
+    );
+    format!("DO {}", dollar_quote(&body))
+}
+
+/// Returns the statement that adds the tenant column to a foreign key, whose rows are compared now or `later`, and notes about it.
+fn replace(key: &ForeignKey, later: bool) -> (String, String) {
     let name = quote_ident(&key.name);
     let columns = quote_idents(&key.columns);
     let mut clauses = String::new();
@@ -148,12 +237,11 @@ fn replace(key: &ForeignKey) -> (String, String) {
     }
     if !key.enforced {
         clauses.push_str(" NOT ENFORCED");
-    } else if !key.validated {
+    } else if later || !key.validated {
         clauses.push_str(" NOT VALID");
     }
-    let mut body = format!(
-        "\nBEGIN\n  PERFORM tenancy.maintenance({reason});\n  ALTER TABLE {from}\n    DROP CONSTRAINT {name},\n    ADD CONSTRAINT {name} FOREIGN KEY ({from_tenant}, {from_columns}) REFERENCES {to} ({to_tenant}, {ref_columns}){clauses}",
-        reason = quote_literal(&format!("foreign key {} of {}", key.name, key.from)),
+    let mut statement = format!(
+        "ALTER TABLE {from}\n  DROP CONSTRAINT {name},\n  ADD CONSTRAINT {name} FOREIGN KEY ({from_tenant}, {from_columns}) REFERENCES {to} ({to_tenant}, {ref_columns}){clauses}",
         from = key.from,
         to = key.to,
         from_tenant = quote_ident(&key.from_tenant),
@@ -162,8 +250,7 @@ fn replace(key: &ForeignKey) -> (String, String) {
         ref_columns = with_period(key, &key.ref_columns),
     );
     if let Some(check) = check {
-        body.push_str(&format!(",\n    {check}"));
+        statement.push_str(&format!(",\n  {check}"));
     }
-    body.push_str(";\nEND\n");
-    (format!("DO {}", dollar_quote(&body)), notes)
+    (statement, notes)
 }

@@ -66,6 +66,15 @@ impl KeyType {
         }
     }
 
+    /// Returns the type that predicates take the key of a project or a user as.
+    pub(super) const fn other_argument(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::BigInt | Self::Integer | Self::SmallInt => "bigint",
+            Self::Numeric | Self::Text | Self::Varchar | Self::Char | Self::Citext => "text",
+        }
+    }
+
     /// Returns the ending of the functions that return such a key: `tenant_key_bigint`.
     pub(super) const fn ending(self) -> &'static str {
         match self {
@@ -120,13 +129,17 @@ impl Key {
         Some(Self { kind, domain })
     }
 
-    /// Returns whether predicates take the column by a cast, which the policy spells out.
-    pub(super) const fn is_cast(self) -> bool {
-        self.domain
-            || matches!(
-                self.kind,
-                KeyType::SmallInt | KeyType::Numeric | KeyType::Char | KeyType::Citext
-            )
+    /// Returns the key of the context's project or user, as the default of such a column.
+    pub(super) fn other_default(self, what: &str) -> String {
+        match self.kind {
+            KeyType::Uuid => format!("tenancy.{what}_id()"),
+            KeyType::BigInt | KeyType::Integer | KeyType::SmallInt | KeyType::Numeric => {
+                format!("tenancy.{what}_key_bigint()")
+            }
+            KeyType::Text | KeyType::Varchar | KeyType::Char | KeyType::Citext => {
+                format!("tenancy.{what}_key_text()")
+            }
+        }
     }
 
     /// Reads one of facts: NULL for a type that no key has.
@@ -134,6 +147,17 @@ impl Key {
         let name = Option::<String>::deserialize(from)?;
         Ok(name.and_then(|name| Self::parse(&name)))
     }
+}
+
+/// A column that policies name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Named<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its name as the server deparses it.
+    pub quoted: &'a str,
+    /// What it holds.
+    pub key: Option<Key>,
 }
 
 impl fmt::Display for Key {

@@ -1,6 +1,7 @@
 //! Whether a protected table is isolated now: compares its row security and tenancy's policies with its options.
 
 use super::facts::{Policy, Relation};
+use super::key::Named;
 use super::{Key, Protection, statements};
 use serde::Deserialize;
 use std::fmt;
@@ -100,10 +101,12 @@ pub fn fault(live: &Live) -> Option<Fault> {
     if !live.force {
         return Some(Fault::NotForced);
     }
-    let names: Vec<(&str, &str)> = live
-        .columns
-        .iter()
-        .map(|c| (c.name.as_str(), c.quoted.as_str()))
+    let names: Vec<Named<'_>> = (live.columns.iter())
+        .map(|c| Named {
+            name: &c.name,
+            quoted: &c.quoted,
+            key: c.key,
+        })
         .collect();
     for wanted in statements::policies(&names, protection, key) {
         let Some(there) = live.policies.iter().find(|p| p.name == wanted.name) else {

@@ -1,6 +1,7 @@
 //! The expressions and policies that isolate a table, as written and as deparsed by the server.
 
 use super::facts::{Policy, Relation};
+use super::key::Named;
 use super::quote::quote_ident;
 use super::{Key, KeyType, Protection};
 
@@ -109,22 +110,39 @@ fn conjunction(terms: &[Expr]) -> Expr {
     }
 }
 
-fn predicate(function: &str, permission: &str, key: Key, column: &str, deparsed: &str) -> Expr {
-    let kind = key.kind.argument();
-    // A varchar is cast by itself.
-    let argument = if key.is_cast() || key.kind == KeyType::Varchar {
-        format!("({deparsed})::{kind}")
-    } else {
-        deparsed.to_owned()
-    };
-    let given = if key.is_cast() {
-        format!("{column}::{kind}")
-    } else {
-        column.to_owned()
+/// Returns the column with a name as an argument of this type, as written and as deparsed.
+fn argument(name: &str, names: &[Named<'_>], key: Key, kind: &str) -> Expr {
+    let known = names.iter().find(|column| column.name == name);
+    let deparsed = known.map_or_else(|| quote_ident(name), |column| column.quoted.to_owned());
+    let column = quote_ident(name);
+    let is_cast = key.domain || key.kind.as_str() != kind;
+    Expr {
+        // A varchar is cast by itself.
+        sql: match is_cast && (key.domain || key.kind != KeyType::Varchar) {
+            true => format!("{column}::{kind}"),
+            false => column,
+        },
+        deparsed: match is_cast {
+            true => format!("({deparsed})::{kind}"),
+            false => deparsed,
+        },
+    }
+}
+
+fn predicate(function: &str, permission: &str, arguments: &[&Expr]) -> Expr {
+    let join = |f: fn(&Expr) -> &str| {
+        arguments
+            .iter()
+            .map(|a| f(a))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     Expr {
-        sql: format!("tenancy.{function}('{permission}', {given})"),
-        deparsed: format!("tenancy.{function}('{permission}'::text, {argument})"),
+        sql: format!("tenancy.{function}('{permission}', {})", join(|a| &a.sql)),
+        deparsed: format!(
+            "tenancy.{function}('{permission}'::text, {})",
+            join(|a| &a.deparsed)
+        ),
     }
 }
 
@@ -137,14 +155,6 @@ impl Protection {
             (false, false) => ["can", "can_write"],
         }
     }
-}
-
-/// Returns the deparsed name of a column: the server's own from `names`, else our quoting. `names` pairs names with it.
-fn deparsed_name(name: &str, names: &[(&str, &str)]) -> String {
-    names
-        .iter()
-        .find(|(plain, _)| *plain == name)
-        .map_or_else(|| quote_ident(name), |(_, quoted)| (*quoted).to_owned())
 }
 
 /// Returns the permissive policy with this name. It does not check tenants: the guards do.
@@ -163,9 +173,13 @@ pub(super) fn permissive(name: &'static str, owner: &str) -> Wanted {
 }
 
 /// Returns the guards of a table: restrictive policies, which no other policy widens.
-pub(super) fn policies(names: &[(&str, &str)], protection: &Protection, key: Key) -> Vec<Wanted> {
-    let column = quote_ident(&protection.tenant_column);
-    let deparsed = deparsed_name(&protection.tenant_column, names);
+pub(super) fn policies(names: &[Named<'_>], protection: &Protection, key: Key) -> Vec<Wanted> {
+    let column = argument(&protection.tenant_column, names, key, key.kind.argument());
+    let other = |name: &String| {
+        let known = names.iter().find(|column| column.name == name);
+        let key = known.and_then(|column| column.key).unwrap_or(Key::UUID);
+        argument(name, names, key, key.kind.other_argument())
+    };
     // With a project column also if the permission is held only in some of a tenant's projects.
     let ending = protection
         .project_column
@@ -173,45 +187,29 @@ pub(super) fn policies(names: &[(&str, &str)], protection: &Protection, key: Key
         .map_or("", |_| IN_PROJECTS);
     let [reading, writing] = [&protection.read_permission, &protection.write_permission];
     let tenant = |function: &str, permission: &str| {
-        predicate(
-            function,
-            &format!("{permission}{ending}"),
-            key,
-            &column,
-            &deparsed,
-        )
+        predicate(function, &format!("{permission}{ending}"), &[&column])
     };
     let [seen, written] = protection.predicates();
     let mut read = vec![tenant(seen, reading)];
     let mut write = vec![tenant(written, writing)];
     if let Some(owner) = &protection.owner_column {
+        let owner = other(owner);
         let term = Expr {
-            sql: format!("tenancy.owns({})", quote_ident(owner)),
-            deparsed: format!("tenancy.owns({})", deparsed_name(owner, names)),
+            sql: format!("tenancy.owns({})", owner.sql),
+            deparsed: format!("tenancy.owns({})", owner.deparsed),
         };
         read.push(term.clone());
         write.push(term);
     }
     if let Some(project) = &protection.project_column {
-        let project = (quote_ident(project), deparsed_name(project, names));
-        let within = |function: &str, permission: &str| {
-            let Expr { sql, deparsed } = predicate(function, permission, key, &column, &deparsed);
-            let with = |call: String, project: &str| match call.strip_suffix(')') {
-                Some(call) => format!("{call}, {project})"),
-                None => call,
-            };
-            Expr {
-                sql: with(sql, &project.0),
-                deparsed: with(deparsed, &project.1),
-            }
-        };
+        let project = other(project);
         let seen = if protection.shared {
             "see_in_project"
         } else {
             "in_project"
         };
-        read.push(within(seen, reading));
-        write.push(within("write_in_project", writing));
+        read.push(predicate(seen, reading, &[&column, &project]));
+        write.push(predicate("write_in_project", writing, &[&column, &project]));
     }
     let (read, write) = (conjunction(&read), conjunction(&write));
     let [_, _, guard, update, delete] = POLICIES;
@@ -262,10 +260,11 @@ pub(super) fn functions(protection: &Protection, key: Key) -> Vec<String> {
         out.push(visible);
     }
     if protection.owner_column.is_some() {
-        out.push("user_id");
+        out.extend(["user_id", "user_key_bigint", "user_key_text"]);
     }
     if protection.project_column.is_some() {
-        out.extend(["project_id", "in_project", "write_in_project"]);
+        out.extend(["project_id", "project_key_bigint", "project_key_text"]);
+        out.extend(["in_project", "write_in_project"]);
         if protection.shared {
             out.push("see_in_project");
         }

@@ -823,6 +823,44 @@ fn policies_cast_what_predicates_do_not_take() {
     }
 }
 
+/// Owners and projects are named by any type of key too.
+#[test]
+fn owners_and_projects_have_keys_of_their_own() {
+    for (key, argument, default) in [
+        ("uuid", "p", "project_id()"),
+        ("domain uuid", "p::uuid", "project_id()"),
+        ("bigint", "p", "project_key_bigint()"),
+        ("integer", "p::bigint", "project_key_bigint()"),
+        ("numeric", "p::text", "project_key_bigint()"),
+        ("varchar", "p", "project_key_text()"),
+        ("char", "p::text", "project_key_text()"),
+    ] {
+        let named = |name: &str| {
+            let mut column = column(name, key);
+            column["key"] = json!(key);
+            column
+        };
+        let value = with(
+            table(),
+            &[
+                ("/owner_column", named("o")),
+                ("/project_column", named("p")),
+            ],
+        );
+        let plan = planned(&value, json!({"owner_column": "o", "project_column": "p"}));
+        let all = done(&plan).join("\n");
+        let owner = format!("o{}", &argument[1..]);
+        for wanted in [
+            format!("tenancy.in_project('data:read', tenant_id, {argument})"),
+            format!("SET DEFAULT tenancy.{default}"),
+            format!("SET DEFAULT tenancy.{}", default.replace("project", "user")),
+            format!("tenancy.owns({owner})"),
+        ] {
+            assert!(all.contains(&wanted), "{key}: {wanted}: {all}");
+        }
+    }
+}
+
 #[test]
 fn a_column_is_added() {
     let bare = with(
@@ -1121,10 +1159,10 @@ fn refusals() {
         ),
         (
             "/project_column",
-            column("p", "text"),
+            column("p", "jsonb"),
             json!({"project_column": "p"}),
             "22023",
-            "project_column p of app.notes has type text, not uuid",
+            "project_column p of app.notes has type jsonb",
         ),
         (
             "/owner_column",

@@ -234,3 +234,77 @@ fn it_ends_with_the_adoption_and_does_not_stop_a_restore() {
         .code("22023")
         .says("watch");
 }
+
+/// Views and functions of a role to whom row security does not apply show all rows.
+#[test]
+fn views_and_functions_that_show_all_rows_are_found() {
+    let db = adopted("warn");
+    let mut admin = db.admin();
+    let told = |warnings: Vec<String>, what: &str| {
+        let found = warnings
+            .iter()
+            .any(|w| w.contains(what) && w.contains("row security does not apply"));
+        assert!(found, "{what}: {warnings:?}");
+    };
+    told(
+        admin.warnings("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks"),
+        "app.all_tasks",
+    );
+    told(
+        admin.warnings("CREATE VIEW app.indirect AS SELECT * FROM app.all_tasks"),
+        "app.indirect",
+    );
+    told(
+        admin.warnings("CREATE FUNCTION app.every_task() RETURNS SETOF app.tasks LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM app.tasks'"),
+        "app.every_task()",
+    );
+    told(
+        admin.warnings("ALTER FUNCTION app.every_task() COST 7"),
+        "app.every_task()",
+    );
+    let mut owner = db.owner();
+    for statement in [
+        "CREATE VIEW app.own_tasks AS SELECT * FROM app.tasks",
+        "CREATE VIEW app.codes AS SELECT * FROM app.currencies",
+        "CREATE FUNCTION app.own() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM app.tasks'",
+        "CREATE FUNCTION app.invoker() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM app.tasks'",
+    ] {
+        assert_eq!(
+            owner.warnings(statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    assert_eq!(
+        admin.warnings(
+            "CREATE VIEW app.as_reader WITH (security_invoker) AS SELECT * FROM app.tasks"
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        owner.texts("SELECT table_name || ' ' || kind FROM tenancy.unprotected_tables WHERE kind = 'view' ORDER BY 1"),
+        ["app.all_tasks view", "app.indirect view"]
+    );
+    admin.run("ALTER VIEW app.own_tasks OWNER TO CURRENT_USER");
+    assert!(is_open(&mut owner, "app.own_tasks"));
+    admin.run("REVOKE EXECUTE ON FUNCTION app.every_task() FROM PUBLIC");
+    assert_eq!(
+        admin.warnings("ALTER FUNCTION app.every_task() COST 8"),
+        Vec::<String>::new()
+    );
+    // The statement that the list gives closes it.
+    for statement in
+        owner.texts("SELECT statement FROM tenancy.unprotected_tables WHERE kind = 'view'")
+    {
+        admin.run(&statement);
+    }
+    assert!(!is_open(&mut owner, "app.all_tasks"));
+
+    let db = adopted("protect");
+    db.admin()
+        .fails("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks")
+        .code("55000")
+        .says("app.all_tasks");
+    db.admin()
+        .run("CREATE VIEW app.as_reader WITH (security_invoker) AS SELECT * FROM app.tasks");
+}

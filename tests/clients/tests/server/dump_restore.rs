@@ -457,6 +457,41 @@ fn the_owner_cannot_dump_by_accident_what_row_security_hides() {
     );
 }
 
+/// As Rails does after each migration. The partitions of logs, which it locks, show nothing.
+#[test]
+fn the_tables_owner_dumps_the_schema() {
+    let world = full();
+    let output = client("pg_dump", &Db::config(&world.db, "postgres"))
+        .args(["-U", &world.db.owner, "-s"])
+        .arg(&world.db.name)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let schema = String::from_utf8_lossy(&output.stdout);
+    for wanted in [
+        "CREATE TABLE app.notes",
+        "CREATE POLICY tenancy_guard ON app.notes",
+        "CREATE TABLE tenancy_internal.audit_log_",
+    ] {
+        assert!(schema.contains(wanted), "{wanted}");
+    }
+    let mut admin = world.db.admin();
+    let part = admin.text("SELECT tableoid::regclass::text FROM tenancy.audit_log LIMIT 1");
+    let count = format!("SELECT count(*) FROM {part}");
+    assert!(admin.number(&count) > 0);
+    let mut owner = world.db.owner();
+    assert_eq!(owner.number(&count), 0);
+    owner.fails(&format!("DELETE FROM {part}")).code("42501");
+    owner
+        .fails("SELECT * FROM tenancy_internal.signing_keys")
+        .code("42501");
+    world
+        .db
+        .app()
+        .fails(&format!("SELECT * FROM {part}"))
+        .code("42501");
+}
+
 /// A dump from before the schema tenancy_internal, through the filter that operating/upgrades.md names.
 #[test]
 fn an_earlier_dump_is_restored_too() {

@@ -131,12 +131,18 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<Key, Refusa
             option,
             column: quote_ident(name),
         })?;
-        if found.type_name != "uuid" {
+        if found.key.is_none() {
             return Err(Refusal::NotUuid {
                 table,
                 option,
                 column: quote_ident(name),
                 type_name: found.type_name.clone(),
+            });
+        }
+        if !found.deterministic {
+            return Err(Refusal::Collation {
+                table,
+                column: quote_ident(name),
             });
         }
         if found.generated {

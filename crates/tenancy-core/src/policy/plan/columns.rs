@@ -3,7 +3,7 @@
 use super::super::facts::{ColumnState, Member};
 use super::super::quote::{quote_ident, quote_literal};
 use super::super::undo::{UndoItem, escape};
-use super::super::{Actor, KeyType, Options, Refusal, StepKind, is_whole, statements};
+use super::super::{Actor, Key, KeyType, Options, Refusal, StepKind, is_whole, statements};
 use super::Builder;
 
 impl<'a> Builder<'a> {
@@ -186,18 +186,22 @@ impl<'a> Builder<'a> {
             (
                 self.protection.owner_column.clone(),
                 member.and_then(|m| m.owner_column.clone()),
-                "tenancy.user_id()",
+                self.facts.owner_column.as_ref(),
+                "user",
                 "new rows get the context's user",
             ),
             (
                 self.protection.project_column.clone(),
                 member.and_then(|m| m.project_column.clone()),
-                "tenancy.project_id()",
+                self.facts.project_column.as_ref(),
+                "project",
                 "new rows get the context's project",
             ),
         ];
-        for (name, state, default, note) in columns {
+        for (name, state, column, what, note) in columns {
             let Some(name) = name else { continue };
+            let key = column.and_then(|column| column.key).unwrap_or(Key::UUID);
+            let default = key.other_default(what);
             let column = quote_ident(&name);
             let statement =
                 format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}");
@@ -205,7 +209,7 @@ impl<'a> Builder<'a> {
                 Some(d) if d == default => self.push(StepKind::Skip, statement, "so already"),
                 Some(_) => self.push(StepKind::Skip, statement, "keeps its default"),
                 None => {
-                    if default == "tenancy.user_id()" {
+                    if what == "user" {
                         self.remember_column(&name, |m| m.owner_column.as_ref(), false);
                     } else {
                         self.remember_column(&name, |m| m.project_column.as_ref(), false);

@@ -1,0 +1,207 @@
+//! Foreign keys that let a row refer to another tenant's: the procedure `tenancy.fix_foreign_keys()`.
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::{Value, json};
+use tenancy_core::policy::{self as rules, Actor, Closing, ForeignKey, quote_ident};
+
+use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
+use super::run::listed;
+use super::watch;
+use crate::context;
+use crate::error::{Error, ErrorReport};
+use crate::pg::procedure::Procedure;
+use crate::pg::spi::{self, NotNull};
+use crate::pg::{bounded, ddl};
+use crate::policy;
+
+/// How many tenants are named where rows of theirs stand in the way.
+const NAMED_MAX: usize = 5;
+
+/// A foreign key and what is done about it.
+struct Fix {
+    key: ForeignKey,
+    /// The statements, in order.
+    statements: Vec<String>,
+    /// What stands in the way.
+    blocked: Option<String>,
+    /// Why nothing closes it.
+    open: Option<String>,
+    note: String,
+}
+
+#[pg_extern(sql = false)]
+fn adoption_fix_foreign_keys(
+    schemas: Option<bounded::Texts>,
+    dry_run: Option<bool>,
+    build_indexes: Option<bool>,
+    lock_timeout: Option<String>,
+    procedure: Procedure,
+) -> Result<(), ErrorReport> {
+    let schemas = listed(schemas);
+    let build_indexes = build_indexes.unwrap_or(false);
+    let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
+    wait_at_most(&lock_timeout)?;
+    let fixes = plan(schemas.as_deref(), build_indexes)?;
+    keep(&fixes)?;
+    notice!("{}", summary(&fixes));
+    if !dry_run.unwrap_or(false) {
+        run(&fixes, &Patient::new(lock_timeout, &procedure)?)?;
+    }
+    for fix in fixes.iter().filter(|fix| fix.blocked.is_some()) {
+        let (key, reason) = (&fix.key, fix.blocked.as_deref().unwrap_or_default());
+        warning!(
+            "foreign key {} of {} stays open: {reason}",
+            quote_ident(&key.name),
+            key.from
+        );
+    }
+    Ok(())
+}
+
+fn plan(schemas: Option<&[String]>, build_indexes: bool) -> Result<Vec<Fix>, Error> {
+    enter()?;
+    policy::pinned(|| {
+        let keys = policy::foreign_keys(schemas)?;
+        let closings = rules::closings(&keys);
+        (keys.into_iter())
+            .zip(closings)
+            .filter(|(_, closing)| *closing != Closing::Closed)
+            .map(|(key, closing)| fix(key, closing, build_indexes))
+            .collect()
+    })
+}
+
+fn fix(key: ForeignKey, closing: Closing, build_indexes: bool) -> Result<Fix, Error> {
+    let mut fix = Fix {
+        key,
+        statements: Vec::new(),
+        blocked: None,
+        open: None,
+        note: String::new(),
+    };
+    let mut index = None;
+    match closing {
+        Closing::Closed => {}
+        Closing::Never(reason) => {
+            fix.open = Some(reason);
+            return Ok(fix);
+        }
+        Closing::Validate(statement) => fix.statements.push(statement),
+        Closing::Replace {
+            unique,
+            replace,
+            validate,
+            note,
+        } => {
+            index.clone_from(&unique);
+            fix.statements.extend(unique);
+            fix.statements.push(replace);
+            fix.statements.extend(validate);
+            note.trim_start_matches("; ").clone_into(&mut fix.note);
+        }
+    }
+    fix.blocked = match (fix.key.caller_owns, index) {
+        (false, _) => Some("the caller does not own both tables".to_owned()),
+        (true, Some(index)) if fix.key.large && !build_indexes => Some(format!(
+            "{} has more than 200,000 rows: create a unique index on these columns with CREATE UNIQUE INDEX CONCURRENTLY, or pass build_indexes => true, \
+             with which writers wait for {index}",
+            fix.key.to
+        )),
+        (true, _) => crossing(&fix.key)?,
+    };
+    Ok(fix)
+}
+
+/// Returns what rows refer to another tenant's, if any do.
+fn crossing(key: &ForeignKey) -> Result<Option<String>, Error> {
+    let query = rules::crossing(key);
+    let found = policy::as_table_owner(ddl::table(&key.from.to_string())?, || {
+        Spi::connect_mut(|client| {
+            let rows = client.update(&query, None, &[])?;
+            rows.into_iter()
+                .map(|row| Ok((row.not_null::<String>(1)?, row.not_null::<i64>(2)?)))
+                .collect::<Result<Vec<_>, Error>>()
+        })
+    })?;
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let mut named: Vec<String> = (found.iter().take(NAMED_MAX))
+        .map(|(tenant, rows)| format!("{rows} of {tenant}"))
+        .collect();
+    if found.len() > NAMED_MAX {
+        named.push(format!("and of {} more tenants", found.len() - NAMED_MAX));
+    }
+    let rows: i64 = found.iter().map(|(_, rows)| rows).sum();
+    Ok(Some(format!(
+        "{rows} rows refer to another tenant's row: {}",
+        named.join(", ")
+    )))
+}
+
+/// Runs each statement in a transaction of its own.
+fn run(fixes: &[Fix], transactions: &Patient) -> Result<(), Error> {
+    // The plan stays, whatever happens.
+    transactions.commit();
+    for fix in fixes.iter().filter(|fix| fix.blocked.is_none()) {
+        let table = fix.key.from.to_string();
+        for statement in &fix.statements {
+            notice!("tenancy: {statement}");
+            transactions.run(&table, || {
+                enter()?;
+                watch::paused(|| {
+                    policy::pinned(|| policy::execute_statement(statement, Actor::Invoker, &table))
+                })
+            })?;
+            note(fix)?;
+            transactions.commit();
+        }
+    }
+    Ok(())
+}
+
+/// Gives this transaction all rows: in no other context do the tables show theirs.
+fn enter() -> Result<(), Error> {
+    context::maintain("fix_foreign_keys()")
+}
+
+fn keep(fixes: &[Fix]) -> Result<(), Error> {
+    let fixes: Vec<Value> = (fixes.iter())
+        .map(|fix| {
+            json!({
+                "table_name": fix.key.from.to_string(),
+                "foreign_key": fix.key.name,
+                "referenced_table": fix.key.to.to_string(),
+                "blocked": fix.blocked,
+                "open": fix.open,
+                "note": fix.note,
+                "statements": fix.statements,
+            })
+        })
+        .collect();
+    spi::write(
+        "SELECT tenancy_internal.keep_foreign_key_fixes($1)",
+        &[JsonB(Value::Array(fixes)).into()],
+    )?;
+    Ok(())
+}
+
+fn note(fix: &Fix) -> Result<(), Error> {
+    spi::write(
+        "UPDATE tenancy_internal.fixed_foreign_keys SET done = done + 1, updated_at = pg_catalog.clock_timestamp() \
+         WHERE table_name = $1 AND foreign_key = $2",
+        &[fix.key.from.to_string().into(), fix.key.name.clone().into()],
+    )?;
+    Ok(())
+}
+
+fn summary(fixes: &[Fix]) -> String {
+    let blocked = fixes.iter().filter(|fix| fix.blocked.is_some()).count();
+    let open = fixes.iter().filter(|fix| fix.open.is_some()).count();
+    format!(
+        "tenancy: {} foreign keys let a row refer to another tenant's, {blocked} are blocked, {open} cannot be closed: \
+         SELECT * FROM tenancy.foreign_key_fixes",
+        fixes.len()
+    )
+}

@@ -1,0 +1,63 @@
+//! Transactions that wait for locks only briefly, and are tried again.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::pg::procedure::{Procedure, Transactions};
+use crate::pg::{savepoint, spi};
+
+/// How long a transaction waits for a lock by default, how often it is tried, and how long it pauses in between.
+pub const LOCK_TIMEOUT: &str = "2s";
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The transactions of a procedure.
+pub struct Patient {
+    lock_timeout: String,
+    transactions: Transactions,
+}
+
+impl Patient {
+    /// Those of a procedure; an error if it is called in a transaction.
+    pub fn new(lock_timeout: String, procedure: &Procedure) -> Result<Self, Error> {
+        Ok(Self {
+            lock_timeout,
+            transactions: procedure.transactions().ok_or(Error::AdoptInTransaction)?,
+        })
+    }
+
+    /// Commits, and begins the next one.
+    pub fn commit(&self) {
+        self.transactions.commit();
+    }
+
+    /// Runs a body that locks a table, and tries it again where another session holds a lock.
+    pub fn run<T>(&self, table: &str, body: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let mut tries = 0;
+        loop {
+            let done = savepoint::within_locks(|| {
+                wait_at_most(&self.lock_timeout)?;
+                body()
+            });
+            match done {
+                Some(done) => return done,
+                None if tries == TRIES => return Err(Error::AdoptWaits(table.to_owned())),
+                None => tries += 1,
+            }
+            // Sessions that wait behind this one go first.
+            self.commit();
+            sleep(PAUSE);
+            pgrx::check_for_interrupts!();
+        }
+    }
+}
+
+/// Sets lock_timeout for this transaction.
+pub fn wait_at_most(lock_timeout: &str) -> Result<(), Error> {
+    spi::read_as_caller(
+        "SELECT pg_catalog.set_config('lock_timeout', $1, true)",
+        &[lock_timeout.to_owned().into()],
+        |_| Ok(()),
+    )
+}

@@ -1,0 +1,59 @@
+//! Reads the foreign keys between protected tables, with the invoker's rights.
+
+use pgrx::JsonB;
+use pgrx::prelude::*;
+use serde_json::Value;
+use tenancy_core::policy::{ForeignKey, Options};
+
+use super::registry;
+use crate::error::Error;
+use crate::pg::spi::{self, Finds};
+use crate::pg::types;
+
+/// Returns the foreign keys of a table with these parts and to it, as facts, as they are when the table is protected.
+pub(super) fn around(
+    options: &Options,
+    table: pg_sys::Oid,
+    tables: Vec<pg_sys::Oid>,
+) -> Result<Value, Error> {
+    let mut columns = registry::all()?;
+    if let Value::Object(columns) = &mut columns {
+        for table in &tables {
+            let column = options.tenant_column.clone().into();
+            columns.insert(table.to_u32().to_string(), column);
+        }
+    }
+    let mut shared = registry::shared()?;
+    if options.shared || options.shared_null {
+        shared.push(table);
+    }
+    read(columns, shared, Some(tables))
+}
+
+/// Returns the foreign keys between protected tables of these schemas, or of all.
+pub fn between_protected(schemas: Option<&[String]>) -> Result<Vec<ForeignKey>, Error> {
+    let found = read(registry::all()?, registry::shared()?, None)?;
+    let mut keys: Vec<ForeignKey> = serde_json::from_value(found)
+        .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
+    keys.retain(|key| schemas.is_none_or(|schemas| schemas.contains(&key.from.schema)));
+    Ok(keys)
+}
+
+fn read(
+    columns: Value,
+    shared: Vec<pg_sys::Oid>,
+    tables: Option<Vec<pg_sys::Oid>>,
+) -> Result<Value, Error> {
+    let args = [JsonB(columns).into(), shared.into(), tables.into()];
+    let found = spi::planned_once(Finds::Any, || {
+        spi::read_as_caller(include_str!("foreign_keys.sql"), &args, |rows| {
+            match rows.into_iter().next() {
+                Some(row) => Ok(row.get::<JsonB>(1)?),
+                None => Ok(None),
+            }
+        })
+    })?;
+    let mut found = found.map_or(Value::Null, |JsonB(found)| found);
+    types::name_keys(&mut found);
+    Ok(found)
+}

@@ -1,0 +1,149 @@
+//! fix_foreign_keys(): foreign keys that let a row refer to another tenant's are closed, as far as rows and tables allow.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use tenancy_client_tests::application;
+use tenancy_client_tests::{Db, Session};
+
+/// An adopted application whose organizations have numbers, with a user's key for the first and the second.
+fn adopted() -> (Db, Session, [String; 2]) {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 5);
+    owner.run(
+        "CREATE TABLE app.labels (id bigint PRIMARY KEY, organization_id bigint REFERENCES app.organizations, name text);
+         CREATE TABLE app.labelled (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations,
+             label_id bigint REFERENCES app.labels, task_id bigint REFERENCES app.tasks ON DELETE SET NULL, other_id bigint REFERENCES app.tasks ON UPDATE CASCADE);
+         INSERT INTO app.labels VALUES (1, NULL, 'everybody''s')",
+    );
+    owner.run(&format!(
+        "CALL tenancy.adopt('app.organizations', grants => '{{{}}}', null_rows => 'share')",
+        db.app
+    ));
+    let mut admin = db.admin();
+    let keys = ["org-1", "org-2"].map(|tenant| {
+        admin.run(&format!("SELECT tenancy.create_user('{tenant}', 'ann')"));
+        admin.text(&format!(
+            "SELECT tenancy.issue_api_key('{tenant}/ann', 'k')"
+        ))
+    });
+    (db, owner, keys)
+}
+
+const FIX: &str = "CALL tenancy.fix_foreign_keys()";
+const STATUS: &str = "SELECT concat_ws(' ', table_name, foreign_key, status) FROM tenancy.foreign_key_fixes ORDER BY 1";
+const OPEN: &str = "SELECT count(*) FROM tenancy.foreign_key_fixes WHERE status NOT IN ('done', 'cannot be closed')";
+
+#[test]
+fn keys_get_the_tenant_and_rows_of_others_are_out_of_reach() {
+    let (db, mut owner, [one, two]) = adopted();
+    let foreign = db
+        .admin()
+        .number("SELECT min(id) FROM app.tasks WHERE organization_id = 2");
+    let mut app = db.app();
+    let insert = format!("INSERT INTO app.labelled (task_id) VALUES ({foreign})");
+    app.begin(&one).run(&insert).run("ROLLBACK");
+
+    owner.run("CALL tenancy.fix_foreign_keys(dry_run => true)");
+    let planned = owner.texts(STATUS);
+    assert!(
+        planned.contains(&"app.labelled labelled_task_id_fkey planned".to_owned()),
+        "{planned:?}"
+    );
+    assert!(
+        planned.contains(&"app.labelled labelled_label_id_fkey cannot be closed".to_owned()),
+        "{planned:?}"
+    );
+    // What two keys refer to is made once.
+    let unique = "SELECT count(*) FROM tenancy.foreign_key_fixes, unnest(statements) s WHERE s LIKE 'ALTER TABLE app.tasks ADD UNIQUE%'";
+    assert_eq!(owner.number(unique), 1, "{planned:?}");
+
+    owner.run(FIX);
+    assert_eq!(owner.number(OPEN), 0, "{:?}", owner.texts(STATUS));
+    assert_eq!(
+        owner.texts("SELECT conname FROM pg_constraint WHERE contype = 'f' AND NOT convalidated AND conparentid = 0 AND connamespace = 'app'::regnamespace"),
+        Vec::<String>::new()
+    );
+    app.begin(&one);
+    app.fails_inside(&insert).code("23503");
+    let own = app.number("SELECT min(id) FROM app.tasks");
+    app.run(&format!(
+        "INSERT INTO app.labelled (task_id, other_id, label_id) VALUES ({own}, {own}, 1); COMMIT"
+    ));
+    // What the keys did before.
+    app.begin(&one).run(&format!("DELETE FROM app.comments WHERE task_id = {own}; UPDATE app.labelled SET other_id = NULL; DELETE FROM app.tasks WHERE id = {own}"));
+    assert_eq!(
+        app.texts("SELECT organization_id || coalesce(task_id::text, '-') FROM app.labelled"),
+        ["1-"]
+    );
+    app.run("ROLLBACK");
+    app.begin(&two).run("COMMIT");
+
+    // Nothing is left to do, and what was done stays on record.
+    owner.run(FIX);
+    assert_eq!(owner.number(OPEN), 0);
+    assert!(
+        owner.number("SELECT count(*) FROM tenancy.foreign_key_fixes WHERE status = 'done'") > 3
+    );
+}
+
+#[test]
+fn rows_of_other_tenants_are_counted_first_and_named() {
+    let (db, mut owner, _) = adopted();
+    db.admin().run(
+        "INSERT INTO app.labelled (organization_id, task_id) SELECT 1, id FROM app.tasks WHERE organization_id = 2 LIMIT 3;
+         INSERT INTO app.labelled (organization_id, task_id) SELECT 3, id FROM app.tasks WHERE organization_id = 2 LIMIT 1",
+    );
+    let warnings = owner.warnings(FIX);
+    let told = "foreign key labelled_task_id_fkey of app.labelled stays open: 4 rows refer to another tenant's row: 3 of 1, 1 of 3";
+    assert!(warnings.iter().any(|w| w.contains(told)), "{warnings:?}");
+    assert_eq!(owner.text("SELECT string_agg(foreign_key, ' ') FROM tenancy.foreign_key_fixes WHERE status = 'blocked'"), "labelled_task_id_fkey");
+    let definition = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'labelled_task_id_fkey'";
+    assert_eq!(
+        owner.text(definition),
+        "FOREIGN KEY (task_id) REFERENCES app.tasks(id) ON DELETE SET NULL"
+    );
+    db.admin().run("UPDATE app.labelled SET task_id = NULL");
+    owner.run(FIX);
+    assert_eq!(
+        owner.text(definition),
+        "FOREIGN KEY (organization_id, task_id) REFERENCES app.tasks(organization_id, id) ON DELETE SET NULL (task_id)"
+    );
+}
+
+/// A key that was replaced, and whose rows were not compared before the call was stopped, is compared by the next one.
+#[test]
+fn it_continues_where_it_was_stopped() {
+    let (db, mut owner, _) = adopted();
+    owner.run("CALL tenancy.fix_foreign_keys(dry_run => true)");
+    let statements = owner.texts("SELECT unnest(statements[1:cardinality(statements) - 1]) FROM tenancy.foreign_key_fixes WHERE foreign_key IN ('labelled_task_id_fkey', 'comments_task_id_fkey')");
+    owner.run("SET tenancy.maintenance_reason = 'by hand'");
+    for statement in statements {
+        owner.run(&statement);
+    }
+    owner.run("RESET tenancy.maintenance_reason");
+    let open = "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND NOT convalidated AND conparentid = 0 AND connamespace = 'app'::regnamespace";
+    assert!(owner.number(open) > 0);
+    owner.run(FIX);
+    assert_eq!(owner.number(open), 0);
+    assert_eq!(owner.number(OPEN), 0);
+    // A writer holds a lock for a moment.
+    drop(db);
+}
+
+#[test]
+fn who_may_not_is_told() {
+    let (db, mut owner, _) = adopted();
+    db.app().fails(FIX).code("42501");
+    owner.run("BEGIN");
+    owner.fails_inside(FIX).code("25001");
+    owner.run("ROLLBACK");
+    db.admin()
+        .run("ALTER TABLE app.labelled OWNER TO CURRENT_USER");
+    let warnings = owner.warnings(FIX);
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("does not own both tables")),
+        "{warnings:?}"
+    );
+}
