@@ -99,14 +99,13 @@ CREATE PROCEDURE tenancy.adopt(
     decisions jsonb DEFAULT '{}',
     partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
     isolate boolean DEFAULT true,
-    build_indexes boolean DEFAULT false,
     lock_timeout text DEFAULT '2s',
     watch text DEFAULT NULL
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_adopt_wrapper';
-REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) TO tenancy_admin;
-COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, boolean, text, text) IS
+REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) IS
     'Adopts the schema of an application that exists: creates a tenant for each row of its table of tenants, now and later, fills a tenant column in '
     'tables that belong to a tenant through a foreign key, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
@@ -126,6 +125,6 @@ REVOKE ALL ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) FROM PU
 GRANT EXECUTE ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) TO tenancy_admin;
 COMMENT ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) IS
     'Undoes adopt(): unprotects the tables of the schemas, children first, and drops the triggers and the columns that it has added. Tenants, '
-    'indexes that were built with build_indexes, and grants on tables without a tenant stay. From then on every role with grants '
+    'and grants on tables without a tenant stay. From then on every role with grants '
     'reads all rows. With dry_run => true it only plans: see the view adoption. Call it outside a transaction block, as the tables'' owner. Errors: '
     '42501 the caller is not the owner. For tenancy_admin';

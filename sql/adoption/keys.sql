@@ -64,17 +64,16 @@ COMMENT ON FUNCTION tenancy_internal.keep_foreign_key_fixes(jsonb) IS 'internal:
 CREATE PROCEDURE tenancy.fix_foreign_keys(
     schemas text[] DEFAULT NULL,
     dry_run boolean DEFAULT false,
-    build_indexes boolean DEFAULT false,
     lock_timeout text DEFAULT '2s'
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_fix_foreign_keys_wrapper';
-REVOKE ALL ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, boolean, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, boolean, text) TO tenancy_admin;
-COMMENT ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, boolean, text) IS
+REVOKE ALL ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, text) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, text) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, text) IS
     'Replaces foreign keys between protected tables of these schemas (NULL: of all) by ones with the tenant column, so that no row refers to another tenant''s. '
     'First it counts the rows that do: their keys stay as they are, with a warning that names the tenants, and so do keys to tables with '
     'shared rows, which such a key would refuse. Each statement is a transaction that waits for locks for at most '
     'lock_timeout and is tried 20 times; rows are compared without a lock that stops writers. It can be stopped, and called again. With '
-    'dry_run => true it only plans: see the view foreign_key_fixes. build_indexes => true: also on tables of more than 200,000 rows, whose '
-    'writers then wait. It begins maintenance. Call it outside a transaction block, as the tables'' owner. Errors: 42501 the caller may not begin '
+    'dry_run => true it only plans: see the view foreign_key_fixes. Indexes on tables of more than 200,000 rows are built CONCURRENTLY. '
+    'It begins maintenance. Call it outside a transaction block, as the tables'' owner. Errors: 42501 the caller may not begin '
     'maintenance. For tenancy_admin';

@@ -216,6 +216,34 @@ COMMENT ON FUNCTION tenancy.can_write(text, text) IS
     'Returns what can() returns, for the one tenant that is written to, named by its external id. Errors: 55000 no context (see '
     'tenancy.missing_context), or one that spans several tenants with none selected';
 
+CREATE FUNCTION tenancy.can_write_shared(permission text, tenant uuid) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_shared_uuid';
+COMMENT ON FUNCTION tenancy.can_write_shared(text, uuid) IS
+    'Returns what can_write() returns, and also true for rows of a partner, named by its id, if the context holds the permission there and has '
+    'selected no tenant. Policies of tables with shared rows call it. Errors: 55000 no context, or one that spans several tenants with none '
+    'selected and without the permission at a partner';
+
+CREATE FUNCTION tenancy.can_write_shared(permission text, tenant bigint) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_shared_int8';
+COMMENT ON FUNCTION tenancy.can_write_shared(text, bigint) IS
+    'Returns what can_write() returns, and also true for rows of a partner, named by its external id, if the context holds the permission there and has '
+    'selected no tenant. Policies of tables with shared rows call it. Errors: 55000 no context, or one that spans several tenants with none '
+    'selected and without the permission at a partner';
+
+CREATE FUNCTION tenancy.can_write_shared(permission text, tenant integer) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_shared_int4';
+COMMENT ON FUNCTION tenancy.can_write_shared(text, integer) IS
+    'Returns what can_write() returns, and also true for rows of a partner, named by its external id, if the context holds the permission there and has '
+    'selected no tenant. Policies of tables with shared rows call it. Errors: 55000 no context, or one that spans several tenants with none '
+    'selected and without the permission at a partner';
+
+CREATE FUNCTION tenancy.can_write_shared(permission text, tenant text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_shared_text';
+COMMENT ON FUNCTION tenancy.can_write_shared(text, text) IS
+    'Returns what can_write() returns, and also true for rows of a partner, named by its external id, if the context holds the permission there and has '
+    'selected no tenant. Policies of tables with shared rows call it. Errors: 55000 no context, or one that spans several tenants with none '
+    'selected and without the permission at a partner';
+
 CREATE FUNCTION tenancy.can_write_null(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_write_null_support AS 'MODULE_PATHNAME', 'tenancy_can_write_null_uuid';
 COMMENT ON FUNCTION tenancy.can_write_null(text, uuid) IS
@@ -490,6 +518,10 @@ GRANT EXECUTE ON FUNCTION
     tenancy.can_see_null(text, bigint),
     tenancy.can_see_null(text, integer),
     tenancy.can_see_null(text, text),
+    tenancy.can_write_shared(text, uuid),
+    tenancy.can_write_shared(text, bigint),
+    tenancy.can_write_shared(text, integer),
+    tenancy.can_write_shared(text, text),
     tenancy.can_write_null(text, uuid),
     tenancy.can_write_null(text, bigint),
     tenancy.can_write_null(text, integer),

@@ -70,7 +70,7 @@ FROM tenancy_internal.protected_table_registry r
 CROSS JOIN LATERAL (
     -- The beginning of a policy, without or with quote_all_identifiers. Permissions contain no special character of a pattern.
     SELECT pg_catalog.format($$^\(?("?tenancy"?\.)?"?can(_see(_null)?)?"?\('%s(/project)?'$$, r.options ->> 'read_permission') AS reads,
-           pg_catalog.format($$^\(?("?tenancy"?\.)?"?can_write(_null)?"?\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
+           pg_catalog.format($$^\(?("?tenancy"?\.)?"?can_write(_null|_shared)?"?\('%s(/project)?'$$, r.options ->> 'write_permission') AS writes
 ) w
 JOIN pg_catalog.pg_class c ON c.oid = r.relation
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -146,6 +146,13 @@ impl ReachableScopes {
             .unzip()
     }
 
+    /// Returns the partners that are reached, and the platform if all are.
+    pub fn held_above(&self, reach: &Reach) -> Vec<Tenant> {
+        let platform = |id: &&Uuid| reach.everything && !self.fleets.contains_key(id);
+        let held = (self.named.keys()).filter(|id| reach.partners.contains(id) || platform(id));
+        held.filter_map(|id| self.named.get(id).cloned()).collect()
+    }
+
     /// Returns the scopes above these tenants; the platform for a tenant that is not among the places.
     pub fn above(&self, tenants: impl Iterator<Item = Uuid>) -> Vec<Tenant> {
         let mut above: HashMap<Uuid, Tenant> = HashMap::new();

@@ -23,6 +23,8 @@ pub struct ResolvedReach {
     pub partial: Rc<TenantSet>,
     /// Those projects.
     pub projects: Rc<TenantSet>,
+    /// The partners, and the platform, at which the permission is held.
+    pub held_above: Vec<Tenant>,
     /// The scopes above, whose shared rows can be read.
     above: Vec<Tenant>,
     visible: OnceCell<Rc<TenantSet>>,
@@ -51,6 +53,7 @@ impl ResolvedReach {
             Rc::new(TenantSet::new(whole))
         };
         Self {
+            held_above: places.held_above(&reach),
             reach,
             projects: Rc::new(TenantSet::new(projects)),
             ..Self::of(tenants, partial, above)
@@ -96,6 +99,7 @@ impl ResolvedReach {
         };
         Self {
             projects,
+            held_above: self.held_above.clone(),
             ..Self::of(Rc::new(TenantSet::new(whole)), partial, above)
         }
     }

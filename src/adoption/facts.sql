@@ -34,7 +34,7 @@ SELECT jsonb_build_object(
     'tables', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'relation', jsonb_build_object('schema', a.nspname, 'name', a.relname),
-            'rows', (SELECT coalesce(sum(greatest(pc.reltuples, 0)), 0) FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' WHERE p.root = a.oid),
+            'rows', (SELECT coalesce(sum(CASE WHEN pc.reltuples < 0 THEN pg_stat_get_live_tuples(pc.oid) ELSE pc.reltuples END), 0) FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' WHERE p.root = a.oid),
             'caller_owns', pg_has_role(a.relowner, 'USAGE'),
             'owner', pg_get_userbyid(a.relowner),
             'owner_is_admin', pg_has_role(a.relowner, 'tenancy_admin', 'MEMBER'),
@@ -86,6 +86,16 @@ SELECT jsonb_build_object(
                 SELECT jsonb_agg(DISTINCT t.attname)
                 FROM pg_index x JOIN pg_attribute t ON t.attrelid = x.indrelid AND t.attnum = x.indkey[0]
                 WHERE x.indrelid = a.oid AND x.indisvalid AND x.indpred IS NULL), '[]'),
+            'own_indexes', coalesce((
+                SELECT jsonb_agg(c.relname ORDER BY c.relname) FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+                WHERE x.indrelid = a.oid AND c.relname LIKE '%\_tenancy\_idx'), '[]'),
+            'partitions', CASE WHEN a.relkind = 'p' THEN coalesce((
+                SELECT jsonb_agg(jsonb_build_object('relation', r.name, 'indexed', coalesce((
+                    SELECT jsonb_agg(DISTINCT t.attname)
+                    FROM pg_index x JOIN pg_attribute t ON t.attrelid = x.indrelid AND t.attnum = x.indkey[0]
+                    WHERE x.indrelid = p.oid AND x.indisvalid AND x.indpred IS NULL), '[]')) ORDER BY r.name::text)
+                FROM parts p JOIN pg_class pc ON pc.oid = p.oid AND pc.relkind = 'r' JOIN named r ON r.oid = p.oid
+                WHERE p.root = a.oid), '[]') ELSE '[]' END,
             'not_readable', coalesce((
                 SELECT jsonb_agg(g.rolname ORDER BY g.rolname) FROM pg_roles g
                 WHERE g.rolname = ANY ($4) AND NOT has_table_privilege(g.oid, a.oid, 'SELECT')), '[]'))

@@ -3,7 +3,9 @@
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::policy::{self as rules, Actor, Closing, ForeignKey, quote_ident};
+use tenancy_core::policy::{
+    self as rules, Actor, Closing, ForeignKey, Relation, Unique, quote_ident,
+};
 
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::run::listed;
@@ -23,6 +25,8 @@ struct Fix {
     key: ForeignKey,
     /// The statements, in order.
     statements: Vec<String>,
+    /// The index that the first of them builds, if writers go on meanwhile.
+    built: Option<Relation>,
     /// What stands in the way.
     blocked: Option<String>,
     /// Why nothing closes it.
@@ -34,15 +38,13 @@ struct Fix {
 fn adoption_fix_foreign_keys(
     schemas: Option<bounded::Texts>,
     dry_run: Option<bool>,
-    build_indexes: Option<bool>,
     lock_timeout: Option<String>,
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let schemas = listed(schemas);
-    let build_indexes = build_indexes.unwrap_or(false);
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
-    let fixes = plan(schemas.as_deref(), build_indexes)?;
+    let fixes = plan(schemas.as_deref())?;
     keep(&fixes)?;
     notice!("{}", summary(&fixes));
     if !dry_run.unwrap_or(false) {
@@ -59,7 +61,7 @@ fn adoption_fix_foreign_keys(
     Ok(())
 }
 
-fn plan(schemas: Option<&[String]>, build_indexes: bool) -> Result<Vec<Fix>, Error> {
+fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
     enter()?;
     policy::pinned(|| {
         let keys = policy::foreign_keys(schemas)?;
@@ -67,20 +69,20 @@ fn plan(schemas: Option<&[String]>, build_indexes: bool) -> Result<Vec<Fix>, Err
         (keys.into_iter())
             .zip(closings)
             .filter(|(_, closing)| *closing != Closing::Closed)
-            .map(|(key, closing)| fix(key, closing, build_indexes))
+            .map(|(key, closing)| fix(key, closing))
             .collect()
     })
 }
 
-fn fix(key: ForeignKey, closing: Closing, build_indexes: bool) -> Result<Fix, Error> {
+fn fix(key: ForeignKey, closing: Closing) -> Result<Fix, Error> {
     let mut fix = Fix {
         key,
         statements: Vec::new(),
+        built: None,
         blocked: None,
         open: None,
         note: String::new(),
     };
-    let mut index = None;
     match closing {
         Closing::Closed => {}
         Closing::Never(reason) => {
@@ -94,21 +96,24 @@ fn fix(key: ForeignKey, closing: Closing, build_indexes: bool) -> Result<Fix, Er
             validate,
             note,
         } => {
-            index.clone_from(&unique);
-            fix.statements.extend(unique);
+            match unique {
+                Some(Unique {
+                    built: Some((index, statements)),
+                    ..
+                }) if fix.key.large => {
+                    fix.built = Some(index);
+                    fix.statements.extend(statements);
+                }
+                unique => fix.statements.extend(unique.map(|unique| unique.statement)),
+            }
             fix.statements.push(replace);
             fix.statements.extend(validate);
             note.trim_start_matches("; ").clone_into(&mut fix.note);
         }
     }
-    fix.blocked = match (fix.key.caller_owns, index) {
-        (false, _) => Some("the caller does not own both tables".to_owned()),
-        (true, Some(index)) if fix.key.large && !build_indexes => Some(format!(
-            "{} has more than 200,000 rows: create a unique index on these columns with CREATE UNIQUE INDEX CONCURRENTLY, or pass build_indexes => true, \
-             with which writers wait for {index}",
-            fix.key.to
-        )),
-        (true, _) => crossing(&fix.key)?,
+    fix.blocked = match fix.key.caller_owns {
+        false => Some("the caller does not own both tables".to_owned()),
+        true => crossing(&fix.key)?,
     };
     Ok(fix)
 }
@@ -146,8 +151,14 @@ fn run(fixes: &[Fix], transactions: &Patient) -> Result<(), Error> {
     transactions.commit();
     for fix in fixes.iter().filter(|fix| fix.blocked.is_none()) {
         let table = fix.key.from.to_string();
-        for statement in &fix.statements {
+        for (n, statement) in fix.statements.iter().enumerate() {
             notice!("tenancy: {statement}");
+            if let (0, Some(index)) = (n, &fix.built) {
+                transactions.build_index(statement, index, &table)?;
+                note(fix)?;
+                transactions.commit();
+                continue;
+            }
             transactions.run(&table, || {
                 enter()?;
                 watch::paused(|| {

@@ -1,11 +1,16 @@
 //! Transactions that wait for locks only briefly, and are tried again.
 
+use std::ffi::CString;
 use std::thread::sleep;
 use std::time::Duration;
 
+use tenancy_core::policy::{Actor, Relation};
+
 use crate::error::Error;
 use crate::pg::procedure::{Procedure, Transactions};
-use crate::pg::{savepoint, spi};
+use crate::pg::savepoint;
+use crate::pg::spi::{self, NotNull};
+use crate::policy;
 
 /// How long a transaction waits for a lock by default, how often it is tried, and how long it pauses in between.
 pub const LOCK_TIMEOUT: &str = "2s";
@@ -32,6 +37,17 @@ impl Patient {
         self.transactions.commit();
     }
 
+    /// Builds an index while writers go on, between two transactions. What is left of an index of that name that was not finished
+    /// is dropped first.
+    pub fn build_index(&self, statement: &str, index: &Relation, table: &str) -> Result<(), Error> {
+        self.run(table, || drop_unfinished(index))?;
+        let statement =
+            CString::new(statement).map_err(|_| Error::Internal("a statement with a zero"))?;
+        // Writers do not wait for it: it may wait for them as long as the session allows.
+        self.transactions.between(&statement);
+        Ok(())
+    }
+
     /// Runs a body that locks a table, and tries it again where another session holds a lock.
     pub fn run<T>(&self, table: &str, body: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         let mut tries = 0;
@@ -51,6 +67,26 @@ impl Patient {
             pgrx::check_for_interrupts!();
         }
     }
+}
+
+/// Drops an index that is not valid, and that nobody builds.
+fn drop_unfinished(index: &Relation) -> Result<(), Error> {
+    let name = index.to_string();
+    let unfinished = spi::read_as_caller(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indexrelid = pg_catalog.to_regclass($1) AND NOT x.indisvalid \
+           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid))",
+        &[name.clone().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null::<bool>(1),
+            None => Ok(false),
+        },
+    )?;
+    if unfinished {
+        policy::pinned(|| {
+            policy::execute_statement(&format!("DROP INDEX {name}"), Actor::Invoker, &name)
+        })?;
+    }
+    Ok(())
 }
 
 /// Sets lock_timeout for this transaction.

@@ -4,7 +4,7 @@
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::adoption::{Choices, Phase, Step, TablePlan};
+use tenancy_core::adoption::{Choices, Phase, Step, StepKind, TablePlan};
 
 use super::plan::{self, Adopted};
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
@@ -29,7 +29,6 @@ fn adoption_adopt(
     decisions: Option<bounded::Json>,
     partner: Option<pgrx::Uuid>,
     isolate: Option<bool>,
-    build_indexes: Option<bool>,
     lock_timeout: Option<String>,
     watch: Option<String>,
     procedure: Procedure,
@@ -39,7 +38,6 @@ fn adoption_adopt(
         "grants": listed(grants).unwrap_or_default(),
         "partner": crate::pg::uuid::from_pg(partner).to_string(),
         "isolate": isolate.unwrap_or(true),
-        "build_indexes": build_indexes.unwrap_or(false),
     });
     let optional = [
         ("tenant_column", tenant_column.map(Value::from)),
@@ -150,6 +148,13 @@ impl Run {
 
     /// Runs a step, batch by batch.
     fn to_end(&self, plan: &TablePlan, step: &Step) -> Result<(), Error> {
+        if let StepKind::Index(index) = &step.kind {
+            let table = plan.relation.to_string();
+            self.transactions.build_index(&step.sql(), index, &table)?;
+            note(plan)?;
+            self.transactions.commit();
+            return Ok(());
+        }
         let mut next = Some(step::Position::Start);
         while let Some(position) = next {
             next = self.batch(plan, step, position)?;

@@ -30,23 +30,24 @@ pub fn run(
     position: Position,
 ) -> Result<Option<Position>, Error> {
     let name = plan.relation.to_string();
-    match (step.kind, &step.fill) {
-        (StepKind::Fill, Some(fill)) => fill_batch(ddl::table(&name)?, fill, position),
-        (StepKind::Fill, None) | (StepKind::Statement, _) => {
+    match &step.kind {
+        StepKind::Fill(fill) => fill_batch(ddl::table(&name)?, fill, position),
+        // An index is built between transactions: see `retry`.
+        StepKind::Statement | StepKind::Index(_) => {
             for statement in &step.statements {
                 policy::execute_statement(statement, Actor::Invoker, &name)?;
             }
             Ok(None)
         }
-        (StepKind::Tenants, _) => {
+        StepKind::Tenants => {
             let made = tenants::run(&step.sql())?;
             Ok((made > 0).then_some(Position::Start))
         }
-        (StepKind::Unprotect, _) => {
+        StepKind::Unprotect => {
             policy::unprotect_table(ddl::table(&name)?, false, false)?;
             Ok(None)
         }
-        (StepKind::Protect, _) => {
+        StepKind::Protect => {
             let column = plan.tenant_column.clone().unwrap_or_default();
             let mut options = Options::new(column);
             options.grants.clone_from(&choices.grants);

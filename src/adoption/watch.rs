@@ -264,7 +264,7 @@ fn open(
         let is_planned = || plan.steps.iter().any(|step| step.kind == StepKind::Protect);
         if names.contains(&name)
             && matches!(plan.kind, Kind::TenantColumn | Kind::Child)
-            && (!plan.blocked.is_empty() || !isolated && is_planned())
+            && (!is_ready(plan) || !isolated && is_planned())
             && !found.iter().any(|(other, _)| *other == name)
         {
             found.push((name, plan.reason.clone()));
@@ -273,15 +273,19 @@ fn open(
     Ok(found)
 }
 
+/// Returns whether a table can be isolated in a statement's transaction: a large one cannot get its index there.
+fn is_ready(plan: &TablePlan) -> bool {
+    let is_index = |step: &Step| matches!(step.kind, StepKind::Index(_));
+    plan.blocked.is_empty() && !plan.steps.iter().any(is_index)
+}
+
 /// Runs what the plan says of the changed tables, and of those that belong to a tenant through them, in this transaction.
 fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result<(), Error> {
     let mut names: Vec<String> = changed.to_vec();
     // Parents come first in a plan.
     for plan in plans {
         let name = plan.relation.to_string();
-        let follows = |step: &Step| {
-            (step.fill.as_ref()).is_some_and(|f| names.contains(&f.parent.relation.to_string()))
-        };
+        let follows = |step: &Step| matches!(&step.kind, StepKind::Fill(f) if names.contains(&f.parent.relation.to_string()));
         if plan.steps.iter().any(follows) && !names.contains(&name) {
             names.push(name);
         }
@@ -289,7 +293,7 @@ fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result
     let wanted = |plan: &&TablePlan| {
         names.contains(&plan.relation.to_string())
             && matches!(plan.kind, Kind::TenantColumn | Kind::Child)
-            && plan.blocked.is_empty()
+            && is_ready(plan)
     };
     for plan in plans.iter().filter(wanted) {
         for step in &plan.steps {

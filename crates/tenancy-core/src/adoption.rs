@@ -16,12 +16,14 @@ pub use schema::to_count;
 use crate::policy::Relation;
 
 /// How a step runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
     /// The statement, in a transaction of its own.
     Statement,
+    /// A statement that cannot run in a transaction block: it builds the index of this name.
+    Index(Relation),
     /// A statement that fills a column, in batches.
-    Fill,
+    Fill(Fill),
     /// Creates the tenants that are missing, in batches.
     Tenants,
     /// A call of `protect()`.
@@ -51,8 +53,6 @@ pub struct Step {
     pub phase: Phase,
     /// The SQL, as it can also be run by hand. Several statements belong into one transaction.
     pub statements: Vec<String>,
-    /// The column that is filled.
-    pub fill: Option<Fill>,
 }
 
 impl Step {

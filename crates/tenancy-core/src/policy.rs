@@ -23,7 +23,7 @@ pub use facts::{
     Ancestor, Backfill, Column, ColumnState, ForeignKey, Function, Grant, Grantee, Member, Policy,
     Registered, Relation, Sequence, TableFacts, View,
 };
-pub use foreign_keys::{Closing, closings, crossing};
+pub use foreign_keys::{Closing, Unique, closings, crossing};
 pub use key::{Key, KeyType, is_whole};
 pub use live::{Fault, Live, LiveColumn, fault};
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};

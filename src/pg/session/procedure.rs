@@ -1,10 +1,14 @@
 //! Procedures that end their transactions, as those of PL/pgSQL do.
 
+use std::ffi::CStr;
+
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::pg_sys;
 use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
+
+use crate::pg::nodes::each;
 
 /// A call of a procedure: the last parameter of its Rust function, which SQL does not have.
 pub struct Procedure {
@@ -31,6 +35,45 @@ impl Transactions {
             pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
             pg_sys::SPI_commit();
             pg_sys::SPI_finish();
+            pg_sys::EnsurePortalSnapshotExists();
+        }
+    }
+}
+
+impl Transactions {
+    /// Runs a statement that ends transactions itself, and so cannot run in a transaction block: CREATE INDEX CONCURRENTLY. It runs
+    /// as the caller's own statement at the top level would, with the settings of the session. Where `commit` may be called.
+    pub fn between(self, statement: &CStr) {
+        // SAFETY: the caller's promise. As the server runs a client's statement: in a transaction with a snapshot, which the statement
+        // takes away; its nodes are in memory that outlives the transactions. The snapshot of the portal is made again.
+        unsafe {
+            pg_sys::SPI_connect_ext(pg_sys::SPI_OPT_NONATOMIC as i32);
+            pg_sys::SPI_commit();
+            pg_sys::SPI_finish();
+            let memory = pg_sys::CurrentMemoryContext;
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+            each(pg_sys::pg_parse_query(statement.as_ptr()), |raw| {
+                let planned =
+                    pg_sys::palloc0(size_of::<pg_sys::PlannedStmt>()).cast::<pg_sys::PlannedStmt>();
+                (*planned).type_ = pg_sys::NodeTag::T_PlannedStmt;
+                (*planned).commandType = pg_sys::CmdType::CMD_UTILITY;
+                (*planned).utilityStmt = (*raw.cast::<pg_sys::RawStmt>()).stmt;
+                (*planned).stmt_location = -1;
+                pg_sys::ProcessUtility(
+                    planned,
+                    statement.as_ptr(),
+                    false,
+                    pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    pg_sys::None_Receiver,
+                    std::ptr::null_mut(),
+                );
+            });
+            pg_sys::MemoryContextSwitchTo(memory);
+            if pg_sys::ActiveSnapshotSet() {
+                pg_sys::PopActiveSnapshot();
+            }
             pg_sys::EnsurePortalSnapshotExists();
         }
     }

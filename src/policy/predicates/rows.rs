@@ -1,9 +1,9 @@
-//! Whether a row may be read or written: `can`, `can_see` and `can_write`, and for tables in which rows without a tenant are
+//! Whether a row may be read or written: `can` and `can_write`, for tables with rows of scopes above `can_see` and `can_write_shared`, and for tables in which rows without a tenant are
 //! everybody's, `can_see_null` and `can_write_null`.
 
 use tenancy_core::tenants::TenantSet;
 
-use super::view::{tenants, visible, writable};
+use super::view::{tenants, visible, writable, writable_shared};
 use super::{Outcome, yes};
 use crate::c_symbol;
 use crate::error::Error;
@@ -23,6 +23,7 @@ macro_rules! predicates {
 predicates! {
     "can" => tenants, without a tenant nobodys;
     "can_write" => writable, without a tenant nobodys;
+    "can_write_shared" => writable_shared, without a tenant nobodys;
     "can_see" => visible, without a tenant nobodys;
     "can_see_null" => tenants, without a tenant read_by_everybody;
     "can_write_null" => writable, without a tenant written_by_platform;

@@ -26,6 +26,7 @@ enum Question {
     Tenants,
     Visible,
     Writable,
+    WritableShared,
     Projects,
     WritableProjects,
     ProjectKeys,
@@ -65,6 +66,11 @@ pub fn visible(permission: &[u8]) -> Result<View, Error> {
 /// Returns the tenant to write to; an error if there are several.
 pub fn writable(permission: &[u8]) -> Result<View, Error> {
     view_of(Question::Writable, permission)
+}
+
+/// Returns the tenant to write to, and the partners above tenants in which the permission is held, if none is selected.
+pub fn writable_shared(permission: &[u8]) -> Result<View, Error> {
+    view_of(Question::WritableShared, permission)
 }
 
 /// Returns the projects in which a permission is held.
@@ -164,12 +170,23 @@ fn reached_view(question: Question, permission: &[u8], context: &Context) -> Res
         // Maintenance.
         return Ok(View::Everything);
     };
+    if question == Question::WritableShared && !context.selected && !reached.held_above.is_empty() {
+        return Ok(View::Set(tenant_sets::publish(&written_above(
+            context,
+            &reached,
+            in_projects,
+        ))));
+    }
     if reached.is_empty() {
         return Ok(View::Nothing);
     }
     match question {
-        Question::Writable if context.tenant.is_none() => Err(Error::NotOneTenant(context.span())),
-        Question::Tenants | Question::Writable => Ok(tenants_view(context, &reached, in_projects)),
+        Question::Writable | Question::WritableShared if context.tenant.is_none() => {
+            Err(Error::NotOneTenant(context.span()))
+        }
+        Question::Tenants | Question::Writable | Question::WritableShared => {
+            Ok(tenants_view(context, &reached, in_projects))
+        }
         _ if reached.reach.everything => Ok(View::Everything),
         Question::Visible if in_projects => Ok(set_of(reached.visible_with_projects())),
         Question::Visible => Ok(set_of(reached.visible())),
@@ -178,6 +195,16 @@ fn reached_view(question: Question, permission: &[u8], context: &Context) -> Res
         | Question::ProjectKeys
         | Question::WritableProjectKeys => projects_view(question, context, &reached),
     }
+}
+
+/// Returns the scopes above in which a permission is held, with the tenant of a context that has only one.
+fn written_above(context: &Context, reached: &ResolvedReach, in_projects: bool) -> Rc<TenantSet> {
+    let tenants = match (&context.tenant, in_projects) {
+        (None, _) => &Rc::default(),
+        (Some(_), true) => &reached.tenants_with_projects,
+        (Some(_), false) => &reached.tenants,
+    };
+    Rc::new(tenants.with(&reached.held_above))
 }
 
 fn tenants_view(context: &Context, reached: &ResolvedReach, in_projects: bool) -> View {

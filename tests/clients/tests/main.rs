@@ -105,6 +105,7 @@ mod protect {
     mod paths;
     mod session_settings;
     mod shared_null;
+    mod shared_rows;
     mod takes_away;
     mod unprotected;
 }

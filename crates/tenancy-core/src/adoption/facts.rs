@@ -80,6 +80,12 @@ pub struct Table {
     /// Columns led by a valid index that is not partial.
     #[serde(default)]
     pub indexed: Vec<String>,
+    /// Indexes on it by the name that tenancy gives.
+    #[serde(default)]
+    pub own_indexes: Vec<String>,
+    /// Its partitions that have rows, if it is partitioned.
+    #[serde(default)]
+    pub partitions: Vec<Partition>,
     /// The roles of `grants` that may not read it.
     #[serde(default)]
     pub not_readable: Vec<String>,
@@ -90,6 +96,15 @@ pub struct Table {
 
 const fn yes() -> bool {
     true
+}
+
+/// A partition that has rows.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Partition {
+    /// Its name.
+    pub relation: Relation,
+    /// Columns led by a valid index that is not partial.
+    pub indexed: Vec<String>,
 }
 
 /// A tenant column that a trigger fills.
@@ -223,9 +238,6 @@ pub struct Choices {
     /// By the name of a table with its schema, as `regclass` or `schema.table`.
     #[serde(default)]
     pub decisions: HashMap<String, Decision>,
-    /// Whether indexes are built while writers wait, also on large tables.
-    #[serde(default)]
-    pub build_indexes: bool,
     /// Whether to isolate the tables, or only to prepare them.
     #[serde(default)]
     pub isolate: bool,

@@ -1,7 +1,7 @@
 //! The statements that are left to do for a table.
 
 use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
-use super::found::{Blocker, Found, Kind, Parent};
+use super::found::{Found, Kind, Parent};
 use super::{Fill, Phase, Step, StepKind, TablePlan};
 use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
 
@@ -11,8 +11,11 @@ const SLUGS: [&str; 5] = ["slug", "subdomain", "handle", "identifier", "code"];
 /// Columns from which its name is made.
 const NAMES: [&str; 5] = ["name", "title", "display_name", "company_name", "label"];
 
-/// From this many rows on, a table's index is not built while writers wait unless the caller says so.
+/// From this many rows on, a table's index is not built while writers wait.
 const LARGE_ROWS: f64 = 200_000.0;
+
+/// The end of the names of indexes that tenancy builds.
+const OWN_INDEX: &str = "tenancy_idx";
 
 pub(super) fn table_plan(
     facts: &SchemaFacts,
@@ -54,7 +57,6 @@ pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
 struct Steps<'a> {
     table: &'a Table,
     out: Vec<Step>,
-    blocked: Vec<Blocker>,
 }
 
 impl<'a> Steps<'a> {
@@ -62,13 +64,10 @@ impl<'a> Steps<'a> {
         Self {
             table,
             out: Vec::new(),
-            blocked: Vec::new(),
         }
     }
 
     fn plan(self, found: Found) -> TablePlan {
-        let mut blocked = found.blocked;
-        blocked.extend(self.blocked);
         TablePlan {
             relation: self.table.relation.clone(),
             kind: found.kind,
@@ -76,20 +75,19 @@ impl<'a> Steps<'a> {
             tenant_column: found.column,
             shares_null: found.shares_null,
             steps: self.out,
-            blocked,
+            blocked: found.blocked,
         }
     }
 
     fn push(&mut self, phase: Phase, statement: String) {
-        self.add(StepKind::Statement, phase, vec![statement], None);
+        self.add(StepKind::Statement, phase, vec![statement]);
     }
 
-    fn add(&mut self, kind: StepKind, phase: Phase, statements: Vec<String>, fill: Option<Fill>) {
+    fn add(&mut self, kind: StepKind, phase: Phase, statements: Vec<String>) {
         self.out.push(Step {
             kind,
             phase,
             statements,
-            fill,
         });
     }
 
@@ -104,7 +102,7 @@ impl<'a> Steps<'a> {
         if facts.missing_tenants {
             let table = quote_literal(&facts.tenant_table.to_string());
             let call = format!("SELECT tenancy.import_tenants({table}, {arguments}, 500)");
-            self.add(StepKind::Tenants, Phase::Prepare, vec![call], None);
+            self.add(StepKind::Tenants, Phase::Prepare, vec![call]);
         }
         if !self.table.followed {
             let name = self.name();
@@ -168,12 +166,7 @@ impl<'a> Steps<'a> {
             ));
         }
         if !column_and_trigger.is_empty() {
-            self.add(
-                StepKind::Statement,
-                Phase::Prepare,
-                column_and_trigger,
-                None,
-            );
+            self.add(StepKind::Statement, Phase::Prepare, column_and_trigger);
         }
         if self.table.protected_by.is_none() {
             let all = fill(&self.table.relation, column, parent, "", false);
@@ -185,12 +178,7 @@ impl<'a> Steps<'a> {
             let all_phases = [Phase::Prepare, Phase::Verify];
             let filled = self.table.known == Some(true);
             for phase in all_phases.into_iter().skip(usize::from(filled)) {
-                self.add(
-                    StepKind::Fill,
-                    phase,
-                    vec![all.clone()],
-                    Some(by_batch.clone()),
-                );
+                self.add(StepKind::Fill(by_batch.clone()), phase, vec![all.clone()]);
             }
         }
     }
@@ -216,28 +204,49 @@ impl<'a> Steps<'a> {
             }
         }
         if open && self.table.rows >= LARGE_ROWS && !self.table.indexed.contains(column) {
-            let index = object_name(&self.table.relation.name, column, "tenancy_idx");
-            let index = quote_ident(&index);
-            if choices.build_indexes {
-                self.push(
-                    Phase::Prepare,
-                    format!("CREATE INDEX {index} ON {name} ({quoted})"),
-                );
-            } else {
-                self.blocked.push(Blocker {
-                    phase: Phase::Isolate,
-                    text: format!(
-                        "is large and has no index on {quoted}. Once it is prepared, run: CREATE INDEX CONCURRENTLY {index} ON {name} ({quoted}); \
-                         or let writers wait with build_indexes => true"
-                    ),
-                });
-            }
+            self.index(column);
         }
         self.protect(choices, found);
         if !found.shares_null && (self.table.known.is_some() || open && !declared) {
             self.push(
                 Phase::Isolate,
                 format!("ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {KNOWN}"),
+            );
+        }
+    }
+
+    /// An index on a large table, built while writers go on: on the table itself, or on each of its partitions.
+    fn index(&mut self, column: &str) {
+        let (name, quoted) = (self.name(), quote_ident(column));
+        let partitioned = !self.table.partitions.is_empty();
+        let stored: Vec<(Relation, bool)> = match partitioned {
+            true => (self.table.partitions.iter())
+                .map(|part| {
+                    (
+                        part.relation.clone(),
+                        part.indexed.iter().any(|c| c == column),
+                    )
+                })
+                .collect(),
+            false => vec![(self.table.relation.clone(), false)],
+        };
+        for (part, _) in stored.into_iter().filter(|(_, indexed)| !indexed) {
+            let index = Relation {
+                name: object_name(&part.name, column, OWN_INDEX),
+                schema: part.schema.clone(),
+            };
+            let statement = format!(
+                "CREATE INDEX CONCURRENTLY {} ON {part} ({quoted})",
+                quote_ident(&index.name)
+            );
+            self.add(StepKind::Index(index), Phase::Prepare, vec![statement]);
+        }
+        if partitioned {
+            // It takes those of the partitions.
+            let index = object_name(&self.table.relation.name, column, OWN_INDEX);
+            self.push(
+                Phase::Prepare,
+                format!("CREATE INDEX {} ON {name} ({quoted})", quote_ident(&index)),
             );
         }
     }
@@ -264,7 +273,7 @@ impl<'a> Steps<'a> {
             statement.push_str(", shared_null => true");
         }
         statement.push(')');
-        self.add(StepKind::Protect, Phase::Isolate, vec![statement], None);
+        self.add(StepKind::Protect, Phase::Isolate, vec![statement]);
     }
 
     /// The table as it was.
@@ -272,7 +281,7 @@ impl<'a> Steps<'a> {
         let name = self.name();
         if self.table.protected_by.is_some() {
             let call = format!("SELECT tenancy.unprotect({})", quote_literal(&name));
-            self.add(StepKind::Unprotect, Phase::Isolate, vec![call], None);
+            self.add(StepKind::Unprotect, Phase::Isolate, vec![call]);
         }
         if self.table.followed {
             let drop = format!("DROP TRIGGER {FOLLOW} ON {name}");
@@ -286,12 +295,22 @@ impl<'a> Steps<'a> {
                 format!("DROP TRIGGER {FILL} ON {name}"),
                 format!("ALTER TABLE {name} DROP COLUMN {column}"),
             ];
-            self.add(StepKind::Statement, Phase::Isolate, all, None);
+            self.add(StepKind::Statement, Phase::Isolate, all);
         } else if self.table.known.is_some() {
             self.push(
                 Phase::Isolate,
                 format!("ALTER TABLE {name} DROP CONSTRAINT {KNOWN}"),
             );
+        }
+        // unprotect() has dropped that of protect() by then, and a column its own.
+        if self.table.filled.is_none() {
+            for index in &self.table.own_indexes {
+                let index = Relation {
+                    schema: self.table.relation.schema.clone(),
+                    name: index.clone(),
+                };
+                self.push(Phase::Isolate, format!("DROP INDEX IF EXISTS {index}"));
+            }
         }
     }
 

@@ -327,6 +327,9 @@ pub struct ForeignKey {
     /// Whether the referencing table is partitioned.
     #[serde(default)]
     pub partitioned: bool,
+    /// Whether the referenced table is partitioned.
+    #[serde(default)]
+    pub to_partitioned: bool,
     /// Whether the caller has the rights of both tables' owners.
     #[serde(default)]
     pub caller_owns: bool,

@@ -1,7 +1,7 @@
 //! Foreign keys that let one tenant's row refer to another's, and the statements that replace them.
 
-use super::facts::ForeignKey;
-use super::quote::{dollar_quote, quote_ident, quote_idents, quote_literal};
+use super::facts::{ForeignKey, Relation};
+use super::quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
 use super::{Actor, Step, StepKind};
 
 /// What closes a foreign key that lets a row refer to another tenant's.
@@ -14,7 +14,7 @@ pub enum Closing {
     /// Another one in its place.
     Replace {
         /// What the new one refers to, if that is missing.
-        unique: Option<String>,
+        unique: Option<Unique>,
         /// The statement that replaces it.
         replace: String,
         /// The statement that compares the rows, if the former does not.
@@ -24,6 +24,16 @@ pub enum Closing {
     },
     /// Nothing.
     Never(String),
+}
+
+/// A unique constraint that a foreign key is to refer to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    /// The statement that adds it, while writers wait.
+    pub statement: String,
+    /// Its index, with the statements that build it while writers go on and that make it a constraint; `None` where the server
+    /// cannot do so.
+    pub built: Option<(Relation, [String; 2])>,
 }
 
 /// Returns what closes each of these foreign keys. What several are to refer to is made for the first of them.
@@ -64,10 +74,10 @@ fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
         ));
     }
     let unique = (!key.unique_exists).then(|| unique(key));
-    let unique = unique.and_then(|(identity, statement)| {
+    let unique = unique.and_then(|(identity, unique)| {
         let new = !made.contains(&identity);
         made.push(identity);
-        new.then_some(statement)
+        new.then_some(unique)
     });
     // The server adds none to a partitioned table that it does not validate.
     let later = key.enforced && key.validated && !key.partitioned;
@@ -81,17 +91,36 @@ fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
 }
 
 /// Returns the constraint that a foreign key with the tenant column is to refer to, and what identifies it.
-fn unique(key: &ForeignKey) -> (String, String) {
+fn unique(key: &ForeignKey) -> (String, Unique) {
     let mut columns = vec![key.to_tenant.clone()];
     columns.extend(key.ref_columns.iter().cloned());
+    let listed = quote_idents(&columns);
     let statement = format!(
-        "ALTER TABLE {} ADD UNIQUE ({}{})",
+        "ALTER TABLE {} ADD UNIQUE ({listed}{})",
         key.to,
-        quote_idents(&columns),
         if key.period { " WITHOUT OVERLAPS" } else { "" }
     );
+    let index = Relation {
+        schema: key.to.schema.clone(),
+        name: object_name(&key.to.name, &columns.join("_"), "tenancy_key"),
+    };
+    let name = quote_ident(&index.name);
+    let built = [
+        format!(
+            "CREATE UNIQUE INDEX CONCURRENTLY {name} ON {} ({listed})",
+            key.to
+        ),
+        format!(
+            "ALTER TABLE {} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}",
+            key.to
+        ),
+    ];
+    let built = (!key.period && !key.to_partitioned).then_some((index, built));
     columns.sort();
-    (format!("{} {columns:?}", key.to), statement)
+    (
+        format!("{} {columns:?}", key.to),
+        Unique { statement, built },
+    )
 }
 
 /// Returns the query for the rows of a foreign key that refer to another tenant's: their number by tenant, the most first.
@@ -127,7 +156,7 @@ pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
             }
             Closing::Replace { unique, note, .. } => {
                 let what_it_refers_to = format!("what foreign key {name} is to refer to");
-                steps.extend(unique.map(|statement| step(statement, what_it_refers_to)));
+                steps.extend(unique.map(|unique| step(unique.statement, what_it_refers_to)));
                 steps.push(step(
                     in_maintenance(key),
                     format!("{what}; this makes them share it{note}"),

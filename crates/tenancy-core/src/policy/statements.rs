@@ -151,7 +151,7 @@ impl Protection {
     fn predicates(&self) -> [&'static str; 2] {
         match (self.shared_null, self.shared) {
             (true, _) => ["can_see_null", "can_write_null"],
-            (false, true) => ["can_see", "can_write"],
+            (false, true) => ["can_see", "can_write_shared"],
             (false, false) => ["can", "can_write"],
         }
     }

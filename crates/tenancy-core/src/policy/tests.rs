@@ -728,7 +728,7 @@ fn owner_project_and_shared() {
         json!({"project_column": "project_id", "shared": true}),
     );
     assert!(done(&plan).iter().any(|s| s.contains(
-        "USING (tenancy.can_see('data:read/project', tenant_id) AND tenancy.see_in_project('data:read', tenant_id, project_id)) WITH CHECK (tenancy.can_write('data:write/project', tenant_id) AND tenancy.write_in_project('data:write', tenant_id, project_id))"
+        "USING (tenancy.can_see('data:read/project', tenant_id) AND tenancy.see_in_project('data:read', tenant_id, project_id)) WITH CHECK (tenancy.can_write_shared('data:write/project', tenant_id) AND tenancy.write_in_project('data:write', tenant_id, project_id))"
     )));
 }
 

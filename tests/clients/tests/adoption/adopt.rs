@@ -337,36 +337,98 @@ fn the_owner_adopts_or_a_superuser() {
 }
 
 #[test]
-fn a_large_table_is_prepared_and_waits_for_its_index() {
+fn indexes_of_large_tables_are_built_while_writers_go_on() {
     let db = Db::new();
     let mut owner = db.owner();
     application::create(&mut owner, "bigint", "(%s)", 2);
     let mut admin = db.admin();
-    admin.run("UPDATE pg_class SET reltuples = 5e6 WHERE oid = 'app.comments'::regclass");
-    let failure = owner
-        .fails("CALL tenancy.adopt('app.organizations')")
-        .code("55000");
-    let detail = failure.detail.unwrap_or_default();
-    assert_eq!(detail.lines().count(), 1, "{detail}");
-    assert_eq!(
-        owner.number("SELECT count(*) FROM tenancy.protected_tables"),
-        0
+    // As left behind by one that was stopped.
+    owner
+        .run("CREATE INDEX projects_organization_id_tenancy_idx ON app.projects (organization_id)");
+    admin.run(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'app.projects_organization_id_tenancy_idx'::regclass;
+         UPDATE pg_class SET reltuples = 5e6 WHERE oid IN ('app.comments'::regclass, 'app.projects'::regclass, 'app.events_2025'::regclass, 'app.events_later'::regclass)",
     );
-    let index = detail
-        .split("run: ")
-        .nth(1)
-        .unwrap()
-        .split(';')
-        .next()
-        .unwrap();
-    owner.run(index);
+    owner.run("CALL tenancy.adopt('app.organizations', dry_run => true)");
+    assert_eq!(
+        owner.texts("SELECT s FROM tenancy.adoption, unnest(statements) s WHERE s LIKE 'CREATE INDEX%' ORDER BY table_name, s"),
+        [
+            "CREATE INDEX CONCURRENTLY comments_organization_id_tenancy_idx ON app.comments (organization_id)",
+            "CREATE INDEX CONCURRENTLY events_2025_organization_id_tenancy_idx ON app.events_2025 (organization_id)",
+            "CREATE INDEX CONCURRENTLY events_later_organization_id_tenancy_idx ON app.events_later (organization_id)",
+            "CREATE INDEX events_organization_id_tenancy_idx ON app.events (organization_id)",
+            "CREATE INDEX CONCURRENTLY projects_organization_id_tenancy_idx ON app.projects (organization_id)",
+        ]
+    );
     owner.run("CALL tenancy.adopt('app.organizations')");
     assert_eq!(
         owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE isolated"),
         7
     );
+    let made = "SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid::regclass::text LIKE '%\\_tenancy\\_idx' AND indisvalid ORDER BY 1";
+    let indexes = owner.texts(made);
+    for wanted in [
+        "app.comments_organization_id_tenancy_idx",
+        "app.projects_organization_id_tenancy_idx",
+        "app.events_organization_id_tenancy_idx",
+        "app.events_2025_organization_id_tenancy_idx",
+    ] {
+        assert!(
+            indexes.contains(&wanted.to_owned()),
+            "{wanted}: {indexes:?}"
+        );
+    }
     assert_eq!(
-        owner.number("SELECT count(*) FROM pg_index WHERE indrelid = 'app.comments'::regclass"),
+        owner.number("SELECT count(*) FROM pg_index WHERE NOT indisvalid"),
+        0
+    );
+    assert_eq!(
+        owner.number("SELECT count(*) FROM pg_inherits WHERE inhparent = 'app.events_organization_id_tenancy_idx'::regclass"),
         2
     );
+    owner.run("CALL tenancy.unadopt('app.organizations')");
+    assert_eq!(owner.texts(made), Vec::<String>::new());
+}
+
+/// Writers wait for no build of an index, nor for anything else, longer than a moment.
+#[test]
+fn writers_of_a_large_table_do_not_wait() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    owner.run(
+        "CREATE TABLE app.organizations (id bigint PRIMARY KEY, name text);
+         CREATE TABLE app.projects (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations);
+         CREATE TABLE app.tasks (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, project_id bigint NOT NULL REFERENCES app.projects, note text);
+         INSERT INTO app.organizations SELECT n, 'Org ' || n FROM generate_series(1, 20) n;
+         INSERT INTO app.projects SELECT n, n % 20 + 1 FROM generate_series(1, 200) n;
+         INSERT INTO app.tasks (project_id, note) SELECT n % 200 + 1, repeat('x', 50) FROM generate_series(1, 400000) n;
+         ANALYZE app.tasks",
+    );
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let longest = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut session = db.owner();
+            session.run("SET tenancy.maintenance_reason = 'writer'");
+            let mut longest = std::time::Duration::ZERO;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let began = std::time::Instant::now();
+                session.run("INSERT INTO app.tasks (project_id) VALUES (1)");
+                session.run(
+                    "UPDATE app.tasks SET note = 'new' WHERE id = 1 + (random() * 300000)::int",
+                );
+                longest = longest.max(began.elapsed());
+            }
+            longest
+        });
+        owner.run("CALL tenancy.adopt('app.organizations')");
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap()
+    });
+    assert!(longest < std::time::Duration::from_secs(2), "{longest:?}");
+    let mut admin = db.admin();
+    assert_eq!(
+        admin.number("SELECT count(*) FROM app.tasks t JOIN app.projects p ON p.id = t.project_id WHERE t.organization_id IS DISTINCT FROM p.organization_id"),
+        0
+    );
+    assert_eq!(admin.number("SELECT count(*) FROM pg_index WHERE indexrelid = 'app.tasks_organization_id_tenancy_idx'::regclass AND indisvalid"), 1);
 }

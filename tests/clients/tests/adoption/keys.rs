@@ -130,6 +130,22 @@ fn it_continues_where_it_was_stopped() {
     drop(db);
 }
 
+/// What keys of a large table refer to is built while writers go on.
+#[test]
+fn unique_indexes_of_large_tables_are_built_concurrently() {
+    let (db, mut owner, _) = adopted();
+    db.admin()
+        .run("UPDATE pg_class SET reltuples = 5e6 WHERE oid = 'app.tasks'::regclass");
+    owner.run(FIX);
+    assert_eq!(owner.number(OPEN), 0, "{:?}", owner.texts(STATUS));
+    let built = "SELECT count(*) FROM tenancy.foreign_key_fixes, unnest(statements) s WHERE s LIKE 'CREATE UNIQUE INDEX CONCURRENTLY % ON app.tasks (organization_id, id)'";
+    assert_eq!(owner.number(built), 1);
+    assert_eq!(
+        owner.text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'app.tasks'::regclass AND contype = 'u'"),
+        "UNIQUE (organization_id, id)"
+    );
+}
+
 #[test]
 fn who_may_not_is_told() {
     let (db, mut owner, _) = adopted();

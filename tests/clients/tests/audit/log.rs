@@ -80,10 +80,20 @@ fn the_audit_log_cannot_be_changed() {
         }
     }
     // Through the parent only, and no function of the inside.
-    for mut session in [world.db.app(), world.db.owner(), world.db.gateway()] {
+    assert_eq!(
+        world
+            .db
+            .owner()
+            .number(&format!("SELECT count(*) FROM {part}")),
+        0,
+        "an administrator may lock it, and sees nothing"
+    );
+    for mut session in [world.db.app(), world.db.gateway()] {
         session
             .fails(&format!("SELECT * FROM {part}"))
             .code("42501");
+    }
+    for mut session in [world.db.app(), world.db.owner(), world.db.gateway()] {
         session.run("SELECT count(*) FROM tenancy.audit_log");
         for sql in [
             "SELECT tenancy_internal.audit('x', NULL, NULL, '{}')",

@@ -61,7 +61,7 @@ fn what_cannot_be_isolated_is_refused_with_the_reason() {
         ("protect('tenancy.scopes')", "42809", false),
         (
             "protect('tenancy_internal.api_key_secrets')",
-            "42501",
+            "42809",
             false,
         ),
         ("protect('app.rows')", "22023", true),
@@ -93,7 +93,7 @@ fn what_cannot_be_isolated_is_refused_with_the_reason() {
             false,
         ),
         (
-            "protect('app.plain', owner_column => 'label')",
+            "protect('app.plain', owner_column => 'made')",
             "22023",
             true,
         ),

@@ -1,0 +1,97 @@
+//! Rows of a partner in a table with shared rows: read by its tenants, written with the permission at the partner.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use tenancy_client_tests::World;
+
+#[test]
+fn a_partners_rows_are_written_with_the_permission_at_the_partner() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.update_scope('globex', external_id => '901'), tenancy.update_scope('hooli', external_id => '902');
+         SELECT tenancy.create_partner('lonely', external_id => '903');
+         SELECT tenancy.create_user('lonely', 'only', 'service', role => 'partner_admin')",
+    );
+    let lonely = owner.text("SELECT tenancy.issue_api_key('lonely/only', 'k')");
+    for kind in ["uuid", "bigint", "text", "smallint", "numeric(9,0)"] {
+        let key = |slug: &str| match kind {
+            "uuid" => format!("'{}'::uuid", world.id(slug)),
+            _ => format!("(SELECT external_id::{kind} FROM tenancy.scopes WHERE slug = '{slug}')"),
+        };
+        let literal = |slug: &str| {
+            world
+                .db
+                .admin()
+                .text(&format!("SELECT {}::text", key(slug)))
+        };
+        let [globex, hooli, acme, soylent] = ["globex", "hooli", "acme", "soylent"].map(literal);
+        owner.run(&format!(
+            "DROP TABLE IF EXISTS app.plans;
+             CREATE TABLE app.plans (scope {kind} NOT NULL, name text);
+             SELECT tenancy.protect('app.plans', 'scope', shared => true)"
+        ));
+        world.db.admin().run(&format!(
+            "INSERT INTO app.plans VALUES ('{globex}', 'g'), ('{hooli}', 'h'), ('{acme}', 'a'), ('{soylent}', 's')"
+        ));
+        let names = "SELECT string_agg(name, '' ORDER BY name) FROM app.plans";
+        let insert = |scope: &str| format!("INSERT INTO app.plans VALUES ('{scope}', 'new')");
+
+        let mut ops = world.begin("ops");
+        assert_eq!(ops.text(names), "ag", "{kind}");
+        ops.run(&insert(&globex));
+        for other in [&hooli, &soylent, &acme] {
+            ops.fails_inside(&insert(other)).code("42501");
+        }
+        assert_eq!(
+            ops.touched(&format!(
+                "UPDATE app.plans SET name = 'G' WHERE scope = '{globex}' AND name = 'g'"
+            )),
+            1
+        );
+        assert_eq!(
+            ops.touched("UPDATE app.plans SET name = name || '!'"),
+            2,
+            "{kind}: its own rows alone"
+        );
+        ops.fails_inside(&format!("UPDATE app.plans SET scope = '{hooli}'"))
+            .code("42501");
+        assert_eq!(ops.touched("DELETE FROM app.plans WHERE name = 'new!'"), 1);
+        // In one of its tenants it is that tenant's.
+        ops.run("SELECT tenancy.select_tenant('acme')");
+        ops.fails_inside(&insert(&globex)).code("42501");
+        assert_eq!(
+            ops.touched("DELETE FROM app.plans"),
+            1,
+            "{kind}: the tenant's row"
+        );
+        ops.run("ROLLBACK");
+
+        let mut alice = world.begin("alice");
+        assert_eq!(alice.text(names), "ag", "{kind}");
+        alice.fails_inside(&insert(&globex)).code("42501");
+        assert_eq!(alice.touched("DELETE FROM app.plans"), 1, "{kind}");
+        alice.run("ROLLBACK");
+
+        // A partner without tenants, too.
+        let mut only = world.db.app();
+        only.begin(&lonely).run(
+            "INSERT INTO app.plans VALUES ('903'::text::text, 'own')"
+                .replace(
+                    "'903'::text::text",
+                    &match kind {
+                        "uuid" => format!(
+                            "'{}'",
+                            world
+                                .db
+                                .admin()
+                                .text("SELECT id FROM tenancy.scopes WHERE slug = 'lonely'")
+                        ),
+                        _ => "'903'".to_owned(),
+                    },
+                )
+                .as_str(),
+        );
+        only.fails_inside(&insert(&globex)).code("42501");
+        only.run("ROLLBACK");
+    }
+}
