@@ -65,14 +65,14 @@ COMMENT ON FUNCTION tenancy_internal.keep_adoption_plan(jsonb) IS 'internal: kee
 CREATE TABLE tenancy_internal.watched_schemas (
     schema_name name PRIMARY KEY,
     tenant_table regclass NOT NULL,
-    action text NOT NULL CHECK (action IN ('warn', 'protect')),
+    action text NOT NULL CHECK (action IN ('off', 'warn', 'protect')),
     choices jsonb NOT NULL
 );
 REVOKE ALL ON tenancy_internal.watched_schemas FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.watched_schemas IS 'internal: schemas that were adopted, and what follows a statement that makes a table for tenants'' rows in them';
 COMMENT ON COLUMN tenancy_internal.watched_schemas.schema_name IS 'the schema';
 COMMENT ON COLUMN tenancy_internal.watched_schemas.tenant_table IS 'the application''s table of tenants';
-COMMENT ON COLUMN tenancy_internal.watched_schemas.action IS 'warn, or protect: the table is isolated, or the statement fails';
+COMMENT ON COLUMN tenancy_internal.watched_schemas.action IS 'off, warn, or protect: the table is isolated, or the statement fails';
 COMMENT ON COLUMN tenancy_internal.watched_schemas.choices IS 'the arguments of adopt()';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.watched_schemas', '');
 

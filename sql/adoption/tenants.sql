@@ -58,9 +58,9 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('table_owner_unfit', target);
     END IF;
     IF gone IS NOT NULL AND gone IS DISTINCT FROM key THEN
-        -- Not a suspended one: it would be active if its row came back.
+        -- Not a suspended one: it would be active if its row came back. Nor another partner's.
         SELECT s.id INTO found_scope FROM tenancy.scopes s
-         WHERE s.id = tenancy_internal.scope_of_key(gone, by_id) AND s.level = 'tenant' AND s.status = 'active' FOR NO KEY UPDATE;
+         WHERE s.id = tenancy_internal.scope_of_key(gone, by_id) AND s.level = 'tenant' AND s.status = 'active' AND s.parent_id = partner FOR NO KEY UPDATE;
         IF FOUND THEN
             -- First: the context of a tenant that ends itself ends with it.
             PERFORM tenancy_internal.audit('scope.status', found_scope.id, target, '{"after": "deleted"}');
@@ -85,8 +85,8 @@ BEGIN
         -- Two tables may number their rows alike, but a uuid is the same tenant.
         RAISE EXCEPTION USING MESSAGE = CASE WHEN by_id THEN tenancy_internal.error('id_taken', key)
                                              ELSE tenancy_internal.error('external_id_taken', key) END;
-    ELSIF gone IS DISTINCT FROM key AND found_scope.parent_id <> partner THEN
-        RETURN; -- Another partner's: the row neither renames nor revives it.
+    ELSIF found_scope.parent_id IS DISTINCT FROM partner THEN
+        RETURN; -- Another partner's: its row neither renames, ends nor revives it.
     ELSIF gone IS DISTINCT FROM key AND found_scope.status = 'deleted' THEN
         -- A row that came back.
         UPDATE tenancy.scopes s SET status = 'active', name = label WHERE s.id = found_scope.id;

@@ -14,7 +14,7 @@ use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::procedure::Procedure;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::{bounded, ddl};
+use crate::pg::{bounded, ddl, savepoint};
 use crate::policy;
 
 /// How many tenants are named where rows of theirs stand in the way.
@@ -44,11 +44,11 @@ fn adoption_fix_foreign_keys(
     let schemas = listed(schemas);
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
-    let fixes = plan(schemas.as_deref())?;
+    let mut fixes = plan(schemas.as_deref())?;
     keep(&fixes)?;
     notice!("{}", summary(&fixes));
     if !dry_run.unwrap_or(false) {
-        run(&fixes, &Patient::new(lock_timeout, &procedure)?)?;
+        run(&mut fixes, &Patient::new(lock_timeout, &procedure)?)?;
     }
     for fix in fixes.iter().filter(|fix| fix.blocked.is_some()) {
         let (key, reason) = (&fix.key, fix.blocked.as_deref().unwrap_or_default());
@@ -64,17 +64,52 @@ fn adoption_fix_foreign_keys(
 fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
     enter()?;
     policy::pinned(|| {
-        let keys = policy::foreign_keys(schemas)?;
-        let closings = rules::closings(&keys);
-        (keys.into_iter())
-            .zip(closings)
-            .filter(|(_, closing)| *closing != Closing::Closed)
-            .map(|(key, closing)| fix(key, closing))
-            .collect()
+        let mut fixes = Vec::new();
+        let mut free = Vec::new();
+        for key in policy::foreign_keys(schemas)? {
+            let closing = rules::closings(std::slice::from_ref(&key)).pop();
+            let blocked = match closing {
+                None | Some(Closing::Closed) => continue,
+                Some(Closing::Never(_)) => None,
+                Some(Closing::Validate(_) | Closing::Replace { .. }) => blocked(&key)?,
+            };
+            match (blocked, closing) {
+                (Some(reason), Some(closing)) => fixes.push(Fix {
+                    blocked: Some(reason),
+                    ..fix(key, closing)
+                }),
+                _ => free.push(key),
+            }
+        }
+        // What several are to refer to is made for the first that nothing stands in the way of.
+        let closings = rules::closings(&free);
+        fixes.extend(
+            free.into_iter()
+                .zip(closings)
+                .map(|(key, closing)| fix(key, closing)),
+        );
+        fixes.sort_by_key(|fix| (fix.key.from.to_string(), fix.key.name.clone()));
+        Ok(fixes)
     })
 }
 
-fn fix(key: ForeignKey, closing: Closing) -> Result<Fix, Error> {
+/// Returns what stands in the way of closing a key. Rows are counted as the tables' owner, whose code may run: in maintenance, which
+/// it could begin itself.
+fn blocked(key: &ForeignKey) -> Result<Option<String>, Error> {
+    if !key.caller_owns {
+        return Ok(Some(
+            "its tables do not both belong to the caller, or not to one role".to_owned(),
+        ));
+    }
+    if !key.owner_is_admin {
+        return Ok(Some(
+            "the owner of its tables lacks tenancy_admin".to_owned(),
+        ));
+    }
+    crossing(key)
+}
+
+fn fix(key: ForeignKey, closing: Closing) -> Fix {
     let mut fix = Fix {
         key,
         statements: Vec::new(),
@@ -85,15 +120,12 @@ fn fix(key: ForeignKey, closing: Closing) -> Result<Fix, Error> {
     };
     match closing {
         Closing::Closed => {}
-        Closing::Never(reason) => {
-            fix.open = Some(reason);
-            return Ok(fix);
-        }
+        Closing::Never(reason) => fix.open = Some(reason),
         Closing::Validate(statement) => fix.statements.push(statement),
         Closing::Replace {
             unique,
             replace,
-            validate,
+            after,
             note,
         } => {
             match unique {
@@ -107,15 +139,11 @@ fn fix(key: ForeignKey, closing: Closing) -> Result<Fix, Error> {
                 unique => fix.statements.extend(unique.map(|unique| unique.statement)),
             }
             fix.statements.push(replace);
-            fix.statements.extend(validate);
+            fix.statements.extend(after);
             note.trim_start_matches("; ").clone_into(&mut fix.note);
         }
     }
-    fix.blocked = match fix.key.caller_owns {
-        false => Some("the caller does not own both tables".to_owned()),
-        true => crossing(&fix.key)?,
-    };
-    Ok(fix)
+    fix
 }
 
 /// Returns what rows refer to another tenant's, if any do.
@@ -145,26 +173,34 @@ fn crossing(key: &ForeignKey) -> Result<Option<String>, Error> {
     )))
 }
 
-/// Runs each statement in a transaction of its own.
-fn run(fixes: &[Fix], transactions: &Patient) -> Result<(), Error> {
+/// Runs each statement in a transaction of its own. A key whose statement fails stays as it is by then, and the others go on.
+fn run(fixes: &mut [Fix], transactions: &Patient) -> Result<(), Error> {
     // The plan stays, whatever happens.
     transactions.commit();
-    for fix in fixes.iter().filter(|fix| fix.blocked.is_none()) {
+    for fix in fixes.iter_mut().filter(|fix| fix.blocked.is_none()) {
         let table = fix.key.from.to_string();
         for (n, statement) in fix.statements.iter().enumerate() {
             notice!("tenancy: {statement}");
             if let (0, Some(index)) = (n, &fix.built) {
                 transactions.build_index(statement, index, &table)?;
-                note(fix)?;
-                transactions.commit();
-                continue;
+            } else {
+                let failed = transactions.run(&table, || {
+                    savepoint::failure(|| {
+                        enter()?;
+                        watch::paused(|| {
+                            policy::pinned(|| {
+                                policy::execute_statement(statement, Actor::Invoker, &table)
+                            })
+                        })
+                    })
+                })?;
+                if let Some(reason) = failed {
+                    fix.blocked = Some(reason);
+                    note_blocked(fix)?;
+                    transactions.commit();
+                    break;
+                }
             }
-            transactions.run(&table, || {
-                enter()?;
-                watch::paused(|| {
-                    policy::pinned(|| policy::execute_statement(statement, Actor::Invoker, &table))
-                })
-            })?;
             note(fix)?;
             transactions.commit();
         }
@@ -203,6 +239,19 @@ fn note(fix: &Fix) -> Result<(), Error> {
         "UPDATE tenancy_internal.fixed_foreign_keys SET done = done + 1, updated_at = pg_catalog.clock_timestamp() \
          WHERE table_name = $1 AND foreign_key = $2",
         &[fix.key.from.to_string().into(), fix.key.name.clone().into()],
+    )?;
+    Ok(())
+}
+
+fn note_blocked(fix: &Fix) -> Result<(), Error> {
+    spi::write(
+        "UPDATE tenancy_internal.fixed_foreign_keys SET blocked = $3, updated_at = pg_catalog.clock_timestamp() \
+         WHERE table_name = $1 AND foreign_key = $2",
+        &[
+            fix.key.from.to_string().into(),
+            fix.key.name.clone().into(),
+            fix.blocked.clone().into(),
+        ],
     )?;
     Ok(())
 }

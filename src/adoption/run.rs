@@ -112,7 +112,7 @@ impl Run {
         })
     }
 
-    fn adopt(&self, watch: Option<Action>) -> Result<(), Error> {
+    fn adopt(&self, watch: Action) -> Result<(), Error> {
         for phase in [Phase::Prepare, Phase::Isolate] {
             if phase == Phase::Isolate && !self.adopted.choices.isolate {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Run {
             steps.sort_by_key(|(_, step)| step.phase);
             self.all(&steps)?;
         }
-        watch::set(&self.adopted, watch)
+        watch::set(&self.adopted, Some(watch))
     }
 
     fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {

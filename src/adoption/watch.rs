@@ -25,6 +25,8 @@ static ISOLATING: BackendCell<bool> = BackendCell::new(false);
 /// What follows a statement that makes a table for tenants' rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Action {
+    /// Nothing.
+    Off,
     /// A warning.
     Warn,
     /// Its isolation, or an error.
@@ -32,12 +34,12 @@ pub enum Action {
 }
 
 impl Action {
-    /// Parses the argument of `adopt()`; `None` for no action.
-    pub fn parse(text: &str) -> Result<Option<Self>, Error> {
+    /// Parses the argument of `adopt()`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
         match text {
-            "off" => Ok(None),
-            "warn" => Ok(Some(Self::Warn)),
-            "protect" => Ok(Some(Self::Protect)),
+            "off" => Ok(Self::Off),
+            "warn" => Ok(Self::Warn),
+            "protect" => Ok(Self::Protect),
             other => Err(Error::bad(
                 format!("watch is {other}"),
                 "Use off, warn or protect.",
@@ -47,6 +49,7 @@ impl Action {
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Off => "off",
             Self::Warn => "warn",
             Self::Protect => "protect",
         }
@@ -60,10 +63,10 @@ pub fn paused<R>(f: impl FnOnce() -> R) -> R {
 }
 
 /// Returns what follows such a statement in the schemas now; at first a warning.
-pub fn action(adopted: &Adopted) -> Result<Option<Action>, Error> {
+pub fn action(adopted: &Adopted) -> Result<Action, Error> {
     let mut found = watched()?.into_iter();
     let same = found.find(|w| w.tenant_table == adopted.tenant_table);
-    Ok(Some(same.map_or(Action::Warn, |watched| watched.action)))
+    Ok(same.map_or(Action::Warn, |watched| watched.action))
 }
 
 /// Refuses schemas that belong to an adoption of another owner.
@@ -81,7 +84,7 @@ pub fn check(adopted: &Adopted) -> Result<(), Error> {
     Ok(())
 }
 
-/// Watches the schemas from now on, or no longer.
+/// Sets what follows such a statement in the schemas from now on; `None` for schemas that are adopted no longer.
 pub fn set(adopted: &Adopted, action: Option<Action>) -> Result<(), Error> {
     spi::write(
         "DELETE FROM tenancy_internal.watched_schemas WHERE schema_name::text = ANY ($1)",
@@ -122,7 +125,7 @@ fn after_ddl() -> Result<(), Error> {
         return Ok(());
     }
     let all = watched()?;
-    for watched in &all {
+    for watched in all.iter().filter(|watched| watched.action != Action::Off) {
         warn_of_functions(&watched.schema)?;
         let changed = policy::pinned(|| changed(&watched.schema))?;
         if !changed.is_empty() {
@@ -145,7 +148,7 @@ fn watched() -> Result<Vec<Watched>, Error> {
                 Ok(Watched {
                     schema: row.not_null(1)?,
                     tenant_table: row.not_null(2)?,
-                    action: Action::parse(&action)?.unwrap_or(Action::Warn),
+                    action: Action::parse(&action)?,
                     choices,
                 })
             })
@@ -213,6 +216,7 @@ fn look(watched: &Watched, schemas: Vec<String>, changed: &[String]) -> Result<(
     }
     for (name, reasons) in open(&adopted, &plans, changed, isolates)? {
         match watched.action {
+            Action::Off => {}
             Action::Warn => warning!(
                 "tenancy: {name} is not isolated: it {reasons}. Call tenancy.adopt() again, with the arguments that it had for {}, or run the statement in tenancy.unprotected_tables",
                 policy::relation_name(watched.tenant_table)?

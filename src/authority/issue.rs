@@ -112,6 +112,11 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
     }
     let secret = secret::random::<32>().ok_or(Error::Internal("no source of random bytes"))?;
     let id = pg_uuid(new_id());
+    // Another rotation ends first: its new key is one of those that retire, and each is read once.
+    spi::write(
+        "LOCK TABLE tenancy_internal.signing_keys IN SHARE ROW EXCLUSIVE MODE",
+        &[],
+    )?;
     spi::write(
         // Written anew, since a publication sends rows that are updated.
         "WITH known AS (DELETE FROM tenancy_internal.signing_keys \

@@ -45,8 +45,9 @@ pub struct Context {
     pub fleet: bool,
     /// The reach of permissions in the selected tenant.
     reached: RefCell<Vec<(String, Rc<ResolvedReach>)>>,
-    /// The sources of its proof, of the elevation behind the proof, and of its tenant if that is not one of the principal's.
-    sources: [Option<Rc<Sources>>; 3],
+    /// The sources of its proof, of the elevation behind the proof, of its tenant if that is not one of the principal's, and of the
+    /// selected project.
+    sources: [Option<Rc<Sources>>; 4],
 }
 
 /// What a token or a ticket says of a context, besides its principal.
@@ -397,7 +398,7 @@ fn from_token(token: &Token) -> Result<Rc<Context>, Error> {
             fleet: false,
             claims,
             reached: RefCell::default(),
-            sources: [None, None, None],
+            sources: [None, None, None, None],
         })),
         (Kind::Principal, Some(user)) => principal(user, claims, proof_sources),
         (Kind::Principal, None) => Err(Error::Internal("a context without a user")),
@@ -499,6 +500,11 @@ fn new_principal(
         },
         (project, _) => (project, 0),
     };
+    let project_sources = project.map(|project| {
+        let mut reading = Reading::begin();
+        reading.of(Subject::Scope(project));
+        Rc::new(reading.done())
+    });
     Ok(Context {
         principal: Principal::User(access.user),
         fleet: access.fleet && !selected,
@@ -509,6 +515,6 @@ fn new_principal(
         projects,
         claims,
         reached: RefCell::default(),
-        sources: [key, elevation, tenant_sources],
+        sources: [key, elevation, tenant_sources, project_sources],
     })
 }

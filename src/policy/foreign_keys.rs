@@ -23,16 +23,24 @@ pub(super) fn around(
             columns.insert(table.to_u32().to_string(), column);
         }
     }
-    let mut shared = registry::shared()?;
+    let (mut shared, mut everybodys) = (registry::shared()?, registry::shared_null()?);
     if options.shared || options.shared_null {
         shared.push(table);
     }
-    read(columns, shared, Some(tables))
+    if options.shared_null {
+        everybodys.push(table);
+    }
+    read(columns, shared, everybodys, Some(tables))
 }
 
 /// Returns the foreign keys between protected tables of these schemas, or of all.
 pub fn between_protected(schemas: Option<&[String]>) -> Result<Vec<ForeignKey>, Error> {
-    let found = read(registry::all()?, registry::shared()?, None)?;
+    let found = read(
+        registry::all()?,
+        registry::shared()?,
+        registry::shared_null()?,
+        None,
+    )?;
     let mut keys: Vec<ForeignKey> = serde_json::from_value(found)
         .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
     keys.retain(|key| schemas.is_none_or(|schemas| schemas.contains(&key.from.schema)));
@@ -42,9 +50,15 @@ pub fn between_protected(schemas: Option<&[String]>) -> Result<Vec<ForeignKey>, 
 fn read(
     columns: Value,
     shared: Vec<pg_sys::Oid>,
+    everybodys: Vec<pg_sys::Oid>,
     tables: Option<Vec<pg_sys::Oid>>,
 ) -> Result<Value, Error> {
-    let args = [JsonB(columns).into(), shared.into(), tables.into()];
+    let args = [
+        JsonB(columns).into(),
+        shared.into(),
+        tables.into(),
+        everybodys.into(),
+    ];
     let found = spi::planned_once(Finds::Any, || {
         spi::read_as_caller(include_str!("foreign_keys.sql"), &args, |rows| {
             match rows.into_iter().next() {

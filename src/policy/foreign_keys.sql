@@ -1,6 +1,7 @@
 -- Returns the foreign keys between tables with a tenant column, as one jsonb array: see tenancy_core::policy::ForeignKey.
 -- $1 {oid: tenant column} of the tables, whose parts have the same; $2 those of which rows are everybody's below a scope, or
--- everybody's; $3 tables of which to return the keys, and those to them, or NULL for all. Runs as facts.sql does.
+-- everybody's; $3 tables of which to return the keys, and those to them, or NULL for all; $4 those with
+-- rows of everybody. Runs as facts.sql does.
 WITH RECURSIVE
 keys AS (
     SELECT k.*
@@ -13,8 +14,8 @@ others(oid, above) AS (
     UNION
     SELECT o.oid, i.inhparent FROM others o JOIN pg_inherits i ON i.inhrelid = o.above
 ),
-tenanted(oid, tenant, shared) AS (
-    SELECT DISTINCT ON (o.oid) o.oid, $1 ->> o.above::text, o.above = ANY ($2::oid[])
+tenanted(oid, above, tenant, shared) AS (
+    SELECT DISTINCT ON (o.oid) o.oid, o.above, $1 ->> o.above::text, o.above = ANY ($2::oid[])
     FROM others o
     WHERE $1 ? o.above::text
     ORDER BY o.oid
@@ -38,7 +39,12 @@ SELECT coalesce((
             'to_key', coalesce(ta.key, to_jsonb('uuid'::text)),
             'partitioned', (SELECT c.relkind = 'p' FROM pg_class c WHERE c.oid = k.conrelid),
             'to_partitioned', (SELECT c.relkind = 'p' FROM pg_class c WHERE c.oid = k.confrelid),
-            'caller_owns', (SELECT bool_and(pg_has_role(c.relowner, 'USAGE')) FROM pg_class c WHERE c.oid IN (k.conrelid, k.confrelid)),
+            'operators', (SELECT jsonb_agg(format('%I.%s', n.nspname, o.oprname) ORDER BY s.n)
+                          FROM unnest(k.conpfeqop) WITH ORDINALITY s(oid, n) JOIN pg_operator o ON o.oid = s.oid JOIN pg_namespace n ON n.oid = o.oprnamespace),
+            'from_shared_null', ft.above = ANY ($4::oid[]),
+            'comment', obj_description(k.oid, 'pg_constraint'),
+            'caller_owns', (SELECT bool_and(pg_has_role(c.relowner, 'USAGE')) AND min(c.relowner) = max(c.relowner) FROM pg_class c WHERE c.oid IN (k.conrelid, k.confrelid)),
+            'owner_is_admin', (SELECT bool_and(pg_has_role(c.relowner, 'tenancy_admin', 'MEMBER')) FROM pg_class c WHERE c.oid IN (k.conrelid, k.confrelid)),
             'large', (SELECT CASE WHEN c.reltuples < 0 THEN pg_stat_get_live_tuples(c.oid) ELSE c.reltuples END > 200000 FROM pg_class c WHERE c.oid = k.confrelid),
             'match', k.confmatchtype,
             'on_update', k.confupdtype,

@@ -70,7 +70,7 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
                 | pg_sys::ObjectType::OBJECT_TRIGGER => Ok(Runs::NoCode),
                 _ => Err(UNKNOWN),
             },
-            T_GrantStmt => Ok(Runs::NoCode),
+            T_GrantStmt | T_CommentStmt => Ok(Runs::NoCode),
             _ => Err(UNKNOWN),
         }
     }

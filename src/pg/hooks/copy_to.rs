@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use crate::pg::nodes::Name;
+use crate::pg::nodes::{Name, each};
 use crate::pg::{guc, secret_rows, xact};
 
 /// Makes a COPY of a table with secrets by a subscriber one of no rows, unless the setting `tenancy.publish_secrets` is on.
@@ -20,11 +20,7 @@ pub unsafe fn hide_secrets(statement: *mut pg_sys::PlannedStmt) {
             return;
         }
         let copy = utility.cast::<pg_sys::CopyStmt>();
-        if (*copy).is_from || (*copy).relation.is_null() || !xact::running() {
-            return;
-        }
-        let table = Name::copy((*copy).relation).oid();
-        if !table.is_some_and(secret_rows::has) {
+        if (*copy).is_from || !xact::running() || !reads_secrets(copy) {
             return;
         }
         let parsed = pg_sys::raw_parser(
@@ -35,5 +31,30 @@ pub unsafe fn hide_secrets(statement: *mut pg_sys::PlannedStmt) {
         (*copy).relation = std::ptr::null_mut();
         (*copy).attlist = std::ptr::null_mut();
         (*copy).query = (*nothing).stmt;
+    }
+}
+
+/// Returns whether the table, or one of the query that a filter of rows makes of it, has secrets.
+unsafe fn reads_secrets(copy: *const pg_sys::CopyStmt) -> bool {
+    let is_secret = |name: *mut pg_sys::RangeVar| {
+        // SAFETY: a name in a statement.
+        let table = unsafe { Name::copy(name).oid() };
+        table.is_some_and(secret_rows::has)
+    };
+    // SAFETY: the tags identify the nodes.
+    unsafe {
+        if !(*copy).relation.is_null() {
+            return is_secret((*copy).relation);
+        }
+        let query = (*copy).query;
+        if query.is_null() || (*query).type_ != pg_sys::NodeTag::T_SelectStmt {
+            return false;
+        }
+        let mut found = false;
+        each((*query.cast::<pg_sys::SelectStmt>()).fromClause, |item| {
+            let item = item.cast::<pg_sys::Node>();
+            found = found || (*item).type_ == pg_sys::NodeTag::T_RangeVar && is_secret(item.cast());
+        });
+        found
     }
 }

@@ -26,6 +26,37 @@ pub fn within_locks<T>(f: impl FnOnce() -> T) -> Option<T> {
     unless(&waits, f)
 }
 
+/// Calls `f` in a savepoint. Returns the message of an error, which is undone, but not of one that waiting for locks may end, nor of a
+/// cancelled statement.
+pub fn failure<E: std::fmt::Display>(
+    f: impl FnOnce() -> Result<(), E>,
+) -> Result<Option<String>, E> {
+    use PgSqlErrorCode::{
+        ERRCODE_ADMIN_SHUTDOWN, ERRCODE_LOCK_NOT_AVAILABLE, ERRCODE_QUERY_CANCELED,
+        ERRCODE_T_R_DEADLOCK_DETECTED,
+    };
+    let passed = [
+        ERRCODE_ADMIN_SHUTDOWN,
+        ERRCODE_LOCK_NOT_AVAILABLE,
+        ERRCODE_QUERY_CANCELED,
+        ERRCODE_T_R_DEADLOCK_DETECTED,
+    ];
+    match attempt(f) {
+        Ok(done) => done.map(|()| None),
+        Err(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report))
+            if !passed.contains(&report.sql_error_code()) =>
+        {
+            let detail = report.detail().map(|detail| format!(": {detail}"));
+            Ok(Some(format!(
+                "{}{}",
+                report.message(),
+                detail.unwrap_or_default()
+            )))
+        }
+        Err(error) => error.rethrow(),
+    }
+}
+
 fn unless<T>(failures: &[PgSqlErrorCode], f: impl FnOnce() -> T) -> Option<T> {
     match attempt(f) {
         Ok(result) => Some(result),

@@ -330,9 +330,21 @@ pub struct ForeignKey {
     /// Whether the referenced table is partitioned.
     #[serde(default)]
     pub to_partitioned: bool,
-    /// Whether the caller has the rights of both tables' owners.
+    /// The operators that compare the referenced columns with the referencing ones, with their schemas.
+    #[serde(default)]
+    pub operators: Vec<String>,
+    /// Whether rows of the referencing table without a tenant are everybody's.
+    #[serde(default)]
+    pub from_shared_null: bool,
+    /// The constraint's comment.
+    #[serde(default)]
+    pub comment: Option<String>,
+    /// Whether the caller has the rights of the owner of both tables, who is one role.
     #[serde(default)]
     pub caller_owns: bool,
+    /// Whether that owner is granted tenancy_admin: its code may run in maintenance.
+    #[serde(default)]
+    pub owner_is_admin: bool,
     /// Whether the referenced table is too large to build an index on it while writers wait.
     #[serde(default)]
     pub large: bool,

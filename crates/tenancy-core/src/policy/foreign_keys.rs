@@ -17,8 +17,8 @@ pub enum Closing {
         unique: Option<Unique>,
         /// The statement that replaces it.
         replace: String,
-        /// The statement that compares the rows, if the former does not.
-        validate: Option<String>,
+        /// What follows: its comment, and the statement that compares the rows, if the former does not.
+        after: Vec<String>,
         /// What it does not keep of the former one.
         note: String,
     },
@@ -63,6 +63,12 @@ fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
             key.to
         ));
     }
+    if key.from_shared_null {
+        return Closing::Never(format!(
+            "{} has rows without a tenant: a foreign key with the tenant column would not check them",
+            key.from
+        ));
+    }
     if key.columns.contains(&key.from_tenant)
         || key.ref_columns.contains(&key.to_tenant)
         || !pairs(key)
@@ -85,7 +91,17 @@ fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
     Closing::Replace {
         unique,
         replace,
-        validate: later.then(validate),
+        after: (key.comment.iter())
+            .map(|comment| {
+                format!(
+                    "COMMENT ON CONSTRAINT {} ON {} IS {}",
+                    quote_ident(&key.name),
+                    key.from,
+                    quote_literal(comment)
+                )
+            })
+            .chain(later.then(validate))
+            .collect(),
         note,
     }
 }
@@ -126,15 +142,26 @@ fn unique(key: &ForeignKey) -> (String, Unique) {
 /// Returns the query for the rows of a foreign key that refer to another tenant's: their number by tenant, the most first.
 #[must_use]
 pub fn crossing(key: &ForeignKey) -> String {
-    let same: Vec<String> = (key.columns.iter())
-        .zip(&key.ref_columns)
-        .map(|(own, other)| format!("c.{} = p.{}", quote_ident(own), quote_ident(other)))
+    let same: Vec<String> = (key.ref_columns.iter())
+        .zip(&key.columns)
+        .zip(&key.operators)
+        .map(|((other, own), operator)| {
+            format!(
+                "p.{} OPERATOR({operator}) c.{}",
+                quote_ident(other),
+                quote_ident(own)
+            )
+        })
         .collect();
     let (own, other) = (quote_ident(&key.from_tenant), quote_ident(&key.to_tenant));
+    // A key covers no rows of inheritance children.
+    let only = |partitioned| if partitioned { "" } else { "ONLY " };
     format!(
-        "SELECT c.{own}::text, pg_catalog.count(*) FROM {} c JOIN {} p ON {} \
+        "SELECT c.{own}::text, pg_catalog.count(*) FROM {}{} c JOIN {}{} p ON {} \
          WHERE c.{own} IS NOT NULL AND p.{other}::text IS DISTINCT FROM c.{own}::text GROUP BY 1 ORDER BY 2 DESC, 1",
+        only(key.partitioned),
         key.from,
+        only(key.to_partitioned),
         key.to,
         same.join(" AND ")
     )

@@ -146,6 +146,92 @@ fn unique_indexes_of_large_tables_are_built_concurrently() {
     );
 }
 
+/// A key that cannot be closed, or not yet, keeps none of the others, and loses nothing.
+#[test]
+fn each_key_is_closed_or_stays_as_it_is() {
+    let (db, mut owner, _) = adopted();
+    db.admin().run("CREATE EXTENSION citext SCHEMA public");
+    owner.run(
+        "CREATE TABLE app.parents (id int PRIMARY KEY, organization_id bigint NOT NULL);
+         CREATE TABLE app.crossing (id int, organization_id bigint NOT NULL, parent int CONSTRAINT a_first REFERENCES app.parents);
+         CREATE TABLE app.clean (id int, organization_id bigint NOT NULL, parent int CONSTRAINT clean_key REFERENCES app.parents ON DELETE CASCADE);
+         COMMENT ON CONSTRAINT clean_key ON app.clean IS 'it''s kept';
+         CREATE TABLE app.everybodys (id int, organization_id bigint, parent int REFERENCES app.parents);
+         CREATE TABLE app.cased (id int PRIMARY KEY, account citext NOT NULL);
+         CREATE TABLE app.cases (id int, account citext NOT NULL, parent int REFERENCES app.cased);
+         CREATE TABLE app.numbered (id int, account numeric(9,0) NOT NULL, parent int REFERENCES app.parents);
+         CREATE TABLE app.dangling (id int, organization_id bigint NOT NULL, parent int);
+         INSERT INTO app.dangling VALUES (1, 1, 99);
+         ALTER TABLE app.dangling ADD CONSTRAINT dangling_key FOREIGN KEY (parent) REFERENCES app.parents NOT VALID;
+         INSERT INTO app.parents VALUES (1, 1), (2, 2);
+         INSERT INTO app.crossing VALUES (1, 1, 2);
+         INSERT INTO app.clean VALUES (1, 1, 1);
+         SELECT tenancy.protect(t, 'organization_id') FROM unnest('{app.parents,app.crossing,app.clean,app.dangling}'::regclass[]) t;
+         SELECT tenancy.protect('app.everybodys', 'organization_id', shared_null => true);
+         SELECT tenancy.protect(t, 'account') FROM unnest('{app.cased,app.cases,app.numbered}'::regclass[]) t",
+    );
+    for _ in 0..2 {
+        owner.run(FIX);
+        let status = owner.texts("SELECT foreign_key || ' ' || status FROM tenancy.foreign_key_fixes WHERE table_name IN \
+            ('app.crossing', 'app.clean', 'app.everybodys', 'app.cases', 'app.numbered') ORDER BY table_name");
+        assert_eq!(
+            status,
+            [
+                "cases_parent_fkey cannot be closed",
+                "clean_key done",
+                "a_first blocked",
+                "everybodys_parent_fkey cannot be closed",
+                "numbered_parent_fkey cannot be closed",
+            ]
+        );
+    }
+    assert_eq!(
+        owner.text("SELECT pg_get_constraintdef(oid) || ' ' || obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'clean_key'"),
+        "FOREIGN KEY (organization_id, parent) REFERENCES app.parents(organization_id, id) ON DELETE CASCADE it's kept"
+    );
+    // It is replaced, and says that it is still not valid: by the first call as before, by the second after it has tried.
+    assert_eq!(
+        owner.text(
+            "SELECT status FROM tenancy.foreign_key_fixes WHERE foreign_key = 'dangling_key'"
+        ),
+        "blocked"
+    );
+    assert!(
+        owner
+            .text("SELECT note FROM tenancy.foreign_key_fixes WHERE foreign_key = 'dangling_key'")
+            .contains("violates foreign key")
+    );
+}
+
+/// An owner that could not begin maintenance gets none by planning.
+#[test]
+fn no_owners_code_runs_in_maintenance_that_it_could_not_begin() {
+    let (db, _, _) = adopted();
+    let mut admin = db.admin();
+    admin.run(&format!(
+        "CREATE SCHEMA low AUTHORIZATION {low}; CREATE TABLE low.seen (what text); ALTER TABLE low.seen OWNER TO {low}; SET ROLE {low};
+         CREATE TYPE low.e AS ENUM ('a');
+         CREATE FUNCTION low.cast_e(low.e) RETURNS int LANGUAGE plpgsql AS $$BEGIN INSERT INTO low.seen VALUES ('ran'); RETURN 1; END$$;
+         CREATE CAST (low.e AS int) WITH FUNCTION low.cast_e AS IMPLICIT;
+         CREATE TABLE low.p (id int PRIMARY KEY, tenant int NOT NULL);
+         CREATE TABLE low.c (id int, tenant int NOT NULL, p low.e REFERENCES low.p); RESET ROLE;
+         INSERT INTO low.p VALUES (1, 1); INSERT INTO low.c VALUES (1, 1, 'a');
+         SELECT tenancy.protect('low.p', 'tenant'); SELECT tenancy.protect('low.c', 'tenant'); TRUNCATE low.seen",
+        low = db.stranger
+    ));
+    admin
+        .run("CALL tenancy.fix_foreign_keys('{low}', dry_run => true)")
+        .run("CALL tenancy.fix_foreign_keys('{low}')");
+    assert_eq!(
+        admin.texts("SELECT what FROM low.seen"),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        admin.text("SELECT status || ': ' || note FROM tenancy.foreign_key_fixes WHERE table_name = 'low.c'"),
+        "blocked: the owner of its tables lacks tenancy_admin"
+    );
+}
+
 #[test]
 fn who_may_not_is_told() {
     let (db, mut owner, _) = adopted();
@@ -159,7 +245,7 @@ fn who_may_not_is_told() {
     assert!(
         warnings
             .iter()
-            .any(|w| w.contains("does not own both tables")),
+            .any(|w| w.contains("do not both belong to the caller")),
         "{warnings:?}"
     );
 }

@@ -196,6 +196,27 @@ fn tenants_of_other_partners_stay_theirs() {
         "Another suspended"
     );
 
+    // Their rows neither rename nor end them.
+    maintained(
+        &mut owner,
+        &format!(
+            "UPDATE app.organizations SET name = 'Taken' WHERE id IN ('{id}', '{other}'); DELETE FROM app.organizations WHERE id = '{other}'"
+        ),
+    );
+    admin.run("SELECT tenancy.set_status('another', 'active')");
+    maintained(
+        &mut owner,
+        &format!("INSERT INTO app.organizations (id, name) VALUES ('{other}', 'Mine')"),
+    );
+    maintained(
+        &mut owner,
+        &format!("DELETE FROM app.organizations WHERE id = '{other}'"),
+    );
+    assert_eq!(
+        admin.texts("SELECT name || ' ' || status FROM tenancy.scopes WHERE slug IN ('theirs', 'another') ORDER BY 1"),
+        ["Another active", "Theirs active"]
+    );
+
     let db = Db::new();
     let mut owner = db.owner();
     application::create(&mut owner, "bigint", "(%s)", 1);

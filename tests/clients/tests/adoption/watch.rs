@@ -308,3 +308,25 @@ fn views_and_functions_that_show_all_rows_are_found() {
     db.admin()
         .run("CREATE VIEW app.as_reader WITH (security_invoker) AS SELECT * FROM app.tasks");
 }
+
+/// What was chosen stays for a later call that says nothing of it.
+#[test]
+fn off_stays_off() {
+    let db = adopted("off");
+    let mut owner = db.owner();
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    let open = "CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)";
+    assert_eq!(owner.warnings(open), Vec::<String>::new());
+    owner.run("CALL tenancy.adopt('app.organizations', watch => 'warn')");
+    assert_eq!(
+        owner.warnings("ALTER TABLE app.organizations ADD note text"),
+        Vec::<String>::new()
+    );
+    assert!(
+        !owner
+            .warnings(
+                "CREATE TABLE app.bills (id bigint PRIMARY KEY, organization_id bigint NOT NULL)"
+            )
+            .is_empty()
+    );
+}

@@ -52,6 +52,34 @@ fn rotating_without_grace_ends_tickets_of_every_earlier_key() {
     world.db.app().try_login(&first).unwrap_err().code("42501");
 }
 
+/// Of two rotations at once, the second one retires the keys of the first.
+#[test]
+fn a_rotation_without_grace_waits_for_another_and_ends_its_tickets() {
+    let world = World::new();
+    let ticket = world.ticket("alice", "5 minutes");
+    let (mut first, mut second) = (world.db.owner(), world.db.owner());
+    first.run("BEGIN; SELECT tenancy.rotate_signing_key('1 day')");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            second.run("SELECT tenancy.rotate_signing_key('0')");
+        });
+        let mut admin = world.db.admin();
+        while admin.number("SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND d.datname = current_database()") == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        first.run("COMMIT");
+        waiting.join().unwrap();
+    });
+    world.db.app().try_login(&ticket).unwrap_err().code("42501");
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM tenancy_internal.signing_keys WHERE retires_at IS NULL"),
+        1
+    );
+}
+
 #[test]
 fn tickets_of_another_database_or_key_are_worth_nothing() {
     let (world, other) = (World::new(), World::bare());

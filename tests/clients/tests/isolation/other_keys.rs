@@ -186,4 +186,12 @@ fn projects_are_those_of_the_rows_tenant() {
     let mut app = two.begin("t2/u7");
     app.run("SELECT tenancy.select_project('t2/p2')");
     assert_eq!(app.number("SELECT count(*) FROM app.rows"), 0);
+    app.run("ROLLBACK");
+    // At once, in an open transaction too: the key is another project's by then.
+    let mut app = two.begin("t2/u7");
+    app.run("SELECT tenancy.select_project('t2/p1')");
+    assert_eq!(app.texts("SELECT body FROM app.rows"), ["21"]);
+    owner.run("SELECT tenancy.update_scope('t2/p1', external_id => '6'); SELECT tenancy.update_scope('t2/p2', external_id => '1')");
+    assert_eq!(app.number("SELECT count(*) FROM app.rows"), 0);
+    assert_eq!(app.text("SELECT tenancy.project_key_text()"), "6");
 }
