@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 23] = [
+const FEW: [(&str, Case); 24] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -35,6 +35,7 @@ const FEW: [(&str, Case); 23] = [
     ("principal", crate::principals::transactions),
     ("partitions", crate::partitions::by_tenant),
     ("adopted rows", crate::adoption::rows_of_everybody),
+    ("keys", crate::keys::other_types),
     ("search", crate::search::searches),
     ("audit", audit),
     ("elevation", crate::elevation::statements),
