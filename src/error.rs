@@ -180,6 +180,8 @@ pub enum Error {
     AdoptWaits(String),
     /// What the caller must decide before a schema can be adopted, a line for each reason.
     AdoptionBlocked(String),
+    /// What keeps an adoption from being undone, likewise.
+    UnadoptionBlocked(String),
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -358,6 +360,7 @@ impl Error {
             Self::AdoptInTransaction => (kind::adopt_in_transaction(), vec![]),
             Self::AdoptWaits(table) => (kind::adopt_waits(), strings([table])),
             Self::AdoptionBlocked(reasons) => (kind::adoption_blocked(), strings([reasons])),
+            Self::UnadoptionBlocked(reasons) => (kind::unadoption_blocked(), strings([reasons])),
             Self::Null(argument) => (kind::null_argument(), strings([argument])),
             Self::BadArgument(message, hint) => {
                 (kind::invalid_argument(), strings([message.as_str(), hint]))

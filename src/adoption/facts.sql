@@ -76,7 +76,15 @@ SELECT jsonb_build_object(
                     'clears', c.confdeltype IN ('n', 'd')) ORDER BY c.conname)
                 FROM pg_constraint c JOIN named r ON r.oid = c.confrelid
                 WHERE c.conrelid = a.oid AND c.contype = 'f' AND c.conparentid = 0 AND c.confrelid <> a.oid), '[]'),
-            'filled', (SELECT jsonb_build_object('column', g.arguments[1], 'key', g.arguments[2], 'key_columns', to_jsonb(g.arguments[4:])) FROM triggers g
+            'filled', (SELECT jsonb_build_object('column', g.arguments[1], 'key', g.arguments[2], 'key_columns', to_jsonb(g.arguments[4:]), 'part_of', coalesce((
+                           SELECT jsonb_agg(DISTINCT o.what) FROM pg_attribute t CROSS JOIN LATERAL (
+                               SELECT format('%I of %s', k.conname, k.conrelid::regclass) FROM pg_constraint k
+                               WHERE k.contype IN ('f', 'u', 'p', 'x') AND k.conparentid = 0
+                                 AND (k.conrelid = a.oid AND t.attnum = ANY (k.conkey) OR k.confrelid = a.oid AND t.attnum = ANY (k.confkey))
+                               UNION ALL
+                               SELECT 'the view ' || w.ev_class::regclass::text FROM pg_depend d JOIN pg_rewrite w ON w.oid = d.objid
+                               WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid AND d.refobjsubid = t.attnum) AS o(what)
+                           WHERE t.attrelid = a.oid AND t.attname = coalesce($3 ->> a.oid::text, g.arguments[1])), '[]')) FROM triggers g
                        WHERE g.tgrelid = a.oid AND g.proname = 'fill_tenant' LIMIT 1),
             'followed', EXISTS (SELECT FROM triggers g WHERE g.tgrelid = a.oid AND g.proname = 'follow_tenant'),
             'known', (SELECT c.convalidated FROM pg_constraint c

@@ -133,6 +133,10 @@ impl Run {
 
     fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {
         self.transactions.commit();
+        // Before anything is undone.
+        if let Some(reasons) = reasons(plans, Phase::Isolate) {
+            return Err(Error::UnadoptionBlocked(reasons));
+        }
         self.all(&all_steps(plans).collect::<Vec<_>>())?;
         watch::set(&self.adopted, None)
     }
@@ -198,15 +202,17 @@ fn enter(adopted: &Adopted) -> Result<(), Error> {
 }
 
 fn check(plans: &[TablePlan], phase: Phase) -> Result<(), Error> {
+    reasons(plans, phase).map_or(Ok(()), |reasons| Err(Error::AdoptionBlocked(reasons)))
+}
+
+/// Returns what blocks plans in a phase, a line for each reason.
+fn reasons(plans: &[TablePlan], phase: Phase) -> Option<String> {
     let reasons: Vec<String> = (plans.iter())
         .flat_map(|plan| plan.blocked.iter().map(move |blocker| (plan, blocker)))
         .filter(|(_, blocker)| blocker.phase <= phase)
         .map(|(plan, blocker)| format!("{}: {}.", plan.relation, blocker.text))
         .collect();
-    match reasons.is_empty() {
-        true => Ok(()),
-        false => Err(Error::AdoptionBlocked(reasons.join("\n"))),
-    }
+    (!reasons.is_empty()).then(|| reasons.join("\n"))
 }
 
 fn keep(plans: &[TablePlan]) -> Result<(), Error> {

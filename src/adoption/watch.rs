@@ -271,7 +271,9 @@ fn open(
             && (!is_ready(plan) || !isolated && is_planned())
             && !found.iter().any(|(other, _)| *other == name)
         {
-            found.push((name, plan.reason.clone()));
+            // Of one that is protected, what is wrong with it.
+            let blocker = plan.blocked.first().map(|blocker| &blocker.text);
+            found.push((name, blocker.unwrap_or(&plan.reason).clone()));
         }
     }
     Ok(found)

@@ -22,9 +22,44 @@ pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
     let known: HashMap<&Relation, Kind> = (facts.tables.iter().zip(&found))
         .filter_map(|(table, found)| Some((&table.relation, found.as_ref()?.kind)))
         .collect();
+    for (table, found) in facts.tables.iter().zip(&mut found) {
+        if let Some(found) = found {
+            other_parents(table, &known, found);
+        }
+    }
     (facts.tables.iter().zip(found))
         .map(|(table, found)| found.unwrap_or_else(|| schema.without_link(table, &known)))
         .collect()
+}
+
+/// Returns whether rows of such a table belong to tenants.
+fn holds_tenants(kind: Kind) -> bool {
+    matches!(kind, Kind::TenantTable | Kind::TenantColumn | Kind::Child)
+}
+
+/// Blocks a child some of whose rows do not refer to its parent, but may belong to a tenant through another foreign key: they would
+/// be everybody's.
+fn other_parents(table: &Table, known: &HashMap<&Relation, Kind>, found: &mut Found) {
+    let Some(parent) = found.parent.as_ref().filter(|_| table.filled.is_none()) else {
+        return;
+    };
+    let without = |name: &String| table.counts.get(name).is_some_and(|count| count.null > 0);
+    if !parent.columns.iter().any(without) {
+        return;
+    }
+    let others: Vec<String> = (table.foreign_keys.iter())
+        .filter(|key| key.name != parent.key)
+        .filter(|key| (known.get(&key.to)).is_some_and(|kind| holds_tenants(*kind)))
+        .map(|key| quote_ident(&key.name))
+        .collect();
+    if !others.is_empty() {
+        found.block(format!(
+            "its rows that do not refer to {} may have a tenant through {}, and are not everybody's: give it a column with the tenant, filled from all of \
+             these, and name that with {{\"tenant_column\": …}}",
+            parent.relation,
+            others.join(", ")
+        ));
+    }
 }
 
 impl<'a> Schema<'a> {
@@ -284,7 +319,7 @@ impl<'a> Schema<'a> {
             return found;
         }
         let refers = |other: &&Table| {
-            known.contains_key(&other.relation)
+            (known.get(&other.relation)).is_some_and(|kind| holds_tenants(*kind))
                 && (other.foreign_keys.iter()).any(|key| key.to == table.relation)
         };
         let Some(first) = self.facts.tables.iter().find(refers) else {

@@ -116,6 +116,9 @@ pub struct Filled {
     pub key: String,
     /// The columns of the foreign key.
     pub key_columns: Vec<String>,
+    /// Keys and views that the column is part of.
+    #[serde(default)]
+    pub part_of: Vec<String>,
 }
 
 impl Filled {

@@ -49,6 +49,17 @@ pub(super) fn table_plan(
 pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
     // Nothing that blocks adopting a table blocks undoing it.
     found.blocked.clear();
+    if let Some(filled) = table
+        .filled
+        .as_ref()
+        .filter(|filled| !filled.part_of.is_empty())
+    {
+        found.block(format!(
+            "its column {} is part of {}: replace or drop these first",
+            quote_ident(&filled.column),
+            filled.part_of.join(", ")
+        ));
+    }
     let mut steps = Steps::new(table);
     steps.undone();
     steps.plan(found)

@@ -547,3 +547,50 @@ fn all_tables_have_one_owner_who_is_an_admin_and_not_shared() {
             .contains("give them one owner")
     );
 }
+
+/// Rows that do not refer to the parent may have a tenant through another foreign key: they are nobody else's.
+#[test]
+fn a_child_of_one_of_several_parents_is_not_shared() {
+    let mut tables = schema();
+    let columns = [
+        column("id", "bigint", true),
+        column("task_id", "bigint", false),
+        column("note_id", "bigint", false),
+    ];
+    let keys = [
+        key("by_task", "task_id", "tasks"),
+        key("by_note", "note_id", "notes"),
+    ];
+    let mut deploys = table("deploys", &columns, &keys);
+    let none = json!({"null": 5, "unknown": 0});
+    deploys["counts"] = json!({"task_id": none, "note_id": none});
+    tables.push(deploys);
+    let choices = Choices {
+        null_rows: NullRows::Share,
+        ..choices()
+    };
+    let plans = planned(tables, &choices);
+    let blocked = &of(&plans, "deploys").blocked;
+    assert!(
+        (blocked.iter()).any(|b| b.text.contains("may have a tenant through by_note")),
+        "{blocked:?}"
+    );
+}
+
+/// What only a skipped table refers to is no lookup, which roles may read.
+#[test]
+fn a_skipped_table_makes_no_lookups() {
+    let mut tables = schema();
+    let id = column("id", "bigint", true);
+    tables.push(table("secrets", std::slice::from_ref(&id), &[]));
+    let columns = [id, column("secret_id", "bigint", true)];
+    tables.push(table(
+        "odd",
+        &columns,
+        &[key("odd_key", "secret_id", "secrets")],
+    ));
+    let mut choices = choices();
+    let skip = serde_json::from_value(json!({"skip": true})).unwrap();
+    choices.decisions.insert("app.odd".to_owned(), skip);
+    assert_eq!(of(&planned(tables, &choices), "secrets").kind, Kind::NoLink);
+}

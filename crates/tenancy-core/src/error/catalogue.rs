@@ -310,6 +310,9 @@ kinds! {
         adoption_blocked: "55000", AfterHint, "the schema cannot be adopted yet",
             detail "{reasons}",
             hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
+        unadoption_blocked: "55000", AfterHint, "the adoption cannot be undone yet",
+            detail "{reasons}",
+            hint "Nothing was undone. The view tenancy.adoption shows the whole plan.";
         adopt_in_transaction: "25001", AfterHint, "this procedure cannot run inside a transaction block",
             hint "Each of its steps is a transaction of its own. With dry_run => true it only plans, and may run anywhere.";
         adopt_waits: "55P03", Later, "the procedure waited too long for a lock on {table}",

@@ -232,6 +232,22 @@ fn no_owners_code_runs_in_maintenance_that_it_could_not_begin() {
     );
 }
 
+/// Keys with a column that adopt() has added keep it from being undone, before anything is.
+#[test]
+fn what_keys_need_is_not_undone_by_half() {
+    let (_db, mut owner, _) = adopted();
+    owner.run(FIX);
+    owner.run("CALL tenancy.unadopt('app.organizations', dry_run => true)");
+    assert!(owner.number("SELECT count(*) FROM tenancy.adoption WHERE status = 'blocked'") > 0);
+    let failure = owner
+        .fails("CALL tenancy.unadopt('app.organizations')")
+        .code("55000")
+        .says("cannot be undone");
+    let detail = failure.detail.unwrap_or_default();
+    assert!(detail.contains("app.comments: its column organization_id is part of comments_task_id_fkey of app.comments"), "{detail}");
+    assert_eq!(owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE table_name = 'app.comments' AND isolated"), 1);
+}
+
 #[test]
 fn who_may_not_is_told() {
     let (db, mut owner, _) = adopted();
