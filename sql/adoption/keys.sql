@@ -75,5 +75,5 @@ COMMENT ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, text) IS
     'shared rows, which such a key would refuse. Each statement is a transaction that waits for locks for at most '
     'lock_timeout and is tried 20 times; rows are compared without a lock that stops writers. It can be stopped, and called again. With '
     'dry_run => true it only plans: see the view foreign_key_fixes. Indexes on tables of more than 200,000 rows are built CONCURRENTLY. '
-    'It begins maintenance. Call it outside a transaction block, as the tables'' owner. Errors: 42501 the caller may not begin '
+    'It begins maintenance, in which the rest of a transaction block stays after a dry run. Call it outside a transaction block, as the tables'' owner. Errors: 42501 the caller may not begin '
     'maintenance. For tenancy_admin';

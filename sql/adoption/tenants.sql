@@ -1,11 +1,15 @@
 -- Tenants from the application's own table of tenants: those that exist when it is adopted, and later ones by a trigger.
 
 CREATE FUNCTION tenancy_internal.scope_of_key(key text, by_id boolean) RETURNS uuid
-    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT s.id FROM tenancy.scopes s
-     WHERE CASE WHEN by_id THEN s.id = key::uuid ELSE s.external_id = key AND s.level IN ('platform', 'partner', 'tenant') END;
-END;
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Each by its index.
+    IF by_id THEN
+        RETURN (SELECT s.id FROM tenancy.scopes s WHERE s.id = key::uuid);
+    END IF;
+    RETURN (SELECT s.id FROM tenancy.scopes s WHERE s.external_id = key AND s.level IN ('platform', 'partner', 'tenant'));
+END
+$$;
 REVOKE ALL ON FUNCTION tenancy_internal.scope_of_key(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.scope_of_key(text, boolean) IS 'internal: returns the scope with an id, or the one with an external id';
 

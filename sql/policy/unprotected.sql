@@ -24,17 +24,27 @@ WITH RECURSIVE isolated AS (
     SELECT k.conrelid AS oid, k.confrelid AS above FROM keys k JOIN isolated i ON i.oid = k.confrelid
     UNION
     SELECT k.conrelid, k.confrelid FROM below b JOIN keys k ON k.confrelid = b.oid AND k.conrelid <> k.confrelid
-), readers(oid, shown) AS (
-    -- Views of protected tables, also through other views.
-    SELECT w.ev_class, i.oid
-      FROM isolated i
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.oid
-      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> i.oid
+), guarded AS (
+    SELECT i.oid FROM isolated i
     UNION
-    SELECT w.ev_class, r.shown
+    SELECT m.relation::oid FROM tenancy_internal.protected_member_registry m
+), bypassing AS (
+    SELECT v.oid, v.relowner, o.rolname,
+           EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) x WHERE x.option_name = 'security_invoker' AND x.option_value::boolean) AS as_reader,
+           o.rolsuper OR o.rolbypassrls AS bypasses
+      FROM pg_catalog.pg_class v JOIN pg_catalog.pg_roles o ON o.oid = v.relowner
+), readers(oid, shown, open) AS (
+    -- Views of protected tables, also through other views; open if row security is that of the last one's owner.
+    SELECT w.ev_class, g.oid, true
+      FROM guarded g
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = g.oid
+      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> g.oid AND w.ev_type = '1'
+    UNION
+    SELECT w.ev_class, r.shown, r.open AND (b.as_reader OR b.bypasses)
       FROM readers r
+      JOIN bypassing b ON b.oid = r.oid
       JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = r.oid
-      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> r.oid
+      JOIN pg_catalog.pg_rewrite w ON w.oid = d.objid AND w.ev_class <> r.oid AND w.ev_type = '1'
 ), reasons AS (
     SELECT t.oid, 1 AS rank, a.attname AS tenant_column,
            pg_catalog.format('has the column %I, by which %s protected %s isolated', a.attname, i.tables,
@@ -55,22 +65,25 @@ WITH RECURSIVE isolated AS (
     SELECT DISTINCT t.oid, 3, NULL::name, pg_catalog.format('refers to %s, which holds tenants'' rows', b.above::pg_catalog.regclass)
       FROM below b JOIN tables t ON t.oid = b.oid
     UNION ALL
-    SELECT DISTINCT t.oid, 4, NULL::name, pg_catalog.format('is made of %s, which is protected', i.oid::pg_catalog.regclass)
+    SELECT DISTINCT t.oid, 4, NULL::name, pg_catalog.format('is made of %s, which is protected', r.shown::pg_catalog.regclass)
       FROM tables t
-      JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid
-      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
-           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      JOIN isolated i ON i.oid = d.refobjid
+      JOIN readers r ON r.oid = t.oid
      WHERE t.relkind = 'm'
     UNION ALL
     SELECT DISTINCT t.oid, 5, NULL::name,
-           pg_catalog.format('shows %s with the rights of %s, to whom row security does not apply', r.shown::pg_catalog.regclass, o.rolname)
+           pg_catalog.format('shows %s with the rights of %s, to whom row security does not apply', r.shown::pg_catalog.regclass, b.rolname)
       FROM tables t
-      JOIN readers r ON r.oid = t.oid
-      JOIN pg_catalog.pg_roles o ON o.oid = t.relowner AND (o.rolsuper OR o.rolbypassrls)
-      JOIN pg_catalog.pg_class v ON v.oid = t.oid
+      JOIN readers r ON r.oid = t.oid AND r.open
+      JOIN bypassing b ON b.oid = t.oid AND b.bypasses AND NOT b.as_reader
      WHERE t.relkind = 'v'
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_options_to_table(v.reloptions) x WHERE x.option_name = 'security_invoker' AND x.option_value::boolean)
+    UNION ALL
+    SELECT DISTINCT t.oid, 6, NULL::name,
+           pg_catalog.format('has the rule %I on %s with the rights of %s, to whom row security does not apply', w.rulename, g.oid::pg_catalog.regclass, b.rolname)
+      FROM tables t
+      JOIN bypassing b ON b.oid = t.oid AND b.bypasses
+      JOIN pg_catalog.pg_rewrite w ON w.ev_class = t.oid AND w.ev_type <> '1'
+      JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      JOIN guarded g ON g.oid = d.refobjid
 )
 SELECT t.name AS table_name,
        CASE t.relkind WHEN 'f' THEN 'foreign table' WHEN 'm' THEN 'materialized view' WHEN 'v' THEN 'view' ELSE 'table' END AS kind,
@@ -81,10 +94,10 @@ SELECT t.name AS table_name,
               WHERE a.privilege_type = 'SELECT' AND a.grantee <> t.relowner ORDER BY 1) AS readers,
        CASE WHEN r.tenant_column IS NOT NULL AND t.relkind IN ('r', 'p')
             THEN pg_catalog.format('SELECT tenancy.protect(%L, %L)', t.name, r.tenant_column)
-            WHEN t.relkind = 'v' THEN pg_catalog.format('ALTER VIEW %s SET (security_invoker)', t.name) END AS statement
+            WHEN t.relkind = 'v' AND r.shows THEN pg_catalog.format('ALTER VIEW %s SET (security_invoker)', t.name) END AS statement
   FROM tables t
   JOIN (SELECT oid, pg_catalog.array_agg(reason ORDER BY rank, reason) AS reasons,
-               (pg_catalog.array_agg(tenant_column ORDER BY rank))[1] AS tenant_column
+               (pg_catalog.array_agg(tenant_column ORDER BY rank))[1] AS tenant_column, pg_catalog.bool_or(rank = 5) AS shows
           FROM reasons GROUP BY oid) r ON r.oid = t.oid;
 REVOKE ALL ON tenancy.unprotected_tables FROM PUBLIC;
 GRANT SELECT ON tenancy.unprotected_tables TO tenancy_admin, tenancy_auditor;

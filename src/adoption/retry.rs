@@ -40,12 +40,19 @@ impl Patient {
     /// Builds an index while writers go on, between two transactions. What is left of an index of that name that was not finished
     /// is dropped first.
     pub fn build_index(&self, statement: &str, index: &Relation, table: &str) -> Result<(), Error> {
-        self.run(table, || drop_unfinished(index))?;
+        self.run(table, || {
+            if is_building(table)? {
+                return Err(Error::AdoptWaits(table.to_owned()));
+            }
+            drop_unfinished(index)
+        })?;
         let statement =
             CString::new(statement).map_err(|_| Error::Internal("a statement with a zero"))?;
         // Writers do not wait for it: it may wait for them as long as the session allows.
-        self.transactions.between(&statement);
-        Ok(())
+        match self.transactions.between(&statement) {
+            true => Ok(()),
+            false => Err(Error::AdoptInTransaction),
+        }
     }
 
     /// Runs a body that locks a table, and tries it again where another session holds a lock.
@@ -67,6 +74,20 @@ impl Patient {
             pgrx::check_for_interrupts!();
         }
     }
+}
+
+/// Returns whether another session builds an index on a table: two would wait for each other. Of others' builds everybody sees the
+/// process.
+fn is_building(table: &str) -> Result<bool, Error> {
+    spi::read_as_caller(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_locks l ON l.pid = p.pid \
+           WHERE l.relation = pg_catalog.to_regclass($1) AND p.pid <> pg_catalog.pg_backend_pid())",
+        &[table.to_owned().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null::<bool>(1),
+            None => Ok(false),
+        },
+    )
 }
 
 /// Drops an index that is not valid, and that nobody builds.

@@ -160,8 +160,9 @@ fn watched() -> Result<Vec<Watched>, Error> {
 fn changed(schema: &str) -> Result<Vec<String>, Error> {
     spi::read_as_caller(
         "SELECT DISTINCT format('%I.%I', n.nspname, c.relname) FROM pg_event_trigger_ddl_commands() d \
-         JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE d.classid = 'pg_class'::regclass AND NOT d.in_extension AND n.nspname = $1 \
+         LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid \
+         JOIN pg_class c ON c.oid = coalesce(w.ev_class, d.objid) JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE d.classid IN ('pg_class'::regclass, 'pg_rewrite'::regclass) AND NOT d.in_extension AND n.nspname = $1 \
            AND c.relkind IN ('r', 'p', 'm', 'f', 'v') AND NOT c.relispartition AND c.relpersistence <> 't'",
         &[schema.to_owned().into()],
         |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),

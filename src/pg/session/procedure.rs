@@ -13,16 +13,21 @@ use crate::pg::nodes::each;
 /// A call of a procedure: the last parameter of its Rust function, which SQL does not have.
 pub struct Procedure {
     may_commit: bool,
+    /// Whether a function or a block of another language calls it.
+    inside: bool,
 }
 
 /// Shows that a procedure may end its transaction.
 #[derive(Clone, Copy)]
-pub struct Transactions(());
+pub struct Transactions {
+    inside: bool,
+}
 
 impl Procedure {
     /// Returns the right to end the transaction; `None` inside a transaction block or a function.
     pub fn transactions(&self) -> Option<Transactions> {
-        self.may_commit.then_some(Transactions(()))
+        let inside = self.inside;
+        self.may_commit.then_some(Transactions { inside })
     }
 }
 
@@ -42,8 +47,14 @@ impl Transactions {
 
 impl Transactions {
     /// Runs a statement that ends transactions itself, and so cannot run in a transaction block: CREATE INDEX CONCURRENTLY. It runs
-    /// as the caller's own statement at the top level would, with the settings of the session. Where `commit` may be called.
-    pub fn between(self, statement: &CStr) {
+    /// as the caller's own statement at the top level would, with the settings of the session. Where `commit` may be called. Returns
+    /// false, without effect, if a block of another language calls the procedure: its connection to the server would end with the
+    /// first of these transactions, and the language would go on with it.
+    #[must_use]
+    pub fn between(self, statement: &CStr) -> bool {
+        if self.inside {
+            return false;
+        }
         // SAFETY: the caller's promise. As the server runs a client's statement: in a transaction with a snapshot, which the statement
         // takes away; its nodes are in memory that outlives the transactions. The snapshot of the portal is made again.
         unsafe {
@@ -76,6 +87,7 @@ impl Transactions {
             }
             pg_sys::EnsurePortalSnapshotExists();
         }
+        true
     }
 }
 
@@ -89,7 +101,8 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Procedure {
             let may_commit = !context.is_null()
                 && (*context).type_ == pg_sys::NodeTag::T_CallContext
                 && !(*context.cast::<pg_sys::CallContext>()).atomic;
-            Self { may_commit }
+            let inside = pg_sys::SPI_inside_nonatomic_context();
+            Self { may_commit, inside }
         }
     }
 

@@ -432,3 +432,49 @@ fn writers_of_a_large_table_do_not_wait() {
     );
     assert_eq!(admin.number("SELECT count(*) FROM pg_index WHERE indexrelid = 'app.tasks_organization_id_tenancy_idx'::regclass AND indisvalid"), 1);
 }
+
+/// A block of another language cannot go on after a statement that ends its transaction.
+#[test]
+fn a_block_that_calls_it_gets_an_error_where_an_index_is_built() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    let mut admin = db.admin();
+    admin.run("UPDATE pg_class SET reltuples = 5e6 WHERE oid = 'app.projects'::regclass");
+    let started = admin.text("SELECT pg_postmaster_start_time()");
+    for block in [
+        "DO $$ BEGIN CALL tenancy.adopt('app.organizations'); END $$",
+        "DO $$ BEGIN FOR n IN 1..2 LOOP CALL tenancy.adopt('app.organizations'); END LOOP; END $$",
+    ] {
+        owner.fails(block).code("25001");
+    }
+    assert_eq!(
+        db.admin().text("SELECT pg_postmaster_start_time()"),
+        started
+    );
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE isolated"),
+        7
+    );
+}
+
+/// Names that the server would cut are not those of two tables.
+#[test]
+fn indexes_of_tables_with_long_names_have_names_of_their_own() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    owner.run("CREATE TABLE app.organizations (id bigint PRIMARY KEY, name text); INSERT INTO app.organizations VALUES (1, 'One')");
+    let long = "a_name_that_is_long_enough_to_be_cut_by_the_server_";
+    for n in [1, 2] {
+        owner.run(&format!("CREATE TABLE app.{long}{n} (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations)"));
+    }
+    db.admin().run(&format!(
+        "UPDATE pg_class SET reltuples = 5e6 WHERE relname IN ('{long}1', '{long}2')"
+    ));
+    owner.run("CALL tenancy.adopt('app.organizations')");
+    assert_eq!(
+        owner.number("SELECT count(*) FROM pg_class WHERE relname LIKE '%\\_tenancy\\_idx'"),
+        2
+    );
+}

@@ -330,3 +330,42 @@ fn off_stays_off() {
             .is_empty()
     );
 }
+
+/// What a partition, a rule or another view gives away is found too, and what does not is let be.
+#[test]
+fn rules_and_views_of_parts_are_found() {
+    let db = adopted("protect");
+    let mut admin = db.admin();
+    for (statement, name) in [
+        (
+            "CREATE VIEW app.part AS SELECT * FROM app.events_2025",
+            "app.part",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW app.copied AS SELECT * FROM app.events_2025",
+            "app.copied",
+        ),
+        (
+            "CREATE VIEW app.inner_view WITH (security_invoker) AS SELECT * FROM app.tasks; CREATE MATERIALIZED VIEW app.through AS SELECT * FROM app.inner_view",
+            "app.through",
+        ),
+        (
+            "CREATE TABLE app.plain (id int); CREATE RULE r AS ON UPDATE TO app.plain DO INSTEAD SELECT * FROM app.tasks",
+            "app.plain",
+        ),
+        (
+            "CREATE VIEW app.ruled WITH (security_invoker) AS SELECT id, title FROM app.tasks; CREATE RULE r AS ON INSERT TO app.ruled DO INSTEAD UPDATE app.tasks SET title = new.title WHERE id = new.id",
+            "app.ruled",
+        ),
+    ] {
+        admin
+            .fails(&format!("SELECT tenancy.maintenance('m'); {statement}"))
+            .code("55000")
+            .says(name);
+    }
+    // A view of the owner's view is checked as the owner.
+    db.owner()
+        .run("CREATE VIEW app.owners AS SELECT * FROM app.tasks");
+    admin.run("CREATE VIEW app.outer_view AS SELECT * FROM app.owners");
+    assert!(!is_open(&mut admin, "app.outer_view"));
+}
