@@ -79,28 +79,20 @@ impl Patient {
 /// Returns whether another session builds an index on a table: two would wait for each other. Of others' builds everybody sees the
 /// process.
 fn is_building(table: &str) -> Result<bool, Error> {
-    spi::read_as_caller(
+    is_true(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p JOIN pg_catalog.pg_locks l ON l.pid = p.pid \
            WHERE l.relation = pg_catalog.to_regclass($1) AND p.pid <> pg_catalog.pg_backend_pid())",
-        &[table.to_owned().into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => row.not_null::<bool>(1),
-            None => Ok(false),
-        },
+        table,
     )
 }
 
-/// Drops an index that is not valid, and that nobody builds.
+/// Drops an index that a build left invalid, unless a session still builds it.
 fn drop_unfinished(index: &Relation) -> Result<(), Error> {
     let name = index.to_string();
-    let unfinished = spi::read_as_caller(
+    let unfinished = is_true(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_index x WHERE x.indexrelid = pg_catalog.to_regclass($1) AND NOT x.indisvalid \
            AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = x.indexrelid))",
-        &[name.clone().into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => row.not_null::<bool>(1),
-            None => Ok(false),
-        },
+        &name,
     )?;
     if unfinished {
         policy::pinned(|| {
@@ -108,6 +100,16 @@ fn drop_unfinished(index: &Relation) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// Returns what a query about one relation answers, as the caller sees it.
+fn is_true(query: &'static str, relation: &str) -> Result<bool, Error> {
+    spi::read_as_caller(query, &[relation.to_owned().into()], |rows| {
+        match rows.into_iter().next() {
+            Some(row) => row.not_null::<bool>(1),
+            None => Ok(false),
+        }
+    })
 }
 
 /// Sets lock_timeout for this transaction.

@@ -118,7 +118,7 @@ fn _rotate_signing_key(seconds: Option<f64>) -> Result<pgrx::Uuid, ErrorReport> 
         &[],
     )?;
     spi::write(
-        // Written anew, since a publication sends rows that are updated.
+        // Inserts the known keys again: the table's trigger keeps inserted rows out of publications, but not updated ones.
         "WITH known AS (DELETE FROM tenancy_internal.signing_keys \
              RETURNING id, secret, created_at, least(retires_at, now() + make_interval(secs => $3)) AS retires_at) \
          INSERT INTO tenancy_internal.signing_keys (id, secret, created_at, retires_at) \

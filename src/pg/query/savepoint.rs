@@ -6,6 +6,12 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
+/// How waiting for locks fails.
+const WAITS: [PgSqlErrorCode; 2] = [
+    PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+    PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
+];
+
 /// Calls `f` in a savepoint, and releases it afterwards. On an error it rolls back to the savepoint first: the server
 /// leaves this to the creator of the savepoint.
 pub fn around<T>(f: impl FnOnce() -> T) -> T {
@@ -19,32 +25,21 @@ pub fn within<T>(f: impl FnOnce() -> T) -> Option<T> {
 
 /// The same, also if others waited for this transaction and it for them (40P01).
 pub fn within_locks<T>(f: impl FnOnce() -> T) -> Option<T> {
-    let waits = [
-        PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
-        PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED,
-    ];
-    unless(&waits, f)
+    unless(&WAITS, f)
 }
 
 /// Calls `f` in a savepoint. Returns the message of an error, which is undone, but not of one that waiting for locks may end, nor of a
 /// cancelled statement.
-pub fn failure<E: std::fmt::Display>(
-    f: impl FnOnce() -> Result<(), E>,
-) -> Result<Option<String>, E> {
-    use PgSqlErrorCode::{
-        ERRCODE_ADMIN_SHUTDOWN, ERRCODE_LOCK_NOT_AVAILABLE, ERRCODE_QUERY_CANCELED,
-        ERRCODE_T_R_DEADLOCK_DETECTED,
+pub fn failure<E>(f: impl FnOnce() -> Result<(), E>) -> Result<Option<String>, E> {
+    let passes = |code| {
+        WAITS.contains(&code)
+            || code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+            || code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
     };
-    let passed = [
-        ERRCODE_ADMIN_SHUTDOWN,
-        ERRCODE_LOCK_NOT_AVAILABLE,
-        ERRCODE_QUERY_CANCELED,
-        ERRCODE_T_R_DEADLOCK_DETECTED,
-    ];
     match attempt(f) {
         Ok(done) => done.map(|()| None),
         Err(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report))
-            if !passed.contains(&report.sql_error_code()) =>
+            if !passes(report.sql_error_code()) =>
         {
             let detail = report.detail().map(|detail| format!(": {detail}"));
             Ok(Some(format!(

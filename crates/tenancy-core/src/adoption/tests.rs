@@ -548,7 +548,7 @@ fn all_tables_have_one_owner_who_is_an_admin_and_not_shared() {
     );
 }
 
-/// Rows that do not refer to the parent may have a tenant through another foreign key: they are nobody else's.
+/// Rows that do not refer to the parent may have a tenant through another foreign key: adopt() does not plan them as shared rows.
 #[test]
 fn a_child_of_one_of_several_parents_is_not_shared() {
     let mut tables = schema();
