@@ -100,16 +100,18 @@ CREATE PROCEDURE tenancy.adopt(
     partner tenancy.regscope DEFAULT '00000000-0000-7000-8000-000000000001'::uuid,
     isolate boolean DEFAULT true,
     lock_timeout text DEFAULT '2s',
-    watch text DEFAULT NULL
+    watch text DEFAULT NULL,
+    named_keys boolean DEFAULT false
 )
     LANGUAGE c AS 'MODULE_PATHNAME', 'adoption_adopt_wrapper';
-REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) FROM PUBLIC;
-GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) TO tenancy_admin;
-COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text) IS
+REVOKE ALL ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text, boolean) TO tenancy_admin;
+COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text, text, jsonb, tenancy.regscope, boolean, text, text, boolean) IS
     'Adopts the schema of an application that exists: creates a tenant for each row of its table of tenants, now and later, fills a tenant column in '
-    'tables that belong to a tenant through a foreign key, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
-    'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
-    'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
+    'tables that belong to a tenant through another one, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
+    'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows, for rows without a tenant: '
+    'refuse, share (all tenants read them), fill (from what they refer to) or hide (only maintenance sees them). named_keys => true takes a column like task_id for a '
+    'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "owner_column" or "project_column". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
     'schemas: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';

@@ -5,7 +5,8 @@ CREATE FUNCTION tenancy.fill_tenant() RETURNS trigger
 REVOKE ALL ON FUNCTION tenancy.fill_tenant() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.fill_tenant() TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.fill_tenant() IS
-    'Trigger on a table that belongs to a tenant through a foreign key, created by adopt(): gives a row the tenant of the row that it '
-    'refers to, as far as the writer may see that. A row whose reference becomes NULL stays where it was. Its arguments are the tenant '
-    'column, the name of the foreign key, the referenced table''s tenant column, and the foreign key''s columns. Errors: 55000 there is no '
-    'such row, or the writer may not see it. For tenancy_admin';
+    'Trigger on a table that belongs to a tenant through another one, created by adopt(): gives a row the tenant of the first row that it '
+    'refers to, as far as the writer may see that. A row that refers to none any more stays where it was. Its arguments are the tenant '
+    'column; added, or own if the application writes that column, which is then filled only where it is NULL; and for each table that a '
+    'row may refer to, with an empty argument between two: its schema, its name, its tenant column, the word key with the name of the foreign key, if there is one, and '
+    'pairs of a referencing and a referenced column. Errors: 55000 there is no such row, or the writer may not see it. For tenancy_admin';

@@ -201,7 +201,8 @@ CREATE FUNCTION tenancy.protect(
     concurrent_index boolean DEFAULT false,
     dry_run boolean DEFAULT false,
     grants name[] DEFAULT NULL,
-    shared_null boolean DEFAULT false
+    shared_null boolean DEFAULT false,
+    hidden_null boolean DEFAULT false
 )
 RETURNS TABLE (step integer, kind text, statement text, note text)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
@@ -219,12 +220,13 @@ BEGIN ATOMIC
         'concurrently', concurrent_index,
         'dry_run', dry_run,
         'grants', grants,
-        'shared_null', shared_null))) p
+        'shared_null', shared_null,
+        'hidden_null', hidden_null))) p
     ORDER BY p.step;
 END;
-REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) TO tenancy_admin;
-COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean) IS
+REVOKE ALL ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean, boolean) TO tenancy_admin;
+COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, name, name, boolean, text, text, boolean, boolean, name[], boolean, boolean) IS
     'Isolates a table by tenant and returns its steps. kind: do (done), skip (nothing to do), run (run the statement yourself), '
     'advice. With dry_run => true it changes nothing. read_permission and write_permission are what a principal needs in a row''s '
     'tenant to read and to write the row. It only takes access away: the table''s own policies restrict further, and no role gets a '

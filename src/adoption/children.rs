@@ -5,9 +5,11 @@ use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use tenancy_core::policy::quote_ident;
+use tenancy_core::adoption::{self, Source};
+use tenancy_core::policy::{Relation, quote_ident};
 
 use crate::error::Error;
+use crate::pg::ddl;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::trigger::{Change, NewValue};
 use crate::{policy, triggers};
@@ -18,49 +20,59 @@ triggers! {
 
 fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
     let arguments = change.arguments();
-    let [column, key, tenant_column, columns @ ..] = arguments.as_slice() else {
+    let [column, origin, sources @ ..] = arguments.as_slice() else {
         return Err(Error::Internal("arguments of fill_tenant() are missing"));
     };
+    let sources = || adoption::sources(sources, |argument| argument.is_empty());
     // A renamed column has its new name in the registry.
     let renamed = match change.has(column) {
         true => None,
         false => policy::tenant_column(change.table())?.and_then(|name| CString::new(name).ok()),
     };
     let column = renamed.as_deref().unwrap_or(column);
-    let has_tenant = change.value(column)?.is_some();
-    if has_tenant && (!change.is_update() || columns.iter().all(|column| change.keeps(column))) {
+    let is_own = origin.to_bytes() == adoption::OWN.as_bytes();
+    // The application writes its own column.
+    let stays = || {
+        is_own
+            || !change.is_update()
+            || sources().all(|source| source.columns().all(|c| change.keeps(c)))
+    };
+    if change.value(column)?.is_some() && stays() {
         return Ok(None);
     }
     spi::pinned(|| {
-        let Some(parent) = parent(change.table(), key, columns, tenant_column)? else {
+        for source in sources() {
             // Without the foreign key nothing says whose the row is: NOT NULL refuses one without a tenant.
-            return Ok(None);
-        };
-        let mut values: Vec<DatumWithOid<'_>> = Vec::new();
-        for column in &parent.columns {
-            let column = CString::new(column.as_str()).unwrap_or_default();
-            match change.value(&column)? {
-                Some(value) => values.push(value),
-                // It refers to nothing, any more: it stays where it was.
-                None => return Ok(None),
+            let Some(parent) = parent(change.table(), &source)? else {
+                continue;
+            };
+            let mut values: Vec<DatumWithOid<'_>> = Vec::new();
+            for column in &parent.columns {
+                let column = CString::new(column.as_str()).unwrap_or_default();
+                values.extend(change.value(&column)?);
             }
+            if values.len() < parent.columns.len() {
+                continue;
+            }
+            let found = Spi::connect_mut(|client| {
+                let rows = client.update(&parent.query, Some(1), &values)?;
+                match rows.into_iter().next() {
+                    Some(row) => Ok::<_, Error>(Some(row.get::<String>(1)?)),
+                    None => Ok(None),
+                }
+            })?;
+            let tenant = found.ok_or(Error::NoParent(parent.name))?;
+            return Ok(Some(NewValue {
+                column: column.to_owned(),
+                text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
+            }));
         }
-        let found = Spi::connect_mut(|client| {
-            let rows = client.update(&parent.query, Some(1), &values)?;
-            match rows.into_iter().next() {
-                Some(row) => Ok::<_, Error>(Some(row.get::<String>(1)?)),
-                None => Ok(None),
-            }
-        })?;
-        let tenant = found.ok_or(Error::NoParent(parent.name))?;
-        Ok(Some(NewValue {
-            column: column.to_owned(),
-            text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
-        }))
+        // It refers to nothing, any more: it stays where it was.
+        Ok(None)
     })
 }
 
-/// The table that a foreign key refers to.
+/// A table that gives a row its tenant.
 struct Parent {
     name: String,
     /// The referencing columns, in the order of the parameters.
@@ -68,16 +80,60 @@ struct Parent {
     query: String,
 }
 
-/// Finds the parent by the name of the foreign key, or by its columns if it was renamed.
-fn parent(
+impl Parent {
+    fn new(
+        of: pg_sys::Oid,
+        name: String,
+        columns: Vec<String>,
+        conditions: &str,
+        source: &Source<'_, &CStr>,
+    ) -> Result<Self, Error> {
+        // A renamed column has its new name in the registry.
+        let tenant = policy::tenant_column(of)?.unwrap_or_else(|| text(source.tenant_column));
+        let query = format!(
+            "SELECT p.{}::text FROM {name} p WHERE {conditions}",
+            quote_ident(&tenant)
+        );
+        Ok(Self {
+            name,
+            columns,
+            query,
+        })
+    }
+}
+
+fn text(name: &CStr) -> String {
+    name.to_string_lossy().into_owned()
+}
+
+/// Finds a parent: by the name of the foreign key, or by its columns if it was renamed; without a foreign key by the table's name.
+fn parent(table: pg_sys::Oid, source: &Source<'_, &CStr>) -> Result<Option<Parent>, Error> {
+    let columns: Vec<String> = source.columns().map(|column| text(column)).collect();
+    let key = text(source.key);
+    let key = key.strip_prefix(adoption::KEY).unwrap_or_default();
+    if !key.is_empty() {
+        return by_key(table, key, columns, source);
+    }
+    let relation = Relation {
+        schema: text(source.schema),
+        name: text(source.name),
+    };
+    let equal: Vec<String> = (1..)
+        .zip(source.ref_columns())
+        .map(|(n, theirs)| format!("p.{} = ${n}", quote_ident(&text(theirs))))
+        .collect();
+    let name = relation.to_string();
+    let of = ddl::table(&name)?;
+    Parent::new(of, name, columns, &equal.join(" AND "), source).map(Some)
+}
+
+fn by_key(
     table: pg_sys::Oid,
-    key: &CStr,
-    columns: &[&CStr],
-    tenant_column: &CStr,
+    key: &str,
+    columns: Vec<String>,
+    source: &Source<'_, &CStr>,
 ) -> Result<Option<Parent>, Error> {
-    let text = |name: &CStr| name.to_string_lossy().into_owned();
-    let columns: Vec<String> = columns.iter().map(|column| text(column)).collect();
-    let found = spi::read_as_caller(
+    spi::read_as_caller(
         "SELECT c.confrelid, c.confrelid::regclass::text, k.own, k.conditions \
          FROM pg_constraint c \
          CROSS JOIN LATERAL (SELECT array_agg(own.attname::text ORDER BY u.n) AS own, \
@@ -87,29 +143,14 @@ fn parent(
              JOIN pg_attribute theirs ON theirs.attrelid = c.confrelid AND theirs.attnum = u.theirs \
              JOIN pg_operator o ON o.oid = u.equality JOIN pg_namespace n ON n.oid = o.oprnamespace) k \
          WHERE c.conrelid = $1 AND c.contype = 'f' AND (c.conname = $2 OR k.own = $3) ORDER BY c.conname = $2 DESC LIMIT 1",
-        &[table.into(), text(key).into(), columns.into()],
+        &[table.into(), key.to_owned().into(), columns.into()],
         |rows| match rows.into_iter().next() {
-            Some(row) => Ok(Some((
-                row.not_null::<pg_sys::Oid>(1)?,
-                row.not_null::<String>(2)?,
-                row.not_null(3)?,
-                row.not_null::<String>(4)?,
-            ))),
+            Some(row) => {
+                let (of, name, columns) = (row.not_null(1)?, row.not_null(2)?, row.not_null(3)?);
+                let conditions: String = row.not_null(4)?;
+                Parent::new(of, name, columns, &conditions, source).map(Some)
+            }
             None => Ok(None),
         },
-    )?;
-    let Some((of, name, columns, conditions)) = found else {
-        return Ok(None);
-    };
-    // A renamed column has its new name in the registry.
-    let tenant = policy::tenant_column(of)?.unwrap_or_else(|| text(tenant_column));
-    let query = format!(
-        "SELECT p.{}::text FROM {name} p WHERE {conditions}",
-        quote_ident(&tenant)
-    );
-    Ok(Some(Parent {
-        name,
-        columns,
-        query,
-    }))
+    )
 }

@@ -76,7 +76,7 @@ SELECT jsonb_build_object(
                     'clears', c.confdeltype IN ('n', 'd')) ORDER BY c.conname)
                 FROM pg_constraint c JOIN named r ON r.oid = c.confrelid
                 WHERE c.conrelid = a.oid AND c.contype = 'f' AND c.conparentid = 0 AND c.confrelid <> a.oid), '[]'),
-            'filled', (SELECT jsonb_build_object('column', g.arguments[1], 'key', g.arguments[2], 'key_columns', to_jsonb(g.arguments[4:]), 'part_of', coalesce((
+            'filled', (SELECT jsonb_build_object('arguments', to_jsonb(g.arguments), 'part_of', coalesce((
                            SELECT jsonb_agg(DISTINCT o.what) FROM pg_attribute t CROSS JOIN LATERAL (
                                SELECT format('%I of %s', k.conname, k.conrelid::regclass) FROM pg_constraint k
                                WHERE k.contype IN ('f', 'u', 'p', 'x') AND k.conparentid = 0

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
-use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan};
+use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan, ToCount, Usage};
 use tenancy_core::policy::{Refusal, Relation, quote_ident};
 
 use super::tenants;
@@ -91,7 +91,7 @@ pub fn choices(value: Value) -> Result<Choices, Error> {
     serde_json::from_value(value).map_err(|fault| {
         Error::bad(
             format!("options of adopt(): {fault}"),
-            "null_rows is refuse or share. decisions are {\"schema.table\": {\"skip\": true}}, or tenant_column, parent_key or null_rows.",
+            "null_rows is refuse, share, fill or hide. decisions are {\"schema.table\": {\"skip\": true}}, or share, tenant_column, parent_key, parents, by_referrers, null_rows, owner_column or project_column.",
         )
     })
 }
@@ -114,6 +114,9 @@ pub fn plan_for(adopted: &Adopted, only: Option<&[String]>) -> Result<Vec<TableP
         ));
     }
     count(adopted, &mut facts, only)?;
+    if only.is_none() {
+        compare(adopted, &mut facts)?;
+    }
     Ok(adoption::plan(&facts, choices))
 }
 
@@ -154,8 +157,7 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     Ok(facts)
 }
 
-/// Counts the rows that the caller may have to decide on, with the rights of the tables' owner: rows without a tenant, and rows
-/// whose key the table of tenants does not have. Also finds out whether it has rows without a scope.
+/// Counts the rows that the caller may have to decide on, with the rights of the tables' owner. Also finds out whether it has rows without a scope.
 fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) -> Result<(), Error> {
     let choices = &adopted.choices;
     let (Some(tenants), Some(key)) = (facts.table(&facts.tenant_table), facts.tenant_key(choices))
@@ -176,40 +178,76 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
         }
     }
     let (tenants, key) = (facts.tenant_table.to_string(), quote_ident(&key));
-    let query = |relation: &Relation, column: &str, unknown: bool| {
-        let name = quote_ident(column);
-        // Without maintenance the table of tenants shows no keys: none is known then.
-        let unknown = match unknown {
-            true if only.is_some() && protected => {
-                format!("count(*) FILTER (WHERE t.{name} IS NOT NULL)")
-            }
-            true => format!(
-                "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text))"
-            ),
-            false => "0::bigint".to_owned(),
+    let query = |counted: &ToCount| {
+        let number = |condition: &Option<String>| match condition {
+            Some(condition) => format!("count(*) FILTER (WHERE {condition})"),
+            None => "0::bigint".to_owned(),
         };
-        format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t")
+        let unknown = counted.unknown.as_ref().map(|column| {
+            let name = quote_ident(column);
+            // Without maintenance the table of tenants shows no keys: none is known then.
+            match only.is_some() && protected {
+                true => format!("t.{name} IS NOT NULL"),
+                false => format!(
+                    "t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text)"
+                ),
+            }
+        });
+        format!(
+            "SELECT {}, {}, {} FROM {} t",
+            number(&counted.null),
+            number(&unknown),
+            number(&counted.orphans),
+            counted.relation
+        )
     };
     let mut to_count = adoption::to_count(facts, choices);
-    to_count.retain(|(relation, ..)| only.is_none_or(|only| only.contains(&relation.to_string())));
-    let mut counted: HashMap<Relation, HashMap<String, Counts>> = HashMap::new();
+    to_count.retain(|counted| only.is_none_or(|only| only.contains(&counted.relation.to_string())));
+    let mut found: HashMap<Relation, Counts> = HashMap::new();
     policy::as_table_owner(adopted.tenant_table, || {
-        for (relation, column, unknown) in to_count {
-            let query = query(&relation, &column, unknown);
+        for counted in to_count {
+            let query = query(&counted);
             let counts = Spi::connect_mut(|client| {
                 let row = client.update(&query, Some(1), &[])?.first();
                 Ok::<_, Error>(Counts {
                     null: row.get::<i64>(1)?.unwrap_or(0),
                     unknown: row.get::<i64>(2)?.unwrap_or(0),
+                    orphans: row.get::<i64>(3)?.unwrap_or(0),
                 })
             })?;
-            counted.entry(relation).or_default().insert(column, counts);
+            found.insert(counted.relation, counts);
         }
         Ok(())
     })?;
     for table in &mut facts.tables {
-        if let Some(counts) = counted.remove(&table.relation) {
+        if let Some(counts) = found.remove(&table.relation) {
             table.counts = counts;
+        }
+    }
+    Ok(())
+}
+
+/// Finds out whether tenants share the rows of tables that belong to none, with the rights of the tables' owner.
+fn compare(adopted: &Adopted, facts: &mut SchemaFacts) -> Result<(), Error> {
+    let to_compare = adoption::to_compare(facts, &adopted.choices);
+    let mut found: HashMap<Relation, Usage> = HashMap::new();
+    policy::as_table_owner(adopted.tenant_table, || {
+        for compared in to_compare {
+            let usage = Spi::connect_mut(|client| {
+                let row = client.update(&compared.query, Some(1), &[])?.first();
+                Ok::<_, Error>(Usage {
+                    of_several: row.get::<i64>(1)?.unwrap_or(0),
+                    of_one: row.get::<i64>(2)?.unwrap_or(0),
+                    tenants: row.get::<i64>(3)?.unwrap_or(0),
+                })
+            })?;
+            found.insert(compared.relation, usage);
+        }
+        Ok(())
+    })?;
+    for table in &mut facts.tables {
+        if let Some(usage) = found.remove(&table.relation) {
+            table.usage = usage;
         }
     }
     Ok(())

@@ -31,6 +31,7 @@ fn adoption_adopt(
     isolate: Option<bool>,
     lock_timeout: Option<String>,
     watch: Option<String>,
+    named_keys: Option<bool>,
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let partner = partner.ok_or(Error::Null("partner"))?;
@@ -38,6 +39,7 @@ fn adoption_adopt(
         "grants": listed(grants).unwrap_or_default(),
         "partner": crate::pg::uuid::from_pg(partner).to_string(),
         "isolate": isolate.unwrap_or(true),
+        "named_keys": named_keys.unwrap_or(false),
     });
     let optional = [
         ("tenant_column", tenant_column.map(Value::from)),

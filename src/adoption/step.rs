@@ -52,6 +52,11 @@ pub fn run(
             let mut options = Options::new(column);
             options.grants.clone_from(&choices.grants);
             options.shared_null = plan.shares_null;
+            options.hidden_null = plan.hides_null;
+            if let Some(decision) = choices.of(&plan.relation) {
+                options.owner_column.clone_from(&decision.owner_column);
+                options.project_column.clone_from(&decision.project_column);
+            }
             options.counted = true;
             policy::protect_table(ddl::table(&name)?, &options)?;
             Ok(None)

@@ -292,7 +292,7 @@ fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result
     // Parents come first in a plan.
     for plan in plans {
         let name = plan.relation.to_string();
-        let follows = |step: &Step| matches!(&step.kind, StepKind::Fill(f) if names.contains(&f.parent.relation.to_string()));
+        let follows = |step: &Step| matches!(&step.kind, StepKind::Fill(fill) if fill.sources().iter().any(|source| names.contains(&source.relation.to_string())));
         if plan.steps.iter().any(follows) && !names.contains(&name) {
             names.push(name);
         }

@@ -4,14 +4,26 @@
 //! table. The plan holds only what is left to do, so an adoption that was interrupted is resumed by planning again.
 
 mod classify;
+mod counts;
 mod facts;
+mod fill;
+mod filled;
 mod found;
+mod links;
+mod parents;
+mod referrers;
+mod rows;
 mod schema;
 mod steps;
 
-pub use facts::{Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table};
+pub use counts::{ToCount, to_compare, to_count};
+pub use facts::{
+    Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table, Usage,
+};
+pub use fill::{Fill, FillFrom};
+pub use filled::{Filled, KEY, OWN, Source, sources};
 pub use found::{Blocker, Kind, Parent};
-pub use schema::to_count;
+pub use referrers::ToCompare;
 
 use crate::policy::Relation;
 
@@ -23,7 +35,7 @@ pub enum StepKind {
     /// A statement that cannot run in a transaction block: it builds the index of this name.
     Index(Relation),
     /// A statement that fills a column, in batches.
-    Fill(Fill),
+    Fill(Box<Fill>),
     /// Creates the tenants that are missing, in batches.
     Tenants,
     /// A call of `protect()`.
@@ -63,15 +75,6 @@ impl Step {
     }
 }
 
-/// A column that is filled from the table's parent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fill {
-    /// The tenant column.
-    pub column: String,
-    /// The parent.
-    pub parent: Parent,
-}
-
 /// The plan for one table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TablePlan {
@@ -85,6 +88,8 @@ pub struct TablePlan {
     pub tenant_column: Option<String>,
     /// Whether all tenants may read rows without a tenant.
     pub shares_null: bool,
+    /// Whether rows may stay without a tenant, which only maintenance sees.
+    pub hides_null: bool,
     /// What is left to do, in order.
     pub steps: Vec<Step>,
     /// What the caller must decide or correct before.

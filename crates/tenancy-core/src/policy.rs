@@ -59,6 +59,9 @@ pub struct Options {
     /// Whether all tenants can read rows without a tenant.
     #[serde(default)]
     pub shared_null: bool,
+    /// Whether rows may stay without a tenant, which only maintenance sees.
+    #[serde(default)]
+    pub hidden_null: bool,
     /// The permission to read rows.
     #[serde(default = "data_read")]
     pub read_permission: String,
@@ -91,6 +94,7 @@ impl Options {
             project_column: None,
             shared: false,
             shared_null: false,
+            hidden_null: false,
             read_permission: data_read(),
             write_permission: data_write(),
             concurrently: false,

@@ -56,6 +56,16 @@ impl Failure {
         self
     }
 
+    /// Asserts that the detail has a text.
+    #[track_caller]
+    pub fn details(self, text: &str) -> Self {
+        assert!(
+            self.detail.as_deref().unwrap_or("").contains(text),
+            "{text:?} is not in the detail of {self:?}"
+        );
+        self
+    }
+
     /// Asserts that the hint has a text.
     #[track_caller]
     pub fn hints(self, text: &str) -> Self {

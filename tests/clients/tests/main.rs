@@ -15,6 +15,7 @@ mod adoption {
     mod adopt;
     mod interrupted;
     mod keys;
+    mod parents;
     mod sign_up;
     mod watch;
 }

@@ -1,9 +1,10 @@
 //! Facts of the catalogs about a schema, and what the caller has decided.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::filled::Filled;
 use crate::policy::{Key, Relation};
 
 /// The trigger that fills the tenant column. Triggers run in the order of their names: the application's may set the foreign key.
@@ -89,9 +90,12 @@ pub struct Table {
     /// The roles of `grants` that may not read it.
     #[serde(default)]
     pub not_readable: Vec<String>,
-    /// For columns that may hold the tenant: rows that are NULL, and rows whose key is not in the table of tenants.
+    /// Its rows that a person may have to decide on.
     #[serde(default)]
-    pub counts: HashMap<String, Counts>,
+    pub counts: Counts,
+    /// How many tenants use its rows.
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 const fn yes() -> bool {
@@ -107,35 +111,28 @@ pub struct Partition {
     pub indexed: Vec<String>,
 }
 
-/// A tenant column that a trigger fills.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Filled {
-    /// The column.
-    pub column: String,
-    /// The name that the foreign key had.
-    pub key: String,
-    /// The columns of the foreign key.
-    pub key_columns: Vec<String>,
-    /// Keys and views that the column is part of.
-    #[serde(default)]
-    pub part_of: Vec<String>,
-}
-
-impl Filled {
-    /// Returns whether a foreign key is the one that the trigger follows, maybe by another name.
-    #[must_use]
-    pub fn follows(&self, key: &ForeignKey) -> bool {
-        self.key == key.name || self.key_columns == key.columns
-    }
-}
-
-/// Rows of a column that may hold the tenant.
+/// Rows that a person may have to decide on: see [`super::ToCount`].
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 pub struct Counts {
-    /// Rows where it is NULL.
+    /// Rows without a tenant.
     pub null: i64,
-    /// Rows whose key no row of the table of tenants has.
+    /// Rows whose tenant's key no row of the table of tenants has.
     pub unknown: i64,
+    /// Rows that refer to a row that is not there.
+    pub orphans: i64,
+}
+
+/// Who uses the rows of a table that refers to no tenant: see [`super::ToCompare`].
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Rows that several tenants use.
+    pub of_several: i64,
+    /// Rows that one tenant uses.
+    pub of_one: i64,
+    /// How many tenants these are.
+    pub tenants: i64,
 }
 
 /// A column.
@@ -189,6 +186,10 @@ pub enum NullRows {
     Refuse,
     /// All tenants may read them.
     Share,
+    /// They get the tenant of the rows that they refer to.
+    Fill,
+    /// They stay without one, and only maintenance sees them.
+    Hide,
 }
 
 /// What the caller has decided about one table.
@@ -207,9 +208,21 @@ pub struct Decision {
     /// The foreign key by which it belongs to a tenant.
     #[serde(default)]
     pub parent_key: Option<String>,
+    /// The tables through which it belongs to a tenant, by the columns that refer to them.
+    #[serde(default)]
+    pub parents: Option<BTreeMap<String, String>>,
+    /// Whether each of its rows belongs to the tenant whose rows alone refer to it.
+    #[serde(default)]
+    pub by_referrers: bool,
     /// What to do with its rows without a tenant.
     #[serde(default)]
     pub null_rows: Option<NullRows>,
+    /// The column with the user who owns a row.
+    #[serde(default)]
+    pub owner_column: Option<String>,
+    /// The column with the project of a row.
+    #[serde(default)]
+    pub project_column: Option<String>,
 }
 
 impl Decision {
@@ -238,6 +251,9 @@ pub struct Choices {
     /// What to do with rows without a tenant.
     #[serde(default)]
     pub null_rows: NullRows,
+    /// Whether columns that are named like a key are taken for one.
+    #[serde(default)]
+    pub named_keys: bool,
     /// By the name of a table with its schema, as `regclass` or `schema.table`.
     #[serde(default)]
     pub decisions: HashMap<String, Decision>,
@@ -267,7 +283,7 @@ impl Choices {
 }
 
 /// Returns the names by which a decision may name a table.
-fn names(table: &Relation) -> [String; 2] {
+pub(super) fn names(table: &Relation) -> [String; 2] {
     [
         format!("{}.{}", table.schema, table.name),
         table.to_string(),
@@ -301,11 +317,10 @@ impl Table {
         self.columns.iter().find(|c| c.name == name)
     }
 
-    /// Returns whether all columns of a foreign key are NOT NULL.
+    /// Returns whether all of these columns are NOT NULL.
     #[must_use]
-    pub fn always_refers(&self, key: &ForeignKey) -> bool {
-        key.columns
-            .iter()
-            .all(|name| self.column(name).is_some_and(|c| c.not_null))
+    pub fn always_has(&self, columns: &[String]) -> bool {
+        let mut columns = columns.iter();
+        columns.all(|name| self.column(name).is_some_and(|c| c.not_null))
     }
 }

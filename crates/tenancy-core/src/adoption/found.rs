@@ -2,7 +2,7 @@
 
 use super::Phase;
 use super::facts::Column;
-use crate::policy::Relation;
+use crate::policy::{Relation, quote_ident, quote_idents};
 
 /// What a table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +45,28 @@ pub struct Parent {
     pub tenant_column: String,
     /// The type of that column, with its length.
     pub tenant_type: String,
-    /// The foreign key to it.
-    pub key: String,
+    /// The foreign key to it; `None` if the columns are only named like one.
+    pub key: Option<String>,
     /// The referencing columns.
     pub columns: Vec<String>,
     /// The referenced columns.
     pub ref_columns: Vec<String>,
+    /// Whether each row that refers to one refers to one that is there.
+    pub checked: bool,
+}
+
+impl Parent {
+    /// Returns how a plan names it.
+    pub(super) fn label(&self) -> String {
+        match &self.key {
+            Some(key) => format!("{} ({})", self.relation, quote_ident(key)),
+            None => format!(
+                "{} (by its column {})",
+                self.relation,
+                quote_idents(&self.columns)
+            ),
+        }
+    }
 }
 
 /// A reason why a table cannot be adopted yet.
@@ -70,11 +86,16 @@ pub struct Found {
     pub column: Option<String>,
     /// The type of the column, with its length.
     pub column_type: String,
-    pub parent: Option<Parent>,
+    /// Where its rows have their tenant from: the first that a row refers to.
+    pub parents: Vec<Parent>,
+    /// Or the tables that refer to it, each as the one whose columns refer.
+    pub referrers: Vec<Parent>,
     /// How many tables are between it and the tenant.
     pub depth: usize,
     /// Whether rows without a tenant are everybody's.
     pub shares_null: bool,
+    /// Whether rows may be without a tenant, and nobody's.
+    pub hides_null: bool,
     pub blocked: Vec<Blocker>,
 }
 
@@ -85,9 +106,11 @@ impl Found {
             reason: reason.into(),
             column: None,
             column_type: String::new(),
-            parent: None,
+            parents: Vec::new(),
+            referrers: Vec::new(),
             depth,
             shares_null: false,
+            hides_null: false,
             blocked: Vec::new(),
         }
     }
@@ -101,6 +124,17 @@ impl Found {
     pub fn block(&mut self, text: String) {
         let phase = Phase::Prepare;
         self.blocked.push(Blocker { phase, text });
+    }
+
+    /// Returns whether its rows are, or will be, a tenant's.
+    pub fn holds_tenants(&self) -> bool {
+        let kinds = [Kind::TenantTable, Kind::TenantColumn, Kind::Child];
+        kinds.contains(&self.kind) && self.column.is_some()
+    }
+
+    /// Returns whether rows may be without a tenant.
+    pub fn may_be_null(&self) -> bool {
+        self.shares_null || self.hides_null
     }
 
     /// Returns its place in the order of tables: that of tenants first, those that belong to no tenant last.

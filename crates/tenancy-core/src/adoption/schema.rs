@@ -1,44 +1,7 @@
 //! The columns and owners of a schema's tables, as they are compared with the table of tenants.
 
-use super::facts::{Choices, Column, Decision, ForeignKey, SchemaFacts, Table};
-use crate::policy::{KeyType, Relation, quote_ident};
-
-/// Returns the columns whose rows must be counted before a schema is classified: each with whether the keys that the table of
-/// tenants lacks must be counted too, not only NULLs.
-#[must_use]
-pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<(Relation, String, bool)> {
-    let schema = Schema::new(facts, choices);
-    let mut out = Vec::new();
-    for table in &facts.tables {
-        if schema.is_left_alone(table)
-            || table.relation == facts.tenant_table
-            || schema.wrong_owner(table).is_some()
-        {
-            continue;
-        }
-        let found = match table.filled {
-            Some(_) => Vec::new(),
-            None => schema.tenant_columns(table),
-        };
-        for (column, key) in &found {
-            let unchecked = !key.is_some_and(|key| key.validated);
-            if (!column.not_null || unchecked) && schema.fits(column) {
-                out.push((table.relation.clone(), column.name.clone(), unchecked));
-            }
-        }
-        if found.is_empty() {
-            for key in &table.foreign_keys {
-                for name in &key.columns {
-                    if table.column(name).is_some_and(|c| !c.not_null) {
-                        out.push((table.relation.clone(), name.clone(), false));
-                    }
-                }
-            }
-        }
-    }
-    out.dedup();
-    out
-}
+use super::facts::{Choices, Column, ForeignKey, NullRows, SchemaFacts, Table};
+use crate::policy::{KeyType, quote_ident};
 
 pub(super) struct Schema<'a> {
     pub facts: &'a SchemaFacts,
@@ -106,11 +69,6 @@ impl<'a> Schema<'a> {
                 .is_some_and(|k| key.ref_columns == [k.name.clone()])
     }
 
-    pub fn is_left_alone(&self, table: &Table) -> bool {
-        let decision = self.choices.of(&table.relation);
-        table.protected_by.is_some() || decision.is_some_and(Decision::leaves_alone)
-    }
-
     /// Returns what the caller has decided about a table that it does not have.
     pub fn wrong_decision(&self, table: &Table) -> Option<String> {
         let decision = self.choices.of(&table.relation)?;
@@ -122,10 +80,22 @@ impl<'a> Schema<'a> {
                 quote_ident(name)
             ));
         }
-        let column = decision.tenant_column.as_ref();
-        column
-            .filter(|name| table.column(name).is_none())
-            .map(|name| format!("has no column {}, as was decided", quote_ident(name)))
+        let columns = [
+            &decision.tenant_column,
+            &decision.owner_column,
+            &decision.project_column,
+        ];
+        let missing = (columns.into_iter().flatten()).find(|name| table.column(name).is_none());
+        if let Some(name) = missing {
+            return Some(format!(
+                "has no column {}, as was decided",
+                quote_ident(name)
+            ));
+        }
+        let parents = decision.parents.iter().flatten();
+        parents
+            .map(|(column, parent)| self.decided(table, column, parent))
+            .find_map(Result::err)
     }
 
     /// Returns why a table cannot be adopted because of its owner. All tables have one owner, who may do in maintenance what
@@ -164,6 +134,14 @@ impl<'a> Schema<'a> {
         (own.kind == KeyType::Uuid) == (tenant.kind == KeyType::Uuid)
     }
 
+    /// Returns whether no foreign key says that the table of tenants has the keys of a tenant column.
+    pub fn is_unchecked(&self, table: &Table, column: &Column) -> bool {
+        let mut keys = table.foreign_keys.iter();
+        !keys.any(|key| {
+            self.is_to_tenant(key) && key.columns == [column.name.clone()] && key.validated
+        })
+    }
+
     /// Returns the columns of a table that may hold the tenant, with their foreign keys: the decided one, or those that refer to
     /// the table of tenants, or those whose name says so.
     pub fn tenant_columns<'t>(
@@ -175,7 +153,11 @@ impl<'a> Schema<'a> {
                 .find(|key| self.is_to_tenant(key) && key.columns == [column.name.clone()])
         };
         let decision = self.choices.of(&table.relation);
-        if decision.is_some_and(|d| d.parent_key.is_some()) {
+        // It may have a tenant column that is filled from them.
+        let fills = decision.is_some_and(|d| d.null_rows == Some(NullRows::Fill));
+        if decision.is_some_and(|d| d.by_referrers)
+            || !fills && decision.is_some_and(|d| d.parent_key.is_some() || d.parents.is_some())
+        {
             return Vec::new();
         }
         if let Some(name) = decision.and_then(|d| d.tenant_column.as_ref()) {

@@ -3,8 +3,10 @@
 use sha2::{Digest, Sha256};
 
 use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
-use super::found::{Found, Kind, Parent};
-use super::{Fill, Phase, Step, StepKind, TablePlan};
+use super::fill::{self, Fill, FillFrom};
+use super::filled::Filled;
+use super::found::{Found, Kind};
+use super::{Phase, Step, StepKind, TablePlan};
 use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
 
 /// Columns from which the slug of a tenant is made.
@@ -46,10 +48,9 @@ pub(super) fn table_plan(
     let mut steps = Steps::new(table);
     match found.kind {
         Kind::TenantTable => steps.tenants(facts, choices, &found),
-        Kind::TenantColumn => steps.isolated(choices, &found),
-        Kind::Child => {
-            if let Some(parent) = &found.parent {
-                steps.filled(&found, parent);
+        Kind::TenantColumn | Kind::Child => {
+            if !found.parents.is_empty() || !found.referrers.is_empty() {
+                steps.filled(&found);
             }
             steps.isolated(choices, &found);
         }
@@ -72,11 +73,11 @@ pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
     if let Some(filled) = table
         .filled
         .as_ref()
-        .filter(|filled| !filled.part_of.is_empty())
+        .filter(|filled| filled.is_added() && !filled.part_of.is_empty())
     {
         found.block(format!(
             "its column {} is part of {}: replace or drop these first",
-            quote_ident(&filled.column),
+            quote_ident(filled.column()),
             filled.part_of.join(", ")
         ));
     }
@@ -105,6 +106,7 @@ impl<'a> Steps<'a> {
             reason: found.reason,
             tenant_column: found.column,
             shares_null: found.shares_null,
+            hides_null: found.hides_null,
             steps: self.out,
             blocked: found.blocked,
         }
@@ -173,24 +175,24 @@ impl<'a> Steps<'a> {
             .map_or("", |column| column.name.as_str())
     }
 
-    /// A child: its tenant column, the triggers that keep it right, and its values.
-    fn filled(&mut self, found: &Found, parent: &Parent) {
+    /// A tenant column that is filled from other tables: the column, the trigger that keeps it right, and its values.
+    fn filled(&mut self, found: &Found) {
         let Some(column) = &found.column else { return };
         let (name, quoted) = (self.name(), quote_ident(column));
+        let is_own = found.kind == Kind::TenantColumn;
         // In one transaction: without its trigger the column would be taken for the application's.
         let mut column_and_trigger = Vec::new();
         if self.table.column(column).is_none() {
             let add = format!(
                 "ALTER TABLE {name} ADD COLUMN {quoted} {}",
-                parent.tenant_type
+                found.column_type
             );
             column_and_trigger.push(add);
         }
         if self.table.filled.is_none() {
             // Without conditions on columns, so that the application may drop or change them.
-            let mut arguments = vec![column, &parent.key, &parent.tenant_column];
-            arguments.extend(&parent.columns);
-            let arguments: Vec<String> = arguments.into_iter().map(|a| quote_literal(a)).collect();
+            let arguments = fill::arguments(column, !is_own, &found.parents);
+            let arguments: Vec<String> = arguments.iter().map(|a| quote_literal(a)).collect();
             column_and_trigger.push(format!(
                 "CREATE TRIGGER {FILL} BEFORE INSERT OR UPDATE ON {name} FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant({})",
                 arguments.join(", ")
@@ -200,16 +202,34 @@ impl<'a> Steps<'a> {
             self.add(StepKind::Statement, Phase::Prepare, column_and_trigger);
         }
         if self.table.protected_by.is_none() {
-            let all = fill(&self.table.relation, column, parent, "", false);
-            let by_batch = Fill {
+            let of = |from| Fill {
                 column: column.clone(),
-                parent: parent.clone(),
+                column_type: found.column_type.clone(),
+                only_missing: is_own,
+                from,
             };
+            let columns: Vec<Vec<String>> =
+                found.parents.iter().map(|p| p.columns.clone()).collect();
+            let mut fills: Vec<Fill> = (found.parents.iter().enumerate())
+                .map(|(n, parent)| {
+                    let before = columns.iter().take(n).cloned().collect();
+                    of(FillFrom::Parent {
+                        parent: parent.clone(),
+                        before,
+                    })
+                })
+                .collect();
+            if !found.referrers.is_empty() {
+                fills.push(of(FillFrom::Referrers(found.referrers.clone())));
+            }
             // Again before any table is isolated: what a row belongs to may have moved meanwhile, and no trigger tells.
             let all_phases = [Phase::Prepare, Phase::Verify];
             let filled = self.table.known == Some(true);
             for phase in all_phases.into_iter().skip(usize::from(filled)) {
-                self.add(StepKind::Fill(by_batch.clone()), phase, vec![all.clone()]);
+                for fill in &fills {
+                    let all = fill.whole(&self.table.relation);
+                    self.add(StepKind::Fill(Box::new(fill.clone())), phase, vec![all]);
+                }
             }
         }
     }
@@ -220,7 +240,9 @@ impl<'a> Steps<'a> {
         let (name, quoted) = (self.name(), quote_ident(column));
         let open = self.table.protected_by.is_none();
         let declared = self.table.column(column).is_some_and(|c| c.not_null);
-        if open && !found.shares_null && !declared {
+        // Who adds a row that nothing refers to yet names no tenant, as long as there is no context.
+        let known = found.referrers.is_empty();
+        if open && known && !found.may_be_null() && !declared {
             if self.table.known.is_none() {
                 self.push(
                     Phase::Prepare,
@@ -238,7 +260,7 @@ impl<'a> Steps<'a> {
             self.index(column);
         }
         self.protect(choices, found);
-        if !found.shares_null && (self.table.known.is_some() || open && !declared) {
+        if !found.may_be_null() && (self.table.known.is_some() || open && !declared) {
             self.push(
                 Phase::Isolate,
                 format!("ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {KNOWN}"),
@@ -302,6 +324,24 @@ impl<'a> Steps<'a> {
         }
         if found.shares_null {
             statement.push_str(", shared_null => true");
+        } else if found.hides_null {
+            statement.push_str(", hidden_null => true");
+        }
+        let decision = choices.of(&self.table.relation);
+        let columns = [
+            (
+                "project_column",
+                decision.and_then(|d| d.project_column.as_ref()),
+            ),
+            (
+                "owner_column",
+                decision.and_then(|d| d.owner_column.as_ref()),
+            ),
+        ];
+        for (name, column) in columns {
+            if let Some(column) = column {
+                statement.push_str(&format!(", {name} => {}", quote_literal(column)));
+            }
         }
         statement.push(')');
         self.add(StepKind::Protect, Phase::Isolate, vec![statement]);
@@ -320,21 +360,27 @@ impl<'a> Steps<'a> {
         }
         if let Some(filled) = &self.table.filled {
             // A renamed column has its new name there.
-            let column = self.table.protected_by.as_ref().unwrap_or(&filled.column);
+            let column = self
+                .table
+                .protected_by
+                .as_deref()
+                .unwrap_or(filled.column());
             let column = quote_ident(column);
-            let all = vec![
-                format!("DROP TRIGGER {FILL} ON {name}"),
-                format!("ALTER TABLE {name} DROP COLUMN {column}"),
-            ];
+            let mut all = vec![format!("DROP TRIGGER {FILL} ON {name}")];
+            if filled.is_added() {
+                all.push(format!("ALTER TABLE {name} DROP COLUMN {column}"));
+            }
             self.add(StepKind::Statement, Phase::Isolate, all);
-        } else if self.table.known.is_some() {
+        }
+        let keeps = !self.table.filled.as_ref().is_some_and(Filled::is_added);
+        if keeps && self.table.known.is_some() {
             self.push(
                 Phase::Isolate,
                 format!("ALTER TABLE {name} DROP CONSTRAINT {KNOWN}"),
             );
         }
         // unprotect() has dropped that of protect() by then, and a column its own.
-        if self.table.filled.is_none() {
+        if keeps {
             for index in &self.table.own_indexes {
                 let index = Relation {
                     schema: self.table.relation.schema.clone(),
@@ -353,28 +399,4 @@ impl<'a> Steps<'a> {
             self.push(Phase::Prepare, statement);
         }
     }
-}
-
-impl Fill {
-    /// Returns the statement that fills some rows of a table, or of a part of it: those of a range of blocks.
-    #[must_use]
-    pub fn batch(&self, part: &Relation, first: u32, end: u32) -> String {
-        let range = format!(" AND c.ctid >= '({first},0)' AND c.ctid < '({end},0)'");
-        fill(part, &self.column, &self.parent, &range, true)
-    }
-}
-
-fn fill(table: &Relation, column: &str, parent: &Parent, range: &str, only: bool) -> String {
-    let pairs: Vec<String> = (parent.columns.iter().zip(&parent.ref_columns))
-        .map(|(own, theirs)| format!("c.{} = p.{}", quote_ident(own), quote_ident(theirs)))
-        .collect();
-    let only = if only { "ONLY " } else { "" };
-    format!(
-        "UPDATE {only}{table} AS c SET {column} = p.{} FROM {} AS p WHERE {} AND c.{column} IS DISTINCT FROM p.{}{range}",
-        quote_ident(&parent.tenant_column),
-        parent.relation,
-        pairs.join(" AND "),
-        quote_ident(&parent.tenant_column),
-        column = quote_ident(column),
-    )
 }

@@ -50,6 +50,11 @@ fn schema() -> Vec<Value> {
     ]
 }
 
+/// The trigger that adopt() creates on notes.
+fn filled(key: &str) -> Value {
+    json!({ "arguments": ["organization_id", "added", "app", "tasks", "organization_id", format!("key {key}"), "task_id", "id"] })
+}
+
 fn facts(tables: Vec<Value>) -> SchemaFacts {
     serde_json::from_value(json!({
         "tenant_table": { "schema": "app", "name": "organizations" }, "tables": tables,
@@ -126,7 +131,7 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
     );
     assert_eq!(
         sql[1],
-        "CREATE TRIGGER zz_tenancy_fill BEFORE INSERT OR UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant('organization_id', 'notes_task', 'organization_id', 'task_id')"
+        "CREATE TRIGGER zz_tenancy_fill BEFORE INSERT OR UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant('organization_id', 'added', 'app', 'tasks', 'organization_id', 'key notes_task', 'task_id', 'id')"
     );
     let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND c.organization_id IS DISTINCT FROM p.organization_id";
     assert_eq!(sql[2], fill);
@@ -166,8 +171,7 @@ fn what_was_done_is_not_planned_again() {
         .as_array_mut()
         .unwrap()
         .push(column("organization_id", "bigint", false));
-    tables[1]["filled"] =
-        json!({ "column": "organization_id", "key": "notes_task", "key_columns": ["task_id"] });
+    tables[1]["filled"] = filled("notes_task");
     let sql = |tables| statements(of(&planned(tables, &choices()), "notes")).join("; ");
     let half = sql(tables.clone());
     assert!(
@@ -195,7 +199,7 @@ fn what_was_done_is_not_planned_again() {
 fn rows_without_a_tenant_block_until_the_caller_decides() {
     let mut tables = schema();
     tables[3]["columns"][1]["not_null"] = json!(false);
-    tables[3]["counts"] = json!({ "organization_id": { "null": 3, "unknown": 0 } });
+    tables[3]["counts"] = json!({ "null": 3 });
     let plans = planned(tables.clone(), &choices());
     let blocked = &of(&plans, "projects").blocked;
     assert!(blocked[0].text.starts_with("3 rows without"), "{blocked:?}");
@@ -210,7 +214,7 @@ fn rows_without_a_tenant_block_until_the_caller_decides() {
         "{sql}"
     );
 
-    tables[3]["counts"] = json!({ "organization_id": { "null": 0, "unknown": 2 } });
+    tables[3]["counts"] = json!({ "unknown": 2 });
     assert!(
         of(&planned(tables, &shared), "projects").blocked[0]
             .text
@@ -225,8 +229,7 @@ fn it_is_undone_children_first() {
         .as_array_mut()
         .unwrap()
         .push(column("organization_id", "bigint", true));
-    tables[1]["filled"] =
-        json!({ "column": "organization_id", "key": "notes_task", "key_columns": ["task_id"] });
+    tables[1]["filled"] = filled("notes_task");
     tables[1]["protected_by"] = json!("organization_id");
     tables[2]["followed"] = json!(true);
     tables[2]["protected_by"] = json!("id");
@@ -276,7 +279,7 @@ fn a_column_is_found_by_its_name_and_refused_by_its_type() {
     assert!(
         to_count
             .iter()
-            .any(|(t, c, unknown)| t.name == "events" && c == "organization_id" && *unknown)
+            .any(|c| c.relation.name == "events" && c.unknown.as_deref() == Some("organization_id"))
     );
     let plans = planned(tables, &choices());
     assert_eq!(of(&plans, "events").kind, Kind::TenantColumn);
@@ -449,8 +452,7 @@ fn a_filled_table_follows_a_renamed_key_and_blocks_without_one() {
         .as_array_mut()
         .unwrap()
         .push(column("organization_id", "bigint", false));
-    tables[1]["filled"] =
-        json!({ "column": "organization_id", "key": "another_name", "key_columns": ["task_id"] });
+    tables[1]["filled"] = filled("another_name");
     assert_eq!(
         of(&planned(tables.clone(), &choices()), "notes").kind,
         Kind::Child
@@ -509,7 +511,7 @@ fn only_lookups_are_shared_and_only_if_they_hold_no_rows_of_tenants() {
 fn rows_of_what_is_everybodys_are_everybodys_but_no_tenants_row_becomes_so() {
     let mut tables = schema();
     tables[3]["columns"][1]["not_null"] = json!(false);
-    tables[3]["counts"] = json!({ "organization_id": { "null": 3, "unknown": 0 } });
+    tables[3]["counts"] = json!({ "null": 3 });
     let mut shared = choices();
     shared.null_rows = NullRows::Share;
     let plans = planned(tables.clone(), &shared);
@@ -548,10 +550,8 @@ fn all_tables_have_one_owner_who_is_an_admin_and_not_shared() {
     );
 }
 
-/// Rows that do not refer to the parent may have a tenant through another foreign key: adopt() does not plan them as shared rows.
-#[test]
-fn a_child_of_one_of_several_parents_is_not_shared() {
-    let mut tables = schema();
+/// Adds a table whose rows each refer to a task or to a note.
+fn with_deploys(tables: &mut Vec<Value>) -> usize {
     let columns = [
         column("id", "bigint", true),
         column("task_id", "bigint", false),
@@ -561,20 +561,251 @@ fn a_child_of_one_of_several_parents_is_not_shared() {
         key("by_task", "task_id", "tasks"),
         key("by_note", "note_id", "notes"),
     ];
-    let mut deploys = table("deploys", &columns, &keys);
-    let none = json!({"null": 5, "unknown": 0});
-    deploys["counts"] = json!({"task_id": none, "note_id": none});
-    tables.push(deploys);
-    let choices = Choices {
-        null_rows: NullRows::Share,
-        ..choices()
-    };
+    tables.push(table("deploys", &columns, &keys));
+    tables.len() - 1
+}
+
+#[test]
+fn a_child_of_several_parents_is_filled_from_the_first_that_a_row_refers_to() {
+    let mut tables = schema();
+    with_deploys(&mut tables);
+    let plans = planned(tables, &choices());
+    let deploys = of(&plans, "deploys");
+    assert_eq!(deploys.kind, Kind::Child);
+    let sql = statements(deploys);
+    let trigger = "fill_tenant('organization_id', 'added', 'app', 'tasks', 'organization_id', 'key by_task', 'task_id', 'id', '', \
+                   'app', 'notes', 'organization_id', 'key by_note', 'note_id', 'id')";
+    assert!(sql[1].ends_with(trigger), "{sql:?}");
+    assert!(sql[2].ends_with(
+        "WHERE c.task_id = p.id AND c.organization_id IS DISTINCT FROM p.organization_id"
+    ));
+    assert!(sql[3].ends_with("WHERE c.note_id = p.id AND c.task_id IS NULL AND c.organization_id IS DISTINCT FROM p.organization_id"));
+    assert!(deploys.reason.contains("or else to app.notes (by_note)"));
+}
+
+/// Rows that refer to no parent are counted for all parents at once.
+#[test]
+fn rows_of_no_parent_block() {
+    let mut tables = schema();
+    let n = with_deploys(&mut tables);
+    let counted = to_count(&facts(tables.clone()), &choices());
+    let deploys = counted
+        .iter()
+        .find(|c| c.relation.name == "deploys")
+        .unwrap();
+    assert_eq!(
+        deploys.null.as_deref(),
+        Some("NOT (t.task_id IS NOT NULL) AND NOT (t.note_id IS NOT NULL)")
+    );
+    assert_eq!(deploys.orphans, None);
+    tables[n]["counts"] = json!({"null": 2});
+    let plans = planned(tables.clone(), &choices());
+    assert!(
+        of(&plans, "deploys").blocked[0]
+            .text
+            .starts_with("2 rows that refer to none of app.tasks (by_task), app.notes (by_note)")
+    );
+    let mut hide = choices();
+    hide.null_rows = NullRows::Hide;
+    let plans = planned(tables, &hide);
+    let deploys = of(&plans, "deploys");
+    assert!(deploys.hides_null && !deploys.shares_null && deploys.blocked.is_empty());
+    assert!(!statements(deploys).iter().any(|s| s.contains("CHECK")
+        || s.contains("shared_null")
+        || !s.contains("hidden_null") && s.contains("protect(")));
+}
+
+/// Where one parent was decided on, rows that refer to another one alone are not everybody's.
+#[test]
+fn what_may_have_another_parent_is_not_shared() {
+    let mut tables = schema();
+    let n = with_deploys(&mut tables);
+    tables[n]["counts"] = json!({"null": 5});
+    let mut choices = choices();
+    choices.null_rows = NullRows::Share;
+    let decision = serde_json::from_value(json!({"parent_key": "by_task"})).unwrap();
+    choices.decisions.insert("app.deploys".to_owned(), decision);
     let plans = planned(tables, &choices);
     let blocked = &of(&plans, "deploys").blocked;
     assert!(
         (blocked.iter()).any(|b| b.text.contains("may have a tenant through by_note")),
         "{blocked:?}"
     );
+}
+
+/// Two tables that refer to each other do not wait for each other's tenants.
+#[test]
+fn parents_make_no_circle() {
+    let mut tables = schema();
+    let n = with_deploys(&mut tables);
+    let id = column("id", "bigint", true);
+    let columns = [
+        id,
+        column("deploy_id", "bigint", false),
+        column("task_id", "bigint", false),
+    ];
+    let keys = [
+        key("run_deploy", "deploy_id", "deploys"),
+        key("run_task", "task_id", "tasks"),
+    ];
+    tables.push(table("runs", &columns, &keys));
+    tables[n]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("run_id", "bigint", false));
+    tables[n]["foreign_keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(key("by_run", "run_id", "runs"));
+    let plans = planned(tables, &choices());
+    let parents = |name| {
+        of(&plans, name)
+            .steps
+            .iter()
+            .filter(|s| matches!(s.kind, StepKind::Fill(_)) && s.phase == Phase::Prepare)
+            .count()
+    };
+    assert_eq!((parents("deploys"), parents("runs")), (3, 1));
+}
+
+#[test]
+fn a_column_that_is_named_like_a_key_can_be_taken_for_one() {
+    let mut tables = schema();
+    let columns = [
+        column("id", "bigint", true),
+        column("taskId", "integer", true),
+    ];
+    tables.push(table("drafts", &columns, &[]));
+    let mut named = choices();
+    named.named_keys = true;
+    for choices in [named, {
+        let mut choices = choices();
+        let decision = serde_json::from_value(json!({"parents": {"taskId": "app.tasks"}})).unwrap();
+        choices.decisions.insert("app.drafts".to_owned(), decision);
+        choices
+    }] {
+        let counted = to_count(&facts(tables.clone()), &choices);
+        let drafts = counted
+            .iter()
+            .find(|c| c.relation.name == "drafts")
+            .unwrap();
+        assert!(
+            drafts
+                .orphans
+                .as_ref()
+                .unwrap()
+                .contains("NOT EXISTS (SELECT FROM app.tasks k WHERE k.id = t.\"taskId\")")
+        );
+        let plans = planned(tables.clone(), &choices);
+        let sql = statements(of(&plans, "drafts")).join("; ");
+        assert!(sql.contains("'key ', 'taskId', 'id')"), "{sql}");
+        let mut orphans = tables.clone();
+        orphans[5]["counts"] = json!({"orphans": 4});
+        let plans = planned(orphans, &choices);
+        assert!(
+            of(&plans, "drafts").blocked[0]
+                .text
+                .starts_with("4 rows refer to a row that is not there")
+        );
+    }
+}
+
+#[test]
+fn a_wrong_parent_is_refused() {
+    for (parents, says) in [
+        (json!({"nope": "app.tasks"}), "has no column nope"),
+        (json!({"note_id": "app.nope"}), "no table of the schemas"),
+        (json!({"note_id": "app.currencies"}), "has the type bigint"),
+    ] {
+        let mut tables = schema();
+        with_deploys(&mut tables);
+        let mut choices = choices();
+        let decision = serde_json::from_value(json!({"parents": parents})).unwrap();
+        choices.decisions.insert("app.deploys".to_owned(), decision);
+        let plans = planned(tables, &choices);
+        assert!(
+            of(&plans, "deploys").blocked[0].text.contains(says),
+            "{says}"
+        );
+    }
+}
+
+/// A column of the application that is NULL in some rows is filled from what they refer to, if a person says so.
+#[test]
+fn an_own_column_is_filled_where_it_is_missing() {
+    let mut tables = schema();
+    tables[4]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", false));
+    tables[4]["counts"] = json!({"null": 3});
+    let plans = planned(tables.clone(), &choices());
+    assert!(
+        of(&plans, "tasks").blocked[0]
+            .text
+            .contains("fill it from what they refer to (tasks_project)")
+    );
+    tables[4]["counts"] = json!({});
+    let mut fill = choices();
+    fill.null_rows = NullRows::Fill;
+    let counted = to_count(&facts(tables.clone()), &fill);
+    assert!(!counted.iter().any(|c| c.relation.name == "tasks"
+        && c.null.as_deref()
+            != Some("t.organization_id IS NULL AND NOT (t.project_id IS NOT NULL)")));
+    let plans = planned(tables.clone(), &fill);
+    let tasks = of(&plans, "tasks");
+    assert_eq!(tasks.kind, Kind::TenantColumn);
+    let sql = statements(tasks);
+    assert!(
+        sql[0].contains("fill_tenant('organization_id', 'own', "),
+        "{sql:?}"
+    );
+    assert!(sql[1].ends_with("WHERE c.project_id = p.id AND c.organization_id IS NULL"));
+    // Undone, the column stays.
+    tables[4]["filled"] = json!({"arguments": ["organization_id", "own", "app", "projects", "organization_id", "key tasks_project", "project_id", "id"]});
+    let plans = undo(&facts(tables), &choices());
+    assert_eq!(
+        statements(of(&plans, "tasks")),
+        ["DROP TRIGGER zz_tenancy_fill ON app.tasks"]
+    );
+}
+
+/// What is nobody's does not become everybody's below.
+#[test]
+fn hidden_rows_are_not_shared_below() {
+    let mut tables = schema();
+    tables[3]["columns"][1]["not_null"] = json!(false);
+    tables[3]["counts"] = json!({"null": 1});
+    let mut choices = choices();
+    let decision = |value| serde_json::from_value(value).unwrap();
+    choices.decisions.insert(
+        "app.projects".to_owned(),
+        decision(json!({"null_rows": "hide"})),
+    );
+    let plans = planned(tables.clone(), &choices);
+    assert!(of(&plans, "tasks").hides_null && of(&plans, "notes").hides_null);
+    choices.decisions.insert(
+        "app.tasks".to_owned(),
+        decision(json!({"null_rows": "share"})),
+    );
+    let plans = planned(tables, &choices);
+    assert!(
+        of(&plans, "tasks").blocked[0]
+            .text
+            .contains("some nobody's")
+    );
+}
+
+#[test]
+fn owner_and_project_columns_are_named() {
+    let mut choices = choices();
+    let decision =
+        serde_json::from_value(json!({"owner_column": "project_id", "project_column": "id"}))
+            .unwrap();
+    choices.decisions.insert("app.tasks".to_owned(), decision);
+    let plans = planned(schema(), &choices);
+    let sql = statements(of(&plans, "tasks")).join("; ");
+    assert!(sql.contains("protect('app.tasks', 'organization_id', project_column => 'id', owner_column => 'project_id')"), "{sql}");
 }
 
 /// What only a skipped table refers to is no lookup, which roles may read.
@@ -593,4 +824,106 @@ fn a_skipped_table_makes_no_lookups() {
     let skip = serde_json::from_value(json!({"skip": true})).unwrap();
     choices.decisions.insert("app.odd".to_owned(), skip);
     assert_eq!(of(&planned(tables, &choices), "secrets").kind, Kind::NoLink);
+}
+
+/// webhooks, which tasks and projects refer to.
+fn with_webhooks(tables: &mut Vec<Value>) {
+    for (n, key_name) in [(3, "project_hook"), (4, "task_hook")] {
+        tables[n]["columns"]
+            .as_array_mut()
+            .unwrap()
+            .push(column("webhook_id", "bigint", false));
+        tables[n]["foreign_keys"].as_array_mut().unwrap().push(key(
+            key_name,
+            "webhook_id",
+            "webhooks",
+        ));
+    }
+    tables.push(table("webhooks", &[column("id", "bigint", true)], &[]));
+    tables.push(table(
+        "calls",
+        &[
+            column("id", "bigint", true),
+            column("webhook_id", "bigint", true),
+        ],
+        &[key("calls_hook", "webhook_id", "webhooks")],
+    ));
+}
+
+#[test]
+fn a_lookup_that_no_two_tenants_share_blocks() {
+    let mut tables = schema();
+    with_webhooks(&mut tables);
+    let compared = to_compare(&facts(tables.clone()), &choices());
+    let query = &compared
+        .iter()
+        .find(|c| c.relation.name == "webhooks")
+        .unwrap()
+        .query;
+    // A table without a column yet has its parent's.
+    assert!(query.contains("coalesce((SELECT p0.organization_id::text FROM app.projects p0 WHERE p0.id = r.project_id))::text AS tenant FROM app.tasks r"), "{query}");
+    assert!(
+        query.contains("r.organization_id::text AS tenant FROM app.projects r"),
+        "{query}"
+    );
+    for (usage, blocks) in [
+        (json!({"of_one": 5, "tenants": 2}), true),
+        (json!({"of_one": 5, "of_several": 1, "tenants": 2}), false),
+        (json!({"of_one": 5, "tenants": 1}), false),
+        (json!({}), false),
+    ] {
+        tables[5]["usage"] = usage;
+        let plans = planned(tables.clone(), &choices());
+        assert_eq!(of(&plans, "webhooks").kind, Kind::Lookup);
+        assert_eq!(!of(&plans, "webhooks").blocked.is_empty(), blocks);
+    }
+}
+
+#[test]
+fn rows_belong_to_the_tenant_that_alone_uses_them() {
+    let mut tables = schema();
+    with_webhooks(&mut tables);
+    let mut choices = choices();
+    let decision = serde_json::from_value(json!({"by_referrers": true})).unwrap();
+    choices
+        .decisions
+        .insert("app.webhooks".to_owned(), decision);
+    let plans = planned(tables.clone(), &choices);
+    let names: Vec<&str> = plans.iter().map(|p| p.relation.name.as_str()).collect();
+    let place = |name| names.iter().position(|other| *other == name).unwrap();
+    assert!(
+        place("tasks") < place("webhooks") && place("webhooks") < place("calls"),
+        "{names:?}"
+    );
+    let webhooks = of(&plans, "webhooks");
+    let sql = statements(webhooks);
+    assert!(
+        sql[1].ends_with("tenancy.fill_tenant('organization_id', 'added')"),
+        "{sql:?}"
+    );
+    assert!(sql[2].ends_with("WHERE c.id = u.k0 AND u.tenants = 1 AND c.organization_id IS DISTINCT FROM u.tenant::bigint"), "{sql:?}");
+    assert!(
+        !sql.iter().any(|s| s.contains("CHECK")),
+        "a row that nothing refers to yet may be added"
+    );
+    assert_eq!(of(&plans, "calls").kind, Kind::Child);
+    let counted = to_count(&facts(tables.clone()), &choices);
+    let null = counted
+        .iter()
+        .find(|c| c.relation.name == "webhooks")
+        .unwrap()
+        .null
+        .clone()
+        .unwrap();
+    assert!(
+        null.starts_with("(t.id) NOT IN (SELECT u.k0 FROM (SELECT k0, count(DISTINCT tenant)"),
+        "{null}"
+    );
+    tables[5]["counts"] = json!({"null": 2});
+    let plans = planned(tables, &choices);
+    assert!(
+        of(&plans, "webhooks").blocked[0]
+            .text
+            .contains("2 rows that no tenant alone uses")
+    );
 }

@@ -289,10 +289,10 @@ fn mistakes_in_the_call_are_told() {
     application::create(&mut owner, "bigint", "(%s)", 1);
     owner.run("CREATE TABLE app.wide (a int, b int, PRIMARY KEY (a, b))");
     let mut fails = |call: &str| owner.fails(&format!("CALL tenancy.adopt({call})"));
-    fails("'app.organizations', null_rows => 'hide'")
+    fails("'app.organizations', null_rows => 'drop'")
         .code("22023")
-        .says("hide")
-        .hints("refuse or share");
+        .says("drop")
+        .hints("refuse, share, fill or hide");
     fails(r#"'app.organizations', decisions => '{"app.nothing": {"skip": true}}'"#)
         .code("22023")
         .says("app.nothing");

@@ -162,7 +162,10 @@ pub(super) fn check(facts: &TableFacts, options: &Options) -> Result<Key, Refusa
                 shared: options.shared,
             });
         }
-    } else if let Some(rows @ 1..) = facts.null_rows.filter(|_| !options.shared_null) {
+    } else if let Some(rows @ 1..) = facts
+        .null_rows
+        .filter(|_| !options.shared_null && !options.hidden_null)
+    {
         return Err(Refusal::Nulls {
             table,
             column,
@@ -209,6 +212,7 @@ pub(super) fn contradictions(options: &Options) -> Result<(), Refusal> {
             ("owner_column", options.owner_column.is_some()),
             ("project_column", options.project_column.is_some()),
             ("backfill", options.backfill.is_some()),
+            ("hidden_null", options.hidden_null),
         ];
         if let Some((name, _)) = other.iter().find(|(_, given)| *given) {
             return refuse(

@@ -77,7 +77,7 @@ impl<'a> Builder<'a> {
                     }
                 }
                 // Rows without a tenant may come later.
-                if !self.protection.shared_null {
+                if !self.protection.shared_null && !options.hidden_null {
                     self.ensure(
                         state.not_null,
                         format!("ALTER TABLE {root} ALTER COLUMN {column} SET NOT NULL"),

@@ -1,0 +1,236 @@
+//! The tables through which the rows of another one belong to a tenant.
+
+use super::facts::{NullRows, Table};
+use super::found::{Found, Kind, Parent};
+use super::links::{Link, is_loose};
+use super::schema::Schema;
+use crate::policy::{Relation, quote_ident};
+
+impl<'a> Schema<'a> {
+    /// Finds the next table that belongs to a tenant through another one that does.
+    pub fn next_child(&self, found: &[Option<Found>]) -> Option<(usize, Found)> {
+        let mut best: Option<(bool, bool, usize, usize, &Table, Link)> = None;
+        for (n, table) in self.facts.tables.iter().enumerate() {
+            if found.get(n).is_none_or(Option::is_some) {
+                continue;
+            }
+            for link in self.links(table) {
+                let Some(above) = self.holder(&link.to, found) else {
+                    continue;
+                };
+                let (loose, named) = (!table.always_has(&link.columns), link.key.is_none());
+                let place = (loose, named, above.depth + 1);
+                if best
+                    .as_ref()
+                    .is_none_or(|(l, n, d, ..)| place < (*l, *n, *d))
+                {
+                    best = Some((place.0, place.1, place.2, n, table, link));
+                }
+            }
+        }
+        let (.., n, table, link) = best?;
+        let above = self.holder(&link.to, found)?;
+        Some((n, self.child(table, &link, above)))
+    }
+
+    /// Returns what was found about a table whose rows are tenants'.
+    pub fn holder<'f>(&self, relation: &Relation, found: &'f [Option<Found>]) -> Option<&'f Found> {
+        let n = self.place(relation)?;
+        found.get(n)?.as_ref().filter(|found| found.holds_tenants())
+    }
+
+    fn place(&self, relation: &Relation) -> Option<usize> {
+        self.facts
+            .tables
+            .iter()
+            .position(|t| t.relation == *relation)
+    }
+
+    fn child(&self, table: &Table, link: &Link, above: &Found) -> Found {
+        let parent = link.parent(above);
+        let mut found = self.added(table, &format!("refers to {}", parent.label()));
+        found.depth = above.depth + 1;
+        found.column_type.clone_from(&above.column_type);
+        found.parents.push(parent);
+        found
+    }
+
+    /// Returns what was found about a table that gets a tenant column.
+    pub fn added(&self, table: &Table, reason: &str) -> Found {
+        let column = match &table.filled {
+            Some(filled) => filled.column().to_owned(),
+            None => (self.names.first())
+                .map_or("tenant_id", String::as_str)
+                .to_owned(),
+        };
+        let mut found = Found::new(Kind::Child, 1, reason);
+        self.check_owner(table, &mut found);
+        if table.filled.is_none() && table.column(&column).is_some() {
+            found.block(format!(
+                "has a column {} that is not the tenant: choose another name with tenant_column",
+                quote_ident(&column)
+            ));
+        }
+        if table.has_heirs {
+            found
+                .block("tables inherit from it, whose rows no trigger would keep right".to_owned());
+        }
+        found.column = Some(column);
+        found
+    }
+
+    /// Adds the parents of rows that do not refer to the first one, or have no tenant in their own column.
+    pub fn add_parents(&self, n: usize, found: &mut [Option<Found>]) {
+        let (Some(table), Some(Some(own))) = (self.facts.tables.get(n), found.get(n)) else {
+            return;
+        };
+        let column = own.column.as_ref();
+        let fills = match own.kind {
+            Kind::Child => true,
+            Kind::TenantColumn => {
+                let may_miss = (column.and_then(|c| table.column(c))).is_some_and(|c| !c.not_null);
+                may_miss && (self.null_rows(table).0 == NullRows::Fill || table.filled.is_some())
+            }
+            _ => false,
+        };
+        if !fills || table.protected_by.is_some() {
+            return;
+        }
+        let mut links = self.links(table);
+        links.sort_by_key(|link| (!table.always_has(&link.columns), link.key.is_none()));
+        let mut parents = own.parents.clone();
+        for link in links {
+            if !is_loose(table, &parents) {
+                break;
+            }
+            let known = parents.iter().any(|parent| parent.columns == link.columns);
+            let is_tenant = column.is_some_and(|column| link.columns == [column.clone()]);
+            if known || is_tenant || self.depends(&link.to, n, found) {
+                continue;
+            }
+            if let Some(above) = self
+                .holder(&link.to, found)
+                .filter(|above| above.kind != Kind::TenantTable)
+            {
+                parents.push(link.parent(above));
+            }
+        }
+        let also: Vec<String> = parents
+            .iter()
+            .skip(own.parents.len())
+            .map(Parent::label)
+            .collect();
+        if let Some(Some(own)) = found.get_mut(n)
+            && !also.is_empty()
+        {
+            own.reason = match own.kind {
+                Kind::Child => format!("{}, or else to {}", own.reason, also.join(", or ")),
+                _ => format!(
+                    "{}; rows without it refer to {}",
+                    own.reason,
+                    also.join(", or ")
+                ),
+            };
+            own.parents = parents;
+            if own.kind == Kind::TenantColumn && table.has_heirs {
+                own.block("tables inherit from it, whose rows no trigger would fill".to_owned());
+            }
+        }
+    }
+
+    /// Returns whether the rows of a table have their tenant from another one, which may be the same.
+    fn depends(&self, relation: &Relation, on: usize, found: &[Option<Found>]) -> bool {
+        let mut open: Vec<usize> = self.place(relation).into_iter().collect();
+        let mut seen = Vec::new();
+        while let Some(n) = open.pop() {
+            if n == on {
+                return true;
+            }
+            if !seen.contains(&n) {
+                seen.push(n);
+                open.extend(self.sources(n, found));
+            }
+        }
+        false
+    }
+
+    /// Returns the tables that the rows of one have their tenant from.
+    fn sources(&self, n: usize, found: &[Option<Found>]) -> Vec<usize> {
+        let own = found.get(n).and_then(Option::as_ref);
+        let sources = own
+            .into_iter()
+            .flat_map(|own| own.parents.iter().chain(&own.referrers));
+        sources
+            .filter_map(|source| self.place(&source.relation))
+            .collect()
+    }
+
+    /// Puts tables after their parents, and decides on the rows of each.
+    pub fn check_all(&self, found: &mut [Option<Found>]) {
+        let mut open: Vec<usize> = (0..found.len()).collect();
+        // No table depends on itself, so that each round finds one; what is left has no parents to wait for.
+        while !open.is_empty() {
+            let waits = |n: &usize| {
+                self.sources(*n, found)
+                    .iter()
+                    .any(|other| open.contains(other))
+            };
+            let (later, ready): (Vec<usize>, Vec<usize>) = open.iter().partition(|n| waits(n));
+            if ready.is_empty() {
+                break;
+            }
+            for n in ready {
+                self.check(n, found);
+            }
+            open = later;
+        }
+    }
+
+    fn check(&self, n: usize, found: &mut [Option<Found>]) {
+        let (Some(table), Some(Some(own))) = (self.facts.tables.get(n), found.get(n)) else {
+            return;
+        };
+        let mut own = own.clone();
+        let depth = |n: &usize| {
+            found
+                .get(*n)
+                .and_then(Option::as_ref)
+                .map(|above| above.depth + 1)
+        };
+        own.depth = (self.sources(n, found).iter().filter_map(depth)).fold(own.depth, usize::max);
+        let parents = own.parents.clone();
+        for above in parents
+            .iter()
+            .filter_map(|parent| self.holder(&parent.relation, found))
+        {
+            // Rows of what is everybody's are everybody's too, and of what is nobody's nobody's.
+            own.shares_null |= above.shares_null;
+            own.hides_null |= above.hides_null;
+        }
+        if matches!(own.kind, Kind::TenantColumn | Kind::Child) && table.protected_by.is_none() {
+            let others: Vec<String> = (table.foreign_keys.iter())
+                .filter(|key| {
+                    !own.parents
+                        .iter()
+                        .any(|parent| parent.key.as_ref() == Some(&key.name))
+                })
+                .filter(|key| {
+                    own.column
+                        .as_ref()
+                        .is_none_or(|column| key.columns != [column.clone()])
+                })
+                .filter(|key| {
+                    let above = self.holder(&key.to, found);
+                    above.is_some_and(|above| {
+                        own.kind == Kind::Child || above.kind != Kind::TenantTable
+                    })
+                })
+                .map(|key| quote_ident(&key.name))
+                .collect();
+            self.check_rows(table, &mut own, &others);
+        }
+        if let Some(place) = found.get_mut(n) {
+            *place = Some(own);
+        }
+    }
+}
