@@ -4,18 +4,21 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
-    self as rules, Actor, Closing, ForeignKey, Relation, Unique, quote_ident,
+    self as rules, Closing, ForeignKey, Former, Relation, Unique, drop_helper, quote_ident,
 };
 
+use super::replaced::{self, Record};
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::run::listed;
-use super::watch;
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::procedure::Procedure;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::{bounded, ddl, savepoint};
+use crate::pg::{bounded, ddl};
 use crate::policy;
+
+/// What the maintenance of this procedure is recorded with.
+const REASON: &str = "fix_foreign_keys()";
 
 /// How many tenants are named where rows of theirs stand in the way.
 const NAMED_MAX: usize = 5;
@@ -32,6 +35,8 @@ struct Fix {
     /// Why nothing closes it.
     open: Option<String>,
     note: String,
+    /// What puts the former key back, if this replaces it.
+    former: Option<Former>,
 }
 
 #[pg_extern(sql = false)]
@@ -45,7 +50,7 @@ fn adoption_fix_foreign_keys(
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
     let mut fixes = plan(schemas.as_deref())?;
-    keep(&fixes)?;
+    keep(&fixes, &replaced_before()?)?;
     notice!("{}", summary(&fixes));
     if !dry_run.unwrap_or(false) {
         run(&mut fixes, &Patient::new(lock_timeout, &procedure)?)?;
@@ -62,11 +67,26 @@ fn adoption_fix_foreign_keys(
 }
 
 fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
-    enter()?;
+    context::maintain(REASON)?;
     policy::pinned(|| {
         let mut fixes = Vec::new();
         let mut free = Vec::new();
-        for key in policy::foreign_keys(schemas)? {
+        let mut keys = policy::foreign_keys(&[])?;
+        keys.retain(|key| schemas.is_none_or(|schemas| schemas.contains(&key.from.schema)));
+        // What an undo that was stopped has added goes again.
+        for record in replaced::records()? {
+            let begun = (record.replacement(&keys)).and_then(|key| drop_helper(key, &keys));
+            if let Some((helper, statement)) = begun {
+                keys.retain(|key| (key.oids, &key.name) != (helper.oids, &helper.name));
+                let blocked = replaced::out_of_reach(&helper).map(str::to_owned);
+                fixes.push(Fix {
+                    blocked,
+                    note: "left by unfix_foreign_keys(), which was stopped".to_owned(),
+                    ..fix(helper, Closing::Validate(statement))
+                });
+            }
+        }
+        for key in keys {
             let closing = rules::closings(std::slice::from_ref(&key)).pop();
             let blocked = match closing {
                 None | Some(Closing::Closed) => continue,
@@ -93,20 +113,22 @@ fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
     })
 }
 
-/// Returns what stands in the way of closing a key. Rows are counted as the tables' owner, whose code may run: in maintenance, which
-/// it could begin itself.
+/// Returns the records of keys that have the tenant by now.
+fn replaced_before() -> Result<Vec<Record>, Error> {
+    policy::pinned(|| {
+        let mut records = replaced::records()?;
+        let keys = replaced::keys(&records)?;
+        records.retain(|record| record.replacement(&keys).is_some());
+        Ok(records)
+    })
+}
+
+/// Returns what stands in the way of closing a key.
 fn blocked(key: &ForeignKey) -> Result<Option<String>, Error> {
-    if !key.caller_owns {
-        return Ok(Some(
-            "its tables do not both belong to the caller, or not to one role".to_owned(),
-        ));
+    match replaced::out_of_reach(key) {
+        Some(reason) => Ok(Some(reason.to_owned())),
+        None => crossing(key),
     }
-    if !key.owner_is_admin {
-        return Ok(Some(
-            "the owner of its tables lacks tenancy_admin".to_owned(),
-        ));
-    }
-    crossing(key)
 }
 
 fn fix(key: ForeignKey, closing: Closing) -> Fix {
@@ -117,6 +139,7 @@ fn fix(key: ForeignKey, closing: Closing) -> Fix {
         blocked: None,
         open: None,
         note: String::new(),
+        former: None,
     };
     match closing {
         Closing::Closed => {}
@@ -127,7 +150,9 @@ fn fix(key: ForeignKey, closing: Closing) -> Fix {
             replace,
             after,
             note,
+            former,
         } => {
+            fix.former = Some(*former);
             match unique {
                 Some(Unique {
                     built: Some((index, statements)),
@@ -184,16 +209,8 @@ fn run(fixes: &mut [Fix], transactions: &Patient) -> Result<(), Error> {
             if let (0, Some(index)) = (n, &fix.built) {
                 transactions.build_index(statement, index, &table)?;
             } else {
-                let failed = transactions.run(&table, || {
-                    savepoint::failure(|| {
-                        enter()?;
-                        watch::paused(|| {
-                            policy::pinned(|| {
-                                policy::execute_statement(statement, Actor::Invoker, &table)
-                            })
-                        })
-                    })
-                })?;
+                let statements = std::slice::from_ref(statement);
+                let failed = replaced::execute(transactions, statements, &table, REASON)?;
                 if let Some(reason) = failed {
                     fix.blocked = Some(reason);
                     note_blocked(fix)?;
@@ -208,12 +225,7 @@ fn run(fixes: &mut [Fix], transactions: &Patient) -> Result<(), Error> {
     Ok(())
 }
 
-/// Gives this transaction all rows: in no other context do the tables show theirs.
-fn enter() -> Result<(), Error> {
-    context::maintain("fix_foreign_keys()")
-}
-
-fn keep(fixes: &[Fix]) -> Result<(), Error> {
+fn keep(fixes: &[Fix], before: &[Record]) -> Result<(), Error> {
     let fixes: Vec<Value> = (fixes.iter())
         .map(|fix| {
             json!({
@@ -224,12 +236,20 @@ fn keep(fixes: &[Fix]) -> Result<(), Error> {
                 "open": fix.open,
                 "note": fix.note,
                 "statements": fix.statements,
+                "tables": fix.key.oids,
+                "former": fix.former,
             })
         })
         .collect();
+    let before = (before.iter())
+        .map(|record| json!({"table_name": record.table_name, "foreign_key": record.foreign_key}))
+        .collect();
     spi::write(
-        "SELECT tenancy_internal.keep_foreign_key_fixes($1)",
-        &[JsonB(Value::Array(fixes)).into()],
+        "SELECT tenancy_internal.keep_foreign_key_fixes($1, $2)",
+        &[
+            JsonB(Value::Array(fixes)).into(),
+            JsonB(Value::Array(before)).into(),
+        ],
     )?;
     Ok(())
 }

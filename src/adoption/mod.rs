@@ -10,14 +10,18 @@
 //! | `follow` | the tenant of a row of the application's table of tenants |
 //! | `children` | the tenant of a row that belongs to one through another table |
 //! | `keys` | the procedure fix_foreign_keys() |
+//! | `unfix` | the procedure unfix_foreign_keys() |
+//! | `replaced` | what the foreign keys were, for both |
 //! | `tenants` | creates tenants from the application's own table of them |
 
 mod children;
 mod follow;
 mod keys;
 mod plan;
+mod replaced;
 mod retry;
 mod run;
 mod step;
 mod tenants;
+mod unfix;
 mod watch;

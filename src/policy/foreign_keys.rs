@@ -33,18 +33,20 @@ pub(super) fn around(
     read(columns, shared, everybodys, Some(tables))
 }
 
-/// Returns the foreign keys between protected tables of these schemas, or of all.
-pub fn between_protected(schemas: Option<&[String]>) -> Result<Vec<ForeignKey>, Error> {
-    let found = read(
-        registry::all()?,
-        registry::shared()?,
-        registry::shared_null()?,
-        None,
-    )?;
-    let mut keys: Vec<ForeignKey> = serde_json::from_value(found)
-        .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))?;
-    keys.retain(|key| schemas.is_none_or(|schemas| schemas.contains(&key.from.schema)));
-    Ok(keys)
+/// Returns the foreign keys between protected tables. Others, which were protected once, count as such, with the tenant column that
+/// they had.
+pub fn between_protected(others: &[(pg_sys::Oid, String)]) -> Result<Vec<ForeignKey>, Error> {
+    let mut columns = registry::all()?;
+    if let Value::Object(columns) = &mut columns {
+        for (table, column) in others {
+            if registry::root_of(*table).is_none() {
+                columns.insert(table.to_u32().to_string(), column.clone().into());
+            }
+        }
+    }
+    let found = read(columns, registry::shared()?, registry::shared_null()?, None)?;
+    serde_json::from_value(found)
+        .map_err(|_| Error::Internal("the catalogs' answer cannot be read"))
 }
 
 fn read(

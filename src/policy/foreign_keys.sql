@@ -29,6 +29,7 @@ SELECT coalesce((
             'name', k.conname,
             'from', fn.name,
             'to', tn.name,
+            'oids', jsonb_build_array(k.conrelid::bigint, k.confrelid::bigint),
             'columns', fk.columns,
             'nullable', fk.nullable,
             'ref_columns', fk.ref_columns,

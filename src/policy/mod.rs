@@ -30,7 +30,7 @@ pub use catalog::{as_table_owner, execute_statement, pinned};
 pub use foreign_keys::between_protected as foreign_keys;
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
-    all as protected_columns, name as relation_name, protects_in,
+    all as protected_columns, name as relation_name, protects_in, root_of,
     shared_null as protected_with_shared_null, tenant_column,
 };
 

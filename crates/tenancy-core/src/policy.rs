@@ -5,8 +5,10 @@
 
 mod access;
 pub mod conditions;
+mod constraint;
 mod facts;
 mod foreign_keys;
+mod former_keys;
 pub mod index_advice;
 pub mod index_search;
 mod key;
@@ -24,10 +26,15 @@ pub use facts::{
     Registered, Relation, Sequence, TableFacts, View,
 };
 pub use foreign_keys::{Closing, Unique, closings, crossing};
+pub use former_keys::{
+    Former, MADE_KEY, carries_tenant, drop_helper, put_back, tenant_is_nullable,
+};
 pub use key::{Key, KeyType, is_whole};
 pub use live::{Fault, Live, LiveColumn, fault};
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
-pub use quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal, quote_with};
+pub use quote::{
+    dollar_quote, object_name, own_name, quote_ident, quote_idents, quote_literal, quote_with,
+};
 pub use refusal::Refusal;
 pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, render, unplan};
 pub use unknown::Tally;

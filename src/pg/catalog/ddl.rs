@@ -70,6 +70,10 @@ pub fn runs(statement: &str) -> Result<Runs, Error> {
                 | pg_sys::ObjectType::OBJECT_TRIGGER => Ok(Runs::NoCode),
                 _ => Err(UNKNOWN),
             },
+            T_RenameStmt => match (*node.cast::<pg_sys::RenameStmt>()).renameType {
+                pg_sys::ObjectType::OBJECT_TABCONSTRAINT => Ok(Runs::NoCode),
+                _ => Err(UNKNOWN),
+            },
             T_GrantStmt | T_CommentStmt => Ok(Runs::NoCode),
             _ => Err(UNKNOWN),
         }

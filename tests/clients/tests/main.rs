@@ -17,6 +17,7 @@ mod adoption {
     mod keys;
     mod parents;
     mod sign_up;
+    mod unfix;
     mod watch;
 }
 mod attacks {

@@ -312,7 +312,7 @@ kinds! {
             hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
         unadoption_blocked: "55000", AfterHint, "the adoption cannot be undone yet",
             detail "{reasons}",
-            hint "Nothing was undone. The view tenancy.adoption shows the whole plan.";
+            hint "Nothing was undone. Put back the foreign keys that fix_foreign_keys() has replaced: CALL tenancy.unfix_foreign_keys(). The view tenancy.adoption shows the whole plan.";
         adopt_in_transaction: "25001", AfterHint, "this procedure cannot run inside a transaction block",
             hint "Each of its steps is a transaction of its own. With dry_run => true it only plans, and may run anywhere.";
         adopt_waits: "55P03", Later, "the procedure waited too long for a lock on {table}",

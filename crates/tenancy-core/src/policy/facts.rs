@@ -310,6 +310,9 @@ pub struct ForeignKey {
     pub from: Relation,
     /// The referenced table.
     pub to: Relation,
+    /// Their oids, as numbers.
+    #[serde(default)]
+    pub oids: (u32, u32),
     /// The referencing columns.
     pub columns: Vec<String>,
     /// Whether each may be NULL.

@@ -1,7 +1,9 @@
 //! Foreign keys that let one tenant's row refer to another's, and the statements that replace them.
 
+use super::constraint::{action, constraint};
 use super::facts::{ForeignKey, Relation};
-use super::quote::{dollar_quote, object_name, quote_ident, quote_idents, quote_literal};
+use super::former_keys::{Former, MADE_KEY, carries_tenant};
+use super::quote::{dollar_quote, own_name, quote_ident, quote_idents, quote_literal};
 use super::{Actor, Step, StepKind};
 
 /// What closes a foreign key that lets a row refer to another tenant's.
@@ -21,6 +23,8 @@ pub enum Closing {
         after: Vec<String>,
         /// What it does not keep of the former one.
         note: String,
+        /// What puts the former one back, with the new one.
+        former: Box<Former>,
     },
     /// Nothing.
     Never(String),
@@ -31,6 +35,8 @@ pub enum Closing {
 pub struct Unique {
     /// The statement that adds it, while writers wait.
     pub statement: String,
+    /// The same without a name of tenancy's, for who runs it by hand: it stays.
+    pub advised: String,
     /// Its index, with the statements that build it while writers go on and that make it a constraint; `None` where the server
     /// cannot do so.
     pub built: Option<(Relation, [String; 2])>,
@@ -103,6 +109,7 @@ fn closing(key: &ForeignKey, made: &mut Vec<String>) -> Closing {
             .chain(later.then(validate))
             .collect(),
         note,
+        former: Box::new(Former::of(key)),
     }
 }
 
@@ -111,16 +118,15 @@ fn unique(key: &ForeignKey) -> (String, Unique) {
     let mut columns = vec![key.to_tenant.clone()];
     columns.extend(key.ref_columns.iter().cloned());
     let listed = quote_idents(&columns);
-    let statement = format!(
-        "ALTER TABLE {} ADD UNIQUE ({listed}{})",
-        key.to,
-        if key.period { " WITHOUT OVERLAPS" } else { "" }
-    );
     let index = Relation {
         schema: key.to.schema.clone(),
-        name: object_name(&key.to.name, &columns.join("_"), "tenancy_key"),
+        name: own_name(&key.to.name, &columns.join("_"), MADE_KEY),
     };
     let name = quote_ident(&index.name);
+    let unique = format!(
+        "UNIQUE ({listed}{})",
+        if key.period { " WITHOUT OVERLAPS" } else { "" }
+    );
     let built = [
         format!(
             "CREATE UNIQUE INDEX CONCURRENTLY {name} ON {} ({listed})",
@@ -135,7 +141,11 @@ fn unique(key: &ForeignKey) -> (String, Unique) {
     columns.sort();
     (
         format!("{} {columns:?}", key.to),
-        Unique { statement, built },
+        Unique {
+            statement: format!("ALTER TABLE {} ADD CONSTRAINT {name} {unique}", key.to),
+            advised: format!("ALTER TABLE {} ADD {unique}", key.to),
+            built,
+        },
     )
 }
 
@@ -183,7 +193,7 @@ pub(super) fn advice(keys: &[ForeignKey]) -> Vec<Step> {
             }
             Closing::Replace { unique, note, .. } => {
                 let what_it_refers_to = format!("what foreign key {name} is to refer to");
-                steps.extend(unique.map(|unique| step(unique.statement, what_it_refers_to)));
+                steps.extend(unique.map(|unique| step(unique.advised, what_it_refers_to)));
                 steps.push(step(
                     in_maintenance(key),
                     format!("{what}; this makes them share it{note}"),
@@ -203,28 +213,11 @@ fn step(statement: String, note: String) -> Step {
     }
 }
 
-fn carries_tenant(key: &ForeignKey) -> bool {
-    key.columns
-        .iter()
-        .zip(&key.ref_columns)
-        .any(|(c, r)| *c == key.from_tenant && *r == key.to_tenant)
-}
-
 /// Returns whether values of the two tenant columns can refer to each other.
 fn pairs(key: &ForeignKey) -> bool {
     match (key.from_key, key.to_key) {
         (Some(from), Some(to)) => from.kind.refers_to(to.kind),
         _ => false,
-    }
-}
-
-/// Returns the columns of a foreign key, the last one with PERIOD where it has one.
-fn with_period(key: &ForeignKey, columns: &[String]) -> String {
-    match columns.split_last() {
-        Some((last, rest)) if key.period && !rest.is_empty() => {
-            format!("{}, PERIOD {}", quote_idents(rest), quote_ident(last))
-        }
-        _ => quote_idents(columns),
     }
 }
 
@@ -243,70 +236,51 @@ fn in_maintenance(key: &ForeignKey) -> String {
 fn replace(key: &ForeignKey, later: bool) -> (String, String) {
     let name = quote_ident(&key.name);
     let columns = quote_idents(&key.columns);
-    let mut clauses = String::new();
-    let mut check = None;
     let mut notes = String::new();
-    if key.match_type == "f" {
-        // FULL over one column is SIMPLE. Over several it is kept if no NULL can occur, and spelled out otherwise: with
-        // the tenant column in the key it would refuse rows that refer to nothing.
-        if !key.nullable.contains(&true) {
-            clauses.push_str(" MATCH FULL");
-        } else if key.columns.len() > 1 {
-            check = Some(format!(
-                "ADD CHECK (pg_catalog.num_nulls({columns}) IN (0, {}))",
-                key.columns.len()
-            ));
-        }
+    // FULL over one column is SIMPLE. Over several it is kept if no NULL can occur, and spelled out otherwise: with
+    // the tenant column in the key it would refuse rows that refer to nothing.
+    let full = key.match_type == "f";
+    let check = Former::of(key).check.map(|check| {
+        format!(
+            "ADD CONSTRAINT {} CHECK (pg_catalog.num_nulls({columns}) IN (0, {}))",
+            quote_ident(&check),
+            key.columns.len()
+        )
+    });
+    // ON UPDATE has no column list, and the tenant column must not be set to NULL.
+    let clears = matches!(key.on_update.as_str(), "n" | "d");
+    if clears {
+        notes = format!("; ON UPDATE{} becomes NO ACTION", action(&key.on_update));
     }
-    let actions = |code: &str| match code {
-        "r" => " RESTRICT",
-        "c" => " CASCADE",
-        "n" => " SET NULL",
-        "d" => " SET DEFAULT",
-        _ => "",
+    let new = ForeignKey {
+        match_type: if full && !key.nullable.contains(&true) {
+            "f"
+        } else {
+            "s"
+        }
+        .to_owned(),
+        on_update: if clears { "a" } else { &key.on_update }.to_owned(),
+        delete_columns: match key.delete_columns.as_slice() {
+            [] if matches!(key.on_delete.as_str(), "n" | "d") => key.columns.clone(),
+            listed => listed.to_vec(),
+        },
+        columns: with_first(&key.from_tenant, &key.columns),
+        ref_columns: with_first(&key.to_tenant, &key.ref_columns),
+        ..key.clone()
     };
-    match key.on_delete.as_str() {
-        "a" => {}
-        code @ ("n" | "d") => {
-            let list = if key.delete_columns.is_empty() {
-                columns.clone()
-            } else {
-                quote_idents(&key.delete_columns)
-            };
-            clauses.push_str(&format!(" ON DELETE{} ({list})", actions(code)));
-        }
-        code => clauses.push_str(&format!(" ON DELETE{}", actions(code))),
-    }
-    match key.on_update.as_str() {
-        "a" => {}
-        code @ ("n" | "d") => {
-            // ON UPDATE has no column list, and the tenant column must not be set to NULL.
-            notes = format!("; ON UPDATE{} becomes NO ACTION", actions(code));
-        }
-        code => clauses.push_str(&format!(" ON UPDATE{}", actions(code))),
-    }
-    if key.deferrable {
-        clauses.push_str(" DEFERRABLE");
-        if key.deferred {
-            clauses.push_str(" INITIALLY DEFERRED");
-        }
-    }
-    if !key.enforced {
-        clauses.push_str(" NOT ENFORCED");
-    } else if later || !key.validated {
-        clauses.push_str(" NOT VALID");
-    }
     let mut statement = format!(
-        "ALTER TABLE {from}\n  DROP CONSTRAINT {name},\n  ADD CONSTRAINT {name} FOREIGN KEY ({from_tenant}, {from_columns}) REFERENCES {to} ({to_tenant}, {ref_columns}){clauses}",
-        from = key.from,
-        to = key.to,
-        from_tenant = quote_ident(&key.from_tenant),
-        to_tenant = quote_ident(&key.to_tenant),
-        from_columns = with_period(key, &key.columns),
-        ref_columns = with_period(key, &key.ref_columns),
+        "ALTER TABLE {}\n  DROP CONSTRAINT {name},\n  ADD {}",
+        key.from,
+        constraint(&new, &key.name, later || !key.validated)
     );
     if let Some(check) = check {
         statement.push_str(&format!(",\n  {check}"));
     }
     (statement, notes)
+}
+
+fn with_first(first: &str, columns: &[String]) -> Vec<String> {
+    let mut all = vec![first.to_owned()];
+    all.extend_from_slice(columns);
+    all
 }

@@ -2,6 +2,11 @@
 
 use std::sync::OnceLock;
 
+use sha2::{Digest, Sha256};
+
+/// The most bytes of a name.
+const NAME_BYTES: usize = 63;
+
 static QUOTE: OnceLock<fn(&str) -> String> = OnceLock::new();
 
 /// Sets how identifiers are quoted. Which words are keywords is the server's to say: each major has others.
@@ -48,9 +53,8 @@ pub fn quote_literal(value: &str) -> String {
 /// a character.
 #[must_use]
 pub fn object_name(table: &str, column: &str, label: &str) -> String {
-    const MAX: usize = 63;
     let (mut t, mut c) = (table, column);
-    while t.len() + c.len() + label.len() + 2 > MAX {
+    while t.len() + c.len() + label.len() + 2 > NAME_BYTES {
         let longer = if t.len() > c.len() { &mut t } else { &mut c };
         let Some((end, _)) = longer.char_indices().next_back() else {
             break;
@@ -58,6 +62,19 @@ pub fn object_name(table: &str, column: &str, label: &str) -> String {
         *longer = longer.get(..end).unwrap_or_default();
     }
     format!("{t}_{c}_{label}")
+}
+
+/// The same for a name that finds its object again: where it would be cut, and so could be another object's too, it has a hash.
+#[must_use]
+pub fn own_name(table: &str, what: &str, label: &str) -> String {
+    if table.len() + what.len() + label.len() + 2 <= NAME_BYTES {
+        return format!("{table}_{what}_{label}");
+    }
+    let digest = Sha256::digest(format!("{table} {what}"));
+    let hash: String = (digest.iter().take(6))
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    object_name(table, &hash, label)
 }
 
 /// Dollar-quotes a body with a tag that does not occur in it.
@@ -132,6 +149,14 @@ mod tests {
             let name = object_name(&t, &c, "tenancy_idx");
             prop_assert!(name.len() <= 63);
             prop_assert!(name.ends_with("_tenancy_idx"));
+        }
+
+        #[test]
+        fn own_names_fit_and_differ(t in "[a-z]{50,63}", a in "[a-z]{20,63}", b in "[a-z]{20,63}") {
+            let name = own_name(&t, &a, "tenancy_key");
+            prop_assert!(name.len() <= 63);
+            prop_assert!(name.ends_with("_tenancy_key"));
+            prop_assert_eq!(a == b, name == own_name(&t, &b, "tenancy_key"));
         }
 
         #[test]

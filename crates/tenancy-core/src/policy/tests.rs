@@ -1224,7 +1224,7 @@ fn refusals() {
 fn key(changes: &[(&str, Value)]) -> Value {
     with(
         json!({
-            "name": "notes_book_fkey", "from": rel("notes"), "to": rel("books"), "columns": ["book"], "nullable": [true],
+            "name": "notes_book_fkey", "from": rel("notes"), "to": rel("books"), "oids": [1, 2], "columns": ["book"], "nullable": [true],
             "ref_columns": ["id"], "from_tenant": "tenant_id", "from_key": "uuid", "to_tenant": "tenant", "to_key": "uuid",
             "match": "s", "on_update": "a", "on_delete": "a", "delete_columns": [], "deferrable": false, "deferred": false,
             "validated": true, "enforced": true, "period": false, "unique_exists": false
@@ -1315,7 +1315,7 @@ fn foreign_keys_get_the_tenant() {
         ("/unique_exists", json!(true)),
     ])]);
     assert!(
-        found[0].contains("ADD CHECK (pg_catalog.num_nulls(a, b) IN (0, 2))"),
+        found[0].contains("ADD CONSTRAINT notes_notes_book_fkey_tenancy_check CHECK (pg_catalog.num_nulls(a, b) IN (0, 2))"),
         "{}",
         found[0]
     );
@@ -1326,6 +1326,153 @@ fn foreign_keys_get_the_tenant() {
     ]);
     assert_eq!(advice(&[carries]), [""; 0]);
     assert_eq!(advice(&[key(&[("/to_key", json!("bigint"))])]), [""]);
+}
+
+fn read(value: &Value) -> ForeignKey {
+    serde_json::from_value(value.clone()).expect("a foreign key")
+}
+
+/// A key after it was replaced, as the catalogs describe it then.
+fn replaced(former: &ForeignKey) -> ForeignKey {
+    let clears = |code: &str| matches!(code, "n" | "d");
+    let full = former.match_type == "f" && !former.nullable.contains(&true);
+    let mut new = former.clone();
+    new.columns.insert(0, former.from_tenant.clone());
+    new.ref_columns.insert(0, former.to_tenant.clone());
+    new.nullable.insert(0, false);
+    new.match_type = if full { "f" } else { "s" }.to_owned();
+    if clears(&new.on_update) {
+        new.on_update = "a".to_owned();
+    }
+    if clears(&new.on_delete) && new.delete_columns.is_empty() {
+        new.delete_columns.clone_from(&former.columns);
+    }
+    new
+}
+
+fn steps(former: &ForeignKey, others: &[ForeignKey]) -> Vec<Vec<String>> {
+    put_back(&Former::of(former), &replaced(former), others)
+}
+
+#[test]
+fn a_former_key_is_there_before_its_replacement_goes() {
+    let former = read(&key(&[
+        ("/on_delete", json!("n")),
+        ("/comment", json!("it's kept")),
+    ]));
+    let name = "notes_notes_book_fkey_tenancy_former";
+    let steps = steps(&former, &[]);
+    assert_eq!(
+        steps,
+        [
+            vec![format!(
+                "ALTER TABLE app.notes ADD CONSTRAINT {name} FOREIGN KEY (book) REFERENCES app.books (id) ON DELETE SET NULL NOT VALID"
+            )],
+            vec![format!("ALTER TABLE app.notes VALIDATE CONSTRAINT {name}")],
+            vec![
+                "ALTER TABLE app.notes DROP CONSTRAINT notes_book_fkey".to_owned(),
+                format!("ALTER TABLE app.notes RENAME CONSTRAINT {name} TO notes_book_fkey"),
+                "COMMENT ON CONSTRAINT notes_book_fkey ON app.notes IS 'it''s kept'".to_owned(),
+            ],
+        ]
+    );
+    // What a call that was stopped has done is not done again.
+    for validated in [false, true] {
+        let begun = ForeignKey {
+            name: name.to_owned(),
+            validated,
+            ..former.clone()
+        };
+        let left = super::tests::steps(&former, std::slice::from_ref(&begun));
+        assert_eq!(left, steps[1 + usize::from(validated)..]);
+        let (found, drop) = drop_helper(&replaced(&former), &[begun]).expect("the helper");
+        assert_eq!(found.name, name);
+        assert_eq!(
+            drop,
+            format!("ALTER TABLE app.notes DROP CONSTRAINT {name}")
+        );
+    }
+    assert_eq!(drop_helper(&replaced(&former), &[former]), None);
+}
+
+#[test]
+fn a_former_key_keeps_what_its_replacement_could_not() {
+    let added = |changes: &[(&str, Value)]| {
+        let steps = steps(&read(&key(changes)), &[]);
+        let (_, clauses) = steps[0][0].rsplit_once("(id)").expect("a key");
+        clauses.to_owned()
+    };
+    assert_eq!(
+        added(&[("/on_update", json!("n"))]),
+        " ON UPDATE SET NULL NOT VALID"
+    );
+    assert_eq!(added(&[("/match", json!("f"))]), " MATCH FULL NOT VALID");
+    assert_eq!(
+        added(&[
+            ("/on_delete", json!("d")),
+            ("/delete_columns", json!(["book"]))
+        ]),
+        " ON DELETE SET DEFAULT (book) NOT VALID"
+    );
+    assert_eq!(
+        added(&[("/deferrable", json!(true)), ("/deferred", json!(true))]),
+        " DEFERRABLE INITIALLY DEFERRED NOT VALID"
+    );
+    // These are replaced in one statement, with what stood for MATCH FULL.
+    let pair = [
+        ("/match", json!("f")),
+        ("/columns", json!(["a", "b"])),
+        ("/nullable", json!([true, false])),
+        ("/ref_columns", json!(["x", "y"])),
+        ("/partitioned", json!(true)),
+    ];
+    assert_eq!(
+        steps(&read(&key(&pair)), &[]),
+        [[
+            "ALTER TABLE app.notes DROP CONSTRAINT notes_book_fkey, DROP CONSTRAINT IF EXISTS notes_notes_book_fkey_tenancy_check, \
+           ADD CONSTRAINT notes_book_fkey FOREIGN KEY (a, b) REFERENCES app.books (x, y) MATCH FULL"
+        ]]
+    );
+    for (change, clause) in [("/validated", " NOT VALID"), ("/enforced", " NOT ENFORCED")] {
+        let steps = steps(&read(&key(&[(change, json!(false))])), &[]);
+        assert_eq!(steps.len(), 1);
+        assert!(steps[0][0].ends_with(&format!("(id){clause}")), "{steps:?}");
+    }
+}
+
+#[test]
+fn a_replaced_key_is_found_by_its_name_or_its_columns() {
+    let former = read(&key(&[]));
+    let (record, name) = (Former::of(&former), former.name.clone());
+    let new = replaced(&former);
+    let named = |name: &str| ForeignKey {
+        name: name.to_owned(),
+        ..new.clone()
+    };
+    let renamed_column = ForeignKey {
+        columns: vec!["tenant_id".to_owned(), "volume".to_owned()],
+        ..new.clone()
+    };
+    let gone = ForeignKey {
+        columns: vec![
+            "tenant_id".to_owned(),
+            "volume".to_owned(),
+            "page".to_owned(),
+        ],
+        ref_columns: vec!["tenant".to_owned(), "id".to_owned(), "page".to_owned()],
+        ..new.clone()
+    };
+    for key in [new.clone(), named("another"), renamed_column, former] {
+        let keys = [named("third"), key.clone()];
+        let keys = if key.name == "another" {
+            &keys[1..]
+        } else {
+            &keys[..]
+        };
+        assert_eq!(record.find(1, &name, keys), Some(&key));
+    }
+    assert_eq!(record.find(1, &name, &[gone]), None);
+    assert_eq!(record.find(3, &name, &[new]), None);
 }
 
 proptest! {

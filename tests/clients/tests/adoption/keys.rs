@@ -54,7 +54,7 @@ fn keys_get_the_tenant_and_rows_of_others_are_out_of_reach() {
         "{planned:?}"
     );
     // What two keys refer to is made once.
-    let unique = "SELECT count(*) FROM tenancy.foreign_key_fixes, unnest(statements) s WHERE s LIKE 'ALTER TABLE app.tasks ADD UNIQUE%'";
+    let unique = "SELECT count(*) FROM tenancy.foreign_key_fixes, unnest(statements) s WHERE s LIKE 'ALTER TABLE app.tasks ADD CONSTRAINT % UNIQUE%'";
     assert_eq!(owner.number(unique), 1, "{planned:?}");
 
     owner.run(FIX);
