@@ -176,6 +176,13 @@ pub enum Error {
     },
     /// adopt() in a transaction block.
     AdoptInTransaction,
+    /// Another session runs a procedure that two must not run.
+    RunsAlready {
+        /// The procedures.
+        what: &'static str,
+        /// Its process id.
+        process: i32,
+    },
     /// adopt() did not get a lock on a table.
     AdoptWaits(String),
     /// What the caller must decide before a schema can be adopted, a line for each reason.
@@ -358,6 +365,10 @@ impl Error {
                 (kind::tenant_column_missing(), strings([column, table]))
             }
             Self::AdoptInTransaction => (kind::adopt_in_transaction(), vec![]),
+            Self::RunsAlready { what, process } => (
+                kind::runs_already(),
+                strings([what.to_string(), process.to_string()]),
+            ),
             Self::AdoptWaits(table) => (kind::adopt_waits(), strings([table])),
             Self::AdoptionBlocked(reasons) => (kind::adoption_blocked(), strings([reasons])),
             Self::UnadoptionBlocked(reasons) => (kind::unadoption_blocked(), strings([reasons])),

@@ -103,7 +103,7 @@ COMMENT ON PROCEDURE tenancy.fix_foreign_keys(text[], boolean, text) IS
     'lock_timeout and is tried 20 times; rows are compared without a lock that stops writers. It can be stopped, and called again. With '
     'dry_run => true it only plans: see the view foreign_key_fixes. Indexes on tables of more than 200,000 rows are built CONCURRENTLY. '
     'It begins maintenance, in which the rest of a transaction block stays after a dry run. Call it outside a transaction block, as the tables'' owner. Errors: 42501 the caller may not begin '
-    'maintenance. For tenancy_admin';
+    'maintenance; 55006 another session runs this or the other of the two procedures for foreign keys. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unfix_foreign_keys(
     schemas text[] DEFAULT NULL,
@@ -120,4 +120,4 @@ COMMENT ON PROCEDURE tenancy.unfix_foreign_keys(text[], boolean, text) IS
     'transaction that waits for locks for at most lock_timeout and is tried 20 times. It can be stopped, and called again. With '
     'dry_run => true it only plans: see the view foreign_key_fixes. A key that was renamed is found by its columns. It begins maintenance, in which the '
     'rest of a transaction block stays after a dry run. Call it outside a transaction block, as the tables'' owner, before unadopt(). Errors: 42501 the caller may not begin '
-    'maintenance. For tenancy_admin';
+    'maintenance; 55006 another session runs this or the other of the two procedures for foreign keys. For tenancy_admin';

@@ -7,6 +7,7 @@ use tenancy_core::policy::{
     self as rules, Closing, ForeignKey, Former, Relation, Unique, drop_helper, quote_ident,
 };
 
+use super::alone;
 use super::replaced::{self, Record};
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::run::listed;
@@ -49,6 +50,7 @@ fn adoption_fix_foreign_keys(
     let schemas = listed(schemas);
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
+    let _alone = alone::with_keys()?;
     let mut fixes = plan(schemas.as_deref())?;
     keep(&fixes, &replaced_before()?)?;
     notice!("{}", summary(&fixes));

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `plan` | reads the catalogs and the rows to be decided on, and plans |
 //! | `run` | the procedure: runs the plan, a transaction for each step |
+//! | `alone` | keeps two sessions from running these procedures at the same time |
 //! | `retry` | its transactions, which wait for locks only briefly |
 //! | `step` | runs a step, or a batch of it |
 //! | `watch` | what follows a statement that makes a table for tenants' rows |
@@ -14,6 +15,7 @@
 //! | `replaced` | what the foreign keys were, for both |
 //! | `tenants` | creates tenants from the application's own table of them |
 
+mod alone;
 mod children;
 mod follow;
 mod keys;

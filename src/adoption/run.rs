@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::adoption::{Choices, Phase, Step, StepKind, TablePlan};
 
+use super::alone;
 use super::plan::{self, Adopted};
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::step;
@@ -53,6 +54,7 @@ fn adoption_adopt(
         }
     }
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
+    let _alone = alone::with_adoption(tenant_table)?;
     let adopted = Adopted::new(tenant_table, listed(schemas), plan::choices(choices)?)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     let watch = match watch {
@@ -78,6 +80,7 @@ fn adoption_unadopt(
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
+    let _alone = alone::with_adoption(tenant_table)?;
     let adopted = Adopted::new(tenant_table, listed(schemas), Choices::default())?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     watch::check(&adopted)?;

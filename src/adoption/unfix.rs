@@ -5,6 +5,7 @@ use tenancy_core::policy::{
     ForeignKey, MADE_KEY, drop_helper, put_back, quote_ident, tenant_is_nullable,
 };
 
+use super::alone;
 use super::replaced::{self, Record};
 use super::retry::{LOCK_TIMEOUT, Patient, wait_at_most};
 use super::run::listed;
@@ -63,6 +64,7 @@ fn adoption_unfix_foreign_keys(
     let schemas = listed(schemas);
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
+    let _alone = alone::with_keys()?;
     let mut undos = plan(schemas.as_deref())?;
     for undo in &undos {
         keep(undo)?;

@@ -56,6 +56,7 @@ const STATES: &[(&str, &str)] = &[
         "55000",
         "something must be there first: the library, a context, maintenance, the worker",
     ),
+    ("55006", "another session does it"),
     ("55P03", "a lock was not to be had in time"),
     ("XX000", "a fault of tenancy: please report it"),
 ];

@@ -35,13 +35,15 @@ pub fn is_locked(relation: pg_sys::Oid) -> bool {
 }
 
 #[cfg(any(feature = "pg15", feature = "pg16"))]
-fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+/// Returns whether this backend holds a lock, by the transaction or the session.
+pub fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
     // SAFETY: looks into the backend's own table of locks.
     unsafe { pg_sys::LockHeldByMe(tag, mode) }
 }
 
 #[cfg(not(any(feature = "pg15", feature = "pg16")))]
-fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
+/// Returns whether this backend holds a lock, by the transaction or the session.
+pub fn holds(tag: &pg_sys::LOCKTAG, mode: pg_sys::LOCKMODE) -> bool {
     // SAFETY: looks into the backend's own table of locks.
     unsafe { pg_sys::LockHeldByMe(tag, mode, false) }
 }

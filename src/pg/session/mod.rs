@@ -6,6 +6,7 @@
 //! | `secret` | the key in shared memory that context tokens are made with |
 //! | `settings` | settings that a transaction leaves in the session |
 //! | `client` | where the client is |
+//! | `lock` | locks that a session holds over transactions |
 //! | `procedure` | procedures that end their transactions |
 //! | `cluster` | the cluster and the transaction |
 //! | `xact` | the transaction, its savepoint and its statement |
@@ -13,6 +14,7 @@
 pub mod client;
 pub mod cluster;
 pub mod guc;
+pub mod lock;
 pub mod procedure;
 pub mod secret;
 pub mod settings;

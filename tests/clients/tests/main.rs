@@ -13,6 +13,7 @@ mod access {
 }
 mod adoption {
     mod adopt;
+    mod alone;
     mod interrupted;
     mod keys;
     mod parents;

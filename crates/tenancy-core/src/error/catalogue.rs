@@ -315,6 +315,8 @@ kinds! {
             hint "Nothing was undone. Put back the foreign keys that fix_foreign_keys() has replaced: CALL tenancy.unfix_foreign_keys(). The view tenancy.adoption shows the whole plan.";
         adopt_in_transaction: "25001", AfterHint, "this procedure cannot run inside a transaction block",
             hint "Each of its steps is a transaction of its own. With dry_run => true it only plans, and may run anywhere.";
+        runs_already: "55006", Later, "another session runs {what}",
+            hint "It is the process {process} in pg_stat_activity. Call this again when that call has ended, or end it: pg_terminate_backend({process}).";
         adopt_waits: "55P03", Later, "the procedure waited too long for a lock on {table}",
             hint "What it has done stays. Call it again when the table is less busy, or with a longer lock_timeout.";
         left_open: "55000", AfterHint, "{table} would hold tenants' rows without isolation",
