@@ -6,7 +6,7 @@
 //! each error, before it looks for a handler, and that fills in the fields.
 
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::null_mut;
 
 use pgrx::pg_sys;
@@ -26,7 +26,15 @@ const CLASS_BITS: c_int = 0xFFF;
 const SUCCESS: c_int = 0;
 const WARNING: c_int = 1 << 6;
 
+/// Returns a hint, if there is one.
+type Hint = fn() -> Option<CString>;
+
 static ON_OUT_OF_MEMORY: BackendCell<Option<fn()>> = BackendCell::new(None);
+static ON_REFUSED_ROW: BackendCell<Option<Hint>> = BackendCell::new(None);
+
+/// How the server's message begins for a new row that a policy refuses, and what it has if the row is an old one.
+const REFUSED_ROW: &[u8] = b"new row violates row-level security policy";
+const OLD_ROW: &[u8] = b"(USING expression)";
 
 struct Watcher(UnsafeCell<pg_sys::ErrorContextCallback>);
 
@@ -45,6 +53,7 @@ unsafe extern "C" {
     fn CopyErrorData() -> *mut pg_sys::ErrorData;
     fn FreeErrorData(error: *mut pg_sys::ErrorData);
     fn err_generic_string(field: c_int, value: *const c_char) -> c_int;
+    fn errhint(format: *const c_char, ...) -> c_int;
 }
 
 impl Error {
@@ -95,6 +104,11 @@ pub fn on_out_of_memory(make_room: fn()) {
     ON_OUT_OF_MEMORY.set(Some(make_room));
 }
 
+/// Has `hint` called when a policy refuses a new row, and its answer given as the hint of the error.
+pub fn on_refused_row(hint: Hint) {
+    ON_REFUSED_ROW.set(Some(hint));
+}
+
 /// Makes the server call `reported` for errors in the running code.
 pub fn watch() {
     // SAFETY: the list of callbacks belongs to the frames that are running; ours is a static
@@ -131,10 +145,28 @@ unsafe extern "C-unwind" fn reported(_: *mut c_void) {
         if is_ours(&*error) {
             err_generic_string(SCHEMA_NAME, c"tenancy".as_ptr());
             err_generic_string(CONSTRAINT_NAME, (*error).funcname);
+        } else if code == PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE as c_int
+            && refuses_row(&*error)
+            && let Some(hint) = ON_REFUSED_ROW.get().and_then(|hint| hint())
+        {
+            let hint = hint.into_raw();
+            errhint(c"%s".as_ptr(), hint);
+            drop(CString::from_raw(hint));
         }
         FreeErrorData(error);
         pg_sys::CurrentMemoryContext = context;
     }
+}
+
+/// Whether an error is the server's, of a policy that refuses a new row. Messages are compared as the server's sources have them,
+/// before they are translated.
+unsafe fn refuses_row(error: &pg_sys::ErrorData) -> bool {
+    if error.message_id.is_null() || !error.hint.is_null() {
+        return false;
+    }
+    // SAFETY: a literal of the server's.
+    let message = unsafe { CStr::from_ptr(error.message_id) }.to_bytes();
+    message.starts_with(REFUSED_ROW) && !message.windows(OLD_ROW.len()).any(|part| part == OLD_ROW)
 }
 
 /// Whether an error was made here, and has no name yet: one of a parallel worker's has.

@@ -4,9 +4,10 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CString;
 
 use pgrx::pg_sys;
-use tenancy_core::policy::fault;
+use tenancy_core::policy::{fault, null_tenant_hint};
 use tenancy_core::principal::Principal;
 
 use super::registry;
@@ -14,6 +15,7 @@ use crate::context::current;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::noted;
+use crate::pg::hooks::refused_rows::OnRefused;
 use crate::pg::hooks::tables::{Derives, Named};
 use crate::pg::trigger::Change;
 use crate::pg::{cluster, extension, guc, inheritance, inval, relation, role, xact};
@@ -29,9 +31,35 @@ enum Verdict {
     Open,
 }
 
+/// What this backend knows of a table.
+struct Known {
+    verdict: Verdict,
+    /// The tenant column of a protected one, and whether its rows without a tenant are everybody's.
+    tenant: Option<(String, bool)>,
+}
+
 thread_local! {
-    /// This backend's verdicts.
-    static KNOWN: RefCell<HashMap<u32, Verdict>> = RefCell::default();
+    static KNOWN: RefCell<HashMap<u32, Known>> = RefCell::default();
+}
+
+/// What a policy that refuses a row asks of its table.
+pub const ON_REFUSED: OnRefused = OnRefused {
+    tenant_column: |table| tenant_of(table, |column, _| column.to_owned()),
+    hint: |table| {
+        tenant_of(table, |column, shared_null| {
+            let has_context = guc::token().is_some() || guc::has_ticket();
+            null_tenant_hint(column, shared_null, has_context)
+        })
+    },
+};
+
+/// Returns a text about the tenant column of a table that this backend has checked. Asks no catalog.
+fn tenant_of(table: pg_sys::Oid, text: impl FnOnce(&str, bool) -> String) -> Option<CString> {
+    KNOWN.with(|known| {
+        let known = known.try_borrow().ok()?;
+        let (column, shared_null) = known.get(&table.to_u32())?.tenant.as_ref()?;
+        CString::new(text(column, *shared_null)).ok()
+    })
 }
 
 static STALE: BackendCell<bool> = BackendCell::new(false);
@@ -239,44 +267,58 @@ fn verdict(table: pg_sys::Oid) -> Result<Verdict, Error> {
     if STALE.replace_with(false) {
         KNOWN.take();
     }
-    if let Some(known) = KNOWN.with_borrow(|known| known.get(&table.to_u32()).copied()) {
+    if let Some(known) =
+        KNOWN.with_borrow(|known| known.get(&table.to_u32()).map(|known| known.verdict))
+    {
         return Ok(known);
     }
     if READING.get() || !xact::running() || cluster::creating_extension() {
         return Ok(Verdict::Free);
     }
     let before = CHANGES.get();
-    let verdict = match find(table) {
+    let found = match find(table) {
         // While CREATE EXTENSION runs, or when a superuser gives tenancy's objects back to their owner.
         Err(Error::OwnerSuperuser) if role::is_superuser_role(role::current()) => {
             return Ok(Verdict::Free);
         }
         found => found?,
     };
+    let verdict = found.verdict;
     if CHANGES.get() == before {
-        KNOWN.with_borrow_mut(|known| known.insert(table.to_u32(), verdict));
+        KNOWN.with_borrow_mut(|known| known.insert(table.to_u32(), found));
     }
     Ok(verdict)
 }
 
 #[cold]
-fn find(table: pg_sys::Oid) -> Result<Verdict, Error> {
+fn find(table: pg_sys::Oid) -> Result<Known, Error> {
+    const FREE: Known = Known {
+        verdict: Verdict::Free,
+        tenant: None,
+    };
     let _reading = READING.hold(true);
     if !registry::is_installed() {
-        return Ok(Verdict::Free);
+        return Ok(FREE);
     }
     // Tenancy's own tables are not protected. The registry may be unreadable while their owner changes.
     let kind = relation::read(table, |class| (class.relnamespace, class.relkind as u8));
     let Some((schema, b'r' | b'p' | b'f')) = kind else {
-        return Ok(Verdict::Free);
+        return Ok(FREE);
     };
     if [extension::schema(), extension::internal_schema()].contains(&Some(schema)) {
-        return Ok(Verdict::Free);
+        return Ok(FREE);
     }
-    Ok(match registry::live(table)? {
-        None => Verdict::Free,
-        Some(live) if fault(&live).is_none() => Verdict::Isolated,
+    let Some(live) = registry::live(table)? else {
+        return Ok(FREE);
+    };
+    let verdict = match fault(&live) {
+        None => Verdict::Isolated,
         Some(_) => Verdict::Open,
+    };
+    let by = live.protection;
+    Ok(Known {
+        verdict,
+        tenant: Some((by.tenant_column, by.shared_null)),
     })
 }
 

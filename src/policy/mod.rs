@@ -59,6 +59,7 @@ pub fn init() {
         child: protect::protect_children,
         protected: guard::is_protected,
         rename: registry::rename_column,
+        refused: guard::ON_REFUSED,
         policies: |table, created| {
             let change = if created {
                 PolicyChange::Created

@@ -15,7 +15,7 @@ SCHEMA NAME and no TABLE NAME. Names stay; messages may change. [Tell errors apa
 In the texts below, … stands for a name or a number.
 
 Two errors have no name. A 42501 without one is PostgreSQL's own: the database role lacks a grant, such as that of
-`tenancy_app` ([roles](roles.md)). And 53200 has none, since naming it would take memory.
+`tenancy_app` ([roles](roles.md)), or a row is of another tenant. And 53200 has none, since naming it would take memory.
 
 | retry | means |
 | --- | --- |
@@ -67,6 +67,7 @@ const OTHERS: &str = "
 | SQLSTATE | means | retry |
 | --- | --- | --- |
 | 42501 | permission denied for a function, table or schema: the role lacks a grant | no |
+| 42501 | new row violates row-level security policy: its tenant is not the context's; if it is NULL, HINT says so | no |
 | 40001, 40P01 | serialization failure, deadlock | in a new transaction |
 | 57P01 | a management function of a caller above ended the session | on a new connection |";
 

@@ -13,6 +13,7 @@ pub mod index_advice;
 pub mod index_search;
 mod key;
 mod live;
+mod null_tenant;
 mod plan;
 mod quote;
 mod refusal;
@@ -31,6 +32,7 @@ pub use former_keys::{
 };
 pub use key::{Key, KeyType, is_whole};
 pub use live::{Fault, Live, LiveColumn, fault};
+pub use null_tenant::null_tenant_hint;
 pub use plan::{PolicyChange, check_kind, follow_policies, is_isolated, plan, plan_children};
 pub use quote::{
     dollar_quote, object_name, own_name, quote_ident, quote_idents, quote_literal, quote_with,

@@ -11,6 +11,7 @@
 //! | `queries` | queries that row security applies to |
 //! | `noted` | what this backend does, and what was noted of queries until they end |
 //! | `tables` | the tables that a query names, before any of it runs |
+//! | `refused_rows` | new rows that a policy refuses because their tenant is NULL |
 //! | `raw` | the server's own functions behind the hooks |
 //! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
@@ -34,6 +35,7 @@ mod objects;
 mod planted;
 pub mod queries;
 mod raw;
+pub mod refused_rows;
 mod roles;
 mod session_objects;
 pub mod session_statements;
@@ -106,6 +108,8 @@ pub struct On {
     pub protected: fn(table: pg_sys::Oid) -> Result<bool, Error>,
     /// Called after a policy of a table was created or dropped, or its owner changed.
     pub policies: fn(table: pg_sys::Oid, created: bool) -> Result<(), Error>,
+    /// What is known of a table of which a policy refuses a row.
+    pub refused: refused_rows::OnRefused,
     /// Called after a table's column was renamed.
     pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
 }
@@ -126,6 +130,7 @@ pub fn init(on: On) {
         objects::init();
     }
     queries::init(on.query);
+    refused_rows::init(on.refused);
     tables::init(&on);
 }
 

@@ -32,6 +32,16 @@ pub enum Doing {
     Runs(Noting),
 }
 
+/// A query that is running.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Query(pub *mut pg_sys::QueryDesc);
+
+impl Default for Query {
+    fn default() -> Self {
+        Self(std::ptr::null_mut())
+    }
+}
+
 /// What was noted of a query.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Noting {
@@ -41,6 +51,8 @@ pub struct Noting {
     pub protected: bool,
     /// The context that it started in, if it does.
     pub identity: Option<Identity>,
+    /// The query, while it runs; NULL while it starts.
+    pub query: Query,
 }
 
 /// A noted query.
@@ -82,6 +94,15 @@ pub fn leave(depth: usize) {
 /// Returns the innermost activity.
 pub fn doing() -> Option<Doing> {
     DOING.with_borrow(|doing| doing.last().map(|(doing, _)| *doing))
+}
+
+/// Returns the query that is the innermost activity and is running. May be called while an error is reported.
+pub fn running() -> Option<*mut pg_sys::QueryDesc> {
+    let innermost = DOING.with(|doing| Some(doing.try_borrow().ok()?.last()?.0));
+    match innermost? {
+        Doing::Runs(noting) if !noting.query.0.is_null() => Some(noting.query.0),
+        _ => None,
+    }
 }
 
 /// Returns whether the calling function is evaluated for a plan, not for a row.

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use pgrx::pg_sys;
 use pgrx::prelude::*;
 
-use super::noted::{self, Doing, Identity, Mark, Noted, Noting, doing, enter};
+use super::noted::{self, Doing, Identity, Mark, Noted, Noting, Query, doing, enter};
 use super::{functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
@@ -327,7 +327,10 @@ unsafe extern "C-unwind" fn run(
             error.raise();
         }
     }
-    enter(Doing::Runs(noting))
+    enter(Doing::Runs(Noting {
+        query: Query(query),
+        ..noting
+    }))
 }
 
 /// Raises an error if a query continues in another context than it started in, or if its tenant is not the same any more: what it
@@ -361,9 +364,10 @@ unsafe fn require_same_context(
 unsafe extern "C-unwind" fn finish(query: *mut pg_sys::QueryDesc) -> usize {
     // SAFETY: as above.
     let noted = noted::of(unsafe { (*(*query).estate).es_query_cxt });
-    enter(Doing::Runs(
-        noted.map(|noted| noted.noting).unwrap_or_default(),
-    ))
+    enter(Doing::Runs(Noting {
+        query: Query(query),
+        ..noted.map(|noted| noted.noting).unwrap_or_default()
+    }))
 }
 
 /// Keeps a noted query in this process: a parallel worker could not verify that its leader noted it. The plan may be

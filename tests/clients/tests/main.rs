@@ -104,6 +104,7 @@ mod protect {
     mod foreign_keys;
     mod index_advice;
     mod maintenance_reason;
+    mod null_tenant;
     mod own_ids;
     mod paths;
     mod session_settings;
