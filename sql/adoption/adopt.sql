@@ -114,7 +114,7 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "owner_column" or "project_column". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
     'schemas: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
-    'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
+    'or mended first, with all reasons; 55006 another session adopts it; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(
     tenant_table regclass,
@@ -128,5 +128,5 @@ GRANT EXECUTE ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) TO t
 COMMENT ON PROCEDURE tenancy.unadopt(regclass, boolean, text[], text) IS
     'Undoes adopt(): unprotects the tables of the schemas, children first, and drops the triggers and the columns that it has added. Tenants, '
     'and grants on tables without a tenant stay. From then on every role with grants '
-    'reads all rows. With dry_run => true it only plans: see the view adoption. Call it outside a transaction block, as the tables'' owner. Errors: '
-    '42501 the caller is not the owner. For tenancy_admin';
+    'reads all rows. With dry_run => true it only plans: see the view adoption. Call it outside a transaction block, as the tables'' owner, after unfix_foreign_keys(). Errors: '
+    '55000 keys or views need a column; 55006 another session adopts it; 42501 the caller is not the owner. For tenancy_admin';

@@ -1,13 +1,11 @@
 //! The statements that are left to do for a table.
 
-use sha2::{Digest, Sha256};
-
 use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
 use super::fill::{self, Fill, FillFrom};
 use super::filled::Filled;
 use super::found::{Found, Kind};
 use super::{Phase, Step, StepKind, TablePlan};
-use crate::policy::{Relation, object_name, quote_ident, quote_idents, quote_literal};
+use crate::policy::{Relation, own_name, quote_ident, quote_idents, quote_literal};
 
 /// Columns from which the slug of a tenant is made.
 const SLUGS: [&str; 5] = ["slug", "subdomain", "handle", "identifier", "code"];
@@ -18,26 +16,8 @@ const NAMES: [&str; 5] = ["name", "title", "display_name", "company_name", "labe
 /// From this many rows on, a table's index is not built while writers wait.
 const LARGE_ROWS: f64 = 200_000.0;
 
-/// The most bytes of a name.
-const NAME_BYTES: usize = 63;
-
 /// The end of the names of indexes that tenancy builds.
 const OWN_INDEX: &str = "tenancy_idx";
-
-/// Returns the name of an index that tenancy builds. Where a name would be cut, and so could be another table's too, it has a hash.
-fn own_index(table: &Relation, column: &str) -> String {
-    let whole = format!("{}_{column}_{OWN_INDEX}", table.name);
-    if whole.len() <= NAME_BYTES {
-        return whole;
-    }
-    let digest = Sha256::digest(format!("{table} {column}"));
-    let hash: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    object_name(&table.name, &hash, OWN_INDEX)
-}
 
 pub(super) fn table_plan(
     facts: &SchemaFacts,
@@ -285,7 +265,7 @@ impl<'a> Steps<'a> {
         };
         for (part, _) in stored.into_iter().filter(|(_, indexed)| !indexed) {
             let index = Relation {
-                name: own_index(&part, column),
+                name: own_name(&part.name, column, OWN_INDEX),
                 schema: part.schema.clone(),
             };
             let statement = format!(
@@ -296,7 +276,7 @@ impl<'a> Steps<'a> {
         }
         if partitioned {
             // It takes those of the partitions.
-            let index = own_index(&self.table.relation, column);
+            let index = own_name(&self.table.relation.name, column, OWN_INDEX);
             self.push(
                 Phase::Prepare,
                 format!("CREATE INDEX {} ON {name} ({quoted})", quote_ident(&index)),
