@@ -81,10 +81,11 @@ CREATE FUNCTION tenancy_internal.watch_ddl() RETURNS event_trigger
 REVOKE ALL ON FUNCTION tenancy_internal.watch_ddl() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.watch_ddl() IS
     'internal: warns of tables for tenants'' rows in adopted schemas, or isolates them with the rights of who made them; of views and '
-    'functions that show all rows it warns, or refuses such views';
+    'functions that show all rows, and of grants on what is not isolated, it warns, or refuses them but for functions';
 CREATE EVENT TRIGGER tenancy_watch_ddl ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
-                 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE RULE', 'CREATE FUNCTION', 'ALTER FUNCTION', 'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE')
+                 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE RULE', 'CREATE FUNCTION', 'ALTER FUNCTION', 'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE',
+                 'GRANT', 'CREATE SCHEMA')
     EXECUTE FUNCTION tenancy_internal.watch_ddl();
 COMMENT ON EVENT TRIGGER tenancy_watch_ddl IS 'watches the schemas that adopt() has adopted';
 
@@ -111,7 +112,7 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows: refuse or share, for rows without a '
     'tenant. decisions: {"schema.table": {"skip": true}}, or "tenant_column", "parent_key" or "null_rows". isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
-    'schemas: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'schemas, or shows one: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(

@@ -320,6 +320,9 @@ kinds! {
         left_open: "55000", AfterHint, "{table} would hold tenants' rows without isolation",
             detail "It {reasons}.",
             hint "adopt(watch => 'protect') watches this schema. Give the table a foreign key that is NOT NULL or the tenant column's usual name and type, run the statement as the owner of the tables with tenancy_admin, or decide on the table in adopt().";
+        granted_open: "55000", AfterHint, "the grant would show tenants' rows in {table}, which is not isolated",
+            detail "It {reasons}.",
+            hint "adopt(watch => 'protect') watches this schema. Isolate it first: call adopt() again, or run the statement in tenancy.unprotected_tables; or decide on it in adopt().";
         parent_missing: "55000", AfterHint, "the row refers to a row of {table} that does not exist or is not visible",
             hint "Its tenant is that of the row it refers to. Insert that row first.";
         table_owner_unfit: "42501", AfterHint, "the owner of {table} may not create tenants any more",

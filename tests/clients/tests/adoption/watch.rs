@@ -369,3 +369,126 @@ fn rules_and_views_of_parts_are_found() {
     admin.run("CREATE VIEW app.outer_view AS SELECT * FROM app.owners");
     assert!(!is_open(&mut admin, "app.outer_view"));
 }
+
+/// A grant shows what was left open to more roles.
+#[test]
+fn grants_on_what_is_open_are_followed() {
+    let db = adopted("off");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    owner.run(
+        "CREATE TABLE app.kinds (id bigint); CREATE TABLE app.decided (organization_id bigint)",
+    );
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE FUNCTION app.every_task() RETURNS SETOF app.tasks LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM app.tasks'");
+    admin.run("REVOKE ALL ON FUNCTION app.every_task() FROM PUBLIC");
+    let app = &db.app;
+    let watch = |owner: &mut Session, action: &str| {
+        owner.run(&format!(
+            r#"CALL tenancy.adopt('app.organizations', grants => '{{{app}}}', decisions => '{{"app.decided": {{"skip": true}}}}', watch => '{action}')"#
+        ));
+    };
+    // As a dump's script makes them: nobody looks.
+    let late = |owner: &mut Session| {
+        owner.run(
+            "SELECT set_config('search_path', '', false);
+             CREATE TABLE app.open_one (id bigint, organization_id bigint NOT NULL);
+             CREATE TABLE app.open_two (id int, \"organizationId\" int);
+             CREATE TABLE app.open_log (organization_id bigint, at date) PARTITION BY RANGE (at);
+             CREATE TABLE app.open_log_1 PARTITION OF app.open_log DEFAULT;
+             RESET search_path",
+        );
+    };
+    watch(&mut owner, "warn");
+    late(&mut owner);
+    let open = [
+        format!("GRANT SELECT ON app.open_one TO {app}"),
+        format!("GRANT INSERT ON app.open_one, app.kinds TO {app}"),
+        "GRANT SELECT ON app.open_two TO PUBLIC".to_owned(),
+        format!("GRANT SELECT (id) ON app.open_two TO {app}"),
+        format!("GRANT SELECT ON app.open_log_1 TO {app}"),
+        format!("SET search_path = app; GRANT SELECT ON open_one TO {app}; RESET search_path"),
+        format!("DO $$ BEGIN GRANT SELECT ON app.open_one TO {app}; END $$"),
+    ];
+    for statement in &open {
+        let warnings = owner.warnings(statement);
+        assert!(
+            warnings
+                .iter()
+                .any(|w| w.contains("app.open_") && w.contains("the grant shows")),
+            "{statement}: {warnings:?}"
+        );
+    }
+    let told = |warnings: Vec<String>, what: &str| {
+        assert!(
+            warnings.iter().any(|w| w.contains(what)),
+            "{what}: {warnings:?}"
+        );
+    };
+    let all = format!("GRANT SELECT ON ALL TABLES IN SCHEMA app TO {app}");
+    told(admin.warnings(&all), "app.open_two");
+    told(
+        admin.warnings(&format!("GRANT SELECT ON app.all_tasks TO {app}")),
+        "app.all_tasks",
+    );
+    told(
+        admin.warnings(&format!(
+            "GRANT EXECUTE ON FUNCTION app.every_task() TO {app}"
+        )),
+        "app.every_task()",
+    );
+    told(
+        admin.warnings(&format!(
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO {app}"
+        )),
+        "app.every_task()",
+    );
+    told(
+        admin.warnings(&format!(
+            "CREATE SCHEMA more GRANT SELECT ON app.open_one TO {app}"
+        )),
+        "app.open_one",
+    );
+    // What shows nothing more.
+    for statement in [
+        format!("GRANT SELECT ON app.tasks, app.kinds, app.decided, app.currencies TO {app}"),
+        format!("REVOKE SELECT ON app.open_one FROM {app}"),
+        format!("GRANT SELECT ON app.open_one TO {}", db.owner),
+        format!("GRANT USAGE ON SCHEMA app TO {app}"),
+        format!(
+            "SELECT set_config('search_path', '', false); GRANT SELECT ON app.open_one TO {app}; RESET search_path"
+        ),
+    ] {
+        assert_eq!(
+            owner.warnings(&statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    assert_eq!(
+        admin.warnings("GRANT SELECT ON app.open_one TO CURRENT_USER"),
+        Vec::<String>::new()
+    );
+    let by_hand =
+        format!("SELECT tenancy.protect('app.open_one', 'organization_id', grants => '{{{app}}}')");
+    assert_eq!(owner.warnings(&by_hand), Vec::<String>::new());
+
+    owner.run("DROP TABLE app.open_one, app.open_two, app.open_log");
+    watch(&mut owner, "protect");
+    late(&mut owner);
+    for statement in &open {
+        owner
+            .fails(statement)
+            .code("55000")
+            .says("the grant would show")
+            .hints("adopt()");
+        owner.run("RESET search_path");
+    }
+    admin.fails(&all).code("55000");
+    admin
+        .fails(&format!("GRANT SELECT ON app.all_tasks TO {app}"))
+        .code("55000");
+    assert!(!is_isolated(&mut owner, "app.open_one"));
+    owner.run(&format!(
+        "GRANT SELECT ON app.tasks, app.kinds, app.decided TO {app}"
+    ));
+}
