@@ -6,7 +6,7 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
 use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan};
-use tenancy_core::policy::{Refusal, Relation, quote_ident};
+use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
 
 use super::tenants;
 use crate::error::Error;
@@ -166,7 +166,10 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     if !tenants.caller_owns || !tenants.owner_is_admin || key.key.is_none() {
         return Ok(());
     }
-    let (followed, protected) = (tenants.followed, tenants.protected_by.is_some());
+    let followed = tenants.followed;
+    // Without maintenance the table of tenants shows no keys to a statement that is watched.
+    let by_scopes = only.is_some() && tenants.protected_by.is_some();
+    let by_id = key.key.is_some_and(|key| key.kind == KeyType::Uuid);
     let key = key.name.clone();
     if only.is_none() {
         let missing = tenants::missing(adopted.tenant_table, &key, None, None, 1)?;
@@ -178,14 +181,19 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     let (tenants, key) = (facts.tenant_table.to_string(), quote_ident(&key));
     let query = |relation: &Relation, column: &str, unknown: bool| {
         let name = quote_ident(column);
-        // Without maintenance the table of tenants shows no keys: none is known then.
-        let unknown = match unknown {
-            true if only.is_some() && protected => {
-                format!("count(*) FILTER (WHERE t.{name} IS NOT NULL)")
+        let known = match (by_scopes, by_id) {
+            (true, true) => {
+                format!("SELECT FROM tenancy.scopes s WHERE s.id = t.{name} AND s.level = 'tenant'")
             }
-            true => format!(
-                "count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text))"
+            (true, false) => format!(
+                "SELECT FROM tenancy.scopes s WHERE s.external_id = t.{name}::text AND s.level = 'tenant'"
             ),
+            (false, _) => format!("SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text"),
+        };
+        let unknown = match unknown {
+            true => {
+                format!("count(*) FILTER (WHERE t.{name} IS NOT NULL AND NOT EXISTS ({known}))")
+            }
             false => "0::bigint".to_owned(),
         };
         format!("SELECT count(*) FILTER (WHERE t.{name} IS NULL), {unknown} FROM {relation} t")

@@ -11,9 +11,10 @@ use super::plan::{self, Adopted};
 use super::step;
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
+use crate::pg::hooks::tables;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::statement::{Grant, Statement};
-use crate::pg::{cluster, relation, role};
+use crate::pg::{cluster, ddl, relation, role};
 use crate::{policy, triggers};
 
 triggers! {
@@ -138,7 +139,8 @@ fn after_ddl(statement: &Statement) -> Result<(), Error> {
             continue;
         };
         if !changed.is_empty() {
-            paused(|| look(watched, &adopted, &changed))?;
+            let copied = statement.copies().then(tables::copied).flatten();
+            paused(|| look(watched, &adopted, &changed, copied))?;
         }
         if !granted.is_empty() {
             look_at_grant(watched, &adopted, &granted)?;
@@ -292,7 +294,13 @@ fn warn_of_functions(schema: &str, grant: &Grant) -> Result<(), Error> {
     Ok(())
 }
 
-fn look(watched: &Watched, adopted: &Adopted, changed: &[String]) -> Result<(), Error> {
+/// Looks at what the statement has made or changed; `copied` is a protected table that it was made of.
+fn look(
+    watched: &Watched,
+    adopted: &Adopted,
+    changed: &[String],
+    copied: Option<pg_sys::Oid>,
+) -> Result<(), Error> {
     let Some(owner) = relation::read(watched.tenant_table, |class| class.relowner) else {
         return Ok(());
     };
@@ -303,7 +311,11 @@ fn look(watched: &Watched, adopted: &Adopted, changed: &[String]) -> Result<(), 
     if isolates {
         isolate(adopted, &plans, changed)?;
     }
-    for (name, reasons) in open(adopted, &plans, changed, isolates)? {
+    let mut found = open(adopted, &plans, changed, isolates)?;
+    if let Some(copied) = copied {
+        add_copies(adopted, changed, copied, &mut found)?;
+    }
+    for (name, reasons) in found {
         match watched.action {
             Action::Off => {}
             Action::Warn => warning!(
@@ -316,6 +328,27 @@ fn look(watched: &Watched, adopted: &Adopted, changed: &[String]) -> Result<(), 
                     reasons,
                 });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Adds a table that was made of a protected one, and that is not isolated.
+fn add_copies(
+    adopted: &Adopted,
+    changed: &[String],
+    copied: pg_sys::Oid,
+    found: &mut Vec<(String, String)>,
+) -> Result<(), Error> {
+    for name in changed {
+        let copy = ddl::table(name)?;
+        let decided = name_of(copy)?.is_some_and(|copy| is_decided(adopted, &copy));
+        if !decided
+            && policy::tenant_column(copy)?.is_none()
+            && !found.iter().any(|(other, _)| other == name)
+        {
+            let of = policy::relation_name(copied)?;
+            found.push((name.clone(), format!("is made of {of}, which is protected")));
         }
     }
     Ok(())

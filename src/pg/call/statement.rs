@@ -33,6 +33,16 @@ impl Statement {
         Self(node)
     }
 
+    /// Returns whether it creates a table from a query.
+    pub fn copies(&self) -> bool {
+        // SAFETY: the tag identifies the statement.
+        unsafe {
+            tag(self.0) == Some(pg_sys::NodeTag::T_CreateTableAsStmt)
+                && (*self.0.cast::<pg_sys::CreateTableAsStmt>()).objtype
+                    == pg_sys::ObjectType::OBJECT_TABLE
+        }
+    }
+
     /// Returns what it grants on relations and functions, also within CREATE SCHEMA.
     pub fn grant(&self) -> Grant {
         let mut found = Grant::default();

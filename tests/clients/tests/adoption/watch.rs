@@ -492,3 +492,90 @@ fn grants_on_what_is_open_are_followed() {
         "GRANT SELECT ON app.tasks, app.kinds, app.decided TO {app}"
     ));
 }
+
+/// A table that is made of a query belongs to its tenants if it has their column.
+#[test]
+fn a_table_made_of_a_query_is_isolated() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    for statement in [
+        "CREATE TABLE app.copy AS SELECT * FROM app.projects",
+        "SELECT id, organization_id INTO app.copy FROM app.tasks",
+        "CREATE TABLE app.copy AS SELECT 7 AS id, 1::bigint AS organization_id",
+        "CREATE TABLE app.copy AS SELECT 7 AS id, 1::bigint AS organization_id WITH NO DATA",
+        "PREPARE rows AS SELECT id, organization_id FROM app.tasks; CREATE TABLE app.copy AS EXECUTE rows; DEALLOCATE rows",
+    ] {
+        owner.run("BEGIN; SELECT tenancy.maintenance('copy')");
+        owner.run(statement);
+        owner.run("COMMIT");
+        assert!(is_isolated(&mut owner, "app.copy"), "{statement}");
+        assert!(is_not_null(&mut owner, "app.copy"), "{statement}");
+        owner.run("DROP TABLE app.copy");
+    }
+    // A row of no tenant, one without a tenant, and rows that nothing tells the tenant of.
+    for (statement, why) in [
+        (
+            "CREATE TABLE app.copy AS SELECT 7 AS id, 99::bigint AS organization_id",
+            "no tenant has",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT id, nullif(organization_id, 1) AS organization_id FROM app.projects",
+            "organization_id",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT title FROM app.tasks",
+            "is made of app.tasks, which is protected",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT count(*) FROM app.titles",
+            "which is protected",
+        ),
+        (
+            "PREPARE rows AS SELECT title FROM app.tasks; CREATE TABLE app.copy AS EXECUTE rows",
+            "is made of app.tasks, which is protected",
+        ),
+    ] {
+        owner.run("BEGIN; SELECT tenancy.maintenance('copy')");
+        let failure = owner.fails(statement).code("55000").says("app.copy");
+        let detail = failure.detail.clone().unwrap_or_default();
+        assert!(detail.contains(why), "{statement}: {failure:?}");
+        failure.hints("column");
+        owner.run("ROLLBACK; DEALLOCATE ALL");
+    }
+    // The copy of one that tenants do not share, one that is temporary, and one that was decided on.
+    for statement in [
+        "CREATE TABLE app.codes AS SELECT * FROM app.currencies",
+        "BEGIN; SELECT tenancy.maintenance('copy'); CREATE TEMP TABLE copy AS SELECT title FROM app.tasks; COMMIT",
+    ] {
+        assert_eq!(
+            owner.warnings(statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    let db = adopted("warn");
+    let mut owner = db.owner();
+    let copied = "BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.titles_of AS SELECT title FROM app.tasks; COMMIT";
+    assert!(owner.warnings(copied)[0].contains("app.titles_of is not isolated: it is made of"));
+}
+
+fn is_not_null(session: &mut Session, table: &str) -> bool {
+    session.number(&format!(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'organization_id' AND attnotnull"
+    )) == 1
+}
+
+/// Uuid keys are the ids of scopes.
+#[test]
+fn a_copy_with_uuid_keys_is_isolated() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    let key = "('00000000-0000-4000-8000-00000000000' || %s)::uuid";
+    application::create(&mut owner, "uuid", key, 2);
+    owner.run("CALL tenancy.adopt('app.organizations', watch => 'protect')");
+    owner.run("BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.copy AS SELECT * FROM app.projects; COMMIT");
+    assert!(is_isolated(&mut owner, "app.copy"));
+    owner
+        .fails("CREATE TABLE app.wrong AS SELECT gen_random_uuid() AS organization_id")
+        .code("55000");
+}
