@@ -58,6 +58,11 @@ fn adoption_adopt(
         None => watch::action(&adopted)?,
     };
     watch::check(&adopted)?;
+    for name in plan::check_decisions(&adopted)? {
+        notice!(
+            "tenancy: decisions name {name}, which does not exist: the decision is kept for when it does"
+        );
+    }
     if dry_run.unwrap_or(false) {
         let plans = planned(&adopted, &lock_timeout)?;
         notice!("{}", summary(&plans));

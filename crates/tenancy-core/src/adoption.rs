@@ -4,11 +4,13 @@
 //! table. The plan holds only what is left to do, so an adoption that was interrupted is resumed by planning again.
 
 mod classify;
+mod decisions;
 mod facts;
 mod found;
 mod schema;
 mod steps;
 
+pub use decisions::Named;
 pub use facts::{Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table};
 pub use found::{Blocker, Kind, Parent};
 pub use schema::to_count;

@@ -293,7 +293,7 @@ fn mistakes_in_the_call_are_told() {
         .code("22023")
         .says("hide")
         .hints("refuse or share");
-    fails(r#"'app.organizations', decisions => '{"app.nothing": {"skip": true}}'"#)
+    fails(r#"'app.organizations', decisions => '{"app.nothing": {"tenant_column": "id"}}'"#)
         .code("22023")
         .says("app.nothing");
     fails(r#"'app.organizations', decisions => '{"app.users": {"skip": "yes"}}'"#).code("22023");

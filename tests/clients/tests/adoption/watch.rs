@@ -557,6 +557,9 @@ fn a_table_made_of_a_query_is_isolated() {
     let mut owner = db.owner();
     let copied = "BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.titles_of AS SELECT title FROM app.tasks; COMMIT";
     assert!(owner.warnings(copied)[0].contains("app.titles_of is not isolated: it is made of"));
+    owner.run("DROP TABLE app.titles_of");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', decisions => '{"app.titles_of": {"skip": true}}')"#);
+    assert_eq!(owner.warnings(copied), Vec::<String>::new());
 }
 
 fn is_not_null(session: &mut Session, table: &str) -> bool {
@@ -578,4 +581,41 @@ fn a_copy_with_uuid_keys_is_isolated() {
     owner
         .fails("CREATE TABLE app.wrong AS SELECT gen_random_uuid() AS organization_id")
         .code("55000");
+}
+
+/// What a migration will make may be decided on before.
+#[test]
+fn decisions_may_be_made_beforehand() {
+    let db = adopted("protect");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    admin.run("CREATE VIEW other_view AS SELECT 1 AS one");
+    let decided = |decisions: &str| {
+        format!("CALL tenancy.adopt('app.organizations', decisions => '{decisions}')")
+    };
+    owner.run(&decided(
+        r#"{"app.all_tasks": {"skip": true}, "app.all_rows": {"skip": true}, "app.notes": {"share": true}, "app.titles": {"skip": true}}"#,
+    ));
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE MATERIALIZED VIEW app.all_rows AS SELECT * FROM app.tasks WITH NO DATA");
+    owner.run("CREATE TABLE app.notes (organization_id bigint)");
+    assert!(is_open(&mut owner, "app.notes") && is_open(&mut owner, "app.all_tasks"));
+    // Other names are not decided on.
+    admin
+        .fails("CREATE VIEW app.all_tasks_2 AS SELECT * FROM app.tasks")
+        .code("55000");
+    for decisions in [
+        r#"{"app.absent": {"tenant_column": "a"}}"#,
+        r#"{"app.absent": {"skip": false}}"#,
+        r#"{"elsewhere.absent": {"skip": true}}"#,
+        r#"{"public.other_view": {"skip": true}}"#,
+        r#"{"app": {"skip": true}}"#,
+        r#"{"app.events_2025": {"skip": true}}"#,
+        r#"{"app.titles": {"share": true}}"#,
+        r#"{"app.titles": {"null_rows": "share"}}"#,
+    ] {
+        owner
+            .fails(&decided(decisions))
+            .code("22023")
+            .says("decisions name");
+    }
 }
