@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::tables;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::statement::{Grant, Statement};
+use crate::pg::statement::{Grant, Renamed, Statement};
 use crate::pg::{cluster, ddl, relation, role};
 use crate::{policy, triggers};
 
@@ -120,6 +120,9 @@ fn after_ddl(statement: &Statement) -> Result<(), Error> {
     if ISOLATING.get() || cluster::creating_extension() || cluster::upgrading() {
         return Ok(());
     }
+    if let Some(renamed) = statement.renamed() {
+        follow(renamed)?;
+    }
     // The script of a dump sets an empty path. What it restores was looked at when it was made.
     if spi::search_path().to_bytes().is_empty() {
         return Ok(());
@@ -182,6 +185,101 @@ fn name_of(relation: pg_sys::Oid) -> Result<Option<Relation>, Error> {
             None => Ok(None),
         },
     )
+}
+
+/// Lets the watch and the decisions follow a schema or a relation that has another name now: another one of the old name is neither
+/// watched nor decided on.
+fn follow(renamed: Renamed) -> Result<(), Error> {
+    let all = watched()?;
+    if all.is_empty() {
+        return Ok(());
+    }
+    let (old_schemas, name) = match renamed {
+        Renamed::Schema { old, new } => {
+            if all.iter().any(|watched| watched.schema == old) {
+                // What has the new name was dropped before.
+                spi::write(
+                    "DELETE FROM tenancy_internal.watched_schemas WHERE schema_name::text = $1",
+                    &[new.clone().into()],
+                )?;
+                spi::write(
+                    "UPDATE tenancy_internal.watched_schemas SET schema_name = $2::name WHERE schema_name::text = $1",
+                    &[old.clone().into(), new.clone().into()],
+                )?;
+            }
+            rewrite(|choices| choices.rename_schema(&old, &new))?;
+            return Ok(());
+        }
+        Renamed::Relation(name) => (None, name),
+        Renamed::Moved { schema, name } => match schema {
+            Some(schema) => (Some(vec![schema]), name),
+            None => (Some(spi::schemas()?), name),
+        },
+    };
+    let Some((relation, new)) = policy::pinned(altered)? else {
+        return Ok(());
+    };
+    let is_moved = old_schemas.is_some();
+    for schema in old_schemas.unwrap_or_else(|| vec![new.schema.clone()]) {
+        let old = Relation {
+            schema,
+            name: name.clone(),
+        };
+        let is_watched = |schema: &str| {
+            let mut all = all.iter();
+            all.any(|watched| watched.schema == schema && watched.action != Action::Off)
+        };
+        if ddl::table(&old.to_string()).is_ok_and(|found| found != relation) {
+            // The statement would have found this one.
+            break;
+        }
+        let is_followed = rewrite(|choices| choices.rename(&old, &new))?;
+        if is_moved && is_watched(&old.schema) && !is_watched(&new.schema) {
+            let is_isolated = policy::tenant_column(relation)?.is_some();
+            if is_isolated || all.iter().any(|w| w.tenant_table == relation) {
+                warning!(
+                    "tenancy: the schema of {new} is not watched: call tenancy.adopt() again, with this schema in schemas"
+                );
+            }
+        }
+        if is_followed {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the relation that the statement has altered.
+fn altered() -> Result<Option<(pg_sys::Oid, Relation)>, Error> {
+    spi::read_as_caller(
+        "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_event_trigger_ddl_commands() d \
+         JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'm', 'f', 'v') LIMIT 1",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => {
+                let (schema, name) = (row.not_null(2)?, row.not_null(3)?);
+                Ok(Some((row.not_null(1)?, Relation { schema, name })))
+            }
+            None => Ok(None),
+        },
+    )
+}
+
+/// Changes the choices of adoptions. Returns whether some did.
+fn rewrite(change: impl Fn(&mut Choices) -> bool) -> Result<bool, Error> {
+    let mut changed = false;
+    for watched in watched()? {
+        let mut choices = plan::choices(watched.choices)?;
+        if change(&mut choices) {
+            changed = true;
+            spi::write(
+                "UPDATE tenancy_internal.watched_schemas SET choices = $2 WHERE schema_name::text = $1",
+                &[watched.schema.into(), JsonB(written(&choices)?).into()],
+            )?;
+        }
+    }
+    Ok(changed)
 }
 
 fn written(choices: &Choices) -> Result<Value, Error> {

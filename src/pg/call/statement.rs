@@ -24,6 +24,26 @@ pub struct Grant {
     pub roles: Vec<pg_sys::Oid>,
 }
 
+/// What gets another name.
+pub enum Renamed {
+    /// A schema.
+    Schema {
+        /// Its name before.
+        old: String,
+        /// Its name now.
+        new: String,
+    },
+    /// A relation, by the name that the statement has for it.
+    Relation(String),
+    /// A relation that goes into another schema, from this one if the statement names it.
+    Moved {
+        /// The schema before.
+        schema: Option<String>,
+        /// The relation's name.
+        name: String,
+    },
+}
+
 impl Statement {
     /// Takes the statement of an event trigger's data.
     ///
@@ -40,6 +60,48 @@ impl Statement {
             tag(self.0) == Some(pg_sys::NodeTag::T_CreateTableAsStmt)
                 && (*self.0.cast::<pg_sys::CreateTableAsStmt>()).objtype
                     == pg_sys::ObjectType::OBJECT_TABLE
+        }
+    }
+
+    /// Returns what it gives another name, if that is a schema or a relation with rows. ALTER INDEX renames tables, too.
+    pub fn renamed(&self) -> Option<Renamed> {
+        use pg_sys::ObjectType::*;
+        let relations = [
+            OBJECT_TABLE,
+            OBJECT_VIEW,
+            OBJECT_MATVIEW,
+            OBJECT_FOREIGN_TABLE,
+            OBJECT_INDEX,
+        ];
+        // SAFETY: the tag identifies the statement, and the kind of object what is set in it.
+        unsafe {
+            match tag(self.0)? {
+                pg_sys::NodeTag::T_RenameStmt => {
+                    let rename = &*self.0.cast::<pg_sys::RenameStmt>();
+                    if rename.renameType == OBJECT_SCHEMA {
+                        return Some(Renamed::Schema {
+                            old: text(rename.subname)?,
+                            new: text(rename.newname)?,
+                        });
+                    }
+                    let named =
+                        relations.contains(&rename.renameType) && !rename.relation.is_null();
+                    (named.then(|| text((*rename.relation).relname)))
+                        .flatten()
+                        .map(Renamed::Relation)
+                }
+                pg_sys::NodeTag::T_AlterObjectSchemaStmt => {
+                    let alter = &*self.0.cast::<pg_sys::AlterObjectSchemaStmt>();
+                    if !relations.contains(&alter.objectType) || alter.relation.is_null() {
+                        return None;
+                    }
+                    Some(Renamed::Moved {
+                        schema: text((*alter.relation).schemaname),
+                        name: text((*alter.relation).relname)?,
+                    })
+                }
+                _ => None,
+            }
         }
     }
 

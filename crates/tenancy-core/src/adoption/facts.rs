@@ -257,7 +257,7 @@ impl Choices {
 }
 
 /// Returns the names by which a decision may name a table.
-fn names(table: &Relation) -> [String; 2] {
+pub(super) fn names(table: &Relation) -> [String; 2] {
     [
         format!("{}.{}", table.schema, table.name),
         table.to_string(),

@@ -619,3 +619,102 @@ fn decisions_may_be_made_beforehand() {
             .says("decisions name");
     }
 }
+
+/// The watch and decisions follow names.
+#[test]
+fn the_watch_follows_a_schema_that_is_renamed() {
+    let db = Db::new();
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run("CREATE TABLE app.decided (id bigint)");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', watch => 'protect', decisions => '{"app.decided": {"skip": true}, "app.later": {"skip": true}}')"#);
+    owner.run("ALTER TABLE app.decided ADD organization_id bigint");
+    owner.run(r#"ALTER SCHEMA app RENAME TO "My App""#);
+    let mine = |sql: &str| sql.replace("app.", r#""My App"."#);
+    owner.run(&mine(
+        "CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)",
+    ));
+    assert!(is_isolated(&mut owner, &mine("app.invoices")));
+    owner.run(&mine("ALTER TABLE app.decided ADD more int"));
+    owner.run(&mine("CREATE TABLE app.later (organization_id bigint)"));
+    owner
+        .fails(&mine("CREATE TABLE app.other (organization_id text[])"))
+        .code("55000");
+    // Another schema of the old name is nobody's, also with tables of the old names.
+    admin.run(&format!("CREATE SCHEMA app AUTHORIZATION {}", db.owner));
+    owner.run("CREATE TABLE app.free (organization_id bigint)");
+    assert_eq!(
+        admin.texts("SELECT schema_name FROM tenancy_internal.watched_schemas"),
+        ["My App"]
+    );
+    // Back, over a row that is out of date.
+    owner.run("DROP SCHEMA app CASCADE");
+    owner.run(r#"SELECT set_config('search_path', '', false); ALTER SCHEMA "My App" RENAME TO app; RESET search_path"#);
+    owner.run("CREATE TABLE app.again (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.again"));
+    owner.run("ALTER TABLE app.later ADD more int");
+}
+
+/// A decision is one about a table, not about the next one of its name.
+#[test]
+fn a_decision_follows_a_table_that_is_renamed() {
+    let db = adopted("protect");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    owner.run("CREATE TABLE app.one (id bigint); CREATE TABLE app.two (id bigint)");
+    admin.run("CREATE VIEW app.view_one AS SELECT 1 AS one");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', watch => 'protect', decisions => '{"app.one": {"skip": true}, "app.two": {"skip": true}, "app.view_one": {"skip": true}}')"#);
+    owner.run("ALTER TABLE app.one ADD organization_id bigint");
+    owner.run("ALTER TABLE app.one RENAME TO first_one");
+    owner.run("ALTER TABLE app.first_one ADD more int");
+    let next = "CREATE TABLE app.one (organization_id bigint, tags text[], PRIMARY KEY (tags))";
+    owner.run(next);
+    assert!(is_isolated(&mut owner, "app.one"));
+    admin.run("ALTER VIEW app.view_one RENAME TO view_two");
+    admin.run("CREATE OR REPLACE VIEW app.view_two AS SELECT 1 AS one UNION SELECT count(*)::int FROM app.tasks");
+    admin
+        .fails("CREATE VIEW app.view_one AS SELECT * FROM app.tasks")
+        .code("55000");
+    // Into another schema, and back; the statement need not name the first one.
+    owner.run("CREATE SCHEMA other");
+    owner.run("SET search_path = other, app; ALTER TABLE two SET SCHEMA other; RESET search_path");
+    owner.run("CREATE TABLE app.two (organization_id bigint)");
+    assert!(is_isolated(&mut owner, "app.two"));
+    owner.run("DROP TABLE app.two; ALTER TABLE other.two ADD organization_id bigint; ALTER TABLE other.two SET SCHEMA app");
+    owner.run("ALTER TABLE app.two ADD more int; ALTER INDEX app.two RENAME TO three");
+    owner.run("ALTER TABLE app.three ADD organization int");
+    // A name that the path finds first is not the moved table's.
+    owner.run("CREATE SCHEMA first; CREATE TABLE first.three (id int); SET search_path = first, app; ALTER TABLE three SET SCHEMA other; RESET search_path");
+    owner.run("ALTER TABLE app.three ADD yet_more int");
+}
+
+/// Tables that go into a schema that is not watched.
+#[test]
+fn a_table_that_leaves_the_watched_schemas_is_warned_of() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    owner.run("CREATE SCHEMA other; CREATE TABLE app.plain (id int)");
+    assert_eq!(
+        owner.warnings("ALTER TABLE app.plain SET SCHEMA other"),
+        Vec::<String>::new()
+    );
+    for table in ["tasks", "organizations"] {
+        let warnings = owner.warnings(&format!("ALTER TABLE app.{table} SET SCHEMA other"));
+        assert!(
+            warnings.len() == 1
+                && warnings[0].contains(&format!("the schema of other.{table} is not watched")),
+            "{warnings:?}"
+        );
+    }
+    // The watch goes on without the table of tenants in its schemas.
+    owner.run("CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.invoices"));
+    owner.run(
+        "CREATE TABLE app.notes (id bigint PRIMARY KEY, task_id bigint NOT NULL REFERENCES other.tasks)",
+    );
+    assert!(is_isolated(&mut owner, "app.notes"));
+    owner.run(
+        "CALL tenancy.adopt('other.organizations', schemas => '{app,other}', watch => 'protect')",
+    );
+    owner.run("CREATE TABLE other.bills (organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "other.bills"));
+}
