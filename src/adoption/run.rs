@@ -133,7 +133,8 @@ impl Run {
             steps.sort_by_key(|(_, step)| step.phase);
             self.all(&steps)?;
         }
-        watch::set(&self.adopted, Some(watch))
+        watch::set(&self.adopted, Some(watch))?;
+        watch::warn_of_open(&self.adopted)
     }
 
     fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {

@@ -473,6 +473,27 @@ fn look_at_grant(watched: &Watched, adopted: &Adopted, granted: &[String]) -> Re
     Ok(())
 }
 
+/// How many names a warning has at most.
+const NAMES_MAX: usize = 10;
+
+/// Warns of relations of the schemas that an adoption has left open, and that were not decided on.
+pub fn warn_of_open(adopted: &Adopted) -> Result<(), Error> {
+    let open: Vec<String> = policy::pinned(|| listed(adopted, None))?
+        .into_iter()
+        .map(|(relation, _)| relation.to_string())
+        .collect();
+    if !open.is_empty() {
+        let names: Vec<&str> = open.iter().take(NAMES_MAX).map(String::as_str).collect();
+        let more = if open.len() > NAMES_MAX { ", …" } else { "" };
+        warning!(
+            "tenancy: {} of the adopted schemas may show tenants' rows and are not isolated: {}{more}. Run the statements in tenancy.unprotected_tables, or decide on them in adopt()",
+            open.len(),
+            names.join(", ")
+        );
+    }
+    Ok(())
+}
+
 /// Returns what unprotected_tables lists for the schemas, or of these names, and was not decided on, with the reasons.
 fn listed(adopted: &Adopted, names: Option<&[String]>) -> Result<Vec<(Relation, String)>, Error> {
     let mut found: Vec<(Relation, String)> = spi::uncompiled(|| {

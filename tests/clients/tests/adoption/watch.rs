@@ -620,6 +620,42 @@ fn decisions_may_be_made_beforehand() {
     }
 }
 
+/// One warning says what an adoption leaves open.
+#[test]
+fn what_an_adoption_leaves_open_is_warned_of() {
+    let db = Db::new();
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE SCHEMA other; CREATE VIEW other.all_tasks AS SELECT * FROM app.tasks");
+    let adopt = |decisions: &str| {
+        format!("CALL tenancy.adopt('app.organizations', decisions => '{decisions}')")
+    };
+    let warnings = owner.warnings(&adopt("{}"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("1 of the adopted schemas")
+            && warnings[0].contains("not isolated: app.all_tasks. "),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        owner.warnings(&adopt(r#"{"app.all_tasks": {"skip": true}}"#)),
+        Vec::<String>::new()
+    );
+    for n in 10..22 {
+        admin.run(&format!(
+            "CREATE VIEW app.all_{n} AS SELECT * FROM app.tasks"
+        ));
+    }
+    let warnings = owner.warnings(&adopt("{}"));
+    assert!(
+        warnings[0].contains("13 of the adopted")
+            && warnings[0].contains("app.all_19, …")
+            && !warnings[0].contains("app.all_20"),
+        "{warnings:?}"
+    );
+}
+
 /// The watch and decisions follow names.
 #[test]
 fn the_watch_follows_a_schema_that_is_renamed() {
