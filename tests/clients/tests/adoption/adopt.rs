@@ -478,3 +478,18 @@ fn indexes_of_tables_with_long_names_have_names_of_their_own() {
         2
     );
 }
+
+/// Organizations and partners may be numbered alike.
+#[test]
+fn a_partner_may_have_the_number_of_an_organization() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run("SELECT tenancy.create_partner('globex', external_id => '1'), tenancy.create_partner('hooli', external_id => '7')");
+    owner.run("CALL tenancy.adopt('app.organizations', partner => 'globex')");
+    owner.run("BEGIN; SELECT tenancy.maintenance('m'); INSERT INTO app.organizations VALUES (7, 'Seven', 'EUR'); COMMIT");
+    assert_eq!(
+        owner.texts("SELECT external_id FROM tenancy.tenants ORDER BY 1"),
+        ["1", "2", "3", "7"]
+    );
+}
