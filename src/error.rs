@@ -165,6 +165,20 @@ pub enum Error {
         /// Why it may hold tenants' rows.
         reasons: String,
     },
+    /// A statement shows a table that was left open in such a schema to more roles.
+    GrantedOpen {
+        /// The table.
+        table: String,
+        /// Why it may hold tenants' rows.
+        reasons: String,
+    },
+    /// An external id of a partner and of a tenant, of both of which it would be the key in a table with shared rows.
+    AmbiguousKey {
+        /// The external id.
+        key: String,
+        /// The table.
+        table: String,
+    },
     /// A child's row refers to no row, or to one that its writer may not see, of the table named.
     NoParent(String),
     /// The table of tenants has no such key, or one of another type.
@@ -359,7 +373,11 @@ impl Error {
             Self::NoSuchReservation => (kind::reservation_not_found(), vec![]),
             Self::RoleTaken(role) => (kind::role_name_reserved(), strings([role])),
             Self::AmbiguousSlug(slug) => (kind::slug_ambiguous(), strings([slug])),
+            Self::AmbiguousKey { key, table } => (kind::ambiguous_key(), strings([key, table])),
             Self::LeftOpen { table, reasons } => (kind::left_open(), strings([table, reasons])),
+            Self::GrantedOpen { table, reasons } => {
+                (kind::granted_open(), strings([table, reasons]))
+            }
             Self::NoParent(table) => (kind::parent_missing(), strings([table])),
             Self::NoTenantKey { column, table } => {
                 (kind::tenant_column_missing(), strings([column, table]))

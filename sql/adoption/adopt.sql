@@ -81,10 +81,11 @@ CREATE FUNCTION tenancy_internal.watch_ddl() RETURNS event_trigger
 REVOKE ALL ON FUNCTION tenancy_internal.watch_ddl() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.watch_ddl() IS
     'internal: warns of tables for tenants'' rows in adopted schemas, or isolates them with the rights of who made them; of views and '
-    'functions that show all rows it warns, or refuses such views';
+    'functions that show all rows, and of grants on what is not isolated, it warns, or refuses them but for functions';
 CREATE EVENT TRIGGER tenancy_watch_ddl ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'ALTER TABLE', 'CREATE MATERIALIZED VIEW', 'CREATE FOREIGN TABLE', 'ALTER FOREIGN TABLE', 'IMPORT FOREIGN SCHEMA',
-                 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE RULE', 'CREATE FUNCTION', 'ALTER FUNCTION', 'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE')
+                 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE RULE', 'CREATE FUNCTION', 'ALTER FUNCTION', 'CREATE PROCEDURE', 'ALTER PROCEDURE', 'ALTER ROUTINE',
+                 'GRANT', 'CREATE SCHEMA', 'ALTER SCHEMA', 'ALTER INDEX')
     EXECUTE FUNCTION tenancy_internal.watch_ddl();
 COMMENT ON EVENT TRIGGER tenancy_watch_ddl IS 'watches the schemas that adopt() has adopted';
 
@@ -111,9 +112,9 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'tables that belong to a tenant through another one, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows, for rows without a tenant: '
     'refuse, share (all tenants read them), fill (from what they refer to) or hide (only maintenance sees them). named_keys => true takes a column like task_id for a '
-    'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "owner_column" or "project_column". isolate => false only prepares. '
+    'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "owner_column" or "project_column"; "skip" also for views, and, like "share", for what does not exist yet. isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
-    'schemas: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
+    'schemas, or shows one: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 55006 another session adopts it; 42501 the caller is not the owner. For tenancy_admin';
 
 CREATE PROCEDURE tenancy.unadopt(

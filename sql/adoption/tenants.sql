@@ -7,11 +7,11 @@ BEGIN
     IF by_id THEN
         RETURN (SELECT s.id FROM tenancy.scopes s WHERE s.id = key::uuid);
     END IF;
-    RETURN (SELECT s.id FROM tenancy.scopes s WHERE s.external_id = key AND s.level IN ('platform', 'partner', 'tenant'));
+    RETURN (SELECT s.id FROM tenancy.scopes s WHERE s.external_id = key AND s.level = 'tenant');
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.scope_of_key(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.scope_of_key(text, boolean) IS 'internal: returns the scope with an id, or the one with an external id';
+COMMENT ON FUNCTION tenancy_internal.scope_of_key(text, boolean) IS 'internal: returns the scope with an id, or the tenant with an external id';
 
 CREATE FUNCTION tenancy_internal.free_slug(wanted text, key text, partner uuid) RETURNS text
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -232,7 +232,8 @@ COMMENT ON FUNCTION tenancy.protect(regclass, name, boolean, tenancy.regscope, n
     'tenant to read and to write the row. It only takes access away: the table''s own policies restrict further, and no role gets a '
     'grant except by grants => ''{role}''. That option grants SELECT, INSERT, UPDATE, DELETE, and USAGE of the schema and of the '
     'columns'' sequences, once for each role. Errors: 42501 the caller is not the owner; 42704 no such role or scope; 42710 the '
-    'table is protected with other options; 42809 not a table; 22023 the table cannot be isolated';
+    'table is protected with other options; 42809 not a table; 22023 the table cannot be isolated; 55000 rows are to be shared, and a '
+    'partner and a tenant have one external id';
 
 CREATE FUNCTION tenancy.unprotect(
     target regclass,

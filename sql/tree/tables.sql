@@ -64,18 +64,21 @@ CREATE TABLE tenancy.scopes (
     settings    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(settings) = 'object'),
     features    jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(features) = 'object'),
     created_at  timestamptz NOT NULL DEFAULT now(),
+    keys_rows   boolean NOT NULL DEFAULT false,
     CONSTRAINT scopes_root CHECK ((level = 'platform') = (parent_id IS NULL)),
     CONSTRAINT scopes_path CHECK (path[cardinality(path)] = id AND cardinality(path) BETWEEN 1 AND 5),
     CONSTRAINT scopes_kind CHECK ((level = 'user') = (kind IS NOT NULL)),
+    CONSTRAINT scopes_keys_rows CHECK (NOT keys_rows OR level IN ('platform', 'partner')),
     CONSTRAINT scopes_slug_key UNIQUE (parent_id, slug)
 );
 REVOKE ALL ON tenancy.scopes FROM PUBLIC;
 GRANT SELECT ON tenancy.scopes TO tenancy_admin, tenancy_gateway, tenancy_auditor;
 
 CREATE UNIQUE INDEX scopes_platform_key ON tenancy.scopes (level) WHERE level = 'platform';
--- Rows of protected tables may name their scope by external_id: two scopes with the same one would share rows.
-CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id)
-    WHERE level IN ('platform', 'partner', 'tenant');
+-- Rows of protected tables may name their scope by external_id: two scopes with the same one would share rows. Those of a partner, or
+-- of the platform, do so only in tables with shared rows.
+CREATE UNIQUE INDEX scopes_external_id_key ON tenancy.scopes (external_id) WHERE level = 'tenant' OR keys_rows;
+CREATE UNIQUE INDEX scopes_upper_external_id_key ON tenancy.scopes (external_id, level) WHERE level IN ('platform', 'partner');
 -- By level: a project cannot take a user's external id.
 CREATE UNIQUE INDEX scopes_inner_external_id_key ON tenancy.scopes (parent_id, external_id, level)
     WHERE level IN ('project', 'user');
@@ -92,8 +95,11 @@ COMMENT ON TABLE tenancy.scopes IS
 COMMENT ON COLUMN tenancy.scopes.path IS 'Ids from the platform down to this scope';
 COMMENT ON COLUMN tenancy.scopes.status IS 'Its own status; the worst status on the path counts, see effective_status()';
 COMMENT ON COLUMN tenancy.scopes.external_id IS
-    'Id in the application or at the identity provider; unique in the database for platform, partners and tenants, within the '
+    'Id in the application or at the identity provider; unique among all partners, among all tenants, and within the '
     'parent for projects and users';
+COMMENT ON COLUMN tenancy.scopes.keys_rows IS
+    'Of a partner, or the platform: whether its external id is the key of its rows in protected tables with shared rows. No tenant has the same then, '
+    'also when there is no such table any more';
 COMMENT ON COLUMN tenancy.scopes.kind IS 'Of a user: human or service';
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.scopes', '');
@@ -105,7 +111,7 @@ BEGIN
     UPDATE tenancy.scopes
        SET level = NEW.level, parent_id = NEW.parent_id, path = NEW.path, slug = NEW.slug, name = NEW.name,
            status = NEW.status, external_id = NEW.external_id, kind = NEW.kind, settings = NEW.settings,
-           features = NEW.features, created_at = NEW.created_at
+           features = NEW.features, created_at = NEW.created_at, keys_rows = NEW.keys_rows
      WHERE id = NEW.id;
     IF FOUND THEN
         RETURN NULL;
@@ -152,6 +158,21 @@ CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
     FOR EACH ROW EXECUTE FUNCTION tenancy_internal.check_place();
 
+-- Only where a table needs it: else a partner and a tenant may have one external id.
+CREATE FUNCTION tenancy_internal.key_rows() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.keys_rows := NEW.keys_rows OR EXISTS (
+        SELECT FROM tenancy_internal.protected_table_registry r WHERE (r.options ->> 'shared')::boolean AND r.key_type <> 'uuid');
+    RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.key_rows() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.key_rows() IS 'internal: trigger that makes external ids of partners the keys of their rows, once a table has shared rows with such keys';
+CREATE TRIGGER key_rows BEFORE INSERT OR UPDATE OF external_id ON tenancy.scopes FOR EACH ROW
+    WHEN (NEW.level IN ('platform', 'partner') AND NEW.external_id IS NOT NULL)
+    EXECUTE FUNCTION tenancy_internal.key_rows();
+
 -- For a new tenant, backends check whether it belongs to their fleet, without reading the fleet again.
 CREATE FUNCTION tenancy_internal.tenant_added() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_tenant_added';
@@ -171,7 +192,7 @@ CREATE TRIGGER access_returned AFTER UPDATE ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER access_changed AFTER UPDATE ON tenancy.scopes FOR EACH ROW
     WHEN ((OLD.status = 'active') <> (NEW.status = 'active')
           OR OLD.id <> NEW.id OR OLD.level <> NEW.level OR OLD.path <> NEW.path OR OLD.parent_id IS DISTINCT FROM NEW.parent_id
-          OR OLD.external_id IS DISTINCT FROM NEW.external_id
+          OR OLD.external_id IS DISTINCT FROM NEW.external_id OR OLD.keys_rows <> NEW.keys_rows
           -- A login may name its tenant by the external id.
           OR (NEW.level = 'tenant' AND OLD.slug <> NEW.slug))
     EXECUTE FUNCTION tenancy_internal.changed('scope', 'id');

@@ -206,7 +206,7 @@ impl ReachableScopes {
 pub struct Scopes(HashMap<Uuid, (Tenant, bool)>);
 
 impl Scopes {
-    /// Reads the scopes that were not read yet.
+    /// Reads the scopes that were not read yet; the external id of a partner, or of the platform, only if it is the key of rows.
     pub fn read(&mut self, ids: impl Iterator<Item = Uuid>) -> Result<(), Error> {
         let mut missing: Vec<Uuid> = ids.filter(|id| !self.0.contains_key(id)).collect();
         missing.sort_unstable();
@@ -216,7 +216,8 @@ impl Scopes {
         }
         let missing: Vec<pgrx::Uuid> = missing.into_iter().map(pg_uuid).collect();
         spi::read(
-            "SELECT id, external_id, status = 'active' FROM tenancy.scopes WHERE id = ANY ($1)",
+            "SELECT id, CASE WHEN keys_rows OR level NOT IN ('platform', 'partner') THEN external_id END, status = 'active' \
+             FROM tenancy.scopes WHERE id = ANY ($1)",
             &[missing.into()],
             |rows| {
                 for row in rows {

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::Value;
-use tenancy_core::adoption::{self, Choices, Counts, SchemaFacts, TablePlan, ToCount, Usage};
-use tenancy_core::policy::{Refusal, Relation, quote_ident};
+use tenancy_core::adoption::{
+    self, Choices, Counts, Named, SchemaFacts, TablePlan, ToCount, Usage,
+};
+use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
 
 use super::tenants;
 use crate::error::Error;
@@ -86,6 +88,51 @@ impl Adopted {
     }
 }
 
+/// Refuses decisions on what they cannot be about, and returns the names that nothing in the schemas has, maybe yet.
+pub fn check_decisions(adopted: &Adopted) -> Result<Vec<String>, Error> {
+    let choices = &adopted.choices;
+    let mut names: Vec<String> = choices.decisions.keys().cloned().collect();
+    names.sort_unstable();
+    let mut absent = Vec::new();
+    for (name, named) in policy::pinned(|| named(names, &adopted.schemas))? {
+        if let Some((message, hint)) = choices.fault(&name, named) {
+            return Err(Error::bad(message, hint));
+        }
+        if named == Named::Absent {
+            absent.push(name);
+        }
+    }
+    Ok(absent)
+}
+
+/// Returns what names are the names of.
+fn named(names: Vec<String>, schemas: &[String]) -> Result<Vec<(String, Named)>, Error> {
+    spi::read_as_caller(
+        "SELECT d.name, coalesce(f.named, CASE WHEN EXISTS (SELECT FROM unnest($2) s(name) \
+             WHERE starts_with(d.name, s.name || '.') OR starts_with(d.name, quote_ident(s.name) || '.')) THEN 'absent' ELSE 'other' END) \
+         FROM unnest($1) d(name) LEFT JOIN LATERAL ( \
+             SELECT CASE WHEN EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e') THEN 'other' \
+                         WHEN c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) THEN 'table' \
+                         WHEN c.relkind IN ('v', 'm', 'f') AND NOT c.relispartition THEN 'view' ELSE 'other' END AS named \
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+             WHERE n.nspname = ANY ($2) AND c.relpersistence <> 't' AND d.name IN (n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname)) LIMIT 1) f ON true",
+        &[names.into(), schemas.to_vec().into()],
+        |rows| {
+            rows.into_iter()
+                .map(|row| {
+                    let named = match row.not_null::<String>(2)?.as_str() {
+                        "table" => Named::Table,
+                        "view" => Named::View,
+                        "absent" => Named::Absent,
+                        _ => Named::Other,
+                    };
+                    Ok((row.not_null(1)?, named))
+                })
+                .collect()
+        },
+    )
+}
+
 /// Reads the caller's choices.
 pub fn choices(value: Value) -> Result<Choices, Error> {
     serde_json::from_value(value).map_err(|fault| {
@@ -105,14 +152,6 @@ pub fn plan(adopted: &Adopted) -> Result<Vec<TablePlan>, Error> {
 pub fn plan_for(adopted: &Adopted, only: Option<&[String]>) -> Result<Vec<TablePlan>, Error> {
     let choices = &adopted.choices;
     let mut facts = facts(adopted)?;
-    if only.is_none()
-        && let Some(name) = choices.without_table(&facts)
-    {
-        return Err(Error::bad(
-            format!("decisions name {name}, which is no table of the schemas"),
-            "Write the table's name with its schema.",
-        ));
-    }
     count(adopted, &mut facts, only)?;
     if only.is_none() {
         compare(adopted, &mut facts)?;
@@ -168,7 +207,10 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     if !tenants.caller_owns || !tenants.owner_is_admin || key.key.is_none() {
         return Ok(());
     }
-    let (followed, protected) = (tenants.followed, tenants.protected_by.is_some());
+    let followed = tenants.followed;
+    // Without maintenance the table of tenants shows no keys to a statement that is watched.
+    let by_scopes = only.is_some() && tenants.protected_by.is_some();
+    let by_id = key.key.is_some_and(|key| key.kind == KeyType::Uuid);
     let key = key.name.clone();
     if only.is_none() {
         let missing = tenants::missing(adopted.tenant_table, &key, None, None, 1)?;
@@ -185,13 +227,18 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
         };
         let unknown = counted.unknown.as_ref().map(|column| {
             let name = quote_ident(column);
-            // Without maintenance the table of tenants shows no keys: none is known then.
-            match only.is_some() && protected {
-                true => format!("t.{name} IS NOT NULL"),
-                false => format!(
-                    "t.{name} IS NOT NULL AND NOT EXISTS (SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text)"
+            let known = match (by_scopes, by_id) {
+                (true, true) => format!(
+                    "SELECT FROM tenancy.scopes s WHERE s.id = t.{name} AND s.level = 'tenant'"
                 ),
-            }
+                (true, false) => format!(
+                    "SELECT FROM tenancy.scopes s WHERE s.external_id = t.{name}::text AND s.level = 'tenant'"
+                ),
+                (false, _) => {
+                    format!("SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text")
+                }
+            };
+            format!("t.{name} IS NOT NULL AND NOT EXISTS ({known})")
         });
         format!(
             "SELECT {}, {}, {} FROM {} t",

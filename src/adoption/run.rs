@@ -62,6 +62,11 @@ fn adoption_adopt(
         None => watch::action(&adopted)?,
     };
     watch::check(&adopted)?;
+    for name in plan::check_decisions(&adopted)? {
+        notice!(
+            "tenancy: decisions name {name}, which does not exist: the decision is kept for when it does"
+        );
+    }
     if dry_run.unwrap_or(false) {
         let plans = planned(&adopted, &lock_timeout)?;
         notice!("{}", summary(&plans));
@@ -133,7 +138,8 @@ impl Run {
             steps.sort_by_key(|(_, step)| step.phase);
             self.all(&steps)?;
         }
-        watch::set(&self.adopted, Some(watch))
+        watch::set(&self.adopted, Some(watch))?;
+        watch::warn_of_open(&self.adopted)
     }
 
     fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {

@@ -135,9 +135,7 @@ fn named(table: pg_sys::Oid, key: &str) -> Result<Named, Error> {
     let by_id = types::base(kind) == pg_sys::UUIDOID;
     let has = match by_id {
         true => format!("s.id = t.{key}"),
-        false => format!(
-            "s.external_id = t.{key}::text AND s.level IN ('platform', 'partner', 'tenant')"
-        ),
+        false => format!("s.external_id = t.{key}::text AND (s.level = 'tenant' OR s.keys_rows)"),
     };
     Ok(Named {
         relation,

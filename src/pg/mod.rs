@@ -46,7 +46,7 @@ pub mod uuid;
 pub mod zone;
 
 pub use cache::{inval, sources};
-pub use call::{blockers, bounded, fmgr, managed, row, tenant_sets, trigger};
+pub use call::{blockers, bounded, fmgr, managed, row, statement, tenant_sets, trigger};
 pub use catalog::{
     ddl, extension, function, inheritance, lookup, partition, relation, role, types,
 };

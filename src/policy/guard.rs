@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::noted;
 use crate::pg::hooks::refused_rows::OnRefused;
-use crate::pg::hooks::tables::{Derives, Named};
+use crate::pg::hooks::tables::{Derives, Named, note_copied};
 use crate::pg::trigger::Change;
 use crate::pg::{cluster, extension, guc, inheritance, inval, relation, role, xact};
 
@@ -119,6 +119,9 @@ pub fn check(named: &Named) -> Result<(), Error> {
     let verdict = verdict(named.table)?;
     if verdict == Verdict::Free || xact::in_referential_check() {
         return Ok(());
+    }
+    if named.derives == Derives::Copy {
+        note_copied(named.table);
     }
     let context = current();
     let maintenance =

@@ -28,6 +28,7 @@ mod unknown;
 
 pub use catalog::{as_table_owner, execute_statement, pinned};
 pub use foreign_keys::between_protected as foreign_keys;
+pub use guard::works_on;
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
     all as protected_columns, name as relation_name, protects_in, root_of,

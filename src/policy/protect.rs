@@ -4,8 +4,8 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
-    self, MemberUndo, Needs, Options, PolicyChange, Refusal, Step, StepKind, UndoItem, Unprotect,
-    check_kind,
+    self, KeyType, MemberUndo, Needs, Options, PolicyChange, Refusal, Step, StepKind, UndoItem,
+    Unprotect, check_kind,
 };
 
 use super::catalog::{self, Row};
@@ -130,6 +130,9 @@ fn protect(table: pg_sys::Oid, options: &Options) -> Result<Vec<Row>, Error> {
     if !options.dry_run {
         catalog::execute(&plan.steps, &facts)?;
         registry::save(table, &facts.relation, &plan, &tree)?;
+        if plan.protection.shared && plan.key_type != KeyType::Uuid {
+            registry::key_rows_of_partners(&facts.relation)?;
+        }
         let options = serde_json::to_value(options.protection())
             .map_err(|_| Error::Internal("options that cannot be written"))?;
         record("protected", &facts.relation, &plan.steps, options)?;

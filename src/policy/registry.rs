@@ -529,6 +529,32 @@ pub fn save(
     Ok(())
 }
 
+/// Makes the external ids of partners and of the platform the keys of their rows, in all tables with shared rows; an error if a
+/// tenant has the same, whose rows these would be, too. Before that the two may be equal.
+pub fn key_rows_of_partners(table: &Relation) -> Result<(), Error> {
+    let ambiguous = spi::read(
+        "SELECT a.external_id FROM tenancy.scopes a JOIN tenancy.scopes b ON b.external_id = a.external_id \
+         WHERE a.level IN ('platform', 'partner') AND b.level IN ('partner', 'tenant') AND b.id <> a.id ORDER BY 1 LIMIT 1",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => Ok(row.get::<String>(1)?),
+            None => Ok(None),
+        },
+    )?;
+    if let Some(key) = ambiguous {
+        return Err(Error::AmbiguousKey {
+            key,
+            table: table.to_string(),
+        });
+    }
+    spi::write(
+        "UPDATE tenancy.scopes SET keys_rows = true \
+         WHERE level IN ('platform', 'partner') AND external_id IS NOT NULL AND NOT keys_rows",
+        &[],
+    )?;
+    Ok(())
+}
+
 /// Removes tables that were protected separately and are now parts, and a part that is now separate.
 fn forget_former(root: pg_sys::Oid, tree: &[AtDepth]) -> Result<(), Error> {
     for table in oids(tree) {

@@ -89,7 +89,7 @@ fn look_up(tally: &mut Tally, by_id: bool, shared: bool) -> Result<(), Error> {
     } else {
         "SELECT k FROM unnest($1::text[]) k WHERE NOT EXISTS (\
              SELECT FROM tenancy.scopes s WHERE s.external_id = k \
-             AND (s.level = 'tenant' OR $2 AND s.level IN ('platform', 'partner')))"
+             AND (s.level = 'tenant' OR $2 AND s.keys_rows))"
     };
     let unknown = spi::read(query, &[tally.batch().into(), shared.into()], |rows| {
         let mut unknown = HashSet::new();

@@ -5,6 +5,7 @@
 
 mod classify;
 mod counts;
+mod decisions;
 mod facts;
 mod fill;
 mod filled;
@@ -17,6 +18,7 @@ mod schema;
 mod steps;
 
 pub use counts::{ToCount, to_compare, to_count};
+pub use decisions::Named;
 pub use facts::{
     Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table, Usage,
 };

@@ -5,6 +5,7 @@
 //! | `fmgr` | C functions called per row, without pgrx's argument conversion |
 //! | `row` | the row that a function answers with |
 //! | `trigger` | triggers in C |
+//! | `statement` | the statement that an event trigger follows |
 //! | `tenant_sets` | the tenant sets that per-row calls read |
 //! | `sql_error` | how SQL raises the errors of the catalogue |
 //! | `bounded` | arguments that are measured before they are converted |
@@ -17,5 +18,6 @@ pub mod fmgr;
 pub mod managed;
 pub mod row;
 mod sql_error;
+pub mod statement;
 pub mod tenant_sets;
 pub mod trigger;

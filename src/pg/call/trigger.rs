@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
+use crate::pg::statement::Statement;
 use crate::pg::{guc, scan, secret_rows, types};
 
 unsafe extern "C" {
@@ -376,17 +377,17 @@ pub unsafe fn unpublished(
 /// As for [`row`].
 pub unsafe fn event(
     fcinfo: pg_sys::FunctionCallInfo,
-    body: impl FnOnce() -> Result<(), Error>,
+    body: impl FnOnce(&Statement) -> Result<(), Error>,
 ) -> pg_sys::Datum {
-    // SAFETY: the context of a call is NULL or a node.
-    let of_event = unsafe {
+    // SAFETY: the context of a call is NULL or a node; the trigger's data have the statement's parse tree while it runs.
+    let statement = unsafe {
         let context = (*fcinfo).context;
-        !context.is_null() && (*context).type_ == pg_sys::NodeTag::T_EventTriggerData
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_EventTriggerData {
+            Error::Internal("an event trigger that is called as a function").raise();
+        }
+        Statement::new((*context.cast::<pg_sys::EventTriggerData>()).parsetree)
     };
-    if !of_event {
-        Error::Internal("an event trigger that is called as a function").raise();
-    }
-    if let Err(error) = body() {
+    if let Err(error) = body(&statement) {
         error.raise();
     }
     pg_sys::Datum::from(0)

@@ -49,6 +49,8 @@ pub struct Around {
     derives: Derives,
     /// Whether it names the tables that it works on, and none is protected.
     elsewhere: bool,
+    /// A protected table whose rows it copies into a new one.
+    copied: Option<pg_sys::Oid>,
     /// How many activities it runs in, if it is EXPLAIN and plans a query of its own.
     explains: Option<usize>,
     /// The savepoint that it began in.
@@ -58,6 +60,7 @@ pub struct Around {
 const NOTHING: Around = Around {
     derives: Derives::Nothing,
     elsewhere: false,
+    copied: None,
     explains: None,
     savepoint: 0,
 };
@@ -130,6 +133,7 @@ pub unsafe fn derive(node: *mut pg_sys::Node) {
     };
     AROUND.set(Around {
         derives,
+        copied: None,
         savepoint: xact::savepoint(),
         ..AROUND.get()
     });
@@ -191,6 +195,19 @@ pub unsafe fn note_named(node: *mut pg_sys::Node) {
         savepoint: xact::savepoint(),
         ..AROUND.get()
     });
+}
+
+/// Notes that the running statement copies rows of a protected table into a new one.
+pub fn note_copied(table: pg_sys::Oid) {
+    AROUND.set(Around {
+        copied: Some(table),
+        ..AROUND.get()
+    });
+}
+
+/// Returns a protected table whose rows the running statement has copied into a new one.
+pub fn copied() -> Option<pg_sys::Oid> {
+    AROUND.get().copied
 }
 
 /// Notes that the running statement works on other tables than those that it names.

@@ -151,6 +151,18 @@ pub fn search_path() -> CString {
     }
 }
 
+/// Returns the schemas of the current search_path.
+pub fn schemas() -> Result<Vec<String>, Error> {
+    read_as_caller(
+        "SELECT pg_catalog.current_schemas(false)::pg_catalog.text[]",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null(1),
+            None => Ok(Vec::new()),
+        },
+    )
+}
+
 fn as_role<R>(
     role: pg_sys::Oid,
     security: Security,

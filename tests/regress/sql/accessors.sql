@@ -11,6 +11,11 @@ CREATE FUNCTION readable(context jsonb) RETURNS TABLE (key text, value text) LAN
                      WHEN key = 'expires_at' AND value IS NOT NULL THEN 'a time' ELSE value END
     FROM jsonb_each_text(context) ORDER BY key $$;
 
+-- The external id of a partner is a key of rows once a table has shared rows with such keys.
+CREATE TABLE shared_keys (key bigint);
+SELECT count(*) > 0 AS protected FROM tenancy.protect('shared_keys', 'key', shared => true);
+DROP TABLE shared_keys;
+
 \c - app_r
 -- Without a context all are NULL.
 SELECT tenancy.user_id(), tenancy.tenant_id(), tenancy.partner_id(), tenancy.project_id(), tenancy.context(),

@@ -49,13 +49,17 @@ SELECT tenancy.create_tenant('x', status => NULL);
 SELECT tenancy.create_user('acme', 'x', kind => 'robot');
 \echo :SQLSTATE
 
--- A slug is unique below its parent, an external id of a partner or tenant in the database.
+-- A slug is unique below its parent, an external id among all partners, and among all tenants.
 SELECT tenancy.create_tenant('acme', partner => 'globex');
 \echo :SQLSTATE
 SELECT slug(tenancy.create_tenant('acme', partner => 'initech'));
 SELECT tenancy.create_tenant('other', partner => 'initech', external_id => '1');
 \echo :SQLSTATE
-SELECT tenancy.create_partner('other', external_id => '1');
+SELECT tenancy.create_partner('other', external_id => '9000');
+\echo :SQLSTATE
+BEGIN;
+SELECT slug(tenancy.create_partner('other', external_id => '1'));
+ROLLBACK;
 SELECT slug(tenancy.create_user('globex/acme', 'uma', external_id => 'u1'));
 SELECT tenancy.create_user('globex/acme', 'una', external_id => 'u1');
 SELECT slug(tenancy.create_user('initech/acme', 'uma', external_id => 'u1'));

@@ -270,16 +270,6 @@ impl Choices {
             .iter()
             .find_map(|name| self.decisions.get(name))
     }
-
-    /// Returns a decision on a table that the schemas do not have.
-    #[must_use]
-    pub fn without_table(&self, facts: &SchemaFacts) -> Option<&String> {
-        let known = |name: &&String| {
-            let mut tables = facts.tables.iter();
-            tables.any(|table| names(&table.relation).contains(name))
-        };
-        self.decisions.keys().find(|name| !known(name))
-    }
 }
 
 /// Returns the names by which a decision may name a table.

@@ -152,7 +152,7 @@ kinds! {
         id_taken: "42710", No, "id {id} is taken",
             hint "An id is unique in the database. Leave it out for a new one.";
         external_id_taken: "42710", No, "external id \"{external_id}\" is taken",
-            hint "External ids of partners and tenants are unique in the database, of projects and users within their parent.";
+            hint "No two tenants have the same external id, and no two partners; of projects and users none within their parent. A partner and a tenant may, unless a table has shared rows with such keys.";
         level_mismatch: "23514", No, "a {parent} cannot hold a {child}",
             hint "Platform holds partners, partners hold tenants, tenants hold projects; users belong to a tenant, a partner or the platform.";
         move_denied: "23514", No, "a {level} cannot be moved under a {target}",
@@ -307,6 +307,8 @@ kinds! {
             hint "Give the scope the key that the application uses for it as its external id.";
         protect_options: "22023", No, "{message}",
             hint "{hint}";
+        ambiguous_key: "55000", AfterHint, "external id \"{key}\" is that of two scopes, and {table} is to have rows that partners share",
+            hint "A row with this key would be that of a partner and of a tenant. Give one of them another external id with update_scope(), or use a column of type uuid.";
         adoption_blocked: "55000", AfterHint, "the schema cannot be adopted yet",
             detail "{reasons}",
             hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
@@ -322,6 +324,9 @@ kinds! {
         left_open: "55000", AfterHint, "{table} would hold tenants' rows without isolation",
             detail "It {reasons}.",
             hint "adopt(watch => 'protect') watches this schema. Give the table a foreign key that is NOT NULL or the tenant column's usual name and type, run the statement as the owner of the tables with tenancy_admin, or decide on the table in adopt().";
+        granted_open: "55000", AfterHint, "the grant would show tenants' rows in {table}, which is not isolated",
+            detail "It {reasons}.",
+            hint "adopt(watch => 'protect') watches this schema. Isolate it first: call adopt() again, or run the statement in tenancy.unprotected_tables; or decide on it in adopt().";
         parent_missing: "55000", AfterHint, "the row refers to a row of {table} that does not exist or is not visible",
             hint "Its tenant is that of the row it refers to. Insert that row first.";
         table_owner_unfit: "42501", AfterHint, "the owner of {table} may not create tenants any more",

@@ -293,7 +293,7 @@ fn mistakes_in_the_call_are_told() {
         .code("22023")
         .says("drop")
         .hints("refuse, share, fill or hide");
-    fails(r#"'app.organizations', decisions => '{"app.nothing": {"skip": true}}'"#)
+    fails(r#"'app.organizations', decisions => '{"app.nothing": {"tenant_column": "id"}}'"#)
         .code("22023")
         .says("app.nothing");
     fails(r#"'app.organizations', decisions => '{"app.users": {"skip": "yes"}}'"#).code("22023");
@@ -476,5 +476,20 @@ fn indexes_of_tables_with_long_names_have_names_of_their_own() {
     assert_eq!(
         owner.number("SELECT count(*) FROM pg_class WHERE relname LIKE '%\\_tenancy\\_idx'"),
         2
+    );
+}
+
+/// Organizations and partners may be numbered alike.
+#[test]
+fn a_partner_may_have_the_number_of_an_organization() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run("SELECT tenancy.create_partner('globex', external_id => '1'), tenancy.create_partner('hooli', external_id => '7')");
+    owner.run("CALL tenancy.adopt('app.organizations', partner => 'globex')");
+    owner.run("BEGIN; SELECT tenancy.maintenance('m'); INSERT INTO app.organizations VALUES (7, 'Seven', 'EUR'); COMMIT");
+    assert_eq!(
+        owner.texts("SELECT external_id FROM tenancy.tenants ORDER BY 1"),
+        ["1", "2", "3", "7"]
     );
 }

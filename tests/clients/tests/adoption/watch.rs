@@ -369,3 +369,388 @@ fn rules_and_views_of_parts_are_found() {
     admin.run("CREATE VIEW app.outer_view AS SELECT * FROM app.owners");
     assert!(!is_open(&mut admin, "app.outer_view"));
 }
+
+/// A grant shows what was left open to more roles.
+#[test]
+fn grants_on_what_is_open_are_followed() {
+    let db = adopted("off");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    owner.run(
+        "CREATE TABLE app.kinds (id bigint); CREATE TABLE app.decided (organization_id bigint)",
+    );
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE FUNCTION app.every_task() RETURNS SETOF app.tasks LANGUAGE sql SECURITY DEFINER AS 'SELECT * FROM app.tasks'");
+    admin.run("REVOKE ALL ON FUNCTION app.every_task() FROM PUBLIC");
+    let app = &db.app;
+    let watch = |owner: &mut Session, action: &str| {
+        owner.run(&format!(
+            r#"CALL tenancy.adopt('app.organizations', grants => '{{{app}}}', decisions => '{{"app.decided": {{"skip": true}}}}', watch => '{action}')"#
+        ));
+    };
+    // As a dump's script makes them: nobody looks.
+    let late = |owner: &mut Session| {
+        owner.run(
+            "SELECT set_config('search_path', '', false);
+             CREATE TABLE app.open_one (id bigint, organization_id bigint NOT NULL);
+             CREATE TABLE app.open_two (id int, \"organizationId\" int);
+             CREATE TABLE app.open_log (organization_id bigint, at date) PARTITION BY RANGE (at);
+             CREATE TABLE app.open_log_1 PARTITION OF app.open_log DEFAULT;
+             RESET search_path",
+        );
+    };
+    watch(&mut owner, "warn");
+    late(&mut owner);
+    let open = [
+        format!("GRANT SELECT ON app.open_one TO {app}"),
+        format!("GRANT INSERT ON app.open_one, app.kinds TO {app}"),
+        "GRANT SELECT ON app.open_two TO PUBLIC".to_owned(),
+        format!("GRANT SELECT (id) ON app.open_two TO {app}"),
+        format!("GRANT SELECT ON app.open_log_1 TO {app}"),
+        format!("SET search_path = app; GRANT SELECT ON open_one TO {app}; RESET search_path"),
+        format!("DO $$ BEGIN GRANT SELECT ON app.open_one TO {app}; END $$"),
+    ];
+    for statement in &open {
+        let warnings = owner.warnings(statement);
+        assert!(
+            warnings
+                .iter()
+                .any(|w| w.contains("app.open_") && w.contains("the grant shows")),
+            "{statement}: {warnings:?}"
+        );
+    }
+    let told = |warnings: Vec<String>, what: &str| {
+        assert!(
+            warnings.iter().any(|w| w.contains(what)),
+            "{what}: {warnings:?}"
+        );
+    };
+    let all = format!("GRANT SELECT ON ALL TABLES IN SCHEMA app TO {app}");
+    told(admin.warnings(&all), "app.open_two");
+    told(
+        admin.warnings(&format!("GRANT SELECT ON app.all_tasks TO {app}")),
+        "app.all_tasks",
+    );
+    told(
+        admin.warnings(&format!(
+            "GRANT EXECUTE ON FUNCTION app.every_task() TO {app}"
+        )),
+        "app.every_task()",
+    );
+    told(
+        admin.warnings(&format!(
+            "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA app TO {app}"
+        )),
+        "app.every_task()",
+    );
+    told(
+        admin.warnings(&format!(
+            "CREATE SCHEMA more GRANT SELECT ON app.open_one TO {app}"
+        )),
+        "app.open_one",
+    );
+    // What shows nothing more.
+    for statement in [
+        format!("GRANT SELECT ON app.tasks, app.kinds, app.decided, app.currencies TO {app}"),
+        format!("REVOKE SELECT ON app.open_one FROM {app}"),
+        format!("GRANT SELECT ON app.open_one TO {}", db.owner),
+        format!("GRANT USAGE ON SCHEMA app TO {app}"),
+        format!(
+            "SELECT set_config('search_path', '', false); GRANT SELECT ON app.open_one TO {app}; RESET search_path"
+        ),
+    ] {
+        assert_eq!(
+            owner.warnings(&statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    assert_eq!(
+        admin.warnings("GRANT SELECT ON app.open_one TO CURRENT_USER"),
+        Vec::<String>::new()
+    );
+    let by_hand =
+        format!("SELECT tenancy.protect('app.open_one', 'organization_id', grants => '{{{app}}}')");
+    assert_eq!(owner.warnings(&by_hand), Vec::<String>::new());
+
+    owner.run("DROP TABLE app.open_one, app.open_two, app.open_log");
+    watch(&mut owner, "protect");
+    late(&mut owner);
+    for statement in &open {
+        owner
+            .fails(statement)
+            .code("55000")
+            .says("the grant would show")
+            .hints("adopt()");
+        owner.run("RESET search_path");
+    }
+    admin.fails(&all).code("55000");
+    admin
+        .fails(&format!("GRANT SELECT ON app.all_tasks TO {app}"))
+        .code("55000");
+    assert!(!is_isolated(&mut owner, "app.open_one"));
+    owner.run(&format!(
+        "GRANT SELECT ON app.tasks, app.kinds, app.decided TO {app}"
+    ));
+}
+
+/// A table that is made of a query belongs to its tenants if it has their column.
+#[test]
+fn a_table_made_of_a_query_is_isolated() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    for statement in [
+        "CREATE TABLE app.copy AS SELECT * FROM app.projects",
+        "SELECT id, organization_id INTO app.copy FROM app.tasks",
+        "CREATE TABLE app.copy AS SELECT 7 AS id, 1::bigint AS organization_id",
+        "CREATE TABLE app.copy AS SELECT 7 AS id, 1::bigint AS organization_id WITH NO DATA",
+        "PREPARE rows AS SELECT id, organization_id FROM app.tasks; CREATE TABLE app.copy AS EXECUTE rows; DEALLOCATE rows",
+    ] {
+        owner.run("BEGIN; SELECT tenancy.maintenance('copy')");
+        owner.run(statement);
+        owner.run("COMMIT");
+        assert!(is_isolated(&mut owner, "app.copy"), "{statement}");
+        assert!(is_not_null(&mut owner, "app.copy"), "{statement}");
+        owner.run("DROP TABLE app.copy");
+    }
+    // A row of no tenant, one without a tenant, and rows that nothing tells the tenant of.
+    for (statement, why) in [
+        (
+            "CREATE TABLE app.copy AS SELECT 7 AS id, 99::bigint AS organization_id",
+            "no tenant has",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT id, nullif(organization_id, 1) AS organization_id FROM app.projects",
+            "organization_id",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT title FROM app.tasks",
+            "is made of app.tasks, which is protected",
+        ),
+        (
+            "CREATE TABLE app.copy AS SELECT count(*) FROM app.titles",
+            "which is protected",
+        ),
+        (
+            "PREPARE rows AS SELECT title FROM app.tasks; CREATE TABLE app.copy AS EXECUTE rows",
+            "is made of app.tasks, which is protected",
+        ),
+    ] {
+        owner.run("BEGIN; SELECT tenancy.maintenance('copy')");
+        let failure = owner.fails(statement).code("55000").says("app.copy");
+        let detail = failure.detail.clone().unwrap_or_default();
+        assert!(detail.contains(why), "{statement}: {failure:?}");
+        failure.hints("column");
+        owner.run("ROLLBACK; DEALLOCATE ALL");
+    }
+    // The copy of one that tenants do not share, one that is temporary, and one that was decided on.
+    for statement in [
+        "CREATE TABLE app.codes AS SELECT * FROM app.currencies",
+        "BEGIN; SELECT tenancy.maintenance('copy'); CREATE TEMP TABLE copy AS SELECT title FROM app.tasks; COMMIT",
+    ] {
+        assert_eq!(
+            owner.warnings(statement),
+            Vec::<String>::new(),
+            "{statement}"
+        );
+    }
+    let db = adopted("warn");
+    let mut owner = db.owner();
+    let copied = "BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.titles_of AS SELECT title FROM app.tasks; COMMIT";
+    assert!(owner.warnings(copied)[0].contains("app.titles_of is not isolated: it is made of"));
+    owner.run("DROP TABLE app.titles_of");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', decisions => '{"app.titles_of": {"skip": true}}')"#);
+    assert_eq!(owner.warnings(copied), Vec::<String>::new());
+}
+
+fn is_not_null(session: &mut Session, table: &str) -> bool {
+    session.number(&format!(
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'organization_id' AND attnotnull"
+    )) == 1
+}
+
+/// Uuid keys are the ids of scopes.
+#[test]
+fn a_copy_with_uuid_keys_is_isolated() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    let key = "('00000000-0000-4000-8000-00000000000' || %s)::uuid";
+    application::create(&mut owner, "uuid", key, 2);
+    owner.run("CALL tenancy.adopt('app.organizations', watch => 'protect')");
+    owner.run("BEGIN; SELECT tenancy.maintenance('copy'); CREATE TABLE app.copy AS SELECT * FROM app.projects; COMMIT");
+    assert!(is_isolated(&mut owner, "app.copy"));
+    owner
+        .fails("CREATE TABLE app.wrong AS SELECT gen_random_uuid() AS organization_id")
+        .code("55000");
+}
+
+/// What a migration will make may be decided on before.
+#[test]
+fn decisions_may_be_made_beforehand() {
+    let db = adopted("protect");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    admin.run("CREATE VIEW other_view AS SELECT 1 AS one");
+    let decided = |decisions: &str| {
+        format!("CALL tenancy.adopt('app.organizations', decisions => '{decisions}')")
+    };
+    owner.run(&decided(
+        r#"{"app.all_tasks": {"skip": true}, "app.all_rows": {"skip": true}, "app.notes": {"share": true}, "app.titles": {"skip": true}}"#,
+    ));
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE MATERIALIZED VIEW app.all_rows AS SELECT * FROM app.tasks WITH NO DATA");
+    owner.run("CREATE TABLE app.notes (organization_id bigint)");
+    assert!(is_open(&mut owner, "app.notes") && is_open(&mut owner, "app.all_tasks"));
+    // Other names are not decided on.
+    admin
+        .fails("CREATE VIEW app.all_tasks_2 AS SELECT * FROM app.tasks")
+        .code("55000");
+    for decisions in [
+        r#"{"app.absent": {"tenant_column": "a"}}"#,
+        r#"{"app.absent": {"skip": false}}"#,
+        r#"{"elsewhere.absent": {"skip": true}}"#,
+        r#"{"public.other_view": {"skip": true}}"#,
+        r#"{"app": {"skip": true}}"#,
+        r#"{"app.events_2025": {"skip": true}}"#,
+        r#"{"app.titles": {"share": true}}"#,
+        r#"{"app.titles": {"null_rows": "share"}}"#,
+    ] {
+        owner
+            .fails(&decided(decisions))
+            .code("22023")
+            .says("decisions name");
+    }
+}
+
+/// One warning says what an adoption leaves open.
+#[test]
+fn what_an_adoption_leaves_open_is_warned_of() {
+    let db = Db::new();
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    admin.run("CREATE VIEW app.all_tasks AS SELECT * FROM app.tasks");
+    admin.run("CREATE SCHEMA other; CREATE VIEW other.all_tasks AS SELECT * FROM app.tasks");
+    let adopt = |decisions: &str| {
+        format!("CALL tenancy.adopt('app.organizations', decisions => '{decisions}')")
+    };
+    let warnings = owner.warnings(&adopt("{}"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].contains("1 of the adopted schemas")
+            && warnings[0].contains("not isolated: app.all_tasks. "),
+        "{warnings:?}"
+    );
+    assert_eq!(
+        owner.warnings(&adopt(r#"{"app.all_tasks": {"skip": true}}"#)),
+        Vec::<String>::new()
+    );
+    for n in 10..22 {
+        admin.run(&format!(
+            "CREATE VIEW app.all_{n} AS SELECT * FROM app.tasks"
+        ));
+    }
+    let warnings = owner.warnings(&adopt("{}"));
+    assert!(
+        warnings[0].contains("13 of the adopted")
+            && warnings[0].contains("app.all_19, …")
+            && !warnings[0].contains("app.all_20"),
+        "{warnings:?}"
+    );
+}
+
+/// The watch and decisions follow names.
+#[test]
+fn the_watch_follows_a_schema_that_is_renamed() {
+    let db = Db::new();
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    application::create(&mut owner, "bigint", "(%s)", 2);
+    owner.run("CREATE TABLE app.decided (id bigint)");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', watch => 'protect', decisions => '{"app.decided": {"skip": true}, "app.later": {"skip": true}}')"#);
+    owner.run("ALTER TABLE app.decided ADD organization_id bigint");
+    owner.run(r#"ALTER SCHEMA app RENAME TO "My App""#);
+    let mine = |sql: &str| sql.replace("app.", r#""My App"."#);
+    owner.run(&mine(
+        "CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)",
+    ));
+    assert!(is_isolated(&mut owner, &mine("app.invoices")));
+    owner.run(&mine("ALTER TABLE app.decided ADD more int"));
+    owner.run(&mine("CREATE TABLE app.later (organization_id bigint)"));
+    owner
+        .fails(&mine("CREATE TABLE app.other (organization_id text[])"))
+        .code("55000");
+    // Another schema of the old name is nobody's, also with tables of the old names.
+    admin.run(&format!("CREATE SCHEMA app AUTHORIZATION {}", db.owner));
+    owner.run("CREATE TABLE app.free (organization_id bigint)");
+    assert_eq!(
+        admin.texts("SELECT schema_name FROM tenancy_internal.watched_schemas"),
+        ["My App"]
+    );
+    // Back, over a row that is out of date.
+    owner.run("DROP SCHEMA app CASCADE");
+    owner.run(r#"SELECT set_config('search_path', '', false); ALTER SCHEMA "My App" RENAME TO app; RESET search_path"#);
+    owner.run("CREATE TABLE app.again (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.again"));
+    owner.run("ALTER TABLE app.later ADD more int");
+}
+
+/// A decision is one about a table, not about the next one of its name.
+#[test]
+fn a_decision_follows_a_table_that_is_renamed() {
+    let db = adopted("protect");
+    let (mut owner, mut admin) = (db.owner(), db.admin());
+    owner.run("CREATE TABLE app.one (id bigint); CREATE TABLE app.two (id bigint)");
+    admin.run("CREATE VIEW app.view_one AS SELECT 1 AS one");
+    owner.run(r#"CALL tenancy.adopt('app.organizations', watch => 'protect', decisions => '{"app.one": {"skip": true}, "app.two": {"skip": true}, "app.view_one": {"skip": true}}')"#);
+    owner.run("ALTER TABLE app.one ADD organization_id bigint");
+    owner.run("ALTER TABLE app.one RENAME TO first_one");
+    owner.run("ALTER TABLE app.first_one ADD more int");
+    let next = "CREATE TABLE app.one (organization_id bigint, tags text[], PRIMARY KEY (tags))";
+    owner.run(next);
+    assert!(is_isolated(&mut owner, "app.one"));
+    admin.run("ALTER VIEW app.view_one RENAME TO view_two");
+    admin.run("CREATE OR REPLACE VIEW app.view_two AS SELECT 1 AS one UNION SELECT count(*)::int FROM app.tasks");
+    admin
+        .fails("CREATE VIEW app.view_one AS SELECT * FROM app.tasks")
+        .code("55000");
+    // Into another schema, and back; the statement need not name the first one.
+    owner.run("CREATE SCHEMA other");
+    owner.run("SET search_path = other, app; ALTER TABLE two SET SCHEMA other; RESET search_path");
+    owner.run("CREATE TABLE app.two (organization_id bigint)");
+    assert!(is_isolated(&mut owner, "app.two"));
+    owner.run("DROP TABLE app.two; ALTER TABLE other.two ADD organization_id bigint; ALTER TABLE other.two SET SCHEMA app");
+    owner.run("ALTER TABLE app.two ADD more int; ALTER INDEX app.two RENAME TO three");
+    owner.run("ALTER TABLE app.three ADD organization int");
+    // A name that the path finds first is not the moved table's.
+    owner.run("CREATE SCHEMA first; CREATE TABLE first.three (id int); SET search_path = first, app; ALTER TABLE three SET SCHEMA other; RESET search_path");
+    owner.run("ALTER TABLE app.three ADD yet_more int");
+}
+
+/// Tables that go into a schema that is not watched.
+#[test]
+fn a_table_that_leaves_the_watched_schemas_is_warned_of() {
+    let db = adopted("protect");
+    let mut owner = db.owner();
+    owner.run("CREATE SCHEMA other; CREATE TABLE app.plain (id int)");
+    assert_eq!(
+        owner.warnings("ALTER TABLE app.plain SET SCHEMA other"),
+        Vec::<String>::new()
+    );
+    for table in ["tasks", "organizations"] {
+        let warnings = owner.warnings(&format!("ALTER TABLE app.{table} SET SCHEMA other"));
+        assert!(
+            warnings.len() == 1
+                && warnings[0].contains(&format!("the schema of other.{table} is not watched")),
+            "{warnings:?}"
+        );
+    }
+    // The watch goes on without the table of tenants in its schemas.
+    owner.run("CREATE TABLE app.invoices (id bigint PRIMARY KEY, organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "app.invoices"));
+    owner.run(
+        "CREATE TABLE app.notes (id bigint PRIMARY KEY, task_id bigint NOT NULL REFERENCES other.tasks)",
+    );
+    assert!(is_isolated(&mut owner, "app.notes"));
+    owner.run(
+        "CALL tenancy.adopt('other.organizations', schemas => '{app,other}', watch => 'protect')",
+    );
+    owner.run("CREATE TABLE other.bills (organization_id bigint NOT NULL)");
+    assert!(is_isolated(&mut owner, "other.bills"));
+}

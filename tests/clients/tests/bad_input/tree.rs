@@ -67,7 +67,6 @@ fn the_tree() {
     }
     for (sql, code) in [
         ("create_partner('globex')", "42710"),
-        ("create_partner('new', external_id => '42')", "42710"),
         ("create_tenant('acme', partner => 'globex')", "42710"),
         ("create_tenant('new', external_id => '42')", "42710"),
         ("create_user('acme', 'alice')", "42710"),

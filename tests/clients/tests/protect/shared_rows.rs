@@ -95,3 +95,78 @@ fn a_partners_rows_are_written_with_the_permission_at_the_partner() {
         only.run("ROLLBACK");
     }
 }
+
+/// A partner and a tenant may have one external id, until a table has rows of partners with such keys.
+#[test]
+fn a_partner_and_another_partners_tenant_may_have_one_external_id() {
+    let world = World::bare();
+    let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
+    // Soylent is hooli's, and 44 too.
+    owner.run("SELECT tenancy.update_scope('globex', external_id => '44')");
+    owner
+        .fails("SELECT tenancy.update_scope('hooli', external_id => '44')")
+        .code("42710");
+    owner
+        .fails("SELECT tenancy.update_scope('acme', external_id => '44')")
+        .code("42710");
+    let rows = "SELECT string_agg(name, '' ORDER BY name) FROM app.";
+    for kind in ["bigint", "text"] {
+        let table = format!("plain_{kind}");
+        owner.run(&format!(
+            "CREATE TABLE app.{table} (scope {kind} NOT NULL, name text); SELECT tenancy.protect('app.{table}', 'scope')"
+        ));
+        admin.run(&format!(
+            "INSERT INTO app.{table} VALUES (42, 'a'), (43, 'u'), (44, 's')"
+        ));
+        for (user, names) in [("ops", "au"), ("alice", "a"), ("eve", "s"), ("boss", "s")] {
+            assert_eq!(
+                world.begin(user).text(&format!("{rows}{table}")),
+                names,
+                "{user}"
+            );
+        }
+        assert_eq!(
+            owner.number(&format!(
+                "SELECT count(*) FROM tenancy.unknown_keys('app.{table}')"
+            )),
+            0
+        );
+        owner.run(&format!(
+            "CREATE TABLE app.shared_{kind} (scope {kind} NOT NULL, name text)"
+        ));
+        owner
+            .fails(&format!(
+                "SELECT tenancy.protect('app.shared_{kind}', 'scope', shared => true)"
+            ))
+            .code("55000")
+            .says("external id \"44\" is that of two scopes")
+            .hints("update_scope()");
+    }
+    // Ids are those of one scope.
+    owner.run("CREATE TABLE app.by_id (scope uuid NOT NULL, name text); SELECT tenancy.protect('app.by_id', 'scope', shared => true)");
+    owner.run("SELECT tenancy.update_scope('hooli', external_id => '42'), tenancy.update_scope('hooli', external_id => '')");
+
+    owner.run("SELECT tenancy.update_scope('globex', external_id => '901'); SELECT tenancy.protect('app.shared_bigint', 'scope', shared => true)");
+    admin.run("INSERT INTO app.shared_bigint VALUES (901, 'g'), (902, 'h'), (44, 's')");
+    let shared = format!("{rows}shared_bigint");
+    assert_eq!(world.begin("ops").text(&shared), "g");
+    for statement in [
+        "SELECT tenancy.update_scope('globex', external_id => '44')",
+        "SELECT tenancy.update_scope('soylent', external_id => '901')",
+        "SELECT tenancy.create_tenant('new', partner => 'hooli', external_id => '901')",
+        "SELECT tenancy.create_partner('new', external_id => '44')",
+    ] {
+        owner.fails(statement).code("42710").says("is taken");
+    }
+    owner.run("SELECT tenancy.update_scope('hooli', external_id => '902')");
+    assert_eq!(world.begin("boss").text(&shared), "hs");
+
+    // One whose external id is no key has no rows by it, also if a tenant has the same.
+    admin.run("UPDATE tenancy.scopes SET keys_rows = false WHERE slug = 'globex'; UPDATE tenancy.scopes SET external_id = '901' WHERE slug = 'soylent'");
+    assert_eq!(world.begin("ops").text(&shared), "NULL");
+    let mut ops = world.begin("ops");
+    ops.fails_inside("INSERT INTO app.shared_bigint VALUES (901, 'new')")
+        .code("42501");
+    assert_eq!(world.begin("alice").text(&shared), "NULL");
+    assert_eq!(world.begin("eve").text(&shared), "gh");
+}

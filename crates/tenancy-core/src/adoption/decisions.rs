@@ -1,0 +1,151 @@
+//! What the names of decisions mean, and what becomes of them when a table or a schema gets another name.
+
+use super::facts::{Choices, Decision, names};
+use crate::policy::{Relation, quote_ident};
+
+/// What a decision names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// A table of the schemas.
+    Table,
+    /// A view, a materialized view or a foreign table of theirs.
+    View,
+    /// Nothing that they have, maybe yet.
+    Absent,
+    /// Something else.
+    Other,
+}
+
+impl Choices {
+    /// Returns what is wrong with a decision and what to do, by what it names.
+    #[must_use]
+    pub fn fault(&self, name: &str, named: Named) -> Option<(String, &'static str)> {
+        let decision = self.decisions.get(name);
+        let (skips, leaves_alone) = (
+            decision.is_some_and(|d| d.skip),
+            decision.is_some_and(Decision::leaves_alone),
+        );
+        match named {
+            Named::Table => None,
+            Named::View if skips => None,
+            Named::View => Some((
+                format!("decisions name {name}, which is no table"),
+                "Of a view, a materialized view or a foreign table there is one decision: {\"skip\": true}.",
+            )),
+            Named::Absent if leaves_alone => None,
+            Named::Absent | Named::Other => Some((
+                format!("decisions name {name}, which is no table of the schemas"),
+                "Write the table's name with its schema. Only {\"skip\": true} or {\"share\": true} may be decided before there is a table.",
+            )),
+        }
+    }
+
+    /// Gives a decision the new name of its table. Returns whether there was one.
+    pub fn rename(&mut self, old: &Relation, new: &Relation) -> bool {
+        let mut found = None;
+        for name in names(old) {
+            found = found.or(self.decisions.remove(&name));
+        }
+        let Some(decision) = found else {
+            return false;
+        };
+        for name in names(new) {
+            self.decisions.remove(&name);
+        }
+        self.decisions.insert(new.to_string(), decision);
+        true
+    }
+
+    /// Gives the decisions on tables of a schema the schema's new name. Returns whether there was one.
+    pub fn rename_schema(&mut self, old: &str, new: &str) -> bool {
+        let prefixes = [
+            (format!("{old}."), format!("{new}.")),
+            (
+                format!("{}.", quote_ident(old)),
+                format!("{}.", quote_ident(new)),
+            ),
+        ];
+        let renamed = |name: &String| {
+            let mut prefixes = prefixes.iter();
+            prefixes.find_map(|(old, new)| Some(format!("{new}{}", name.strip_prefix(old)?)))
+        };
+        let all: Vec<(String, String)> = (self.decisions.keys())
+            .filter_map(|name| Some((name.clone(), renamed(name)?)))
+            .collect();
+        for (old, new) in &all {
+            if let Some(decision) = self.decisions.remove(old) {
+                self.decisions.insert(new.clone(), decision);
+            }
+        }
+        !all.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn choices(decisions: Value) -> Choices {
+        serde_json::from_value(json!({ "partner": "", "decisions": decisions })).unwrap()
+    }
+
+    fn relation(schema: &str, name: &str) -> Relation {
+        Relation {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_what_stays_open_is_decided_beforehand() {
+        let choices = choices(json!({
+            "app.skipped": { "skip": true }, "app.shared": { "share": true }, "app.column": { "tenant_column": "a" },
+        }));
+        let wrong = |name, named| choices.fault(name, named).is_some();
+        for name in ["app.skipped", "app.shared", "app.column"] {
+            assert!(!wrong(name, Named::Table));
+            assert!(wrong(name, Named::Other));
+        }
+        assert!(!wrong("app.skipped", Named::Absent) && !wrong("app.shared", Named::Absent));
+        assert!(wrong("app.column", Named::Absent));
+        assert!(!wrong("app.skipped", Named::View) && wrong("app.shared", Named::View));
+    }
+
+    #[test]
+    fn a_decision_follows_its_table() {
+        for name in ["app.Notes", "app.\"Notes\""] {
+            let mut choices = choices(json!({ name: { "skip": true } }));
+            let (old, new) = (relation("app", "Notes"), relation("other", "My Notes"));
+            assert!(!choices.rename(&new, &old));
+            assert!(choices.rename(&old, &new));
+            assert!(choices.of(&new).is_some_and(|d| d.skip));
+            // Another table of the old name is not decided on.
+            assert!(choices.of(&old).is_none());
+        }
+        let mut choices = choices(json!({ "app.a": { "share": true }, "app.b": { "skip": true } }));
+        assert!(choices.rename(&relation("app", "a"), &relation("app", "b")));
+        assert!(choices.of(&relation("app", "b")).is_some_and(|d| d.share));
+        assert_eq!(choices.decisions.len(), 1);
+    }
+
+    #[test]
+    fn decisions_follow_their_schema() {
+        let mut choices = choices(json!({
+            "My App.a": { "skip": true }, "\"My App\".b": { "skip": true }, "application.a": { "skip": true },
+        }));
+        assert!(!choices.rename_schema("My", "Your"));
+        assert!(choices.rename_schema("My App", "Your App"));
+        for (schema, name, known) in [
+            ("Your App", "a", true),
+            ("Your App", "b", true),
+            ("My App", "a", false),
+            ("application", "a", true),
+        ] {
+            assert_eq!(choices.of(&relation(schema, name)).is_some(), known);
+        }
+    }
+}
