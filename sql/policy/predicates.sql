@@ -28,26 +28,26 @@ COMMENT ON FUNCTION tenancy_internal.owns_support(internal) IS 'internal: tells 
 CREATE FUNCTION tenancy.can(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_uuid';
 COMMENT ON FUNCTION tenancy.can(text, uuid) IS
-    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s id. For a NULL tenant: true in maintenance and if the context '
-    'holds the permission at the platform, else NULL. Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s id. For a NULL tenant: true in maintenance, else NULL. '
+    'Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant bigint) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int8';
 COMMENT ON FUNCTION tenancy.can(text, bigint) IS
-    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance and if the context '
-    'holds the permission at the platform, else NULL. Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance, else NULL. '
+    'Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant integer) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_int4';
 COMMENT ON FUNCTION tenancy.can(text, integer) IS
-    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance and if the context '
-    'holds the permission at the platform, else NULL. Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance, else NULL. '
+    'Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can(permission text, tenant text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_support AS 'MODULE_PATHNAME', 'tenancy_can_text';
 COMMENT ON FUNCTION tenancy.can(text, text) IS
-    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance and if the context '
-    'holds the permission at the platform, else NULL. Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
+    'Returns whether the context holds the permission in a row''s tenant, named by the tenant''s external id. For a NULL tenant: true in maintenance, else NULL. '
+    'Returns NULL also in a context of one tenant without the permission. Errors: 55000 no context (see tenancy.missing_context)';
 
 CREATE FUNCTION tenancy.can_see(permission text, tenant uuid) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE LEAKPROOF SUPPORT tenancy_internal.can_see_support AS 'MODULE_PATHNAME', 'tenancy_can_see_uuid';

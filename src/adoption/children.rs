@@ -31,28 +31,35 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
     };
     let column = renamed.as_deref().unwrap_or(column);
     let is_own = origin.to_bytes() == adoption::OWN.as_bytes();
+    let keeps =
+        change.is_update() && sources().all(|source| source.columns().all(|c| change.keeps(c)));
+    let has_tenant = change.value(column)?.is_some();
     // The application writes its own column.
-    let stays = || {
-        is_own
-            || !change.is_update()
-            || sources().all(|source| source.columns().all(|c| change.keeps(c)))
-    };
-    if change.value(column)?.is_some() && stays() {
+    if has_tenant && (is_own || !change.is_update() || keeps) {
         return Ok(None);
     }
+    let is_protected = || Ok::<_, Error>(policy::tenant_column(change.table())?.is_some());
+    let mut without = false;
     spi::pinned(|| {
         for source in sources() {
-            // Without the foreign key nothing says whose the row is: NOT NULL refuses one without a tenant.
             let Some(parent) = parent(change.table(), &source)? else {
-                continue;
+                // Without the foreign key nothing says whose the row is.
+                if source.columns().all(|column| change.has(column))
+                    && !refers(change, source.columns().copied())?
+                {
+                    continue;
+                }
+                return Err(Error::NoParent(text(source.name)));
             };
-            let mut values: Vec<DatumWithOid<'_>> = Vec::new();
-            for column in &parent.columns {
-                let column = CString::new(column.as_str()).unwrap_or_default();
-                values.extend(change.value(&column)?);
-            }
-            if values.len() < parent.columns.len() {
+            let columns: Vec<CString> = (parent.columns.iter())
+                .map(|column| CString::new(column.as_str()).unwrap_or_default())
+                .collect();
+            if !refers(change, columns.iter().map(CString::as_c_str))? {
                 continue;
+            }
+            let mut values: Vec<DatumWithOid<'_>> = Vec::new();
+            for column in &columns {
+                values.extend(change.value(column)?);
             }
             let found = Spi::connect_mut(|client| {
                 let rows = client.update(&parent.query, Some(1), &values)?;
@@ -61,15 +68,35 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
                     None => Ok(None),
                 }
             })?;
-            let tenant = found.ok_or(Error::NoParent(parent.name))?;
-            return Ok(Some(NewValue {
-                column: column.to_owned(),
-                text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
-            }));
+            match found {
+                Some(Some(tenant)) => return Ok(Some(value(column, Some(tenant)))),
+                // A row of everybody, or of nobody: another one may have a tenant.
+                Some(None) => without = true,
+                // It may have been without one before, or get one before the table is isolated.
+                None if keeps || !is_protected()? => {}
+                None => return Err(Error::NoParent(parent.name)),
+            }
         }
-        // It refers to nothing, any more: it stays where it was.
-        Ok(None)
+        // One that refers to nothing, any more, stays where it was.
+        Ok((without && !is_own).then(|| value(column, None)))
     })
+}
+
+fn value(column: &CStr, tenant: Option<String>) -> NewValue {
+    NewValue {
+        column: column.to_owned(),
+        text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
+    }
+}
+
+/// Returns whether none of these columns is NULL.
+fn refers<'c>(change: &Change, columns: impl IntoIterator<Item = &'c CStr>) -> Result<bool, Error> {
+    for column in columns {
+        if change.value(column)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A table that gives a row its tenant.

@@ -71,7 +71,8 @@ SELECT jsonb_build_object(
                                 JOIN pg_attribute t ON t.attrelid = c.conrelid AND t.attnum = k.attnum),
                     'ref_columns', (SELECT jsonb_agg(t.attname ORDER BY k.n) FROM unnest(c.confkey) WITH ORDINALITY AS k(attnum, n)
                                     JOIN pg_attribute t ON t.attrelid = c.confrelid AND t.attnum = k.attnum),
-                    'validated', c.convalidated,
+                    -- A deferred one lets a row in before what it refers to.
+                    'validated', c.convalidated AND NOT c.condeferrable,
                     'cascades', c.confdeltype = 'c',
                     'clears', c.confdeltype IN ('n', 'd')) ORDER BY c.conname)
                 FROM pg_constraint c JOIN named r ON r.oid = c.confrelid

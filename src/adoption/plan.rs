@@ -9,8 +9,10 @@ use tenancy_core::adoption::{
     self, Choices, Counts, Named, SchemaFacts, TablePlan, ToCount, Usage,
 };
 use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
+use tenancy_core::principal::Principal;
 
 use super::tenants;
+use crate::context;
 use crate::error::Error;
 use crate::pg::spi::{self, Finds, NotNull};
 use crate::pg::{relation, role, types};
@@ -221,10 +223,6 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     }
     let (tenants, key) = (facts.tenant_table.to_string(), quote_ident(&key));
     let query = |counted: &ToCount| {
-        let number = |condition: &Option<String>| match condition {
-            Some(condition) => format!("count(*) FILTER (WHERE {condition})"),
-            None => "0::bigint".to_owned(),
-        };
         let unknown = counted.unknown.as_ref().map(|column| {
             let name = quote_ident(column);
             let known = match (by_scopes, by_id) {
@@ -238,30 +236,40 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
                     format!("SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text")
                 }
             };
-            format!("t.{name} IS NOT NULL AND NOT EXISTS ({known})")
+            format!(
+                "(SELECT count(*) FROM {} t WHERE t.{name} IS NOT NULL AND NOT EXISTS ({known}))",
+                counted.relation
+            )
         });
+        let numbers = [
+            &counted.null,
+            &unknown,
+            &counted.orphans,
+            &counted.elsewhere,
+            &counted.disagree,
+        ];
+        let numbers = numbers.map(|number| number.as_deref().unwrap_or("0::bigint"));
         format!(
-            "SELECT {}, {}, {} FROM {} t",
-            number(&counted.null),
-            number(&unknown),
-            number(&counted.orphans),
-            counted.relation
+            "SELECT {}",
+            numbers
+                .map(|number| format!("({number})::bigint"))
+                .join(", ")
         )
     };
     let mut to_count = adoption::to_count(facts, choices);
     to_count.retain(|counted| only.is_none_or(|only| only.contains(&counted.relation.to_string())));
+    // A statement that is watched may be in a context that shows some rows of other tables, or none.
+    let sees = only.is_none() || maintained()?;
     let mut found: HashMap<Relation, Counts> = HashMap::new();
     policy::as_table_owner(adopted.tenant_table, || {
         for counted in to_count {
-            let query = query(&counted);
-            let counts = Spi::connect_mut(|client| {
-                let row = client.update(&query, Some(1), &[])?.first();
-                Ok::<_, Error>(Counts {
-                    null: row.get::<i64>(1)?.unwrap_or(0),
-                    unknown: row.get::<i64>(2)?.unwrap_or(0),
-                    orphans: row.get::<i64>(3)?.unwrap_or(0),
-                })
-            })?;
+            let counts = match sees || !counted.reads_others {
+                true => numbers(&query(&counted))?,
+                false => Counts {
+                    unseen: has_rows(&counted.relation)?,
+                    ..Counts::default()
+                },
+            };
             found.insert(counted.relation, counts);
         }
         Ok(())
@@ -272,6 +280,34 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
         }
     }
     Ok(())
+}
+
+fn maintained() -> Result<bool, Error> {
+    let context = context::current()?;
+    Ok(context.is_some_and(|context| context.principal == Principal::Maintenance))
+}
+
+fn numbers(query: &str) -> Result<Counts, Error> {
+    Spi::connect_mut(|client| {
+        let row = client.update(query, Some(1), &[])?.first();
+        let number = |n| Ok::<_, Error>(row.get::<i64>(n)?.unwrap_or(0));
+        Ok(Counts {
+            null: number(1)?,
+            unknown: number(2)?,
+            orphans: number(3)?,
+            elsewhere: number(4)?,
+            disagree: number(5)?,
+            unseen: false,
+        })
+    })
+}
+
+fn has_rows(relation: &Relation) -> Result<bool, Error> {
+    Spi::connect_mut(|client| {
+        let query = format!("SELECT EXISTS (SELECT FROM {relation})");
+        let row = client.update(&query, Some(1), &[])?.first();
+        Ok(row.get_one::<bool>()?.unwrap_or(true))
+    })
 }
 
 /// Finds out whether tenants share the rows of tables that belong to none, with the rights of the tables' owner.

@@ -402,12 +402,20 @@ fn look(
     let Some(owner) = relation::read(watched.tenant_table, |class| class.relowner) else {
         return Ok(());
     };
-    let plans = policy::pinned(|| spi::uncompiled(|| plan::plan_for(adopted, Some(changed))))?;
+    let planned = |names: &[String]| {
+        policy::pinned(|| spi::uncompiled(|| plan::plan_for(adopted, Some(names))))
+    };
+    let mut plans = planned(changed)?;
+    let names = with_followers(&plans, changed);
+    if names.len() > changed.len() {
+        // Their rows count too.
+        plans = planned(&names)?;
+    }
     let isolates = watched.action == Action::Protect
         && role::may_act_as(owner)
         && role::outer_has_role(c"tenancy_admin");
     if isolates {
-        isolate(adopted, &plans, changed)?;
+        isolate(adopted, &plans, &names)?;
     }
     let mut found = open(adopted, &plans, changed, isolates)?;
     if let Some(copied) = copied {
@@ -559,8 +567,8 @@ fn is_ready(plan: &TablePlan) -> bool {
     plan.blocked.is_empty() && !plan.steps.iter().any(is_index)
 }
 
-/// Runs what the plan says of the changed tables, and of those that belong to a tenant through them, in this transaction.
-fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result<(), Error> {
+/// Adds the tables that belong to a tenant through those that were changed.
+fn with_followers(plans: &[TablePlan], changed: &[String]) -> Vec<String> {
     let mut names: Vec<String> = changed.to_vec();
     // Parents come first in a plan.
     for plan in plans {
@@ -570,6 +578,11 @@ fn isolate(adopted: &Adopted, plans: &[TablePlan], changed: &[String]) -> Result
             names.push(name);
         }
     }
+    names
+}
+
+/// Runs what the plan says of these tables in this transaction.
+fn isolate(adopted: &Adopted, plans: &[TablePlan], names: &[String]) -> Result<(), Error> {
     let wanted = |plan: &&TablePlan| {
         names.contains(&plan.relation.to_string())
             && matches!(plan.kind, Kind::TenantColumn | Kind::Child)

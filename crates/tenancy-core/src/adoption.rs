@@ -16,6 +16,7 @@ mod referrers;
 mod rows;
 mod schema;
 mod steps;
+mod tenant_of;
 
 pub use counts::{ToCount, to_compare, to_count};
 pub use decisions::Named;

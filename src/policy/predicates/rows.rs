@@ -1,9 +1,10 @@
 //! Whether a row may be read or written: `can` and `can_write`, for tables with rows of scopes above `can_see` and `can_write_shared`, and for tables in which rows without a tenant are
 //! everybody's, `can_see_null` and `can_write_null`.
 
+use tenancy_core::principal::Principal;
 use tenancy_core::tenants::TenantSet;
 
-use super::view::{tenants, visible, writable, writable_shared};
+use super::view::{context_or_missing, tenants, visible, writable, writable_shared};
 use super::{Outcome, yes};
 use crate::c_symbol;
 use crate::error::Error;
@@ -117,14 +118,19 @@ fn among(view: View, holds: impl FnOnce(&TenantSet) -> bool) -> bool {
     }
 }
 
-/// Answers for a row without a tenant, which belongs to no tenant: true in maintenance, and for a context that holds the permission
-/// at the platform. Without a context this is still an error, and so is writing such a row in a context with several tenants and
-/// none selected: in both cases a column's default found no tenant.
+/// Answers for a row without a tenant, which belongs to no tenant: true in maintenance. Without a context this is still an error,
+/// and so is writing such a row in a context with several tenants and none selected: in both cases a column's default found no
+/// tenant.
 #[cold]
 fn nobodys(call: &Call, find: Find) -> Outcome {
-    match call.is_null(0) {
-        false if matches!(call.view(find)?, View::Everything) => yes(true),
-        _ => Ok(Answer::Null),
+    if call.is_null(0) {
+        return Ok(Answer::Null);
+    }
+    call.view(find)?;
+    let context = context_or_missing()?;
+    match context.is_some_and(|context| context.principal == Principal::Maintenance) {
+        true => yes(true),
+        false => Ok(Answer::Null),
     }
 }
 

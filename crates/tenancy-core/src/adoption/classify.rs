@@ -1,6 +1,6 @@
 //! What each table is, and by which column or parent its rows belong to a tenant.
 
-use super::facts::{Choices, Column, FILL, SchemaFacts, Table};
+use super::facts::{Choices, Column, FILL, NullRows, SchemaFacts, Table};
 use super::filled::Filled;
 use super::found::{Found, Kind};
 use super::rows::rows;
@@ -23,6 +23,9 @@ pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
     }
     for n in 0..found.len() {
         schema.add_parents(n, &mut found);
+    }
+    for n in 0..found.len() {
+        schema.add_referrers(n, &mut found);
     }
     schema.check_all(&mut found);
     let known = found.clone();
@@ -48,6 +51,7 @@ impl<'a> Schema<'a> {
             // protect() declares the column NOT NULL otherwise.
             let may_be_null = table.column(name).is_some_and(|c| !c.not_null);
             found.hides_null = may_be_null && !table.shares_null && table.known.is_none();
+            found.may_miss = found.may_be_null();
             self.check_sources(table, &mut found);
             return Some(found);
         }
@@ -100,6 +104,8 @@ impl<'a> Schema<'a> {
                 names.join(" and ")
             ));
         }
+        let stays = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
+        found.may_miss = stays && !column.not_null;
         self.check_type(column, &mut found);
         self.check_sources(table, &mut found);
         Some(found)
@@ -178,17 +184,30 @@ impl<'a> Schema<'a> {
             self.check_sources(table, &mut found);
             return found;
         }
+        let decision = self.choices.of(&table.relation);
+        if decision.is_some_and(|d| d.parent_key.is_some() || d.parents.is_some() || d.by_referrers)
+        {
+            let mut found = Found::new(Kind::NoLink, 0, "was decided on");
+            found.block("what was decided links it to no table of tenants' rows".to_owned());
+            return found;
+        }
         let named = table.columns.iter().find_map(|column| {
-            let (to, _) = self.by_name(table, column)?;
-            self.holder(to, known).map(|_| (column, to))
+            let mut all = self.all_by_name(table, column);
+            all.retain(|(to, _)| self.holder(to, known).is_some());
+            all.first().map(|(to, _)| (column, *to, all.len()))
         });
-        if let Some((column, parent)) = named {
+        if let Some((column, parent, tables)) = named {
             let name = quote_ident(&column.name);
             let reason = format!("{name} may refer to {parent}");
             let mut found = Found::new(Kind::NoLink, 0, reason);
+            let all = match tables {
+                1 => {
+                    "take all columns that are named like a key for one with named_keys => true, or this one with "
+                }
+                _ => "or to another table of such a name: name it with ",
+            };
             found.block(format!(
-                "{name} may refer to {parent}, without a foreign key: take all columns that are named like a key for one with named_keys => true, or this one with \
-                 {{\"parents\": {{{}: {}}}}}, or decide with {{\"skip\": true}}",
+                "{name} may refer to {parent}, without a foreign key: {all}{{\"parents\": {{{}: {}}}}}, or decide with {{\"skip\": true}}",
                 json(&column.name),
                 json(&format!("{}.{}", parent.schema, parent.name))
             ));
@@ -216,7 +235,7 @@ impl<'a> Schema<'a> {
                  {{\"share\": true}} or {{\"skip\": true}}, or give each row to the tenant that uses it with {{\"by_referrers\": true}}"
             ));
         } else {
-            self.check_sharing(table, &mut found);
+            self.check_sharing(table, &mut found, known);
         }
         found
     }

@@ -1,14 +1,14 @@
 //! The rows that a person may have to decide on: which to count.
 
 use super::classify::classify;
-use super::facts::{Choices, Decision, SchemaFacts};
+use super::facts::{Choices, Decision, NullRows, SchemaFacts, Table};
 use super::found::{Found, Kind, Parent};
-use super::links::is_loose;
+use super::links::always_refers;
 use super::referrers::ToCompare;
 use super::schema::Schema;
 use crate::policy::{Relation, quote_ident};
 
-/// Rows of a table `t` to count before a schema is planned, as SQL conditions.
+/// Numbers of rows of a table `t` that must be known before a schema is planned, as SQL expressions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToCount {
     /// The table.
@@ -19,53 +19,22 @@ pub struct ToCount {
     pub unknown: Option<String>,
     /// Rows that refer to a row that is not there.
     pub orphans: Option<String>,
+    /// Rows without a tenant that refer to a tenant's row elsewhere.
+    pub elsewhere: Option<String>,
+    /// Rows whose parents have different tenants.
+    pub disagree: Option<String>,
+    /// Whether its rows get their tenant from other tables.
+    pub reads_others: bool,
 }
 
 /// Returns what must be counted before a schema is planned.
 #[must_use]
 pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCount> {
     let schema = Schema::new(facts, choices);
-    let found = classify(facts, choices);
-    let all: Vec<Option<Found>> = found.iter().cloned().map(Some).collect();
-    (facts.tables.iter().zip(found))
+    let all: Vec<Option<Found>> = classify(facts, choices).into_iter().map(Some).collect();
+    (facts.tables.iter().zip(all.iter().flatten()))
         .filter(|(table, _)| table.protected_by.is_none() && schema.wrong_owner(table).is_none())
-        .filter_map(|(table, found)| {
-            let column = table.column(found.column.as_ref()?);
-            let relation = table.relation.clone();
-            let counted = match found.kind {
-                Kind::TenantColumn => {
-                    let column = column.filter(|column| schema.fits(column))?;
-                    let missing = format!("t.{} IS NULL", quote_ident(&column.name));
-                    let of_missing = |condition: String| format!("{missing} AND {condition}");
-                    let may_miss = !column.not_null;
-                    ToCount {
-                        relation,
-                        null: may_miss.then(|| of_missing(without_reference(&found.parents))),
-                        unknown: schema
-                            .is_unchecked(table, column)
-                            .then(|| column.name.clone()),
-                        orphans: orphans(&found.parents).filter(|_| may_miss).map(of_missing),
-                    }
-                }
-                Kind::Child if !found.referrers.is_empty() => ToCount {
-                    relation,
-                    null: schema.not_of_one(&found, &all),
-                    unknown: None,
-                    orphans: None,
-                },
-                Kind::Child => ToCount {
-                    relation,
-                    null: is_loose(table, &found.parents)
-                        .then(|| without_reference(&found.parents)),
-                    unknown: None,
-                    orphans: orphans(&found.parents),
-                },
-                _ => return None,
-            };
-            let is_needed =
-                counted.null.is_some() || counted.unknown.is_some() || counted.orphans.is_some();
-            is_needed.then_some(counted)
-        })
+        .filter_map(|(table, found)| schema.counted(table, found, &all))
         .collect()
 }
 
@@ -73,9 +42,8 @@ pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCount> {
 #[must_use]
 pub fn to_compare(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCompare> {
     let schema = Schema::new(facts, choices);
-    let found = classify(facts, choices);
-    let all: Vec<Option<Found>> = found.iter().cloned().map(Some).collect();
-    (facts.tables.iter().zip(&found))
+    let all: Vec<Option<Found>> = classify(facts, choices).into_iter().map(Some).collect();
+    (facts.tables.iter().zip(all.iter().flatten()))
         .filter(|(table, found)| {
             let decided = choices
                 .of(&table.relation)
@@ -86,19 +54,11 @@ pub fn to_compare(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCompare> {
         .collect()
 }
 
-/// Returns the condition that a row `t` refers to a parent.
-fn refers(parent: &Parent) -> String {
-    let columns: Vec<String> = (parent.columns.iter())
-        .map(|name| format!("t.{} IS NOT NULL", quote_ident(name)))
-        .collect();
-    columns.join(" AND ")
-}
-
 /// Returns the condition that a row `t` refers to none of its parents.
 fn without_reference(parents: &[Parent]) -> String {
     let none: Vec<String> = parents
         .iter()
-        .map(|parent| format!("NOT ({})", refers(parent)))
+        .map(|parent| format!("NOT ({})", parent.refers("t")))
         .collect();
     match none.is_empty() {
         true => "true".to_owned(),
@@ -106,24 +66,141 @@ fn without_reference(parents: &[Parent]) -> String {
     }
 }
 
-/// Returns the condition that the first parent that a row `t` refers to does not have that row; `None` where foreign keys say so.
-fn orphans(parents: &[Parent]) -> Option<String> {
-    let mut conditions = Vec::new();
-    for (n, parent) in parents
-        .iter()
-        .enumerate()
-        .filter(|(_, parent)| !parent.checked)
-    {
-        let pairs: Vec<String> = (parent.columns.iter().zip(&parent.ref_columns))
-            .map(|(own, theirs)| format!("k.{} = t.{}", quote_ident(theirs), quote_ident(own)))
-            .collect();
-        let before = without_reference(parents.get(..n).unwrap_or_default());
-        conditions.push(format!(
-            "({before} AND {} AND NOT EXISTS (SELECT FROM {} k WHERE {}))",
-            refers(parent),
-            parent.relation,
-            pairs.join(" AND ")
-        ));
+impl Schema<'_> {
+    fn counted(&self, table: &Table, found: &Found, all: &[Option<Found>]) -> Option<ToCount> {
+        let count = |condition: &str| {
+            format!(
+                "(SELECT count(*) FROM {} t WHERE {condition})",
+                table.relation
+            )
+        };
+        let mut out = ToCount {
+            relation: table.relation.clone(),
+            null: None,
+            unknown: None,
+            orphans: None,
+            elsewhere: None,
+            disagree: None,
+            reads_others: found.parents.len() + found.referrers.len() > 0,
+        };
+        // The rows that have no tenant of their own.
+        let open = match found.kind {
+            Kind::TenantColumn => {
+                let column = table
+                    .column(found.column.as_ref()?)
+                    .filter(|column| self.fits(column))?;
+                out.unknown = self
+                    .is_unchecked(table, column)
+                    .then(|| column.name.clone());
+                (!column.not_null).then(|| format!("t.{} IS NULL", quote_ident(&column.name)))
+            }
+            Kind::Child => Some("true".to_owned()),
+            _ => return None,
+        };
+        // Another owner's tables are not read: its plan says so.
+        let tables = (found.parents.iter())
+            .chain(&found.others)
+            .chain(&found.referrers);
+        let may_read = self.may_read(tables);
+        if let Some(open) = open.filter(|_| may_read) {
+            if !found.referrers.is_empty() {
+                out.null = self.not_of_one(&table.relation, found, all);
+            } else if !always_refers(table, &found.parents) {
+                out.null = Some(count(&format!(
+                    "{open} AND {}",
+                    without_reference(&found.parents)
+                )));
+            }
+            let orphans = orphans(&found.parents);
+            let orphans: Vec<String> = orphans
+                .iter()
+                .map(|condition| count(&format!("{open} AND {condition}")))
+                .collect();
+            out.orphans = (!orphans.is_empty()).then(|| orphans.join(" + "));
+            if self.null_rows(table).0 == NullRows::Share
+                || found.parents.iter().any(|parent| parent.may_miss)
+            {
+                out.elsewhere = self
+                    .elsewhere(found, all)
+                    .map(|condition| count(&format!("{open} AND {condition}")));
+            }
+            out.disagree = self
+                .disagree(found, all)
+                .map(|condition| count(&format!("{open} AND ({condition})")));
+        }
+        let counts = [
+            &out.null,
+            &out.unknown,
+            &out.orphans,
+            &out.elsewhere,
+            &out.disagree,
+        ];
+        (out.reads_others || counts.iter().any(|count| count.is_some())).then_some(out)
     }
-    (!conditions.is_empty()).then(|| format!("({})", conditions.join(" OR ")))
+
+    /// Returns the condition that a row `t` has no tenant, but refers to a tenant's row by a link that does not count.
+    fn elsewhere(&self, found: &Found, all: &[Option<Found>]) -> Option<String> {
+        let through = |parent: &Parent, is: &str| match self.tenant_through(parent, "t", all) {
+            Some(tenant) => format!("{tenant} IS {is}"),
+            None if is == "NULL" => format!("NOT ({})", parent.refers("t")),
+            None => format!("({})", parent.refers("t")),
+        };
+        let none: Vec<String> = (found.parents.iter())
+            .map(|parent| match parent.may_miss {
+                true => through(parent, "NULL"),
+                false => format!("NOT ({})", parent.refers("t")),
+            })
+            .collect();
+        let others: Vec<String> = found
+            .others
+            .iter()
+            .map(|other| through(other, "NOT NULL"))
+            .collect();
+        let none = if none.is_empty() {
+            "true".to_owned()
+        } else {
+            none.join(" AND ")
+        };
+        (!others.is_empty()).then(|| format!("{none} AND ({})", others.join(" OR ")))
+    }
+
+    /// Returns the condition that two parents of a row `t` have different tenants.
+    fn disagree(&self, found: &Found, all: &[Option<Found>]) -> Option<String> {
+        let mut conditions = Vec::new();
+        for (n, one) in found.parents.iter().enumerate() {
+            for other in found.parents.iter().skip(n + 1) {
+                let tenants = (
+                    self.tenant_through(one, "t", all),
+                    self.tenant_through(other, "t", all),
+                );
+                let differ = match tenants {
+                    (Some(a), Some(b)) => format!(" AND {a} <> {b}"),
+                    _ => String::new(),
+                };
+                conditions.push(format!(
+                    "{} AND {}{differ}",
+                    one.refers("t"),
+                    other.refers("t")
+                ));
+            }
+        }
+        (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+}
+
+/// Returns, for each parent of which no foreign key says that it has the rows, the condition that it is the first that a row `t`
+/// refers to, and does not have that row.
+fn orphans(parents: &[Parent]) -> Vec<String> {
+    (parents.iter().enumerate())
+        .filter(|(_, parent)| !parent.checked)
+        .map(|(n, parent)| {
+            let before = without_reference(parents.get(..n).unwrap_or_default());
+            format!(
+                "{before} AND {} AND NOT EXISTS (SELECT FROM {} k WHERE {})",
+                parent.refers("t"),
+                parent.relation,
+                parent.is_row("k", "t")
+            )
+        })
+        .collect()
 }

@@ -42,12 +42,24 @@ impl Choices {
 
     /// Gives a decision the new name of its table. Returns whether there was one.
     pub fn rename(&mut self, old: &Relation, new: &Relation) -> bool {
+        let parents = self
+            .decisions
+            .values_mut()
+            .filter_map(|d| d.parents.as_mut());
+        let mut parent_renamed = false;
+        for parent in parents
+            .flat_map(|parents| parents.values_mut())
+            .filter(|parent| names(old).contains(parent))
+        {
+            *parent = new.to_string();
+            parent_renamed = true;
+        }
         let mut found = None;
         for name in names(old) {
             found = found.or(self.decisions.remove(&name));
         }
         let Some(decision) = found else {
-            return false;
+            return parent_renamed;
         };
         for name in names(new) {
             self.decisions.remove(&name);
@@ -72,12 +84,23 @@ impl Choices {
         let all: Vec<(String, String)> = (self.decisions.keys())
             .filter_map(|name| Some((name.clone(), renamed(name)?)))
             .collect();
+        let mut parent_renamed = false;
+        let parents = self
+            .decisions
+            .values_mut()
+            .filter_map(|d| d.parents.as_mut());
+        for parent in parents.flat_map(|parents| parents.values_mut()) {
+            if let Some(new) = renamed(parent) {
+                *parent = new;
+                parent_renamed = true;
+            }
+        }
         for (old, new) in &all {
             if let Some(decision) = self.decisions.remove(old) {
                 self.decisions.insert(new.clone(), decision);
             }
         }
-        !all.is_empty()
+        parent_renamed || !all.is_empty()
     }
 }
 

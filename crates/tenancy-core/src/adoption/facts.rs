@@ -121,6 +121,12 @@ pub struct Counts {
     pub unknown: i64,
     /// Rows that refer to a row that is not there.
     pub orphans: i64,
+    /// Rows without a tenant that refer to a tenant's row by a link that does not count.
+    pub elsewhere: i64,
+    /// Rows whose parents have different tenants.
+    pub disagree: i64,
+    /// Whether there are rows, but not what other tables show of them: only maintenance sees that.
+    pub unseen: bool,
 }
 
 /// Who uses the rows of a table that refers to no tenant: see [`super::ToCompare`].

@@ -20,13 +20,8 @@ pub struct Fill {
 /// Where the values of a tenant column come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FillFrom {
-    /// The table that a row refers to, if it refers to none that goes before.
-    Parent {
-        /// The table.
-        parent: Parent,
-        /// The columns that refer to those before it.
-        before: Vec<Vec<String>>,
-    },
+    /// The first of the tables that a row refers to which gives it a tenant.
+    Parents(Vec<Parent>),
     /// The tables whose rows refer to it.
     Referrers(Vec<Parent>),
 }
@@ -36,68 +31,73 @@ impl Fill {
     #[must_use]
     pub fn sources(&self) -> &[Parent] {
         match &self.from {
-            FillFrom::Parent { parent, .. } => std::slice::from_ref(parent),
-            FillFrom::Referrers(referrers) => referrers,
+            FillFrom::Parents(sources) | FillFrom::Referrers(sources) => sources,
         }
     }
 
     /// Returns the statement that fills some rows of a table, or of a part of it: those of a range of blocks.
     #[must_use]
     pub fn batch(&self, part: &Relation, first: u32, end: u32) -> String {
-        let range = format!(" AND c.ctid >= '({first},0)' AND c.ctid < '({end},0)'");
+        let range =
+            |row: &str| format!(" AND {row}.ctid >= '({first},0)' AND {row}.ctid < '({end},0)'");
         self.statement(&format!("ONLY {part}"), &range)
     }
 
     /// Returns the statement that fills all rows.
     #[must_use]
     pub fn whole(&self, table: &Relation) -> String {
-        self.statement(&table.to_string(), "")
+        self.statement(&table.to_string(), &|_| String::new())
     }
 
-    fn statement(&self, target: &str, range: &str) -> String {
-        match &self.from {
-            FillFrom::Parent { parent, before } => self.of_parent(target, parent, before, range),
-            FillFrom::Referrers(all) => {
-                referrers::fill(target, &self.column, &self.column_type, all, range)
-            }
-        }
-    }
-
-    fn of_parent(
-        &self,
-        target: &str,
-        parent: &Parent,
-        before: &[Vec<String>],
-        range: &str,
-    ) -> String {
-        let mut conditions: Vec<String> = (parent.columns.iter().zip(&parent.ref_columns))
-            .map(|(own, theirs)| format!("c.{} = p.{}", quote_ident(own), quote_ident(theirs)))
-            .collect();
-        // A foreign key with one column that is NULL refers to nothing.
-        conditions.extend(before.iter().map(|columns| {
-            let none: Vec<String> = columns
-                .iter()
-                .map(|c| format!("c.{} IS NULL", quote_ident(c)))
-                .collect();
-            match none.as_slice() {
-                [one] => one.clone(),
-                several => format!("({})", several.join(" OR ")),
-            }
-        }));
+    fn statement(&self, target: &str, range: &dyn Fn(&str) -> String) -> String {
         let column = quote_ident(&self.column);
-        let mut tenant = format!("p.{}", quote_ident(&parent.tenant_column));
-        if parent.tenant_type != self.column_type {
-            tenant = format!("{tenant}::text::{}", self.column_type);
-        }
+        let (tenant, from, mut conditions) = match &self.from {
+            FillFrom::Referrers(all) => {
+                return referrers::fill(target, &self.column, &self.column_type, all, range);
+            }
+            FillFrom::Parents(parents) => match parents.as_slice() {
+                // A join is faster.
+                [parent] => (
+                    self.tenant(parent),
+                    format!(" FROM {} AS p", parent.relation),
+                    vec![parent.is_row("p", "c")],
+                ),
+                several => {
+                    let tenants: Vec<String> = (several.iter())
+                        .map(|parent| {
+                            let (tenant, row) = (self.tenant(parent), parent.is_row("p", "c"));
+                            format!(
+                                "(SELECT {tenant} FROM {} AS p WHERE {row})",
+                                parent.relation
+                            )
+                        })
+                        .collect();
+                    let tenant = format!("coalesce({})", tenants.join(", "));
+                    let given = format!("{tenant} IS NOT NULL");
+                    (tenant, String::new(), vec![given])
+                }
+            },
+        };
         conditions.push(match self.only_missing {
             true => format!("c.{column} IS NULL"),
             false => format!("c.{column} IS DISTINCT FROM {tenant}"),
         });
         format!(
-            "UPDATE {target} AS c SET {column} = {tenant} FROM {} AS p WHERE {}{range}",
-            parent.relation,
+            "UPDATE {target} AS c SET {column} = {tenant}{from} WHERE {}{}",
             conditions.join(" AND "),
+            range("c")
         )
+    }
+
+    /// Returns the tenant of a parent's row `p` in the column's type; NULL if it does not fit.
+    fn tenant(&self, parent: &Parent) -> String {
+        let theirs = format!("p.{}", quote_ident(&parent.tenant_column));
+        if parent.tenant_type == self.column_type {
+            return theirs;
+        }
+        // A cast to a shorter type would cut a key into another one.
+        let cast = format!("{theirs}::text::{}", self.column_type);
+        format!("CASE WHEN {cast}::text = {theirs}::text THEN {cast} END")
     }
 }
 

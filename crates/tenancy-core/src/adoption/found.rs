@@ -53,9 +53,34 @@ pub struct Parent {
     pub ref_columns: Vec<String>,
     /// Whether each row that refers to one refers to one that is there.
     pub checked: bool,
+    /// Whether its rows may be without a tenant.
+    pub may_miss: bool,
 }
 
 impl Parent {
+    /// Returns the condition that a row refers to one of its rows: with a column that is NULL it refers to none.
+    pub(super) fn refers(&self, row: &str) -> String {
+        let columns = self.columns.iter();
+        let there: Vec<String> = columns
+            .map(|c| format!("{row}.{} IS NOT NULL", quote_ident(c)))
+            .collect();
+        there.join(" AND ")
+    }
+
+    /// Returns the condition that its row is the one that a row refers to.
+    pub(super) fn is_row(&self, above: &str, row: &str) -> String {
+        let pairs: Vec<String> = (self.columns.iter().zip(&self.ref_columns))
+            .map(|(own, theirs)| {
+                format!(
+                    "{row}.{} = {above}.{}",
+                    quote_ident(own),
+                    quote_ident(theirs)
+                )
+            })
+            .collect();
+        pairs.join(" AND ")
+    }
+
     /// Returns how a plan names it.
     pub(super) fn label(&self) -> String {
         match &self.key {
@@ -90,6 +115,10 @@ pub struct Found {
     pub parents: Vec<Parent>,
     /// Or the tables that refer to it, each as the one whose columns refer.
     pub referrers: Vec<Parent>,
+    /// Other tables of tenants' rows that its rows refer to.
+    pub others: Vec<Parent>,
+    /// Whether rows may be without a tenant, by what was decided, whatever rows there are.
+    pub may_miss: bool,
     /// How many tables are between it and the tenant.
     pub depth: usize,
     /// Whether rows without a tenant are everybody's.
@@ -108,6 +137,8 @@ impl Found {
             column_type: String::new(),
             parents: Vec::new(),
             referrers: Vec::new(),
+            others: Vec::new(),
+            may_miss: false,
             depth,
             shares_null: false,
             hides_null: false,

@@ -1,8 +1,9 @@
 //! How the rows of a table refer to others: by foreign keys, and by columns that are only named like one.
 
-use super::facts::{ForeignKey, SchemaFacts, Table, names};
+use super::facts::{Column, ForeignKey, SchemaFacts, Table, names};
+use super::filled::Source;
 use super::found::{Found, Parent};
-use super::schema::{Schema, plain, singular};
+use super::schema::{Schema, plain};
 use crate::policy::{Relation, quote_ident};
 
 /// Columns that refer to a row of another table.
@@ -51,6 +52,7 @@ impl Link {
             columns: self.columns.clone(),
             ref_columns: self.ref_columns.clone(),
             checked: self.checked,
+            may_miss: above.may_miss,
         }
     }
 }
@@ -88,7 +90,7 @@ impl<'a> Schema<'a> {
         let mut links: Vec<Link> = table.foreign_keys.iter().map(Link::of_key).collect();
         links.sort_by_key(|link| !link.cascades);
         if self.choices.named_keys {
-            let named = |column: &'a super::facts::Column| {
+            let named = |column: &'a Column| {
                 let (to, key) = self.by_name(table, column)?;
                 Some(Link::named(to, &column.name, key))
             };
@@ -98,11 +100,7 @@ impl<'a> Schema<'a> {
     }
 
     /// Returns what a source of a table's trigger is by now.
-    pub fn followed(
-        &self,
-        table: &Table,
-        source: &super::filled::Source<'_, String>,
-    ) -> Option<Link> {
+    pub fn followed(&self, table: &Table, source: &Source<'_, String>) -> Option<Link> {
         if source.key_name().is_some() {
             return table
                 .foreign_keys
@@ -157,39 +155,64 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// Returns the table and its key that a column without a foreign key is named after, in its own schema if there are several.
-    pub fn by_name(
-        &self,
-        table: &Table,
-        column: &super::facts::Column,
-    ) -> Option<(&'a Relation, &'a str)> {
-        if table
-            .foreign_keys
-            .iter()
-            .any(|key| key.columns.contains(&column.name))
-        {
-            return None;
+    /// Returns the only table, with its key, that a column without a foreign key is named after.
+    pub fn by_name(&self, table: &Table, column: &Column) -> Option<(&'a Relation, &'a str)> {
+        match self.all_by_name(table, column).as_slice() {
+            [only] => Some(*only),
+            _ => None,
         }
-        let name = plain(&column.name);
-        let named = |other: &&'a Table| {
-            other.relation != table.relation
-                && plain(&format!("{}_id", singular(&other.relation.name))) == name
-                && matches!(other.primary_key.as_slice(), [key] if other.column(key).is_some_and(|key| same_kind(&key.type_name, &column.type_name)))
-        };
-        let found: Vec<&'a Table> = self.facts.tables.iter().filter(named).collect();
-        let here = |other: &&&'a Table| other.relation.schema == table.relation.schema;
-        let other = match found.as_slice() {
-            [only] => only,
-            several => several.iter().find(here)?,
-        };
-        Some((&other.relation, other.primary_key.first()?))
+    }
+
+    /// Returns the tables, with their keys, that a column without a foreign key may be named after: those of its own schema, if
+    /// there are any.
+    pub fn all_by_name(&self, table: &Table, column: &Column) -> Vec<(&'a Relation, &'a str)> {
+        let has_key = |key: &ForeignKey| key.columns.contains(&column.name);
+        let same_name = self.by_column_name.get(&plain(&column.name));
+        let found: Vec<(&'a Relation, &'a str)> = (same_name.into_iter().flatten())
+            .filter(|_| !table.foreign_keys.iter().any(has_key))
+            .filter(|other| other.relation != table.relation)
+            .filter_map(|other| {
+                let key = other.column(other.primary_key.first()?)?;
+                same_kind(&key.type_name, &column.type_name)
+                    .then_some((&other.relation, key.name.as_str()))
+            })
+            .collect();
+        let (here, elsewhere): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(other, _)| other.schema == table.relation.schema);
+        if here.is_empty() { elsewhere } else { here }
+    }
+
+    /// Returns a table's links, also those that were not decided on, each column but once.
+    pub fn any_links(&self, table: &'a Table) -> Vec<Link> {
+        let named = table.columns.iter().flat_map(|column| {
+            let all = self.all_by_name(table, column).into_iter();
+            all.map(|(to, key)| Link::named(to, &column.name, key))
+        });
+        let mut links = self.links(table);
+        for link in self.all_links(table).into_iter().chain(named) {
+            if !links
+                .iter()
+                .any(|known| known.columns == link.columns && known.to == link.to)
+            {
+                links.push(link);
+            }
+        }
+        links
     }
 }
 
-/// Returns whether values of two types can be compared: of the same one, or both whole numbers.
+/// Returns whether values of two types can be compared by the server's own operators.
 fn same_kind(one: &str, other: &str) -> bool {
-    let is_whole = |name: &str| matches!(name, "bigint" | "integer" | "smallint");
-    one == other || is_whole(one) && is_whole(other)
+    let kind = |name: &str| match name {
+        "bigint" | "integer" | "smallint" => 1,
+        "text" | "character varying" => 2,
+        "uuid" => 3,
+        "numeric" => 4,
+        "character" => 5,
+        _ => 0,
+    };
+    kind(one) == kind(other) && kind(one) > 0
 }
 
 /// Returns a table by its name with its schema.
@@ -198,9 +221,16 @@ fn by_any_name<'f>(facts: &'f SchemaFacts, name: &str) -> Option<&'f Table> {
     facts.tables.iter().find(is_named)
 }
 
-/// Returns whether a row may refer to none of its parents.
+/// Returns whether each row refers to one of these parents.
+pub fn always_refers(table: &Table, parents: &[Parent]) -> bool {
+    parents
+        .iter()
+        .any(|parent| table.always_has(&parent.columns))
+}
+
+/// Returns whether a row may get a tenant from none of these parents.
 pub fn is_loose(table: &Table, parents: &[Parent]) -> bool {
     !parents
         .iter()
-        .any(|parent| table.always_has(&parent.columns))
+        .any(|parent| !parent.may_miss && table.always_has(&parent.columns))
 }

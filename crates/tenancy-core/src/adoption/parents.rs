@@ -18,13 +18,13 @@ impl<'a> Schema<'a> {
                 let Some(above) = self.holder(&link.to, found) else {
                     continue;
                 };
-                let (loose, named) = (!table.always_has(&link.columns), link.key.is_none());
-                let place = (loose, named, above.depth + 1);
+                let loose = above.may_miss || !table.always_has(&link.columns);
+                let (named, depth) = (link.key.is_none(), above.depth + 1);
                 if best
                     .as_ref()
-                    .is_none_or(|(l, n, d, ..)| place < (*l, *n, *d))
+                    .is_none_or(|(l, n, d, ..)| (loose, named, depth) < (*l, *n, *d))
                 {
-                    best = Some((place.0, place.1, place.2, n, table, link));
+                    best = Some((loose, named, depth, n, table, link));
                 }
             }
         }
@@ -50,8 +50,8 @@ impl<'a> Schema<'a> {
         let parent = link.parent(above);
         let mut found = self.added(table, &format!("refers to {}", parent.label()));
         found.depth = above.depth + 1;
-        found.column_type.clone_from(&above.column_type);
         found.parents.push(parent);
+        found.may_miss = self.may_miss(table, &found.parents);
         found
     }
 
@@ -75,8 +75,21 @@ impl<'a> Schema<'a> {
             found
                 .block("tables inherit from it, whose rows no trigger would keep right".to_owned());
         }
+        // Wide enough for each tenant's key.
+        let own = table.column(&column).or(self.key);
+        found.column_type = own
+            .map(|column| column.full_type.clone())
+            .unwrap_or_default();
         found.column = Some(column);
         found
+    }
+
+    /// Returns whether rows of a table may be without a tenant, if they have it from these parents.
+    fn may_miss(&self, table: &Table, parents: &[Parent]) -> bool {
+        let stays = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
+        let is_unchecked = parents.iter().any(|parent| !parent.checked);
+        stays && (is_loose(table, parents) || is_unchecked)
+            || is_loose(table, parents) && parents.iter().any(|parent| parent.may_miss)
     }
 
     /// Adds the parents of rows that do not refer to the first one, or have no tenant in their own column.
@@ -97,10 +110,17 @@ impl<'a> Schema<'a> {
             return;
         }
         let mut links = self.links(table);
-        links.sort_by_key(|link| (!table.always_has(&link.columns), link.key.is_none()));
-        let mut parents = own.parents.clone();
+        let is_sure = |link: &Link| {
+            let above = self.holder(&link.to, found);
+            table.always_has(&link.columns) && above.is_some_and(|above| !above.may_miss)
+        };
+        // A trigger that exists has its order.
+        if table.filled.is_none() {
+            links.sort_by_key(|link| (!is_sure(link), link.key.is_none()));
+        }
+        let mut parents: Vec<Parent> = Vec::new();
         for link in links {
-            if !is_loose(table, &parents) {
+            if table.filled.is_none() && !parents.is_empty() && !is_loose(table, &parents) {
                 break;
             }
             let known = parents.iter().any(|parent| parent.columns == link.columns);
@@ -115,26 +135,57 @@ impl<'a> Schema<'a> {
                 parents.push(link.parent(above));
             }
         }
-        let also: Vec<String> = parents
-            .iter()
-            .skip(own.parents.len())
-            .map(Parent::label)
-            .collect();
+        let labels: Vec<String> = parents.iter().map(Parent::label).collect();
+        let may_miss = self.may_miss(table, &parents);
         if let Some(Some(own)) = found.get_mut(n)
-            && !also.is_empty()
+            && !parents.is_empty()
         {
-            own.reason = match own.kind {
-                Kind::Child => format!("{}, or else to {}", own.reason, also.join(", or ")),
-                _ => format!(
-                    "{}; rows without it refer to {}",
-                    own.reason,
-                    also.join(", or ")
-                ),
-            };
+            match own.kind {
+                Kind::Child => own.reason = format!("refers to {}", labels.join(", or else to ")),
+                _ => {
+                    own.reason = format!(
+                        "{}; rows without it refer to {}",
+                        own.reason,
+                        labels.join(", or else to ")
+                    )
+                }
+            }
             own.parents = parents;
+            own.may_miss = may_miss;
             if own.kind == Kind::TenantColumn && table.has_heirs {
                 own.block("tables inherit from it, whose rows no trigger would fill".to_owned());
             }
+        }
+    }
+
+    /// Finds all tables that refer to one which was decided to belong to who uses it.
+    pub fn add_referrers(&self, n: usize, found: &mut [Option<Found>]) {
+        let (Some(table), Some(Some(own))) = (self.facts.tables.get(n), found.get(n)) else {
+            return;
+        };
+        if own.referrers.is_empty() {
+            return;
+        }
+        let (below, referrers): (Vec<Parent>, Vec<Parent>) =
+            (self.referrers(table, found).into_iter())
+                .partition(|other| self.depends(&other.relation, n, found));
+        let circle = below.iter().any(|other| {
+            (self.holder(&other.relation, found)).is_some_and(|other| !other.referrers.is_empty())
+        });
+        if let Some(Some(own)) = found.get_mut(n) {
+            if circle {
+                own.block("another table that belongs to who uses it refers to it, and it to that: give one of them the tenant's column".to_owned());
+            }
+            if (referrers.iter()).any(|other| {
+                referrers
+                    .first()
+                    .is_some_and(|first| first.ref_columns != other.ref_columns)
+            }) {
+                own.block("different keys refer to it: give it the tenant's column".to_owned());
+            }
+            let names: Vec<String> = referrers.iter().map(|r| r.relation.to_string()).collect();
+            own.reason = format!("is referred to by {}", names.join(", "));
+            own.referrers = referrers;
         }
     }
 
@@ -198,39 +249,47 @@ impl<'a> Schema<'a> {
                 .map(|above| above.depth + 1)
         };
         own.depth = (self.sources(n, found).iter().filter_map(depth)).fold(own.depth, usize::max);
-        let parents = own.parents.clone();
-        for above in parents
-            .iter()
-            .filter_map(|parent| self.holder(&parent.relation, found))
-        {
-            // Rows of what is everybody's are everybody's too, and of what is nobody's nobody's.
-            own.shares_null |= above.shares_null;
-            own.hides_null |= above.hides_null;
+        if is_loose(table, &own.parents) {
+            let parents = own.parents.clone();
+            for above in parents
+                .iter()
+                .filter_map(|parent| self.holder(&parent.relation, found))
+            {
+                // Rows of what is everybody's are everybody's too, and of what is nobody's nobody's.
+                own.shares_null |= above.shares_null;
+                own.hides_null |= above.hides_null;
+            }
         }
         if matches!(own.kind, Kind::TenantColumn | Kind::Child) && table.protected_by.is_none() {
-            let others: Vec<String> = (table.foreign_keys.iter())
-                .filter(|key| {
-                    !own.parents
-                        .iter()
-                        .any(|parent| parent.key.as_ref() == Some(&key.name))
-                })
-                .filter(|key| {
-                    own.column
-                        .as_ref()
-                        .is_none_or(|column| key.columns != [column.clone()])
-                })
-                .filter(|key| {
-                    let above = self.holder(&key.to, found);
-                    above.is_some_and(|above| {
-                        own.kind == Kind::Child || above.kind != Kind::TenantTable
-                    })
-                })
-                .map(|key| quote_ident(&key.name))
-                .collect();
-            self.check_rows(table, &mut own, &others);
+            own.others = self.others(table, &own, found);
+            self.check_rows(table, &mut own);
         }
         if let Some(place) = found.get_mut(n) {
             *place = Some(own);
         }
+    }
+
+    /// Returns the other tables of tenants' rows that the rows of one refer to.
+    fn others(&self, table: &'a Table, own: &Found, found: &[Option<Found>]) -> Vec<Parent> {
+        let is_known = |link: &Link| {
+            own.parents
+                .iter()
+                .any(|parent| parent.columns == link.columns && parent.relation == link.to)
+                || own
+                    .column
+                    .as_ref()
+                    .is_some_and(|column| link.columns == [column.clone()])
+        };
+        let links = self
+            .any_links(table)
+            .into_iter()
+            .filter(|link| !is_known(link));
+        links
+            .filter_map(|link| {
+                let above = self.holder(&link.to, found)?;
+                let counts = own.kind == Kind::Child || above.kind != Kind::TenantTable;
+                counts.then(|| link.parent(above))
+            })
+            .collect()
     }
 }

@@ -1,16 +1,16 @@
 //! Tables whose rows refer to no tenant, but are referred to by rows of tenants: whether each is used by one tenant alone, and then
 //! belongs to it.
 
-use super::facts::Table;
+use super::facts::{NullRows, Table};
 use super::found::{Found, Kind, Parent};
 use super::schema::Schema;
 use crate::policy::{Relation, quote_ident};
 
-/// How many rows of a referring table are looked at to find out whether tenants share rows.
-const SAMPLE_ROWS: u32 = 10_000;
+/// How many rows of a table are looked at to find out whether tenants share them.
+const SAMPLE_ROWS: u32 = 1000;
 
-/// How many tables are between a row and its tenant at most in a query.
-const DEPTH_MAX: usize = 20;
+/// Of so many rows that one tenant uses, one that several use may be a mistake.
+const FEW_SHARED: i64 = 100;
 
 /// Whether tenants share the rows of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,35 +25,19 @@ impl<'a> Schema<'a> {
     /// Finds the next table that was decided to belong to the tenants whose rows refer to its rows.
     pub fn next_referred(&self, found: &[Option<Found>]) -> Option<(usize, Found)> {
         let decided = |table: &Table| {
-            let begun = table
-                .filled
-                .as_ref()
-                .is_some_and(|filled| filled.is_added() && filled.sources().next().is_none());
-            begun
-                || self
-                    .choices
-                    .of(&table.relation)
-                    .is_some_and(|d| d.by_referrers)
+            let mut filled = table.filled.iter();
+            let begun = filled.any(|filled| filled.is_added() && filled.sources().next().is_none());
+            begun || (self.choices.of(&table.relation)).is_some_and(|d| d.by_referrers)
         };
         (self.facts.tables.iter().zip(found).enumerate())
             .filter(|(_, (table, place))| place.is_none() && decided(table))
-            .find_map(|(n, (table, _))| Some((n, self.referred(table, found)?)))
-    }
-
-    fn referred(&self, table: &Table, found: &[Option<Found>]) -> Option<Found> {
-        let referrers = self.referrers(table, found);
-        let first = referrers.first()?;
-        let names: Vec<String> = referrers.iter().map(|r| r.relation.to_string()).collect();
-        let mut out = self.added(table, &format!("{} refers to it", names.join(", ")));
-        if referrers
-            .iter()
-            .any(|other| other.ref_columns != first.ref_columns)
-        {
-            out.block("different keys refer to it: give it the tenant's column".to_owned());
-        }
-        out.column_type.clone_from(&first.tenant_type);
-        out.referrers = referrers;
-        Some(out)
+            .find_map(|(n, (table, _))| {
+                let referrers = self.referrers(table, found);
+                let mut own = self.added(table, "is referred to");
+                own.referrers = referrers;
+                own.may_miss = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
+                (!own.referrers.is_empty()).then_some((n, own))
+            })
     }
 
     /// Returns the tables whose rows are tenants', and refer to a table: that as the referenced one.
@@ -63,21 +47,17 @@ impl<'a> Schema<'a> {
             let Some(above) = place.as_ref().filter(|place| place.holds_tenants()) else {
                 continue;
             };
-            for link in self
-                .all_links(other)
-                .into_iter()
-                .filter(|link| link.to == table.relation)
-            {
-                out.push(Parent {
-                    relation: other.relation.clone(),
-                    ..link.parent(above)
-                });
+            let links = self.any_links(other).into_iter();
+            for link in links.filter(|link| link.to == table.relation) {
+                let relation = other.relation.clone();
+                let parent = link.parent(above);
+                out.push(Parent { relation, ..parent });
             }
         }
         out
     }
 
-    /// Returns the query that tells whether tenants share the rows of a table.
+    /// Returns the query that tells whether tenants share the rows of a table; `None` if that cannot be asked.
     pub fn compare(&self, table: &Table, found: &[Option<Found>]) -> Option<ToCompare> {
         let referrers = self.referrers(table, found);
         let first = referrers.first()?;
@@ -87,14 +67,28 @@ impl<'a> Schema<'a> {
         {
             return None;
         }
-        let sample = format!(" LIMIT {SAMPLE_ROWS}");
-        let used = used_by(
-            &referrers,
-            |r| self.tenant_of(&r.relation, "r", found, 0),
-            &sample,
-        )?;
+        if !self.may_read(referrers.iter()) {
+            return None;
+        }
+        let keys = numbered(first.columns.len(), "");
+        let of_sample = |row: &str, columns: &[String]| {
+            let columns: Vec<String> = columns
+                .iter()
+                .map(|c| format!("{row}.{}", quote_ident(c)))
+                .collect();
+            format!("({}) IN (SELECT {keys} FROM sample)", columns.join(", "))
+        };
+        let uses = self.uses(&referrers, found, |other| of_sample("r", &other.columns))?;
+        let columns: Vec<String> = (first.ref_columns.iter().enumerate())
+            .map(|(n, column)| format!("b.{} AS k{n}", quote_ident(column)))
+            .collect();
         let query = format!(
-            "SELECT count(*) FILTER (WHERE u.tenants > 1), count(*) FILTER (WHERE u.tenants = 1), count(DISTINCT u.tenant) FROM ({used}) u"
+            "WITH sample AS MATERIALIZED (SELECT {} FROM {} b LIMIT {SAMPLE_ROWS}) \
+             SELECT count(*) FILTER (WHERE u.low <> u.high), count(*) FILTER (WHERE u.low = u.high), count(DISTINCT u.low) \
+             FROM (SELECT {LOW} AS low, {HIGH} AS high FROM ({uses}) x GROUP BY {}) u",
+            columns.join(", "),
+            table.relation,
+            numbered(first.columns.len(), "x.")
         );
         Some(ToCompare {
             relation: table.relation.clone(),
@@ -102,129 +96,136 @@ impl<'a> Schema<'a> {
         })
     }
 
-    /// Returns the condition that not exactly one tenant uses a row `t`.
-    pub fn not_of_one(&self, own: &Found, found: &[Option<Found>]) -> Option<String> {
+    /// Returns the number of rows of a table that not exactly one tenant uses, as SQL.
+    pub fn not_of_one(
+        &self,
+        relation: &Relation,
+        own: &Found,
+        found: &[Option<Found>],
+    ) -> Option<String> {
         let first = own.referrers.first()?;
-        let used = used_by(
-            &own.referrers,
-            |r| self.tenant_of(&r.relation, "r", found, 0),
-            "",
-        )?;
-        let (columns, keys): (Vec<String>, Vec<String>) = (first.ref_columns.iter().enumerate())
-            .map(|(n, column)| (format!("t.{}", quote_ident(column)), format!("u.k{n}")))
-            .unzip();
+        let uses = self.uses(&own.referrers, found, |other| other.refers("r"))?;
         Some(format!(
-            "({}) NOT IN (SELECT {} FROM ({used}) u WHERE u.tenants = 1)",
-            columns.join(", "),
-            keys.join(", ")
+            "(SELECT count(*) FROM ({}) u WHERE u.one IS NULL)",
+            used(&relation.to_string(), first, &uses, "")
         ))
     }
 
-    /// Returns the tenant of a row of a table, as SQL: that in its column, or that of its parents, as long as it has none.
-    fn tenant_of(
+    /// Returns the referenced keys `k0`, … and the tenant of all rows that refer to them, as SQL.
+    fn uses(
         &self,
-        relation: &Relation,
-        row: &str,
+        referrers: &[Parent],
         found: &[Option<Found>],
-        depth: usize,
+        wanted: impl Fn(&Parent) -> String,
     ) -> Option<String> {
-        let (table, own) = (self.facts.table(relation)?, self.holder(relation, found)?);
-        let column = own.column.as_ref()?;
-        if table.column(column).is_some() {
-            return Some(format!("{row}.{}", quote_ident(column)));
-        }
-        let above = format!("p{depth}");
-        let parents: Option<Vec<String>> = (own.parents.iter().filter(|_| depth < DEPTH_MAX))
-            .map(|parent| {
-                let pairs: Vec<String> = (parent.columns.iter().zip(&parent.ref_columns))
-                    .map(|(c, theirs)| {
-                        format!("{above}.{} = {row}.{}", quote_ident(theirs), quote_ident(c))
-                    })
-                    .collect();
-                let tenant = self.tenant_of(&parent.relation, &above, found, depth + 1)?;
-                Some(format!(
-                    "(SELECT {tenant}::text FROM {} {above} WHERE {})",
-                    parent.relation,
-                    pairs.join(" AND ")
+        let uses: Option<Vec<String>> = (referrers.iter())
+            .map(|referrer| {
+                Some(uses_of(
+                    referrer,
+                    &self.tenant_of(&referrer.relation, "r", found)?,
+                    &wanted(referrer),
                 ))
             })
             .collect();
-        let parents = parents.filter(|parents| !parents.is_empty())?;
-        Some(format!("coalesce({})", parents.join(", ")))
+        Some(uses?.join(" UNION ALL "))
     }
 
     /// Blocks a table whose rows look like tenants' own.
-    pub fn check_sharing(&self, table: &Table, found: &mut Found) {
+    pub fn check_sharing(&self, table: &Table, found: &mut Found, known: &[Option<Found>]) {
         let usage = table.usage;
-        if found.kind == Kind::Lookup
-            && usage.of_several == 0
+        let referrers = self.referrers(table, known);
+        let decide = "decide with {\"share\": true} or {\"skip\": true}";
+        if found.kind != Kind::Lookup {
+        } else if referrers.iter().any(|other| {
+            referrers
+                .first()
+                .is_some_and(|first| first.ref_columns != other.ref_columns)
+        }) {
+            found.block(format!("different keys refer to it, so that nothing tells whether tenants share its rows: {decide}"));
+        } else if usage.of_one > usage.of_several * FEW_SHARED
             && usage.of_one > 1
             && usage.tenants > 1
         {
             found.block(format!(
-                "each of its rows that others refer to ({}) is used by one tenant alone, so it may hold tenants' rows: decide with {{\"share\": true}} or \
-                 {{\"skip\": true}}, or give each row to the tenant that uses it with {{\"by_referrers\": true}}",
-                usage.of_one
+                "of its rows that others refer to, {} are used by one tenant alone and {} by several, so it may hold tenants' rows: {decide}, or give each row to the \
+                 tenant that uses it with {{\"by_referrers\": true}}",
+                usage.of_one, usage.of_several
             ));
         }
     }
 }
 
-/// Returns a query of the referenced keys `k0`, …, how many tenants use each, and one of these.
-fn used_by(
-    referrers: &[Parent],
-    tenant: impl Fn(&Parent) -> Option<String>,
-    limit: &str,
-) -> Option<String> {
-    let uses: Option<Vec<String>> = (referrers.iter())
-        .map(|referrer| {
-            let columns: Vec<String> = (referrer.columns.iter().enumerate())
-                .map(|(n, column)| format!("r.{} AS k{n}", quote_ident(column)))
-                .collect();
-            let there: Vec<String> = referrer
-                .columns
-                .iter()
-                .map(|c| format!("r.{} IS NOT NULL", quote_ident(c)))
-                .collect();
-            Some(format!(
-                "(SELECT {}, {}::text AS tenant FROM {} r WHERE {}{limit})",
-                columns.join(", "),
-                tenant(referrer)?,
-                referrer.relation,
-                there.join(" AND ")
-            ))
-        })
-        .collect();
-    let keys: Vec<String> = (0..referrers.first()?.columns.len())
-        .map(|n| format!("k{n}"))
-        .collect();
-    let keys = keys.join(", ");
-    Some(format!(
-        "SELECT {keys}, count(DISTINCT tenant) AS tenants, min(tenant) AS tenant FROM ({}) x WHERE tenant IS NOT NULL GROUP BY {keys}",
-        uses?.join(" UNION ALL ")
-    ))
+/// The first and the last tenant of those that use a key; NULL if none does.
+const LOW: &str = r#"min(x.tenant COLLATE "C")"#;
+const HIGH: &str = r#"max(x.tenant COLLATE "C")"#;
+
+fn numbered(columns: usize, row: &str) -> String {
+    let keys: Vec<String> = (0..columns).map(|n| format!("{row}k{n}")).collect();
+    keys.join(", ")
 }
 
-/// Returns the statement that gives some rows of a table the tenant that alone uses them. The referring tables have their column.
+/// Returns the keys that some rows of a table refer to, each with the tenant of the row that does.
+fn uses_of(referrer: &Parent, tenant: &str, wanted: &str) -> String {
+    let columns: Vec<String> = (referrer.columns.iter().enumerate())
+        .map(|(n, column)| format!("r.{} AS k{n}", quote_ident(column)))
+        .collect();
+    format!(
+        "SELECT {}, {tenant} AS tenant FROM {} r WHERE {wanted}",
+        columns.join(", "),
+        referrer.relation
+    )
+}
+
+/// Returns the keys of some rows of a table, and the tenant that alone uses each.
+fn used(target: &str, first: &Parent, uses: &str, range: &str) -> String {
+    let columns: Vec<String> = first
+        .ref_columns
+        .iter()
+        .map(|c| format!("b.{}", quote_ident(c)))
+        .collect();
+    let keys: Vec<String> = (columns.iter().enumerate())
+        .map(|(n, column)| format!("{column} AS k{n}"))
+        .collect();
+    let pairs: Vec<String> = (columns.iter().enumerate())
+        .map(|(n, column)| format!("x.k{n} = {column}"))
+        .collect();
+    format!(
+        "SELECT {}, CASE WHEN {LOW} = {HIGH} THEN {LOW} END AS one FROM {target} b LEFT JOIN ({uses}) x ON {} WHERE true{range} GROUP BY {}",
+        keys.join(", "),
+        pairs.join(" AND "),
+        columns.join(", ")
+    )
+}
+
+/// Returns the statement that gives some rows of a table the tenant that alone uses them, and takes it from those that others use,
+/// too. The referring tables have their column.
 pub fn fill(
     target: &str,
     column: &str,
     column_type: &str,
     referrers: &[Parent],
-    range: &str,
+    range: &dyn Fn(&str) -> String,
 ) -> String {
-    let own = |r: &Parent| Some(format!("r.{}", quote_ident(&r.tenant_column)));
-    let used = used_by(referrers, own, "").unwrap_or_default();
-    let pairs: Vec<String> = (referrers
-        .first()
-        .into_iter()
-        .flat_map(|first| first.ref_columns.iter().enumerate()))
-    .map(|(n, theirs)| format!("c.{} = u.k{n}", quote_ident(theirs)))
-    .collect();
+    let Some(first) = referrers.first() else {
+        return String::new();
+    };
+    let uses: Vec<String> = (referrers.iter())
+        .map(|r| {
+            uses_of(
+                r,
+                &format!("r.{}::text", quote_ident(&r.tenant_column)),
+                &r.refers("r"),
+            )
+        })
+        .collect();
+    let used = used(target, first, &uses.join(" UNION ALL "), &range("b"));
+    let pairs: Vec<String> = (first.ref_columns.iter().enumerate())
+        .map(|(n, theirs)| format!("c.{} = u.k{n}", quote_ident(theirs)))
+        .collect();
     let column = quote_ident(column);
-    let tenant = format!("u.tenant::{column_type}");
     format!(
-        "UPDATE {target} AS c SET {column} = {tenant} FROM ({used}) AS u WHERE {} AND u.tenants = 1 AND c.{column} IS DISTINCT FROM {tenant}{range}",
-        pairs.join(" AND ")
+        "UPDATE {target} AS c SET {column} = u.one::{column_type} FROM ({used}) AS u WHERE {} AND c.{column} IS DISTINCT FROM u.one::{column_type}{}",
+        pairs.join(" AND "),
+        range("c")
     )
 }

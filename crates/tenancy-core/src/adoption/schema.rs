@@ -1,6 +1,9 @@
 //! The columns and owners of a schema's tables, as they are compared with the table of tenants.
 
+use std::collections::HashMap;
+
 use super::facts::{Choices, Column, ForeignKey, NullRows, SchemaFacts, Table};
+use super::found::Parent;
 use crate::policy::{KeyType, quote_ident};
 
 pub(super) struct Schema<'a> {
@@ -10,6 +13,8 @@ pub(super) struct Schema<'a> {
     pub key: Option<&'a Column>,
     /// Names of columns that hold the tenant, the most frequent first.
     pub names: Vec<String>,
+    /// Tables with a key of one column, by the names that columns have after them.
+    pub by_column_name: HashMap<String, Vec<&'a Table>>,
 }
 
 impl<'a> Schema<'a> {
@@ -19,8 +24,17 @@ impl<'a> Schema<'a> {
             choices,
             key: facts.tenant_key(choices),
             names: Vec::new(),
+            by_column_name: HashMap::new(),
         };
         schema.names = schema.column_names();
+        for table in facts
+            .tables
+            .iter()
+            .filter(|table| table.primary_key.len() == 1)
+        {
+            let name = plain(&format!("{}_id", singular(&table.relation.name)));
+            schema.by_column_name.entry(name).or_default().push(table);
+        }
         schema
     }
 
@@ -126,6 +140,14 @@ impl<'a> Schema<'a> {
         })
     }
 
+    /// Returns whether tables belong to the same owner as all others.
+    pub fn may_read<'p>(&self, mut tables: impl Iterator<Item = &'p Parent>) -> bool {
+        tables.all(|table| {
+            let table = self.facts.table(&table.relation);
+            table.is_some_and(|table| self.wrong_owner(table).is_none())
+        })
+    }
+
     /// Returns whether a column can hold the tenant's key: uuid for uuid, and any other type of key for any other.
     pub fn fits(&self, column: &Column) -> bool {
         let (Some(own), Some(tenant)) = (column.key, self.key.and_then(|k| k.key)) else {
@@ -154,7 +176,7 @@ impl<'a> Schema<'a> {
         };
         let decision = self.choices.of(&table.relation);
         // It may have a tenant column that is filled from them.
-        let fills = decision.is_some_and(|d| d.null_rows == Some(NullRows::Fill));
+        let fills = self.null_rows(table).0 == NullRows::Fill;
         if decision.is_some_and(|d| d.by_referrers)
             || !fills && decision.is_some_and(|d| d.parent_key.is_some() || d.parents.is_some())
         {

@@ -182,34 +182,21 @@ impl<'a> Steps<'a> {
             self.add(StepKind::Statement, Phase::Prepare, column_and_trigger);
         }
         if self.table.protected_by.is_none() {
-            let of = |from| Fill {
+            let fill = Fill {
                 column: column.clone(),
                 column_type: found.column_type.clone(),
                 only_missing: is_own,
-                from,
+                from: match found.referrers.is_empty() {
+                    true => FillFrom::Parents(found.parents.clone()),
+                    false => FillFrom::Referrers(found.referrers.clone()),
+                },
             };
-            let columns: Vec<Vec<String>> =
-                found.parents.iter().map(|p| p.columns.clone()).collect();
-            let mut fills: Vec<Fill> = (found.parents.iter().enumerate())
-                .map(|(n, parent)| {
-                    let before = columns.iter().take(n).cloned().collect();
-                    of(FillFrom::Parent {
-                        parent: parent.clone(),
-                        before,
-                    })
-                })
-                .collect();
-            if !found.referrers.is_empty() {
-                fills.push(of(FillFrom::Referrers(found.referrers.clone())));
-            }
             // Again before any table is isolated: what a row belongs to may have moved meanwhile, and no trigger tells.
             let all_phases = [Phase::Prepare, Phase::Verify];
             let filled = self.table.known == Some(true);
             for phase in all_phases.into_iter().skip(usize::from(filled)) {
-                for fill in &fills {
-                    let all = fill.whole(&self.table.relation);
-                    self.add(StepKind::Fill(Box::new(fill.clone())), phase, vec![all]);
-                }
+                let all = fill.whole(&self.table.relation);
+                self.add(StepKind::Fill(Box::new(fill.clone())), phase, vec![all]);
             }
         }
     }
@@ -220,18 +207,20 @@ impl<'a> Steps<'a> {
         let (name, quoted) = (self.name(), quote_ident(column));
         let open = self.table.protected_by.is_none();
         let declared = self.table.column(column).is_some_and(|c| c.not_null);
-        // Who adds a row that nothing refers to yet names no tenant, as long as there is no context.
-        let known = found.referrers.is_empty();
-        if open && known && !found.may_be_null() && !declared {
+        if open && !found.may_be_null() && !declared {
+            // The application may add a row before what it refers to, or what refers to it.
+            let late =
+                found.referrers.len() + found.parents.iter().filter(|p| !p.checked).count() > 0;
+            let phase = if late { Phase::Verify } else { Phase::Prepare };
             if self.table.known.is_none() {
                 self.push(
-                    Phase::Prepare,
+                    phase,
                     format!("ALTER TABLE {name} ADD CONSTRAINT {KNOWN} CHECK ({quoted} IS NOT NULL) NOT VALID"),
                 );
             }
             if self.table.known != Some(true) {
                 self.push(
-                    Phase::Prepare,
+                    phase,
                     format!("ALTER TABLE {name} VALIDATE CONSTRAINT {KNOWN}"),
                 );
             }
@@ -240,7 +229,7 @@ impl<'a> Steps<'a> {
             self.index(column);
         }
         self.protect(choices, found);
-        if !found.may_be_null() && (self.table.known.is_some() || open && !declared) {
+        if self.table.known.is_some() || open && !declared && !found.may_be_null() {
             self.push(
                 Phase::Isolate,
                 format!("ALTER TABLE {name} DROP CONSTRAINT IF EXISTS {KNOWN}"),

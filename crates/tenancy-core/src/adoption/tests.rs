@@ -253,7 +253,12 @@ fn another_owners_table_blocks_and_is_not_read() {
     tables[3]["columns"][1]["not_null"] = json!(false);
     assert!(!to_count(&facts(tables.clone()), &choices()).is_empty());
     tables[3]["caller_owns"] = json!(false);
-    assert!(to_count(&facts(tables.clone()), &choices()).is_empty());
+    let counted = to_count(&facts(tables.clone()), &choices());
+    assert!(
+        !counted
+            .iter()
+            .any(|c| format!("{c:?}").contains("FROM app.projects"))
+    );
     assert!(
         of(&planned(tables, &choices()), "projects").blocked[0]
             .text
@@ -576,10 +581,13 @@ fn a_child_of_several_parents_is_filled_from_the_first_that_a_row_refers_to() {
     let trigger = "fill_tenant('organization_id', 'added', 'app', 'tasks', 'organization_id', 'key by_task', 'task_id', 'id', '', \
                    'app', 'notes', 'organization_id', 'key by_note', 'note_id', 'id')";
     assert!(sql[1].ends_with(trigger), "{sql:?}");
-    assert!(sql[2].ends_with(
-        "WHERE c.task_id = p.id AND c.organization_id IS DISTINCT FROM p.organization_id"
-    ));
-    assert!(sql[3].ends_with("WHERE c.note_id = p.id AND c.task_id IS NULL AND c.organization_id IS DISTINCT FROM p.organization_id"));
+    let tenant = "coalesce((SELECT p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id), (SELECT p.organization_id FROM app.notes AS p WHERE c.note_id = p.id))";
+    assert_eq!(
+        sql[2],
+        format!(
+            "UPDATE app.deploys AS c SET organization_id = {tenant} WHERE {tenant} IS NOT NULL AND c.organization_id IS DISTINCT FROM {tenant}"
+        )
+    );
     assert!(deploys.reason.contains("or else to app.notes (by_note)"));
 }
 
@@ -595,7 +603,9 @@ fn rows_of_no_parent_block() {
         .unwrap();
     assert_eq!(
         deploys.null.as_deref(),
-        Some("NOT (t.task_id IS NOT NULL) AND NOT (t.note_id IS NOT NULL)")
+        Some(
+            "(SELECT count(*) FROM app.deploys t WHERE true AND NOT (t.task_id IS NOT NULL) AND NOT (t.note_id IS NOT NULL))"
+        )
     );
     assert_eq!(deploys.orphans, None);
     tables[n]["counts"] = json!({"null": 2});
@@ -620,17 +630,34 @@ fn rows_of_no_parent_block() {
 fn what_may_have_another_parent_is_not_shared() {
     let mut tables = schema();
     let n = with_deploys(&mut tables);
-    tables[n]["counts"] = json!({"null": 5});
     let mut choices = choices();
     choices.null_rows = NullRows::Share;
     let decision = serde_json::from_value(json!({"parent_key": "by_task"})).unwrap();
     choices.decisions.insert("app.deploys".to_owned(), decision);
-    let plans = planned(tables, &choices);
-    let blocked = &of(&plans, "deploys").blocked;
+    let counted = to_count(&facts(tables.clone()), &choices);
+    let deploys = counted
+        .iter()
+        .find(|c| c.relation.name == "deploys")
+        .unwrap();
+    let elsewhere = deploys.elsewhere.clone().unwrap();
     assert!(
-        (blocked.iter()).any(|b| b.text.contains("may have a tenant through by_note")),
-        "{blocked:?}"
+        elsewhere.contains("FROM app.notes p0 WHERE t.note_id = p0.id) IS NOT NULL"),
+        "{elsewhere}"
     );
+    for (counts, blocks) in [
+        (json!({"null": 5}), false),
+        (json!({"null": 5, "elsewhere": 1}), true),
+    ] {
+        tables[n]["counts"] = counts;
+        let plans = planned(tables.clone(), &choices);
+        assert_eq!(
+            of(&plans, "deploys")
+                .blocked
+                .iter()
+                .any(|b| b.text.contains("(by_note)")),
+            blocks
+        );
+    }
 }
 
 /// Two tables that refer to each other do not wait for each other's tenants.
@@ -657,15 +684,24 @@ fn parents_make_no_circle() {
         .as_array_mut()
         .unwrap()
         .push(key("by_run", "run_id", "runs"));
-    let plans = planned(tables, &choices());
+    let plans = planned(tables.clone(), &choices());
     let parents = |name| {
-        of(&plans, name)
+        let fill = of(&plans, name)
             .steps
             .iter()
-            .filter(|s| matches!(s.kind, StepKind::Fill(_)) && s.phase == Phase::Prepare)
-            .count()
+            .find_map(|step| match &step.kind {
+                StepKind::Fill(fill) => Some(fill.sources().len()),
+                _ => None,
+            });
+        fill.unwrap()
     };
     assert_eq!((parents("deploys"), parents("runs")), (3, 1));
+    // What is left out is counted where rows without a tenant would be shared.
+    let mut share = choices();
+    share.null_rows = NullRows::Share;
+    let counted = to_count(&facts(tables), &share);
+    let runs = counted.iter().find(|c| c.relation.name == "runs").unwrap();
+    assert!(runs.elsewhere.as_ref().unwrap().contains("app.deploys"));
 }
 
 #[test]
@@ -694,7 +730,7 @@ fn a_column_that_is_named_like_a_key_can_be_taken_for_one() {
                 .orphans
                 .as_ref()
                 .unwrap()
-                .contains("NOT EXISTS (SELECT FROM app.tasks k WHERE k.id = t.\"taskId\")")
+                .contains("NOT EXISTS (SELECT FROM app.tasks k WHERE t.\"taskId\" = k.id)")
         );
         let plans = planned(tables.clone(), &choices);
         let sql = statements(of(&plans, "drafts")).join("; ");
@@ -743,15 +779,15 @@ fn an_own_column_is_filled_where_it_is_missing() {
     assert!(
         of(&plans, "tasks").blocked[0]
             .text
-            .contains("fill it from what they refer to (tasks_project)")
+            .contains("fill it from what they refer to, app.projects (tasks_project), with")
     );
     tables[4]["counts"] = json!({});
     let mut fill = choices();
     fill.null_rows = NullRows::Fill;
     let counted = to_count(&facts(tables.clone()), &fill);
-    assert!(!counted.iter().any(|c| c.relation.name == "tasks"
-        && c.null.as_deref()
-            != Some("t.organization_id IS NULL AND NOT (t.project_id IS NOT NULL)")));
+    let tasks = counted.iter().find(|c| c.relation.name == "tasks").unwrap();
+    assert_eq!(tasks.null, None, "each row refers to a project");
+    assert_eq!(tasks.orphans, None);
     let plans = planned(tables.clone(), &fill);
     let tasks = of(&plans, "tasks");
     assert_eq!(tasks.kind, Kind::TenantColumn);
@@ -861,13 +897,14 @@ fn a_lookup_that_no_two_tenants_share_blocks() {
         .unwrap()
         .query;
     // A table without a column yet has its parent's.
-    assert!(query.contains("coalesce((SELECT p0.organization_id::text FROM app.projects p0 WHERE p0.id = r.project_id))::text AS tenant FROM app.tasks r"), "{query}");
+    assert!(query.contains("(SELECT p0.organization_id::text FROM app.projects p0 WHERE r.project_id = p0.id) AS tenant FROM app.tasks r"), "{query}");
     assert!(
         query.contains("r.organization_id::text AS tenant FROM app.projects r"),
         "{query}"
     );
     for (usage, blocks) in [
         (json!({"of_one": 5, "tenants": 2}), true),
+        (json!({"of_one": 9999, "of_several": 1, "tenants": 2}), true),
         (json!({"of_one": 5, "of_several": 1, "tenants": 2}), false),
         (json!({"of_one": 5, "tenants": 1}), false),
         (json!({}), false),
@@ -901,9 +938,18 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
         sql[1].ends_with("tenancy.fill_tenant('organization_id', 'added')"),
         "{sql:?}"
     );
-    assert!(sql[2].ends_with("WHERE c.id = u.k0 AND u.tenants = 1 AND c.organization_id IS DISTINCT FROM u.tenant::bigint"), "{sql:?}");
     assert!(
-        !sql.iter().any(|s| s.contains("CHECK")),
+        sql[2].ends_with("WHERE c.id = u.k0 AND c.organization_id IS DISTINCT FROM u.one::bigint"),
+        "{sql:?}"
+    );
+    let check = webhooks
+        .steps
+        .iter()
+        .find(|s| s.sql().contains("CHECK"))
+        .unwrap();
+    assert_eq!(
+        check.phase,
+        Phase::Verify,
         "a row that nothing refers to yet may be added"
     );
     assert_eq!(of(&plans, "calls").kind, Kind::Child);
@@ -916,7 +962,7 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
         .clone()
         .unwrap();
     assert!(
-        null.starts_with("(t.id) NOT IN (SELECT u.k0 FROM (SELECT k0, count(DISTINCT tenant)"),
+        null.ends_with("GROUP BY b.id) u WHERE u.one IS NULL)"),
         "{null}"
     );
     tables[5]["counts"] = json!({"null": 2});
@@ -925,5 +971,224 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
         of(&plans, "webhooks").blocked[0]
             .text
             .contains("2 rows that no tenant alone uses")
+    );
+}
+
+/// tasks with a category, of which some are everybody's.
+fn with_categories(tables: &mut Vec<Value>) {
+    let columns = [
+        column("id", "bigint", true),
+        column("organization_id", "bigint", false),
+    ];
+    let keys = [key("categories_org", "organization_id", "organizations")];
+    tables.push(table("categories", &columns, &keys));
+    tables[4]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("category_id", "bigint", true));
+    // Its name is before that of the other.
+    tables[4]["foreign_keys"]
+        .as_array_mut()
+        .unwrap()
+        .insert(0, key("a_category", "category_id", "categories"));
+}
+
+#[test]
+fn a_parent_of_everybodys_rows_does_not_open_its_children() {
+    let mut tables = schema();
+    with_categories(&mut tables);
+    tables[5]["counts"] = json!({"null": 1});
+    let mut choices = choices();
+    let share = serde_json::from_value(json!({"null_rows": "share"})).unwrap();
+    choices.decisions.insert("app.categories".to_owned(), share);
+    let plans = planned(tables.clone(), &choices);
+    assert!(of(&plans, "categories").shares_null && !of(&plans, "tasks").shares_null);
+    assert_eq!(
+        of(&plans, "tasks").reason,
+        "refers to app.projects (tasks_project)"
+    );
+    // Without the other link they are everybody's, but not those that refer to a tenant's row elsewhere.
+    let only = serde_json::from_value(json!({"parent_key": "a_category"})).unwrap();
+    choices.decisions.insert("app.tasks".to_owned(), only);
+    let counted = to_count(&facts(tables.clone()), &choices);
+    let tasks = counted.iter().find(|c| c.relation.name == "tasks").unwrap();
+    assert!(
+        tasks
+            .elsewhere
+            .as_ref()
+            .unwrap()
+            .contains("FROM app.projects p0"),
+        "{tasks:?}"
+    );
+    tables[4]["counts"] = json!({"elsewhere": 2});
+    let plans = planned(tables, &choices);
+    assert!(of(&plans, "tasks").shares_null);
+    assert!(
+        of(&plans, "tasks").blocked[0]
+            .text
+            .starts_with("2 rows without a tenant refer to a tenant's row")
+    );
+}
+
+#[test]
+fn the_column_is_as_wide_as_the_key_of_tenants() {
+    let mut tables = schema();
+    tables[3]["columns"][1] = column("organization_id", "integer", true);
+    let plans = planned(tables.clone(), &choices());
+    let sql = statements(of(&plans, "tasks"));
+    assert_eq!(
+        sql[0],
+        "ALTER TABLE app.tasks ADD COLUMN organization_id bigint"
+    );
+    // What would be cut is left without a tenant.
+    assert!(sql[2].contains("CASE WHEN p.organization_id::text::bigint::text = p.organization_id::text THEN p.organization_id::text::bigint END"), "{sql:?}");
+}
+
+#[test]
+fn two_tables_of_a_name_are_told_apart_by_a_decision() {
+    let mut tables = schema();
+    let id = column("id", "bigint", true);
+    tables.push(table(
+        "task",
+        &[id.clone(), column("organization_id", "bigint", true)],
+        &[],
+    ));
+    tables.push(table(
+        "drafts",
+        &[id, column("task_id", "bigint", true)],
+        &[],
+    ));
+    let mut choices = choices();
+    choices.named_keys = true;
+    let plans = planned(tables.clone(), &choices);
+    let blocked = &of(&plans, "drafts").blocked[0].text;
+    assert!(
+        blocked.contains("or to another table of such a name"),
+        "{blocked}"
+    );
+    let decision = serde_json::from_value(json!({"parents": {"task_id": "app.task"}})).unwrap();
+    choices.decisions.insert("app.drafts".to_owned(), decision);
+    let plans = planned(tables, &choices);
+    assert!(
+        of(&plans, "drafts")
+            .reason
+            .contains("app.task (by its column task_id)")
+    );
+}
+
+#[test]
+fn parents_that_disagree_block_and_a_trigger_keeps_its_order() {
+    let mut tables = schema();
+    let n = with_deploys(&mut tables);
+    let counted = to_count(&facts(tables.clone()), &choices());
+    let deploys = counted
+        .iter()
+        .find(|c| c.relation.name == "deploys")
+        .unwrap();
+    assert!(
+        deploys.disagree.as_ref().unwrap().contains("<>"),
+        "{deploys:?}"
+    );
+    tables[n]["counts"] = json!({"disagree": 1});
+    let plans = planned(tables.clone(), &choices());
+    assert!(
+        of(&plans, "deploys").blocked[0]
+            .text
+            .starts_with("1 row refer to rows of different tenants")
+    );
+    tables[n]["counts"] = json!({});
+    tables[n]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", false));
+    tables[n]["filled"] = json!({"arguments": ["organization_id", "added", "app", "notes", "organization_id", "key by_note", "note_id", "id", "",
+        "app", "tasks", "organization_id", "key by_task", "task_id", "id"]});
+    // As if the other had become NOT NULL since.
+    tables[n]["columns"][1]["not_null"] = json!(true);
+    let plans = planned(tables, &choices());
+    assert!(
+        statements(of(&plans, "deploys"))[0]
+            .contains("coalesce((SELECT p.organization_id FROM app.notes")
+    );
+}
+
+#[test]
+fn all_who_use_a_row_count() {
+    let mut tables = schema();
+    with_webhooks(&mut tables);
+    let id = column("id", "bigint", true);
+    // Placed later: it belongs to who uses it, too.
+    tables[3]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("hub_id", "bigint", false));
+    tables[3]["foreign_keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(key("project_hub", "hub_id", "hubs"));
+    tables.push(table(
+        "hubs",
+        &[id, column("webhook_id", "bigint", true)],
+        &[key("hubs_hook", "webhook_id", "webhooks")],
+    ));
+    let mut choices = choices();
+    for name in ["webhooks", "hubs"] {
+        let decision = serde_json::from_value(json!({"by_referrers": true})).unwrap();
+        choices.decisions.insert(format!("app.{name}"), decision);
+    }
+    let plans = planned(tables, &choices);
+    let reason = &of(&plans, "webhooks").reason;
+    assert_eq!(
+        reason,
+        "is referred to by app.projects, app.tasks, app.hubs"
+    );
+    let place = |name| plans.iter().position(|p| p.relation.name == name).unwrap();
+    assert!(place("hubs") < place("webhooks"));
+}
+
+#[test]
+fn a_decision_that_leads_to_no_tenant_blocks() {
+    for decision in [
+        json!({"by_referrers": true}),
+        json!({"parents": {"code": "app.currencies"}}),
+    ] {
+        let mut tables = schema();
+        tables.push(table(
+            "odd",
+            &[column("id", "bigint", true), column("code", "text", true)],
+            &[],
+        ));
+        let mut choices = choices();
+        let decision = serde_json::from_value(decision).unwrap();
+        choices.decisions.insert("app.odd".to_owned(), decision);
+        let plans = planned(tables, &choices);
+        assert!(
+            of(&plans, "odd").blocked[0]
+                .text
+                .contains("links it to no table")
+        );
+    }
+}
+
+#[test]
+fn a_filled_column_that_its_foreign_key_clears_blocks() {
+    let mut tables = schema();
+    tables[4]["columns"]
+        .as_array_mut()
+        .unwrap()
+        .push(column("organization_id", "bigint", false));
+    let mut clears = key("tasks_org", "organization_id", "organizations");
+    clears["clears"] = json!(true);
+    tables[4]["foreign_keys"]
+        .as_array_mut()
+        .unwrap()
+        .push(clears);
+    let mut fill = choices();
+    fill.null_rows = NullRows::Fill;
+    let plans = planned(tables, &fill);
+    assert!(
+        of(&plans, "tasks").blocked[0]
+            .text
+            .contains("or be filled again")
     );
 }
