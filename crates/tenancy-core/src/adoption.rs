@@ -2,6 +2,15 @@
 //!
 //! Nothing here connects to a server. [`plan()`] takes [`SchemaFacts`] and [`Choices`] and returns a [`TablePlan`] for each
 //! table. The plan holds only what is left to do, so an adoption that was interrupted is resumed by planning again.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `facts`, `decisions` | what the catalogs say, and what a person has decided |
+//! | `schema`, `links` | columns that may hold the tenant, and how rows refer to others |
+//! | `classify`, `parents`, `referrers` | what each table is, and the tables that its rows have their tenant from |
+//! | `counts`, `tenant_of` | the rows that must be counted before, as SQL |
+//! | `rows` | what the numbers of rows mean |
+//! | `steps`, `fill`, `filled` | the statements, and the trigger that goes on |
 
 mod classify;
 mod counts;
