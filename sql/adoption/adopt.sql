@@ -30,7 +30,7 @@ GRANT SELECT ON tenancy.adoption TO tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.adoption IS 'The last plan of adopt() for each table, and how far it is. Order by place for the order in which it runs';
 COMMENT ON COLUMN tenancy.adoption.table_name IS 'Name of the table, with its schema';
 COMMENT ON COLUMN tenancy.adoption.kind IS
-    'tenant table, tenant column (it has one), child (it belongs to a tenant through a foreign key), lookup (rows of tenants refer to '
+    'tenant table, tenant column (it has one), child (it belongs to a tenant through another table), lookup (rows of tenants refer to '
     'it), no link (nothing links it to a tenant) or skipped (was decided). The last three are not isolated';
 COMMENT ON COLUMN tenancy.adoption.reason IS 'Why it is taken for that';
 COMMENT ON COLUMN tenancy.adoption.tenant_column IS 'Column that holds the tenant; of a child the one that is added';
@@ -112,7 +112,7 @@ COMMENT ON PROCEDURE tenancy.adopt(regclass, boolean, text[], text[], text, text
     'tables that belong to a tenant through another one, and protects all of them. With dry_run => true it only plans: see the view adoption. It can be '
     'called again at any time: it does what is left. schemas NULL: that of tenant_table. tenant_key NULL: its primary key. null_rows, for rows without a tenant: '
     'refuse, share (all tenants read them), fill (from what they refer to) or hide (only maintenance sees them). named_keys => true takes a column like task_id for a '
-    'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "owner_column" or "project_column"; "skip" also for views, and, like "share", for what does not exist yet. isolate => false only prepares. '
+    'foreign key to tasks. decisions: {"schema.table": {"skip": true}}, or "share", "tenant_column", "parent_key", "parents", "by_referrers", "null_rows", "rest", "owner_column" or "project_column"; "skip" also for views, and, like "share", for what does not exist yet. isolate => false only prepares. '
     'lock_timeout: for each step, which is tried 20 times. watch: what follows a later statement that makes a table for tenants'' rows in these '
     'schemas, or shows one: off, warn or protect (its isolation, or an error); NULL: as before, warn if they are not watched. After a dry run the rest of a transaction block is in maintenance, once tables are isolated. Call it outside a transaction block, as the tables'' owner. Errors: 55000 something must be decided '
     'or mended first, with all reasons; 55006 another session adopts it; 42501 the caller is not the owner. For tenancy_admin';

@@ -39,7 +39,6 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
         return Ok(None);
     }
     let is_protected = || Ok::<_, Error>(policy::tenant_column(change.table())?.is_some());
-    let mut without = false;
     spi::pinned(|| {
         for source in sources() {
             let Some(parent) = parent(change.table(), &source)? else {
@@ -69,24 +68,22 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
                 }
             })?;
             match found {
-                Some(Some(tenant)) => return Ok(Some(value(column, Some(tenant)))),
+                Some(Some(tenant)) => {
+                    return Ok(Some(NewValue {
+                        column: column.to_owned(),
+                        text: Some(CString::new(tenant).unwrap_or_default()),
+                    }));
+                }
                 // A row of everybody, or of nobody: another one may have a tenant.
-                Some(None) => without = true,
+                Some(None) => {}
                 // It may have been without one before, or get one before the table is isolated.
                 None if keeps || !is_protected()? => {}
                 None => return Err(Error::NoParent(parent.name)),
             }
         }
-        // One that refers to nothing, any more, stays where it was.
-        Ok((without && !is_own).then(|| value(column, None)))
+        // One that refers to nothing, any more, or to a row of everybody, stays where it was.
+        Ok(None)
     })
-}
-
-fn value(column: &CStr, tenant: Option<String>) -> NewValue {
-    NewValue {
-        column: column.to_owned(),
-        text: tenant.map(|tenant| CString::new(tenant).unwrap_or_default()),
-    }
 }
 
 /// Returns whether none of these columns is NULL.

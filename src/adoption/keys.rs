@@ -75,6 +75,10 @@ fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
         let mut free = Vec::new();
         let mut keys = policy::foreign_keys(&[])?;
         keys.retain(|key| schemas.is_none_or(|schemas| schemas.contains(&key.from.schema)));
+        for key in &mut keys {
+            // Rows without a tenant would not be checked.
+            key.from_shared_null |= key.from_may_miss == Some(true);
+        }
         // What an undo that was stopped has added goes again.
         for record in replaced::records()? {
             let begun = (record.replacement(&keys)).and_then(|key| drop_helper(key, &keys));

@@ -123,6 +123,7 @@ impl Run {
     }
 
     fn adopt(&self, watch: Action) -> Result<(), Error> {
+        let mut open = Vec::new();
         for phase in [Phase::Prepare, Phase::Isolate] {
             if phase == Phase::Isolate && !self.adopted.choices.isolate {
                 return Ok(());
@@ -137,9 +138,12 @@ impl Run {
                 .collect();
             steps.sort_by_key(|(_, step)| step.phase);
             self.all(&steps)?;
+            open = (plans.iter().filter(|plan| plan.stays_open))
+                .map(|plan| plan.relation.to_string())
+                .collect();
         }
         watch::set(&self.adopted, Some(watch))?;
-        watch::warn_of_open(&self.adopted)
+        watch::warn_of_open(&self.adopted, open)
     }
 
     fn undo(&self, plans: &[TablePlan]) -> Result<(), Error> {

@@ -485,16 +485,18 @@ fn look_at_grant(watched: &Watched, adopted: &Adopted, granted: &[String]) -> Re
 const NAMES_MAX: usize = 10;
 
 /// Warns of relations of the schemas that an adoption has left open, and that were not decided on.
-pub fn warn_of_open(adopted: &Adopted) -> Result<(), Error> {
-    let open: Vec<String> = policy::pinned(|| listed(adopted, None))?
-        .into_iter()
-        .map(|(relation, _)| relation.to_string())
-        .collect();
+pub fn warn_of_open(adopted: &Adopted, mut open: Vec<String>) -> Result<(), Error> {
+    open.extend(
+        (policy::pinned(|| listed(adopted, None))?.into_iter())
+            .map(|(relation, _)| relation.to_string()),
+    );
+    open.sort();
+    open.dedup();
     if !open.is_empty() {
         let names: Vec<&str> = open.iter().take(NAMES_MAX).map(String::as_str).collect();
         let more = if open.len() > NAMES_MAX { ", …" } else { "" };
         warning!(
-            "tenancy: {} of the adopted schemas may show tenants' rows and are not isolated: {}{more}. Run the statements in tenancy.unprotected_tables, or decide on them in adopt()",
+            "tenancy: {} of the tables and views in the adopted schemas may show tenants' rows to the application, and are not isolated: {}{more}. See tenancy.adoption and tenancy.unprotected_tables, and decide on them in adopt(), or revoke their grants",
             open.len(),
             names.join(", ")
         );

@@ -43,6 +43,7 @@ SELECT coalesce((
             'operators', (SELECT jsonb_agg(format('%I.%s', n.nspname, o.oprname) ORDER BY s.n)
                           FROM unnest(k.conpfeqop) WITH ORDINALITY s(oid, n) JOIN pg_operator o ON o.oid = s.oid JOIN pg_namespace n ON n.oid = o.oprnamespace),
             'from_shared_null', ft.above = ANY ($4::oid[]),
+            'from_may_miss', (SELECT NOT a.attnotnull FROM pg_attribute a WHERE a.attrelid = k.conrelid AND a.attname = ft.tenant),
             'comment', obj_description(k.oid, 'pg_constraint'),
             'caller_owns', (SELECT bool_and(pg_has_role(c.relowner, 'USAGE')) AND min(c.relowner) = max(c.relowner) FROM pg_class c WHERE c.oid IN (k.conrelid, k.confrelid)),
             'owner_is_admin', (SELECT bool_and(pg_has_role(c.relowner, 'tenancy_admin', 'MEMBER')) FROM pg_class c WHERE c.oid IN (k.conrelid, k.confrelid)),

@@ -102,6 +102,8 @@ pub struct TablePlan {
     pub shares_null: bool,
     /// Whether rows may stay without a tenant, which only maintenance sees.
     pub hides_null: bool,
+    /// Whether roles of the application may read it, though it may hold tenants' rows.
+    pub stays_open: bool,
     /// What is left to do, in order.
     pub steps: Vec<Step>,
     /// What the caller must decide or correct before.

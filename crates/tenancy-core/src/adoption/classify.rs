@@ -1,6 +1,6 @@
 //! What each table is, and by which column or parent its rows belong to a tenant.
 
-use super::facts::{Choices, Column, FILL, NullRows, SchemaFacts, Table};
+use super::facts::{Choices, Column, FILL, SchemaFacts, Table};
 use super::filled::Filled;
 use super::found::{Found, Kind};
 use super::rows::rows;
@@ -24,6 +24,7 @@ pub fn classify(facts: &SchemaFacts, choices: &Choices) -> Vec<Found> {
     for n in 0..found.len() {
         schema.add_parents(n, &mut found);
     }
+    schema.refresh(&mut found);
     for n in 0..found.len() {
         schema.add_referrers(n, &mut found);
     }
@@ -68,7 +69,9 @@ impl<'a> Schema<'a> {
                 return Some(Found::new(Kind::Skipped, 0, "was decided"));
             }
             Some(decision) if decision.share => {
-                return Some(Found::new(Kind::Lookup, 0, "was decided"));
+                let mut found = Found::new(Kind::Lookup, 0, "was decided");
+                found.is_shared = true;
+                return Some(found);
             }
             _ => {}
         }
@@ -104,8 +107,7 @@ impl<'a> Schema<'a> {
                 names.join(" and ")
             ));
         }
-        let stays = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
-        found.may_miss = stays && !column.not_null;
+        found.may_miss = self.may_stay(table) && !column.not_null;
         self.check_type(column, &mut found);
         self.check_sources(table, &mut found);
         Some(found)
@@ -215,7 +217,7 @@ impl<'a> Schema<'a> {
         }
         let refers = |(other, place): &(&'a Table, &Option<Found>)| {
             place.as_ref().is_some_and(Found::holds_tenants)
-                && (other.foreign_keys.iter()).any(|key| key.to == table.relation)
+                && (self.all_links(other).iter()).any(|link| link.to == table.relation)
         };
         let Some((first, _)) = self.facts.tables.iter().zip(known).find(refers) else {
             return Found::new(
@@ -228,7 +230,16 @@ impl<'a> Schema<'a> {
             "{} refers to it, and it has no column with the tenant",
             first.relation
         );
+        // Without a row that two tenants use it may be one tenant's.
+        let is_shared = table.usage.of_several > 0;
+        let reason = match is_shared {
+            true => reason,
+            false => format!(
+                "{reason}; no two tenants use the same row of it, so that it is not granted"
+            ),
+        };
         let mut found = Found::new(Kind::Lookup, 0, reason);
+        found.is_shared = is_shared;
         if let Some(key) = &table.referred_once {
             found.block(format!(
                 "each of its rows is that of one row of another table ({key}), so it may hold tenants' rows: decide with \

@@ -3,7 +3,7 @@
 use super::classify::classify;
 use super::facts::{Choices, Decision, NullRows, SchemaFacts, Table};
 use super::found::{Found, Kind, Parent};
-use super::links::always_refers;
+use super::links::is_loose;
 use super::referrers::ToCompare;
 use super::schema::Schema;
 use crate::policy::{Relation, quote_ident};
@@ -105,10 +105,10 @@ impl Schema<'_> {
         if let Some(open) = open.filter(|_| may_read) {
             if !found.referrers.is_empty() {
                 out.null = self.not_of_one(&table.relation, found, all);
-            } else if !always_refers(table, &found.parents) {
+            } else if is_loose(table, &found.parents) {
                 out.null = Some(count(&format!(
                     "{open} AND {}",
-                    without_reference(&found.parents)
+                    self.without_tenant_of(found, all)
                 )));
             }
             let orphans = orphans(&found.parents);
@@ -138,29 +138,38 @@ impl Schema<'_> {
         (out.reads_others || counts.iter().any(|count| count.is_some())).then_some(out)
     }
 
-    /// Returns the condition that a row `t` has no tenant, but refers to a tenant's row by a link that does not count.
-    fn elsewhere(&self, found: &Found, all: &[Option<Found>]) -> Option<String> {
-        let through = |parent: &Parent, is: &str| match self.tenant_through(parent, "t", all) {
-            Some(tenant) => format!("{tenant} IS {is}"),
-            None if is == "NULL" => format!("NOT ({})", parent.refers("t")),
-            None => format!("({})", parent.refers("t")),
-        };
+    /// Returns the condition that a row `t` has no tenant from its parents.
+    fn without_tenant_of(&self, found: &Found, all: &[Option<Found>]) -> String {
         let none: Vec<String> = (found.parents.iter())
-            .map(|parent| match parent.may_miss {
-                true => through(parent, "NULL"),
-                false => format!("NOT ({})", parent.refers("t")),
+            .map(|parent| {
+                match self
+                    .tenant_through(parent, "t", all)
+                    .filter(|_| parent.may_miss)
+                {
+                    // An orphan is counted as one.
+                    Some(tenant) => format!(
+                        "(NOT ({}) OR {tenant} IS NULL AND {})",
+                        parent.refers("t"),
+                        exists(parent)
+                    ),
+                    None => format!("NOT ({})", parent.refers("t")),
+                }
             })
             .collect();
-        let others: Vec<String> = found
-            .others
-            .iter()
-            .map(|other| through(other, "NOT NULL"))
-            .collect();
-        let none = if none.is_empty() {
-            "true".to_owned()
-        } else {
-            none.join(" AND ")
+        match none.is_empty() {
+            true => "true".to_owned(),
+            false => none.join(" AND "),
+        }
+    }
+
+    /// Returns the condition that a row `t` has no tenant, but refers to a tenant's row by a link that does not count.
+    fn elsewhere(&self, found: &Found, all: &[Option<Found>]) -> Option<String> {
+        let through = |parent: &Parent| match self.tenant_through(parent, "t", all) {
+            Some(tenant) => format!("{tenant} IS NOT NULL"),
+            None => format!("({})", parent.refers("t")),
         };
+        let none = self.without_tenant_of(found, all);
+        let others: Vec<String> = found.others.iter().map(|other| through(other)).collect();
         (!others.is_empty()).then(|| format!("{none} AND ({})", others.join(" OR ")))
     }
 
@@ -185,6 +194,18 @@ impl Schema<'_> {
             }
         }
         (!conditions.is_empty()).then(|| conditions.join(" OR "))
+    }
+}
+
+/// Returns the condition that the row that a row `t` refers to is there.
+fn exists(parent: &Parent) -> String {
+    match parent.checked {
+        true => "true".to_owned(),
+        false => format!(
+            "EXISTS (SELECT FROM {} k WHERE {})",
+            parent.relation,
+            parent.is_row("k", "t")
+        ),
     }
 }
 

@@ -199,7 +199,7 @@ pub enum NullRows {
 }
 
 /// What the caller has decided about one table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Decision {
     /// Leave it as it is.
@@ -223,6 +223,9 @@ pub struct Decision {
     /// What to do with its rows without a tenant.
     #[serde(default)]
     pub null_rows: Option<NullRows>,
+    /// What to do with those that `fill` finds no tenant for.
+    #[serde(default)]
+    pub rest: Option<NullRows>,
     /// The column with the user who owns a row.
     #[serde(default)]
     pub owner_column: Option<String>,

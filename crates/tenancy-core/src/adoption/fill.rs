@@ -73,11 +73,12 @@ impl Fill {
                         })
                         .collect();
                     let tenant = format!("coalesce({})", tenants.join(", "));
-                    let given = format!("{tenant} IS NOT NULL");
-                    (tenant, String::new(), vec![given])
+                    (tenant, String::new(), Vec::new())
                 }
             },
         };
+        // A row whose parent has no tenant keeps its own.
+        conditions.push(format!("{tenant} IS NOT NULL"));
         conditions.push(match self.only_missing {
             true => format!("c.{column} IS NULL"),
             false => format!("c.{column} IS DISTINCT FROM {tenant}"),

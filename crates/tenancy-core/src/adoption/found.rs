@@ -117,6 +117,8 @@ pub struct Found {
     pub referrers: Vec<Parent>,
     /// Other tables of tenants' rows that its rows refer to.
     pub others: Vec<Parent>,
+    /// Whether all tenants may read it: tenants share its rows, or that was decided.
+    pub is_shared: bool,
     /// Whether rows may be without a tenant, by what was decided, whatever rows there are.
     pub may_miss: bool,
     /// How many tables are between it and the tenant.
@@ -138,6 +140,7 @@ impl Found {
             parents: Vec::new(),
             referrers: Vec::new(),
             others: Vec::new(),
+            is_shared: false,
             may_miss: false,
             depth,
             shares_null: false,

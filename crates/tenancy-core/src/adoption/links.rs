@@ -183,14 +183,24 @@ impl<'a> Schema<'a> {
         if here.is_empty() { elsewhere } else { here }
     }
 
-    /// Returns a table's links, also those that were not decided on, each column but once.
+    /// Returns a table's links, those that were decided on first.
+    pub fn decided_or_all_links(&self, table: &'a Table) -> Vec<Link> {
+        self.with_links(table, self.all_links(table))
+    }
+
+    /// Returns the same, and those to all tables that its columns may be named after.
     pub fn any_links(&self, table: &'a Table) -> Vec<Link> {
         let named = table.columns.iter().flat_map(|column| {
             let all = self.all_by_name(table, column).into_iter();
             all.map(|(to, key)| Link::named(to, &column.name, key))
         });
+        let more = self.all_links(table).into_iter().chain(named).collect();
+        self.with_links(table, more)
+    }
+
+    fn with_links(&self, table: &'a Table, more: Vec<Link>) -> Vec<Link> {
         let mut links = self.links(table);
-        for link in self.all_links(table).into_iter().chain(named) {
+        for link in more {
             if !links
                 .iter()
                 .any(|known| known.columns == link.columns && known.to == link.to)
@@ -219,13 +229,6 @@ fn same_kind(one: &str, other: &str) -> bool {
 fn by_any_name<'f>(facts: &'f SchemaFacts, name: &str) -> Option<&'f Table> {
     let is_named = |table: &&Table| names(&table.relation).iter().any(|own| own == name);
     facts.tables.iter().find(is_named)
-}
-
-/// Returns whether each row refers to one of these parents.
-pub fn always_refers(table: &Table, parents: &[Parent]) -> bool {
-    parents
-        .iter()
-        .any(|parent| table.always_has(&parent.columns))
 }
 
 /// Returns whether a row may get a tenant from none of these parents.

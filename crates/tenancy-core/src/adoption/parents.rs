@@ -86,7 +86,7 @@ impl<'a> Schema<'a> {
 
     /// Returns whether rows of a table may be without a tenant, if they have it from these parents.
     fn may_miss(&self, table: &Table, parents: &[Parent]) -> bool {
-        let stays = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
+        let stays = self.may_stay(table);
         let is_unchecked = parents.iter().any(|parent| !parent.checked);
         stays && (is_loose(table, parents) || is_unchecked)
             || is_loose(table, parents) && parents.iter().any(|parent| parent.may_miss)
@@ -102,7 +102,7 @@ impl<'a> Schema<'a> {
             Kind::Child => true,
             Kind::TenantColumn => {
                 let may_miss = (column.and_then(|c| table.column(c))).is_some_and(|c| !c.not_null);
-                may_miss && (self.null_rows(table).0 == NullRows::Fill || table.filled.is_some())
+                may_miss && (self.fills(table) || table.filled.is_some())
             }
             _ => false,
         };
@@ -154,6 +154,32 @@ impl<'a> Schema<'a> {
             own.may_miss = may_miss;
             if own.kind == Kind::TenantColumn && table.has_heirs {
                 own.block("tables inherit from it, whose rows no trigger would fill".to_owned());
+            }
+        }
+    }
+
+    /// Lets all know which parents may be without a tenant, now that all parents are known.
+    pub fn refresh(&self, found: &mut [Option<Found>]) {
+        for _ in 0..found.len() {
+            let before: Vec<bool> = found
+                .iter()
+                .map(|own| own.as_ref().is_some_and(|own| own.may_miss))
+                .collect();
+            for (table, own) in self.facts.tables.iter().zip(found.iter_mut()) {
+                let Some(own) = own.as_mut().filter(|own| !own.parents.is_empty()) else {
+                    continue;
+                };
+                for parent in &mut own.parents {
+                    let place = self.place(&parent.relation);
+                    parent.may_miss |= place.and_then(|n| before.get(n).copied()).unwrap_or(false);
+                }
+                own.may_miss |= self.may_miss(table, &own.parents);
+            }
+            let after = found
+                .iter()
+                .map(|own| own.as_ref().is_some_and(|own| own.may_miss));
+            if before.into_iter().eq(after) {
+                return;
             }
         }
     }
@@ -255,8 +281,8 @@ impl<'a> Schema<'a> {
                 .iter()
                 .filter_map(|parent| self.holder(&parent.relation, found))
             {
-                // Rows of what is everybody's are everybody's too, and of what is nobody's nobody's.
-                own.shares_null |= above.shares_null;
+                // Rows of what is nobody's are nobody's; of what is everybody's, if that was decided.
+                own.shares_null |= above.shares_null && self.null_rows(table).0 == NullRows::Share;
                 own.hides_null |= above.hides_null;
             }
         }

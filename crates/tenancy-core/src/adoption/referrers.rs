@@ -1,7 +1,7 @@
 //! Tables whose rows refer to no tenant, but are referred to by rows of tenants: whether each is used by one tenant alone, and then
 //! belongs to it.
 
-use super::facts::{NullRows, Table};
+use super::facts::Table;
 use super::found::{Found, Kind, Parent};
 use super::schema::Schema;
 use crate::policy::{Relation, quote_ident};
@@ -35,7 +35,7 @@ impl<'a> Schema<'a> {
                 let referrers = self.referrers(table, found);
                 let mut own = self.added(table, "is referred to");
                 own.referrers = referrers;
-                own.may_miss = matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide);
+                own.may_miss = self.may_stay(table);
                 (!own.referrers.is_empty()).then_some((n, own))
             })
     }
@@ -47,7 +47,7 @@ impl<'a> Schema<'a> {
             let Some(above) = place.as_ref().filter(|place| place.holds_tenants()) else {
                 continue;
             };
-            let links = self.any_links(other).into_iter();
+            let links = self.decided_or_all_links(other).into_iter();
             for link in links.filter(|link| link.to == table.relation) {
                 let relation = other.relation.clone();
                 let parent = link.parent(above);

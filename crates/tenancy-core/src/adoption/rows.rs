@@ -1,31 +1,47 @@
 //! Rows of a table without a tenant, and those that refer to a row that is not there: what was decided about them, and what they block.
 
-use super::facts::{NullRows, Table};
+use super::facts::{Column, NullRows, Table};
 use super::found::{Found, Kind, Parent};
-use super::schema::Schema;
+use super::schema::{Schema, plain};
 use crate::policy::quote_ident;
 
 impl Schema<'_> {
-    /// Returns what is done with rows of a table without a tenant, and whether that was decided for it alone.
-    pub fn null_rows(&self, table: &Table) -> (NullRows, bool) {
+    /// Returns whether a tenant column is filled where it is missing.
+    pub fn fills(&self, table: &Table) -> bool {
         let decided = self.choices.of(&table.relation).and_then(|d| d.null_rows);
+        decided.unwrap_or(self.choices.null_rows) == NullRows::Fill
+    }
+
+    /// Returns what is done with rows of a table without a tenant, those that are filled left out, and whether that was decided for it
+    /// alone.
+    pub fn null_rows(&self, table: &Table) -> (NullRows, bool) {
+        let decision = self.choices.of(&table.relation);
+        let decided = decision.and_then(|d| match d.null_rows {
+            Some(NullRows::Fill) => d.rest.or(d.null_rows),
+            other => other,
+        });
         (decided.unwrap_or(self.choices.null_rows), decided.is_some())
+    }
+
+    /// Returns whether rows of a table may stay without a tenant.
+    pub fn may_stay(&self, table: &Table) -> bool {
+        matches!(self.null_rows(table).0, NullRows::Share | NullRows::Hide)
     }
 
     /// Decides on the rows of a table that were counted.
     pub fn check_rows(&self, table: &Table, found: &mut Found) {
         let counts = table.counts;
         let column = quote_ident(found.column.as_deref().unwrap_or_default());
-        if counts.unknown > 0 {
-            found.block(format!(
-                "{} whose {column} no tenant has: correct or delete them",
-                rows(counts.unknown)
-            ));
-        }
         if counts.unseen {
             found.block("only maintenance sees what its rows refer to".to_owned());
         }
         let (null_rows, decided) = self.null_rows(table);
+        if counts.unknown > 0 && null_rows != NullRows::Hide {
+            found.block(format!(
+                "{} whose {column} no tenant has: correct or delete them, or leave them to maintenance with {{\"null_rows\": \"hide\"}}",
+                rows(counts.unknown)
+            ));
+        }
         let mut orphans = counts.orphans;
         match null_rows {
             NullRows::Share => {
@@ -35,7 +51,7 @@ impl Schema<'_> {
                 found.hides_null |= counts.null + orphans > 0 || decided;
                 orphans = 0;
             }
-            NullRows::Refuse | NullRows::Fill if counts.null == 0 => {}
+            NullRows::Refuse | NullRows::Fill if counts.null == 0 || found.hides_null => {}
             NullRows::Refuse | NullRows::Fill => found.block(self.without_tenant(table, found)),
         }
         if orphans > 0 {
@@ -59,6 +75,21 @@ impl Schema<'_> {
                 rows(counts.elsewhere),
                 labels(&found.others)
             ));
+        }
+        let named = |column: &&Column| {
+            let same = |name: &String| plain(name) == plain(&column.name);
+            found.column.as_ref() != Some(&column.name)
+                && self.fits(column)
+                && self.names.iter().any(same)
+        };
+        let other = table
+            .columns
+            .iter()
+            .find(named)
+            .filter(|_| found.kind == Kind::Child);
+        if let Some(other) = other.filter(|_| found.shares_null) {
+            let other = quote_ident(&other.name);
+            found.block(format!("its rows without a tenant would be everybody's, but may have it in {other}: name that with {{\"tenant_column\": …}}"));
         }
         let own = found.column.clone().into_iter().collect::<Vec<_>>();
         let cleared = table
@@ -84,24 +115,36 @@ impl Schema<'_> {
     /// Returns what blocks a table with rows without a tenant.
     fn without_tenant(&self, table: &Table, found: &Found) -> String {
         let rows = rows(table.counts.null);
+        let column = quote_ident(found.column.as_deref().unwrap_or_default());
         let choices = "let all tenants read them with {\"null_rows\": \"share\"}, or leave them to maintenance with {\"null_rows\": \"hide\"}";
+        let others = labels(&found.others);
         if !found.referrers.is_empty() {
             return format!("{rows} that no tenant alone uses: {choices}");
         }
+        if found.kind == Kind::Child {
+            let parents = match found.others.is_empty() {
+                true => String::new(),
+                false => {
+                    format!(", name all parents with {{\"parents\": …}} ({others} may be one)")
+                }
+            };
+            let from = labels(&found.parents);
+            return format!(
+                "{rows} that get no tenant from {from}: correct them{parents}, {choices}; or leave the table as it is with {{\"share\": true}}"
+            );
+        }
         if found.parents.is_empty() {
-            let column = quote_ident(found.column.as_deref().unwrap_or_default());
-            let from = match found.others.as_slice() {
-                [] => String::new(),
-                others => format!(
-                    " from what they refer to, {}, with {{\"null_rows\": \"fill\"}}",
-                    labels(others)
-                ),
+            let from = match found.others.is_empty() {
+                true => String::new(),
+                false => {
+                    format!(" from what they refer to, {others}, with {{\"null_rows\": \"fill\"}}")
+                }
             };
             return format!("{rows} without {column}: fill it{from}, {choices}");
         }
+        let from = labels(&found.parents);
         format!(
-            "{rows} that refer to none of {}: correct them, {choices}",
-            labels(&found.parents)
+            "{rows} that get no tenant from {from}: correct them, or decide with {{\"null_rows\": \"fill\", \"rest\": \"share\"}} or \"hide\""
         )
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::facts::{Choices, Column, ForeignKey, NullRows, SchemaFacts, Table};
+use super::facts::{Choices, Column, Decision, ForeignKey, NullRows, SchemaFacts, Table};
 use super::found::Parent;
 use crate::policy::{KeyType, quote_ident};
 
@@ -94,6 +94,17 @@ impl<'a> Schema<'a> {
                 quote_ident(name)
             ));
         }
+        let otherwise = Decision {
+            skip: false,
+            share: false,
+            ..decision.clone()
+        };
+        if decision.leaves_alone() && otherwise != Decision::default() {
+            return Some("was decided to stay as it is, and otherwise".to_owned());
+        }
+        if decision.rest.is_some() && decision.null_rows != Some(NullRows::Fill) {
+            return Some("was decided on the rest without \"null_rows\": \"fill\"".to_owned());
+        }
         let columns = [
             &decision.tenant_column,
             &decision.owner_column,
@@ -176,7 +187,7 @@ impl<'a> Schema<'a> {
         };
         let decision = self.choices.of(&table.relation);
         // It may have a tenant column that is filled from them.
-        let fills = self.null_rows(table).0 == NullRows::Fill;
+        let fills = self.fills(table);
         if decision.is_some_and(|d| d.by_referrers)
             || !fills && decision.is_some_and(|d| d.parent_key.is_some() || d.parents.is_some())
         {

@@ -34,9 +34,9 @@ pub(super) fn table_plan(
             }
             steps.isolated(choices, &found);
         }
-        Kind::Lookup => steps.readable(),
+        Kind::Lookup if found.is_shared => steps.readable(),
         // Roles that may read it now still may.
-        Kind::NoLink | Kind::Skipped => {}
+        Kind::Lookup | Kind::NoLink | Kind::Skipped => {}
     }
     if found.blocked.iter().any(|b| b.phase == Phase::Prepare) {
         steps.out.clear();
@@ -44,7 +44,15 @@ pub(super) fn table_plan(
     if !choices.isolate {
         steps.out.retain(|step| step.phase == Phase::Prepare);
     }
-    steps.plan(found)
+    let readers = choices
+        .grants
+        .iter()
+        .any(|role| !table.not_readable.contains(role));
+    let may_be_tenants =
+        found.kind == Kind::NoLink || found.kind == Kind::Lookup && !found.is_shared;
+    let mut plan = steps.plan(found);
+    plan.stays_open = readers && may_be_tenants;
+    plan
 }
 
 pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
@@ -87,6 +95,7 @@ impl<'a> Steps<'a> {
             tenant_column: found.column,
             shares_null: found.shares_null,
             hides_null: found.hides_null,
+            stays_open: false,
             steps: self.out,
             blocked: found.blocked,
         }

@@ -133,7 +133,7 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
         sql[1],
         "CREATE TRIGGER zz_tenancy_fill BEFORE INSERT OR UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant('organization_id', 'added', 'app', 'tasks', 'organization_id', 'key notes_task', 'task_id', 'id')"
     );
-    let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND c.organization_id IS DISTINCT FROM p.organization_id";
+    let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id IS DISTINCT FROM p.organization_id";
     assert_eq!(sql[2], fill);
     assert!(sql[3].contains(fill) || sql[3].ends_with("NOT VALID"));
     let kinds: Vec<_> = notes
@@ -479,6 +479,12 @@ fn only_lookups_are_shared_and_only_if_they_hold_no_rows_of_tenants() {
     grants.grants = vec!["webapp".to_owned()];
     let mut tables = schema();
     tables[0]["not_readable"] = json!(["webapp"]);
+    let plans = planned(tables.clone(), &grants);
+    assert!(
+        of(&plans, "currencies").steps.is_empty(),
+        "nothing tells that tenants share its rows"
+    );
+    tables[0]["usage"] = json!({"of_several": 1});
     let mut secrets = table("secrets", &[column("id", "bigint", true)], &[]);
     secrets["not_readable"] = json!(["webapp"]);
     tables.push(secrets);
@@ -613,7 +619,7 @@ fn rows_of_no_parent_block() {
     assert!(
         of(&plans, "deploys").blocked[0]
             .text
-            .starts_with("2 rows that refer to none of app.tasks (by_task), app.notes (by_note)")
+            .starts_with("2 rows that get no tenant from app.tasks (by_task), app.notes (by_note)")
     );
     let mut hide = choices();
     hide.null_rows = NullRows::Hide;
@@ -796,7 +802,9 @@ fn an_own_column_is_filled_where_it_is_missing() {
         sql[0].contains("fill_tenant('organization_id', 'own', "),
         "{sql:?}"
     );
-    assert!(sql[1].ends_with("WHERE c.project_id = p.id AND c.organization_id IS NULL"));
+    assert!(sql[1].ends_with(
+        "WHERE c.project_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id IS NULL"
+    ));
     // Undone, the column stays.
     tables[4]["filled"] = json!({"arguments": ["organization_id", "own", "app", "projects", "organization_id", "key tasks_project", "project_id", "id"]});
     let plans = undo(&facts(tables), &choices());
@@ -1008,7 +1016,8 @@ fn a_parent_of_everybodys_rows_does_not_open_its_children() {
         "refers to app.projects (tasks_project)"
     );
     // Without the other link they are everybody's, but not those that refer to a tenant's row elsewhere.
-    let only = serde_json::from_value(json!({"parent_key": "a_category"})).unwrap();
+    let only =
+        serde_json::from_value(json!({"parent_key": "a_category", "null_rows": "share"})).unwrap();
     choices.decisions.insert("app.tasks".to_owned(), only);
     let counted = to_count(&facts(tables.clone()), &choices);
     let tasks = counted.iter().find(|c| c.relation.name == "tasks").unwrap();

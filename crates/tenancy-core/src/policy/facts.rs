@@ -339,6 +339,9 @@ pub struct ForeignKey {
     /// Whether rows of the referencing table without a tenant are everybody's.
     #[serde(default)]
     pub from_shared_null: bool,
+    /// Whether the referencing table's tenant column may be NULL.
+    #[serde(default)]
+    pub from_may_miss: Option<bool>,
     /// The constraint's comment.
     #[serde(default)]
     pub comment: Option<String>,

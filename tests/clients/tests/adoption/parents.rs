@@ -144,7 +144,7 @@ fn columns_that_are_named_like_keys_are_taken_for_them() {
         .fails(&adopt(&db, ", named_keys => true"))
         .code("55000")
         .details("app.drafts: 1 row refer")
-        .details("app.pages: 1 row that refer to none of")
+        .details("app.pages: 1 row that get no tenant from")
         .details("app.pages: 1 row refer to a row that is not there");
     // Rows that refer to nothing are nobody's, and not everybody's.
     owner
@@ -399,7 +399,7 @@ fn a_parent_of_everybody_opens_no_row_of_a_tenant() {
     );
     owner.run(&adopt(
         &db,
-        r#", decisions => '{"app.categories": {"null_rows": "share"}}'"#,
+        r#", decisions => '{"app.categories": {"null_rows": "share"}, "app.reports": {"null_rows": "share"}}'"#,
     ));
     let (one, two) = (user(&db, 1), user(&db, 2));
     assert_eq!(seen(&db, &one, "tasks"), ["1"]);

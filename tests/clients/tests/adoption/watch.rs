@@ -634,7 +634,7 @@ fn what_an_adoption_leaves_open_is_warned_of() {
     let warnings = owner.warnings(&adopt("{}"));
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[0].contains("1 of the adopted schemas")
+        warnings[0].contains("1 of the tables and views in the adopted schemas")
             && warnings[0].contains("not isolated: app.all_tasks. "),
         "{warnings:?}"
     );
