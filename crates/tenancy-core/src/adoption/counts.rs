@@ -169,7 +169,7 @@ impl Schema<'_> {
             None => format!("({})", parent.refers("t")),
         };
         let none = self.without_tenant_of(found, all);
-        let others: Vec<String> = found.others.iter().map(|other| through(other)).collect();
+        let others: Vec<String> = found.others.iter().map(through).collect();
         (!others.is_empty()).then(|| format!("{none} AND ({})", others.join(" OR ")))
     }
 

@@ -515,3 +515,89 @@ fn a_watched_statement_takes_no_invisible_row_for_missing() {
     assert_eq!(seen(&db, &user(&db, 2), "others"), ["2"]);
     assert_eq!(owner.number("SELECT count(*) FROM tenancy.protected_tables WHERE table_name IN ('app.copies', 'app.others')"), 2);
 }
+
+/// What refers to rows of everybody alone is everybody's only if that was decided, and what comes to refer to one stays its tenant's.
+#[test]
+fn rows_do_not_become_everybodys_by_what_they_refer_to() {
+    let (db, mut owner) = application(
+        "CREATE TABLE app.roles (id bigint PRIMARY KEY, organization_id bigint REFERENCES app.organizations);
+         CREATE TABLE app.people (id bigint PRIMARY KEY, role_id bigint NOT NULL REFERENCES app.roles);
+         INSERT INTO app.roles VALUES (1, 1), (2, 2), (3, NULL);
+         INSERT INTO app.people VALUES (1, 1), (2, 2), (3, 3)",
+    );
+    let share = r#", decisions => '{"app.roles": {"null_rows": "share"}}'"#;
+    owner
+        .fails(&adopt(&db, share))
+        .code("55000")
+        .details("app.people: 1 row that get no tenant from app.roles");
+    owner.run("DELETE FROM app.people WHERE id = 3");
+    owner.run(&adopt(&db, &format!("{share}, isolate => false")));
+    owner.run("UPDATE app.people SET role_id = 3 WHERE id = 1");
+    owner.run(&adopt(&db, share));
+    assert_eq!(seen(&db, &user(&db, 1), "people"), ["1"]);
+    let two = user(&db, 2);
+    assert_eq!(seen(&db, &two, "people"), ["2"]);
+    let mut app = db.app();
+    app.begin(&two);
+    assert_eq!(
+        app.text("UPDATE app.people SET role_id = 3 WHERE id = 2 RETURNING organization_id::text"),
+        "2"
+    );
+}
+
+/// A column is filled, and what is left is hidden; a key that no tenant has is hidden, too.
+#[test]
+fn what_cannot_be_filled_is_hidden() {
+    let (db, mut owner) = application(
+        "CREATE TABLE app.groups (id bigint PRIMARY KEY, organization_id bigint, project_id bigint REFERENCES app.projects);
+         INSERT INTO app.groups VALUES (1, NULL, NULL), (2, NULL, 1), (3, 2, NULL), (4, 99, NULL)",
+    );
+    let decide = |decision: &str| {
+        adopt(
+            &db,
+            &format!(r#", decisions => '{{"app.groups": {decision}}}'"#),
+        )
+    };
+    owner
+        .fails(&decide(r#"{"null_rows": "fill"}"#))
+        .code("55000")
+        .details(r#""rest": "share""#);
+    owner
+        .fails(&decide(r#"{"null_rows": "fill", "share": true}"#))
+        .code("55000")
+        .details("and otherwise");
+    owner.run(&decide(r#"{"null_rows": "fill", "rest": "hide"}"#));
+    assert_eq!(seen(&db, &user(&db, 1), "groups"), ["2"]);
+    assert_eq!(seen(&db, &user(&db, 2), "groups"), ["3"]);
+    owner.run("BEGIN; SELECT tenancy.maintenance('look')");
+    assert_eq!(owner.number("SELECT count(*) FROM app.groups"), 4);
+}
+
+/// What the application may read, and may be a tenant's, is warned of; a lookup is granted only where tenants share a row.
+#[test]
+fn nothing_is_opened_or_left_open_without_a_word() {
+    let (db, mut owner) = application(
+        "CREATE TABLE app.tokens (id bigint PRIMARY KEY, owner_type text, owner_id bigint, token text);
+         CREATE TABLE app.bots (id bigint PRIMARY KEY, secret text);
+         ALTER TABLE app.notes ADD bot_id bigint REFERENCES app.bots;
+         INSERT INTO app.bots VALUES (1, 's'); UPDATE app.notes SET bot_id = 1 WHERE id = 1",
+    );
+    owner.run(&format!("GRANT SELECT ON app.tokens TO {}", db.app));
+    let warnings = owner.warnings(&adopt(&db, ""));
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("not isolated: app.tokens. ")),
+        "{warnings:?}"
+    );
+    let granted = format!(
+        "SELECT has_table_privilege('{}', 'app.bots', 'SELECT')::text",
+        db.app
+    );
+    assert_eq!(owner.text(&granted), "false");
+    owner.run(&adopt(
+        &db,
+        r#", decisions => '{"app.bots": {"share": true}}'"#,
+    ));
+    assert_eq!(owner.text(&granted), "true");
+}

@@ -649,7 +649,7 @@ fn what_an_adoption_leaves_open_is_warned_of() {
     }
     let warnings = owner.warnings(&adopt("{}"));
     assert!(
-        warnings[0].contains("13 of the adopted")
+        warnings[0].contains("13 of the tables")
             && warnings[0].contains("app.all_19, …")
             && !warnings[0].contains("app.all_20"),
         "{warnings:?}"
