@@ -159,17 +159,19 @@ CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path 
     FOR EACH ROW EXECUTE FUNCTION tenancy_internal.check_place();
 
 -- Only where a table needs it: else a partner and a tenant may have one external id.
+-- Not before an UPDATE: with such a trigger each UPDATE takes the lock of one that changes a key, and waits for all who add scopes below.
 CREATE FUNCTION tenancy_internal.key_rows() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.keys_rows := NEW.keys_rows OR EXISTS (
-        SELECT FROM tenancy_internal.protected_table_registry r WHERE (r.options ->> 'shared')::boolean AND r.key_type <> 'uuid');
-    RETURN NEW;
+    IF EXISTS (SELECT FROM tenancy_internal.protected_table_registry r WHERE (r.options ->> 'shared')::boolean AND r.key_type <> 'uuid') THEN
+        UPDATE tenancy.scopes s SET keys_rows = true WHERE s.id = NEW.id AND NOT s.keys_rows;
+    END IF;
+    RETURN NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.key_rows() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.key_rows() IS 'internal: trigger that makes external ids of partners the keys of their rows, once a table has shared rows with such keys';
-CREATE TRIGGER key_rows BEFORE INSERT OR UPDATE OF external_id ON tenancy.scopes FOR EACH ROW
+CREATE TRIGGER key_rows AFTER INSERT OR UPDATE OF external_id ON tenancy.scopes FOR EACH ROW
     WHEN (NEW.level IN ('platform', 'partner') AND NEW.external_id IS NOT NULL)
     EXECUTE FUNCTION tenancy_internal.key_rows();
 
