@@ -66,7 +66,7 @@ COMMENT ON COLUMN tenancy.foreign_key_fixes.updated_at IS 'Time of the last step
 CREATE FUNCTION tenancy_internal.keep_foreign_key_fixes(fixes jsonb, replaced jsonb) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- Keys that have the tenant by now, by whoever's statements. What they were is kept until they are put back.
+    -- Keys that have the tenant column now, whoever added it. Their former definition is kept until they are put back.
     UPDATE tenancy_internal.fixed_foreign_keys f
        SET done = cardinality(f.statements), blocked = NULL, undo_statements = NULL, undo_blocked = NULL, undo_done = 0
       FROM jsonb_to_recordset(replaced) AS r(table_name text, foreign_key text)

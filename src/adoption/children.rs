@@ -74,7 +74,7 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
                         text: Some(CString::new(tenant).unwrap_or_default()),
                     }));
                 }
-                // A row of everybody, or of nobody: another one may have a tenant.
+                // That row has no tenant, but one that it refers to by other columns may.
                 Some(None) => {}
                 // It may have been without one before, or get one before the table is isolated.
                 None if keeps || !is_protected()? => {}

@@ -9,7 +9,6 @@ use tenancy_core::adoption::{
     self, Choices, Counts, Named, SchemaFacts, TablePlan, ToCount, Usage,
 };
 use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
-use tenancy_core::principal::Principal;
 
 use super::tenants;
 use crate::context;
@@ -198,7 +197,8 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     Ok(facts)
 }
 
-/// Counts the rows that the caller may have to decide on, with the rights of the tables' owner. Also finds out whether it has rows without a scope.
+/// Counts the rows that the caller may have to decide on, with the rights of the tables' owner. Also finds out whether the table of
+/// tenants has rows without a scope.
 fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) -> Result<(), Error> {
     let choices = &adopted.choices;
     let (Some(tenants), Some(key)) = (facts.table(&facts.tenant_table), facts.tenant_key(choices))
@@ -260,6 +260,9 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     to_count.retain(|counted| only.is_none_or(|only| only.contains(&counted.relation.to_string())));
     // A statement that is watched may be in a context that shows some rows of other tables, or none.
     let sees = only.is_none() || maintained()?;
+    if sees {
+        to_count.retain(ToCount::has_numbers);
+    }
     let mut found: HashMap<Relation, Counts> = HashMap::new();
     policy::as_table_owner(adopted.tenant_table, || {
         for counted in to_count {
@@ -284,7 +287,7 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
 
 fn maintained() -> Result<bool, Error> {
     let context = context::current()?;
-    Ok(context.is_some_and(|context| context.principal == Principal::Maintenance))
+    Ok(context.is_some_and(|context| context.is_maintenance()))
 }
 
 fn numbers(query: &str) -> Result<Counts, Error> {

@@ -118,6 +118,11 @@ impl Context {
         self.access.as_ref()?.elevation.as_ref()
     }
 
+    /// Returns whether it is maintenance.
+    pub fn is_maintenance(&self) -> bool {
+        self.principal == Principal::Maintenance
+    }
+
     /// Returns whether permissions held at the platform reach all tenants' rows.
     pub fn spans_all(&self) -> bool {
         self.access

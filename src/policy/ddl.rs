@@ -5,7 +5,6 @@
 
 use pgrx::pg_sys;
 use serde_json::json;
-use tenancy_core::principal::Principal;
 
 use super::{catalog, guard, registry};
 use crate::context::{self, current};
@@ -134,7 +133,7 @@ fn owns(table: pg_sys::Oid) -> bool {
 /// Raises an error outside maintenance.
 pub fn require_maintenance(statement: &'static str) -> Result<(), Error> {
     match current()? {
-        Some(context) if context.principal == Principal::Maintenance => Ok(()),
+        Some(context) if context.is_maintenance() => Ok(()),
         _ => Err(Error::NeedsMaintenance(statement)),
     }
 }

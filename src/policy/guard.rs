@@ -8,7 +8,6 @@ use std::ffi::CString;
 
 use pgrx::pg_sys;
 use tenancy_core::policy::{fault, null_tenant_hint};
-use tenancy_core::principal::Principal;
 
 use super::registry;
 use crate::context::current;
@@ -124,8 +123,7 @@ pub fn check(named: &Named) -> Result<(), Error> {
         note_copied(named.table);
     }
     let context = current();
-    let maintenance =
-        matches!(&context, Ok(Some(context)) if context.principal == Principal::Maintenance);
+    let maintenance = matches!(&context, Ok(Some(context)) if context.is_maintenance());
     let derives = named.validates || matches!(named.derives, Derives::All(_));
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
         noted::names_protected();
@@ -179,7 +177,7 @@ fn check_statistics(catalog: u32, role: pg_sys::Oid) -> Result<(), Error> {
     // The server's views check row security of tables, but not for indexes on expressions.
     if !role::bypasses(role) || catalog == PG_STATISTIC && registry::reads_statistics(caller)? {
         match current() {
-            Ok(Some(context)) if context.principal == Principal::Maintenance => {}
+            Ok(Some(context)) if context.is_maintenance() => {}
             _ => return Err(Error::NeedsMaintenance("reading statistics of an index")),
         }
     }

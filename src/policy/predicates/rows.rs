@@ -1,7 +1,6 @@
 //! Whether a row may be read or written: `can` and `can_write`, for tables with rows of scopes above `can_see` and `can_write_shared`, and for tables in which rows without a tenant are
 //! everybody's, `can_see_null` and `can_write_null`.
 
-use tenancy_core::principal::Principal;
 use tenancy_core::tenants::TenantSet;
 
 use super::view::{context_or_missing, tenants, visible, writable, writable_shared};
@@ -128,7 +127,7 @@ fn nobodys(call: &Call, find: Find) -> Outcome {
     }
     call.view(find)?;
     let context = context_or_missing()?;
-    match context.is_some_and(|context| context.principal == Principal::Maintenance) {
+    match context.is_some_and(|context| context.is_maintenance()) {
         true => yes(true),
         false => Ok(Answer::Null),
     }

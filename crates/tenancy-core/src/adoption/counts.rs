@@ -27,6 +27,21 @@ pub struct ToCount {
     pub reads_others: bool,
 }
 
+impl ToCount {
+    /// Returns whether there is something to count.
+    #[must_use]
+    pub fn has_numbers(&self) -> bool {
+        let numbers = [
+            &self.null,
+            &self.unknown,
+            &self.orphans,
+            &self.elsewhere,
+            &self.disagree,
+        ];
+        numbers.iter().any(|number| number.is_some())
+    }
+}
+
 /// Returns what must be counted before a schema is planned.
 #[must_use]
 pub fn to_count(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCount> {
@@ -54,15 +69,11 @@ pub fn to_compare(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCompare> {
         .collect()
 }
 
-/// Returns the condition that a row `t` refers to none of its parents.
-fn without_reference(parents: &[Parent]) -> String {
-    let none: Vec<String> = parents
-        .iter()
-        .map(|parent| format!("NOT ({})", parent.refers("t")))
-        .collect();
-    match none.is_empty() {
+/// Returns the condition that all of these hold.
+fn all_of(conditions: Vec<String>) -> String {
+    match conditions.is_empty() {
         true => "true".to_owned(),
-        false => none.join(" AND "),
+        false => conditions.join(" AND "),
     }
 }
 
@@ -128,14 +139,7 @@ impl Schema<'_> {
                 .disagree(found, all)
                 .map(|condition| count(&format!("{open} AND ({condition})")));
         }
-        let counts = [
-            &out.null,
-            &out.unknown,
-            &out.orphans,
-            &out.elsewhere,
-            &out.disagree,
-        ];
-        (out.reads_others || counts.iter().any(|count| count.is_some())).then_some(out)
+        (out.reads_others || out.has_numbers()).then_some(out)
     }
 
     /// Returns the condition that a row `t` has no tenant from its parents.
@@ -147,19 +151,17 @@ impl Schema<'_> {
                     .filter(|_| parent.may_miss)
                 {
                     // An orphan is counted as one.
-                    Some(tenant) => format!(
+                    Some(tenant) if !parent.checked => format!(
                         "(NOT ({}) OR {tenant} IS NULL AND {})",
                         parent.refers("t"),
                         exists(parent)
                     ),
+                    Some(tenant) => format!("(NOT ({}) OR {tenant} IS NULL)", parent.refers("t")),
                     None => format!("NOT ({})", parent.refers("t")),
                 }
             })
             .collect();
-        match none.is_empty() {
-            true => "true".to_owned(),
-            false => none.join(" AND "),
-        }
+        all_of(none)
     }
 
     /// Returns the condition that a row `t` has no tenant, but refers to a tenant's row by a link that does not count.
@@ -199,14 +201,11 @@ impl Schema<'_> {
 
 /// Returns the condition that the row that a row `t` refers to is there.
 fn exists(parent: &Parent) -> String {
-    match parent.checked {
-        true => "true".to_owned(),
-        false => format!(
-            "EXISTS (SELECT FROM {} k WHERE {})",
-            parent.relation,
-            parent.is_row("k", "t")
-        ),
-    }
+    format!(
+        "EXISTS (SELECT FROM {} k WHERE {})",
+        parent.relation,
+        parent.is_row("k", "t")
+    )
 }
 
 /// Returns, for each parent of which no foreign key says that it has the rows, the condition that it is the first that a row `t`
@@ -215,12 +214,13 @@ fn orphans(parents: &[Parent]) -> Vec<String> {
     (parents.iter().enumerate())
         .filter(|(_, parent)| !parent.checked)
         .map(|(n, parent)| {
-            let before = without_reference(parents.get(..n).unwrap_or_default());
+            let before = parents.iter().take(n);
+            let before = before.map(|parent| format!("NOT ({})", parent.refers("t")));
             format!(
-                "{before} AND {} AND NOT EXISTS (SELECT FROM {} k WHERE {})",
+                "{} AND {} AND NOT {}",
+                all_of(before.collect()),
                 parent.refers("t"),
-                parent.relation,
-                parent.is_row("k", "t")
+                exists(parent)
             )
         })
         .collect()

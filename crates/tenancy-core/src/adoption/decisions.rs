@@ -1,4 +1,4 @@
-//! What the names of decisions mean, and what becomes of them when a table or a schema gets another name.
+//! What a decision may name, and how decisions follow a table or a schema that is renamed.
 
 use super::facts::{Choices, Decision, names};
 use crate::policy::{Relation, quote_ident};
@@ -42,18 +42,8 @@ impl Choices {
 
     /// Gives a decision the new name of its table. Returns whether there was one.
     pub fn rename(&mut self, old: &Relation, new: &Relation) -> bool {
-        let parents = self
-            .decisions
-            .values_mut()
-            .filter_map(|d| d.parents.as_mut());
-        let mut parent_renamed = false;
-        for parent in parents
-            .flat_map(|parents| parents.values_mut())
-            .filter(|parent| names(old).contains(parent))
-        {
-            *parent = new.to_string();
-            parent_renamed = true;
-        }
+        let renamed = |name: &String| names(old).contains(name).then(|| new.to_string());
+        let parent_renamed = self.rename_parents(renamed);
         let mut found = None;
         for name in names(old) {
             found = found.or(self.decisions.remove(&name));
@@ -84,23 +74,27 @@ impl Choices {
         let all: Vec<(String, String)> = (self.decisions.keys())
             .filter_map(|name| Some((name.clone(), renamed(name)?)))
             .collect();
-        let mut parent_renamed = false;
-        let parents = self
-            .decisions
-            .values_mut()
-            .filter_map(|d| d.parents.as_mut());
-        for parent in parents.flat_map(|parents| parents.values_mut()) {
-            if let Some(new) = renamed(parent) {
-                *parent = new;
-                parent_renamed = true;
-            }
-        }
+        let parent_renamed = self.rename_parents(renamed);
         for (old, new) in &all {
             if let Some(decision) = self.decisions.remove(old) {
                 self.decisions.insert(new.clone(), decision);
             }
         }
         parent_renamed || !all.is_empty()
+    }
+
+    /// Gives the tables through which others belong to a tenant their new names. Returns whether there was one.
+    fn rename_parents(&mut self, renamed: impl Fn(&String) -> Option<String>) -> bool {
+        let decisions = self.decisions.values_mut();
+        let parents = decisions.filter_map(|decision| decision.parents.as_mut());
+        let mut any = false;
+        for parent in parents.flat_map(|parents| parents.values_mut()) {
+            if let Some(new) = renamed(parent) {
+                *parent = new;
+                any = true;
+            }
+        }
+        any
     }
 }
 

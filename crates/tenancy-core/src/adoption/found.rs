@@ -125,7 +125,7 @@ pub struct Found {
     pub depth: usize,
     /// Whether rows without a tenant are everybody's.
     pub shares_null: bool,
-    /// Whether rows may be without a tenant, and nobody's.
+    /// Whether rows may be without a tenant, which only maintenance sees.
     pub hides_null: bool,
     pub blocked: Vec<Blocker>,
 }

@@ -16,7 +16,6 @@ pub struct Link {
     pub key: Option<String>,
     /// Whether each row that refers to one refers to one that is there.
     pub checked: bool,
-    cascades: bool,
 }
 
 impl Link {
@@ -27,7 +26,6 @@ impl Link {
             ref_columns: key.ref_columns.clone(),
             key: Some(key.name.clone()),
             checked: key.validated,
-            cascades: key.cascades,
         }
     }
 
@@ -38,7 +36,6 @@ impl Link {
             ref_columns: vec![ref_column.to_owned()],
             key: None,
             checked: false,
-            cascades: false,
         }
     }
 
@@ -87,8 +84,9 @@ impl<'a> Schema<'a> {
 
     /// Returns all of a table's links.
     pub fn all_links(&self, table: &'a Table) -> Vec<Link> {
-        let mut links: Vec<Link> = table.foreign_keys.iter().map(Link::of_key).collect();
-        links.sort_by_key(|link| !link.cascades);
+        let mut keys: Vec<&ForeignKey> = table.foreign_keys.iter().collect();
+        keys.sort_by_key(|key| !key.cascades);
+        let mut links: Vec<Link> = keys.into_iter().map(Link::of_key).collect();
         if self.choices.named_keys {
             let named = |column: &'a Column| {
                 let (to, key) = self.by_name(table, column)?;
@@ -121,7 +119,6 @@ impl<'a> Schema<'a> {
             ref_columns: source.ref_columns().cloned().collect(),
             key: None,
             checked: false,
-            cascades: false,
         })
     }
 

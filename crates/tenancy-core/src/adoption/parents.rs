@@ -3,6 +3,7 @@
 use super::facts::{NullRows, Table};
 use super::found::{Found, Kind, Parent};
 use super::links::{Link, is_loose};
+use super::referrers::have_different_keys;
 use super::schema::Schema;
 use crate::policy::{Relation, quote_ident};
 
@@ -202,11 +203,7 @@ impl<'a> Schema<'a> {
             if circle {
                 own.block("another table that belongs to who uses it refers to it, and it to that: give one of them the tenant's column".to_owned());
             }
-            if (referrers.iter()).any(|other| {
-                referrers
-                    .first()
-                    .is_some_and(|first| first.ref_columns != other.ref_columns)
-            }) {
+            if have_different_keys(&referrers) {
                 own.block("different keys refer to it: give it the tenant's column".to_owned());
             }
             let names: Vec<String> = referrers.iter().map(|r| r.relation.to_string()).collect();
@@ -281,7 +278,7 @@ impl<'a> Schema<'a> {
                 .iter()
                 .filter_map(|parent| self.holder(&parent.relation, found))
             {
-                // Rows of what is nobody's are nobody's; of what is everybody's, if that was decided.
+                // What refers to a hidden row is hidden; what refers to a row of everybody is shared if that was decided.
                 own.shares_null |= above.shares_null && self.null_rows(table).0 == NullRows::Share;
                 own.hides_null |= above.hides_null;
             }

@@ -61,13 +61,7 @@ impl<'a> Schema<'a> {
     pub fn compare(&self, table: &Table, found: &[Option<Found>]) -> Option<ToCompare> {
         let referrers = self.referrers(table, found);
         let first = referrers.first()?;
-        if referrers
-            .iter()
-            .any(|other| other.ref_columns != first.ref_columns)
-        {
-            return None;
-        }
-        if !self.may_read(referrers.iter()) {
+        if have_different_keys(&referrers) || !self.may_read(referrers.iter()) {
             return None;
         }
         let keys = numbered(first.columns.len(), "");
@@ -133,14 +127,11 @@ impl<'a> Schema<'a> {
     /// Blocks a table whose rows look like tenants' own.
     pub fn check_sharing(&self, table: &Table, found: &mut Found, known: &[Option<Found>]) {
         let usage = table.usage;
-        let referrers = self.referrers(table, known);
-        let decide = "decide with {\"share\": true} or {\"skip\": true}";
         if found.kind != Kind::Lookup {
-        } else if referrers.iter().any(|other| {
-            referrers
-                .first()
-                .is_some_and(|first| first.ref_columns != other.ref_columns)
-        }) {
+            return;
+        }
+        let decide = "decide with {\"share\": true} or {\"skip\": true}";
+        if have_different_keys(&self.referrers(table, known)) {
             found.block(format!("different keys refer to it, so that nothing tells whether tenants share its rows: {decide}"));
         } else if usage.of_one > usage.of_several * FEW_SHARED
             && usage.of_one > 1
@@ -153,6 +144,13 @@ impl<'a> Schema<'a> {
             ));
         }
     }
+}
+
+/// Returns whether tables refer to different keys of another one.
+pub fn have_different_keys(referrers: &[Parent]) -> bool {
+    let mut keys = referrers.iter().map(|referrer| &referrer.ref_columns);
+    keys.next()
+        .is_some_and(|first| keys.any(|key| key != first))
 }
 
 /// The first and the last tenant of those that use a key; NULL if none does.

@@ -50,6 +50,21 @@ fn schema() -> Vec<Value> {
     ]
 }
 
+/// Adds a column or a foreign key to a table.
+fn add(table: &mut Value, what: &str, value: Value) {
+    table[what].as_array_mut().unwrap().push(value);
+}
+
+fn to_count_of<'a>(counted: &'a [ToCount], name: &str) -> &'a ToCount {
+    counted.iter().find(|c| c.relation.name == name).unwrap()
+}
+
+/// Decides on a table.
+fn decide(choices: &mut Choices, table: &str, decision: Value) {
+    let decision = serde_json::from_value(decision).unwrap();
+    choices.decisions.insert(format!("app.{table}"), decision);
+}
+
 /// The trigger that adopt() creates on notes.
 fn filled(key: &str) -> Value {
     json!({ "arguments": ["organization_id", "added", "app", "tasks", "organization_id", format!("key {key}"), "task_id", "id"] })
@@ -167,10 +182,11 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
 fn what_was_done_is_not_planned_again() {
     let mut tables = schema();
     // As after an interruption: the column is there, its rows are not all filled.
-    tables[1]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", false));
+    add(
+        &mut tables[1],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
     tables[1]["filled"] = filled("notes_task");
     let sql = |tables| statements(of(&planned(tables, &choices()), "notes")).join("; ");
     let half = sql(tables.clone());
@@ -225,10 +241,11 @@ fn rows_without_a_tenant_block_until_the_caller_decides() {
 #[test]
 fn it_is_undone_children_first() {
     let mut tables = schema();
-    tables[1]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", true));
+    add(
+        &mut tables[1],
+        "columns",
+        column("organization_id", "bigint", true),
+    );
     tables[1]["filled"] = filled("notes_task");
     tables[1]["protected_by"] = json!("organization_id");
     tables[2]["followed"] = json!(true);
@@ -453,10 +470,11 @@ fn a_decision_on_what_is_not_there_blocks() {
 #[test]
 fn a_filled_table_follows_a_renamed_key_and_blocks_without_one() {
     let mut tables = schema();
-    tables[1]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", false));
+    add(
+        &mut tables[1],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
     tables[1]["filled"] = filled("another_name");
     assert_eq!(
         of(&planned(tables.clone(), &choices()), "notes").kind,
@@ -603,10 +621,7 @@ fn rows_of_no_parent_block() {
     let mut tables = schema();
     let n = with_deploys(&mut tables);
     let counted = to_count(&facts(tables.clone()), &choices());
-    let deploys = counted
-        .iter()
-        .find(|c| c.relation.name == "deploys")
-        .unwrap();
+    let deploys = to_count_of(&counted, "deploys");
     assert_eq!(
         deploys.null.as_deref(),
         Some(
@@ -641,10 +656,7 @@ fn what_may_have_another_parent_is_not_shared() {
     let decision = serde_json::from_value(json!({"parent_key": "by_task"})).unwrap();
     choices.decisions.insert("app.deploys".to_owned(), decision);
     let counted = to_count(&facts(tables.clone()), &choices);
-    let deploys = counted
-        .iter()
-        .find(|c| c.relation.name == "deploys")
-        .unwrap();
+    let deploys = to_count_of(&counted, "deploys");
     let elsewhere = deploys.elsewhere.clone().unwrap();
     assert!(
         elsewhere.contains("FROM app.notes p0 WHERE t.note_id = p0.id) IS NOT NULL"),
@@ -682,14 +694,12 @@ fn parents_make_no_circle() {
         key("run_task", "task_id", "tasks"),
     ];
     tables.push(table("runs", &columns, &keys));
-    tables[n]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("run_id", "bigint", false));
-    tables[n]["foreign_keys"]
-        .as_array_mut()
-        .unwrap()
-        .push(key("by_run", "run_id", "runs"));
+    add(&mut tables[n], "columns", column("run_id", "bigint", false));
+    add(
+        &mut tables[n],
+        "foreign_keys",
+        key("by_run", "run_id", "runs"),
+    );
     let plans = planned(tables.clone(), &choices());
     let parents = |name| {
         let fill = of(&plans, name)
@@ -706,7 +716,7 @@ fn parents_make_no_circle() {
     let mut share = choices();
     share.null_rows = NullRows::Share;
     let counted = to_count(&facts(tables), &share);
-    let runs = counted.iter().find(|c| c.relation.name == "runs").unwrap();
+    let runs = to_count_of(&counted, "runs");
     assert!(runs.elsewhere.as_ref().unwrap().contains("app.deploys"));
 }
 
@@ -722,15 +732,15 @@ fn a_column_that_is_named_like_a_key_can_be_taken_for_one() {
     named.named_keys = true;
     for choices in [named, {
         let mut choices = choices();
-        let decision = serde_json::from_value(json!({"parents": {"taskId": "app.tasks"}})).unwrap();
-        choices.decisions.insert("app.drafts".to_owned(), decision);
+        decide(
+            &mut choices,
+            "drafts",
+            json!({"parents": {"taskId": "app.tasks"}}),
+        );
         choices
     }] {
         let counted = to_count(&facts(tables.clone()), &choices);
-        let drafts = counted
-            .iter()
-            .find(|c| c.relation.name == "drafts")
-            .unwrap();
+        let drafts = to_count_of(&counted, "drafts");
         assert!(
             drafts
                 .orphans
@@ -762,8 +772,7 @@ fn a_wrong_parent_is_refused() {
         let mut tables = schema();
         with_deploys(&mut tables);
         let mut choices = choices();
-        let decision = serde_json::from_value(json!({"parents": parents})).unwrap();
-        choices.decisions.insert("app.deploys".to_owned(), decision);
+        decide(&mut choices, "deploys", json!({"parents": parents}));
         let plans = planned(tables, &choices);
         assert!(
             of(&plans, "deploys").blocked[0].text.contains(says),
@@ -776,10 +785,11 @@ fn a_wrong_parent_is_refused() {
 #[test]
 fn an_own_column_is_filled_where_it_is_missing() {
     let mut tables = schema();
-    tables[4]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", false));
+    add(
+        &mut tables[4],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
     tables[4]["counts"] = json!({"null": 3});
     let plans = planned(tables.clone(), &choices());
     assert!(
@@ -791,7 +801,7 @@ fn an_own_column_is_filled_where_it_is_missing() {
     let mut fill = choices();
     fill.null_rows = NullRows::Fill;
     let counted = to_count(&facts(tables.clone()), &fill);
-    let tasks = counted.iter().find(|c| c.relation.name == "tasks").unwrap();
+    let tasks = to_count_of(&counted, "tasks");
     assert_eq!(tasks.null, None, "each row refers to a project");
     assert_eq!(tasks.orphans, None);
     let plans = planned(tables.clone(), &fill);
@@ -821,17 +831,10 @@ fn hidden_rows_are_not_shared_below() {
     tables[3]["columns"][1]["not_null"] = json!(false);
     tables[3]["counts"] = json!({"null": 1});
     let mut choices = choices();
-    let decision = |value| serde_json::from_value(value).unwrap();
-    choices.decisions.insert(
-        "app.projects".to_owned(),
-        decision(json!({"null_rows": "hide"})),
-    );
+    decide(&mut choices, "projects", json!({"null_rows": "hide"}));
     let plans = planned(tables.clone(), &choices);
     assert!(of(&plans, "tasks").hides_null && of(&plans, "notes").hides_null);
-    choices.decisions.insert(
-        "app.tasks".to_owned(),
-        decision(json!({"null_rows": "share"})),
-    );
+    decide(&mut choices, "tasks", json!({"null_rows": "share"}));
     let plans = planned(tables, &choices);
     assert!(
         of(&plans, "tasks").blocked[0]
@@ -843,10 +846,11 @@ fn hidden_rows_are_not_shared_below() {
 #[test]
 fn owner_and_project_columns_are_named() {
     let mut choices = choices();
-    let decision =
-        serde_json::from_value(json!({"owner_column": "project_id", "project_column": "id"}))
-            .unwrap();
-    choices.decisions.insert("app.tasks".to_owned(), decision);
+    decide(
+        &mut choices,
+        "tasks",
+        json!({"owner_column": "project_id", "project_column": "id"}),
+    );
     let plans = planned(schema(), &choices);
     let sql = statements(of(&plans, "tasks")).join("; ");
     assert!(sql.contains("protect('app.tasks', 'organization_id', project_column => 'id', owner_column => 'project_id')"), "{sql}");
@@ -865,23 +869,23 @@ fn a_skipped_table_makes_no_lookups() {
         &[key("odd_key", "secret_id", "secrets")],
     ));
     let mut choices = choices();
-    let skip = serde_json::from_value(json!({"skip": true})).unwrap();
-    choices.decisions.insert("app.odd".to_owned(), skip);
+    decide(&mut choices, "odd", json!({"skip": true}));
     assert_eq!(of(&planned(tables, &choices), "secrets").kind, Kind::NoLink);
 }
 
 /// webhooks, which tasks and projects refer to.
 fn with_webhooks(tables: &mut Vec<Value>) {
     for (n, key_name) in [(3, "project_hook"), (4, "task_hook")] {
-        tables[n]["columns"]
-            .as_array_mut()
-            .unwrap()
-            .push(column("webhook_id", "bigint", false));
-        tables[n]["foreign_keys"].as_array_mut().unwrap().push(key(
-            key_name,
-            "webhook_id",
-            "webhooks",
-        ));
+        add(
+            &mut tables[n],
+            "columns",
+            column("webhook_id", "bigint", false),
+        );
+        add(
+            &mut tables[n],
+            "foreign_keys",
+            key(key_name, "webhook_id", "webhooks"),
+        );
     }
     tables.push(table("webhooks", &[column("id", "bigint", true)], &[]));
     tables.push(table(
@@ -929,10 +933,7 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
     let mut tables = schema();
     with_webhooks(&mut tables);
     let mut choices = choices();
-    let decision = serde_json::from_value(json!({"by_referrers": true})).unwrap();
-    choices
-        .decisions
-        .insert("app.webhooks".to_owned(), decision);
+    decide(&mut choices, "webhooks", json!({"by_referrers": true}));
     let plans = planned(tables.clone(), &choices);
     let names: Vec<&str> = plans.iter().map(|p| p.relation.name.as_str()).collect();
     let place = |name| names.iter().position(|other| *other == name).unwrap();
@@ -962,13 +963,7 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
     );
     assert_eq!(of(&plans, "calls").kind, Kind::Child);
     let counted = to_count(&facts(tables.clone()), &choices);
-    let null = counted
-        .iter()
-        .find(|c| c.relation.name == "webhooks")
-        .unwrap()
-        .null
-        .clone()
-        .unwrap();
+    let null = to_count_of(&counted, "webhooks").null.clone().unwrap();
     assert!(
         null.ends_with("GROUP BY b.id) u WHERE u.one IS NULL)"),
         "{null}"
@@ -990,10 +985,11 @@ fn with_categories(tables: &mut Vec<Value>) {
     ];
     let keys = [key("categories_org", "organization_id", "organizations")];
     tables.push(table("categories", &columns, &keys));
-    tables[4]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("category_id", "bigint", true));
+    add(
+        &mut tables[4],
+        "columns",
+        column("category_id", "bigint", true),
+    );
     // Its name is before that of the other.
     tables[4]["foreign_keys"]
         .as_array_mut()
@@ -1007,8 +1003,7 @@ fn a_parent_of_everybodys_rows_does_not_open_its_children() {
     with_categories(&mut tables);
     tables[5]["counts"] = json!({"null": 1});
     let mut choices = choices();
-    let share = serde_json::from_value(json!({"null_rows": "share"})).unwrap();
-    choices.decisions.insert("app.categories".to_owned(), share);
+    decide(&mut choices, "categories", json!({"null_rows": "share"}));
     let plans = planned(tables.clone(), &choices);
     assert!(of(&plans, "categories").shares_null && !of(&plans, "tasks").shares_null);
     assert_eq!(
@@ -1016,11 +1011,13 @@ fn a_parent_of_everybodys_rows_does_not_open_its_children() {
         "refers to app.projects (tasks_project)"
     );
     // Without the other link they are everybody's, but not those that refer to a tenant's row elsewhere.
-    let only =
-        serde_json::from_value(json!({"parent_key": "a_category", "null_rows": "share"})).unwrap();
-    choices.decisions.insert("app.tasks".to_owned(), only);
+    decide(
+        &mut choices,
+        "tasks",
+        json!({"parent_key": "a_category", "null_rows": "share"}),
+    );
     let counted = to_count(&facts(tables.clone()), &choices);
-    let tasks = counted.iter().find(|c| c.relation.name == "tasks").unwrap();
+    let tasks = to_count_of(&counted, "tasks");
     assert!(
         tasks
             .elsewhere
@@ -1075,8 +1072,11 @@ fn two_tables_of_a_name_are_told_apart_by_a_decision() {
         blocked.contains("or to another table of such a name"),
         "{blocked}"
     );
-    let decision = serde_json::from_value(json!({"parents": {"task_id": "app.task"}})).unwrap();
-    choices.decisions.insert("app.drafts".to_owned(), decision);
+    decide(
+        &mut choices,
+        "drafts",
+        json!({"parents": {"task_id": "app.task"}}),
+    );
     let plans = planned(tables, &choices);
     assert!(
         of(&plans, "drafts")
@@ -1090,10 +1090,7 @@ fn parents_that_disagree_block_and_a_trigger_keeps_its_order() {
     let mut tables = schema();
     let n = with_deploys(&mut tables);
     let counted = to_count(&facts(tables.clone()), &choices());
-    let deploys = counted
-        .iter()
-        .find(|c| c.relation.name == "deploys")
-        .unwrap();
+    let deploys = to_count_of(&counted, "deploys");
     assert!(
         deploys.disagree.as_ref().unwrap().contains("<>"),
         "{deploys:?}"
@@ -1106,10 +1103,11 @@ fn parents_that_disagree_block_and_a_trigger_keeps_its_order() {
             .starts_with("1 row refer to rows of different tenants")
     );
     tables[n]["counts"] = json!({});
-    tables[n]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", false));
+    add(
+        &mut tables[n],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
     tables[n]["filled"] = json!({"arguments": ["organization_id", "added", "app", "notes", "organization_id", "key by_note", "note_id", "id", "",
         "app", "tasks", "organization_id", "key by_task", "task_id", "id"]});
     // As if the other had become NOT NULL since.
@@ -1127,14 +1125,12 @@ fn all_who_use_a_row_count() {
     with_webhooks(&mut tables);
     let id = column("id", "bigint", true);
     // Placed later: it belongs to who uses it, too.
-    tables[3]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("hub_id", "bigint", false));
-    tables[3]["foreign_keys"]
-        .as_array_mut()
-        .unwrap()
-        .push(key("project_hub", "hub_id", "hubs"));
+    add(&mut tables[3], "columns", column("hub_id", "bigint", false));
+    add(
+        &mut tables[3],
+        "foreign_keys",
+        key("project_hub", "hub_id", "hubs"),
+    );
     tables.push(table(
         "hubs",
         &[id, column("webhook_id", "bigint", true)],
@@ -1142,8 +1138,7 @@ fn all_who_use_a_row_count() {
     ));
     let mut choices = choices();
     for name in ["webhooks", "hubs"] {
-        let decision = serde_json::from_value(json!({"by_referrers": true})).unwrap();
-        choices.decisions.insert(format!("app.{name}"), decision);
+        decide(&mut choices, name, json!({"by_referrers": true}));
     }
     let plans = planned(tables, &choices);
     let reason = &of(&plans, "webhooks").reason;
@@ -1182,16 +1177,14 @@ fn a_decision_that_leads_to_no_tenant_blocks() {
 #[test]
 fn a_filled_column_that_its_foreign_key_clears_blocks() {
     let mut tables = schema();
-    tables[4]["columns"]
-        .as_array_mut()
-        .unwrap()
-        .push(column("organization_id", "bigint", false));
+    add(
+        &mut tables[4],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
     let mut clears = key("tasks_org", "organization_id", "organizations");
     clears["clears"] = json!(true);
-    tables[4]["foreign_keys"]
-        .as_array_mut()
-        .unwrap()
-        .push(clears);
+    add(&mut tables[4], "foreign_keys", clears);
     let mut fill = choices();
     fill.null_rows = NullRows::Fill;
     let plans = planned(tables, &fill);
