@@ -105,7 +105,17 @@ impl Schema<'_> {
                     .then(|| column.name.clone());
                 (!column.not_null).then(|| format!("t.{} IS NULL", quote_ident(&column.name)))
             }
-            Kind::Child => Some("true".to_owned()),
+            // A row that was filled keeps its tenant.
+            Kind::Child => Some(
+                match found
+                    .column
+                    .as_ref()
+                    .filter(|name| table.column(name).is_some())
+                {
+                    Some(name) => format!("t.{} IS NULL", quote_ident(name)),
+                    None => "true".to_owned(),
+                },
+            ),
             _ => return None,
         };
         // Another owner's tables are not read: its plan says so.

@@ -1194,3 +1194,22 @@ fn a_filled_column_that_its_foreign_key_clears_blocks() {
             .contains("or be filled again")
     );
 }
+
+/// A row that was filled, and refers to a row of everybody since, is not counted as one without a tenant.
+#[test]
+fn rows_that_were_filled_are_not_counted_again() {
+    let mut tables = schema();
+    let n = with_deploys(&mut tables);
+    add(
+        &mut tables[n],
+        "columns",
+        column("organization_id", "bigint", false),
+    );
+    tables[n]["filled"] = json!({"arguments": ["organization_id", "added", "app", "tasks", "organization_id", "key by_task", "task_id", "id"]});
+    let counted = to_count(&facts(tables), &choices());
+    let null = to_count_of(&counted, "deploys").null.clone().unwrap();
+    assert!(
+        null.contains("WHERE t.organization_id IS NULL AND NOT (t.task_id IS NOT NULL)"),
+        "{null}"
+    );
+}

@@ -582,7 +582,10 @@ fn nothing_is_opened_or_left_open_without_a_word() {
          ALTER TABLE app.notes ADD bot_id bigint REFERENCES app.bots;
          INSERT INTO app.bots VALUES (1, 's'); UPDATE app.notes SET bot_id = 1 WHERE id = 1",
     );
-    owner.run(&format!("GRANT SELECT ON app.tokens TO {}", db.app));
+    owner.run(&format!(
+        "GRANT SELECT ON app.tokens TO {}; REVOKE ALL ON app.bots FROM tenancy_app",
+        db.app
+    ));
     let warnings = owner.warnings(&adopt(&db, ""));
     assert!(
         warnings
