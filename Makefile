@@ -1,7 +1,7 @@
 # The project's commands; the work is in scripts/. Without make, run scripts/demo and scripts/test.
 #
 # PG=17        PostgreSQL 16, 17 or 18 in place of 15: in a directory with the distribution that ships it (scripts/on); takes root.
-#              QUICK=1 builds there in half the time, for slower code
+# QUICK=1      builds in half the time, for slower code
 # PG_CONFIG=…  another server than Debian's PostgreSQL 15      KINDS="core regress"  only those tests
 # TEST="budgets::race attacks"  tests by their names (scripts/test and scripts/clients say which)
 # SEED=… STATEMENTS=… ONLY=…  for the fuzzer: the seed (a number, or random), the number of statements, a single one

@@ -21,9 +21,11 @@ INSERT INTO section VALUES
  'define_metric record_usage record_usage_many record_usage_for usage rollup'),
 (10, 'Budgets, reservations and credits', 'The views `budgets`, `credits`, `reservations`, `budget_alerts` and `ledger` show them.',
  'set_budget remove_budget check_budget fits consume reserve settle cancel grant_credit revoke_credit ledger_stats'),
-(11, 'Reports', 'For psql and web pages.',
+(11, 'Limits', 'The views `limit_names` and `limit_settings` show names and values.',
+ 'define_limit set_limit set_rate_limit set_slots remove_limit'),
+(12, 'Reports', 'For psql and web pages.',
  'tree top_usage forecast'),
-(12, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
+(13, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
  'can can_see can_see_null can_write can_write_null can_write_shared in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric');
 
 CREATE TEMP TABLE member AS

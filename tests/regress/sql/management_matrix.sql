@@ -12,6 +12,7 @@ SELECT count(*) AS keys FROM unnest('{platform/super,mx/padmin,one/tadmin,one/ta
 SELECT count(*) AS providers FROM (VALUES ('platform', 'idp_p'), ('mx', 'idp_mx'), ('one', 'idp_one'), ('far', 'idp_far')) v (s, n),
     tenancy.add_identity_provider(s, 'https://' || n || '.example', '{a}', secret => decode(repeat('ab', 32), 'hex')), tenancy.map_group('https://' || n || '.example', 'old', 'member', s);
 SELECT count(*) AS metrics FROM tenancy.define_metric('matrix', 'unit');
+SELECT count(*) AS limits FROM tenancy.define_limit('matrix', 'amount'), (VALUES ('platform'), ('mx'), ('one'), ('far')) v (s), tenancy.set_limit(s, 'matrix', 10);
 SELECT count(*) AS budgets FROM (VALUES ('platform'), ('mx'), ('one'), ('far')) v (s), tenancy.set_budget(s, 'matrix', 10);
 \c - postgres
 CREATE TABLE matrix.calls (n int GENERATED ALWAYS AS IDENTITY, call text, at text, statement text);
@@ -73,6 +74,10 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('unmap_group', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.unmap_group('https://{name}.example', 'old', 'member', {})$$),
     ('explain_access', 'one/member', $$(SELECT count(*) FROM tenancy.explain_access('matrix.plain', {}))$$),
     ('define_metric', 'platform', $$tenancy.define_metric('x', 'unit')$$),
+    ('set_limit', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_limit({}, 'matrix', 5)$$),
+    ('set_limit, each user', 'platform,mx,one,far,one/red', $$tenancy.set_limit({}, 'matrix', 5, 'user')$$),
+    ('remove_limit', 'platform,mx,one,far', $$tenancy.remove_limit({}, 'matrix')$$),
+    ('define_limit', 'platform', $$tenancy.define_limit('other', 'rate')$$),
     ('set_budget', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_budget({}, 'matrix', 5)$$),
     ('remove_budget', 'platform,mx,one,far', $$tenancy.remove_budget({}, 'matrix')$$),
     ('grant_credit', 'platform,mx,one,two,far', $$tenancy.grant_credit({}, 'matrix', 5)$$),

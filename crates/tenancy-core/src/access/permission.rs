@@ -11,14 +11,16 @@ pub const DATA_READ: &str = "data:read";
 pub const DATA_WRITE: &str = "data:write";
 
 /// Resources that tenancy manages. All others are the application's: rows.
-const MANAGEMENT: [&str; 12] = [
+const MANAGEMENT: [&str; 14] = [
     "accounting",
     "audit",
     "billing",
     "budgets",
     "identity",
     "keys",
+    "limits",
     "partners",
+    "plans",
     "platform",
     "projects",
     "roles",

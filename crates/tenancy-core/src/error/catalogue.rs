@@ -239,6 +239,16 @@ kinds! {
         ledger_full: "53000", Later, "the ledger of tenancy is full",
             hint "Each budget with transactions in flight takes one entry. Raise tenancy.ledger_entries and restart the server.";
     }
+    "Limits" {
+        limit_not_found: "42704", No, "limit \"{limit}\" does not exist",
+            hint "The view tenancy.limit_names shows the names; tenancy.define_limit() adds one.";
+        limit_fixed: "22023", No, "limit \"{limit}\" keeps its kind {kind}",
+            hint "Define another limit.";
+        limit_of_other_kind: "22023", No, "limit \"{limit}\" is of kind {kind}",
+            hint "Use tenancy.{function}().";
+        limit_not_set: "42704", No, "the scope has no value of limit \"{limit}\" that the caller may remove",
+            hint "The view tenancy.limit_settings shows the values; per and level must be as they were set. Only a caller with limits:manage above the tenant removes an imposed one.";
+    }
     "Arguments" {
         null_argument: "22023", No, "{argument} must not be null",
             hint "{hint}";

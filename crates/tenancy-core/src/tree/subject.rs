@@ -31,6 +31,8 @@ pub enum Subject {
     Credits(Uuid),
     /// The time zone setting of a scope.
     TimeZone(Uuid),
+    /// The limits of a scope or a plan, and the plans of a tenant.
+    Limits(Uuid),
 }
 
 impl Subject {
@@ -62,6 +64,7 @@ impl Subject {
             "budgets" => Self::Budgets(id),
             "credits" => Self::Credits(id),
             "time_zone" => Self::TimeZone(id),
+            "limits" => Self::Limits(id),
             _ => return None,
         })
     }
@@ -83,6 +86,7 @@ impl Subject {
             Self::Networks(id) => (11, id),
             Self::Claim(id) => (12, id),
             Self::Vouched(id) => (13, id),
+            Self::Limits(id) => (14, id),
         };
         let (high, low) = id.as_u64_pair();
         let mixed = mix(mix(mix(kind) ^ high) ^ low);
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn kinds(id: Uuid) -> [Subject; 12] {
+    fn kinds(id: Uuid) -> [Subject; 13] {
         [
             Subject::Scope(id),
             Subject::Fleet(id),
@@ -124,6 +128,7 @@ mod tests {
             Subject::Networks(id),
             Subject::Claim(id),
             Subject::Vouched(id),
+            Subject::Limits(id),
         ]
     }
 
@@ -132,7 +137,7 @@ mod tests {
         let ids = (0..5_000).map(|_| crate::id::new_id());
         let all: Vec<Subject> = ids.flat_map(kinds).chain([Subject::Tree]).collect();
         let numbers: HashSet<u32> = all.iter().map(|subject| subject.number()).collect();
-        // By chance, 60,001 numbers of 32 bits have less than half a pair that is the same.
+        // By chance, 65,001 numbers of 32 bits have less than half a pair that is the same.
         assert!(
             all.len() - numbers.len() <= 8,
             "{} of {}",
