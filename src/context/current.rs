@@ -157,6 +157,14 @@ impl Context {
         }
     }
 
+    /// Returns its tenant; an error if it has several and none is selected.
+    pub fn one_tenant(&self) -> Result<Uuid, Error> {
+        match &self.tenant {
+            Some(tenant) => Ok(tenant.id),
+            None => Err(Error::NotOneTenant(self.span())),
+        }
+    }
+
     /// Returns the number of tenants for messages.
     pub fn span(&self) -> String {
         self.count()

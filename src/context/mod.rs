@@ -11,6 +11,7 @@
 //! | `narrow` | select_tenant, select_project, release |
 //! | `record`, `application` | entries of the audit log for what a context does: tenancy's, and `audit()` |
 //! | `accessors` | `tenant_id()`, `user_id()` and the others |
+//! | `outside` | `cache_key()` and `subject()`: names outside the database |
 //! | `api_keys`, `tickets` | the two kinds of credential |
 
 mod accessors;
@@ -21,6 +22,7 @@ pub mod elevated;
 mod enter;
 mod maintenance;
 mod narrow;
+mod outside;
 pub mod plans;
 mod record;
 mod session_cleanup;

@@ -2,6 +2,7 @@
 
 pub mod credential;
 pub mod mac;
+pub mod outside;
 pub mod principal;
 pub mod ticket;
 pub mod token;

@@ -31,6 +31,7 @@
 //! | | [`ticket`] | the portable, expiring form of an identity |
 //! | | [`token`] | the sealed value of the context setting |
 //! | | [`mac`] | how anything is signed |
+//! | | [`outside`] | the names that a tenant has outside the database |
 //! | [`metering`] | [`metric`] | what may be metered, and how it adds up |
 //! | | [`period`] | which hour, day, week, month or year of a time zone an instant is in |
 //! | | [`rollup_plan`] | which rollups a span of time is made of |
@@ -62,7 +63,7 @@ pub mod worker;
 
 pub use access::{grants, network, permission, role, tenants};
 pub use audit::redact;
-pub use context::{credential, mac, principal, ticket, token};
+pub use context::{credential, mac, outside, principal, ticket, token};
 pub use identity::jwt;
 pub use metering::{metric, period, rollup_plan, span};
 pub use policy::{conditions, index_advice, index_search};
