@@ -41,6 +41,7 @@
 //! | | [`index_search`] | which conditions may search an index before a policy |
 //! | | [`index_advice`] | which indexes serve a tenant badly, and what to create instead |
 //! | [`adoption`] | | what the tables of an existing application are, and how they are isolated |
+//! | [`limit`] | | rates, slots and amounts: what is admitted, at every level
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
 
@@ -53,6 +54,7 @@ mod excerpt;
 pub mod id;
 pub mod identity;
 pub mod ledger;
+pub mod limit;
 pub mod metering;
 pub mod partitions;
 pub mod policy;
