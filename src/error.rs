@@ -7,6 +7,7 @@ use pgrx::spi;
 use tenancy_core::error::{Kind, Texts, kind};
 use tenancy_core::policy::Refusal;
 use tenancy_core::quantity::QuantityError;
+use tenancy_core::time::Length;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
@@ -142,6 +143,38 @@ pub enum Error {
     },
     /// All of the ledger's entries are in use.
     LedgerFull,
+    /// A limit does not exist.
+    NoSuchLimit(String),
+    /// A rate limit has too little left.
+    RateExhausted(Box<RateExhausted>),
+    /// All places for rate limits in use are taken.
+    RatesFull,
+    /// As many slots are held as may be.
+    SlotsExhausted {
+        /// The limit.
+        limit: String,
+        /// The level.
+        level: &'static str,
+        /// How many may be held.
+        most: u64,
+        /// How many are held.
+        held: u32,
+    },
+    /// All places for slots are taken.
+    SlotsFull,
+    /// A slot until the end of a session that clients share.
+    SlotsPooled,
+    /// Two-phase commit while the transaction holds slots.
+    SlotsPrepared,
+    /// A function of limits of another kind.
+    LimitOfOtherKind {
+        /// The limit.
+        limit: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The function of that kind.
+        function: &'static str,
+    },
     /// Two-phase commit after recording usage.
     UsePrepared,
     /// Two-phase commit after a management function: the prepared transaction's locks could not be broken.
@@ -265,6 +298,60 @@ impl Exhausted {
     }
 }
 
+/// The value of a rate limit that has too little left.
+#[derive(Debug)]
+pub struct RateExhausted {
+    /// The limit.
+    pub limit: String,
+    /// The level.
+    pub level: &'static str,
+    /// How much in the time.
+    pub amount: i64,
+    /// How much at once.
+    pub burst: i64,
+    /// The time.
+    pub per: &'static str,
+    /// The requested amount.
+    pub cost: i64,
+    /// What it has left.
+    pub left: u64,
+    /// After which time the request fits; `None` for never.
+    pub retry: Option<Length>,
+}
+
+impl RateExhausted {
+    fn parts(&self) -> (Kind, Vec<String>) {
+        let Self {
+            limit,
+            level,
+            amount,
+            burst,
+            per,
+            cost,
+            left,
+            retry,
+        } = self;
+        let rate = format!("{amount} per {per}, at most {burst} at once");
+        match retry {
+            Some(retry) => {
+                let millis = retry.micros().saturating_add(999) / 1000;
+                let (seconds, millis) = (millis / 1000, millis % 1000);
+                let detail = format!(
+                    "Asked for {cost}; of {rate}, {left} are left. Retry in {seconds}.{millis:03} seconds."
+                );
+                (
+                    kind::rate_exhausted(),
+                    strings([level, limit.as_str(), &detail]),
+                )
+            }
+            None => (
+                kind::rate_never_allows(),
+                strings([level, limit.as_str(), &cost.to_string(), &rate]),
+            ),
+        }
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -365,6 +452,29 @@ impl Error {
                 (kind::too_many_reservations(), strings([*level, &most]))
             }
             Self::LedgerFull => (kind::ledger_full(), vec![]),
+            Self::RateExhausted(exhausted) => exhausted.parts(),
+            Self::RatesFull => (kind::rates_full(), vec![]),
+            Self::SlotsExhausted {
+                limit,
+                level,
+                most,
+                held,
+            } => (
+                kind::slots_exhausted(),
+                strings([*level, limit, &held.to_string(), &most.to_string()]),
+            ),
+            Self::SlotsFull => (kind::slots_full(), vec![]),
+            Self::SlotsPooled => (kind::session_slot_behind_pool(), vec![]),
+            Self::SlotsPrepared => (kind::prepared_slots(), vec![]),
+            Self::NoSuchLimit(limit) => (kind::limit_not_found(), strings([limit])),
+            Self::LimitOfOtherKind {
+                limit,
+                kind,
+                function,
+            } => (
+                kind::limit_of_other_kind(),
+                strings([limit.as_str(), kind, function]),
+            ),
             Self::UsePrepared => (kind::prepared_usage(), vec![]),
             Self::ManagedPrepared => (kind::prepared_management(), vec![]),
             Self::OnStandby => (kind::usage_on_standby(), vec![]),

@@ -18,7 +18,8 @@
 //! | `authority` | what the caller of a management function may do; keys and tickets for users |
 //! | `metering` | events of usage, and their sums |
 //! | `policy` | protect(), the predicates of its policies, and the planner's view of them |
-//! | `adoption` | adopt(): the schema of an application that exists
+//! | `adoption` | adopt(): the schema of an application that exists |
+//! | `limit` | rates, slots and amounts |
 //! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
@@ -37,6 +38,7 @@ pub mod context;
 pub mod error;
 pub mod identity;
 pub mod ledger;
+pub mod limit;
 pub mod metering;
 pub mod partitions;
 pub mod pg;
@@ -62,6 +64,7 @@ pub extern "C-unwind" fn _PG_init() {
     audit::init();
     metering::init();
     ledger::init();
+    limit::init();
     worker::init();
     // Before context: callbacks registered first are called last before a transaction is prepared.
     pg::ledger::init();

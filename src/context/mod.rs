@@ -29,7 +29,7 @@ mod session_cleanup;
 pub mod tickets;
 
 pub use accessors::project_key;
-pub use current::{Context, before_statement, current, epoch};
+pub use current::{Context, before_statement, current, epoch, required};
 pub use enter::maintain;
 pub use record::{record, record_now};
 

@@ -5,7 +5,8 @@
 //! A context that ends with its transaction begins in a clean session and leaves a clean one. A pool gives
 //! the connection to any client, and objects left there (a temporary table in place of another, a function,
 //! a type) would run with the next client's context. A session context keeps its objects until it is
-//! released or another principal enters. Maintenance keeps everything.
+//! released or another principal enters. Maintenance keeps everything. Slots until the end of the session stay until another user
+//! enters.
 //!
 //! The statement that authenticates runs before the context begins: a type of a client without a context
 //! could read the credential. So objects of such a client end with its transaction too.
@@ -17,7 +18,7 @@ use crate::pg::cell::BackendCell;
 use crate::pg::hooks::session_statements;
 use crate::pg::session::settings;
 use crate::pg::transaction_end::Ending;
-use crate::pg::{guc, hooks, session, spi, xact};
+use crate::pg::{guc, hooks, session, slots, spi, xact};
 
 /// How long objects that a context creates in the session may stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,9 @@ pub fn enter(principal: Principal, stay: SessionLifetime) -> Result<(), Error> {
             clear_for_next()?;
         }
         LAST.set((stay == SessionLifetime::Session).then_some(principal));
+        if let Principal::User(user) = principal {
+            slots::entered(user.as_bytes());
+        }
     }
     if first {
         HERE.set(Some((principal, stay)));

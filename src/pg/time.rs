@@ -18,6 +18,19 @@ pub fn now() -> Instant {
     from_server(statics::GetCurrentTimestamp())
 }
 
+/// Returns nanoseconds of a clock that runs since the machine's start, the same in all processes. Setting the time does not
+/// change it.
+#[inline]
+pub fn monotonic() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into the structure; this clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// Converts a timestamptz of the server. Its infinity is [`Instant::NEVER`].
 pub fn from_server(stamp: pg_sys::TimestampTz) -> Instant {
     Instant::from_unix_micros(stamp.saturating_add(SERVER_EPOCH_UNIX_MICROS))

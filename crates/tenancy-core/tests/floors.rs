@@ -18,7 +18,7 @@ const ROOMS: &[&[&str]] = &[
     &["audit"],
     &["context"],
     &["authority", "metering", "policy"],
-    &["budget", "adoption"],
+    &["budget", "adoption", "limit"],
     &["worker", "testing"],
 ];
 

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
-use tenancy_core::time::Instant;
+use tenancy_core::time::{Instant, Length};
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
@@ -25,6 +25,10 @@ pub enum Type {
     Numeric,
     /// timestamptz
     Instant,
+    /// bigint
+    Int8,
+    /// interval
+    Length,
 }
 
 impl Type {
@@ -35,6 +39,8 @@ impl Type {
             Self::Uuid => pg_sys::UUIDOID,
             Self::Numeric => pg_sys::NUMERICOID,
             Self::Instant => pg_sys::TIMESTAMPTZOID,
+            Self::Int8 => pg_sys::INT8OID,
+            Self::Length => pg_sys::INTERVALOID,
         }
     }
 }
@@ -86,6 +92,10 @@ pub enum Field {
     Numeric(Short),
     /// A timestamptz.
     Instant(Instant),
+    /// A bigint.
+    Int8(i64),
+    /// An interval.
+    Length(pg_sys::Interval),
 }
 
 impl Field {
@@ -99,6 +109,15 @@ impl Field {
         Self::Numeric(Short::of(PgNumeric::from_millionths(number).bytes()))
     }
 
+    /// An interval without days and months.
+    pub fn length(length: Length) -> Self {
+        Self::Length(pg_sys::Interval {
+            time: length.micros(),
+            day: 0,
+            month: 0,
+        })
+    }
+
     fn is(&self, of: Type) -> bool {
         match self {
             Self::Null => true,
@@ -107,6 +126,8 @@ impl Field {
             Self::Uuid(_) => of == Type::Uuid,
             Self::Numeric(_) => of == Type::Numeric,
             Self::Instant(_) => of == Type::Instant,
+            Self::Int8(_) => of == Type::Int8,
+            Self::Length(_) => of == Type::Length,
         }
     }
 
@@ -118,6 +139,8 @@ impl Field {
             Self::Text(short) | Self::Numeric(short) => pg_sys::Datum::from(short.0.as_ptr()),
             Self::Uuid(bytes) => pg_sys::Datum::from(bytes.as_ptr()),
             Self::Instant(value) => pg_sys::Datum::from(time::to_server(*value)),
+            Self::Int8(value) => pg_sys::Datum::from(*value),
+            Self::Length(interval) => pg_sys::Datum::from(std::ptr::from_ref(interval)),
         }
     }
 }

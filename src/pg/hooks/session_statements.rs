@@ -14,7 +14,7 @@ use tenancy_core::time::Instant;
 
 use super::shared_role::behind_clients;
 use crate::error::Error;
-use crate::pg::{extension, session, spi, xact};
+use crate::pg::{extension, session, slots, spi, xact};
 
 /// How many deallocated statements of drivers stay before the oldest is dropped. psycopg keeps 100 in use,
 /// Rails 1,000; one takes about 15 kB.
@@ -70,6 +70,9 @@ pub unsafe fn handle(
                 let target = (*node.cast::<pg_sys::DiscardStmt>()).target;
                 if target == pg_sys::DiscardMode::DISCARD_ALL {
                     all_gone();
+                    if !session::in_transaction_block(top_level) {
+                        slots::end_session();
+                    }
                 }
             }
             T_DeallocateStmt => {

@@ -2,6 +2,9 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `area` | areas of shared memory whose size a setting decides |
+//! | `rates` | the buckets of rate limits |
+//! | `slots` | slots that are held |
 //! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `counts` | counters |
 //! | `capped` | counters that come to few rows |
@@ -12,6 +15,7 @@
 //! | `bgworker` | the processes of background workers and of the launcher |
 //! | `latch` | waking a process |
 
+mod area;
 pub mod bgworker;
 pub mod capped;
 pub mod counts;
@@ -20,4 +24,6 @@ pub mod kept;
 pub mod latch;
 pub mod ledger;
 pub mod queue;
+pub mod rates;
+pub mod slots;
 pub mod workers;

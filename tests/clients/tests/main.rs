@@ -95,6 +95,12 @@ mod isolation {
     mod plans;
     mod statements;
 }
+mod limit {
+    mod amounts;
+    mod raising;
+    mod rates;
+    mod slots;
+}
 mod metering {
     mod report;
     mod usage;

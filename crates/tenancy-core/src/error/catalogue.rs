@@ -135,6 +135,8 @@ kinds! {
             hint "Sessions of many tenants share a role that is granted tenancy_app; only an administrator may alter it.";
         prepared_usage: "0A000", No, "cannot PREPARE a transaction that has recorded usage",
             hint "What is in flight belongs to this session. Record usage in a transaction of its own.";
+        prepared_slots: "0A000", No, "cannot PREPARE a transaction that holds slots until its end",
+            hint "A slot belongs to this session. Acquire it until its release, or COMMIT the transaction instead.";
         prepared_management: "0A000", No, "cannot PREPARE a transaction that has called a management function",
             hint "A prepared transaction's locks would block the administrators above its caller. COMMIT it instead.";
     }
@@ -246,6 +248,21 @@ kinds! {
             hint "Define another limit.";
         limit_of_other_kind: "22023", No, "limit \"{limit}\" is of kind {kind}",
             hint "Use tenancy.{function}().";
+        rate_exhausted: "53400", Later, "the {level}'s rate limit \"{limit}\" is exhausted",
+            detail "{detail}",
+            hint "tenancy.try_take() answers without an error; tenancy.set_rate_limit() changes the limit.";
+        rate_never_allows: "53400", No, "the {level}'s rate limit \"{limit}\" never allows {cost} at once",
+            detail "It allows {rate}.",
+            hint "Take less at once; tenancy.set_rate_limit() changes the limit and its burst.";
+        rates_full: "53000", Later, "there is no room for another rate limit in use",
+            hint "Idle ones make room by themselves, and a tenant takes half of what is free at most. Raise tenancy.rate_buckets and restart the server.";
+        slots_exhausted: "53400", Later, "the {level} holds all slots of limit \"{limit}\"",
+            detail "{held} of {most} are held.",
+            hint "Retry when one is released. tenancy.try_acquire_slot() answers without an error; tenancy.set_slots() changes the limit.";
+        slots_full: "53000", Later, "there is no room for another slot",
+            hint "A tenant takes half of what is free at most. Raise tenancy.slots and restart the server.";
+        session_slot_behind_pool: "42501", AfterHint, "slots until the end of the session are not allowed behind a pool",
+            hint "tenancy.pooled is on for this role: the session goes on with other clients. Acquire the slot until its release, with a ttl.";
         limit_not_set: "42704", No, "the scope has no value of limit \"{limit}\" that the caller may remove",
             hint "The view tenancy.limit_settings shows the values; per and level must be as they were set. Only a caller with limits:manage above the tenant removes an imposed one.";
     }
