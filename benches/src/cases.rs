@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 24] = [
+const FEW: [(&str, Case); 25] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -41,6 +41,7 @@ const FEW: [(&str, Case); 24] = [
     ("elevation", crate::elevation::statements),
     ("budget", crate::budgets::asking),
     ("budget memory", crate::budgets::memory),
+    ("limit", crate::limits::calls),
     ("rollup", crate::usage::rollup),
     ("usage", crate::usage::month_of_use),
     // Last: they fill the tree.
@@ -51,7 +52,10 @@ const FEW: [(&str, Case); 24] = [
 ];
 
 /// The cases with many clients.
-const MANY: [(&str, Case); 1] = [("budget crowd", crate::budgets::crowds)];
+const MANY: [(&str, Case); 2] = [
+    ("budget crowd", crate::budgets::crowds),
+    ("limit crowd", crate::limits::crowds),
+];
 
 fn wanted(config: &Config) -> impl Iterator<Item = Case> {
     let cases: &[(&str, Case)] = if config.many { &MANY } else { &FEW };

@@ -9,6 +9,7 @@ mod crowd;
 mod elevation;
 mod keys;
 mod large_tree;
+mod limits;
 mod logins;
 mod management;
 mod measure;
