@@ -212,8 +212,19 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// External ids of partners that others set while these become keys of rows.
+    KeysMeanwhile,
     /// A child's row refers to no row, or to one that its writer may not see, of the table named.
     NoParent(String),
+    /// A row would move to another tenant without rows that refer to it.
+    MovesAlone {
+        /// The table of the row.
+        table: String,
+        /// That of the rows that refer to it.
+        child: String,
+        /// Whether the transaction reads what there was when it began.
+        serializable: bool,
+    },
     /// The table of tenants has no such key, or one of another type.
     NoTenantKey {
         /// The column.
@@ -236,6 +247,8 @@ pub enum Error {
     AdoptionBlocked(String),
     /// What keeps an adoption from being undone, likewise.
     UnadoptionBlocked(String),
+    /// The table of tenants of a schema, whose watch would end with it.
+    WatchEnds(String),
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -484,11 +497,24 @@ impl Error {
             Self::RoleTaken(role) => (kind::role_name_reserved(), strings([role])),
             Self::AmbiguousSlug(slug) => (kind::slug_ambiguous(), strings([slug])),
             Self::AmbiguousKey { key, table } => (kind::ambiguous_key(), strings([key, table])),
+            Self::KeysMeanwhile => (kind::keys_meanwhile(), vec![]),
             Self::LeftOpen { table, reasons } => (kind::left_open(), strings([table, reasons])),
             Self::GrantedOpen { table, reasons } => {
                 (kind::granted_open(), strings([table, reasons]))
             }
+            Self::WatchEnds(schema) => (kind::watch_ends(), strings([schema])),
             Self::NoParent(table) => (kind::parent_missing(), strings([table])),
+            Self::MovesAlone {
+                table,
+                child,
+                serializable,
+            } => {
+                let kind = match serializable {
+                    true => kind::moved_meanwhile(),
+                    false => kind::moves_alone(),
+                };
+                (kind, strings([table, child]))
+            }
             Self::NoTenantKey { column, table } => {
                 (kind::tenant_column_missing(), strings([column, table]))
             }

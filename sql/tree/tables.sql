@@ -158,11 +158,21 @@ CREATE TRIGGER restore_seed BEFORE INSERT ON tenancy.scopes FOR EACH ROW
 CREATE TRIGGER check_place AFTER INSERT OR UPDATE OF id, level, parent_id, path ON tenancy.scopes
     FOR EACH ROW EXECUTE FUNCTION tenancy_internal.check_place();
 
+-- A row that who gives a partner an external id locks, and who makes external ids of partners the keys of rows updates: each waits for
+-- the other, and sees what it did. Not a row of scopes: who adds scopes below one would be waited for, too.
+CREATE TABLE tenancy_internal.key_rows_turn (is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one));
+REVOKE ALL ON tenancy_internal.key_rows_turn FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.key_rows_turn IS 'internal: one row, whose lock keeps external ids of partners from becoming keys of rows while some are set';
+COMMENT ON COLUMN tenancy_internal.key_rows_turn.is_one IS 'true';
+INSERT INTO tenancy_internal.key_rows_turn DEFAULT VALUES;
+
 -- Only where a table needs it: else a partner and a tenant may have one external id.
 -- Not before an UPDATE: with such a trigger each UPDATE takes the lock of one that changes a key, and waits for all who add scopes below.
 CREATE FUNCTION tenancy_internal.key_rows() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- In READ COMMITTED the next statement sees the table that protect() had made meanwhile; in REPEATABLE READ this one fails with 40001.
+    PERFORM FROM tenancy_internal.key_rows_turn FOR SHARE;
     IF EXISTS (SELECT FROM tenancy_internal.protected_table_registry r WHERE (r.options ->> 'shared')::boolean AND r.key_type <> 'uuid') THEN
         UPDATE tenancy.scopes s SET keys_rows = true WHERE s.id = NEW.id AND NOT s.keys_rows;
     END IF;

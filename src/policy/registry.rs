@@ -530,8 +530,33 @@ pub fn save(
 }
 
 /// Makes the external ids of partners and of the platform the keys of their rows, in all tables with shared rows; an error if a
-/// tenant has the same, whose rows these would be, too. Before that the two may be equal.
+/// tenant has the same, whose rows these would be, too. Before that the two may be equal. The table is in the registry: who sets such an
+/// id from now on reads it there.
 pub fn key_rows_of_partners(table: &Relation) -> Result<(), Error> {
+    // First those that are committed: who changes one of them waits for this transaction, before it waits for its turn.
+    key_rows(table)?;
+    spi::write(
+        "UPDATE tenancy_internal.key_rows_turn SET is_one = true",
+        &[],
+    )?;
+    // Who had set an id before has committed by now.
+    key_rows(table)?;
+    // In REPEATABLE READ what others have committed meanwhile is seen and not changed.
+    let others = spi::read(
+        "SELECT EXISTS (SELECT FROM tenancy.scopes WHERE level IN ('platform', 'partner') AND external_id IS NOT NULL AND NOT keys_rows)",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null::<bool>(1),
+            None => Ok(false),
+        },
+    )?;
+    match others {
+        true => Err(Error::KeysMeanwhile),
+        false => Ok(()),
+    }
+}
+
+fn key_rows(table: &Relation) -> Result<(), Error> {
     let ambiguous = spi::read(
         "SELECT a.external_id FROM tenancy.scopes a JOIN tenancy.scopes b ON b.external_id = a.external_id \
          WHERE a.level IN ('platform', 'partner') AND b.level IN ('partner', 'tenant') AND b.id <> a.id ORDER BY 1 LIMIT 1",

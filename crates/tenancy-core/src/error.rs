@@ -12,6 +12,10 @@ pub use catalogue::{SECTIONS, kind};
 /// The most characters of an argument that a text repeats.
 pub const ARGUMENT_MAX: usize = 1000;
 
+/// The argument that is a list of reasons, and how long that may be.
+const LIST: &str = "list";
+const LIST_MAX: usize = 50_000;
+
 /// A kind of error. `{name}` in a text stands for an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind {
@@ -96,7 +100,12 @@ impl Kind {
                 filled.push_str(before);
                 let place = name.and_then(|name| parameters.iter().position(|p| *p == name));
                 if let Some(argument) = place.and_then(|place| arguments.get(place)) {
-                    push_cut(&mut filled, argument.as_ref());
+                    let most = if name == Some(LIST) {
+                        LIST_MAX
+                    } else {
+                        ARGUMENT_MAX
+                    };
+                    push_cut(&mut filled, argument.as_ref(), most);
                 }
             }
             filled
@@ -129,8 +138,8 @@ fn pieces(text: &'static str) -> impl Iterator<Item = (&'static str, Option<&'st
     })
 }
 
-fn push_cut(text: &mut String, argument: &str) {
-    match argument.char_indices().nth(ARGUMENT_MAX) {
+fn push_cut(text: &mut String, argument: &str, most: usize) {
+    match argument.char_indices().nth(most) {
         Some((end, _)) => {
             text.push_str(argument.get(..end).unwrap_or_default());
             text.push('…');

@@ -336,11 +336,13 @@ kinds! {
             hint "{hint}";
         ambiguous_key: "55000", AfterHint, "external id \"{key}\" is that of two scopes, and {table} is to have rows that partners share",
             hint "A row with this key would be that of a partner and of a tenant. Give one of them another external id with update_scope(), or use a column of type uuid.";
+        keys_meanwhile: "40001", NewTransaction, "external ids of partners were set while they become keys of rows",
+            hint "Run the transaction again.";
         adoption_blocked: "55000", AfterHint, "the schema cannot be adopted yet",
-            detail "{reasons}",
+            detail "{list}",
             hint "Correct the rows, or decide with the argument decisions of adopt(). The view tenancy.adoption shows the whole plan.";
         unadoption_blocked: "55000", AfterHint, "the adoption cannot be undone yet",
-            detail "{reasons}",
+            detail "{list}",
             hint "Nothing was undone. Put back the foreign keys that fix_foreign_keys() has replaced: CALL tenancy.unfix_foreign_keys(). The view tenancy.adoption shows the whole plan.";
         adopt_in_transaction: "25001", AfterHint, "this procedure cannot run inside a transaction block",
             hint "Each of its steps is a transaction of its own. With dry_run => true it only plans, and may run anywhere.";
@@ -354,8 +356,14 @@ kinds! {
         granted_open: "55000", AfterHint, "the grant would show tenants' rows in {table}, which is not isolated",
             detail "It {reasons}.",
             hint "adopt(watch => 'protect') watches this schema. Isolate it first: call adopt() again, or run the statement in tenancy.unprotected_tables; or decide on it in adopt().";
+        watch_ends: "55000", AfterHint, "the table of tenants of schema {schema} would be gone, and its tables not watched any more",
+            hint "adopt(watch => 'protect') watches this schema. Call tenancy.unadopt(), or adopt() with watch => 'off', before you drop the table.";
         parent_missing: "55000", AfterHint, "the row refers to a row of {table} that does not exist or is not visible",
             hint "Its tenant is that of the row it refers to. Insert that row first.";
+        moves_alone: "55000", AfterHint, "a row of {table} would move to another tenant without rows of {child} that refer to it",
+            hint "Move it in maintenance(), as a role to whom the table's policies show these rows.";
+        moved_meanwhile: "40001", NewTransaction, "a row of {table} moves to another tenant, and others have added rows of {child} that refer to it",
+            hint "Run the transaction again.";
         table_owner_unfit: "42501", AfterHint, "the owner of {table} may not create tenants any more",
             hint "Grant it tenancy_admin, or drop the trigger tenancy_follow.";
         protection_unreadable: "XX000", No, "the record of the protection of {table} cannot be read: {reason}";

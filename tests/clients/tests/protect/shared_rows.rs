@@ -1,7 +1,10 @@
 //! Rows of a partner in a table with shared rows: read by its tenants, written with the permission at the partner.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use tenancy_client_tests::World;
+use std::thread;
+use std::time::Duration;
+
+use tenancy_client_tests::{Failure, Session, World};
 
 #[test]
 fn a_partners_rows_are_written_with_the_permission_at_the_partner() {
@@ -169,4 +172,106 @@ fn a_partner_and_another_partners_tenant_may_have_one_external_id() {
         .code("42501");
     assert_eq!(world.begin("alice").text(&shared), "NULL");
     assert_eq!(world.begin("eve").text(&shared), "gh");
+}
+
+/// Runs a statement that waits until another session commits.
+fn behind(
+    world: &World,
+    first: &mut Session,
+    mut second: Session,
+    sql: &str,
+) -> Result<(), Failure> {
+    let pid = second.pid();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| second.try_run(sql));
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
+        );
+        while world.db.admin().number(&waits) == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        first.run("COMMIT");
+        waiting.join().unwrap()
+    })
+}
+
+/// A partner's external id and a table in which it keys rows see each other, whichever is first.
+#[test]
+fn a_partner_does_not_get_a_tenants_key_while_a_table_is_protected() {
+    let protect = "SELECT tenancy.protect('app.rows', 'scope', shared => true)";
+    for (set, undo) in [
+        (
+            "SELECT tenancy.create_partner('new', external_id => '44')",
+            "",
+        ),
+        (
+            "SELECT tenancy.update_scope('globex', external_id => '44')",
+            "SELECT tenancy.update_scope('globex', external_id => '')",
+        ),
+    ] {
+        for level in ["READ COMMITTED", "REPEATABLE READ"] {
+            let world = World::bare();
+            let mut owner = world.db.owner();
+            owner.run("CREATE TABLE app.rows (scope bigint NOT NULL, name text)");
+            // The id first: protect() waits for it.
+            let (mut first, mut second) = (world.db.owner(), world.db.owner());
+            first.run(&format!("BEGIN; {set}"));
+            second.run(&format!(
+                "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM app.rows"
+            ));
+            let failure = behind(&world, &mut first, second, protect).unwrap_err();
+            failure.code("55000").says("\"44\"");
+            if undo.is_empty() {
+                world
+                    .db
+                    .admin()
+                    .run("DELETE FROM tenancy.scopes WHERE slug = 'new'");
+            } else {
+                owner.run(undo);
+            }
+            // The table first.
+            let (mut first, mut second) = (world.db.owner(), world.db.owner());
+            first.run(&format!("BEGIN; {protect}"));
+            second.run(&format!(
+                "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM tenancy.partners"
+            ));
+            let failure = behind(&world, &mut first, second, set).unwrap_err();
+            failure.code(if level == "READ COMMITTED" {
+                "42710"
+            } else {
+                "40001"
+            });
+            // Ids that no tenant has become keys, whichever is first.
+            owner.run("CREATE TABLE app.others (scope bigint NOT NULL)");
+            let (mut first, second) = (world.db.owner(), world.db.owner());
+            first.run("BEGIN; SELECT tenancy.create_partner('newer', external_id => '911')");
+            behind(
+                &world,
+                &mut first,
+                second,
+                "SELECT tenancy.protect('app.others', 'scope', shared => true)",
+            )
+            .unwrap();
+            assert_eq!(
+                world.db.admin().number(
+                    "SELECT count(*) FROM tenancy.scopes WHERE external_id = '911' AND keys_rows"
+                ),
+                1
+            );
+        }
+    }
+}
+
+/// A partner changes while others add users below it, and while a table is being protected.
+#[test]
+fn who_changes_a_partner_waits_for_no_one_who_adds_scopes_below() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run("CREATE TABLE app.rows (scope bigint NOT NULL); SET lock_timeout = '2s'");
+    let mut adding = world.db.owner();
+    adding.run("BEGIN; SELECT tenancy.create_user('globex', 'new'), tenancy.create_tenant('newest', partner => 'globex', external_id => '77')");
+    owner.run("SELECT tenancy.update_scope('globex', external_id => '901')");
+    owner.run("SELECT tenancy.protect('app.rows', 'scope', shared => true)");
+    owner.run("SELECT tenancy.update_scope('globex', name => 'Globex')");
+    adding.run("COMMIT");
 }
