@@ -31,7 +31,10 @@ CROSS JOIN LATERAL (
                'quoted', quote_ident(a.attname),
                'type', format_type(a.atttypid, NULL),
                'key', jsonb_build_array(a.atttypid::bigint, a.atttypmod),
-               'generated', a.attgenerated <> '' OR a.attidentity <> '',
+               -- The key of a table of tenants may be numbered by the server.
+               'generated', a.attgenerated <> '' OR a.attidentity <> '' AND NOT EXISTS (
+                   SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'p' AND k.conkey = ARRAY[a.attnum]),
+               'identity', a.attidentity <> '',
                'deterministic', coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true),
                -- From PostgreSQL 18 on it may not hold for older rows.
                'not_null', a.attnotnull AND NOT EXISTS (

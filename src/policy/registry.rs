@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiTupleTable;
 use serde_json::{Value, json};
 use tenancy_core::policy::{
-    Live, MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge,
+    self as rules, Live, MemberUndo, Plan, Protection, Refusal, Relation, UndoItem, merge,
 };
 
 use crate::error::Error;
@@ -619,6 +619,21 @@ pub fn rename_column(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Err
          FROM renamed WHERE r.relation = $1",
         &[table.into(), old.to_owned().into(), new.to_owned().into()],
     )?;
+    // What unprotect() restores is that of the column, too.
+    for mut member in members(&inheritance::down(table))? {
+        if rules::rename_column(&mut member.items, old, new) {
+            spi::write(
+                "WITH one AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::name AND c.relname = $2::name), \
+                 part AS (UPDATE tenancy_internal.protected_member_registry m SET undo = $3 FROM one WHERE m.relation = one.oid) \
+                 UPDATE tenancy_internal.protected_table_registry r SET undo = $3 FROM one WHERE r.relation = one.oid",
+                &[
+                    member.relation.schema.into(),
+                    member.relation.name.into(),
+                    encode(&member.items)?.into(),
+                ],
+            )?;
+        }
+    }
     Ok(())
 }
 

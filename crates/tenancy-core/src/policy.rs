@@ -38,7 +38,9 @@ pub use quote::{
     dollar_quote, object_name, own_name, quote_ident, quote_idents, quote_literal, quote_with,
 };
 pub use refusal::Refusal;
-pub use undo::{MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, render, unplan};
+pub use undo::{
+    MemberUndo, Needs, UndoItem, Unprotect, before, granted, merge, rename_column, render, unplan,
+};
 pub use unknown::Tally;
 
 use crate::permission;

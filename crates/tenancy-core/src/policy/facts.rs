@@ -148,8 +148,11 @@ pub struct Column {
     /// What it may hold as a tenant column.
     #[serde(deserialize_with = "Key::of_facts")]
     pub key: Option<Key>,
-    /// Whether it is a generated or identity column.
+    /// Whether it is a generated column, or an identity column that is not the table's primary key.
     pub generated: bool,
+    /// Whether it is an identity column.
+    #[serde(default)]
+    pub identity: bool,
     /// Whether equality under its collation is equality of bytes.
     pub deterministic: bool,
 }

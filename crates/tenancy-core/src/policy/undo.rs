@@ -3,7 +3,7 @@
 use super::access::is_own_permissive;
 use super::facts::{Column, ColumnState, Member, Relation, TableFacts};
 use super::statements::POLICIES;
-use super::{Actor, Before, KeyType, Plan, Protection, Refusal, Step, StepKind};
+use super::{Actor, Before, KeyType, Plan, Protection, Refusal, Step, StepKind, quote_ident};
 use serde::{Deserialize, Serialize};
 
 /// How to restore the previous state of one table of a tree.
@@ -51,6 +51,40 @@ impl UndoItem {
             name: name.to_owned(),
         });
         self
+    }
+
+    /// Gives a column of the table its new name. Returns whether it names the column.
+    fn rename_column(&mut self, old: &str, new: &str) -> bool {
+        let (was, is) = (escape(&quote_ident(old)), escape(&quote_ident(new)));
+        let mut needs = self.needs.iter_mut();
+        if let Some(need) = needs.find(|need| need.kind == "column" && need.name == old) {
+            new.clone_into(&mut need.name);
+            if self.key == format!("default:{old}") {
+                self.key = format!("default:{new}");
+            }
+            self.sql = self
+                .sql
+                .replacen(&format!(" COLUMN {was}"), &format!(" COLUMN {is}"), 1);
+            return true;
+        }
+        // The columns of a privilege.
+        let Some((verb, (columns, rest))) = (self.key.starts_with("regrant:"))
+            .then(|| self.sql.split_once(" ("))
+            .flatten()
+            .and_then(|(verb, rest)| Some((verb, rest.split_once(") ON TABLE %1$s ")?)))
+        else {
+            return false;
+        };
+        let named: Vec<&str> = columns.split(", ").collect();
+        if !named.contains(&was.as_str()) {
+            return false;
+        }
+        let renamed: Vec<&str> = (named.into_iter())
+            .map(|column| if column == was { is.as_str() } else { column })
+            .collect();
+        self.sql = format!("{verb} ({}) ON TABLE %1$s {rest}", renamed.join(", "));
+        self.key = format!("regrant:{}", self.sql);
+        true
     }
 
     fn rank(&self) -> u8 {
@@ -122,6 +156,16 @@ pub fn render(template: &str, relation: &Relation) -> Result<String, Refusal> {
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// Gives a column its new name in a table's record. Returns whether the record names it.
+#[must_use]
+pub fn rename_column(items: &mut [UndoItem], old: &str, new: &str) -> bool {
+    let mut any = false;
+    for item in items {
+        any |= item.rename_column(old, new);
+    }
+    any
 }
 
 /// Merges a new record into an old one: what was recorded first stays.

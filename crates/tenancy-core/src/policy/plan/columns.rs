@@ -88,6 +88,11 @@ impl<'a> Builder<'a> {
         }
         let default = statements::tenant_default(self.key);
         let statement = format!("ALTER TABLE {root} ALTER COLUMN {column} SET DEFAULT {default}");
+        if self.numbers(name) {
+            let note = "keeps its identity: rows without a key get the next number, and not the context's tenant";
+            self.push(StepKind::Skip, statement, note);
+            return Ok(());
+        }
         match state.as_ref().and_then(|state| state.default.as_deref()) {
             // The application's own: its table of tenants makes their keys by it.
             Some(own) if own != default => {
@@ -103,6 +108,12 @@ impl<'a> Builder<'a> {
             ),
         }
         Ok(())
+    }
+
+    /// Returns whether the server numbers the tenant column: it has no default to set.
+    fn numbers(&self, name: &str) -> bool {
+        let tenant = self.facts.tenant.as_ref();
+        tenant.is_some_and(|column| column.identity && column.name == name)
     }
 
     pub(super) fn backfill_value(
@@ -151,7 +162,7 @@ impl<'a> Builder<'a> {
             let here = state(member).unwrap_or(&absent);
             // Statements on the table also change its parts: equal state there needs no separate record.
             let only = if i == 0 { "" } else { "ONLY " };
-            if i == 0 || here.default != before.default {
+            if !self.numbers(name) && (i == 0 || here.default != before.default) {
                 let action = here.default.as_ref().map_or_else(
                     || "DROP DEFAULT".to_owned(),
                     |d| format!("SET DEFAULT {}", escape(d)),
