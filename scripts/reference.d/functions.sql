@@ -14,7 +14,7 @@ INSERT INTO section VALUES
 (6, 'Reading the context', 'All of these may be called for each row.',
  'user_id tenant_id partner_id project_id tenant_key_bigint tenant_key_integer tenant_key_text tenant_key_numeric user_key_bigint user_key_text project_key_bigint project_key_text context cache_key subject access_cache'),
 (7, 'Isolated tables', 'The views `protected_tables` and `adoption` show them.',
- 'adopt unadopt fix_foreign_keys unfix_foreign_keys import_tenants protect unprotect index_advice unknown_keys explain_access follow_tenant fill_tenant'),
+ 'adopt unadopt fix_foreign_keys unfix_foreign_keys import_tenants protect unprotect index_advice unknown_keys explain_access follow_tenant fill_tenant pass_tenant'),
 (8, 'The audit log', 'The table `audit_log` holds the entries.',
  'audit audit_head verify_audit_log seal_audit_log'),
 (9, 'Metering', 'The views `metrics` and `recorded_usage` show definitions and events.',

@@ -1,17 +1,20 @@
 //! The tenant of a row that belongs to one through another table: the trigger `tenancy.fill_tenant`. It reads the parent with the
 //! writer's rights: a row that the writer may not see gives no tenant.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString};
+use std::rc::Rc;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use tenancy_core::adoption::{self, Source};
-use tenancy_core::policy::{Relation, quote_ident};
+use tenancy_core::policy::quote_ident;
 
+use super::links::{self, Known};
 use crate::error::Error;
-use crate::pg::ddl;
-use crate::pg::spi::{self, NotNull};
+use crate::pg::spi::{self, Prepared};
 use crate::pg::trigger::{Change, NewValue};
+use crate::pg::{relation, xact};
 use crate::{policy, triggers};
 
 triggers! {
@@ -40,8 +43,9 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
     }
     let is_protected = || Ok::<_, Error>(policy::tenant_column(change.table())?.is_some());
     spi::pinned(|| {
-        for source in sources() {
-            let Some(parent) = parent(change.table(), &source)? else {
+        for (n, source) in sources().enumerate() {
+            let known = parent(change, column, n, &source)?;
+            let Some(parent) = &*known else {
                 // Without the foreign key nothing says whose the row is.
                 if source.columns().all(|column| change.has(column))
                     && !refers(change, source.columns().copied())?
@@ -50,24 +54,10 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
                 }
                 return Err(Error::NoParent(text(source.name)));
             };
-            let columns: Vec<CString> = (parent.columns.iter())
-                .map(|column| CString::new(column.as_str()).unwrap_or_default())
-                .collect();
-            if !refers(change, columns.iter().map(CString::as_c_str))? {
+            if !refers(change, parent.columns.iter().map(CString::as_c_str))? {
                 continue;
             }
-            let mut values: Vec<DatumWithOid<'_>> = Vec::new();
-            for column in &columns {
-                values.extend(change.value(column)?);
-            }
-            let found = Spi::connect_mut(|client| {
-                let rows = client.update(&parent.query, Some(1), &values)?;
-                match rows.into_iter().next() {
-                    Some(row) => Ok::<_, Error>(Some(row.get::<String>(1)?)),
-                    None => Ok(None),
-                }
-            })?;
-            match found {
+            match parent.tenant(change)? {
                 Some(Some(tenant)) => {
                     return Ok(Some(NewValue {
                         column: column.to_owned(),
@@ -78,7 +68,7 @@ fn fill(change: &Change) -> Result<Option<NewValue>, Error> {
                 Some(None) => {}
                 // It may have been without one before, or get one before the table is isolated.
                 None if keeps || !is_protected()? => {}
-                None => return Err(Error::NoParent(parent.name)),
+                None => return Err(Error::NoParent(parent.name.clone())),
             }
         }
         // One that refers to nothing, any more, or to a row of everybody, stays where it was.
@@ -99,82 +89,96 @@ fn refers<'c>(change: &Change, columns: impl IntoIterator<Item = &'c CStr>) -> R
 /// A table that gives a row its tenant.
 struct Parent {
     name: String,
+    owner: pg_sys::Oid,
     /// The referencing columns, in the order of the parameters.
-    columns: Vec<String>,
-    query: String,
+    columns: Vec<CString>,
+    lock: Prepared,
+    read: Prepared,
+}
+
+/// The table, the trigger and the place of the source among its arguments, and whether policies apply: the server's own cascades are
+/// past them, and their plans are not those of others.
+type Place = (pg_sys::Oid, pg_sys::Oid, usize, bool);
+
+thread_local! {
+    /// The parents of triggers' tables.
+    static PARENTS: RefCell<Known<Place, Option<Parent>>> = RefCell::default();
+}
+
+/// Returns what a source of a trigger is now; `None` if it is gone.
+fn parent(
+    change: &Change,
+    filled: &CStr,
+    n: usize,
+    source: &Source<'_, &CStr>,
+) -> Result<Rc<Option<Parent>>, Error> {
+    let cascades = xact::in_referential_check();
+    let place = (change.table(), change.trigger(), n, cascades);
+    if let Some(known) = PARENTS.with_borrow_mut(|known| known.get(&place)) {
+        return Ok(known);
+    }
+    let found = Rc::new(Parent::find(change, filled, source)?);
+    PARENTS.with_borrow_mut(|known| known.keep(place, found.clone()));
+    Ok(found)
 }
 
 impl Parent {
-    fn new(
-        of: pg_sys::Oid,
-        name: String,
-        columns: Vec<String>,
-        conditions: &str,
+    fn find(
+        change: &Change,
+        filled: &CStr,
         source: &Source<'_, &CStr>,
-    ) -> Result<Self, Error> {
-        // A renamed column has its new name in the registry.
-        let tenant = policy::tenant_column(of)?.unwrap_or_else(|| text(source.tenant_column));
-        let query = format!(
-            "SELECT p.{}::text FROM {name} p WHERE {conditions}",
-            quote_ident(&tenant)
-        );
-        Ok(Self {
-            name,
+    ) -> Result<Option<Self>, Error> {
+        let pairs: Vec<String> = source.pairs.iter().map(|name| text(name)).collect();
+        let source = Source {
+            schema: &text(source.schema),
+            name: &text(source.name),
+            tenant_column: &text(source.tenant_column),
+            key: &text(source.key),
+            pairs: &pairs,
+        };
+        let Some(link) = links::find(change.table(), &text(filled), &source)? else {
+            return Ok(None);
+        };
+        let owner = relation::read(link.of, |class| class.relowner);
+        let columns: Vec<CString> = (link.columns.iter())
+            .map(|column| CString::new(column.as_str()).unwrap_or_default())
+            .collect();
+        let kinds: Result<Vec<pg_sys::Oid>, Error> =
+            columns.iter().map(|column| change.kind(column)).collect();
+        let (kinds, row) = (kinds?, link.is_row(|n, _| format!("${}", n + 1)));
+        let (tenant, above) = (quote_ident(&link.tenant_column), &link.name);
+        let owner = owner.ok_or(Error::NoSuch("the table"))?;
+        let lock = format!("SELECT 1 FROM {above} p WHERE {row} FOR KEY SHARE OF p");
+        Ok(Some(Self {
+            owner,
+            // Without the policies, which a plan contains.
+            lock: spi::as_check(owner, || Prepared::new(&lock, &kinds))?,
+            read: Prepared::new(
+                &format!("SELECT p.{tenant}::text FROM {above} p WHERE {row}"),
+                &kinds,
+            )?,
+            name: link.name,
             columns,
-            query,
-        })
+        }))
+    }
+
+    /// Returns the tenant of the row that a new row refers to, if the writer may see that row. It does not move to another tenant until
+    /// the transaction ends: the lock is that of a foreign key, which who moves the row waits for. Read after it, and not with it: the
+    /// server would return what the row was before it moved.
+    fn tenant(&self, change: &Change) -> Result<Option<Option<String>>, Error> {
+        let mut values: Vec<DatumWithOid<'_>> = Vec::new();
+        for column in &self.columns {
+            values.extend(change.value(column)?);
+        }
+        spi::as_check(self.owner, || self.lock.run(&values))?;
+        self.read
+            .read(&values, |rows| match rows.into_iter().next() {
+                Some(row) => Ok(Some(row.get::<String>(1)?)),
+                None => Ok(None),
+            })
     }
 }
 
 fn text(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
-}
-
-/// Finds a parent: by the name of the foreign key, or by its columns if it was renamed; without a foreign key by the table's name.
-fn parent(table: pg_sys::Oid, source: &Source<'_, &CStr>) -> Result<Option<Parent>, Error> {
-    let columns: Vec<String> = source.columns().map(|column| text(column)).collect();
-    let key = text(source.key);
-    let key = key.strip_prefix(adoption::KEY).unwrap_or_default();
-    if !key.is_empty() {
-        return by_key(table, key, columns, source);
-    }
-    let relation = Relation {
-        schema: text(source.schema),
-        name: text(source.name),
-    };
-    let equal: Vec<String> = (1..)
-        .zip(source.ref_columns())
-        .map(|(n, theirs)| format!("p.{} = ${n}", quote_ident(&text(theirs))))
-        .collect();
-    let name = relation.to_string();
-    let of = ddl::table(&name)?;
-    Parent::new(of, name, columns, &equal.join(" AND "), source).map(Some)
-}
-
-fn by_key(
-    table: pg_sys::Oid,
-    key: &str,
-    columns: Vec<String>,
-    source: &Source<'_, &CStr>,
-) -> Result<Option<Parent>, Error> {
-    spi::read_as_caller(
-        "SELECT c.confrelid, c.confrelid::regclass::text, k.own, k.conditions \
-         FROM pg_constraint c \
-         CROSS JOIN LATERAL (SELECT array_agg(own.attname::text ORDER BY u.n) AS own, \
-                string_agg(format('p.%I OPERATOR(%I.%s) $%s', theirs.attname, n.nspname, o.oprname, u.n), ' AND ') AS conditions \
-             FROM unnest(c.conkey, c.confkey, c.conpfeqop) WITH ORDINALITY AS u(own, theirs, equality, n) \
-             JOIN pg_attribute own ON own.attrelid = c.conrelid AND own.attnum = u.own \
-             JOIN pg_attribute theirs ON theirs.attrelid = c.confrelid AND theirs.attnum = u.theirs \
-             JOIN pg_operator o ON o.oid = u.equality JOIN pg_namespace n ON n.oid = o.oprnamespace) k \
-         WHERE c.conrelid = $1 AND c.contype = 'f' AND (c.conname = $2 OR k.own = $3) ORDER BY c.conname = $2 DESC LIMIT 1",
-        &[table.into(), key.to_owned().into(), columns.into()],
-        |rows| match rows.into_iter().next() {
-            Some(row) => {
-                let (of, name, columns) = (row.not_null(1)?, row.not_null(2)?, row.not_null(3)?);
-                let conditions: String = row.not_null(4)?;
-                Parent::new(of, name, columns, &conditions, source).map(Some)
-            }
-            None => Ok(None),
-        },
-    )
 }

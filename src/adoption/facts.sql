@@ -1,6 +1,7 @@
 -- Returns facts about the tables of some schemas, as one jsonb: see tenancy_core::adoption::SchemaFacts.
 -- $1 the table of tenants, $2 the schemas, $3 {oid: tenant column} of all protected tables, $4 the application's roles, $5 the
--- protected tables in which rows without a tenant are everybody's.
+-- protected tables in which rows without a tenant are everybody's, $6 {oid: roles} of what adopt() has granted on tables that belong to no
+-- tenant.
 -- Runs with the invoker's rights and a pinned search_path, so that all names are deparsed with their schema.
 WITH RECURSIVE named AS NOT MATERIALIZED (
     SELECT c.oid, jsonb_build_object('schema', n.nspname, 'name', c.relname) AS name
@@ -26,7 +27,7 @@ triggers AS (
                  FROM string_to_table(regexp_replace(regexp_replace(encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 $', ''), '00 ') WITH ORDINALITY AS a(hex, n)
                  ORDER BY a.n) AS arguments
     FROM pg_trigger t
-    JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('tenancy') AND p.proname IN ('fill_tenant', 'follow_tenant')
+    JOIN pg_proc p ON p.oid = t.tgfoid AND p.pronamespace = to_regnamespace('tenancy') AND p.proname IN ('fill_tenant', 'follow_tenant', 'pass_tenant')
     WHERE NOT t.tgisinternal AND t.tgparentid = 0
 )
 SELECT jsonb_build_object(
@@ -55,7 +56,8 @@ SELECT jsonb_build_object(
                     'key', jsonb_build_array(t.atttypid::bigint, t.atttypmod),
                     'full_type', format_type(t.atttypid, t.atttypmod),
                     'not_null', t.attnotnull,
-                    'generated', t.attgenerated <> '' OR t.attidentity <> '') ORDER BY t.attnum)
+                    'generated', t.attgenerated <> '' OR t.attidentity <> '',
+                    'computed', t.attgenerated <> '') ORDER BY t.attnum)
                 FROM pg_attribute t WHERE t.attrelid = a.oid AND t.attnum > 0 AND NOT t.attisdropped), '[]'),
             'primary_key', coalesce((
                 SELECT jsonb_agg(t.attname ORDER BY k.n)
@@ -63,6 +65,20 @@ SELECT jsonb_build_object(
                 CROSS JOIN LATERAL unnest(c.conkey) WITH ORDINALITY AS k(attnum, n)
                 JOIN pg_attribute t ON t.attrelid = c.conrelid AND t.attnum = k.attnum
                 WHERE c.conrelid = a.oid AND c.contype = 'p'), '[]'),
+            'unique', coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'name', c.relname,
+                    'keys', (SELECT jsonb_agg(pg_get_indexdef(x.indexrelid, k.n, false) ORDER BY k.n) FROM generate_series(1, x.indnkeyatts) k(n)),
+                    'predicate', pg_get_expr(x.indpred, x.indrelid),
+                    'nulls_equal', x.indnullsnotdistinct) ORDER BY c.relname)
+                FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+                WHERE x.indrelid = a.oid AND x.indisunique AND x.indisvalid AND NOT x.indisprimary), '[]'),
+            -- Before a row is inserted or updated, and not disabled.
+            'late_triggers', coalesce((
+                SELECT jsonb_agg(DISTINCT t.tgname) FROM parts p JOIN pg_trigger t ON t.tgrelid = p.oid
+                WHERE p.root = a.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 3 = 3 AND t.tgtype & 20 <> 0
+                  AND t.tgname > 'zz_tenancy_fill'), '[]'),
+            'granted', coalesce($6 -> a.oid::text, '[]'),
             'foreign_keys', coalesce((
                 SELECT jsonb_agg(jsonb_build_object(
                     'name', c.conname,
@@ -87,6 +103,7 @@ SELECT jsonb_build_object(
                                WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid AND d.refobjsubid = t.attnum) AS o(what)
                            WHERE t.attrelid = a.oid AND t.attname = coalesce($3 ->> a.oid::text, g.arguments[1])), '[]')) FROM triggers g
                        WHERE g.tgrelid = a.oid AND g.proname = 'fill_tenant' LIMIT 1),
+            'moves', EXISTS (SELECT FROM triggers g WHERE g.tgrelid = a.oid AND g.proname = 'pass_tenant'),
             'followed', EXISTS (SELECT FROM triggers g WHERE g.tgrelid = a.oid AND g.proname = 'follow_tenant'),
             'known', (SELECT c.convalidated FROM pg_constraint c
                       WHERE c.conrelid = a.oid AND c.contype = 'c' AND c.conname = 'tenancy_tenant_known'

@@ -10,6 +10,8 @@
 //! | `watch` | what follows a statement that makes a table for tenants' rows |
 //! | `follow` | the tenant of a row of the application's table of tenants |
 //! | `children` | the tenant of a row that belongs to one through another table |
+//! | `moves` | the tenant of the rows that follow one which moves to another tenant |
+//! | `links` | the tables that both read the tenant from |
 //! | `keys` | the procedure fix_foreign_keys() |
 //! | `unfix` | the procedure unfix_foreign_keys() |
 //! | `replaced` | what the foreign keys were, for both |
@@ -19,6 +21,8 @@ mod alone;
 mod children;
 mod follow;
 mod keys;
+mod links;
+mod moves;
 mod plan;
 mod replaced;
 mod retry;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use pgrx::JsonB;
 use pgrx::prelude::*;
+use pgrx::spi::SpiTupleTable;
 use serde_json::Value;
 use tenancy_core::adoption::{
-    self, Choices, Counts, Named, SchemaFacts, TablePlan, ToCount, Usage,
+    self, Choices, Counts, Named, OfEach, SchemaFacts, TablePlan, ToCount, Usage,
 };
 use tenancy_core::policy::{KeyType, Refusal, Relation, quote_ident};
 
@@ -116,7 +117,7 @@ fn named(names: Vec<String>, schemas: &[String]) -> Result<Vec<(String, Named)>,
                          WHEN c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = c.oid) THEN 'table' \
                          WHEN c.relkind IN ('v', 'm', 'f') AND NOT c.relispartition THEN 'view' ELSE 'other' END AS named \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = ANY ($2) AND c.relpersistence <> 't' AND d.name IN (n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname)) LIMIT 1) f ON true",
+             WHERE (n.nspname = ANY ($2) OR c.relkind IN ('v', 'm')) AND c.relpersistence <> 't' AND d.name IN (n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname)) LIMIT 1) f ON true",
         &[names.into(), schemas.to_vec().into()],
         |rows| {
             rows.into_iter()
@@ -172,6 +173,7 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
         JsonB(policy::protected_columns()?).into(),
         adopted.choices.grants.clone().into(),
         policy::protected_with_shared_null()?.into(),
+        granted()?.into(),
     ];
     let found = spi::planned_once(Finds::Any, || {
         spi::read_as_caller(include_str!("facts.sql"), &args, |rows| {
@@ -197,6 +199,20 @@ fn facts(adopted: &Adopted) -> Result<SchemaFacts, Error> {
     Ok(facts)
 }
 
+/// Returns the roles that adopt() has let read tables that belong to no tenant, by the table.
+fn granted() -> Result<JsonB, Error> {
+    spi::read(
+        "SELECT coalesce(jsonb_object_agg(g.relation, g.roles), '{}') FROM ( \
+             SELECT relation::oid::text AS relation, jsonb_agg(grantee ORDER BY grantee) AS roles FROM tenancy_internal.adoption_grants \
+              WHERE EXISTS (SELECT FROM pg_roles r WHERE r.rolname = grantee) GROUP BY 1) g",
+        &[],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null(1),
+            None => Ok(JsonB(Value::Null)),
+        },
+    )
+}
+
 /// Counts the rows that the caller may have to decide on, with the rights of the tables' owner. Also finds out whether the table of
 /// tenants has rows without a scope.
 fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) -> Result<(), Error> {
@@ -218,43 +234,26 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
         let missing = tenants::missing(adopted.tenant_table, &key, None, None, 1)?;
         facts.missing_tenants = !missing.is_empty();
         if !followed {
-            facts.taken_keys = tenants::taken(adopted.tenant_table, &key, &choices.partner)?;
+            (facts.taken_keys, facts.taken_key) =
+                tenants::taken(adopted.tenant_table, &key, &choices.partner)?;
         }
     }
     let (tenants, key) = (facts.tenant_table.to_string(), quote_ident(&key));
-    let query = |counted: &ToCount| {
-        let unknown = counted.unknown.as_ref().map(|column| {
-            let name = quote_ident(column);
-            let known = match (by_scopes, by_id) {
-                (true, true) => format!(
-                    "SELECT FROM tenancy.scopes s WHERE s.id = t.{name} AND s.level = 'tenant'"
-                ),
-                (true, false) => format!(
-                    "SELECT FROM tenancy.scopes s WHERE s.external_id = t.{name}::text AND s.level = 'tenant'"
-                ),
-                (false, _) => {
-                    format!("SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text")
-                }
-            };
-            format!(
-                "(SELECT count(*) FROM {} t WHERE t.{name} IS NOT NULL AND NOT EXISTS ({known}))",
-                counted.relation
-            )
-        });
-        let numbers = [
-            &counted.null,
-            &unknown,
-            &counted.orphans,
-            &counted.elsewhere,
-            &counted.disagree,
-        ];
-        let numbers = numbers.map(|number| number.as_deref().unwrap_or("0::bigint"));
-        format!(
-            "SELECT {}",
-            numbers
-                .map(|number| format!("({number})::bigint"))
-                .join(", ")
-        )
+    // The condition that no tenant has the key of a row `t`.
+    let unknown = |column: &String| {
+        let name = quote_ident(column);
+        let known = match (by_scopes, by_id) {
+            (true, true) => {
+                format!("SELECT FROM tenancy.scopes s WHERE s.id = t.{name} AND s.level = 'tenant'")
+            }
+            (true, false) => format!(
+                "SELECT FROM tenancy.scopes s WHERE s.external_id = t.{name}::text AND s.level = 'tenant'"
+            ),
+            (false, _) => {
+                format!("SELECT FROM {tenants} k WHERE k.{key}::text = t.{name}::text")
+            }
+        };
+        format!("t.{name} IS NOT NULL AND NOT EXISTS ({known})")
     };
     let mut to_count = adoption::to_count(facts, choices);
     to_count.retain(|counted| only.is_none_or(|only| only.contains(&counted.relation.to_string())));
@@ -263,23 +262,42 @@ fn count(adopted: &Adopted, facts: &mut SchemaFacts, only: Option<&[String]>) ->
     if sees {
         to_count.retain(ToCount::has_numbers);
     }
-    let mut found: HashMap<Relation, Counts> = HashMap::new();
+    let mut found: HashMap<Relation, (Counts, OfEach<String>)> = HashMap::new();
     policy::as_table_owner(adopted.tenant_table, || {
-        for counted in to_count {
+        for mut counted in to_count {
             let counts = match sees || !counted.reads_others {
-                true => numbers(&query(&counted))?,
-                false => Counts {
-                    unseen: has_rows(&counted.relation)?,
-                    ..Counts::default()
-                },
+                true => {
+                    let unknown = counted.unknown.as_ref().map(unknown);
+                    let table = facts.table(&counted.relation);
+                    let example = unknown.as_ref().zip(table);
+                    counted.examples.unknown =
+                        example.map(|(unknown, table)| table.example(unknown));
+                    counted.unknown = unknown.map(|unknown| {
+                        format!(
+                            "(SELECT count(*) FROM {} t WHERE {unknown})",
+                            counted.relation
+                        )
+                    });
+                    numbers(&counted)?
+                }
+                false => {
+                    let unseen = has_rows(&counted.relation)?;
+                    (
+                        Counts {
+                            unseen,
+                            ..Counts::default()
+                        },
+                        OfEach::default(),
+                    )
+                }
             };
             found.insert(counted.relation, counts);
         }
         Ok(())
     })?;
     for table in &mut facts.tables {
-        if let Some(counts) = found.remove(&table.relation) {
-            table.counts = counts;
+        if let Some((counts, examples)) = found.remove(&table.relation) {
+            (table.counts, table.examples) = (counts, examples);
         }
     }
     Ok(())
@@ -290,18 +308,56 @@ fn maintained() -> Result<bool, Error> {
     Ok(context.is_some_and(|context| context.is_maintenance()))
 }
 
-fn numbers(query: &str) -> Result<Counts, Error> {
+/// Counts rows of a table, and finds an example of those that there are.
+fn numbers(counted: &ToCount) -> Result<(Counts, OfEach<String>), Error> {
+    let all = [
+        &counted.null,
+        &counted.unknown,
+        &counted.orphans,
+        &counted.elsewhere,
+        &counted.disagree,
+        &counted.clashes,
+    ];
+    let query: Vec<String> = all
+        .map(|number| format!("({})::bigint", number.as_deref().unwrap_or("0")))
+        .into();
+    let found: [i64; 6] = asked(&query, |row, n| Ok(row.get::<i64>(n)?.unwrap_or(0)))?;
+    let mut examples = counted.examples.all();
+    for (example, count) in examples.iter_mut().zip(found) {
+        *example = example.filter(|_| count > 0);
+    }
+    let query =
+        examples.map(|example| format!("({})::text", example.map_or("NULL", String::as_str)));
+    let shown = match examples.iter().any(Option::is_some) {
+        true => asked(&query, |row, n| Ok(row.get::<String>(n)?))?,
+        false => Default::default(),
+    };
+    let [null, unknown, orphans, elsewhere, disagree, clashes] = found;
+    let counts = Counts {
+        null,
+        unknown,
+        orphans,
+        elsewhere,
+        disagree,
+        clashes,
+        unseen: false,
+    };
+    Ok((counts, OfEach::from_all(shown)))
+}
+
+/// Returns the values of one row of these columns.
+fn asked<T, const N: usize>(
+    columns: &[String],
+    read: impl Fn(&SpiTupleTable<'_>, usize) -> Result<T, Error>,
+) -> Result<[T; N], Error> {
     Spi::connect_mut(|client| {
-        let row = client.update(query, Some(1), &[])?.first();
-        let number = |n| Ok::<_, Error>(row.get::<i64>(n)?.unwrap_or(0));
-        Ok(Counts {
-            null: number(1)?,
-            unknown: number(2)?,
-            orphans: number(3)?,
-            elsewhere: number(4)?,
-            disagree: number(5)?,
-            unseen: false,
-        })
+        let query = format!("SELECT {}", columns.join(", "));
+        let row = client.update(&query, Some(1), &[])?.first();
+        let values: Vec<T> = (1..=N)
+            .map(|n| read(&row, n))
+            .collect::<Result<_, Error>>()?;
+        let fault = |_| Error::Internal("a row of numbers that is too short");
+        values.try_into().map_err(fault)
     })
 }
 

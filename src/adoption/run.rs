@@ -1,6 +1,8 @@
 //! The procedure `tenancy.adopt()`. Each step, and each batch of a long one, is a transaction of its own. What is left to do is
 //! planned again each time, so that a call that was interrupted is resumed by the next one.
 
+use std::collections::HashSet;
+
 use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde_json::{Value, json};
@@ -35,27 +37,23 @@ fn adoption_adopt(
     named_keys: Option<bool>,
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
-    let partner = partner.ok_or(Error::Null("partner"))?;
-    let mut choices = json!({
-        "grants": listed(grants).unwrap_or_default(),
-        "partner": crate::pg::uuid::from_pg(partner).to_string(),
-        "isolate": isolate.unwrap_or(true),
-        "named_keys": named_keys.unwrap_or(false),
-    });
-    let optional = [
+    let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
+    let _alone = alone::with_adoption(tenant_table)?;
+    let partner = partner.map(|partner| crate::pg::uuid::from_pg(partner).to_string());
+    let given = [
+        ("grants", listed(grants).map(Value::from)),
+        ("partner", partner.map(Value::from)),
+        ("named_keys", named_keys.map(Value::from)),
         ("tenant_column", tenant_column.map(Value::from)),
         ("tenant_key", tenant_key.map(Value::from)),
         ("null_rows", null_rows.map(Value::from)),
         ("decisions", decisions.map(|bounded::Json(value)| value)),
+        ("isolate", Some(isolate.unwrap_or(true).into())),
     ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            choices[name] = value;
-        }
-    }
-    let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
-    let _alone = alone::with_adoption(tenant_table)?;
-    let adopted = Adopted::new(tenant_table, listed(schemas), plan::choices(choices)?)?;
+    let before = watch::before(tenant_table)?;
+    let choices = kept(before.as_ref().map(|(_, choices)| choices), given)?;
+    let schemas = listed(schemas).or(before.map(|(schemas, _)| schemas));
+    let adopted = Adopted::new(tenant_table, schemas, choices)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     let watch = match watch {
         Some(watch) => Action::parse(&watch)?,
@@ -75,6 +73,36 @@ fn adoption_adopt(
     Ok(Run::new(adopted, lock_timeout, &procedure)?.adopt(watch)?)
 }
 
+/// Returns the choices of a call: what it gives, and the rest as it was before. Tells what changes.
+fn kept(
+    before: Option<&Choices>,
+    given: [(&'static str, Option<Value>); 8],
+) -> Result<Choices, Error> {
+    let mut choices = match before {
+        Some(before) => watch::written(before)?,
+        None => json!({ "partner": FIRST_PARTNER }),
+    };
+    for (name, value) in given {
+        if let Some(value) = value {
+            choices[name] = value;
+        }
+    }
+    let choices = plan::choices(choices)?;
+    if let Some(before) = before {
+        let changed = choices.changed(before);
+        if !changed.is_empty() {
+            notice!(
+                "tenancy: other arguments than in the last call: {}",
+                changed.join(", ")
+            );
+        }
+    }
+    Ok(choices)
+}
+
+/// The partner that a plain installation has.
+const FIRST_PARTNER: &str = "00000000-0000-7000-8000-000000000001";
+
 /// Undoes an adoption: the procedure `tenancy.unadopt()`.
 #[pg_extern(sql = false)]
 fn adoption_unadopt(
@@ -86,11 +114,12 @@ fn adoption_unadopt(
 ) -> Result<(), ErrorReport> {
     let tenant_table = tenant_table.ok_or(Error::Null("tenant_table"))?;
     let _alone = alone::with_adoption(tenant_table)?;
-    let adopted = Adopted::new(tenant_table, listed(schemas), Choices::default())?;
+    let before = watch::before(tenant_table)?.map(|(schemas, _)| schemas);
+    let adopted = Adopted::new(tenant_table, listed(schemas).or(before), Choices::default())?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     watch::check(&adopted)?;
     let plans = policy::pinned(|| spi::uncompiled(|| plan::undo(&adopted)))?;
-    keep(&plans)?;
+    keep(&adopted, &plans)?;
     if dry_run.unwrap_or(false) {
         notice!("{}", summary(&plans));
         return Ok(());
@@ -104,6 +133,11 @@ pub fn listed(texts: Option<bounded::Texts>) -> Option<Vec<String>> {
 
 fn all_steps(plans: &[TablePlan]) -> impl Iterator<Item = (&TablePlan, &Step)> {
     (plans.iter()).flat_map(|plan| plan.steps.iter().map(move |step| (plan, step)))
+}
+
+/// Returns whether a step fills a column before others compare it.
+fn is_first_fill(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Fill(_)) && step.phase == Phase::Prepare
 }
 
 /// Runs plans, a transaction for each step.
@@ -123,7 +157,7 @@ impl Run {
     }
 
     fn adopt(&self, watch: Action) -> Result<(), Error> {
-        let mut open = Vec::new();
+        let (mut open, mut filled) = (Vec::new(), HashSet::new());
         for phase in [Phase::Prepare, Phase::Isolate] {
             if phase == Phase::Isolate && !self.adopted.choices.isolate {
                 return Ok(());
@@ -137,7 +171,14 @@ impl Run {
                 .filter(|(_, step)| step.phase <= phase)
                 .collect();
             steps.sort_by_key(|(_, step)| step.phase);
+            let (again, steps): (Vec<_>, Vec<_>) = (steps.into_iter())
+                .partition(|(plan, step)| is_first_fill(step) && filled.contains(&plan.relation));
+            for (plan, _) in again {
+                note(&self.adopted, plan)?;
+            }
             self.all(&steps)?;
+            let done = steps.iter().filter(|(_, step)| is_first_fill(step));
+            filled.extend(done.map(|(plan, _)| plan.relation.clone()));
             open = (plans.iter().filter(|plan| plan.stays_open))
                 .map(|plan| plan.relation.to_string())
                 .collect();
@@ -170,7 +211,7 @@ impl Run {
         if let StepKind::Index(index) = &step.kind {
             let table = plan.relation.to_string();
             self.transactions.build_index(&step.sql(), index, &table)?;
-            note(plan)?;
+            note(&self.adopted, plan)?;
             self.transactions.commit();
             return Ok(());
         }
@@ -178,7 +219,7 @@ impl Run {
         while let Some(position) = next {
             next = self.batch(plan, step, position)?;
             if next.is_none() {
-                note(plan)?;
+                note(&self.adopted, plan)?;
             }
             self.transactions.commit();
         }
@@ -204,13 +245,14 @@ fn planned(adopted: &Adopted, lock_timeout: &str) -> Result<Vec<TablePlan>, Erro
     wait_at_most(lock_timeout)?;
     enter(adopted)?;
     let plans = policy::pinned(|| spi::uncompiled(|| plan::plan(adopted)))?;
-    keep(&plans)?;
+    keep(adopted, &plans)?;
     Ok(plans)
 }
 
 /// Gives this transaction all rows if tables of the schemas are protected by now: in no other context do they show theirs.
 fn enter(adopted: &Adopted) -> Result<(), Error> {
-    if adopted.began {
+    // Another step of the same call may have isolated the first.
+    if adopted.began || policy::protects_in(&adopted.schemas)? {
         context::maintain("adopt()")?;
     }
     Ok(())
@@ -230,7 +272,7 @@ fn reasons(plans: &[TablePlan], phase: Phase) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("\n"))
 }
 
-fn keep(plans: &[TablePlan]) -> Result<(), Error> {
+fn keep(adopted: &Adopted, plans: &[TablePlan]) -> Result<(), Error> {
     let plans: Vec<Value> = (plans.iter())
         .map(|plan| {
             let statements: Vec<String> = plan.steps.iter().map(Step::sql).collect();
@@ -246,16 +288,23 @@ fn keep(plans: &[TablePlan]) -> Result<(), Error> {
         })
         .collect();
     spi::write(
-        "SELECT tenancy_internal.keep_adoption_plan($1)",
-        &[JsonB(Value::Array(plans)).into()],
+        "SELECT tenancy_internal.keep_adoption_plan($1, $2)",
+        &[
+            policy::relation_name(adopted.tenant_table)?.into(),
+            JsonB(Value::Array(plans)).into(),
+        ],
     )?;
     Ok(())
 }
 
-fn note(plan: &TablePlan) -> Result<(), Error> {
+fn note(adopted: &Adopted, plan: &TablePlan) -> Result<(), Error> {
     spi::write(
-        "UPDATE tenancy_internal.adopted_tables SET done = done + 1, updated_at = pg_catalog.clock_timestamp() WHERE table_name = $1",
-        &[plan.relation.to_string().into()],
+        "UPDATE tenancy_internal.adopted_tables SET done = done + 1, updated_at = pg_catalog.clock_timestamp() \
+         WHERE tenant_table = $1 AND table_name = $2",
+        &[
+            policy::relation_name(adopted.tenant_table)?.into(),
+            plan.relation.to_string().into(),
+        ],
     )?;
     Ok(())
 }

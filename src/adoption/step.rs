@@ -34,9 +34,23 @@ pub fn run(
         StepKind::Fill(fill) => fill_batch(ddl::table(&name)?, fill, position),
         // An index is built between transactions: see `retry`.
         StepKind::Statement | StepKind::Index(_) => {
-            for statement in &step.statements {
-                policy::execute_statement(statement, Actor::Invoker, &name)?;
-            }
+            execute(step, &name)?;
+            Ok(None)
+        }
+        StepKind::Grant(roles) => {
+            execute(step, &name)?;
+            spi::write(
+                "INSERT INTO tenancy_internal.adoption_grants (relation, grantee) SELECT $1, r FROM unnest($2) r ON CONFLICT DO NOTHING",
+                &[ddl::table(&name)?.into(), roles.clone().into()],
+            )?;
+            Ok(None)
+        }
+        StepKind::Revoke => {
+            execute(step, &name)?;
+            spi::write(
+                "DELETE FROM tenancy_internal.adoption_grants WHERE relation = $1",
+                &[ddl::table(&name)?.into()],
+            )?;
             Ok(None)
         }
         StepKind::Tenants => {
@@ -62,6 +76,13 @@ pub fn run(
             Ok(None)
         }
     }
+}
+
+fn execute(step: &Step, table: &str) -> Result<(), Error> {
+    for statement in &step.statements {
+        policy::execute_statement(statement, Actor::Invoker, table)?;
+    }
+    Ok(())
 }
 
 /// Fills the column in the rows of some blocks. Rows that are written meanwhile are filled by a trigger, so that one pass over the
@@ -90,6 +111,9 @@ fn fill_batch(
     if let Some((name, blocks)) = stored(part)?
         && i64::from(block) < blocks
     {
+        for lock in fill.locks(&name, block, end) {
+            policy::as_table_owner(table, || locked(&lock))?;
+        }
         let statement = fill.batch(&name, block, end);
         policy::execute_statement(&statement, Actor::Owner, &name.to_string())?;
         if i64::from(end) < blocks {
@@ -97,6 +121,14 @@ fn fill_batch(
         }
     }
     Ok(parts.next().map(|next| Position::Block(next, 0)))
+}
+
+/// Runs a query that locks rows.
+fn locked(query: &str) -> Result<(), Error> {
+    Spi::connect_mut(|client| {
+        client.update(query, None, &[])?;
+        Ok(())
+    })
 }
 
 /// Returns the name and the number of blocks of a table that has rows of its own: a partitioned one has none.

@@ -95,24 +95,25 @@ pub fn missing(
 }
 
 /// Returns how many rows have the key of a scope of another level or, as two tables may number their rows alike, the external id
-/// of a tenant of another partner.
-pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<i64, Error> {
+/// of a tenant of another partner, and one of these keys.
+pub fn taken(table: pg_sys::Oid, key: &str, partner: &str) -> Result<(i64, Option<String>), Error> {
     let Named {
         relation,
         has,
         by_id,
-        ..
+        key,
     } = named(table, key)?;
     let query = format!(
-        "SELECT pg_catalog.count(*) FROM {relation} t JOIN tenancy.scopes s ON {has} \
-         WHERE s.level <> 'tenant' OR NOT {by_id} AND s.parent_id <> $1::uuid"
+        "SELECT pg_catalog.count(*), pg_catalog.min({} || t.{key}::text) FROM {relation} t JOIN tenancy.scopes s ON {has} \
+         WHERE s.level <> 'tenant' OR NOT {by_id} AND s.parent_id <> $1::uuid",
+        quote_literal(&format!("{key} = "))
     );
     policy::as_table_owner(table, || {
         Spi::connect_mut(|client| {
             let row = client
                 .update(&query, Some(1), &[partner.to_owned().into()])?
                 .first();
-            Ok(row.get_one::<i64>()?.unwrap_or(0))
+            Ok((row.get::<i64>(1)?.unwrap_or(0), row.get::<String>(2)?))
         })
     })
 }

@@ -19,6 +19,7 @@ use crate::{policy, triggers};
 
 triggers! {
     tenancy_watch_ddl => event after_ddl;
+    tenancy_watch_drop => event after_drop;
 }
 
 /// Whether this backend adopts, undoes that, or isolates a table for a statement: its own statements are not watched.
@@ -69,6 +70,23 @@ pub fn action(adopted: &Adopted) -> Result<Action, Error> {
     let mut found = watched()?.into_iter();
     let same = found.find(|w| w.tenant_table == adopted.tenant_table);
     Ok(same.map_or(Action::Warn, |watched| watched.action))
+}
+
+/// Returns the schemas that were adopted with a table of tenants, and the choices of then.
+pub fn before(tenant_table: pg_sys::Oid) -> Result<Option<(Vec<String>, Choices)>, Error> {
+    let mut all = watched()?;
+    all.retain(|watched| watched.tenant_table == tenant_table);
+    let choices = match all.first() {
+        Some(first) => plan::choices(first.choices.clone())?,
+        None => return Ok(None),
+    };
+    let mut schemas = Vec::new();
+    for watched in all {
+        if schema_exists(&watched.schema)? {
+            schemas.push(watched.schema);
+        }
+    }
+    Ok(Some((schemas, choices)))
 }
 
 /// Refuses schemas that belong to an adoption of another owner.
@@ -130,15 +148,15 @@ fn after_ddl(statement: &Statement) -> Result<(), Error> {
     // Names in the statement are looked up as the statement did.
     let grant = statement.grant();
     let all = watched()?;
+    let schemas: Vec<String> = all.iter().map(|watched| watched.schema.clone()).collect();
     for watched in all.iter().filter(|watched| watched.action != Action::Off) {
         warn_of_functions(&watched.schema, &grant)?;
-        let changed = policy::pinned(|| changed(&watched.schema))?;
-        let granted = policy::pinned(|| granted(&watched.schema, &grant))?;
+        let changed = policy::pinned(|| changed(&watched.schema, &schemas))?;
+        let granted = policy::pinned(|| granted(&watched.schema, &schemas, &grant))?;
         if changed.is_empty() && granted.is_empty() {
             continue;
         }
         let Some(adopted) = adopted(watched, &all)? else {
-            // The table of tenants was dropped.
             continue;
         };
         if !changed.is_empty() {
@@ -149,6 +167,49 @@ fn after_ddl(statement: &Statement) -> Result<(), Error> {
             look_at_grant(watched, &adopted, &granted)?;
         }
     }
+    Ok(())
+}
+
+/// Warns of the end of a watch where the table of tenants is dropped, or refuses it; forgets tables that are gone.
+fn after_drop(_: &Statement) -> Result<(), Error> {
+    if cluster::creating_extension() || cluster::upgrading() {
+        return Ok(());
+    }
+    let gone: Vec<pg_sys::Oid> = spi::read_as_caller(
+        "SELECT objid FROM pg_catalog.pg_event_trigger_dropped_objects() \
+         WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND objsubid = 0 AND object_type IN ('table', 'foreign table')",
+        &[],
+        |rows| rows.into_iter().map(|row| row.not_null(1)).collect(),
+    )?;
+    if gone.is_empty() {
+        return Ok(());
+    }
+    spi::write(
+        "DELETE FROM tenancy_internal.adoption_grants WHERE relation = ANY ($1)",
+        &[gone.clone().into()],
+    )?;
+    // The script of a dump drops what it creates again.
+    let is_script = spi::search_path().to_bytes().is_empty();
+    for watched in watched()?
+        .into_iter()
+        .filter(|w| gone.contains(&w.tenant_table))
+    {
+        let stays = schema_exists(&watched.schema)?;
+        match watched.action {
+            Action::Protect if stays && !is_script => {
+                return Err(Error::WatchEnds(watched.schema));
+            }
+            Action::Warn if stays && !is_script => warning!(
+                "tenancy: the table of tenants of schema {} is gone: its tables are not watched any more. Call tenancy.adopt() with the one that takes its place",
+                watched.schema
+            ),
+            _ => {}
+        }
+    }
+    spi::write(
+        "DELETE FROM tenancy_internal.watched_schemas WHERE tenant_table = ANY ($1)",
+        &[gone.into()],
+    )?;
     Ok(())
 }
 
@@ -170,6 +231,17 @@ fn adopted(watched: &Watched, all: &[Watched]) -> Result<Option<Adopted>, Error>
         choices: plan::choices(watched.choices.clone())?,
         began: true,
     }))
+}
+
+fn schema_exists(name: &str) -> Result<bool, Error> {
+    spi::read_as_caller(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1::pg_catalog.name)",
+        &[name.to_owned().into()],
+        |rows| match rows.into_iter().next() {
+            Some(row) => row.not_null(1),
+            None => Ok(false),
+        },
+    )
 }
 
 fn name_of(relation: pg_sys::Oid) -> Result<Option<Relation>, Error> {
@@ -282,7 +354,8 @@ fn rewrite(change: impl Fn(&mut Choices) -> bool) -> Result<bool, Error> {
     Ok(changed)
 }
 
-fn written(choices: &Choices) -> Result<Value, Error> {
+/// Returns choices as they are kept.
+pub fn written(choices: &Choices) -> Result<Value, Error> {
     serde_json::to_value(choices).map_err(|_| Error::Internal("choices that cannot be written"))
 }
 
@@ -303,15 +376,30 @@ fn watched() -> Result<Vec<Watched>, Error> {
     })
 }
 
-/// Returns the names of tables of a schema that the statement has made or changed, and not protect() itself.
-fn changed(schema: &str) -> Result<Vec<String>, Error> {
+/// Returns the names of tables of a schema that the statement has made or changed, and not protect() itself, and of views anywhere that
+/// show some of it. With a view those that read it: they may show more than before.
+fn changed(schema: &str, all: &[String]) -> Result<Vec<String>, Error> {
     let found: Vec<(pg_sys::Oid, String)> = spi::read_as_caller(
-        "SELECT DISTINCT c.oid, format('%I.%I', n.nspname, c.relname) FROM pg_event_trigger_ddl_commands() d \
-         LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid \
-         JOIN pg_class c ON c.oid = coalesce(w.ev_class, d.objid) JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE d.classid IN ('pg_class'::regclass, 'pg_rewrite'::regclass) AND NOT d.in_extension AND n.nspname = $1 \
-           AND c.relkind IN ('r', 'p', 'm', 'f', 'v') AND NOT c.relispartition AND c.relpersistence <> 't'",
-        &[schema.to_owned().into()],
+        "WITH RECURSIVE made AS ( \
+             SELECT DISTINCT c.oid, c.relkind FROM pg_event_trigger_ddl_commands() d \
+             LEFT JOIN pg_rewrite w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid \
+             JOIN pg_class c ON c.oid = coalesce(w.ev_class, d.objid) \
+             WHERE d.classid IN ('pg_class'::regclass, 'pg_rewrite'::regclass) AND NOT d.in_extension \
+               AND c.relkind IN ('r', 'p', 'm', 'f', 'v') AND NOT c.relispartition AND c.relpersistence <> 't'), \
+         above(oid) AS ( \
+             SELECT oid FROM made WHERE relkind IN ('v', 'm') \
+             UNION SELECT w.ev_class FROM above a \
+             JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid \
+             JOIN pg_rewrite w ON w.oid = d.objid) \
+         SELECT c.oid, format('%I.%I', n.nspname, c.relname) FROM (SELECT oid FROM made UNION SELECT oid FROM above) m \
+         JOIN pg_class c USING (oid) JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1 OR c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM unnest($2) s WHERE s = n.nspname) AND EXISTS ( \
+             WITH RECURSIVE shown(oid) AS ( \
+                 SELECT c.oid \
+                 UNION SELECT d.refobjid FROM shown s JOIN pg_rewrite w ON w.ev_class = s.oid \
+                 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
+             SELECT FROM shown s JOIN pg_class t ON t.oid = s.oid JOIN pg_namespace tn ON tn.oid = t.relnamespace WHERE tn.nspname = $1)",
+        &[schema.to_owned().into(), all.to_vec().into()],
         |rows| {
             rows.into_iter()
                 .map(|row| Ok((row.not_null(1)?, row.not_null(2)?)))
@@ -322,9 +410,9 @@ fn changed(schema: &str) -> Result<Vec<String>, Error> {
     Ok(others.map(|(_, name)| name).collect())
 }
 
-/// Returns the names of relations of a schema that are not protected, on which a statement grants a right to roles that do not have
+/// Returns the names of relations of a schema that are not protected, and of views anywhere that show some of it, on which a statement grants a right to roles that do not have
 /// all rights on them anyway. Of a partition the table is meant.
-fn granted(schema: &str, grant: &Grant) -> Result<Vec<String>, Error> {
+fn granted(schema: &str, all: &[String], grant: &Grant) -> Result<Vec<String>, Error> {
     if grant.relations.is_empty() && grant.relations_of.is_empty() {
         return Ok(Vec::new());
     }
@@ -333,7 +421,13 @@ fn granted(schema: &str, grant: &Grant) -> Result<Vec<String>, Error> {
          FROM pg_class g JOIN pg_namespace gn ON gn.oid = g.relnamespace \
          JOIN pg_class c ON c.oid = CASE WHEN g.relispartition THEN coalesce(pg_partition_root(g.oid), g.oid) ELSE g.oid END \
          JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = $1 AND (g.oid = ANY ($2) OR gn.nspname = ANY ($3)) \
+         WHERE (n.nspname = $1 OR c.relkind IN ('v', 'm') AND NOT EXISTS (SELECT FROM unnest($5) s WHERE s = n.nspname) AND EXISTS ( \
+                 WITH RECURSIVE shown(oid) AS ( \
+                     SELECT c.oid \
+                     UNION SELECT d.refobjid FROM shown s JOIN pg_rewrite w ON w.ev_class = s.oid \
+                     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass) \
+                 SELECT FROM shown s JOIN pg_class t ON t.oid = s.oid JOIN pg_namespace tn ON tn.oid = t.relnamespace WHERE tn.nspname = $1)) \
+           AND (g.oid = ANY ($2) OR gn.nspname = ANY ($3)) \
            AND c.relkind IN ('r', 'p', 'm', 'f', 'v') AND c.relpersistence <> 't' \
            AND EXISTS (SELECT FROM unnest($4) r(oid) LEFT JOIN pg_roles o ON o.oid = r.oid \
                         WHERE o.oid IS NULL OR NOT (o.rolsuper OR o.rolbypassrls OR pg_has_role(o.oid, c.relowner, 'USAGE')))",
@@ -342,6 +436,7 @@ fn granted(schema: &str, grant: &Grant) -> Result<Vec<String>, Error> {
             grant.relations.clone().into(),
             grant.relations_of.clone().into(),
             grant.roles.clone().into(),
+            all.to_vec().into(),
         ],
         |rows| {
             rows.into_iter()

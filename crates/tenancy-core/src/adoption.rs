@@ -8,29 +8,34 @@
 //! | `facts`, `decisions` | what the catalogs say, and what a person has decided |
 //! | `schema`, `links` | columns that may hold the tenant, and how rows refer to others |
 //! | `classify`, `parents`, `referrers` | what each table is, and the tables that its rows have their tenant from |
-//! | `counts`, `tenant_of` | the rows that must be counted before, as SQL |
-//! | `rows` | what the numbers of rows mean |
-//! | `steps`, `fill`, `filled` | the statements, and the trigger that goes on |
+//! | `counts`, `examples`, `tenant_of` | the rows that must be counted before, and which they are, as SQL |
+//! | `rows`, `trigger` | what the numbers of rows mean, and what a trigger does not see |
+//! | `steps`, `undo`, `fill`, `filled`, `moves` | the statements, and the triggers that go on |
 
 mod classify;
 mod counts;
 mod decisions;
+mod examples;
 mod facts;
 mod fill;
 mod filled;
 mod found;
 mod links;
+mod moves;
 mod parents;
 mod referrers;
 mod rows;
 mod schema;
 mod steps;
 mod tenant_of;
+mod trigger;
+mod undo;
 
 pub use counts::{ToCount, to_compare, to_count};
 pub use decisions::Named;
 pub use facts::{
-    Choices, Column, Counts, Decision, ForeignKey, NullRows, SchemaFacts, Table, Usage,
+    Choices, Column, Counts, Decision, ForeignKey, NullRows, OfEach, SchemaFacts, Table,
+    UniqueIndex, Usage,
 };
 pub use fill::{Fill, FillFrom};
 pub use filled::{Filled, KEY, OWN, Source, sources};
@@ -50,6 +55,10 @@ pub enum StepKind {
     Fill(Box<Fill>),
     /// Creates the tenants that are missing, in batches.
     Tenants,
+    /// Lets these roles read the table.
+    Grant(Vec<String>),
+    /// Takes that back.
+    Revoke,
     /// A call of `protect()`.
     Protect,
     /// A call of `unprotect()`.
@@ -130,7 +139,7 @@ pub fn plan(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
 pub fn undo(facts: &SchemaFacts, choices: &Choices) -> Vec<TablePlan> {
     let found = classify::classify(facts, choices);
     let mut plans: Vec<(usize, TablePlan)> = (facts.tables.iter().zip(found))
-        .map(|(table, found)| (found.place(), steps::undo_plan(table, found)))
+        .map(|(table, found)| (found.place(), undo::undo_plan(table, found)))
         .filter(|(_, plan)| !plan.steps.is_empty())
         .collect();
     plans.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));

@@ -26,6 +26,9 @@ static UNTIL: BackendCell<Instant> = BackendCell::new(Instant::NEVER);
 static METRICS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
 static METRICS_STALE: BackendCell<bool> = BackendCell::new(true);
 
+/// How often a relation's definition, or the name of a schema, has changed.
+static DEFINITIONS: BackendCell<u64> = BackendCell::new(0);
+
 /// The number of subjects that this transaction has invalidated.
 static TOLD: BackendCell<u32> = BackendCell::new(0);
 
@@ -47,6 +50,12 @@ pub fn init() {
     unsafe {
         pg_sys::CacheRegisterRelcacheCallback(Some(relation_changed), pg_sys::Datum::from(0));
         pg_sys::CacheRegisterSyscacheCallback(CACHE, Some(subject_changed), pg_sys::Datum::from(0));
+        let schemas = pg_sys::SysCacheIdentifier::NAMESPACEOID as i32;
+        pg_sys::CacheRegisterSyscacheCallback(
+            schemas,
+            Some(schema_changed),
+            pg_sys::Datum::from(0),
+        );
     };
 }
 
@@ -68,6 +77,11 @@ pub fn take_metrics() -> bool {
 /// Returns whether everything became stale since the last call.
 pub fn take() -> bool {
     STALE.replace_with(false)
+}
+
+/// Returns a number that is another one once the definition of a relation, or the name of a schema, has changed.
+pub fn definitions() -> u64 {
+    DEFINITIONS.get()
 }
 
 /// Invalidates a table in every backend, also this one, when the transaction commits.
@@ -120,7 +134,13 @@ unsafe extern "C-unwind" fn subject_changed(_arg: pg_sys::Datum, _cache: i32, nu
 }
 
 #[pg_guard]
+unsafe extern "C-unwind" fn schema_changed(_arg: pg_sys::Datum, _cache: i32, _number: u32) {
+    DEFINITIONS.set(DEFINITIONS.get().wrapping_add(1));
+}
+
+#[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
+    DEFINITIONS.set(DEFINITIONS.get().wrapping_add(1));
     if let Some(f) = ON_RELATION.get() {
         f(relation);
     }

@@ -118,6 +118,17 @@ impl Change {
         unsafe { (*(*self.0).tg_relation).rd_id }
     }
 
+    /// Returns the trigger.
+    pub fn trigger(&self) -> pg_sys::Oid {
+        // SAFETY: the trigger's data, for as long as it runs.
+        unsafe { (*(*self.0).tg_trigger).tgoid }
+    }
+
+    /// Returns the type of a column. An error if there is no such column.
+    pub fn kind(&self, column: &CStr) -> Result<pg_sys::Oid, Error> {
+        Ok(self.column(column).ok_or(MISSING)?.kind)
+    }
+
     /// Returns the old and the new value of a column of oids. An error if there is no such column.
     pub fn oids(&self, column: &CStr) -> Result<[Option<pg_sys::Oid>; 2], Error> {
         let kinds = [pg_sys::OIDOID, pg_sys::REGCLASSOID];

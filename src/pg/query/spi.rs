@@ -163,6 +163,43 @@ pub fn schemas() -> Result<Vec<String>, Error> {
     )
 }
 
+/// Runs `f`, which runs no code of users, with the rights of a table's owner and past its policies, as the server checks foreign keys.
+pub fn as_check<R>(owner: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    as_server(
+        owner,
+        pg_sys::SECURITY_NOFORCE_RLS | pg_sys::SECURITY_RESTRICTED_OPERATION,
+        f,
+    )
+}
+
+/// Runs `f`, whose statements run a table's triggers, with the rights of a role, as the server does for ON UPDATE CASCADE. Policies
+/// apply, unless they do not apply to the caller.
+pub fn as_cascade<R>(role: pg_sys::Oid, f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    let flags = match role::bypasses_row_security() {
+        true => pg_sys::SECURITY_NOFORCE_RLS,
+        false => 0,
+    };
+    as_server(role, flags, f)
+}
+
+fn as_server<R>(
+    role: pg_sys::Oid,
+    flags: u32,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    let (mut user, mut context) = (pg_sys::Oid::INVALID, 0);
+    let flags = (pg_sys::SECURITY_LOCAL_USERID_CHANGE | flags) as i32;
+    // SAFETY: the role is switched the way the server does it for its own queries, and back below or by the abort.
+    unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut user, &mut context);
+        pg_sys::SetUserIdAndSecContext(role, context | flags);
+    }
+    let result = f();
+    // SAFETY: undoes the above.
+    unsafe { pg_sys::SetUserIdAndSecContext(user, context) };
+    result
+}
+
 fn as_role<R>(
     role: pg_sys::Oid,
     security: Security,
@@ -312,12 +349,42 @@ pub fn read_as_caller<R>(
     args: &[DatumWithOid<'_>],
     f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
 ) -> Result<R, Error> {
+    at_latest(|| select(query, args, f))
+}
+
+/// Calls `f`, which reads everything committed now and every change of this transaction.
+fn at_latest<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
     // SAFETY: inside a transaction and outside parallel mode.
     unsafe { pg_sys::CommandCounterIncrement() };
     latest(|| {
         let _pushed = snapshot::push_latest();
-        select(query, args, f)
+        f()
     })
+}
+
+/// A query of the current role, which is planned for any arguments.
+pub struct Prepared(OwnedPreparedStatement);
+
+impl Prepared {
+    /// Parses a query with parameters of these types.
+    pub fn new(query: &str, types: &[pg_sys::Oid]) -> Result<Self, Error> {
+        let types: Vec<PgOid> = types.iter().map(|kind| PgOid::from(*kind)).collect();
+        Spi::connect(|client| Ok(Self(client.prepare(query, &types)?.keep())))
+    }
+
+    /// Runs it as one that may write or lock rows. Returns whether there is a row.
+    pub fn run(&self, args: &[DatumWithOid<'_>]) -> Result<bool, Error> {
+        Spi::connect_mut(|client| Ok(!client.update(&self.0, Some(1), args)?.is_empty()))
+    }
+
+    /// Reads as [`read_as_caller`] does.
+    pub fn read<R>(
+        &self,
+        args: &[DatumWithOid<'_>],
+        f: impl FnOnce(SpiTupleTable<'_>) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        at_latest(|| Spi::connect(|client| f(client.select(&self.0, None, args)?)))
+    }
 }
 
 /// How the queries of [`planned_once`] find rows.

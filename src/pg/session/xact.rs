@@ -87,9 +87,14 @@ pub fn may_write_aside() -> bool {
     may_write() && unsafe { pg_sys::XactIsoLevel < pg_sys::XACT_REPEATABLE_READ as i32 }
 }
 
+/// Returns whether queries read at the transaction's first snapshot, from REPEATABLE READ on.
+pub fn is_serializable() -> bool {
+    // SAFETY: reads the server's transaction state.
+    unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+}
+
 /// Returns whether queries that may write would read at the transaction's first snapshot, because it has written under
 /// REPEATABLE READ or above.
 pub fn reads_as_of_its_begin() -> bool {
-    // SAFETY: reads the server's transaction state.
-    has_written_here() && unsafe { pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32 }
+    has_written_here() && is_serializable()
 }

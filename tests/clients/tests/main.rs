@@ -13,12 +13,16 @@ mod access {
 }
 mod adoption {
     mod adopt;
+    mod again;
     mod alone;
+    mod blocks;
     mod interrupted;
     mod keys;
+    mod moves;
     mod parents;
     mod sign_up;
     mod unfix;
+    mod views;
     mod watch;
 }
 mod attacks {

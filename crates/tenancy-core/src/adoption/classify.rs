@@ -3,7 +3,7 @@
 use super::facts::{Choices, Column, FILL, SchemaFacts, Table};
 use super::filled::Filled;
 use super::found::{Found, Kind};
-use super::rows::rows;
+use super::rows::{rows, such_as};
 use super::schema::{Schema, plain};
 use crate::policy::quote_ident;
 
@@ -122,7 +122,7 @@ impl<'a> Schema<'a> {
             return found;
         };
         found = found.with_column(key);
-        if key.key.is_none() || key.generated && key.type_name == "uuid" {
+        if key.key.is_none() || key.computed || key.generated && key.type_name == "uuid" {
             found.block(format!(
                 "its key {} has the type {}",
                 quote_ident(&key.name),
@@ -134,8 +134,9 @@ impl<'a> Schema<'a> {
         }
         if self.facts.taken_keys > 0 {
             found.block(format!(
-                "{} with the external id of another partner's tenant, or with the key of a scope that is no tenant: adopt with that partner, or change the keys",
-                rows(self.facts.taken_keys)
+                "{} with the external id of another partner's tenant, or with the key of a scope that is no tenant{}: adopt with that partner, or change the keys",
+                rows(self.facts.taken_keys),
+                such_as(&self.facts.taken_key)
             ));
         }
         found
@@ -147,8 +148,14 @@ impl<'a> Schema<'a> {
         }
     }
 
-    /// Checks the type of a tenant column.
+    /// Checks the type of a tenant column, and that the application writes it.
     fn check_type(&self, column: &Column, found: &mut Found) {
+        if column.generated {
+            found.block(format!(
+                "{} is a generated column, by which no table is isolated: name another with {{\"tenant_column\": …}}",
+                quote_ident(&column.name)
+            ));
+        }
         if !self.fits(column) {
             let wanted = self.key.map_or("another", |key| key.type_name.as_str());
             found.block(format!(
@@ -184,6 +191,7 @@ impl<'a> Schema<'a> {
             let mut found =
                 Found::new(Kind::Child, 0, "belonged to a tenant through another table");
             self.check_sources(table, &mut found);
+            self.check_left(table, &mut found, known);
             return found;
         }
         let decision = self.choices.of(&table.relation);

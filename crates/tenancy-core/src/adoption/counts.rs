@@ -1,7 +1,7 @@
 //! The rows that a person may have to decide on: which to count.
 
 use super::classify::classify;
-use super::facts::{Choices, Decision, NullRows, SchemaFacts, Table};
+use super::facts::{Choices, Decision, NullRows, OfEach, SchemaFacts, Table};
 use super::found::{Found, Kind, Parent};
 use super::links::is_loose;
 use super::referrers::ToCompare;
@@ -23,6 +23,10 @@ pub struct ToCount {
     pub elsewhere: Option<String>,
     /// Rows whose parents have different tenants.
     pub disagree: Option<String>,
+    /// Keys of unique indexes that several rows have once the tenant column is filled.
+    pub clashes: Option<String>,
+    /// The key of one of these rows, or one of these keys, as a text; of rows whose key no tenant has by their condition.
+    pub examples: OfEach<String>,
     /// Whether its rows get their tenant from other tables.
     pub reads_others: bool,
 }
@@ -37,6 +41,7 @@ impl ToCount {
             &self.orphans,
             &self.elsewhere,
             &self.disagree,
+            &self.clashes,
         ];
         numbers.iter().any(|number| number.is_some())
     }
@@ -69,6 +74,12 @@ pub fn to_compare(facts: &SchemaFacts, choices: &Choices) -> Vec<ToCompare> {
         .collect()
 }
 
+/// Returns the condition that one of these holds.
+fn any_of(conditions: &[String]) -> String {
+    let all: Vec<String> = conditions.iter().map(|c| format!("({c})")).collect();
+    all.join(" OR ")
+}
+
 /// Returns the condition that all of these hold.
 fn all_of(conditions: Vec<String>) -> String {
     match conditions.is_empty() {
@@ -92,6 +103,8 @@ impl Schema<'_> {
             orphans: None,
             elsewhere: None,
             disagree: None,
+            clashes: None,
+            examples: OfEach::default(),
             reads_others: found.parents.len() + found.referrers.len() > 0,
         };
         // The rows that have no tenant of their own.
@@ -124,30 +137,36 @@ impl Schema<'_> {
             .chain(&found.referrers);
         let may_read = self.may_read(tables);
         if let Some(open) = open.filter(|_| may_read) {
+            let mut conditions: OfEach<String> = OfEach::default();
             if !found.referrers.is_empty() {
                 out.null = self.not_of_one(&table.relation, found, all);
             } else if is_loose(table, &found.parents) {
-                out.null = Some(count(&format!(
-                    "{open} AND {}",
-                    self.without_tenant_of(found, all)
-                )));
+                let none = self.without_tenant_of(found, all);
+                conditions.null = Some(format!("{open} AND {none}"));
             }
             let orphans = orphans(&found.parents);
-            let orphans: Vec<String> = orphans
-                .iter()
-                .map(|condition| count(&format!("{open} AND {condition}")))
-                .collect();
-            out.orphans = (!orphans.is_empty()).then(|| orphans.join(" + "));
+            // A row is the orphan of one parent.
+            conditions.orphans =
+                (!orphans.is_empty()).then(|| format!("{open} AND ({})", any_of(&orphans)));
             if self.null_rows(table).0 == NullRows::Share
                 || found.parents.iter().any(|parent| parent.may_miss)
             {
-                out.elsewhere = self
+                conditions.elsewhere = self
                     .elsewhere(found, all)
-                    .map(|condition| count(&format!("{open} AND {condition}")));
+                    .map(|condition| format!("{open} AND {condition}"));
             }
-            out.disagree = self
+            conditions.disagree = self
                 .disagree(found, all)
-                .map(|condition| count(&format!("{open} AND ({condition})")));
+                .map(|condition| format!("{open} AND ({condition})"));
+            out.null = out.null.or(conditions.null.as_deref().map(count));
+            out.orphans = conditions.orphans.as_deref().map(count);
+            out.elsewhere = conditions.elsewhere.as_deref().map(count);
+            out.disagree = conditions.disagree.as_deref().map(count);
+            let one = |condition: &String| table.example(condition);
+            out.examples = OfEach::from_all(conditions.all().map(|condition| condition.map(one)));
+            if let Some((clashes, example)) = self.clashes(table, found, all) {
+                (out.clashes, out.examples.clashes) = (Some(clashes), Some(example));
+            }
         }
         (out.reads_others || out.has_numbers()).then_some(out)
     }

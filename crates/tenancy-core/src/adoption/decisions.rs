@@ -1,6 +1,8 @@
 //! What a decision may name, and how decisions follow a table or a schema that is renamed.
 
-use super::facts::{Choices, Decision, names};
+use std::collections::BTreeMap;
+
+use super::facts::{Choices, Decision, NullRows, names};
 use crate::policy::{Relation, quote_ident};
 
 /// What a decision names.
@@ -16,6 +18,32 @@ pub enum Named {
     Other,
 }
 
+impl Decision {
+    /// Returns why it cannot be meant.
+    fn contradiction(&self) -> Option<&'static str> {
+        let parents = self.parents.as_ref();
+        if parents.is_some_and(BTreeMap::is_empty) {
+            return Some("names no parents");
+        }
+        if self.skip && self.share {
+            return Some("both skips and shares it");
+        }
+        if self.rest == Some(NullRows::Fill) {
+            return Some("fills what cannot be filled");
+        }
+        let ways = [
+            self.parent_key.is_some(),
+            parents.is_some(),
+            self.by_referrers,
+        ];
+        let several = ways.iter().filter(|way| **way).count() > 1;
+        // Of a column that is filled the parents are the rest of the way.
+        let fills = self.null_rows == Some(NullRows::Fill) && !self.by_referrers;
+        let with_column = self.tenant_column.is_some() && ways.contains(&true) && !fills;
+        (several || with_column).then_some("names several ways to its tenant")
+    }
+}
+
 impl Choices {
     /// Returns what is wrong with a decision and what to do, by what it names.
     #[must_use]
@@ -25,6 +53,12 @@ impl Choices {
             decision.is_some_and(|d| d.skip),
             decision.is_some_and(Decision::leaves_alone),
         );
+        if let Some(reason) = decision.and_then(Decision::contradiction) {
+            return Some((
+                format!("the decision on {name} {reason}"),
+                "A table has one way to its tenant: tenant_column, parent_key, parents or by_referrers; skip and share leave it as it is.",
+            ));
+        }
         match named {
             Named::Table => None,
             Named::View if skips => None,
@@ -38,6 +72,33 @@ impl Choices {
                 "Write the table's name with its schema. Only {\"skip\": true} or {\"share\": true} may be decided before there is a table.",
             )),
         }
+    }
+
+    /// Returns which arguments of adopt() these change, with the tables of decisions that are not made any more.
+    #[must_use]
+    pub fn changed(&self, before: &Self) -> Vec<String> {
+        let arguments = [
+            ("grants", self.grants != before.grants),
+            ("partner", self.partner != before.partner),
+            ("named_keys", self.named_keys != before.named_keys),
+            ("tenant_column", self.tenant_column != before.tenant_column),
+            ("tenant_key", self.tenant_key != before.tenant_key),
+            ("null_rows", self.null_rows != before.null_rows),
+            ("decisions", self.decisions != before.decisions),
+        ];
+        let mut changed: Vec<String> = (arguments.iter())
+            .filter(|(_, changes)| *changes)
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        let mut gone: Vec<&str> = (before.decisions.keys())
+            .filter(|name| !self.decisions.contains_key(*name))
+            .map(String::as_str)
+            .collect();
+        gone.sort_unstable();
+        if let Some(last) = changed.last_mut().filter(|_| !gone.is_empty()) {
+            last.push_str(&format!(" (no more on {})", gone.join(", ")));
+        }
+        changed
     }
 
     /// Gives a decision the new name of its table. Returns whether there was one.
@@ -130,6 +191,38 @@ mod tests {
         assert!(!wrong("app.skipped", Named::Absent) && !wrong("app.shared", Named::Absent));
         assert!(wrong("app.column", Named::Absent));
         assert!(!wrong("app.skipped", Named::View) && wrong("app.shared", Named::View));
+    }
+
+    #[test]
+    fn a_decision_says_one_thing() {
+        for (decision, wrong) in [
+            (json!({"parents": {}}), true),
+            (json!({"skip": true, "share": true}), true),
+            (json!({"null_rows": "fill", "rest": "fill"}), true),
+            (json!({"parent_key": "k", "parents": {"a": "app.b"}}), true),
+            (json!({"by_referrers": true, "parent_key": "k"}), true),
+            (
+                json!({"by_referrers": true, "tenant_column": "t", "null_rows": "fill"}),
+                true,
+            ),
+            (json!({"tenant_column": "t", "parent_key": "k"}), true),
+            (
+                json!({"tenant_column": "t", "parent_key": "k", "null_rows": "fill"}),
+                false,
+            ),
+            (json!({"null_rows": "fill", "rest": "hide"}), false),
+            (
+                json!({"parents": {"a": "app.b"}, "null_rows": "hide"}),
+                false,
+            ),
+        ] {
+            let choices = choices(json!({ "app.a": decision }));
+            assert_eq!(
+                choices.fault("app.a", Named::Table).is_some(),
+                wrong,
+                "{choices:?}"
+            );
+        }
     }
 
     #[test]

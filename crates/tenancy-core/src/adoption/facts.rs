@@ -27,6 +27,9 @@ pub struct SchemaFacts {
     /// How many of its rows have the external id of another partner's tenant, or the key of a scope that is no tenant.
     #[serde(default)]
     pub taken_keys: i64,
+    /// The key of one of them.
+    #[serde(default)]
+    pub taken_key: Option<String>,
     /// All tables, without partitions and inheritance children, in the order of their names.
     pub tables: Vec<Table>,
 }
@@ -66,12 +69,21 @@ pub struct Table {
     /// The columns of its primary key.
     #[serde(default)]
     pub primary_key: Vec<String>,
+    /// Its unique indexes.
+    #[serde(default)]
+    pub unique: Vec<UniqueIndex>,
+    /// Triggers of its own, or of its partitions, that run before a row is written, and after the one that fills the tenant column.
+    #[serde(default)]
+    pub late_triggers: Vec<String>,
     /// Its own foreign keys.
     #[serde(default)]
     pub foreign_keys: Vec<ForeignKey>,
     /// What a trigger of tenancy fills.
     #[serde(default)]
     pub filled: Option<Filled>,
+    /// Whether a trigger of tenancy takes the rows that refer to its rows along to another tenant.
+    #[serde(default)]
+    pub moves: bool,
     /// Whether a trigger of tenancy follows the rows of the table of tenants.
     #[serde(default)]
     pub followed: bool,
@@ -90,9 +102,15 @@ pub struct Table {
     /// The roles of `grants` that may not read it.
     #[serde(default)]
     pub not_readable: Vec<String>,
+    /// The roles that adopt() has let read it, as a table that belongs to no tenant.
+    #[serde(default)]
+    pub granted: Vec<String>,
     /// Its rows that a person may have to decide on.
     #[serde(default)]
     pub counts: Counts,
+    /// The keys of some of them.
+    #[serde(default)]
+    pub examples: OfEach<String>,
     /// How many tenants use its rows.
     #[serde(default)]
     pub usage: Usage,
@@ -125,8 +143,71 @@ pub struct Counts {
     pub elsewhere: i64,
     /// Rows whose parents have different tenants.
     pub disagree: i64,
+    /// Keys of unique indexes that several rows have once the tenant column is filled.
+    pub clashes: i64,
     /// Whether there are rows, but not what other tables show of them: only maintenance sees that.
     pub unseen: bool,
+}
+
+/// Something about each of the numbers of [`Counts`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct OfEach<T> {
+    /// Of rows without a tenant.
+    pub null: Option<T>,
+    /// Of rows whose tenant's key no row of the table of tenants has.
+    pub unknown: Option<T>,
+    /// Of rows that refer to a row that is not there.
+    pub orphans: Option<T>,
+    /// Of rows without a tenant that refer to a tenant's row by a link that does not count.
+    pub elsewhere: Option<T>,
+    /// Of rows whose parents have different tenants.
+    pub disagree: Option<T>,
+    /// Of keys that several rows have.
+    pub clashes: Option<T>,
+}
+
+impl<T> Default for OfEach<T> {
+    fn default() -> Self {
+        Self {
+            null: None,
+            unknown: None,
+            orphans: None,
+            elsewhere: None,
+            disagree: None,
+            clashes: None,
+        }
+    }
+}
+
+impl<T> OfEach<T> {
+    /// Returns all in the order of the fields.
+    #[must_use]
+    pub fn all(&self) -> [Option<&T>; 6] {
+        [
+            self.null.as_ref(),
+            self.unknown.as_ref(),
+            self.orphans.as_ref(),
+            self.elsewhere.as_ref(),
+            self.disagree.as_ref(),
+            self.clashes.as_ref(),
+        ]
+    }
+
+    /// Reads what [`OfEach::all`] returns.
+    #[must_use]
+    pub fn from_all(
+        [null, unknown, orphans, elsewhere, disagree, clashes]: [Option<T>; 6],
+    ) -> Self {
+        Self {
+            null,
+            unknown,
+            orphans,
+            elsewhere,
+            disagree,
+            clashes,
+        }
+    }
 }
 
 /// Who uses the rows of a table that refers to no tenant: see [`super::ToCompare`].
@@ -160,6 +241,24 @@ pub struct Column {
     /// Whether it is a generated or identity column.
     #[serde(default)]
     pub generated: bool,
+    /// Whether it is a generated column: no trigger before a row is written sees its value.
+    #[serde(default)]
+    pub computed: bool,
+}
+
+/// A unique index.
+#[derive(Debug, Clone, Deserialize)]
+pub struct UniqueIndex {
+    /// Its name.
+    pub name: String,
+    /// Its columns and expressions, as SQL.
+    pub keys: Vec<String>,
+    /// The condition of a partial one.
+    #[serde(default)]
+    pub predicate: Option<String>,
+    /// Whether two NULLs are the same.
+    #[serde(default)]
+    pub nulls_equal: bool,
 }
 
 /// A foreign key.

@@ -38,8 +38,7 @@ impl Fill {
     /// Returns the statement that fills some rows of a table, or of a part of it: those of a range of blocks.
     #[must_use]
     pub fn batch(&self, part: &Relation, first: u32, end: u32) -> String {
-        let range =
-            |row: &str| format!(" AND {row}.ctid >= '({first},0)' AND {row}.ctid < '({end},0)'");
+        let range = |row: &str| batch_range(row, first, end);
         self.statement(&format!("ONLY {part}"), &range)
     }
 
@@ -49,33 +48,68 @@ impl Fill {
         self.statement(&table.to_string(), &|_| String::new())
     }
 
+    /// Returns the queries that lock the rows that the wrong ones of these get their tenant from: they do not move to another tenant
+    /// before the transaction ends. Rows without a tenant need none: who moves such a row fills them, too.
+    #[must_use]
+    pub fn locks(&self, part: &Relation, first: u32, end: u32) -> Vec<String> {
+        let (FillFrom::Parents(parents), false) = (&self.from, self.only_missing) else {
+            return Vec::new();
+        };
+        let (_, _, conditions) = self.wrong(parents);
+        let range = batch_range("c", first, end);
+        (parents.iter())
+            .map(|parent| {
+                let (above, row) = (&parent.relation, parent.is_row("p", "c"));
+                let more = conditions.iter().filter(|condition| **condition != row);
+                let all: Vec<&str> = std::iter::once(row.as_str())
+                    .chain(more.map(String::as_str))
+                    .collect();
+                format!(
+                    "SELECT 1 FROM ONLY {part} AS c, {above} AS p WHERE {}{range} FOR KEY SHARE OF p",
+                    all.join(" AND ")
+                )
+            })
+            .collect()
+    }
+
     fn statement(&self, target: &str, range: &dyn Fn(&str) -> String) -> String {
         let column = quote_ident(&self.column);
-        let (tenant, from, mut conditions) = match &self.from {
+        let (tenant, from, conditions) = match &self.from {
             FillFrom::Referrers(all) => {
                 return referrers::fill(target, &self.column, &self.column_type, all, range);
             }
-            FillFrom::Parents(parents) => match parents.as_slice() {
-                // A join is faster.
-                [parent] => (
-                    self.tenant(parent),
-                    format!(" FROM {} AS p", parent.relation),
-                    vec![parent.is_row("p", "c")],
-                ),
-                several => {
-                    let tenants: Vec<String> = (several.iter())
-                        .map(|parent| {
-                            let (tenant, row) = (self.tenant(parent), parent.is_row("p", "c"));
-                            format!(
-                                "(SELECT {tenant} FROM {} AS p WHERE {row})",
-                                parent.relation
-                            )
-                        })
-                        .collect();
-                    let tenant = format!("coalesce({})", tenants.join(", "));
-                    (tenant, String::new(), Vec::new())
-                }
-            },
+            FillFrom::Parents(parents) => self.wrong(parents),
+        };
+        format!(
+            "UPDATE {target} AS c SET {column} = {tenant}{from} WHERE {}{}",
+            conditions.join(" AND "),
+            range("c")
+        )
+    }
+
+    /// Returns the tenant of a row `c`, what else is read for it, and the conditions that it has another one.
+    fn wrong(&self, parents: &[Parent]) -> (String, String, Vec<String>) {
+        let column = quote_ident(&self.column);
+        let (tenant, from, mut conditions) = match parents {
+            // A join is faster.
+            [parent] => (
+                self.tenant(parent),
+                format!(" FROM {} AS p", parent.relation),
+                vec![parent.is_row("p", "c")],
+            ),
+            several => {
+                let tenants: Vec<String> = (several.iter())
+                    .map(|parent| {
+                        let (tenant, row) = (self.tenant(parent), parent.is_row("p", "c"));
+                        format!(
+                            "(SELECT {tenant} FROM {} AS p WHERE {row})",
+                            parent.relation
+                        )
+                    })
+                    .collect();
+                let tenant = format!("coalesce({})", tenants.join(", "));
+                (tenant, String::new(), Vec::new())
+            }
         };
         // A row whose parent has no tenant keeps its own.
         conditions.push(format!("{tenant} IS NOT NULL"));
@@ -83,11 +117,7 @@ impl Fill {
             true => format!("c.{column} IS NULL"),
             false => format!("c.{column} IS DISTINCT FROM {tenant}"),
         });
-        format!(
-            "UPDATE {target} AS c SET {column} = {tenant}{from} WHERE {}{}",
-            conditions.join(" AND "),
-            range("c")
-        )
+        (tenant, from, conditions)
     }
 
     /// Returns the tenant of a parent's row `p` in the column's type; NULL if it does not fit.
@@ -100,6 +130,10 @@ impl Fill {
         let cast = format!("{theirs}::text::{}", self.column_type);
         format!("CASE WHEN {cast}::text = {theirs}::text THEN {cast} END")
     }
+}
+
+fn batch_range(row: &str, first: u32, end: u32) -> String {
+    format!(" AND {row}.ctid >= '({first},0)' AND {row}.ctid < '({end},0)'")
 }
 
 /// Returns the trigger's arguments for a column that is filled from these parents.

@@ -5,6 +5,8 @@
 
 use serde::Deserialize;
 
+use crate::policy::Relation;
+
 /// The second argument for a column that adopt() has added.
 pub const ADDED: &str = "added";
 
@@ -95,6 +97,15 @@ impl Source<'_, String> {
     #[must_use]
     pub fn key_name(&self) -> Option<&str> {
         self.key.strip_prefix(KEY).filter(|name| !name.is_empty())
+    }
+
+    /// Returns the table that it names.
+    #[must_use]
+    pub fn relation(&self) -> Relation {
+        Relation {
+            schema: self.schema.clone(),
+            name: self.name.clone(),
+        }
     }
 
     /// Returns whether a foreign key with this name and these columns is the source's, maybe by another name.

@@ -106,10 +106,7 @@ impl<'a> Schema<'a> {
                 .find(|key| source.is_of(&key.name, &key.columns))
                 .map(Link::of_key);
         }
-        let to = Relation {
-            schema: source.schema.clone(),
-            name: source.name.clone(),
-        };
+        let to = source.relation();
         let other = self.facts.table(&to)?;
         let there = source.columns().all(|c| table.column(c).is_some())
             && source.ref_columns().all(|c| other.column(c).is_some());

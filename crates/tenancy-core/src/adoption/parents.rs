@@ -284,6 +284,7 @@ impl<'a> Schema<'a> {
             }
         }
         if matches!(own.kind, Kind::TenantColumn | Kind::Child) && table.protected_by.is_none() {
+            self.check_trigger(table, &mut own, found);
             own.others = self.others(table, &own, found);
             self.check_rows(table, &mut own);
         }

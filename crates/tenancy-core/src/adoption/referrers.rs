@@ -137,8 +137,9 @@ impl<'a> Schema<'a> {
             && usage.of_one > 1
             && usage.tenants > 1
         {
+            let are = if usage.of_one == 1 { "is" } else { "are" };
             found.block(format!(
-                "of its rows that others refer to, {} are used by one tenant alone and {} by several, so it may hold tenants' rows: {decide}, or give each row to the \
+                "of its rows that others refer to, {} {are} used by one tenant alone and {} by several, so it may hold tenants' rows: {decide}, or give each row to the \
                  tenant that uses it with {{\"by_referrers\": true}}",
                 usage.of_one, usage.of_several
             ));

@@ -30,7 +30,7 @@ impl Schema<'_> {
 
     /// Decides on the rows of a table that were counted.
     pub fn check_rows(&self, table: &Table, found: &mut Found) {
-        let counts = table.counts;
+        let (counts, examples) = (table.counts, &table.examples);
         let column = quote_ident(found.column.as_deref().unwrap_or_default());
         if counts.unseen {
             found.block("only maintenance sees what its rows refer to".to_owned());
@@ -38,8 +38,9 @@ impl Schema<'_> {
         let (null_rows, decided) = self.null_rows(table);
         if counts.unknown > 0 && null_rows != NullRows::Hide {
             found.block(format!(
-                "{} whose {column} no tenant has: correct or delete them, or leave them to maintenance with {{\"null_rows\": \"hide\"}}",
-                rows(counts.unknown)
+                "{} whose {column} no tenant has{}: correct or delete them, or leave them to maintenance with {{\"null_rows\": \"hide\"}}",
+                rows(counts.unknown),
+                such_as(&examples.unknown)
             ));
         }
         let mut orphans = counts.orphans;
@@ -56,24 +57,46 @@ impl Schema<'_> {
         }
         if orphans > 0 {
             found.block(format!(
-                "{} refer to a row that is not there: correct or delete them, or leave them to maintenance with {{\"null_rows\": \"hide\"}}",
-                rows(orphans)
+                "{} to a row that is not there{}: correct or delete them, or leave them to maintenance with {{\"null_rows\": \"hide\"}}",
+                rows_do(orphans, "refer"),
+                such_as(&examples.orphans)
             ));
         }
         if counts.disagree > 0 {
             found.block(format!(
-                "{} refer to rows of different tenants: correct them, or decide on one way to the tenant with {{\"parent_key\": …}} or {{\"parents\": …}}",
-                rows(counts.disagree)
+                "{} to rows of different tenants{}: correct them, or decide on one way to the tenant with {{\"parent_key\": …}} or {{\"parents\": …}}",
+                rows_do(counts.disagree, "refer"),
+                such_as(&examples.disagree)
+            ));
+        }
+        if counts.clashes > 0 {
+            let own = found.column.as_deref();
+            let unique =
+                (table.unique.iter()).filter(|unique| own.is_some_and(|column| unique.has(column)));
+            let names: Vec<String> = unique.map(|unique| quote_ident(&unique.name)).collect();
+            let keys = match counts.clashes {
+                1 => "1 key".to_owned(),
+                n => format!("{n} keys"),
+            };
+            found.block(format!(
+                "once {column} is filled, several rows would have {keys} of the unique index {}{}: correct them, or name another column with {{\"tenant_column\": …}}",
+                names.join(" or "),
+                such_as(&examples.clashes)
             ));
         }
         // Of a column, who decides on the table alone knows what NULL means.
         let knows = found.kind == Kind::TenantColumn && decided;
         if found.shares_null && counts.elsewhere > 0 && !knows {
+            let (verb, are) = match counts.elsewhere {
+                1 => ("refers", "is"),
+                _ => ("refer", "are"),
+            };
             found.block(format!(
-                "{} without a tenant refer to a tenant's row ({}), and are not everybody's: name all its parents with {{\"parents\": …}}, fill its column with \
+                "{} without a tenant {verb} to a tenant's row ({}){}, and {are} not everybody's: name all its parents with {{\"parents\": …}}, fill its column with \
                  {{\"null_rows\": \"fill\"}}, or decide on the table alone",
                 rows(counts.elsewhere),
-                labels(&found.others)
+                labels(&found.others),
+                such_as(&examples.elsewhere)
             ));
         }
         let named = |column: &&Column| {
@@ -114,12 +137,13 @@ impl Schema<'_> {
 
     /// Returns what blocks a table with rows without a tenant.
     fn without_tenant(&self, table: &Table, found: &Found) -> String {
-        let rows = rows(table.counts.null);
+        let (count, example) = (table.counts.null, such_as(&table.examples.null));
+        let (these, get) = (rows(count), if count == 1 { "gets" } else { "get" });
         let column = quote_ident(found.column.as_deref().unwrap_or_default());
         let choices = "let all tenants read them with {\"null_rows\": \"share\"}, or leave them to maintenance with {\"null_rows\": \"hide\"}";
         let others = labels(&found.others);
         if !found.referrers.is_empty() {
-            return format!("{rows} that no tenant alone uses: {choices}");
+            return format!("{these} that no tenant alone uses{example}: {choices}");
         }
         if found.kind == Kind::Child {
             let parents = match found.others.is_empty() {
@@ -130,7 +154,7 @@ impl Schema<'_> {
             };
             let from = labels(&found.parents);
             return format!(
-                "{rows} that get no tenant from {from}: correct them{parents}, {choices}; or leave the table as it is with {{\"share\": true}}"
+                "{these} that {get} no tenant from {from}{example}: correct them{parents}, {choices}; or leave the table as it is with {{\"share\": true}}"
             );
         }
         if found.parents.is_empty() {
@@ -140,11 +164,11 @@ impl Schema<'_> {
                     format!(" from what they refer to, {others}, with {{\"null_rows\": \"fill\"}}")
                 }
             };
-            return format!("{rows} without {column}: fill it{from}, {choices}");
+            return format!("{these} without {column}{example}: fill it{from}, {choices}");
         }
         let from = labels(&found.parents);
         format!(
-            "{rows} that get no tenant from {from}: correct them, or decide with {{\"null_rows\": \"fill\", \"rest\": \"share\"}} or \"hide\""
+            "{these} that {get} no tenant from {from}{example}: correct them, or decide with {{\"null_rows\": \"fill\", \"rest\": \"share\"}} or \"hide\""
         )
     }
 }
@@ -152,6 +176,17 @@ impl Schema<'_> {
 fn labels(tables: &[Parent]) -> String {
     let labels: Vec<String> = tables.iter().map(Parent::label).collect();
     labels.join(", ")
+}
+
+/// Returns a number of rows with a verb.
+fn rows_do(count: i64, verb: &str) -> String {
+    let ending = if count == 1 { "s" } else { "" };
+    format!("{} {verb}{ending}", rows(count))
+}
+
+/// Returns the example of some rows, as a plan names it.
+pub fn such_as(example: &Option<String>) -> String {
+    (example.as_ref()).map_or_else(String::new, |example| format!(" (for example {example})"))
 }
 
 /// Returns a number of rows, as a plan names it.

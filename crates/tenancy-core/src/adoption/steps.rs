@@ -2,9 +2,9 @@
 
 use super::facts::{Choices, Column, FILL, FOLLOW, KNOWN, SchemaFacts, Table};
 use super::fill::{self, Fill, FillFrom};
-use super::filled::Filled;
 use super::found::{Found, Kind};
-use super::{Phase, Step, StepKind, TablePlan};
+use super::links::is_loose;
+use super::{Phase, Step, StepKind, TablePlan, moves};
 use crate::policy::{Relation, own_name, quote_ident, quote_idents, quote_literal};
 
 /// Columns from which the slug of a tenant is made.
@@ -32,6 +32,11 @@ pub(super) fn table_plan(
             if !found.parents.is_empty() || !found.referrers.is_empty() {
                 steps.filled(&found);
             }
+            if table.protected_by.is_some() {
+                for (above, column) in moves::missing(facts, table) {
+                    steps.push(Phase::Prepare, moves::create(above, column));
+                }
+            }
             steps.isolated(choices, &found);
         }
         Kind::Lookup if found.is_shared => steps.readable(),
@@ -55,39 +60,21 @@ pub(super) fn table_plan(
     plan
 }
 
-pub(super) fn undo_plan(table: &Table, mut found: Found) -> TablePlan {
-    // Nothing that blocks adopting a table blocks undoing it.
-    found.blocked.clear();
-    if let Some(filled) = table
-        .filled
-        .as_ref()
-        .filter(|filled| filled.is_added() && !filled.part_of.is_empty())
-    {
-        found.block(format!(
-            "its column {} is part of {}: replace or drop these first",
-            quote_ident(filled.column()),
-            filled.part_of.join(", ")
-        ));
-    }
-    let mut steps = Steps::new(table);
-    steps.undone();
-    steps.plan(found)
-}
-
-struct Steps<'a> {
-    table: &'a Table,
+/// The steps of a table, as they are found.
+pub(super) struct Steps<'a> {
+    pub table: &'a Table,
     out: Vec<Step>,
 }
 
 impl<'a> Steps<'a> {
-    fn new(table: &'a Table) -> Self {
+    pub fn new(table: &'a Table) -> Self {
         Self {
             table,
             out: Vec::new(),
         }
     }
 
-    fn plan(self, found: Found) -> TablePlan {
+    pub fn plan(self, found: Found) -> TablePlan {
         TablePlan {
             relation: self.table.relation.clone(),
             kind: found.kind,
@@ -101,11 +88,11 @@ impl<'a> Steps<'a> {
         }
     }
 
-    fn push(&mut self, phase: Phase, statement: String) {
+    pub fn push(&mut self, phase: Phase, statement: String) {
         self.add(StepKind::Statement, phase, vec![statement]);
     }
 
-    fn add(&mut self, kind: StepKind, phase: Phase, statements: Vec<String>) {
+    pub fn add(&mut self, kind: StepKind, phase: Phase, statements: Vec<String>) {
         self.out.push(Step {
             kind,
             phase,
@@ -113,7 +100,7 @@ impl<'a> Steps<'a> {
         });
     }
 
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.table.relation.to_string()
     }
 
@@ -190,22 +177,46 @@ impl<'a> Steps<'a> {
         if !column_and_trigger.is_empty() {
             self.add(StepKind::Statement, Phase::Prepare, column_and_trigger);
         }
-        if self.table.protected_by.is_none() {
-            let fill = Fill {
-                column: column.clone(),
-                column_type: found.column_type.clone(),
-                only_missing: is_own,
-                from: match found.referrers.is_empty() {
-                    true => FillFrom::Parents(found.parents.clone()),
-                    false => FillFrom::Referrers(found.referrers.clone()),
-                },
-            };
-            // Again before any table is isolated: what a row belongs to may have moved meanwhile, and no trigger tells.
-            let all_phases = [Phase::Prepare, Phase::Verify];
-            let filled = self.table.known == Some(true);
-            for phase in all_phases.into_iter().skip(usize::from(filled)) {
-                let all = fill.whole(&self.table.relation);
-                self.add(StepKind::Fill(Box::new(fill.clone())), phase, vec![all]);
+        if self.table.protected_by.is_some() {
+            return;
+        }
+        let by_referrers = !found.referrers.is_empty();
+        let fill = |only_missing| Fill {
+            column: column.clone(),
+            column_type: found.column_type.clone(),
+            only_missing,
+            from: match by_referrers {
+                false => FillFrom::Parents(found.parents.clone()),
+                true => FillFrom::Referrers(found.referrers.clone()),
+            },
+        };
+        if self.table.known != Some(true) {
+            self.followers(found);
+            // From now on rows follow what they belong to: those that have a tenant are left alone.
+            self.fill(Phase::Prepare, fill(!by_referrers));
+        }
+        // Again before any table is isolated: triggers may have been off, and none tells what comes to refer to a row.
+        self.fill(Phase::Verify, fill(is_own));
+        if by_referrers {
+            // By then what refers to it is isolated, and moves only with those who know of tenants.
+            self.fill(Phase::Isolate, fill(false));
+        }
+    }
+
+    fn fill(&mut self, phase: Phase, fill: Fill) {
+        let all = fill.whole(&self.table.relation);
+        self.add(StepKind::Fill(Box::new(fill)), phase, vec![all]);
+    }
+
+    /// Lets the rows follow what they belong to. After the trigger that gives new rows their tenant, so that who moves a row from now on
+    /// sees this table, and each in a transaction of its own: it locks another table.
+    fn followers(&mut self, found: &Found) {
+        let mut known: Vec<&Relation> = Vec::new();
+        for parent in &found.parents {
+            if !known.contains(&&parent.relation) {
+                known.push(&parent.relation);
+                let create = moves::create(&parent.relation, &parent.tenant_column);
+                self.push(Phase::Prepare, create);
             }
         }
     }
@@ -217,9 +228,11 @@ impl<'a> Steps<'a> {
         let open = self.table.protected_by.is_none();
         let declared = self.table.column(column).is_some_and(|c| c.not_null);
         if open && !found.may_be_null() && !declared {
-            // The application may add a row before what it refers to, or what refers to it.
-            let late =
-                found.referrers.len() + found.parents.iter().filter(|p| !p.checked).count() > 0;
+            // The application goes on as before while tables are prepared: it may add a row without a tenant, or before what it refers
+            // to, or what refers to it.
+            let late = !found.referrers.is_empty()
+                || found.parents.iter().any(|parent| !parent.checked)
+                || is_loose(self.table, &found.parents);
             let phase = if late { Phase::Verify } else { Phase::Prepare };
             if self.table.known.is_none() {
                 self.push(
@@ -325,56 +338,13 @@ impl<'a> Steps<'a> {
         self.add(StepKind::Protect, Phase::Isolate, vec![statement]);
     }
 
-    /// The table as it was.
-    fn undone(&mut self) {
-        let name = self.name();
-        if self.table.protected_by.is_some() {
-            let call = format!("SELECT tenancy.unprotect({})", quote_literal(&name));
-            self.add(StepKind::Unprotect, Phase::Isolate, vec![call]);
-        }
-        if self.table.followed {
-            let drop = format!("DROP TRIGGER {FOLLOW} ON {name}");
-            self.push(Phase::Isolate, drop);
-        }
-        if let Some(filled) = &self.table.filled {
-            // A renamed column has its new name there.
-            let column = self
-                .table
-                .protected_by
-                .as_deref()
-                .unwrap_or(filled.column());
-            let column = quote_ident(column);
-            let mut all = vec![format!("DROP TRIGGER {FILL} ON {name}")];
-            if filled.is_added() {
-                all.push(format!("ALTER TABLE {name} DROP COLUMN {column}"));
-            }
-            self.add(StepKind::Statement, Phase::Isolate, all);
-        }
-        let keeps = !self.table.filled.as_ref().is_some_and(Filled::is_added);
-        if keeps && self.table.known.is_some() {
-            self.push(
-                Phase::Isolate,
-                format!("ALTER TABLE {name} DROP CONSTRAINT {KNOWN}"),
-            );
-        }
-        // unprotect() has dropped that of protect() by then, and a column its own.
-        if keeps {
-            for index in &self.table.own_indexes {
-                let index = Relation {
-                    schema: self.table.relation.schema.clone(),
-                    name: index.clone(),
-                };
-                self.push(Phase::Isolate, format!("DROP INDEX IF EXISTS {index}"));
-            }
-        }
-    }
-
     /// A table that belongs to no tenant: the application's roles may read it.
     fn readable(&mut self) {
         if !self.table.not_readable.is_empty() && self.table.caller_owns {
             let roles = quote_idents(&self.table.not_readable);
             let statement = format!("GRANT SELECT ON TABLE {} TO {roles}", self.name());
-            self.push(Phase::Prepare, statement);
+            let granted = StepKind::Grant(self.table.not_readable.clone());
+            self.add(granted, Phase::Prepare, vec![statement]);
         }
     }
 }

@@ -148,9 +148,13 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
         sql[1],
         "CREATE TRIGGER zz_tenancy_fill BEFORE INSERT OR UPDATE ON app.notes FOR EACH ROW EXECUTE FUNCTION tenancy.fill_tenant('organization_id', 'added', 'app', 'tasks', 'organization_id', 'key notes_task', 'task_id', 'id')"
     );
-    let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id IS DISTINCT FROM p.organization_id";
-    assert_eq!(sql[2], fill);
-    assert!(sql[3].contains(fill) || sql[3].ends_with("NOT VALID"));
+    assert_eq!(
+        sql[2],
+        "CREATE OR REPLACE TRIGGER \"00_tenancy_move\" AFTER UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION tenancy.pass_tenant('organization_id')"
+    );
+    let fill = "UPDATE app.notes AS c SET organization_id = p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id";
+    assert_eq!(sql[3], format!("{fill} IS NULL"));
+    assert_eq!(sql[4], format!("{fill} IS DISTINCT FROM p.organization_id"));
     let kinds: Vec<_> = notes
         .steps
         .iter()
@@ -166,12 +170,21 @@ fn a_child_gets_the_parents_column_filled_and_kept_right_before_it_is_isolated()
         2,
         "the column and its trigger together"
     );
-    let fill = match &notes.steps[1].kind {
-        StepKind::Fill(fill) => Some(fill),
-        _ => None,
-    };
-    let fill = fill.unwrap();
-    let batch = fill.batch(&notes.relation, 128, 256);
+    let fills: Vec<&Fill> = (notes.steps.iter())
+        .filter_map(|step| match &step.kind {
+            StepKind::Fill(fill) => Some(&**fill),
+            _ => None,
+        })
+        .collect();
+    assert!(fills[0].locks(&notes.relation, 0, 1).is_empty());
+    assert_eq!(
+        fills[1].locks(&notes.relation, 128, 256),
+        [
+            "SELECT 1 FROM ONLY app.notes AS c, app.tasks AS p WHERE c.task_id = p.id AND p.organization_id IS NOT NULL \
+          AND c.organization_id IS DISTINCT FROM p.organization_id AND c.ctid >= '(128,0)' AND c.ctid < '(256,0)' FOR KEY SHARE OF p"
+        ]
+    );
+    let batch = fills[0].batch(&notes.relation, 128, 256);
     assert!(
         batch.starts_with("UPDATE ONLY ")
             && batch.ends_with("c.ctid >= '(128,0)' AND c.ctid < '(256,0)'")
@@ -191,7 +204,9 @@ fn what_was_done_is_not_planned_again() {
     let sql = |tables| statements(of(&planned(tables, &choices()), "notes")).join("; ");
     let half = sql(tables.clone());
     assert!(
-        half.starts_with("UPDATE") && half.contains("protect"),
+        half.contains("UPDATE app.notes")
+            && !half.contains("ADD COLUMN")
+            && half.contains("protect"),
         "{half}"
     );
     tables[1]["known"] = json!(true);
@@ -606,12 +621,14 @@ fn a_child_of_several_parents_is_filled_from_the_first_that_a_row_refers_to() {
                    'app', 'notes', 'organization_id', 'key by_note', 'note_id', 'id')";
     assert!(sql[1].ends_with(trigger), "{sql:?}");
     let tenant = "coalesce((SELECT p.organization_id FROM app.tasks AS p WHERE c.task_id = p.id), (SELECT p.organization_id FROM app.notes AS p WHERE c.note_id = p.id))";
-    assert_eq!(
-        sql[2],
-        format!(
-            "UPDATE app.deploys AS c SET organization_id = {tenant} WHERE {tenant} IS NOT NULL AND c.organization_id IS DISTINCT FROM {tenant}"
-        )
+    for (n, table) in [(2, "tasks"), (3, "notes")] {
+        assert!(sql[n].contains(&format!("AFTER UPDATE ON app.{table} ")));
+    }
+    let fill = format!(
+        "UPDATE app.deploys AS c SET organization_id = {tenant} WHERE {tenant} IS NOT NULL AND c.organization_id"
     );
+    assert_eq!(sql[4], format!("{fill} IS NULL"));
+    assert_eq!(sql[5], format!("{fill} IS DISTINCT FROM {tenant}"));
     assert!(deploys.reason.contains("or else to app.notes (by_note)"));
 }
 
@@ -812,9 +829,12 @@ fn an_own_column_is_filled_where_it_is_missing() {
         sql[0].contains("fill_tenant('organization_id', 'own', "),
         "{sql:?}"
     );
-    assert!(sql[1].ends_with(
-        "WHERE c.project_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id IS NULL"
-    ));
+    assert!(sql[1].contains("AFTER UPDATE ON app.projects"));
+    for n in [2, 3] {
+        assert!(sql[n].ends_with(
+            "WHERE c.project_id = p.id AND p.organization_id IS NOT NULL AND c.organization_id IS NULL"
+        ));
+    }
     // Undone, the column stays.
     tables[4]["filled"] = json!({"arguments": ["organization_id", "own", "app", "projects", "organization_id", "key tasks_project", "project_id", "id"]});
     let plans = undo(&facts(tables), &choices());
@@ -951,6 +971,14 @@ fn rows_belong_to_the_tenant_that_alone_uses_them() {
         sql[2].ends_with("WHERE c.id = u.k0 AND c.organization_id IS DISTINCT FROM u.one::bigint"),
         "{sql:?}"
     );
+    let fills = webhooks.steps.iter();
+    let fills = fills.filter(|step| matches!(step.kind, StepKind::Fill(_)));
+    assert!(
+        fills
+            .map(|step| step.phase)
+            .eq([Phase::Prepare, Phase::Verify, Phase::Isolate]),
+        "what refers to it is isolated before"
+    );
     let check = webhooks
         .steps
         .iter()
@@ -1047,7 +1075,7 @@ fn the_column_is_as_wide_as_the_key_of_tenants() {
         "ALTER TABLE app.tasks ADD COLUMN organization_id bigint"
     );
     // What would be cut is left without a tenant.
-    assert!(sql[2].contains("CASE WHEN p.organization_id::text::bigint::text = p.organization_id::text THEN p.organization_id::text::bigint END"), "{sql:?}");
+    assert!(sql[3].contains("CASE WHEN p.organization_id::text::bigint::text = p.organization_id::text THEN p.organization_id::text::bigint END"), "{sql:?}");
 }
 
 #[test]
@@ -1100,7 +1128,7 @@ fn parents_that_disagree_block_and_a_trigger_keeps_its_order() {
     assert!(
         of(&plans, "deploys").blocked[0]
             .text
-            .starts_with("1 row refer to rows of different tenants")
+            .starts_with("1 row refers to rows of different tenants")
     );
     tables[n]["counts"] = json!({});
     add(
@@ -1114,7 +1142,7 @@ fn parents_that_disagree_block_and_a_trigger_keeps_its_order() {
     tables[n]["columns"][1]["not_null"] = json!(true);
     let plans = planned(tables, &choices());
     assert!(
-        statements(of(&plans, "deploys"))[0]
+        statements(of(&plans, "deploys"))[2]
             .contains("coalesce((SELECT p.organization_id FROM app.notes")
     );
 }
@@ -1211,5 +1239,50 @@ fn rows_that_were_filled_are_not_counted_again() {
     assert!(
         null.contains("WHERE t.organization_id IS NULL AND NOT (t.task_id IS NOT NULL)"),
         "{null}"
+    );
+}
+
+/// The application may leave a reference open until the table is isolated, where it may.
+#[test]
+fn a_row_without_a_tenant_may_be_added_until_then() {
+    let mut tables = schema();
+    tables[3]["columns"][1]["not_null"] = json!(false);
+    tables[1]["columns"][1]["not_null"] = json!(false);
+    let plans = planned(tables, &choices());
+    for (name, phase) in [
+        ("projects", Phase::Verify),
+        ("notes", Phase::Verify),
+        ("tasks", Phase::Prepare),
+    ] {
+        let mut steps = of(&plans, name).steps.iter();
+        let check = steps.find(|step| step.sql().contains("CHECK")).unwrap();
+        assert_eq!(check.phase, phase, "{name}");
+    }
+}
+
+/// One that was adopted before has the trigger on its parents added.
+#[test]
+fn rows_of_a_protected_table_follow_what_they_belong_to() {
+    let mut tables = schema();
+    add(
+        &mut tables[1],
+        "columns",
+        column("organization_id", "bigint", true),
+    );
+    tables[1]["filled"] = filled("notes_task");
+    tables[1]["protected_by"] = json!("organization_id");
+    tables[4]["protected_by"] = json!("org");
+    let plans = planned(tables.clone(), &choices());
+    assert_eq!(
+        statements(of(&plans, "notes")),
+        [
+            "CREATE OR REPLACE TRIGGER \"00_tenancy_move\" AFTER UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION tenancy.pass_tenant('org')"
+        ]
+    );
+    tables[4]["moves"] = json!(true);
+    assert!(statements(of(&planned(tables.clone(), &choices()), "notes")).is_empty());
+    let plans = undo(&facts(tables), &choices());
+    assert!(
+        statements(of(&plans, "tasks")).contains(&"DROP TRIGGER \"00_tenancy_move\" ON app.tasks")
     );
 }

@@ -493,3 +493,34 @@ fn a_partner_may_have_the_number_of_an_organization() {
         ["1", "2", "3", "7"]
     );
 }
+
+/// The server may number the tenants.
+#[test]
+fn a_table_of_tenants_with_an_identity_is_adopted() {
+    for identity in ["ALWAYS", "BY DEFAULT"] {
+        let db = Db::new();
+        let mut owner = db.owner();
+        owner.run(&format!(
+            "CREATE TABLE app.organizations (id integer GENERATED {identity} AS IDENTITY PRIMARY KEY, name text);
+             CREATE TABLE app.projects (id bigint PRIMARY KEY, organization_id integer NOT NULL REFERENCES app.organizations);
+             INSERT INTO app.organizations (name) VALUES ('One'), ('Two'); INSERT INTO app.projects VALUES (1, 1), (2, 2), (3, 2)"
+        ));
+        let before = owner.text(CATALOG);
+        owner.run(&adopt(&db));
+        let mut admin = db.admin();
+        admin.run("SELECT tenancy.create_user('two', 'ann')");
+        let key = admin.text("SELECT tenancy.issue_api_key('two/ann', 'k')");
+        let mut app = db.app();
+        app.begin(&key);
+        assert_eq!(app.texts("SELECT name FROM app.organizations"), ["Two"]);
+        assert_eq!(app.number("SELECT count(*) FROM app.projects"), 2);
+        app.run("COMMIT");
+        owner.run("BEGIN; SELECT tenancy.maintenance('sign-up'); INSERT INTO app.organizations (name) VALUES ('Three'); COMMIT");
+        assert_eq!(
+            admin.text("SELECT name FROM tenancy.tenants WHERE external_id = '3'"),
+            "Three"
+        );
+        owner.run("CALL tenancy.unadopt('app.organizations')");
+        assert_eq!(owner.text(CATALOG), before);
+    }
+}
