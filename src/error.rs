@@ -249,6 +249,21 @@ pub enum Error {
     UnadoptionBlocked(String),
     /// The table of tenants of a schema, whose watch would end with it.
     WatchEnds(String),
+    /// A feature does not exist.
+    NoSuchFeature(String),
+    /// A setting does not exist.
+    NoSuchSetting(String),
+    /// A feature of another type is asked for as a boolean.
+    NotBoolean(String),
+    /// A tenant has as many transactions open as its plan allows: this many.
+    TenantBusy(usize),
+    /// A value of a feature, a setting or a plan is wrong.
+    WrongValue {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -389,6 +404,11 @@ impl Error {
     /// Returns its kind, and the arguments of its texts.
     pub fn parts(&self) -> (Kind, Vec<String>) {
         match self {
+            Self::NoSuchFeature(name) => (kind::feature_not_found(), strings([name])),
+            Self::NoSuchSetting(name) => (kind::setting_not_found(), strings([name])),
+            Self::NotBoolean(name) => (kind::feature_not_boolean(), strings([name])),
+            Self::TenantBusy(most) => (kind::tenant_busy(), strings([most])),
+            Self::WrongValue { path, what } => (kind::value_invalid(), strings([path, what])),
             Self::NotPreloaded => (kind::not_preloaded(), vec![]),
             Self::OutOfMemory(bytes) => (kind::out_of_memory(), strings([bytes])),
             Self::NotInstalled => (kind::not_installed(), vec![]),

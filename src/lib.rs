@@ -21,6 +21,7 @@
 //! | `adoption` | adopt(): the schema of an application that exists |
 //! | `limit` | rates, slots and amounts |
 //! | `budget` | limits of usage: consume, check, reserve, settle |
+//! | `plan` | plans, features and settings |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
 //!
@@ -42,6 +43,7 @@ pub mod limit;
 pub mod metering;
 pub mod partitions;
 pub mod pg;
+pub mod plan;
 pub mod policy;
 pub mod requests;
 #[cfg(feature = "testing")]
@@ -71,4 +73,5 @@ pub extern "C-unwind" fn _PG_init() {
     context::init();
     pg::managed::init(authority::standing);
     policy::init();
+    plan::init();
 }

@@ -289,7 +289,8 @@ pub fn asking(config: &Config, world: &World, report: &mut Report) -> Result<(),
     Ok(())
 }
 
-fn looped(client: &mut Client, body: &str) -> Result<Turn, Fault> {
+/// Runs a body many times in one call.
+pub fn looped(client: &mut Client, body: &str) -> Result<Turn, Fault> {
     let block = format!(
         "DO $$ DECLARE r record; used bigint; amount bigint; no integer := 0; start timestamptz := date_trunc('month', now()); BEGIN
              FOR i IN 1..{LOOPS} LOOP {body}; END LOOP;

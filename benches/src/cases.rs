@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 25] = [
+const FEW: [(&str, Case); 26] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -42,6 +42,7 @@ const FEW: [(&str, Case); 25] = [
     ("budget", crate::budgets::asking),
     ("budget memory", crate::budgets::memory),
     ("limit", crate::limits::calls),
+    ("features", crate::features::asking),
     ("rollup", crate::usage::rollup),
     ("usage", crate::usage::month_of_use),
     // Last: they fill the tree.

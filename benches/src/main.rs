@@ -7,6 +7,7 @@ mod cases;
 mod config;
 mod crowd;
 mod elevation;
+mod features;
 mod keys;
 mod large_tree;
 mod limits;

@@ -28,7 +28,14 @@ BEGIN
        JOIN tenancy.scopes s ON s.id = b.scope_id
        JOIN tenancy.scopes p ON p.id = s.parent_id
       WHERE b.imposed AND b.period <> 'total' AND scope = ANY (s.path) AND NOT p.path && tenancy.scope_ids('budgets:manage');
-    IF FOUND THEN
+    IF FOUND OR EXISTS (
+        -- Budgets of plans are imposed by the partner.
+        SELECT FROM tenancy.scopes s
+          JOIN tenancy.scopes p ON p.id = s.parent_id
+         CROSS JOIN LATERAL tenancy_internal.plan_at(s.id, statement_timestamp()) a
+          JOIN tenancy_internal.plan_definitions d ON d.id = a.plan_id
+         WHERE s.level = 'tenant' AND scope = ANY (s.path) AND d.budgets @? '$[*].period ? (@ != "total")'
+           AND NOT p.path && tenancy.scope_ids('budgets:manage')) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('imposed_time_zone');
     END IF;
 END

@@ -114,6 +114,7 @@ BEGIN
     PERFORM tenancy_internal.check_names(now_is.level, coalesce(slug, now_is.slug), name, nullif(external_id, ''));
     IF settings IS NOT NULL THEN
         PERFORM tenancy_internal.check_settings(settings);
+        PERFORM tenancy_internal.authorize_settings(scope, now_is.settings, settings);
     END IF;
     -- Logins find users and tenants by them, rows are found by them, and an application reads what it grants in settings.
     IF slug <> now_is.slug OR (external_id IS NOT NULL AND nullif(external_id, '') IS DISTINCT FROM now_is.external_id) OR settings <> now_is.settings THEN
@@ -146,7 +147,7 @@ REVOKE ALL ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, 
 GRANT EXECUTE ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jsonb) IS
     'Changes a scope''s slug, name, external id or settings; NULL leaves a value unchanged, an empty external_id removes it. The setting time_zone must be a name of '
-    'pg_timezone_names. If a budget with a period was imposed from above, changing time_zone needs the permission to impose that '
+    'pg_timezone_names; those of define_setting() are checked as by set_setting(). If a budget with a period was imposed from above, changing time_zone needs the permission to impose that '
     'budget. A new external id gives the scope the rows of protected tables with that key. Needs what set_status() needs; for a '
     'tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 permission denied. For tenancy_app, '
     'tenancy_gateway (with a context), tenancy_admin';

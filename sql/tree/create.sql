@@ -44,7 +44,11 @@ CREATE FUNCTION tenancy_internal.create_scope(
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM tenancy_internal.authorize_id(id);
-    RETURN tenancy_internal.add_scope(level, parent, slug, name, external_id, kind, settings, status, id);
+    id := tenancy_internal.add_scope(level, parent, slug, name, external_id, kind, settings, status, id);
+    IF settings <> '{}' THEN
+        PERFORM tenancy_internal.authorize_settings(id, '{}', settings);
+    END IF;
+    RETURN id;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.create_scope(text, uuid, text, text, text, text, jsonb, text, uuid) FROM PUBLIC;

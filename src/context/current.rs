@@ -21,7 +21,7 @@ use crate::identity;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::noted::{self, Identity};
 use crate::pg::sources::{Reading, Sources};
-use crate::pg::{guc, inval, managed, spi, tenant_sets, xact};
+use crate::pg::{ceilings, guc, inval, managed, spi, tenant_sets, xact};
 use crate::tree;
 
 /// A resolved context.
@@ -223,6 +223,14 @@ thread_local! {
     static LAST: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
 }
 
+/// Called with each context that is resolved; an error refuses it.
+static ON_RESOLVED: BackendCell<Option<fn(&Context) -> Result<(), Error>>> = BackendCell::new(None);
+
+/// Has `f` called with each context that is resolved.
+pub fn on_resolved(f: fn(&Context) -> Result<(), Error>) {
+    ON_RESOLVED.set(Some(f));
+}
+
 /// Counts the times that another context than the last was resolved.
 static EPOCH: BackendCell<u64> = BackendCell::new(0);
 
@@ -304,6 +312,7 @@ pub fn ask_again(goes_on: bool) -> Result<(), Error> {
     if inval::asks_again() || !resolved_still_holds() {
         xact::new_generation();
     }
+    ceilings::query_starts();
     if goes_on {
         current()?;
     }
@@ -359,6 +368,9 @@ fn resolve() -> Result<Option<Rc<Context>>, Error> {
         if over_another || narrowed {
             plans::may_widen(over_another);
         }
+    }
+    if let Some(on_resolved) = ON_RESOLVED.get() {
+        on_resolved(&found)?;
     }
     Ok(Some(found))
 }

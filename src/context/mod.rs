@@ -29,19 +29,25 @@ mod session_cleanup;
 pub mod tickets;
 
 pub use accessors::project_key;
-pub use current::{Context, before_statement, current, epoch, required};
+pub use current::{Context, before_statement, current, epoch, on_resolved, required};
 pub use enter::maintain;
 pub use record::{record, record_now};
 
 use crate::pg::hooks::queries;
-use crate::pg::transaction_end;
+use crate::pg::{ceilings, connections, transaction_end};
 
 /// Registers the context's callbacks; called once, when the library is loaded.
 pub fn init() {
     crate::pg::guc::init(tickets::changed, plans::discard_pruned, plans::widen);
     transaction_end::init(transaction_end::OnEnd {
-        before_commit: session_cleanup::before_commit,
+        before_commit: |ending| {
+            // Before settings are reset: to what they were.
+            ceilings::lift();
+            session_cleanup::before_commit(ending)
+        },
         transaction: |committed| {
+            ceilings::lift();
+            connections::leave();
             current::end_transaction();
             session_cleanup::end_transaction(committed);
             plans::end_transaction();

@@ -16,7 +16,7 @@ use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::zone::ServerZone;
-use crate::pg::{queue, spi};
+use crate::pg::{queue, spi, xact};
 
 /// A budget.
 #[derive(Debug)]
@@ -105,12 +105,27 @@ type Budgets = Rc<[Rc<Budget>]>;
 struct ScopeBudgets {
     budgets: Budgets,
     sources: Rc<Sources>,
+    /// When another plan of the tenant begins or ends.
+    until: Option<Instant>,
+}
+
+impl ScopeBudgets {
+    fn holds(&self) -> bool {
+        self.sources.hold() && is_before(self.until)
+    }
+}
+
+/// Returns whether the client's statement began before an instant, if there is one.
+fn is_before(until: Option<Instant>) -> bool {
+    until.is_none_or(|until| xact::statement_started() < until)
 }
 
 #[derive(Default)]
 struct BudgetCache {
     of: HashMap<Uuid, ScopeBudgets>,
     last: Option<Last>,
+    /// Whether any plan has budgets. A plan that gets some makes backends drop everything.
+    planned: Option<(bool, Sources)>,
 }
 
 /// The scopes of the last call, and their budgets.
@@ -118,18 +133,21 @@ struct Last {
     scopes: Vec<Uuid>,
     budgets: Budgets,
     sources: Vec<Rc<Sources>>,
+    until: Option<Instant>,
 }
 
 impl Last {
     fn holds(&self, scopes: &[Uuid]) -> bool {
-        self.scopes == scopes && self.sources.iter().all(|sources| sources.hold())
+        self.scopes == scopes
+            && self.sources.iter().all(|sources| sources.hold())
+            && is_before(self.until)
     }
 }
 
 impl BudgetCache {
     /// Returns a scope's budgets, if they are cached and nothing has changed.
     fn known(&self, scope: &Uuid) -> Option<&ScopeBudgets> {
-        self.of.get(scope).filter(|known| known.sources.hold())
+        self.of.get(scope).filter(|known| known.holds())
     }
 }
 
@@ -177,6 +195,7 @@ pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
             scopes: scopes.to_vec(),
             budgets: budgets.clone(),
             sources: all.iter().map(|of| of.sources.clone()).collect(),
+            until: all.iter().filter_map(|of| of.until).min(),
         });
         cache.of.extend(scopes.iter().copied().zip(all));
     });
@@ -191,6 +210,10 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
         readings.insert(*scope, reading);
     }
     let ids: Vec<pgrx::Uuid> = scopes.iter().copied().map(pg_uuid).collect();
+    let planned = match any_planned()? {
+        true => read_planned(ids.clone(), &mut readings)?,
+        false => Planned::default(),
+    };
     let mut with_credits = Vec::new();
     let mut found = spi::read(
         "SELECT b.scope_id, s.level, b.metric_id, b.amount, b.hard, b.period, tenancy_internal.time_zone(b.scope_id), \
@@ -241,13 +264,98 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
                 (budget.credits.take()).map(|none| credits.remove(&budget.id).unwrap_or(none));
         }
     }
+    for (scope, budgets) in planned.budgets {
+        found.entry(scope).or_default().extend(budgets);
+    }
     let known = readings.into_iter().map(|(scope, reading)| {
         let budgets = found.remove(&scope).unwrap_or_default();
-        let budgets = budgets.into_iter().map(Rc::new).collect();
-        let sources = Rc::new(reading.done());
-        (scope, ScopeBudgets { budgets, sources })
+        let known = ScopeBudgets {
+            budgets: budgets.into_iter().map(Rc::new).collect(),
+            sources: Rc::new(reading.done()),
+            until: planned.until.get(&scope).copied(),
+        };
+        (scope, known)
     });
     Ok(known.collect())
+}
+
+/// Returns whether any plan has budgets.
+fn any_planned() -> Result<bool, Error> {
+    let known = CACHE.with_borrow(|cache| {
+        let (any, sources) = cache.planned.as_ref()?;
+        sources.hold().then_some(*any)
+    });
+    if let Some(any) = known {
+        return Ok(any);
+    }
+    let reading = Reading::begin();
+    let any = spi::read(
+        "SELECT EXISTS (SELECT FROM tenancy_internal.plan_definitions WHERE budgets <> '[]')",
+        &[],
+        |rows| rows.first().not_null(1),
+    )?;
+    CACHE.with_borrow_mut(|cache| cache.planned = Some((any, reading.done())));
+    Ok(any)
+}
+
+/// The budgets that tenants have by their plans, and until when.
+#[derive(Default)]
+struct Planned {
+    budgets: HashMap<Uuid, Vec<Budget>>,
+    until: HashMap<Uuid, Instant>,
+}
+
+/// Reads the budgets of plans. An imposed budget of the tenant, of the same metric and period, replaces that of the plan.
+fn read_planned(
+    scopes: Vec<pgrx::Uuid>,
+    readings: &mut HashMap<Uuid, Reading>,
+) -> Result<Planned, Error> {
+    spi::read(
+        "SELECT s.id, s.path, p.plan_id, (extract(epoch FROM p.until) * 1000000)::bigint, b.metric_id, b.amount, b.hard, b.period, \
+                tenancy_internal.time_zone(s.id), md5(concat_ws(' ', s.id, b.metric_id, b.period))::uuid \
+         FROM tenancy.scopes s CROSS JOIN LATERAL tenancy_internal.plan_at(s.id, statement_timestamp()) p \
+         LEFT JOIN tenancy_internal.plan_definitions d ON d.id = p.plan_id \
+         LEFT JOIN LATERAL jsonb_to_recordset(d.budgets) AS b (metric_id integer, amount bigint, hard boolean, period text) \
+                ON NOT EXISTS (SELECT FROM tenancy_internal.budget_definitions o WHERE o.scope_id = s.id AND o.imposed \
+                                  AND o.metric_id IS NOT DISTINCT FROM b.metric_id AND o.period = b.period) \
+         WHERE s.id = ANY ($1) AND s.level = 'tenant'",
+        &[scopes.into()],
+        |rows| {
+            let mut planned = Planned::default();
+            for row in rows {
+                let scope = row.not_null_id(1)?;
+                if let Some(reading) = readings.get_mut(&scope) {
+                    reading.of(Subject::Scope(scope));
+                    reading.of(Subject::Limits(scope));
+                    let plan = row.get::<pgrx::Uuid>(3)?.map(from_pg);
+                    plan.into_iter()
+                        .for_each(|plan| reading.of(Subject::Options(plan)));
+                    let path: Vec<pgrx::Uuid> = row.not_null(2)?;
+                    let path = path.into_iter().map(from_pg);
+                    path.for_each(|id| reading.of(Subject::TimeZone(id)));
+                }
+                if let Some(until) = spi::instant(&row, 4)? {
+                    planned.until.insert(scope, until);
+                }
+                let Some(period) = row.get::<String>(8)? else {
+                    continue;
+                };
+                planned.budgets.entry(scope).or_default().push(Budget {
+                    id: row.not_null_id(10)?,
+                    scope,
+                    level: Level::Tenant.as_str(),
+                    counted: row.get(5)?.map_or(Counted::Cost, Counted::Metric),
+                    amount: row.not_null(6)?,
+                    hard: row.not_null(7)?,
+                    credits: None,
+                    period: period.parse().map_err(|_| Error::NoPeriod)?,
+                    zone: ServerZone::named(&row.not_null::<String>(9)?).ok_or(Error::NoPeriod)?,
+                    span: Cell::new(None),
+                });
+            }
+            Ok(planned)
+        },
+    )
 }
 
 /// Reads the credits that are not closed, by budget, in the order in which they are drawn.

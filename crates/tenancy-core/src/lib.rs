@@ -36,6 +36,7 @@
 //! | | [`period`] | which hour, day, week, month or year of a time zone an instant is in |
 //! | | [`rollup_plan`] | which rollups a span of time is made of |
 //! | | [`span`] | what an interval comes to |
+//! | [`plan`] | | plans, features and settings: which values they may have, and which one counts
 //! | [`policy`] | | how a table is isolated: which statements, or why it cannot be |
 //! | | [`conditions`] | what of an expression shows whether it was evaluated |
 //! | | [`index_search`] | which conditions may search an index before a policy |
@@ -57,6 +58,7 @@ pub mod ledger;
 pub mod limit;
 pub mod metering;
 pub mod partitions;
+pub mod plan;
 pub mod policy;
 pub mod quantity;
 pub mod time;

@@ -19,6 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["context"],
     &["authority", "metering", "policy"],
     &["budget", "adoption", "limit"],
+    &["plan"],
     &["worker", "testing"],
 ];
 

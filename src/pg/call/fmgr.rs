@@ -29,6 +29,22 @@ pub enum Answer {
     Kept(Kept),
 }
 
+impl Answer {
+    /// Returns a text, in the current memory context.
+    pub fn text(text: &str) -> Self {
+        Self::of(text.into_datum())
+    }
+
+    /// Returns a jsonb, likewise.
+    pub fn json(value: serde_json::Value) -> Self {
+        Self::of(pgrx::JsonB(value).into_datum())
+    }
+
+    fn of(datum: Option<pg_sys::Datum>) -> Self {
+        datum.map_or(Self::Null, |datum| Self::Kept(Kept(datum)))
+    }
+}
+
 /// The address of a value that lives as long as the query.
 #[derive(Clone, Copy)]
 pub struct Kept(pub(super) pg_sys::Datum);

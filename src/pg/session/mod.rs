@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `guc` | the settings `tenancy.*`: sealed context, ticket, switches |
 //! | `secret` | the key in shared memory that context tokens are made with |
+//! | `ceilings` | settings that a transaction cannot raise |
 //! | `settings` | settings that a transaction leaves in the session |
 //! | `client` | where the client is |
 //! | `lock` | locks that a session holds over transactions |
@@ -11,6 +12,7 @@
 //! | `cluster` | the cluster and the transaction |
 //! | `xact` | the transaction, its savepoint and its statement |
 
+pub mod ceilings;
 pub mod client;
 pub mod cluster;
 pub mod guc;

@@ -118,6 +118,14 @@ fn set_in_session() -> impl Iterator<Item = &'static CStr> {
     })
 }
 
+/// Returns the server's record of a setting; NULL if there is none of this name.
+pub fn find(name: &CStr) -> *mut pg_sys::config_generic {
+    // SAFETY: as above.
+    let named =
+        |setting: &*mut pg_sys::config_generic| unsafe { CStr::from_ptr((**setting).name) == name };
+    all().find(named).unwrap_or(std::ptr::null_mut())
+}
+
 #[cfg(feature = "pg15")]
 fn all() -> impl Iterator<Item = *mut pg_sys::config_generic> {
     // SAFETY: a table of pointers to all settings.

@@ -7,6 +7,7 @@
 //! | `slots` | slots that are held |
 //! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `counts` | counters |
+//! | `connections` | transactions of tenants that may have so many |
 //! | `capped` | counters that come to few rows |
 //! | `events` | what the worker writes one by one |
 //! | `kept` | what is counted, while the server is down |
@@ -18,6 +19,7 @@
 mod area;
 pub mod bgworker;
 pub mod capped;
+pub mod connections;
 pub mod counts;
 pub mod events;
 pub mod kept;

@@ -109,6 +109,12 @@ mod metering {
     mod report;
     mod usage;
 }
+mod plan {
+    mod domains;
+    mod onboarding;
+    mod plans;
+    mod resources;
+}
 mod protect {
     mod copy_from;
     mod foreign_keys;

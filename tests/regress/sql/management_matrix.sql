@@ -13,6 +13,7 @@ SELECT count(*) AS providers FROM (VALUES ('platform', 'idp_p'), ('mx', 'idp_mx'
     tenancy.add_identity_provider(s, 'https://' || n || '.example', '{a}', secret => decode(repeat('ab', 32), 'hex')), tenancy.map_group('https://' || n || '.example', 'old', 'member', s);
 SELECT count(*) AS metrics FROM tenancy.define_metric('matrix', 'unit');
 SELECT count(*) AS limits FROM tenancy.define_limit('matrix', 'amount'), (VALUES ('platform'), ('mx'), ('one'), ('far')) v (s), tenancy.set_limit(s, 'matrix', 10);
+SELECT count(*) AS options FROM tenancy.define_feature('matrix'), tenancy.define_setting('matrix'), tenancy.define_plan('matrix', '{}'), tenancy.define_template('matrix', '{}');
 SELECT count(*) AS budgets FROM (VALUES ('platform'), ('mx'), ('one'), ('far')) v (s), tenancy.set_budget(s, 'matrix', 10);
 \c - postgres
 CREATE TABLE matrix.calls (n int GENERATED ALWAYS AS IDENTITY, call text, at text, statement text);
@@ -78,6 +79,20 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('set_limit, each user', 'platform,mx,one,far,one/red', $$tenancy.set_limit({}, 'matrix', 5, 'user')$$),
     ('remove_limit', 'platform,mx,one,far', $$tenancy.remove_limit({}, 'matrix')$$),
     ('define_limit', 'platform', $$tenancy.define_limit('other', 'rate')$$),
+    ('define_feature', 'platform', $$tenancy.define_feature('x')$$),
+    ('define_setting', 'platform', $$tenancy.define_setting('x')$$),
+    ('set_feature', 'platform,mx,my,one,two,far,one/red,one/target', $$tenancy.set_feature({}, 'matrix', 'true')$$),
+    ('set_setting', 'platform,mx,my,one,two,far,one/red,one/target', $$tenancy.set_setting({}, 'matrix', '"x"')$$),
+    ('define_plan', 'platform,mx,my,one', $$tenancy.define_plan('x', jsonb_build_object(), {})$$),
+    ('drop_plan', 'platform', $$tenancy.drop_plan('matrix')$$),
+    ('set_plan', 'one,two,far,mx', $$tenancy.set_plan({}, 'matrix')$$),
+    ('end_plan', 'one,far', $$tenancy.end_plan({})$$),
+    ('define_template', 'platform,mx,my,one', $$tenancy.define_template('x', jsonb_build_object(), {})$$),
+    ('drop_template', 'platform', $$tenancy.drop_template('matrix')$$),
+    ('apply_template', 'one,two,far', $$tenancy.apply_template({}, 'matrix')$$),
+    ('onboard', 'platform,mx,my,one', $$tenancy.onboard('x', partner => {})$$),
+    ('onboard, plan', 'mx,my', $$tenancy.onboard('x', partner => {}, plan => 'matrix', template => 'matrix')$$),
+    ('add_domain', 'platform,mx,one,two,far,one/target', $$tenancy.add_domain({}, 'x.example.com')$$),
     ('set_budget', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_budget({}, 'matrix', 5)$$),
     ('remove_budget', 'platform,mx,one,far', $$tenancy.remove_budget({}, 'matrix')$$),
     ('grant_credit', 'platform,mx,one,two,far', $$tenancy.grant_credit({}, 'matrix', 5)$$),

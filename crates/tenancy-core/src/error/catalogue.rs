@@ -266,6 +266,36 @@ kinds! {
         limit_not_set: "42704", No, "the scope has no value of limit \"{limit}\" that the caller may remove",
             hint "The view tenancy.limit_settings shows the values; per and level must be as they were set. Only a caller with limits:manage above the tenant removes an imposed one.";
     }
+    "Plans, features and settings" {
+        feature_not_found: "42704", No, "feature \"{feature}\" does not exist",
+            hint "The view tenancy.feature_names shows the names; tenancy.define_feature() adds one. Below a feature of type json go the paths of its default value.";
+        setting_not_found: "42704", No, "setting \"{setting}\" does not exist",
+            hint "The view tenancy.setting_names shows the names; tenancy.define_setting() adds one. Below a setting of type json go the paths of its default value.";
+        feature_not_boolean: "22023", No, "feature \"{feature}\" is not a boolean",
+            hint "Use tenancy.feature_value().";
+        value_invalid: "22023", No, "{path} {fault}",
+            hint "Nothing was changed. The views tenancy.feature_names, tenancy.setting_names and tenancy.limit_names show names, types and ranges.";
+        tenant_busy: "53300", Later, "the tenant has as many transactions open as its plan allows",
+            detail "It may have {most} at once.",
+            hint "Wait until one of them ends, and keep transactions short. Another plan may allow more.";
+        option_fixed: "22023", No, "{option} \"{name}\" keeps its type {type}",
+            hint "Define another {option}.";
+        setting_denied: "42501", No, "permission denied to set \"{setting}\" there",
+            hint "It is set by callers who may manage the {level} above.";
+        plan_not_found: "42704", No, "plan \"{plan}\" does not exist",
+            hint "The view tenancy.plans shows the plans. A tenant may have those of its partner and of the platform.";
+        template_not_found: "42704", No, "template \"{template}\" does not exist",
+            hint "The view tenancy.templates shows the templates. A tenant may have those of its partner and of the platform.";
+        domain_not_found: "42704", No, "domain \"{host}\" does not exist",
+            hint "The view tenancy.domains shows the domains; tenancy.add_domain() claims one.";
+        domain_taken: "42710", No, "domain \"{host}\" is verified for another scope",
+            hint "tenancy.remove_domain() removes it there.";
+        plan_denied: "42501", No, "permission denied to set what a tenant is granted",
+            hint "Plans and features of a scope are set by callers who hold plans:manage above the tenant, at its partner.";
+        plan_in_use: "2BP01", AfterHint, "plan \"{plan}\" is still given to tenants",
+            detail "Tenants that have it now, or are to have it: {tenants}.",
+            hint "The view tenancy.tenant_plans shows them. Give them another plan with tenancy.set_plan(), or tenancy.end_plan() first.";
+    }
     "Arguments" {
         null_argument: "22023", No, "{argument} must not be null",
             hint "{hint}";

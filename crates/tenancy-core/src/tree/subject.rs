@@ -33,6 +33,8 @@ pub enum Subject {
     TimeZone(Uuid),
     /// The limits of a scope or a plan, and the plans of a tenant.
     Limits(Uuid),
+    /// The features and settings of a scope or a plan.
+    Options(Uuid),
 }
 
 impl Subject {
@@ -65,6 +67,7 @@ impl Subject {
             "credits" => Self::Credits(id),
             "time_zone" => Self::TimeZone(id),
             "limits" => Self::Limits(id),
+            "options" => Self::Options(id),
             _ => return None,
         })
     }
@@ -87,6 +90,7 @@ impl Subject {
             Self::Claim(id) => (12, id),
             Self::Vouched(id) => (13, id),
             Self::Limits(id) => (14, id),
+            Self::Options(id) => (15, id),
         };
         let (high, low) = id.as_u64_pair();
         let mixed = mix(mix(mix(kind) ^ high) ^ low);
@@ -114,7 +118,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    fn kinds(id: Uuid) -> [Subject; 13] {
+    fn kinds(id: Uuid) -> [Subject; 14] {
         [
             Subject::Scope(id),
             Subject::Fleet(id),
@@ -129,6 +133,7 @@ mod tests {
             Subject::Claim(id),
             Subject::Vouched(id),
             Subject::Limits(id),
+            Subject::Options(id),
         ]
     }
 
@@ -137,7 +142,7 @@ mod tests {
         let ids = (0..5_000).map(|_| crate::id::new_id());
         let all: Vec<Subject> = ids.flat_map(kinds).chain([Subject::Tree]).collect();
         let numbers: HashSet<u32> = all.iter().map(|subject| subject.number()).collect();
-        // By chance, 65,001 numbers of 32 bits have less than half a pair that is the same.
+        // By chance, 70,001 numbers of 32 bits have less than half a pair that is the same.
         assert!(
             all.len() - numbers.len() <= 8,
             "{} of {}",

@@ -46,6 +46,10 @@ fn full_in(db: Db) -> World {
         "SELECT tenancy.update_scope('internal', slug => 'house', name => 'The house');
          SELECT tenancy.update_scope('acme', settings => '{\"tone\": \"dry\"}');
          SELECT tenancy.create_project('acme', 'red');
+         SELECT tenancy.define_feature('beta'), tenancy.define_setting('language', default_value => '\"en\"'), tenancy.define_limit('rooms', 'amount');
+         SELECT tenancy.define_plan('pro', '{\"limits\": {\"rooms\": 5}, \"features\": {\"beta\": true}, \"resources\": {\"work_mem\": \"1MB\"}}'),
+                tenancy.set_plan('acme', 'pro', trial => true), tenancy.set_setting('acme', 'language', '\"de\"'), tenancy.set_feature('globex', 'beta', 'false'),
+                tenancy.define_template('agency', '{\"features\": {\"beta\": true}}'), tenancy.add_domain('acme', 'www.acme.com');
          SELECT tenancy.create_tenant('asleep', partner => 'hooli', status => 'suspended');
          SELECT tenancy.issue_api_key('umbrella/bob', 'revoked'); SELECT tenancy.rotate_signing_key('1 hour');
          SELECT tenancy.revoke_api_key(id) FROM tenancy.api_keys WHERE name = 'revoked';
@@ -123,6 +127,9 @@ const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY table_name";
 const KEYS: &str = "SELECT to_jsonb(k)::text FROM tenancy.api_keys k ORDER BY id";
 const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quantity, u.cost, u.events) FROM tenancy.scopes s, tenancy.usage(s.id, 'tokens', bucket => 'day', by_dimension => 'model') u ORDER BY 1";
+const PLANS: &str = "SELECT concat_ws(' ', kind, name, value, source, source_name) FROM tenancy.effective_values WHERE scope = 'acme'
+    UNION ALL SELECT concat_ws(' ', tenant, plan, starts_at, trial, counts) FROM tenancy.tenant_plans UNION ALL SELECT name || contents FROM tenancy.templates
+    UNION ALL SELECT scope || host || value FROM tenancy.domains ORDER BY 1";
 const CREDITS: &str = "SELECT to_jsonb(c)::text FROM tenancy.credits c ORDER BY note";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
 const AUDIT: &str = "SELECT tenancy_internal.audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
@@ -185,7 +192,7 @@ enum Secrets {
 fn same(before: &World, after: &World, secrets: Secrets) {
     for sql in [
         PROVIDERS, GROUPS, NETWORKS, TREE, PROTECTED, KEYS, LOG, USED, AUDIT, POLICIES, GRANTS,
-        CREDITS,
+        CREDITS, PLANS,
     ] {
         let normal = |world: &World| -> Vec<String> {
             // Names of roles contain the database's name.
