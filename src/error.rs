@@ -264,6 +264,26 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A scope of another level than a tenant.
+    NotATenant {
+        /// Its slug.
+        scope: String,
+        /// Its level.
+        level: &'static str,
+    },
+    /// What keeps a tenant from being purged, a line for each reason.
+    PurgeBlocked {
+        /// Its slug.
+        tenant: String,
+        /// The lines.
+        reasons: String,
+    },
+    /// Lines that are no export, or not all of one.
+    ExportDamaged(String),
+    /// What keeps an export from being imported, a line for each reason.
+    ImportRefused(String),
+    /// Rows of a table are there after they were deleted.
+    PurgeRowsStay(String),
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -546,6 +566,15 @@ impl Error {
             Self::AdoptWaits(table) => (kind::adopt_waits(), strings([table])),
             Self::AdoptionBlocked(reasons) => (kind::adoption_blocked(), strings([reasons])),
             Self::UnadoptionBlocked(reasons) => (kind::unadoption_blocked(), strings([reasons])),
+            Self::NotATenant { scope, level } => {
+                (kind::not_a_tenant(), strings([scope.as_str(), level]))
+            }
+            Self::PurgeBlocked { tenant, reasons } => {
+                (kind::purge_blocked(), strings([tenant, reasons]))
+            }
+            Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
+            Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
+            Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),
             Self::Null(argument) => (kind::null_argument(), strings([argument])),
             Self::BadArgument(message, hint) => {
                 (kind::invalid_argument(), strings([message.as_str(), hint]))

@@ -22,6 +22,7 @@
 //! | `limit` | rates, slots and amounts |
 //! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `plan` | plans, features and settings |
+//! | `lifecycle` | purge_tenant(): the end of a tenant's life |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
 //!
@@ -39,6 +40,7 @@ pub mod context;
 pub mod error;
 pub mod identity;
 pub mod ledger;
+pub mod lifecycle;
 pub mod limit;
 pub mod metering;
 pub mod partitions;

@@ -47,6 +47,7 @@ const FEW: [(&str, Case); 26] = [
     ("usage", crate::usage::month_of_use),
     // Last: they fill the tree.
     ("adopt", crate::adoption::filling),
+    ("leaving", crate::leaving::leaving),
     ("budget scopes", crate::scale::scopes),
     ("management", crate::management::views),
     ("large tree", crate::large_tree::growth),

@@ -10,6 +10,7 @@ mod elevation;
 mod features;
 mod keys;
 mod large_tree;
+mod leaving;
 mod limits;
 mod logins;
 mod management;

@@ -27,28 +27,37 @@ pub fn with_adoption(tenant_table: pg_sys::Oid) -> Result<SessionLock, Error> {
 }
 
 fn on(table: pg_sys::Oid, what: &'static str) -> Result<SessionLock, Error> {
+    with_object(pg_sys::RelationRelationId, table.to_u32(), what)
+}
+
+/// Excludes other procedures that ask for the same object of a catalog until the lock is dropped.
+pub fn with_object(
+    catalog: pg_sys::Oid,
+    object: u32,
+    what: &'static str,
+) -> Result<SessionLock, Error> {
     for _ in 0..TRIES {
-        if let Some(lock) = SessionLock::take(table) {
+        if let Some(lock) = SessionLock::take(catalog, object) {
             return Ok(lock);
         }
         sleep(PAUSE);
         pgrx::check_for_interrupts!();
     }
-    match SessionLock::take(table) {
+    match SessionLock::take(catalog, object) {
         Some(lock) => Ok(lock),
         None => Err(Error::RunsAlready {
             what,
-            process: holder(table)?,
+            process: holder(catalog, object)?,
         }),
     }
 }
 
 /// Returns the process that holds the lock; 0 if it has ended.
-fn holder(table: pg_sys::Oid) -> Result<i32, Error> {
+fn holder(catalog: pg_sys::Oid, object: u32) -> Result<i32, Error> {
     spi::read_as_caller(
         "SELECT l.pid FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_database d ON d.oid = l.database AND d.datname = pg_catalog.current_database() \
-          WHERE l.locktype = 'object' AND l.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objid = $1 AND l.objsubid = 0 AND l.granted LIMIT 1",
-        &[table.into()],
+          WHERE l.locktype = 'object' AND l.classid = $1 AND l.objid = $2 AND l.objsubid = 0 AND l.granted LIMIT 1",
+        &[catalog.into(), pg_sys::Oid::from_u32(object).into()],
         |rows| match rows.into_iter().next() {
             Some(row) => row.not_null(1),
             None => Ok(0),

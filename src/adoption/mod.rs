@@ -31,3 +31,6 @@ mod step;
 mod tenants;
 mod unfix;
 mod watch;
+
+pub use alone::with_object as alone_with;
+pub use retry::{LOCK_TIMEOUT, Patient, wait_at_most};

@@ -115,6 +115,11 @@ fn _authorize_reading(
     Ok(authorize(Caller::find_reader, permission, scope)?)
 }
 
+/// Raises an error unless the caller of a procedure holds a permission in a scope.
+pub fn require_permission(permission: &str, scope: Uuid) -> Result<(), Error> {
+    authorize(Caller::find, Some(permission), Some(pg_uuid(scope)))
+}
+
 fn authorize(
     caller: fn() -> Result<Caller, Error>,
     permission: Option<&str>,

@@ -13,4 +13,4 @@ mod issue;
 mod regscope;
 mod roles;
 
-pub use authorize::standing;
+pub use authorize::{require_permission, standing};

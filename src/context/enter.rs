@@ -113,6 +113,28 @@ pub fn maintain(reason: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// All rows for the transactions of one procedure, recorded once for all of them.
+pub struct Maintained(());
+
+impl Maintained {
+    /// Gives this transaction all rows, after the reason is recorded.
+    pub fn begin(reason: &str) -> Result<Self, Error> {
+        maintain(reason)?;
+        Ok(Self(()))
+    }
+
+    /// Gives a later transaction of the same procedure all rows.
+    pub fn again(&self) -> Result<(), Error> {
+        // The role may have lost tenancy_admin meanwhile.
+        if !role::outer_has_role(c"tenancy_admin") {
+            return Err(Error::MaintenanceForOthers);
+        }
+        session_cleanup::check(Principal::Maintenance)?;
+        take(&maintenance::token())?;
+        Ok(())
+    }
+}
+
 fn lifetime(session: Option<bool>) -> Lifetime {
     if session == Some(true) {
         Lifetime::Session

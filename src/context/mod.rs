@@ -30,7 +30,7 @@ pub mod tickets;
 
 pub use accessors::project_key;
 pub use current::{Context, before_statement, current, epoch, on_resolved, required};
-pub use enter::maintain;
+pub use enter::{Maintained, maintain};
 pub use record::{record, record_now};
 
 use crate::pg::hooks::queries;

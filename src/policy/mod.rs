@@ -26,12 +26,12 @@ mod protect;
 mod registry;
 mod unknown;
 
-pub use catalog::{as_table_owner, execute_statement, pinned};
+pub use catalog::{as_table_owner, as_table_owner_unfiltered, execute_statement, pinned, run};
 pub use foreign_keys::between_protected as foreign_keys;
 pub use guard::works_on;
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
-    all as protected_columns, name as relation_name, protects_in, root_of,
+    all as protected_columns, keyed as protected_keys, name as relation_name, protects_in, root_of,
     shared_null as protected_with_shared_null, tenant_column,
 };
 

@@ -120,6 +120,19 @@ pub fn all() -> Result<Value, Error> {
     )
 }
 
+/// Returns the protected tables, with their tenant columns and what these hold.
+pub fn keyed() -> Result<Vec<(pg_sys::Oid, String, String)>, Error> {
+    spi::read(
+        "SELECT relation::oid, tenant_column::text, key_type FROM tenancy_internal.protected_table_registry",
+        &[],
+        |rows| {
+            rows.into_iter()
+                .map(|row| Ok((row.not_null(1)?, row.not_null(2)?, row.not_null(3)?)))
+                .collect()
+        },
+    )
+}
+
 /// Returns whether a table of these schemas is protected.
 pub fn protects_in(schemas: &[String]) -> Result<bool, Error> {
     spi::read(

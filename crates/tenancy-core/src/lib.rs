@@ -42,6 +42,7 @@
 //! | | [`index_search`] | which conditions may search an index before a policy |
 //! | | [`index_advice`] | which indexes serve a tenant badly, and what to create instead |
 //! | [`adoption`] | | what the tables of an existing application are, and how they are isolated |
+//! | [`lifecycle`] | | in which order a tenant's rows are deleted, and by which statements |
 //! | [`limit`] | | rates, slots and amounts: what is admitted, at every level
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
@@ -55,6 +56,7 @@ mod excerpt;
 pub mod id;
 pub mod identity;
 pub mod ledger;
+pub mod lifecycle;
 pub mod limit;
 pub mod metering;
 pub mod partitions;

@@ -6,10 +6,12 @@
 //! | `savepoint` | savepoints of tenancy's own |
 //! | `snapshot` | snapshots to read at that are newer than the statement's |
 //! | `scan` | one column of a table, every committed row, without a plan |
+//! | `rows` | the rows of a query as texts, a few at a time |
 //! | `heap_insert` | new rows, without a query |
 //! | `secret_rows` | new rows that no publication sends |
 
 pub mod heap_insert;
+pub mod rows;
 pub mod savepoint;
 pub mod scan;
 pub mod secret_rows;

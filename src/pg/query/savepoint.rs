@@ -31,25 +31,55 @@ pub fn within_locks<T>(f: impl FnOnce() -> T) -> Option<T> {
 /// Calls `f` in a savepoint. Returns the message of an error, which is undone, but not of one that waiting for locks may end, nor of a
 /// cancelled statement.
 pub fn failure<E>(f: impl FnOnce() -> Result<(), E>) -> Result<Option<String>, E> {
-    let passes = |code| {
-        WAITS.contains(&code)
-            || code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
-            || code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
-    };
     match attempt(f) {
         Ok(done) => done.map(|()| None),
         Err(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report))
             if !passes(report.sql_error_code()) =>
         {
-            let detail = report.detail().map(|detail| format!(": {detail}"));
-            Ok(Some(format!(
-                "{}{}",
-                report.message(),
-                detail.unwrap_or_default()
-            )))
+            Ok(Some(message(&report)))
         }
         Err(error) => error.rethrow(),
     }
+}
+
+/// Calls `f` in a savepoint. Returns an error that it raises, which is undone, but not one of those that `failure` lets pass.
+pub fn refused<T>(f: impl FnOnce() -> T) -> Result<T, Refused> {
+    match attempt(f) {
+        Ok(done) => Ok(done),
+        Err(CaughtError::PostgresError(report) | CaughtError::ErrorReport(report))
+            if !passes(report.sql_error_code()) =>
+        {
+            Err(Refused(report))
+        }
+        Err(error) => error.rethrow(),
+    }
+}
+
+/// An error that was caught.
+pub struct Refused(pg_sys::panic::ErrorReportWithLevel);
+
+impl Refused {
+    /// Returns its message.
+    pub fn message(&self) -> String {
+        message(&self.0)
+    }
+
+    /// Raises it again.
+    pub fn raise(self) -> ! {
+        CaughtError::ErrorReport(self.0).rethrow()
+    }
+}
+
+fn message(report: &pg_sys::panic::ErrorReportWithLevel) -> String {
+    let detail = report.detail().map(|detail| format!(": {detail}"));
+    format!("{}{}", report.message(), detail.unwrap_or_default())
+}
+
+/// Whether an error is one that waiting for locks may end, or that ends the statement.
+fn passes(code: PgSqlErrorCode) -> bool {
+    WAITS.contains(&code)
+        || code == PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+        || code == PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
 }
 
 fn unless<T>(failures: &[PgSqlErrorCode], f: impl FnOnce() -> T) -> Option<T> {

@@ -55,7 +55,26 @@ pub fn as_restricted<R>(
     path: Option<&CStr>,
     f: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
-    as_role(role, Security::Restricted, || {
+    restricted(role, Security::Restricted, path, f)
+}
+
+/// The same, and no policy filters the rows of the role's own tables: for what must reach all rows of a table, also those that policies
+/// of the application hide.
+pub fn as_restricted_unfiltered<R>(
+    role: pg_sys::Oid,
+    path: Option<&CStr>,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    restricted(role, Security::Unfiltered, path, f)
+}
+
+fn restricted<R>(
+    role: pg_sys::Oid,
+    security: Security,
+    path: Option<&CStr>,
+    f: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    as_role(role, security, || {
         if let Some(path) = path {
             // SAFETY: at the nest level that as_role has begun.
             unsafe { save(c"search_path", path) };
@@ -83,6 +102,8 @@ enum Security {
     Pinned,
     /// Code of other roles.
     Restricted,
+    /// The same, with all rows of the role's own tables, as for the checks of foreign keys.
+    Unfiltered,
 }
 
 impl Security {
@@ -90,6 +111,9 @@ impl Security {
         let restricted = match self {
             Self::Pinned => 0,
             Self::Restricted => pg_sys::SECURITY_RESTRICTED_OPERATION,
+            Self::Unfiltered => {
+                pg_sys::SECURITY_RESTRICTED_OPERATION | pg_sys::SECURITY_NOFORCE_RLS
+            }
         };
         (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restricted) as i32
     }
@@ -131,6 +155,31 @@ pub fn pinned<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
         let level = pg_sys::NewGUCNestLevel();
         save(c"search_path", PINNED_PATH);
         plain_names();
+        level
+    };
+    let result = f();
+    // SAFETY: undoes the above.
+    unsafe { pg_sys::AtEOXact_GUC(true, level) };
+    result
+}
+
+/// Runs `f` with settings with which every value reads back as the same value, whatever the session has.
+pub fn exact_texts<R>(f: impl FnOnce() -> Result<R, Error>) -> Result<R, Error> {
+    const SETTINGS: [(&CStr, &CStr); 7] = [
+        (c"datestyle", c"ISO, YMD"),
+        (c"intervalstyle", c"postgres"),
+        (c"timezone", c"UTC"),
+        (c"bytea_output", c"hex"),
+        (c"extra_float_digits", c"3"),
+        (c"lc_monetary", c"C"),
+        (c"xmlbinary", c"base64"),
+    ];
+    // SAFETY: a nest level of its own, which ends below or by the abort.
+    let level = unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        for (name, value) in SETTINGS {
+            save(name, value);
+        }
         level
     };
     let result = f();

@@ -12,13 +12,14 @@ pub struct SessionLock(pg_sys::LOCKTAG);
 const MODE: pg_sys::LOCKMODE = pg_sys::ShareUpdateExclusiveLock as pg_sys::LOCKMODE;
 
 impl SessionLock {
-    /// Takes the lock on a relation as an object, without waiting. Returns `None` if another session holds it.
-    pub fn take(relation: pg_sys::Oid) -> Option<Self> {
+    /// Takes the lock on an object of a catalog, or of what only has the number of one, without waiting. Returns `None` if another
+    /// session holds it.
+    pub fn take(catalog: pg_sys::Oid, object: u32) -> Option<Self> {
         let tag = pg_sys::LOCKTAG {
             // SAFETY: reads a static of the server.
             locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-            locktag_field2: pg_sys::RelationRelationId.to_u32(),
-            locktag_field3: relation.to_u32(),
+            locktag_field2: catalog.to_u32(),
+            locktag_field3: object,
             locktag_field4: 0,
             locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
             locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,

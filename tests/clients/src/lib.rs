@@ -10,6 +10,7 @@ pub mod clock;
 pub mod dice;
 pub mod fuzz;
 pub mod idp;
+pub mod leaving;
 pub mod metering;
 pub mod program;
 pub mod scratch;

@@ -99,6 +99,12 @@ mod isolation {
     mod plans;
     mod statements;
 }
+mod lifecycle {
+    mod export;
+    mod import;
+    mod interrupted;
+    mod purge;
+}
 mod limit {
     mod amounts;
     mod raising;

@@ -398,6 +398,31 @@ kinds! {
             hint "Grant it tenancy_admin, or drop the trigger tenancy_follow.";
         protection_unreadable: "XX000", No, "the record of the protection of {table} cannot be read: {reason}";
     }
+    "Leaving" {
+        not_a_tenant: "22023", No, "scope \"{scope}\" is a {level}, not a tenant",
+            hint "Name a tenant, as in partner/tenant.";
+        purge_not_deleted: "55000", AfterHint, "tenant \"{tenant}\" is {status}, not deleted",
+            hint "A purge cannot be undone. End the tenant's access first: SELECT tenancy.set_status(tenant, 'deleted').";
+        purge_begun: "55000", No, "tenant \"{tenant}\" is being purged",
+            hint "A part of its rows is gone already. Call purge_tenant() again to delete the rest.";
+        purge_changed: "55000", AfterHint, "the external id of tenant \"{tenant}\" was changed while it is being purged",
+            hint "Rows carry the former one. Set it again with tenancy.update_scope(), then call purge_tenant() again.";
+        purge_blocked: "55000", AfterHint, "tenant \"{tenant}\" cannot be purged yet",
+            detail "{reasons}",
+            hint "Nothing was deleted by this call. Correct what DETAIL names, and call purge_tenant() again.";
+        purge_rows_stay: "55000", AfterHint, "rows of {table} stay although they are deleted",
+            hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. What was deleted stays deleted: correct the table and call purge_tenant() again.";
+        export_damaged: "22P04", No, "the lines are not an export, or not all of one: {fault}",
+            hint "Export the tenant again, or read the file again: each line once, in its order.";
+        import_refused: "55000", AfterHint, "the export cannot be imported here",
+            detail "{reasons}",
+            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again.";
+        legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
+            detail "It was set for this reason: {reason}.",
+            hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";
+        legal_hold_not_found: "42704", No, "there is no legal hold on \"{scope}\"",
+            hint "The view tenancy.legal_holds shows the holds.";
+    }
     "Faults" {
         out_of_memory: "53200", Later, "out of memory",
             detail "Failed on request of size {bytes}.";

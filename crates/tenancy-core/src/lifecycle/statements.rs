@@ -1,0 +1,146 @@
+//! The statements that delete a tenant's rows. They run with the rights of the tables' owner.
+
+use super::facts::Link;
+use crate::policy::{Relation, quote_ident};
+
+/// Returns the statement that deletes the rows with a condition in some blocks of a table, from the first to before the last.
+#[must_use]
+pub fn delete_blocks(part: &Relation, condition: &str, blocks: (u32, u32)) -> String {
+    let (from, to) = blocks;
+    format!(
+        "DELETE FROM ONLY {part} WHERE ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid AND {condition}"
+    )
+}
+
+/// Returns the statement that deletes at most so many rows with a condition.
+#[must_use]
+pub fn delete_some(part: &Relation, condition: &str, most: u32) -> String {
+    format!(
+        "DELETE FROM ONLY {part} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY {part} WHERE {condition} LIMIT {most})) AND {condition}"
+    )
+}
+
+/// Returns the statement that deletes at most so many rows with a condition to which no other row refers by these foreign keys.
+#[must_use]
+pub fn delete_leaves(part: &Relation, condition: &str, links: &[&Link], most: u32) -> String {
+    let mut leaf = String::new();
+    for link in links {
+        leaf.push_str(&format!(
+            " AND NOT EXISTS (SELECT FROM {} r WHERE {} AND NOT (r.tableoid = t.tableoid AND r.ctid = t.ctid))",
+            link.from,
+            paired(link, "t", "r")
+        ));
+    }
+    format!(
+        "DELETE FROM ONLY {part} WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY {part} t WHERE t.{condition}{leaf} LIMIT {most})) AND {condition}"
+    )
+}
+
+/// Returns the statement that deletes all rows with a condition in several tables at once, and returns how many of each: foreign keys
+/// are checked when it has deleted all of them.
+#[must_use]
+pub fn delete_all(tables: &[(&Relation, &str)]) -> String {
+    let each = |form: &dyn Fn(usize, &Relation, &str) -> String| -> String {
+        (tables.iter().enumerate())
+            .map(|(n, (table, condition))| form(n, table, condition))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let deletes = each(&|n, table, condition| {
+        format!("d{n} AS (DELETE FROM {table} WHERE {condition} RETURNING 1)")
+    });
+    let counts = each(&|n, _, _| format!("(SELECT pg_catalog.count(*) FROM d{n})"));
+    format!("WITH {deletes} SELECT ARRAY[{counts}]")
+}
+
+/// Returns the query whether a table has a row with a condition.
+#[must_use]
+pub fn any_row(part: &Relation, condition: &str) -> String {
+    format!("SELECT EXISTS (SELECT FROM ONLY {part} WHERE {condition})")
+}
+
+/// Returns the query whether a row that is not the tenant's refers to one that is. `own` is the condition for the tenant's rows in the
+/// referencing table, if it has any.
+#[must_use]
+pub fn crossing(link: &Link, own: Option<&str>, referenced: &str) -> String {
+    let others = own.map_or_else(String::new, |own| format!(" AND (r.{own}) IS NOT TRUE"));
+    format!(
+        "SELECT EXISTS (SELECT FROM {} r JOIN {} t ON {} WHERE t.{referenced}{others})",
+        link.from,
+        link.to,
+        paired(link, "t", "r")
+    )
+}
+
+/// Returns the condition by which a row refers to another.
+fn paired(link: &Link, referenced: &str, referencing: &str) -> String {
+    (link.ref_columns.iter())
+        .zip(&link.columns)
+        .zip(&link.operators)
+        .map(|((other, own), operator)| {
+            format!(
+                "{referenced}.{} OPERATOR({operator}) {referencing}.{}",
+                quote_ident(other),
+                quote_ident(own)
+            )
+        })
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notes() -> Relation {
+        Relation {
+            schema: "app".to_owned(),
+            name: "notes".to_owned(),
+        }
+    }
+
+    fn reply() -> Link {
+        Link {
+            name: "reply".to_owned(),
+            from: notes(),
+            from_root: Some(1),
+            from_owner: 1,
+            to: notes(),
+            to_root: 1,
+            columns: vec!["tenant_id".to_owned(), "reply_to".to_owned()],
+            ref_columns: vec!["tenant_id".to_owned(), "id".to_owned()],
+            operators: vec!["pg_catalog.=".to_owned(), "pg_catalog.=".to_owned()],
+            on_delete: "a".to_owned(),
+            nullable: false,
+        }
+    }
+
+    #[test]
+    fn leaves_are_rows_that_no_other_row_refers_to() {
+        assert_eq!(
+            delete_leaves(&notes(), "tenant_id = 1", &[&reply()], 10),
+            "DELETE FROM ONLY app.notes WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY app.notes t WHERE t.tenant_id = 1 \
+             AND NOT EXISTS (SELECT FROM app.notes r WHERE t.tenant_id OPERATOR(pg_catalog.=) r.tenant_id AND t.id OPERATOR(pg_catalog.=) r.reply_to \
+             AND NOT (r.tableoid = t.tableoid AND r.ctid = t.ctid)) LIMIT 10)) AND tenant_id = 1"
+        );
+    }
+
+    #[test]
+    fn several_tables_are_emptied_by_one_statement() {
+        let (a, b) = (notes(), notes());
+        assert_eq!(
+            delete_all(&[(&a, "x = 1"), (&b, "y = 1")]),
+            "WITH d0 AS (DELETE FROM app.notes WHERE x = 1 RETURNING 1), d1 AS (DELETE FROM app.notes WHERE y = 1 RETURNING 1) \
+             SELECT ARRAY[(SELECT pg_catalog.count(*) FROM d0), (SELECT pg_catalog.count(*) FROM d1)]"
+        );
+    }
+
+    #[test]
+    fn rows_of_others_are_those_that_are_not_known_to_be_the_tenants() {
+        assert!(
+            crossing(&reply(), Some("tenant_id = 1"), "tenant_id = 1")
+                .ends_with("WHERE t.tenant_id = 1 AND (r.tenant_id = 1) IS NOT TRUE)")
+        );
+        assert!(crossing(&reply(), None, "tenant_id = 1").ends_with("WHERE t.tenant_id = 1)"));
+    }
+}

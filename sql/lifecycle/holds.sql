@@ -1,0 +1,102 @@
+-- Legal holds: what keeps the rows of a tenant or a user from being purged.
+
+CREATE TABLE tenancy_internal.legal_hold_registry (
+    scope_id  uuid PRIMARY KEY,
+    reason    text NOT NULL,
+    placed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    placed_by uuid
+);
+REVOKE ALL ON tenancy_internal.legal_hold_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.legal_hold_registry IS 'internal: legal holds; users read the view legal_holds';
+COMMENT ON COLUMN tenancy_internal.legal_hold_registry.placed_by IS 'the user who set it; NULL: an administrator without a context';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.legal_hold_registry', '');
+
+CREATE VIEW tenancy.legal_holds WITH (security_barrier) AS
+SELECT h.scope_id, s.level, s.slug AS scope, h.reason, h.placed_at, h.placed_by
+  FROM tenancy_internal.legal_hold_registry h
+  JOIN tenancy.scopes s ON s.id = h.scope_id
+ WHERE s.path && tenancy.scope_ids('legal:hold') AND tenancy_internal.barrier();
+REVOKE ALL ON tenancy.legal_holds FROM PUBLIC;
+GRANT SELECT ON tenancy.legal_holds TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.legal_holds IS
+    'Legal holds. With a context, shows those of scopes where the reader holds legal:hold; without one tenancy_admin, tenancy_gateway and '
+    'tenancy_auditor see all';
+COMMENT ON COLUMN tenancy.legal_holds.scope_id IS 'Scope whose rows, and those of all scopes below it, are kept';
+COMMENT ON COLUMN tenancy.legal_holds.placed_by IS 'User who set it; NULL: an administrator without a context';
+
+CREATE FUNCTION tenancy_internal.require_no_hold(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held record;
+BEGIN
+    SELECT s.slug, h.reason INTO held
+      FROM tenancy_internal.legal_hold_registry h JOIN tenancy.scopes s ON s.id = h.scope_id
+     WHERE s.path && ARRAY[scope] OR s.id = ANY ((SELECT p.path FROM tenancy.scopes p WHERE p.id = scope)::uuid[])
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold', held.slug, held.reason);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.require_no_hold(uuid) IS
+    'internal: raises 55000 if there is a legal hold on a scope, one above it or one below it';
+
+CREATE FUNCTION tenancy_internal.set_legal_hold(scope tenancy.regscope, reason text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    checked text := tenancy_internal.checked_reason(reason);
+BEGIN
+    PERFORM tenancy_internal.authorize('legal:hold', scope);
+    -- Waits for a batch of a purge that is running; the next one finds the hold.
+    PERFORM FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
+    INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by) VALUES (scope, checked, tenancy.user_id())
+    ON CONFLICT (scope_id) DO UPDATE SET reason = excluded.reason, placed_at = excluded.placed_at, placed_by = excluded.placed_by;
+    PERFORM tenancy_internal.audit('legal_hold.set', scope, NULL, jsonb_build_object('reason', checked));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.set_legal_hold(tenancy.regscope, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.set_legal_hold(tenancy.regscope, text) IS 'internal: see set_legal_hold()';
+CREATE FUNCTION tenancy.set_legal_hold(scope tenancy.regscope, reason text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) IS
+    'Keeps the rows of a scope and of all scopes below it from being purged, also by a purge that is running, from its next batch on. A '
+    'repeated call changes the reason, a line of 1 to 300 printable characters. No built-in role but super_admin holds legal:hold. Needs legal:hold. Errors: '
+    '22023 an invalid reason; 42501 permission denied; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy_internal.release_legal_hold(scope tenancy.regscope, reason text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    checked text := tenancy_internal.checked_reason(reason);
+    before text;
+BEGIN
+    PERFORM tenancy_internal.authorize('legal:hold', scope);
+    DELETE FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope RETURNING h.reason INTO before;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_not_found', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
+    END IF;
+    PERFORM tenancy_internal.audit('legal_hold.released', scope, NULL, jsonb_build_object('reason', checked, 'held_for', before));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.release_legal_hold(tenancy.regscope, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.release_legal_hold(tenancy.regscope, text) IS 'internal: see release_legal_hold()';
+CREATE FUNCTION tenancy.release_legal_hold(scope tenancy.regscope, reason text) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) IS
+    'Releases the legal hold on a scope; those on scopes above and below it stay. reason is a line of 1 to 300 printable characters. Needs legal:hold. Errors: '
+    '22023 an invalid reason; 42501 permission denied; 42704 no such scope, or no hold on it. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+
+CREATE FUNCTION tenancy_internal.forget_hold() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = OLD.id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.forget_hold() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.forget_hold() IS 'internal: trigger that forgets the hold on a scope that a superuser has deleted';
+CREATE TRIGGER forget_hold AFTER DELETE ON tenancy.scopes FOR EACH ROW EXECUTE FUNCTION tenancy_internal.forget_hold();

@@ -1,0 +1,23 @@
+//! The end of a tenant's life: the procedure `tenancy.purge_tenant()`, and the function `tenancy.export_tenant()`.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `facts` | reads the protected tables, and the foreign keys to them |
+//! | `plan` | the order of the tables, and what stands in the way |
+//! | `purge` | the procedure: a transaction for each batch |
+//! | `batch` | deletes a batch of a table's rows |
+//! | `progress` | the record of a purge, for the view `purges` |
+//! | `export` | the function: all rows of a tenant as lines |
+//! | `import` | the function `tenancy.import_tenant()`: restores such lines |
+//! | `sources` | the tables of an export, and the queries that read them |
+//! | `writers` | waits for transactions that may still write rows of the tenant |
+
+mod batch;
+mod export;
+mod facts;
+mod import;
+mod plan;
+mod progress;
+mod purge;
+mod sources;
+mod writers;
