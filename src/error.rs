@@ -284,6 +284,20 @@ pub enum Error {
     ImportRefused(String),
     /// Rows of a table are there after they were deleted.
     PurgeRowsStay(String),
+    /// A secret does not exist, or is not visible.
+    NoSuchSecret(String),
+    /// A secret where its value would be stored.
+    SecretStored,
+    /// A scope of this level has no secrets.
+    NoSecretsAt(&'static str),
+    /// No keyring or no master key is configured.
+    KeyringUnset,
+    /// The keyring or the master key is not what it must be, as a sentence.
+    Keyring(String),
+    /// The keyring lacks a key.
+    NoSealingKey,
+    /// A sealed value does not open.
+    SecretDamaged(String),
     /// An argument is NULL.
     Null(&'static str),
     /// An argument is invalid.
@@ -575,6 +589,13 @@ impl Error {
             Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
             Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
             Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),
+            Self::NoSuchSecret(secret) => (kind::secret_not_found(), strings([secret])),
+            Self::SecretStored => (kind::secret_stored(), vec![]),
+            Self::NoSecretsAt(level) => (kind::level_without_secrets(), strings([level])),
+            Self::KeyringUnset => (kind::keyring_not_set(), vec![]),
+            Self::Keyring(fault) => (kind::keyring_unusable(), strings([fault])),
+            Self::NoSealingKey => (kind::secret_key_missing(), vec![]),
+            Self::SecretDamaged(secret) => (kind::secret_damaged(), strings([secret])),
             Self::Null(argument) => (kind::null_argument(), strings([argument])),
             Self::BadArgument(message, hint) => {
                 (kind::invalid_argument(), strings([message.as_str(), hint]))

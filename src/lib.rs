@@ -23,6 +23,7 @@
 //! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `plan` | plans, features and settings |
 //! | `lifecycle` | purge_tenant(): the end of a tenant's life |
+//! | `secret` | secrets of tenants, sealed under keys outside the database |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
 //!
@@ -48,6 +49,7 @@ pub mod pg;
 pub mod plan;
 pub mod policy;
 pub mod requests;
+pub mod secret;
 #[cfg(feature = "testing")]
 mod testing;
 pub mod tree;
@@ -69,6 +71,7 @@ pub extern "C-unwind" fn _PG_init() {
     metering::init();
     ledger::init();
     limit::init();
+    secret::init();
     worker::init();
     // Before context: callbacks registered first are called last before a transaction is prepared.
     pg::ledger::init();

@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 26] = [
+const FEW: [(&str, Case); 27] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -43,6 +43,7 @@ const FEW: [(&str, Case); 26] = [
     ("budget memory", crate::budgets::memory),
     ("limit", crate::limits::calls),
     ("features", crate::features::asking),
+    ("secret", crate::secrets::reading),
     ("rollup", crate::usage::rollup),
     ("usage", crate::usage::month_of_use),
     // Last: they fill the tree.

@@ -22,6 +22,7 @@ mod principals;
 mod report;
 mod scale;
 mod search;
+mod secrets;
 mod setup;
 mod usage;
 

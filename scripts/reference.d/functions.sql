@@ -27,11 +27,13 @@ INSERT INTO section VALUES
  'feature feature_value setting setting_value define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan'),
 (13, 'Onboarding', 'The views `templates` and `domains` show them.',
  'onboard define_template drop_template apply_template add_domain verify_domain remove_domain resolve_domain'),
-(14, 'Reports', 'For psql and web pages.',
+(14, 'Secrets', 'The view `secrets` shows their names. The keys that seal them are outside the database.',
+ 'set_secret remove_secret secret rotate_tenant_key drop_old_tenant_keys erase_tenant_key reseal_keyring'),
+(15, 'Reports', 'For psql and web pages.',
  'tree top_usage forecast'),
-(15, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
+(16, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
  'can can_see can_see_null can_write can_write_null can_write_shared in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric'),
-(16, 'The end of a tenant', 'The views `purges` and `legal_holds` show them.',
+(17, 'The end of a tenant', 'The views `purges` and `legal_holds` show them.',
  'export_tenant import_tenant purge_tenant set_legal_hold release_legal_hold');
 
 CREATE TEMP TABLE member AS

@@ -127,14 +127,33 @@ fn authorize(
 ) -> Result<(), Error> {
     let permission = permission.ok_or(Error::Null("permission"))?;
     let scope = from_pg(scope.ok_or(Error::Null("scope"))?);
+    check(&caller()?, permission, scope).map(drop)
+}
+
+/// Returns a scope in which the caller holds a permission; an error unless it does.
+pub fn authorized(permission: &str, scope: Uuid) -> Result<Scope, Error> {
+    check(&Caller::find()?, permission, scope)
+}
+
+/// Raises an error unless the caller is an administrator's database role, without a principal.
+pub fn require_administrator() -> Result<(), Error> {
+    match Caller::find()? {
+        Caller::Administrator => Ok(()),
+        Caller::Principal(..) => Err(Error::Denied {
+            permission: "tenancy_admin".to_owned(),
+            scope: "the database".to_owned(),
+        }),
+    }
+}
+
+fn check(caller: &Caller, permission: &str, scope: Uuid) -> Result<Scope, Error> {
     let wanted = parse(permission)?;
-    let caller = caller()?;
-    let found = visible(&caller, scope)?;
-    match &caller {
+    let found = visible(caller, scope)?;
+    match caller {
         Caller::Principal(_, access) if !access.grants.hold(&wanted, &found.path) => {
             Err(denied(permission, &found))
         }
-        _ => Ok(()),
+        _ => Ok(found),
     }
 }
 

@@ -13,4 +13,4 @@ mod issue;
 mod regscope;
 mod roles;
 
-pub use authorize::{require_permission, standing};
+pub use authorize::{authorized, require_administrator, require_permission, standing};

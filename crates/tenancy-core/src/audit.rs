@@ -1,5 +1,6 @@
 //! What an entry of the audit log may say.
 
+pub mod quiet;
 pub mod redact;
 
 use crate::excerpt::excerpt;

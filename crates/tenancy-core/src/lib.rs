@@ -26,6 +26,7 @@
 //! | [`ledger`] | | what is used and in flight, exact while entries come and go |
 //! | [`audit`] | | what an entry of the audit log may say |
 //! | | [`redact`] | a statement without the values in it |
+//! | | [`quiet`](audit::quiet) | which statements hold a secret, and what logs may show of them |
 //! | [`context`] | [`principal`] | who a context is for, and what a credential proves of it |
 //! | | [`credential`] | what a caller may present: an API key, a ticket or a JWT |
 //! | | [`ticket`] | the portable, expiring form of an identity |
@@ -44,6 +45,7 @@
 //! | [`adoption`] | | what the tables of an existing application are, and how they are isolated |
 //! | [`lifecycle`] | | in which order a tenant's rows are deleted, and by which statements |
 //! | [`limit`] | | rates, slots and amounts: what is admitted, at every level
+//! | [`secret`] | | secrets, and the keys that seal them |
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
 
@@ -63,6 +65,7 @@ pub mod partitions;
 pub mod plan;
 pub mod policy;
 pub mod quantity;
+pub mod secret;
 pub mod time;
 pub mod tree;
 pub mod worker;

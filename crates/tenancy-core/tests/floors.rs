@@ -19,7 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["context"],
     &["authority", "metering", "policy"],
     &["budget", "adoption", "limit"],
-    &["plan", "lifecycle"],
+    &["plan", "lifecycle", "secret"],
     &["worker", "testing"],
 ];
 

@@ -32,6 +32,12 @@ pub fn in_definer_function() -> bool {
     statics::GetUserId() != statics::GetOuterUserId()
 }
 
+/// Returns whether the server runs code whose results it stores, as for a materialized view or an index.
+pub fn in_restricted_operation() -> bool {
+    // SAFETY: reads a static of the server.
+    unsafe { pg_sys::InSecurityRestrictedOperation() }
+}
+
 /// Returns whether a role is a superuser.
 pub fn is_superuser_role(role: pg_sys::Oid) -> bool {
     // SAFETY: a catalog look-up inside a transaction.

@@ -19,6 +19,7 @@
 //! | `copy_from` | COPY FROM into a protected table |
 //! | `copy_to` | the first copy of secrets for a subscriber |
 //! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
+//! | `quiet` | keeps secrets out of logs and statistics |
 //! | `objects` | TRUNCATE, drops and changes by any statement; functions that are called |
 //! | `functions` | functions that are altered, and those that run over all rows |
 //! | `changes` | new partitions and children, renamed columns, new policies, functions that a definition calls |
@@ -34,6 +35,7 @@ pub mod noted;
 mod objects;
 mod planted;
 pub mod queries;
+pub mod quiet;
 mod raw;
 pub mod refused_rows;
 mod roles;
@@ -130,6 +132,7 @@ pub fn init(on: On) {
         objects::init();
     }
     queries::init(on.query);
+    quiet::init();
     refused_rows::init(on.refused);
     tables::init(&on);
 }

@@ -1,11 +1,22 @@
 //! The permanent identity of a transaction: the cluster and the transaction's full id.
 
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
 use pgrx::pg_sys;
 
 /// Returns the cluster's system identifier, created by initdb.
 pub fn identifier() -> i64 {
     // SAFETY: reads the control file's copy in shared memory.
     unsafe { pg_sys::GetSystemIdentifier() }.cast_signed()
+}
+
+/// Returns the data directory, which belongs to the user who runs the server.
+pub fn data_directory() -> PathBuf {
+    // SAFETY: a C string that the server sets when it starts.
+    let path = unsafe { CStr::from_ptr(pg_sys::DataDir) };
+    PathBuf::from(OsStr::from_bytes(path.to_bytes()))
 }
 
 /// Returns the current transaction's id, and assigns one if it has none.

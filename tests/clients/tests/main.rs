@@ -135,6 +135,11 @@ mod protect {
     mod takes_away;
     mod unprotected;
 }
+mod secret {
+    mod keys;
+    mod logs;
+    mod secrets;
+}
 mod server {
     mod crash_usage;
     mod dump_restore;

@@ -296,6 +296,26 @@ kinds! {
             detail "Tenants that have it now, or are to have it: {tenants}.",
             hint "The view tenancy.tenant_plans shows them. Give them another plan with tenancy.set_plan(), or tenancy.end_plan() first.";
     }
+    "Secrets" {
+        secret_not_found: "42704", No, "secret \"{secret}\" does not exist",
+            hint "A secret of a partner or the platform is visible to tenants only if it was set with inherit => true. The view tenancy.secrets shows names.";
+        secret_stored: "0A000", No, "tenancy.secret() cannot be called here",
+            detail "The server would store the value, as in a materialized view.",
+            hint "Call it in the statement that needs the value.";
+        level_without_secrets: "23514", No, "a {level} has no secrets",
+            hint "The platform, a partner, a tenant or a project has.";
+        keyring_not_set: "55000", AfterHint, "no keyring is set",
+            hint "A superuser sets tenancy.keyring_directory, and tenancy.master_key_file or tenancy.master_key_command, and reloads the server.";
+        keyring_unusable: "55000", AfterHint, "the keyring cannot be used",
+            detail "{fault}",
+            hint "tenancy.keyring_directory, and tenancy.master_key_file or tenancy.master_key_command, say where it is.";
+        secret_key_missing: "55000", AfterHint, "the key of this secret is not in the keyring",
+            detail "It was erased, or the keyring of this server lacks it.",
+            hint "Copy the keyring of the server that has it. After tenancy.erase_tenant_key(), no server has it.";
+        secret_damaged: "XX001", No, "secret \"{secret}\" cannot be opened",
+            detail "What is stored is not what tenancy has sealed for it.",
+            hint "Set it again with tenancy.set_secret().";
+    }
     "Arguments" {
         null_argument: "22023", No, "{argument} must not be null",
             hint "{hint}";

@@ -202,6 +202,8 @@ fn only_the_owner_reads_secrets() {
             "budget_reservations",
             "budget_alert_log",
             "credit_draws",
+            "sealed_secrets",
+            "sealing_keys",
         ] {
             let sql = format!(
                 "SELECT has_any_column_privilege('{role}', 'tenancy_internal.{table}', 'SELECT') OR has_table_privilege('{role}', 'tenancy_internal.{table}', 'INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER')"
