@@ -22,8 +22,8 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::xact;
 use crate::tree::scope;
 
-/// The number of places, and of scopes, that a backend caches at most.
-const MOST: usize = 20_000;
+/// The number of places, and of scopes, that a backend caches at most. With twenty values one takes about 5 kB.
+const MOST: usize = 4000;
 
 /// The values of one limit, from the platform down.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Applied {
     pub values: Box<[Limit]>,
     /// Of a rate: the bucket of each value.
     pub demands: Box<[Demand]>,
-    /// Of slots: what a slot counts in.
+    /// Of another limit: what a slot counts in.
     pub slots: Box<[slots::Demand]>,
 }
 
@@ -199,10 +199,17 @@ fn read(place: Place, at: Instant) -> Result<Effective, Error> {
 }
 
 fn applied(place: &Place, id: i32, values: Vec<Limit>) -> Applied {
-    let demands = values.iter().filter_map(|value| place.demand(id, value));
+    let demands: Box<[Demand]> = values
+        .iter()
+        .filter_map(|value| place.demand(id, value))
+        .collect();
+    let slots = match demands.is_empty() {
+        true => place.slots(id, &values),
+        false => Vec::new(),
+    };
     Applied {
-        demands: demands.collect(),
-        slots: place.slots(id, &values).into(),
+        demands,
+        slots: slots.into(),
         values: values.into(),
     }
 }

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use tenancy_core::limit::table::Entry;
-use tenancy_core::limit::{Kind, Level, Per, slots};
+use tenancy_core::limit::{Kind, Level, Per};
 use tenancy_core::time::Length;
 
-use super::effective::{self, Applied, Limit};
+use super::effective::{self, Applied, Limit, Place};
 use crate::context::required;
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::{self, NotNull};
@@ -126,7 +126,7 @@ fn own_limits() -> Result<Vec<LimitRow>, Error> {
         for (n, value) in applied.values.iter().enumerate() {
             // What other tenants use of it is for those who manage them.
             let state = match value.level >= Level::Tenant || visible.contains(&value.target) {
-                true if kind == Kind::Slots.as_str() => held(applied, value)?,
+                true if kind == Kind::Slots.as_str() => held(&effective.place, id, applied, value)?,
                 true => state(applied, n, value)?,
                 false => State::default(),
             };
@@ -160,11 +160,9 @@ fn state(applied: &Applied, n: usize, value: &Limit) -> Result<State, Error> {
 }
 
 /// Returns how many slots are held of those that a value allows.
-fn held(applied: &Applied, value: &Limit) -> Result<State, Error> {
-    let of = |demand: &&slots::Demand| {
-        demand.key.target == *value.target.as_bytes() && demand.key.which[0] == value.level as u8
-    };
-    let Some(demand) = applied.slots.iter().find(of) else {
+fn held(place: &Place, id: i32, applied: &Applied, value: &Limit) -> Result<State, Error> {
+    let key = place.slot_key(id, value);
+    let Some(demand) = applied.slots.iter().find(|demand| demand.key == key) else {
         return Ok(State::default());
     };
     let counts = crate::pg::slots::counts(std::slice::from_ref(demand))?;

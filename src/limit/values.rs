@@ -106,12 +106,8 @@ impl Place {
     /// Returns the bucket from which a request takes at a value of a rate; `None` if it is no rate.
     pub fn demand(&self, limit: i32, value: &Limit) -> Option<Demand> {
         let (per, burst) = value.per.zip(value.burst)?;
-        let key = Key {
-            target: *value.target.as_bytes(),
-            database: queue::database(),
-            limit: limit.cast_unsigned(),
-            which: [value.level as u8, per as u8, self.setter(value), 0],
-        };
+        let which = [value.level as u8, per as u8, self.setter(value), 0];
+        let key = self.key(limit, value, which);
         let hash = rates::hash(&key);
         let rate = bucket::Rate {
             per,
@@ -131,12 +127,7 @@ impl Place {
     pub fn slots(&self, limit: i32, values: &[Limit]) -> Vec<slots::Demand> {
         let mut demands: Vec<slots::Demand> = Vec::new();
         for value in values {
-            let key = Key {
-                target: *value.target.as_bytes(),
-                database: queue::database(),
-                limit: limit.cast_unsigned(),
-                which: [value.level as u8, 0, 0, 0],
-            };
+            let key = self.slot_key(limit, value);
             let most = value.amount.try_into().unwrap_or(0);
             match demands.iter_mut().find(|demand| demand.key == key) {
                 Some(known) => known.most = known.most.min(most),
@@ -148,6 +139,35 @@ impl Place {
             }
         }
         demands
+    }
+
+    /// Returns the key of what a slot counts in at a value.
+    pub fn slot_key(&self, limit: i32, value: &Limit) -> Key {
+        self.key(limit, value, [value.level as u8, 0, 0, 0])
+    }
+
+    fn key(&self, limit: i32, value: &Limit, which: [u8; 4]) -> Key {
+        Key {
+            target: *value.target.as_bytes(),
+            database: queue::database(),
+            limit: limit.cast_unsigned(),
+            within: self.within(value).map_or(0, |id| rates::hash(&id) as u32),
+            which,
+        }
+    }
+
+    /// Returns in which scope a value for each user or API key counts: that of a tenant or its plan in the tenant, and that of
+    /// a project in the project. `None`: wherever they work.
+    fn within(&self, value: &Limit) -> Option<Uuid> {
+        let everywhere = [Level::Platform, Level::Partner, Level::User];
+        let is_holder = |level: &Level| self.target(*level) == Some(value.holder);
+        if value.level < Level::User || everywhere.iter().any(is_holder) {
+            return None;
+        }
+        match is_holder(&Level::Project) {
+            true => self.project,
+            false => self.tenant,
+        }
     }
 
     /// Returns 0 for imposed values: a bucket stays when another of them becomes the nearest. Each of the others has its own.

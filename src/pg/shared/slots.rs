@@ -19,7 +19,7 @@ use crate::pg::{queue, time, xact};
 
 static SLOTS: GucSetting<i32> = GucSetting::<i32>::new(8192);
 
-/// How many counters there are for each slot. A slot counts in six at most, and shares those of its tenant and above.
+/// How many counters there are for each slot. A slot counts in ten at most, and shares most of them with others.
 const COUNTERS_EACH: usize = 3;
 /// The number of slots that are copied at a time.
 const PIECE: usize = 1024;

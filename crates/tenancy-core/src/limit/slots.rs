@@ -10,8 +10,9 @@ use super::table::Key;
 
 /// No entry.
 pub const NONE: u32 = u32::MAX;
-/// The most counters of a slot: one for each level.
-pub const LEVELS: usize = 6;
+/// The most counters of a slot: one for each level down to the project, and for a user and an API key one for the project, one
+/// for the tenant and one for everywhere.
+pub const COUNTERS_MAX: usize = 10;
 
 /// A slot that is never freed by time.
 pub const NEVER: u64 = u64::MAX;
@@ -26,7 +27,7 @@ pub struct Slot {
     /// When it expires, by the caller's clock.
     pub expires: u64,
     owner: Owner,
-    counters: [u32; LEVELS],
+    counters: [u32; COUNTERS_MAX],
     /// Its place in the heap.
     place: u32,
     next: u32,
@@ -81,7 +82,7 @@ impl Slot {
             partner: 0,
             database: 0,
         },
-        counters: [NONE; LEVELS],
+        counters: [NONE; COUNTERS_MAX],
         place: NOWHERE,
         next: NONE,
         held: false,
@@ -95,6 +96,7 @@ impl Counter {
             target: [0; 16],
             database: 0,
             limit: 0,
+            within: 0,
             which: [0; 4],
         },
         held: 0,
@@ -207,7 +209,7 @@ impl<'a> Slots<'a> {
     ) -> Result<u32, Refused> {
         self.expire(now);
         let mut refused = None;
-        let (mut known, mut missing) = ([NONE; LEVELS], 0);
+        let (mut known, mut missing) = ([NONE; COUNTERS_MAX], 0);
         for (n, (demand, known)) in demands.iter().zip(&mut known).enumerate() {
             let found = self.find(&demand.key, demand.hash);
             let held = self.counter(found).map_or(0, |counter| counter.held);
@@ -224,7 +226,8 @@ impl<'a> Slots<'a> {
             return Err(refused);
         }
         let counters_left = self.counters.len() - self.head.counters as usize;
-        if !self.head.shares.has_room(&owner, self.slots.len()) || missing > counters_left {
+        let fits = demands.len() <= COUNTERS_MAX && missing <= counters_left;
+        if !fits || !self.head.shares.has_room(&owner, self.slots.len()) {
             self.head.full += 1;
             return Err(Refused::Full);
         }

@@ -22,6 +22,8 @@ pub struct Key {
     pub database: u32,
     /// The limit.
     pub limit: u32,
+    /// The scope that it counts in, as a number at random; 0 for all.
+    pub within: u32,
     /// The level, the time, and who set it, as numbers of the caller.
     pub which: [u8; 4],
 }
@@ -67,6 +69,7 @@ impl Entry {
             target: [0; 16],
             database: 0,
             limit: 0,
+            within: 0,
             which: [0; 4],
         },
         level: Level { units: 0, at: 0 },

@@ -252,6 +252,25 @@ fn keys_of_one_user_count_apart_and_the_user_counts_all() {
     );
 }
 
+/// A user of the partner works in two tenants, which both limit each of their users.
+#[test]
+fn what_a_tenant_gives_each_user_counts_in_that_tenant() {
+    let world = world();
+    set(&world, "'acme', 'api', 1, 'day', 3, 'user'");
+    set(&world, "'umbrella', 'api', 1, 'day', 5, 'user'");
+    define(&world, "all");
+    set(&world, "'globex', 'all', 1, 'day', 4, 'user'");
+    let take = |tenant: &str, name: &str| {
+        let mut ops = world.begin("ops");
+        ops.run(&format!("SELECT tenancy.select_tenant('{tenant}')"));
+        tries(&mut ops, name, 10)
+    };
+    assert_eq!(take("umbrella", "api"), 5);
+    assert_eq!(take("acme", "api"), 3);
+    assert_eq!(take("umbrella", "all"), 4);
+    assert_eq!(take("acme", "all"), 0);
+}
+
 #[test]
 fn others_see_only_what_they_may() {
     let world = world();

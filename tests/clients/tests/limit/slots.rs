@@ -88,6 +88,27 @@ fn three_a_user_and_ten_a_tenant() {
     assert_eq!(session.text(TRY), "t");
 }
 
+/// A user of the partner works in two tenants, which both limit each of their users.
+#[test]
+fn what_a_tenant_gives_each_user_counts_in_that_tenant() {
+    let world = world(10);
+    world.db.owner().run(
+        "SELECT tenancy.set_slots('acme', 'jobs', 1, 'user'), tenancy.set_slots('umbrella', 'jobs', 2, 'user')",
+    );
+    let mut sessions = Vec::new();
+    for (tenant, wanted) in [("umbrella", 2), ("acme", 1)] {
+        let mut ops = world.begin("ops");
+        ops.run(&format!("SELECT tenancy.select_tenant('{tenant}')"));
+        let got = (0..5).filter(|_| ops.text(TRY) == "t").count();
+        assert_eq!(got, wanted, "{tenant}");
+        let says = ops.text(
+            "SELECT concat_ws(' ', used, remaining) FROM tenancy.limits() WHERE level = 'user'",
+        );
+        assert_eq!(says, format!("{wanted} 0"));
+        sessions.push(ops);
+    }
+}
+
 #[test]
 fn a_slot_ends_with_what_it_was_taken_until() {
     let world = world(10);

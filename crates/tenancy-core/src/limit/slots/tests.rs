@@ -87,6 +87,7 @@ fn demand(scope: u32, most: u64) -> Demand {
             target: u128::from(scope).to_be_bytes(),
             database: 1,
             limit: 1,
+            within: 0,
             which: [0; 4],
         },
         hash: scope % 3,
@@ -166,6 +167,16 @@ fn without_a_counter_for_one_level_none_counts() {
             .acquire(&[demand(1, 5), demand(3, 5)], 1, NEVER, 0)
             .is_ok()
     );
+    memory.check();
+}
+
+#[test]
+fn no_demand_is_left_out() {
+    let mut memory = Memory::new(100, 100);
+    let demands: Vec<Demand> = (0..=COUNTERS_MAX as u32).map(|n| demand(n, 5)).collect();
+    let refused = memory.acquire(&demands, 1, NEVER, 0);
+    assert_eq!(refused, Err(Refused::Full));
+    assert!(memory.acquire(&demands[1..], 1, NEVER, 0).is_ok());
     memory.check();
 }
 

@@ -62,6 +62,7 @@ fn demand(n: u32, shards: usize, rate: Rate, owner: u32) -> Demand {
             target: u128::from(n).to_be_bytes(),
             database: 1,
             limit: 1,
+            within: 0,
             which: [0; 4],
         },
         shard: n as usize % shards,
