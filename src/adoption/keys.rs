@@ -107,7 +107,8 @@ fn plan(schemas: Option<&[String]>) -> Result<Vec<Fix>, Error> {
                 _ => free.push(key),
             }
         }
-        // What several are to refer to is made for the first that nothing stands in the way of.
+        // What several are to refer to is made for the first that nothing stands in the way of: the first that runs.
+        free.sort_by_key(|key| (key.from.to_string(), key.name.clone()));
         let closings = rules::closings(&free);
         fixes.extend(
             free.into_iter()

@@ -265,3 +265,20 @@ fn who_may_not_is_told() {
         "{warnings:?}"
     );
 }
+
+/// What several keys refer to is made before the first of them, in whichever order the tables were made.
+#[test]
+fn what_keys_refer_to_is_made_for_the_first() {
+    let db = Db::new();
+    let mut owner = db.owner();
+    owner.run(
+        "CREATE TABLE app.organizations (id bigint PRIMARY KEY, name text);
+         CREATE TABLE app.sessions (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES app.organizations);
+         CREATE TABLE app.videos (id bigint PRIMARY KEY, session_id bigint NOT NULL REFERENCES app.sessions);
+         CREATE TABLE app.clicks (id bigint PRIMARY KEY, session_id bigint NOT NULL REFERENCES app.sessions);
+         CREATE SCHEMA aaa; CREATE TABLE aaa.pages (id bigint PRIMARY KEY, session_id bigint NOT NULL REFERENCES app.sessions)",
+    );
+    owner.run("CALL tenancy.adopt('app.organizations', schemas => '{app,aaa}')");
+    assert_eq!(owner.warnings(FIX), Vec::<String>::new());
+    assert_eq!(owner.number(OPEN), 0, "{:?}", owner.texts(STATUS));
+}
