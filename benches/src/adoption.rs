@@ -145,3 +145,52 @@ pub fn filling(config: &Config, _world: &World, report: &mut Report) -> Result<(
     );
     Ok(())
 }
+
+/// Rows that a child gets in one statement.
+const NEW_ROWS: u64 = 20_000;
+
+/// Measures new rows of a table that has its tenant from another one, without a context, against a trigger in PL/pgSQL that reads it.
+pub fn new_rows(config: &Config, _world: &World, report: &mut Report) -> Result<(), Fault> {
+    let mut admin = config.administer(DATABASE)?;
+    admin.batch_execute(&format!(
+        "GRANT CREATE ON DATABASE {DATABASE} TO {HAND}; GRANT tenancy_admin TO {HAND}; SET ROLE {HAND};
+         CREATE SCHEMA yard; CREATE TABLE yard.organizations (id bigint PRIMARY KEY, name text);
+         CREATE TABLE yard.orders (id bigint PRIMARY KEY, organization_id bigint NOT NULL REFERENCES yard.organizations);
+         INSERT INTO yard.organizations SELECT n, 'org ' || n FROM generate_series(1, 50) n;
+         INSERT INTO yard.orders SELECT n, n % 50 + 1 FROM generate_series(1, 400) n;
+         CREATE TABLE yard.lines (id bigint PRIMARY KEY, order_id bigint NOT NULL REFERENCES yard.orders);
+         CREATE TABLE yard.by_hand (id bigint PRIMARY KEY, order_id bigint NOT NULL REFERENCES yard.orders, organization_id bigint);
+         CREATE FUNCTION yard.fill() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+             SELECT o.organization_id INTO NEW.organization_id FROM yard.orders o WHERE o.id = NEW.order_id; RETURN NEW; END$$;
+         CREATE TRIGGER fill BEFORE INSERT ON yard.by_hand FOR EACH ROW EXECUTE FUNCTION yard.fill();
+         RESET ROLE"
+    ))?;
+    let mut owner = config.connect(HAND)?;
+    owner.batch_execute(
+        r#"CALL tenancy.adopt('yard.organizations', isolate => false, decisions => '{"yard.by_hand": {"skip": true}}')"#,
+    )?;
+    let owner = RefCell::new(owner);
+    let turn = |table: &str| -> Result<Turn, Fault> {
+        let mut owner = owner.borrow_mut();
+        owner.batch_execute(&format!("TRUNCATE yard.{table}"))?;
+        let began = Instant::now();
+        owner.batch_execute(&format!(
+            "INSERT INTO yard.{table} (id, order_id) SELECT n, n % 400 + 1 FROM generate_series(1, {NEW_ROWS}) n"
+        ))?;
+        let ms = began.elapsed().as_secs_f64() * 1000.0;
+        let count = format!("SELECT count(organization_id) FROM yard.{table}");
+        let answer: i64 = owner.query_one(&count, &[])?.get(0);
+        Ok(Turn { ms, answer })
+    };
+    let times = in_turns(
+        config.rounds(7),
+        &mut [&mut |_| turn("by_hand"), &mut |_| turn("lines")],
+    )?;
+    report.compare(
+        "new rows that have their tenant from another, against a trigger in PL/pgSQL",
+        pair(&times),
+        Wanted::AtMost(2.5),
+        None,
+    );
+    Ok(())
+}

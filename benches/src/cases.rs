@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 27] = [
+const FEW: [(&str, Case); 29] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -49,6 +49,7 @@ const FEW: [(&str, Case); 27] = [
     // Last: they fill the tree.
     ("adopt", crate::adoption::filling),
     ("leaving", crate::leaving::leaving),
+    ("adopted children", crate::adoption::new_rows),
     ("budget scopes", crate::scale::scopes),
     ("management", crate::management::views),
     ("large tree", crate::large_tree::growth),

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, process};
+use std::time::Duration;
+use std::{env, process, thread};
 
 use postgres::Config;
 use uuid::Uuid;
 
-use crate::Session;
+use crate::{Failure, Session};
 
 /// What there is to connect to, as its superuser.
 pub fn server() -> Config {
@@ -167,7 +168,7 @@ impl Db {
     }
 
     /// A connection of the untrusted role with startup options, as `PGOPTIONS` gives them.
-    pub fn app_with(&self, options: &str) -> Result<Session, crate::Failure> {
+    pub fn app_with(&self, options: &str) -> Result<Session, Failure> {
         let mut config = self.config(&self.app);
         config.options(options);
         Session::try_connect(&config)
@@ -186,6 +187,31 @@ impl Db {
     /// A connection of a role that was granted nothing.
     pub fn stranger(&self) -> Session {
         self.connect_to(&self.name, Some(&self.stranger))
+    }
+}
+
+impl Db {
+    /// Runs a statement that waits for a lock until another session commits.
+    #[track_caller]
+    pub fn behind(
+        &self,
+        first: &mut Session,
+        mut second: Session,
+        sql: &str,
+    ) -> Result<(), Failure> {
+        let (pid, mut admin) = (second.pid(), self.admin());
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
+        );
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| second.try_run(sql));
+            while !waiting.is_finished() && admin.number(&waits) == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
+            assert!(!waiting.is_finished(), "this did not wait: {sql}");
+            first.run("COMMIT");
+            waiting.join().unwrap()
+        })
     }
 }
 

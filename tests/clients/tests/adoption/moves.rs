@@ -112,27 +112,6 @@ fn rows_follow_while_the_application_is_adopted() {
     );
 }
 
-/// Waits until a session waits for a lock.
-fn wait_for(admin: &mut Session, pid: i32) {
-    let waits = format!(
-        "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
-    );
-    while admin.number(&waits) == 0 {
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Runs a statement that waits until another session commits.
-fn behind(db: &Db, first: &mut Session, mut second: Session, sql: &str) -> Result<(), String> {
-    let pid = second.pid();
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| second.try_run(sql).map_err(|failure| failure.code));
-        wait_for(&mut db.admin(), pid);
-        first.run("COMMIT");
-        waiting.join().unwrap()
-    })
-}
-
 /// A row that is added while what it refers to moves, whoever comes first, before and after the isolation.
 #[test]
 fn a_row_that_is_added_meanwhile_follows() {
@@ -150,21 +129,17 @@ fn a_row_that_is_added_meanwhile_follows() {
         owner.run(&format!("{ADOPT}{call}"));
         let (mut first, second) = (writer(), writer());
         first.run(&format!("BEGIN; {add} ({n}, 1)"));
-        behind(&db, &mut first, second, three).unwrap();
+        db.behind(&mut first, second, three).unwrap();
         let (mut first, second) = (writer(), writer());
         first.run(&format!("BEGIN; {one}"));
-        behind(&db, &mut first, second, &format!("{add} ({n} + 1, 1)")).unwrap();
+        db.behind(&mut first, second, &format!("{add} ({n} + 1, 1)"))
+            .unwrap();
         // The one that reads what there was when it began sees the other, too, or is told to begin again.
         let (mut first, mut second) = (writer(), writer());
         second.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1");
         first.run(&format!("BEGIN; {three}"));
-        behind(
-            &db,
-            &mut first,
-            second,
-            &format!("{add} ({n} + 2, 1); COMMIT"),
-        )
-        .unwrap();
+        db.behind(&mut first, second, &format!("{add} ({n} + 2, 1); COMMIT"))
+            .unwrap();
         let (mut first, mut second) = (writer(), writer());
         second.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM app.tasks");
         first.run(&format!("{add} ({n} + 3, 1)"));

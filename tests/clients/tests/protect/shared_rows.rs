@@ -1,10 +1,7 @@
 //! Rows of a partner in a table with shared rows: read by its tenants, written with the permission at the partner.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::thread;
-use std::time::Duration;
-
-use tenancy_client_tests::{Failure, Session, World};
+use tenancy_client_tests::World;
 
 #[test]
 fn a_partners_rows_are_written_with_the_permission_at_the_partner() {
@@ -174,27 +171,6 @@ fn a_partner_and_another_partners_tenant_may_have_one_external_id() {
     assert_eq!(world.begin("eve").text(&shared), "gh");
 }
 
-/// Runs a statement that waits until another session commits.
-fn behind(
-    world: &World,
-    first: &mut Session,
-    mut second: Session,
-    sql: &str,
-) -> Result<(), Failure> {
-    let pid = second.pid();
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| second.try_run(sql));
-        let waits = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
-        );
-        while world.db.admin().number(&waits) == 0 {
-            thread::sleep(Duration::from_millis(5));
-        }
-        first.run("COMMIT");
-        waiting.join().unwrap()
-    })
-}
-
 /// A partner's external id and a table in which it keys rows see each other, whichever is first.
 #[test]
 fn a_partner_does_not_get_a_tenants_key_while_a_table_is_protected() {
@@ -219,7 +195,7 @@ fn a_partner_does_not_get_a_tenants_key_while_a_table_is_protected() {
             second.run(&format!(
                 "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM app.rows"
             ));
-            let failure = behind(&world, &mut first, second, protect).unwrap_err();
+            let failure = world.db.behind(&mut first, second, protect).unwrap_err();
             failure.code("55000").says("\"44\"");
             if undo.is_empty() {
                 world
@@ -235,7 +211,7 @@ fn a_partner_does_not_get_a_tenants_key_while_a_table_is_protected() {
             second.run(&format!(
                 "BEGIN ISOLATION LEVEL {level}; SELECT count(*) FROM tenancy.partners"
             ));
-            let failure = behind(&world, &mut first, second, set).unwrap_err();
+            let failure = world.db.behind(&mut first, second, set).unwrap_err();
             failure.code(if level == "READ COMMITTED" {
                 "42710"
             } else {
@@ -245,13 +221,14 @@ fn a_partner_does_not_get_a_tenants_key_while_a_table_is_protected() {
             owner.run("CREATE TABLE app.others (scope bigint NOT NULL)");
             let (mut first, second) = (world.db.owner(), world.db.owner());
             first.run("BEGIN; SELECT tenancy.create_partner('newer', external_id => '911')");
-            behind(
-                &world,
-                &mut first,
-                second,
-                "SELECT tenancy.protect('app.others', 'scope', shared => true)",
-            )
-            .unwrap();
+            world
+                .db
+                .behind(
+                    &mut first,
+                    second,
+                    "SELECT tenancy.protect('app.others', 'scope', shared => true)",
+                )
+                .unwrap();
             assert_eq!(
                 world.db.admin().number(
                     "SELECT count(*) FROM tenancy.scopes WHERE external_id = '911' AND keys_rows"
