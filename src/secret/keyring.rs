@@ -114,7 +114,8 @@ impl Keyring {
     fn read(&self, name: KeyName) -> Result<Key, Error> {
         let content = read(&self.path(name)).map_err(|error| missing(&error))?;
         let open = |freshness| -> Result<_, Error> {
-            Ok(keyring::read(name, &content, &*masters(freshness)?))
+            let masters = masters(freshness)?;
+            Ok(keyring::read(name, &content, &masters))
         };
         let opened = match open(Freshness::Known)? {
             Err(KeyFileError::OtherMaster) => open(Freshness::Now)?,

@@ -29,6 +29,9 @@ pub fn init() {
     }
 }
 
+/// What takes the place of CONTEXT and QUERY.
+const HIDDEN: &str = "(not shown: the statement sets a secret)";
+
 /// The start of the last statement that called such a function.
 static CALLED: BackendCell<i64> = BackendCell::new(i64::MIN);
 
@@ -83,8 +86,9 @@ unsafe fn hide(error: &mut pg_sys::ErrorData) {
                 false => quiet(text),
             });
         }
+        // Statements within quotes, of any depth.
         for text in [&mut error.context, &mut error.internalquery] {
-            replace(text, context, quiet);
+            replace(text, context, |_| HIDDEN.to_owned());
         }
     }
 }

@@ -101,10 +101,13 @@ mod tests {
         ] {
             assert_eq!(quieted(message, true), shown);
         }
-        let cut = quieted(
+        for text in [
             "statement: SELECT tenancy.set_secret('a', 'n', 'hunter2",
-            true,
-        );
-        assert!(!cut.contains("hunter2"), "{cut}");
+            "statement: SELECT tenancy.set_secret('a', 'n', 'hunter2') AS \"it's\"",
+            "statement: SELECT \"it's\", tenancy.set_secret('a', 'n', 'hunter2')",
+        ] {
+            let shown = quieted(text, true);
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
     }
 }

@@ -155,7 +155,8 @@ fn an_erased_key_opens_no_backup() {
 fn keys_belong_to_who_manages_the_scope() {
     let world = world();
     let mut owner = world.db.owner();
-    owner.run("SELECT tenancy.create_project('acme', 'web'), tenancy.set_secret('acme', 'a', 'hunter2'), tenancy.set_secret('acme/web', 'p', 'of web')");
+    owner.run("SELECT tenancy.create_project('acme', 'web')");
+    owner.run("SELECT tenancy.set_secret('acme', 'a', 'hunter2'), tenancy.set_secret('acme/web', 'p', 'of web')");
     let files_of = |scope: &str| files(&shared_keyring(), &world.id(scope).to_string()).len();
     let calls = [
         "rotate_tenant_key",

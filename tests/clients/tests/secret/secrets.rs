@@ -160,7 +160,7 @@ fn managers_of_secrets_set_them_in_their_scopes() {
     anna.run("SELECT tenancy.set_secret('acme/web', 'b', 'three')");
     assert_eq!(secret(&mut anna, "a"), "two");
     for (scope, code) in [
-        ("globex", "42501"),
+        ("globex", "42704"),
         ("umbrella", "42704"),
         ("nobody", "42704"),
     ] {
