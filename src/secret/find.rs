@@ -89,9 +89,12 @@ fn denied(path: &[Uuid]) -> Result<Error, Error> {
     })
 }
 
+/// The path of a scope, and the generation in which it was read.
+type KnownPath = (u64, Uuid, Rc<[Uuid]>);
+
 thread_local! {
-    /// The path of the last scope, and the generation in which it was read.
-    static PATH: RefCell<Option<(u64, Uuid, Rc<[Uuid]>)>> = const { RefCell::new(None) };
+    /// That of the last scope.
+    static PATH: RefCell<Option<KnownPath>> = const { RefCell::new(None) };
 }
 
 /// Returns a scope's path. It is read once per generation.
