@@ -197,7 +197,10 @@ fn managers_of_secrets_set_them_in_their_scopes() {
     world
         .db
         .app()
-        .fails("SELECT tenancy.set_secret('acme', 'a', 'hunter2')")
+        .fails(&format!(
+            "SELECT tenancy.set_secret('{}'::uuid, 'a', 'hunter2')",
+            world.id("acme")
+        ))
         .code("55000");
 }
 
