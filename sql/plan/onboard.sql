@@ -176,7 +176,7 @@ CREATE FUNCTION tenancy_internal.apply_template(tenant tenancy.regscope, templat
 DECLARE
     changes jsonb;
 BEGIN
-    PERFORM tenancy_internal.authorize_grant(tenant);
+    PERFORM tenancy_internal.authorize_grant(tenant, 'tenant');
     IF template IS NULL OR dry_run IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN template IS NULL THEN 'template' ELSE 'dry_run' END);
     END IF;
@@ -242,7 +242,7 @@ BEGIN
         END IF;
     END IF;
     IF template IS NOT NULL THEN
-        PERFORM tenancy_internal.authorize_grant(tenant);
+        PERFORM tenancy_internal.authorize_grant(tenant, 'tenant');
         changes := changes || tenancy_internal.put_template(tenant, template);
     END IF;
     SELECT s.id INTO owner FROM tenancy.scopes s WHERE s.parent_id = tenant AND s.slug = admin AND s.level = 'user';

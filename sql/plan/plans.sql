@@ -137,7 +137,7 @@ COMMENT ON FUNCTION tenancy.drop_plan(text, tenancy.regscope) IS
 CREATE FUNCTION tenancy_internal.set_plan(tenant tenancy.regscope, plan text, starts_at timestamptz, ends_at timestamptz, trial boolean) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    held timestamptz := tenancy_internal.authorize_grant(tenant);
+    held timestamptz := tenancy_internal.authorize_grant(tenant, 'tenant');
     wanted uuid;
     begins timestamptz;
     known tenancy_internal.tenant_plans;
@@ -201,7 +201,7 @@ COMMENT ON FUNCTION tenancy.set_plan(tenancy.regscope, text, timestamptz, timest
 CREATE FUNCTION tenancy_internal.end_plan(tenant tenancy.regscope, plan text, at timestamptz) RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    held timestamptz := tenancy_internal.authorize_grant(tenant);
+    held timestamptz := tenancy_internal.authorize_grant(tenant, 'tenant');
     ends timestamptz := coalesce(at, now());
     ended integer;
     gone integer;

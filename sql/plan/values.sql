@@ -1,13 +1,13 @@
 -- The values of features and settings: setting them on scopes, and reading those of the context.
 
 -- What a tenant is granted is set above it; what a partner is granted, at the platform.
-CREATE FUNCTION tenancy_internal.authorize_grant(scope uuid) RETURNS timestamptz
+CREATE FUNCTION tenancy_internal.authorize_grant(scope uuid, parameter text DEFAULT 'scope') RETURNS timestamptz
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     above uuid;
 BEGIN
     IF scope IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'scope');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', parameter);
     END IF;
     PERFORM tenancy_internal.authorize('plans:manage', scope);
     SELECT s.path[greatest(least(cardinality(s.path) - 1, 2), 1)] INTO above FROM tenancy.scopes s WHERE s.id = scope;
@@ -17,8 +17,8 @@ BEGIN
     RETURN tenancy_internal.held_until('{plans:manage}', above);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.authorize_grant(uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.authorize_grant(uuid) IS
+REVOKE ALL ON FUNCTION tenancy_internal.authorize_grant(uuid, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.authorize_grant(uuid, text) IS
     'internal: raises 42501 unless the caller may set features and the plan of a scope. Returns until when it may; NULL: without an end';
 
 CREATE FUNCTION tenancy_internal.set_feature(scope tenancy.regscope, name text, value jsonb) RETURNS void

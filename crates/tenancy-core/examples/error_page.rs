@@ -49,6 +49,10 @@ const STATES: &[(&str, &str)] = &[
     ("53000", "the ledger is full"),
     ("53200", "an allocation failed"),
     (
+        "53300",
+        "the tenant has as many transactions open as its plan allows",
+    ),
+    (
         "53400",
         "a budget has no room, or a limit of tenancy is reached",
     ),
