@@ -223,11 +223,13 @@ thread_local! {
     static LAST: RefCell<Option<Rc<Context>>> = const { RefCell::new(None) };
 }
 
-/// Called with each context that is resolved; an error refuses it.
-static ON_RESOLVED: BackendCell<Option<fn(&Context) -> Result<(), Error>>> = BackendCell::new(None);
+/// Takes part in a context that is resolved; an error refuses it.
+type OnResolved = fn(&Context) -> Result<(), Error>;
+
+static ON_RESOLVED: BackendCell<Option<OnResolved>> = BackendCell::new(None);
 
 /// Has `f` called with each context that is resolved.
-pub fn on_resolved(f: fn(&Context) -> Result<(), Error>) {
+pub fn on_resolved(f: OnResolved) {
     ON_RESOLVED.set(Some(f));
 }
 

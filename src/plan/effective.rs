@@ -21,6 +21,7 @@ type Row = (
 
 /// Returns the values that count in a scope.
 #[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "pg_extern reads the columns here")]
 fn _effective_options(
     scope: pgrx::Uuid,
 ) -> Result<
