@@ -64,6 +64,7 @@ const STATES: &[(&str, &str)] = &[
     ("55006", "another session does it"),
     ("55P03", "a lock was not to be had in time"),
     ("XX000", "a fault of tenancy: please report it"),
+    ("XX001", "what is stored is damaged"),
 ];
 
 const OTHERS: &str = "
