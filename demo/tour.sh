@@ -5,15 +5,15 @@
 part() { say; say "$BOLD$1$PLAIN"; shift; (($# == 0)) || say "$*"; }
 indent() { sed "s/^/    /"; }
 
-# shown ROLE: runs standard input as ROLE and prints it with its result. The keys are in :'acme', :'umbrella', :'globex', :'zoe' and :'root'.
-OUT='' RC=0
+# shown ROLE: runs standard input as ROLE and prints it with its result. The keys are in :'acme', :'umbrella', :'globex', :'zoe', :'root' and :'wayne'.
+OUT='' RC=0 WAYNE_KEY=''
 shown() {
     local sql
     sql=$(cat)
     say "$CYAN$(sed "1s/^/$1=> /; 2,\$s/^/${1//?/ }   /" <<<"$sql" | indent)$PLAIN"
     RC=0
     OUT=$(psql -U "$1" -P footer=off -v SHOW_CONTEXT=never -v "VERBOSITY=${VERBOSITY:-default}" -v "acme=$ACME_KEY" -v "umbrella=$UMBRELLA_KEY" \
-        -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -v "zoe=$ZOE_KEY" -v "root=$ROOT_KEY" -f - 2>&1 <<<"$sql") || RC=$?
+        -v "eve=$EVE" -v "globex=$GLOBEX_KEY" -v "zoe=$ZOE_KEY" -v "root=$ROOT_KEY" -v "wayne=$WAYNE_KEY" -f - 2>&1 <<<"$sql") || RC=$?
     OUT=$(sed 's/^psql:<stdin>:[0-9]*: //; /^$/d; /^LOCATION: /d; s/^\(DETAIL: .*\.\) It begins/\1\n         It begins/; s/^psql: error: connection to server.*FATAL:/FATAL:/' <<<"$OUT")
     say "$DIM$(indent <<<"$OUT")$PLAIN"
 }
@@ -326,6 +326,50 @@ SELECT seal, entry, problem FROM tenancy.verify_audit_log();
 ROLLBACK;
 SQL
 expect 'the entry was changed'
+
+part "A new tenant begins with a plan and a template" "dry_run says what onboard() would make, in one transaction. Then it is made, with a first admin and its key."
+works postgres <<'SQL'
+SELECT tenancy.define_limit('chat', 'rate'), tenancy.define_feature('export');
+SELECT tenancy.define_plan('starter', '{"rates": {"chat": [{"rate": 3, "per": "minute"}]},
+    "features": {"export": true}, "resources": {"statement_timeout": "30s"}}') IS NOT NULL AS plan;
+SELECT tenancy.define_template('agency', '{"projects": {"web": {"name": "Web"}}}') IS NOT NULL AS template;
+SELECT c ->> 'kind' AS kind, c ->> 'name' AS name
+FROM jsonb_array_elements(tenancy.onboard('wayne', 'Wayne', 'globex', 'starter', 'agency', dry_run => true) -> 'changes') c;
+SQL
+expect 'project'
+WAYNE_KEY=$(quiet "SELECT tenancy.onboard('wayne', 'Wayne', 'globex', 'starter', 'agency') ->> 'api_key'")
+part "Its plan limits how often it asks" "Every level is asked: API key, user, project, tenant, partner. No row is written or locked."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'wayne') AS user_id;
+INSERT INTO app.conversations (title) SELECT 'talk ' || n FROM generate_series(1, 3) n;
+SELECT tenancy.take('chat') AS left FROM generate_series(1, 3);
+SELECT allowed, retry_after < interval '1 minute' AS soon, level, per FROM tenancy.try_take('chat');
+SELECT tenancy.feature('export') AS may_export;
+COMMIT;
+SQL
+expect 'f  *| t  *| tenant'
+refused demo_app 'ERROR:  .*chat' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'wayne') AS user_id;
+SELECT tenancy.take('chat');
+SQL
+
+part "A tenant leaves: it is suspended, exported and purged" "The purge proves that no protected table has a row of it, and leaves a certificate in the audit log."
+works postgres <<'SQL'
+SELECT tenancy.set_status('globex/wayne', 'suspended');
+SQL
+refused demo_app 'ERROR:  ' <<'SQL'
+SELECT tenancy.authenticate(:'wayne');
+SQL
+works postgres <<'SQL'
+SELECT left(line, 70) AS export FROM tenancy.export_tenant('globex/wayne') line WHERE line LIKE '%conversations%' OR line LIKE '%talk%';
+SELECT tenancy.set_status('globex/wayne', 'deleted');
+CALL tenancy.purge_tenant('globex/wayne', 'contract ended');
+SELECT details ->> 'slug' AS purged, details -> 'rows' -> 'app.conversations' AS conversations, left(details ->> 'sha256', 16) AS certificate
+FROM tenancy.audit_log WHERE action = 'tenancy.purge.done';
+SQL
+expect 'wayne  *| 3 '
 
 part "Try it yourself" "The server is still running. Connect as the application, with Acme's key$( ((EUID)) || say ' (as root, who owns the server)'):"
 cat <<END
