@@ -255,10 +255,8 @@ pub fn find<'a, 'n>(
     name.match_indices('.').find_map(|(dot, _)| {
         let (known, found) = all.get_key_value(name.get(..dot)?)?;
         let rest = name.get(dot + 1..)?;
-        found
-            .kind
-            .has_parts()
-            .then_some((known.as_str(), found, rest))
+        let goes_on = found.kind.has_parts() && !rest.is_empty();
+        goes_on.then_some((known.as_str(), found, rest))
     })
 }
 

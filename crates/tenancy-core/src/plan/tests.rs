@@ -256,6 +256,7 @@ fn paths_and_elements_are_found_below_their_definition() {
         rest("models.gpt-4.1"),
         Some(("models".to_owned(), "gpt-4.1".to_owned()))
     );
+    assert_eq!(rest("studio."), None);
     assert_eq!(rest("beta.x"), None);
     assert_eq!(rest("export"), None);
 }

@@ -89,9 +89,10 @@ fn no_session_gets_more_time_for_a_statement() {
     alice
         .begin(world.key("bob"))
         .run("SELECT pg_sleep(1.3); COMMIT");
-    // A session's own lower value stays, and one for the session stays what it was.
-    alice.run("SET statement_timeout = '500ms'");
-    alice.begin(world.key("alice"));
+    // A lower value of the transaction stays, and one for the session is there again afterwards.
+    alice
+        .begin(world.key("alice"))
+        .run("SET LOCAL statement_timeout = '500ms'");
     assert_eq!(alice.text("SHOW statement_timeout"), "500ms");
     alice.run("COMMIT; SET statement_timeout = '10s'");
     alice.begin(world.key("alice"));
