@@ -278,10 +278,6 @@ pub enum Error {
         /// The lines.
         reasons: String,
     },
-    /// Lines that are no export, or not all of one.
-    ExportDamaged(String),
-    /// What keeps an export from being imported, a line for each reason.
-    ImportRefused(String),
     /// Rows of a table are there after they were deleted.
     PurgeRowsStay(String),
     /// A secret does not exist, or is not visible.
@@ -296,6 +292,8 @@ pub enum Error {
     Keyring(String),
     /// The keyring lacks a key.
     NoSealingKey,
+    /// A scope has as many keys in the keyring as it may.
+    TooManyKeys,
     /// A sealed value does not open.
     SecretDamaged(String),
     /// An argument is NULL.
@@ -586,8 +584,6 @@ impl Error {
             Self::PurgeBlocked { tenant, reasons } => {
                 (kind::purge_blocked(), strings([tenant, reasons]))
             }
-            Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
-            Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
             Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),
             Self::NoSuchSecret(secret) => (kind::secret_not_found(), strings([secret])),
             Self::SecretStored => (kind::secret_stored(), vec![]),
@@ -595,6 +591,7 @@ impl Error {
             Self::KeyringUnset => (kind::keyring_not_set(), vec![]),
             Self::Keyring(fault) => (kind::keyring_unusable(), strings([fault])),
             Self::NoSealingKey => (kind::secret_key_missing(), vec![]),
+            Self::TooManyKeys => (kind::too_many_sealing_keys(), vec![]),
             Self::SecretDamaged(secret) => (kind::secret_damaged(), strings([secret])),
             Self::Null(argument) => (kind::null_argument(), strings([argument])),
             Self::BadArgument(message, hint) => {

@@ -48,8 +48,10 @@ DECLARE
     checked text := tenancy_internal.checked_reason(reason);
 BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
-    -- Waits for a batch of a purge that is running; the next one finds the hold.
+    -- Waits for a batch of a purge that is running, of this tenant, or of one above or below the scope; the next one finds the hold.
     PERFORM FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
+    PERFORM FROM tenancy.scopes s JOIN tenancy_internal.tenant_purges p ON p.tenant_id = s.id AND p.state <> 'done'
+      WHERE s.path && ARRAY[scope::uuid] OR s.id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
     INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by) VALUES (scope, checked, tenancy.user_id())
     ON CONFLICT (scope_id) DO UPDATE SET reason = excluded.reason, placed_at = excluded.placed_at, placed_by = excluded.placed_by;
     PERFORM tenancy_internal.audit('legal_hold.set', scope, NULL, jsonb_build_object('reason', checked));

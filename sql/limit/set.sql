@@ -91,6 +91,19 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.limit_place(uuid, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.limit_place(uuid, text) IS 'internal: returns the level that a caller of set_limit() means, and whether its value is imposed, if it may set one';
 
+-- Until when the caller may set a value: the right above the scope makes it an imposed one, and may end earlier than that in the scope.
+CREATE FUNCTION tenancy_internal.limit_held_until(scope uuid, for_level text, imposed boolean) RETURNS timestamptz
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT tenancy_internal.held_until('{limits:manage}',
+               CASE WHEN NOT imposed OR s.level = 'platform' OR (s.level = 'partner' AND for_level <> 'partner') THEN s.id
+                    ELSE s.path[least(cardinality(s.path) - 1, 2)] END)
+      FROM tenancy.scopes s WHERE s.id = scope;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.limit_held_until(uuid, text, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.limit_held_until(uuid, text, boolean) IS
+    'internal: returns until when the caller holds what setting a limit takes, as limit_place() found it; NULL: without an end';
+
 -- Writes a value that the caller may set, for a scope or a plan.
 CREATE FUNCTION tenancy_internal.put_limit(
     scope uuid, plan uuid, wanted tenancy_internal.limit_definitions, level text, per text, imposed boolean, amount bigint, burst bigint) RETURNS uuid
@@ -144,7 +157,7 @@ BEGIN
     -- An imposed value replaces those above it, so that also the first may grant more.
     IF place.imposed AND (NOT FOUND OR amount IS NULL OR amount > before.amount OR coalesce(burst, amount) > before.burst)
        OR FOUND AND (amount IS NULL OR amount > before.amount OR coalesce(burst, amount) > before.burst) THEN
-        PERFORM tenancy_internal.require_lasting('the limit', tenancy_internal.held_until('{limits:manage}', scope));
+        PERFORM tenancy_internal.require_lasting('the limit', tenancy_internal.limit_held_until(scope, place.for_level, place.imposed));
     END IF;
     put := tenancy_internal.put_limit(scope, NULL, wanted, place.for_level, per, place.imposed, amount, burst);
     PERFORM tenancy_internal.audit('limit.set', scope, name, jsonb_strip_nulls(jsonb_build_object(
@@ -217,7 +230,7 @@ DECLARE
 BEGIN
     SELECT p.* INTO place FROM tenancy_internal.limit_place(scope, level) p;
     wanted := tenancy_internal.limit_named(name);
-    PERFORM tenancy_internal.require_lasting('the removal of the limit', tenancy_internal.held_until('{limits:manage}', scope));
+    PERFORM tenancy_internal.require_lasting('the removal of the limit', tenancy_internal.limit_held_until(scope, place.for_level, place.imposed));
     -- A caller who may impose removes the imposed value first, then the scope's own.
     DELETE FROM tenancy_internal.limit_values v
      WHERE v.id = (SELECT o.id FROM tenancy_internal.limit_values o

@@ -61,6 +61,10 @@ BEGIN
             'Use up to 63 lower-case letters, digits, dots, hyphens and underscores, and a letter first; a description of 1000 characters at most.');
     END IF;
     wanted := tenancy_internal.plan_contents(contents);
+    -- All tenants share the server.
+    IF wanted -> 'resources' <> '{}' AND owner <> '00000000-0000-7000-8000-000000000000' THEN
+        PERFORM tenancy_internal.authorize('platform:manage', '00000000-0000-7000-8000-000000000000');
+    END IF;
     PERFORM tenancy_internal.require_lasting('the plan', tenancy_internal.held_until('{plans:manage}', owner));
     INSERT INTO tenancy_internal.plan_definitions AS p (owner_id, name, description, features, settings, budgets, resources, created_by)
     VALUES (owner, name, description, wanted -> 'features', wanted -> 'settings', wanted -> 'budgets', wanted -> 'resources', tenancy.user_id())
@@ -93,7 +97,7 @@ COMMENT ON FUNCTION tenancy.define_plan(text, jsonb, tenancy.regscope, text) IS
     'true}]; metric null: cost), which the plan imposes on the tenant, features, settings ({name: value}), models (the value of the feature models) and resources of the server '
     '({"statement_timeout": "30s", "idle_in_transaction_session_timeout": "1min", "work_mem": "16MB", "max_parallel_workers_per_gather": 0, '
     '"connections": 20}: the most that a transaction of the tenant gets, and how many it may have open at once). null as a limit: not limited. owner: the platform, or a partner for its own tenants. Applies to all tenants that have the plan at the next statement of every '
-    'session. Needs plans:manage at the owner. Errors: 22023 an invalid argument, with the path of what is wrong, and nothing is changed; 42501 '
+    'session. Needs plans:manage at the owner, and platform:manage at the platform for the resources of a partner''s plan. Errors: 22023 an invalid argument, with the path of what is wrong, and nothing is changed; 42501 '
     'permission denied; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.drop_plan(name text, owner tenancy.regscope) RETURNS void

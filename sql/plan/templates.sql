@@ -101,6 +101,33 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_template(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.check_template(jsonb) IS 'internal: raises 22023 with the path of what is wrong in a template';
 
+-- Whoever applies a template does so with more power than its author may have: the author must hold all that it gives.
+CREATE FUNCTION tenancy_internal.authorize_template(contents jsonb, owner uuid) RETURNS timestamptz
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    given text[];
+BEGIN
+    SELECT coalesce(array_agg(DISTINCT g.permission), '{}') INTO given FROM (
+        SELECT n.permission FROM (VALUES
+                ('roles', 'roles:manage'), ('groups', 'roles:manage'), ('groups', 'identity:manage'), ('budgets', 'budgets:manage'),
+                ('projects', 'projects:manage'), ('settings', 'tenants:update'), ('features', 'plans:manage'),
+                ('limits', 'limits:manage'), ('rates', 'limits:manage'), ('slots', 'limits:manage')) n (part, permission)
+          WHERE contents ? n.part
+        UNION ALL
+        SELECT jsonb_array_elements_text(r.value -> 'permissions') FROM jsonb_each(contents -> 'roles') r
+        UNION ALL
+        -- Of roles that groups get and that are there already: the built-in ones, and those of the owner and above.
+        SELECT unnest(d.permissions) FROM jsonb_array_elements(contents -> 'groups') g
+          JOIN tenancy_internal.role_definitions d ON d.name = g ->> 'role'
+         WHERE d.scope_id IS NULL OR d.scope_id = ANY ((SELECT s.path FROM tenancy.scopes s WHERE s.id = owner)::uuid[])) g;
+    PERFORM tenancy_internal.authorize_permissions(given, owner);
+    RETURN tenancy_internal.held_until(given || '{plans:manage}', owner);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.authorize_template(jsonb, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.authorize_template(jsonb, uuid) IS
+    'internal: raises 42501 unless the caller holds everything that a template gives; returns until when';
+
 CREATE FUNCTION tenancy_internal.define_template(name text, contents jsonb, owner tenancy.regscope, description text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -119,7 +146,7 @@ BEGIN
             'Use up to 63 lower-case letters, digits, dots, hyphens and underscores, and a letter first; a description of 1000 characters at most.');
     END IF;
     PERFORM tenancy_internal.check_template(contents);
-    PERFORM tenancy_internal.require_lasting('the template', tenancy_internal.held_until('{plans:manage}', owner));
+    PERFORM tenancy_internal.require_lasting('the template', tenancy_internal.authorize_template(contents, owner));
     INSERT INTO tenancy_internal.template_definitions AS t (owner_id, name, description, contents, created_by)
     VALUES (owner, name, description, contents, tenancy.user_id())
     ON CONFLICT ON CONSTRAINT template_definitions_name_key DO UPDATE
@@ -145,7 +172,7 @@ COMMENT ON FUNCTION tenancy.define_template(text, jsonb, tenancy.regscope, text)
     'an object with settings, features, limits, rates and slots as in define_plan(), which become the tenant''s own; roles ({"support": '
     '{"permissions": ["data:read"], "description": …}}); budgets ([{"metric": "tokens", "amount": 1000, "period": "month", "hard": true, '
     '"alert_at": [0.8]}]; metric null: cost); projects ({"web": {"name": "Web", "settings": {}}}) and groups ([{"issuer": …, "group": …, "role": '
-    '…}], as map_group() takes them). owner: the platform, or a partner for its own tenants. Needs plans:manage at the owner. Errors: 22023 an '
+    '…}], as map_group() takes them). owner: the platform, or a partner for its own tenants. Needs plans:manage at the owner, and every permission that applying it takes or gives. Errors: 22023 an '
     'invalid argument, with the path of what is wrong; 42501 permission denied; 42704 no such scope or metric. For tenancy_app, tenancy_gateway '
     '(with a context), tenancy_admin';
 

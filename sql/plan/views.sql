@@ -15,18 +15,19 @@ COMMENT ON VIEW tenancy.setting_names IS
     'The settings, with their types, default values, ranges, and the lowest level whose scopes may set them. Every context sees all of them; '
     'without one tenancy_gateway, tenancy_admin and tenancy_auditor do. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
 
-CREATE FUNCTION tenancy_internal.visible_plan_owners() RETURNS uuid[]
+CREATE FUNCTION tenancy_internal.visible_plan_owners(seen uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- Those above the scopes that the reader sees plans in, and below them.
+    -- Those above the scopes that the reader sees plans in, and below them. It asks which they are as itself: here the owner would be asked.
     SELECT array_agg(DISTINCT o.id)
-      FROM (SELECT unnest(s.path) AS id FROM tenancy.scopes s WHERE s.id = ANY (tenancy.scope_ids('plans:view'))
+      FROM (SELECT unnest(s.path) AS id FROM tenancy.scopes s WHERE s.id = ANY (seen)
             UNION ALL
-            SELECT s.id FROM tenancy.scopes s WHERE s.level IN ('platform', 'partner') AND s.path && tenancy.scope_ids('plans:view')) o;
+            SELECT s.id FROM tenancy.scopes s WHERE s.level IN ('platform', 'partner') AND s.path && seen) o;
 END;
-REVOKE ALL ON FUNCTION tenancy_internal.visible_plan_owners() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy_internal.visible_plan_owners() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON FUNCTION tenancy_internal.visible_plan_owners() IS 'internal: returns the owners of the plans that the reader of the view plans sees';
+REVOKE ALL ON FUNCTION tenancy_internal.visible_plan_owners(uuid[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy_internal.visible_plan_owners(uuid[]) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy_internal.visible_plan_owners(uuid[]) IS
+    'internal: returns the owners of the plans that a reader sees who sees plans in these scopes';
 
 CREATE VIEW tenancy.plans WITH (security_barrier) AS
     SELECT p.id, p.name, s.slug AS owner, p.owner_id, p.description, p.features, p.settings, p.resources,
@@ -39,7 +40,7 @@ CREATE VIEW tenancy.plans WITH (security_barrier) AS
            p.created_at, p.created_by
       FROM tenancy_internal.plan_definitions p
       JOIN tenancy.scopes s ON s.id = p.owner_id
-     WHERE p.owner_id = ANY (tenancy_internal.visible_plan_owners()) AND tenancy_internal.barrier();
+     WHERE p.owner_id = ANY (tenancy_internal.visible_plan_owners(tenancy.scope_ids('plans:view'))) AND tenancy_internal.barrier();
 COMMENT ON VIEW tenancy.plans IS
     'Plans: their owner (the platform or a partner), the values of features and settings, budgets, limits of every kind, and resources. Shows those that scopes where '
     'the reader holds plans:view own or may have; without a context tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, '

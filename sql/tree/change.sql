@@ -177,6 +177,8 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM tenancy_internal.no_such_scope(partner);
     END IF;
+    -- A hold on the partner would end.
+    PERFORM tenancy_internal.require_no_hold(tenant);
     IF moving.level <> 'tenant' OR target.level <> 'partner' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('move_denied', moving.level, target.level);
     END IF;

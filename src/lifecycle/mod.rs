@@ -8,14 +8,12 @@
 //! | `batch` | deletes a batch of a table's rows |
 //! | `progress` | the record of a purge, for the view `purges` |
 //! | `export` | the function: all rows of a tenant as lines |
-//! | `import` | the function `tenancy.import_tenant()`: restores such lines |
 //! | `sources` | the tables of an export, and the queries that read them |
 //! | `writers` | waits for transactions that may still write rows of the tenant |
 
 mod batch;
 mod export;
 mod facts;
-mod import;
 mod plan;
 mod progress;
 mod purge;

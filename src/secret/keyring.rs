@@ -21,6 +21,8 @@ use crate::pg::secret;
 
 /// How many opened keys a backend keeps.
 const OPENED_MAX: usize = 64;
+/// How many keys a scope has in the keyring at most. All tenants share its directory.
+const KEYS_MAX: usize = 100;
 const WHAT: &str = "A file of the keyring";
 
 /// What identifies the content of a file: device, inode and the time of the last change.
@@ -134,6 +136,17 @@ impl Keyring {
         let random = random.ok_or(Error::Internal("no source of random bytes"))?;
         let key = Key::new(Zeroizing::new(random));
         let _lock = self.lock()?;
+        // Also a rotation that is rolled back leaves its file.
+        let prefix = format!("{scope}_");
+        let files = self.files()?;
+        if files
+            .iter()
+            .filter(|file| file.starts_with(&prefix))
+            .count()
+            >= KEYS_MAX
+        {
+            return Err(Error::TooManyKeys);
+        }
         self.write(name, &key)?;
         Ok(name)
     }

@@ -18,6 +18,7 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 fn _rotate_tenant_key(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> {
     let scope = owner("secrets:manage", scope)?;
     let keyring = Keyring::open()?;
+    rows::lock(scope)?;
     let Some(old) = rows::locked_key(scope)? else {
         // Nothing is sealed.
         rows::sealing_key(scope)?;
@@ -61,7 +62,14 @@ fn _drop_old_tenant_keys(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> 
     let scope = owner("tenants:manage", scope)?;
     let keyring = Keyring::open()?;
     // Waits for those who create a key or seal with one, and keeps others from it.
-    lock()?;
+    rows::lock(scope)?;
+    rows::locked_key(scope)?;
+    if rows::replaced_here(scope)? {
+        Err(Error::bad(
+            "the key was replaced in this transaction, which may be rolled back",
+            "Commit it, and drop the old keys in another transaction.",
+        ))?;
+    }
     let keep = rows::needed_keys(scope)?;
     about("secret.old_keys_dropped", scope)?;
     Ok(keyring.remove(scope, &keep)?)
@@ -72,7 +80,8 @@ fn _drop_old_tenant_keys(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> 
 fn _erase_tenant_key(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> {
     let scope = owner("tenants:manage", scope)?;
     let keyring = Keyring::open()?;
-    lock()?;
+    rows::lock(scope)?;
+    rows::locked_key(scope)?;
     spi::write(
         "DELETE FROM tenancy_internal.sealed_secrets WHERE key_scope_id = $1",
         &[pg_uuid(scope).into()],
@@ -113,15 +122,6 @@ fn owner(permission: &str, scope: Option<pgrx::Uuid>) -> Result<Uuid, Error> {
             "Name its tenant, whose key seals the project's secrets too.",
         )),
     }
-}
-
-/// Waits for everyone who creates or replaces a key, and keeps others from it until this transaction ends.
-fn lock() -> Result<(), Error> {
-    spi::write(
-        "LOCK TABLE tenancy_internal.sealing_keys IN EXCLUSIVE MODE",
-        &[],
-    )
-    .map(drop)
 }
 
 /// Records what a rollback does not undo, before it is done.

@@ -9,6 +9,7 @@ use super::keyring::{self, Keyring};
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::pg_uuid;
+use crate::pg::xact;
 use crate::tree::Scope;
 
 /// A sealed value.
@@ -97,20 +98,45 @@ pub fn sealed_by(scope: Uuid) -> Result<Vec<(String, Sealed)>, Error> {
     )
 }
 
+const SHARED: &str =
+    "SELECT key_id FROM tenancy_internal.sealing_keys WHERE scope_id = $1 FOR SHARE";
+
+/// Waits for everyone who creates, replaces or removes keys of a scope, and keeps others from it until this transaction ends.
+pub fn lock(scope: Uuid) -> Result<(), Error> {
+    spi::write(
+        "SELECT FROM tenancy.scopes WHERE id = $1 FOR NO KEY UPDATE",
+        &[pg_uuid(scope).into()],
+    )
+    .map(drop)
+}
+
+/// Returns whether this transaction has replaced the key of a scope: if it is rolled back, the one before seals again.
+pub fn replaced_here(scope: Uuid) -> Result<bool, Error> {
+    spi::read(
+        "SELECT xmin::text FROM tenancy_internal.sealing_keys WHERE scope_id = $1",
+        &[pg_uuid(scope).into()],
+        |rows| {
+            let mut replaced = false;
+            for row in rows {
+                let xid: String = row.not_null(1)?;
+                replaced |= xid.parse().is_ok_and(xact::is_own);
+            }
+            Ok(replaced)
+        },
+    )
+}
+
 /// Returns the key that seals for a scope now, and keeps it from being replaced or erased until the transaction ends. Creates it
 /// if there is none.
 pub fn sealing_key(scope: Uuid) -> Result<KeyName, Error> {
-    if let Some(key) = locked(
-        "SELECT key_id FROM tenancy_internal.sealing_keys WHERE scope_id = $1 FOR SHARE",
-        scope,
-    )? {
+    if let Some(key) = locked(SHARED, scope)? {
         return Ok(key);
     }
     // Who erases keys waits for this transaction, or this waits for it, before there is a file that it would remove.
-    spi::write(
-        "LOCK TABLE tenancy_internal.sealing_keys IN ROW EXCLUSIVE MODE",
-        &[],
-    )?;
+    lock(scope)?;
+    if let Some(key) = locked(SHARED, scope)? {
+        return Ok(key);
+    }
     let new = Keyring::open()?.create(scope)?;
     let id = spi::write_returning(
         "INSERT INTO tenancy_internal.sealing_keys (scope_id, key_id) VALUES ($1, $2) \

@@ -30,7 +30,6 @@ Two errors have no name. A 42501 without one is PostgreSQL's own: the database r
 const STATES: &[(&str, &str)] = &[
     ("0A000", "not supported"),
     ("22023", "an argument is wrong"),
-    ("22P04", "a file is damaged"),
     ("23514", "it would break the rules of the tree"),
     ("25001", "it cannot run inside a transaction block"),
     ("25006", "something must be written, and cannot be here"),

@@ -7,12 +7,10 @@
 //! | `order` | in which order tables are emptied, also where foreign keys make a circle |
 //! | `statements` | the statements, as SQL |
 //! | `lines` | the lines of an export, and what proves that none is missing or changed |
-//! | `restore` | the statements that restore an export |
 
 mod facts;
 mod lines;
 mod order;
-mod restore;
 mod statements;
 mod tenant_key;
 
@@ -21,6 +19,5 @@ pub use lines::{
     Count, Damage, Header, Manifest, Sums, TableLine, VERSION, Verified, Verify, write_row,
 };
 pub use order::{Edge, Stage, stages};
-pub use restore::{Changes, Target, insert, insert_all, targets};
 pub use statements::{any_row, crossing, delete_all, delete_blocks, delete_leaves, delete_some};
 pub use tenant_key::TenantKey;

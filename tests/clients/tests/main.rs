@@ -101,7 +101,6 @@ mod isolation {
 }
 mod lifecycle {
     mod export;
-    mod import;
     mod interrupted;
     mod purge;
 }

@@ -101,6 +101,27 @@ SELECT count(*) FROM tenancy.limit_settings;
 SELECT count(*) > 2 AS names FROM tenancy.limit_names;
 SELECT tenancy.set_limit('lt', 'rooms', 5000);
 ROLLBACK;
+-- Without a context nobody sees plans; whoever may define templates gives no more than it holds.
+\c - adm_r
+SELECT count(tenancy.define_plan('lpplan', '{"limits": {"rooms": 7}}', 'lp'));
+SELECT count(tenancy.define_role('lp', 'clerk', '{plans:manage,plans:view}')), slug(tenancy.create_user('lp', 'cleo'));
+SELECT tenancy.assign('lp/cleo', 'clerk', 'lp');
+\c - app_r
+SELECT count(*) FROM tenancy.plans;
+\c - gw_r
+BEGIN;
+SELECT slug(tenancy.assume((SELECT id FROM tenancy.users WHERE slug = 'cleo')));
+SELECT owner, name FROM tenancy.plans WHERE owner = 'lp';
+SELECT count(tenancy.define_template('plain', '{"features": {}}', 'lp'));
+SAVEPOINT s;
+SELECT tenancy.define_template('plain', '{"roles": {"all": {"permissions": ["data:*"]}}}', 'lp');
+ROLLBACK TO s;
+SELECT tenancy.define_template('plain', '{"groups": [{"issuer": "https://idp.example", "group": "staff", "role": "tenant_admin"}]}', 'lp');
+ROLLBACK TO s;
+SELECT tenancy.define_template('plain', '{"limits": {"rooms": null}}', 'lp');
+ROLLBACK TO s;
+SELECT tenancy.define_plan('fast', '{"resources": {"work_mem": "1GB"}}', 'lp');
+ROLLBACK;
 -- Recorded with what was before.
 \c - audit_r
 SELECT action, target, details FROM tenancy.audit_log WHERE action LIKE 'tenancy.limit.%' ORDER BY id;

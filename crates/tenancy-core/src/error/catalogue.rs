@@ -312,6 +312,8 @@ kinds! {
         secret_key_missing: "55000", AfterHint, "the key of this secret is not in the keyring",
             detail "It was erased, or the keyring of this server lacks it.",
             hint "Copy the keyring of the server that has it. After tenancy.erase_tenant_key(), no server has it.";
+        too_many_sealing_keys: "54000", AfterHint, "the scope has 100 keys in the keyring",
+            hint "tenancy.drop_old_tenant_keys() removes those that no secret needs.";
         secret_damaged: "XX001", No, "secret \"{secret}\" cannot be opened",
             detail "What is stored is not what tenancy has sealed for it.",
             hint "Set it again with tenancy.set_secret().";
@@ -432,11 +434,6 @@ kinds! {
             hint "Nothing was deleted by this call. Correct what DETAIL names, and call purge_tenant() again.";
         purge_rows_stay: "55000", AfterHint, "rows of {table} stay although they are deleted",
             hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. What was deleted stays deleted: correct the table and call purge_tenant() again.";
-        export_damaged: "22P04", No, "the lines are not an export, or not all of one: {fault}",
-            hint "Export the tenant again, or read the file again: each line once, in its order.";
-        import_refused: "55000", AfterHint, "the export cannot be imported here",
-            detail "{reasons}",
-            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again.";
         legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
             detail "It was set for this reason: {reason}.",
             hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";

@@ -5,6 +5,9 @@ use uuid::Uuid;
 use crate::access::tenants::canonical_int;
 use crate::policy::{KeyType, is_whole, quote_ident, quote_literal};
 
+/// The server's own operator: of another schema in the search path it could be anybody's, and take every row.
+const EQUALS: &str = "OPERATOR(pg_catalog.=)";
+
 /// What tenant columns hold for one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantKey {
@@ -22,28 +25,28 @@ impl TenantKey {
         let column = quote_ident(column);
         let text = |of: &str| {
             let value = quote_literal(self.external_id.as_deref()?);
-            Some(format!("{column}{of} = {value}::pg_catalog.text"))
+            Some(format!("{column}{of} {EQUALS} {value}::pg_catalog.text"))
         };
         let number = |low: i64, high: i64, of: &str| {
             let value = canonical_int(self.external_id.as_deref()?)?;
             (low..=high)
                 .contains(&value)
-                .then(|| format!("{column} = '{value}'::pg_catalog.{of}"))
+                .then(|| format!("{column} {EQUALS} '{value}'::pg_catalog.{of}"))
         };
         match key {
-            KeyType::Uuid => Some(format!("{column} = '{}'::pg_catalog.uuid", self.id)),
+            KeyType::Uuid => Some(format!("{column} {EQUALS} '{}'::pg_catalog.uuid", self.id)),
             KeyType::BigInt => number(i64::MIN, i64::MAX, "int8"),
             KeyType::Integer => number(i32::MIN.into(), i32::MAX.into(), "int4"),
             KeyType::SmallInt => number(i16::MIN.into(), i16::MAX.into(), "int2"),
             KeyType::Numeric => {
                 let value = self.external_id.as_deref().filter(|text| is_whole(text))?;
-                Some(format!("{column} = '{value}'::pg_catalog.numeric"))
+                Some(format!("{column} {EQUALS} '{value}'::pg_catalog.numeric"))
             }
             KeyType::Text | KeyType::Varchar => text(""),
             // Blanks at the end are none of the key's.
             KeyType::Char => {
                 let value = quote_literal(self.external_id.as_deref()?);
-                Some(format!("{column} = {value}::pg_catalog.bpchar"))
+                Some(format!("{column} {EQUALS} {value}::pg_catalog.bpchar"))
             }
             // As it is written: citext's own operator takes two tenants for one.
             KeyType::Citext => text("::pg_catalog.text"),
@@ -66,7 +69,7 @@ mod tests {
     fn a_uuid_is_the_tenants_id() {
         assert_eq!(
             key(Some("42")).condition("tenant_id", KeyType::Uuid),
-            Some("tenant_id = '00000000-0000-0000-0000-000000000007'::pg_catalog.uuid".to_owned())
+            Some("tenant_id OPERATOR(pg_catalog.=) '00000000-0000-0000-0000-000000000007'::pg_catalog.uuid".to_owned())
         );
     }
 
@@ -75,15 +78,15 @@ mod tests {
         let is = |external: &str, kind| key(Some(external)).condition("org", kind);
         assert_eq!(
             is("42", KeyType::BigInt).as_deref(),
-            Some("org = '42'::pg_catalog.int8")
+            Some("org OPERATOR(pg_catalog.=) '42'::pg_catalog.int8")
         );
         assert_eq!(
             is("o'x", KeyType::Varchar).as_deref(),
-            Some("org = 'o''x'::pg_catalog.text")
+            Some("org OPERATOR(pg_catalog.=) 'o''x'::pg_catalog.text")
         );
         assert_eq!(
             is("Acme", KeyType::Citext).as_deref(),
-            Some("org::pg_catalog.text = 'Acme'::pg_catalog.text")
+            Some("org::pg_catalog.text OPERATOR(pg_catalog.=) 'Acme'::pg_catalog.text")
         );
     }
 

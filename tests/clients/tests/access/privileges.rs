@@ -30,18 +30,31 @@ fn listed(functions: bool, privilege: &str, role: &str) -> BTreeSet<String> {
 }
 
 /// Internal functions that views, policies and casts run with the rights of the application.
-const INSIDE: [&str; 4] = ["barrier", "regscope_in", "regscope_out", "worst_status"];
+const INSIDE: [&str; 8] = [
+    "barrier",
+    "effective_of",
+    "held_slots",
+    "rate_buckets",
+    "regscope_in",
+    "regscope_out",
+    "visible_plan_owners",
+    "worst_status",
+];
 
 /// Those that functions of the schema tenancy call with the rights of an administrator, who could call those too.
-const INSIDE_FOR_ADMINISTRATORS: [&str; 9] = [
+const INSIDE_FOR_ADMINISTRATORS: [&str; 13] = [
     "barrier",
+    "effective_of",
+    "held_slots",
     "index_advice",
     "ledger",
     "protect",
+    "rate_buckets",
     "regscope_in",
     "regscope_out",
     "unknown_keys",
     "unprotect",
+    "visible_plan_owners",
     "worst_status",
 ];
 
@@ -257,7 +270,7 @@ fn functions_are_made_as_they_must_be() {
     assert_eq!(
         functions(
             &db,
-            "provolatile = 'i' AND proname NOT IN ('regscope_out', 'regscope_recv', 'regscope_send', 'may_hold', 'worst_status', 'built_in_roles', 'check_role_name', 'covers', 'default_role', 'audit_micros', 'seconds')"
+            "provolatile = 'i' AND proname NOT IN ('regscope_out', 'regscope_recv', 'regscope_send', 'may_hold', 'worst_status', 'built_in_roles', 'check_role_name', 'covers', 'default_role', 'audit_micros', 'seconds', 'level_rank', 'host_of', 'change')"
         ),
         NONE
     );

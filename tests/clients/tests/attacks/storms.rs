@@ -153,7 +153,7 @@ fn world(db: Db) -> (World, Idp) {
     let mut owner = world.db.owner();
     owner.run(
         "SELECT tenancy.define_metric('calls', 'call');
-         SELECT tenancy.define_role('globex', 'all_of_it', '{data:*,tenants:view,tenants:update,projects:*,users:*,roles:*,keys:*,billing:*,budgets:*,audit:*,identity:*,accounting:*}');
+         SELECT tenancy.define_role('globex', 'all_of_it', '{data:*,tenants:view,tenants:update,projects:*,users:*,roles:*,keys:*,billing:*,budgets:*,limits:*,plans:view,secrets:*,audit:*,identity:*,accounting:*}');
          SELECT tenancy.assign('acme/alice', 'all_of_it', 'acme'), tenancy.assign('globex/ops', 'member', 'acme');
          SELECT tenancy.set_budget('umbrella', 'calls', 1000000), tenancy.set_budget('umbrella/bob', NULL, 1000000), tenancy.set_budget('soylent', 'calls', 1000000);
          SELECT tenancy.grant_credit('umbrella', 'calls', 10);
