@@ -44,7 +44,7 @@ CREATE FUNCTION tenancy_internal.rate_buckets() RETURNS TABLE (
     used bigint, remaining bigint, refused bigint, refused_at timestamptz)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_rate_buckets_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.rate_buckets() FROM PUBLIC;
--- For the view: nobody has USAGE on the schema to call it by its name.
+-- For the view: no application role has USAGE on the schema to call it by its name.
 GRANT EXECUTE ON FUNCTION tenancy_internal.rate_buckets() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy_internal.rate_buckets() IS 'internal: returns this database''s rate limits in use; users read the view rates_in_use';
 

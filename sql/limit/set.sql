@@ -65,44 +65,36 @@ COMMENT ON FUNCTION tenancy.define_limit(text, text, text, text) IS
     'Errors: 22023 an invalid argument, or another kind than before; 42501 permission denied. For tenancy_app, tenancy_gateway (with a context), '
     'tenancy_admin';
 
--- Which level a caller means, and whether the value is imposed.
-CREATE FUNCTION tenancy_internal.limit_place(scope uuid, level text, OUT for_level text, OUT imposed boolean)
+-- Which level a caller means, whether the value is imposed, and the scope in which the caller's right decides that: it may end there
+-- earlier than in the scope itself.
+CREATE FUNCTION tenancy_internal.limit_place(scope uuid, level text, OUT for_level text, OUT imposed boolean, OUT decided_at uuid)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    holder record;
+    holder text;
 BEGIN
     IF scope IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'scope');
     END IF;
     PERFORM tenancy_internal.authorize('limits:manage', scope);
-    SELECT s.level, s.path INTO holder FROM tenancy.scopes s WHERE s.id = scope;
-    for_level := coalesce(level, holder.level);
-    IF tenancy_internal.level_rank(for_level) IS NULL OR tenancy_internal.level_rank(for_level) < tenancy_internal.level_rank(holder.level) THEN
+    SELECT s.level INTO holder FROM tenancy.scopes s WHERE s.id = scope;
+    for_level := coalesce(level, holder);
+    IF tenancy_internal.level_rank(for_level) IS NULL OR tenancy_internal.level_rank(for_level) < tenancy_internal.level_rank(holder) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
-            format('a %s has no limit for each "%s"', holder.level, left(for_level, 80)),
+            format('a %s has no limit for each "%s"', holder, left(for_level, 80)),
             'level is that of the scope or a lower one: platform, partner, tenant, project, user, api_key.');
     END IF;
-    -- Whoever may set limits above the tenant, or above the partner, decides; a tenant or a partner can only add limits to these.
-    imposed := holder.level = 'platform' OR (holder.level = 'partner' AND for_level <> 'partner')
-        OR EXISTS (SELECT FROM tenancy.scopes p
-                    WHERE p.id = holder.path[least(cardinality(holder.path) - 1, 2)] AND p.path && tenancy.scope_ids('limits:manage'));
+    -- A caller that may set limits above the tenant, or above the partner, decides; a tenant or a partner can only add limits to these.
+    imposed := holder = 'platform' OR (holder = 'partner' AND for_level <> 'partner');
+    IF NOT imposed THEN
+        SELECT p.id INTO decided_at FROM tenancy.scopes p WHERE p.id = tenancy_internal.scope_above(scope) AND p.path && tenancy.scope_ids('limits:manage');
+        imposed := FOUND;
+    END IF;
+    decided_at := coalesce(decided_at, scope);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.limit_place(uuid, text) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.limit_place(uuid, text) IS 'internal: returns the level that a caller of set_limit() means, and whether its value is imposed, if it may set one';
-
--- Until when the caller may set a value: the right above the scope makes it an imposed one, and may end earlier than that in the scope.
-CREATE FUNCTION tenancy_internal.limit_held_until(scope uuid, for_level text, imposed boolean) RETURNS timestamptz
-    LANGUAGE sql SET search_path = pg_catalog, pg_temp
-BEGIN ATOMIC
-    SELECT tenancy_internal.held_until('{limits:manage}',
-               CASE WHEN NOT imposed OR s.level = 'platform' OR (s.level = 'partner' AND for_level <> 'partner') THEN s.id
-                    ELSE s.path[least(cardinality(s.path) - 1, 2)] END)
-      FROM tenancy.scopes s WHERE s.id = scope;
-END;
-REVOKE ALL ON FUNCTION tenancy_internal.limit_held_until(uuid, text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.limit_held_until(uuid, text, boolean) IS
-    'internal: returns until when the caller holds what setting a limit takes, as limit_place() found it; NULL: without an end';
+COMMENT ON FUNCTION tenancy_internal.limit_place(uuid, text) IS
+    'internal: returns the level that a caller of set_limit() means, whether its value is imposed, and in which scope the caller must hold limits:manage for that';
 
 -- Writes a value that the caller may set, for a scope or a plan.
 CREATE FUNCTION tenancy_internal.put_limit(
@@ -157,7 +149,7 @@ BEGIN
     -- An imposed value replaces those above it, so that also the first may grant more.
     IF place.imposed AND (NOT FOUND OR amount IS NULL OR amount > before.amount OR coalesce(burst, amount) > before.burst)
        OR FOUND AND (amount IS NULL OR amount > before.amount OR coalesce(burst, amount) > before.burst) THEN
-        PERFORM tenancy_internal.require_lasting('the limit', tenancy_internal.limit_held_until(scope, place.for_level, place.imposed));
+        PERFORM tenancy_internal.require_lasting('the limit', tenancy_internal.held_until('{limits:manage}', place.decided_at));
     END IF;
     put := tenancy_internal.put_limit(scope, NULL, wanted, place.for_level, per, place.imposed, amount, burst);
     PERFORM tenancy_internal.audit('limit.set', scope, name, jsonb_strip_nulls(jsonb_build_object(
@@ -230,7 +222,7 @@ DECLARE
 BEGIN
     SELECT p.* INTO place FROM tenancy_internal.limit_place(scope, level) p;
     wanted := tenancy_internal.limit_named(name);
-    PERFORM tenancy_internal.require_lasting('the removal of the limit', tenancy_internal.limit_held_until(scope, place.for_level, place.imposed));
+    PERFORM tenancy_internal.require_lasting('the removal of the limit', tenancy_internal.held_until('{limits:manage}', place.decided_at));
     -- A caller who may impose removes the imposed value first, then the scope's own.
     DELETE FROM tenancy_internal.limit_values v
      WHERE v.id = (SELECT o.id FROM tenancy_internal.limit_values o

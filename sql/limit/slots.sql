@@ -35,7 +35,7 @@ CREATE FUNCTION tenancy_internal.held_slots() RETURNS TABLE (
     id uuid, limit_id integer, user_id uuid, place_id uuid, until text, expires_at timestamptz, acquired_at timestamptz, pid integer)
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_held_slots_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.held_slots() FROM PUBLIC;
--- For the view: nobody has USAGE on the schema to call it by its name.
+-- For the view: no application role has USAGE on the schema to call it by its name.
 GRANT EXECUTE ON FUNCTION tenancy_internal.held_slots() TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy_internal.held_slots() IS 'internal: returns this database''s slots that are held; users read the view slots';
 

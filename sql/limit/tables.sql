@@ -19,6 +19,16 @@ RETURN pg_catalog.array_position('{platform,partner,tenant,project,user,api_key}
 REVOKE ALL ON FUNCTION tenancy_internal.level_rank(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.level_rank(text) IS 'internal: returns the place of a level, the platform''s is 1; NULL if there is none of this name';
 
+-- What a tenant and its users may have is decided above the tenant; what a partner may have, at the platform.
+CREATE FUNCTION tenancy_internal.scope_above(scope uuid) RETURNS uuid
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.path[greatest(least(cardinality(s.path) - 1, 2), 1)] FROM tenancy.scopes s WHERE s.id = scope;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.scope_above(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.scope_above(uuid) IS
+    'internal: returns the scope above the tenant of a scope, above a partner, or above a user of neither; the platform for itself';
+
 CREATE TABLE tenancy_internal.limit_values (
     id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     limit_id   integer NOT NULL,

@@ -39,6 +39,18 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.put_plan_limits(uuid, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.put_plan_limits(uuid, jsonb) IS 'internal: makes the limits of a plan these; returns whether anything changed';
 
+CREATE FUNCTION tenancy_internal.check_described(what text, name text, description text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF name !~ '^[a-z][a-z0-9_.-]{0,62}$' OR length(description) > 1000 THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a name of a %s', left(name, 80), what),
+            'Use up to 63 lower-case letters, digits, dots, hyphens and underscores, and a letter first; a description of 1000 characters at most.');
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.check_described(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_described(text, text, text) IS 'internal: raises 22023 if the name of a plan or a template, or its description, is invalid';
+
 CREATE FUNCTION tenancy_internal.define_plan(name text, contents jsonb, owner tenancy.regscope, description text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -56,10 +68,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'only the platform and partners have plans of their own');
     END IF;
-    IF name !~ '^[a-z][a-z0-9_.-]{0,62}$' OR length(description) > 1000 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a name of a plan', left(name, 80)),
-            'Use up to 63 lower-case letters, digits, dots, hyphens and underscores, and a letter first; a description of 1000 characters at most.');
-    END IF;
+    PERFORM tenancy_internal.check_described('plan', name, description);
     wanted := tenancy_internal.plan_contents(contents);
     -- All tenants share the server.
     IF wanted -> 'resources' <> '{}' AND owner <> '00000000-0000-7000-8000-000000000000' THEN

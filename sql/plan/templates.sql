@@ -101,7 +101,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_template(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.check_template(jsonb) IS 'internal: raises 22023 with the path of what is wrong in a template';
 
--- Whoever applies a template does so with more power than its author may have: the author must hold all that it gives.
+-- The caller of apply_template() may have more power than the author of the template: the author must hold all that the template gives.
 CREATE FUNCTION tenancy_internal.authorize_template(contents jsonb, owner uuid) RETURNS timestamptz
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -141,10 +141,7 @@ BEGIN
     IF NOT EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = owner AND s.level IN ('platform', 'partner')) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'only the platform and partners have templates of their own');
     END IF;
-    IF name !~ '^[a-z][a-z0-9_.-]{0,62}$' OR length(description) > 1000 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a name of a template', left(name, 80)),
-            'Use up to 63 lower-case letters, digits, dots, hyphens and underscores, and a letter first; a description of 1000 characters at most.');
-    END IF;
+    PERFORM tenancy_internal.check_described('template', name, description);
     PERFORM tenancy_internal.check_template(contents);
     PERFORM tenancy_internal.require_lasting('the template', tenancy_internal.authorize_template(contents, owner));
     INSERT INTO tenancy_internal.template_definitions AS t (owner_id, name, description, contents, created_by)

@@ -1,16 +1,14 @@
 -- The values of features and settings: setting them on scopes, and reading those of the context.
 
--- What a tenant is granted is set above it; what a partner is granted, at the platform.
 CREATE FUNCTION tenancy_internal.authorize_grant(scope uuid, parameter text DEFAULT 'scope') RETURNS timestamptz
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    above uuid;
+    above uuid := tenancy_internal.scope_above(scope);
 BEGIN
     IF scope IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', parameter);
     END IF;
     PERFORM tenancy_internal.authorize('plans:manage', scope);
-    SELECT s.path[greatest(least(cardinality(s.path) - 1, 2), 1)] INTO above FROM tenancy.scopes s WHERE s.id = scope;
     IF NOT EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = above AND p.path && tenancy.scope_ids('plans:manage')) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('plan_denied');
     END IF;
@@ -21,23 +19,36 @@ REVOKE ALL ON FUNCTION tenancy_internal.authorize_grant(uuid, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.authorize_grant(uuid, text) IS
     'internal: raises 42501 unless the caller may set features and the plan of a scope. Returns until when it may; NULL: without an end';
 
+CREATE FUNCTION tenancy_internal.put_option(kind text, scope uuid, name text, value jsonb, held timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before jsonb;
+    wanted jsonb;
+BEGIN
+    SELECT CASE put_option.kind WHEN 'feature' THEN s.features ELSE s.settings END INTO before FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
+    wanted := tenancy_internal.place_option(kind, name, value, before);
+    IF wanted <> before THEN
+        PERFORM tenancy_internal.require_lasting('the ' || kind, held);
+        UPDATE tenancy.scopes s
+           SET features = CASE put_option.kind WHEN 'feature' THEN wanted ELSE s.features END, settings = CASE put_option.kind WHEN 'setting' THEN wanted ELSE s.settings END
+         WHERE s.id = scope;
+        PERFORM tenancy_internal.audit(kind || '.set', scope, name, jsonb_build_object('value', value));
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.put_option(text, uuid, text, jsonb, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.put_option(text, uuid, text, jsonb, timestamptz) IS
+    'internal: sets a feature or a setting of a scope for a caller that may, until held (NULL: without an end)';
+
 CREATE FUNCTION tenancy_internal.set_feature(scope tenancy.regscope, name text, value jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     held timestamptz := tenancy_internal.authorize_grant(scope);
-    before jsonb;
-    wanted jsonb;
 BEGIN
     IF name IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'name');
     END IF;
-    SELECT s.features INTO before FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
-    wanted := tenancy_internal.place_option('feature', name, value, before);
-    IF wanted <> before THEN
-        PERFORM tenancy_internal.require_lasting('the feature', held);
-        UPDATE tenancy.scopes s SET features = wanted WHERE s.id = scope;
-        PERFORM tenancy_internal.audit('feature.set', scope, name, jsonb_build_object('value', value));
-    END IF;
+    PERFORM tenancy_internal.put_option('feature', scope, name, value, held);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_feature(tenancy.regscope, text, jsonb) FROM PUBLIC;
@@ -103,22 +114,11 @@ COMMENT ON FUNCTION tenancy_internal.authorize_settings(uuid, jsonb, jsonb) IS
 
 CREATE FUNCTION tenancy_internal.set_setting(scope tenancy.regscope, name text, value jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    held timestamptz;
-    before jsonb;
-    wanted jsonb;
 BEGIN
     IF scope IS NULL OR name IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN scope IS NULL THEN 'scope' ELSE 'name' END);
     END IF;
-    held := tenancy_internal.authorize_setting(scope, name);
-    SELECT s.settings INTO before FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
-    wanted := tenancy_internal.place_option('setting', name, value, before);
-    IF wanted <> before THEN
-        PERFORM tenancy_internal.require_lasting('the setting', held);
-        UPDATE tenancy.scopes s SET settings = wanted WHERE s.id = scope;
-        PERFORM tenancy_internal.audit('setting.set', scope, name, jsonb_build_object('value', value));
-    END IF;
+    PERFORM tenancy_internal.put_option('setting', scope, name, value, tenancy_internal.authorize_setting(scope, name));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_setting(tenancy.regscope, text, jsonb) FROM PUBLIC;

@@ -10,7 +10,7 @@ use tenancy_core::quantity::{Quantity, cost as cost_in, quantity as quantity_in}
 use tenancy_core::time::Length;
 use uuid::Uuid;
 
-use crate::context::current;
+use crate::context::required;
 use crate::error::{Error, ErrorReport};
 use crate::ledger::{Admission, Event, admit, credits, free, held, note, note_open};
 use crate::metering::attribution::Attribution;
@@ -229,7 +229,7 @@ fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
 
 /// Returns whether the caller reserved, or manages budgets above the tenant. A user whom a budget limits cannot free its room.
 fn may_cancel(found: &Reservation) -> Result<bool, Error> {
-    let context = current()?.ok_or(Error::MissingContext)?;
+    let context = required()?;
     let own = matches!(context.principal, Principal::User(user) if found.held.user == Some(user));
     if own && found.by == role::current_name() {
         return Ok(true);

@@ -61,7 +61,6 @@ impl Export {
             slug: scope.slug.clone(),
             external_id: scope.external_id.clone(),
             exported_at: time::now().unix_micros(),
-            user: None,
         };
         let key = TenantKey {
             id: tenant,

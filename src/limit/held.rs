@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 use tenancy_core::limit::slots::NEVER;
 use tenancy_core::time::{Instant, Length};
 
+use super::values::bigint;
 use crate::error::ErrorReport;
 use crate::pg::{slots, time};
 
@@ -32,7 +33,7 @@ fn _held_slots() -> Result<
         let holder = slot.holder;
         let until = super::slots::until(holder.until);
         let left = slot.expires.saturating_sub(clock) / 1000;
-        let expires = now + Length::from_micros(i64::try_from(left).unwrap_or(i64::MAX));
+        let expires = now + Length::from_micros(bigint(left));
         (
             pgrx::Uuid::from_bytes(slot.id),
             holder.limit.cast_signed(),
@@ -57,6 +58,6 @@ fn _slot_counts() -> Result<
     ErrorReport,
 > {
     let totals = slots::totals()?;
-    let [capacity, held, full] = totals.map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let [capacity, held, full] = totals.map(bigint);
     Ok(TableIterator::once((capacity, held, full)))
 }

@@ -9,6 +9,7 @@ use tenancy_core::limit::{Kind, Level, Per};
 use tenancy_core::time::Length;
 
 use super::effective::{self, Applied, Limit, Place};
+use super::values::bigint;
 use crate::context::required;
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::{self, NotNull};
@@ -22,10 +23,6 @@ struct State {
     remaining: Option<i64>,
     refused: Option<i64>,
     refused_at: Option<TimestampWithTimeZone>,
-}
-
-fn bigint(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 impl State {

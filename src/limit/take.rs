@@ -7,6 +7,7 @@ use tenancy_core::time::Length;
 
 use super::definitions;
 use super::effective::{self, Limit};
+use super::values::bigint;
 use crate::error::{Error, RateExhausted};
 use crate::pg::fmgr::{Answer, Call};
 use crate::pg::row::{Field, Shape, Type};
@@ -119,8 +120,4 @@ fn length(excess: Excess) -> Option<Length> {
             .map(Length::from_micros),
         Excess::Never => None,
     }
-}
-
-fn bigint(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -190,3 +190,8 @@ impl Place {
         }
     }
 }
+
+/// Returns a number as SQL's bigint, which has room for less.
+pub fn bigint(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -10,7 +10,7 @@ use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::access::{OnlyProjects, only_projects};
-use crate::context::{Context, current};
+use crate::context::{Context, required};
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::{inval, xact};
@@ -38,7 +38,7 @@ impl Attribution {
     /// Returns the place of the context. A user who holds the tenant only by projects must have selected one: otherwise its
     /// usage would bypass the budgets of all of them.
     pub fn of_context() -> Result<Self, Error> {
-        let context = current()?.ok_or(Error::MissingContext)?;
+        let context = required()?;
         match context.projects {
             0 => Self::of(&context),
             several => Err(Error::NotOneProject(several)),
@@ -47,7 +47,7 @@ impl Attribution {
 
     /// Returns the owner of the context's reservations: the tenant, in any project.
     pub fn owner_of_context() -> Result<Uuid, Error> {
-        let context = current()?.ok_or(Error::MissingContext)?;
+        let context = required()?;
         Ok(Self::of(&context)?.owner())
     }
 

@@ -15,7 +15,7 @@ use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::definitions::{self, Known, Of};
-use crate::context::{Context, current, epoch};
+use crate::context::{Context, epoch, required};
 use crate::error::Error;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi::{self, NotNull};
@@ -156,7 +156,7 @@ thread_local! {
 
 /// Returns the values of the current context; an error if there is none.
 pub fn of_context() -> Result<Rc<Values>, Error> {
-    let context = current()?.ok_or(Error::MissingContext)?;
+    let context = required()?;
     let last = CACHE.with_borrow(|cache| {
         let (known, values) = cache.last.as_ref()?;
         (*known == epoch() && values.hold()).then(|| values.clone())

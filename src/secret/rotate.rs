@@ -18,7 +18,6 @@ use crate::pg::uuid::{from_pg, pg_uuid};
 fn _rotate_tenant_key(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> {
     let scope = owner("secrets:manage", scope)?;
     let keyring = Keyring::open()?;
-    rows::lock(scope)?;
     let Some(old) = rows::locked_key(scope)? else {
         // Nothing is sealed.
         rows::sealing_key(scope)?;
@@ -62,7 +61,6 @@ fn _drop_old_tenant_keys(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> 
     let scope = owner("tenants:manage", scope)?;
     let keyring = Keyring::open()?;
     // Waits for those who create a key or seal with one, and keeps others from it.
-    rows::lock(scope)?;
     rows::locked_key(scope)?;
     if rows::replaced_here(scope)? {
         Err(Error::bad(
@@ -80,7 +78,6 @@ fn _drop_old_tenant_keys(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> 
 fn _erase_tenant_key(scope: Option<pgrx::Uuid>) -> Result<i32, ErrorReport> {
     let scope = owner("tenants:manage", scope)?;
     let keyring = Keyring::open()?;
-    rows::lock(scope)?;
     rows::locked_key(scope)?;
     spi::write(
         "DELETE FROM tenancy_internal.sealed_secrets WHERE key_scope_id = $1",

@@ -102,7 +102,7 @@ const SHARED: &str =
     "SELECT key_id FROM tenancy_internal.sealing_keys WHERE scope_id = $1 FOR SHARE";
 
 /// Waits for everyone who creates, replaces or removes keys of a scope, and keeps others from it until this transaction ends.
-pub fn lock(scope: Uuid) -> Result<(), Error> {
+fn lock(scope: Uuid) -> Result<(), Error> {
     spi::write(
         "SELECT FROM tenancy.scopes WHERE id = $1 FOR NO KEY UPDATE",
         &[pg_uuid(scope).into()],
@@ -147,8 +147,9 @@ pub fn sealing_key(scope: Uuid) -> Result<KeyName, Error> {
     Ok(KeyName { scope, id })
 }
 
-/// Returns the key that seals for a scope now, locked against all others; `None` if it has none.
+/// Returns the key that seals for a scope now, after everyone who creates, replaces or uses one; `None` if it has none.
 pub fn locked_key(scope: Uuid) -> Result<Option<KeyName>, Error> {
+    lock(scope)?;
     locked(
         "SELECT key_id FROM tenancy_internal.sealing_keys WHERE scope_id = $1 FOR UPDATE",
         scope,

@@ -23,9 +23,6 @@ pub struct Header {
     pub external_id: Option<String>,
     /// When the export began, as microseconds since 1970.
     pub exported_at: i64,
-    /// The user, if it is the export of one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
 }
 
 /// The line that begins a table.
