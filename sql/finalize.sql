@@ -36,7 +36,7 @@ BEGIN
                    ('cast', '%', 'PostgreSQL gives casts no owner; ours are between its types and regscope, without a function'),
                    ('event trigger', 'tenancy_forget_dropped', 'PostgreSQL lets superusers alone own one; its function is tenancy_owner''s'),
                    ('event trigger', 'tenancy_watch_ddl', 'PostgreSQL lets superusers alone own one; its function runs with the rights of who runs the statement'),
-                   ('event trigger', 'tenancy_watch_drop', 'the same')
+                   ('event trigger', 'tenancy_watch_drop', 'PostgreSQL lets superusers alone own one; its function runs with the rights of who drops')
                ) AS kept (type, identity, reason)
                -- In quotes with quote_all_identifiers.
                WHERE kept.type = o.type AND pg_catalog.btrim(o.identity, '"') LIKE kept.identity)

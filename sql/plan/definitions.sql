@@ -42,6 +42,11 @@ BEGIN
     IF known.type <> type THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('option_fixed', kind, name, known.type);
     END IF;
+    -- What scopes have, or may set, changes with it.
+    IF known.name IS NOT NULL AND (known.default_value, known.level, known.minimum, known.maximum, known.choices)
+                                  IS DISTINCT FROM (initial, level, minimum, maximum, choices) THEN
+        PERFORM tenancy_internal.require_lasting('the ' || kind, tenancy_internal.held_until('{platform:manage}', '00000000-0000-7000-8000-000000000000'));
+    END IF;
     INSERT INTO tenancy_internal.option_definitions AS d (kind, name, type, default_value, level, minimum, maximum, choices, description)
     VALUES (kind, name, type, initial, level, minimum, maximum, choices, description)
     ON CONFLICT ON CONSTRAINT option_definitions_pkey DO UPDATE

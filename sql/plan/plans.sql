@@ -171,9 +171,9 @@ BEGIN
     -- Of callers at the same time the one that commits last counts, though its transaction may have begun first.
     begins := coalesce(starts_at, (SELECT greatest(now(), max(p.starts_at) + interval '1 microsecond')
                                      FROM tenancy_internal.tenant_plans p WHERE p.tenant_id = tenant AND p.starts_at <= clock_timestamp()), now());
-    IF NOT isfinite(begins) OR NOT isfinite(coalesce(ends_at, begins)) OR ends_at <= begins OR ends_at <= now() THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'ends_at must be after starts_at and in the future',
-            'ends_at NULL: until another plan begins. starts_at NULL: now.');
+    IF begins NOT BETWEEN '1970-01-01 00:00:00+00' AND '9000-01-01 00:00:00+00' OR ends_at <= greatest(begins, clock_timestamp()) OR ends_at >= '9000-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
+            'ends_at must be after starts_at and in the future, and both from the year 1970 to 8999', 'ends_at NULL: until another plan begins. starts_at NULL: now.');
     END IF;
     PERFORM tenancy_internal.require_lasting('the plan', held, ends_at);
     SELECT p.* INTO known FROM tenancy_internal.tenant_plans p
@@ -219,8 +219,8 @@ DECLARE
     ended integer;
     gone integer;
 BEGIN
-    IF NOT isfinite(ends) OR ends < now() THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'at must not be in the past');
+    IF at < clock_timestamp() OR at >= '9000-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'at must be in the future, before the year 9000', 'NULL: now.');
     END IF;
     PERFORM tenancy_internal.require_lasting('the end of the plan', held);
     PERFORM FROM tenancy.scopes s WHERE s.id = tenant FOR NO KEY UPDATE;

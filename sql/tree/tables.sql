@@ -165,6 +165,16 @@ REVOKE ALL ON tenancy_internal.key_rows_turn FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.key_rows_turn IS 'internal: one row, whose lock keeps external ids of partners from becoming keys of rows while some are set';
 COMMENT ON COLUMN tenancy_internal.key_rows_turn.is_one IS 'true';
 INSERT INTO tenancy_internal.key_rows_turn DEFAULT VALUES;
+CREATE FUNCTION tenancy_internal.skip_turn() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE WHEN NOT EXISTS (SELECT FROM tenancy_internal.key_rows_turn) THEN NEW END;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.skip_turn() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.skip_turn() IS 'internal: trigger that keeps the row that logical replication sends again';
+CREATE TRIGGER skip_turn BEFORE INSERT ON tenancy_internal.key_rows_turn FOR EACH ROW EXECUTE FUNCTION tenancy_internal.skip_turn();
+ALTER TABLE tenancy_internal.key_rows_turn ENABLE ALWAYS TRIGGER skip_turn;
 
 -- Only where a table needs it: else a partner and a tenant may have one external id.
 -- Not before an UPDATE: with such a trigger each UPDATE takes the lock of one that changes a key, and waits for all who add scopes below.

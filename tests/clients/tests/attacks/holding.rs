@@ -19,7 +19,12 @@ fn world() -> (World, Idp) {
          SELECT tenancy.create_tenant('asleep', partner => 'globex', status => 'suspended'), tenancy.create_user('acme', 'carl', status => 'suspended');
          SELECT tenancy.define_role('acme', 'crew', '{users:view}'), tenancy.assign('acme/alice', 'crew', 'acme'), tenancy.define_role('acme', 'spare', '{users:view}');
          SELECT tenancy.set_allowed_networks('umbrella', '{10.0.0.0/8}');
-         SELECT tenancy.define_metric('tokens', 'token'), tenancy.set_budget('acme', 'tokens', 100);",
+         SELECT tenancy.define_metric('tokens', 'token'), tenancy.set_budget('acme', 'tokens', 100);
+         SELECT tenancy.define_limit('api', 'rate'), tenancy.define_limit('jobs', 'slots', 'job'), tenancy.define_limit('seats', 'amount', 'seat'),
+                tenancy.set_rate_limit('acme', 'api', 10), tenancy.set_slots('acme', 'jobs', 10), tenancy.set_limit('acme', 'seats', 10);
+         SELECT tenancy.define_feature('beta'), tenancy.define_setting('theme');
+         SELECT tenancy.define_plan('pro', '{\"features\": {\"beta\": true}}'), tenancy.define_plan('own', '{}', 'globex'), tenancy.define_plan('spare', '{}', 'globex'),
+                tenancy.define_template('start', '{\"features\": {\"beta\": true}}'), tenancy.set_plan('umbrella', 'pro');",
     );
     let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
     for user in ["temp", "ted", "sue"] {
@@ -73,11 +78,33 @@ fn for_good(world: &World, idp: &Idp) -> Vec<String> {
         "SELECT tenancy.remove_budget('acme', 'tokens')".to_owned(),
         "SELECT tenancy.grant_credit('acme', 'tokens', 5)".to_owned(),
         "SELECT tenancy.grant_credit('acme', 'tokens', 5, expires_at => clock_timestamp() + interval '2 days')".to_owned(),
+        "SELECT tenancy.set_rate_limit('acme', 'api', 11)".to_owned(),
+        "SELECT tenancy.set_rate_limit('acme', 'api', 10, burst => 11)".to_owned(),
+        "SELECT tenancy.set_rate_limit('acme', 'api', NULL)".to_owned(),
+        "SELECT tenancy.set_slots('acme', 'jobs', 11)".to_owned(),
+        "SELECT tenancy.set_limit('acme', 'seats', 11)".to_owned(),
+        // It may replace one of the platform.
+        "SELECT tenancy.set_limit('umbrella', 'seats', 1)".to_owned(),
+        "SELECT tenancy.remove_limit('acme', 'seats')".to_owned(),
+        "SELECT tenancy.set_feature('acme', 'beta', 'true')".to_owned(),
+        "SELECT tenancy.set_setting('acme', 'theme', '\"dark\"')".to_owned(),
+        "SELECT tenancy.define_plan('own', '{\"features\": {\"beta\": true}}', 'globex')".to_owned(),
+        "SELECT tenancy.drop_plan('spare', 'globex')".to_owned(),
+        "SELECT tenancy.set_plan('acme', 'pro')".to_owned(),
+        "SELECT tenancy.set_plan('acme', 'pro', ends_at => clock_timestamp() + interval '2 days')".to_owned(),
+        "SELECT tenancy.end_plan('umbrella')".to_owned(),
+        "SELECT tenancy.define_template('own', '{}', 'globex')".to_owned(),
+        "SELECT tenancy.apply_template('acme', 'start')".to_owned(),
+        "SELECT tenancy.onboard('fresh', partner => 'globex')".to_owned(),
+        "SELECT tenancy.onboard('fresh', partner => 'globex', admin => NULL, plan => 'pro')".to_owned(),
+        "SELECT tenancy.onboard('fresh', partner => 'globex', admin => NULL, template => 'start')".to_owned(),
+        "SELECT tenancy.onboard('acme', partner => 'globex', admin => NULL, settings => '{\"theme\": \"dark\"}')".to_owned(),
+        "SELECT tenancy.add_domain('acme', 'acme.example')".to_owned(),
     ]
 }
 
 /// Calls that revoke, or grant for a time.
-const FOR_A_WHILE: [&str; 22] = [
+const FOR_A_WHILE: [&str; 29] = [
     "SELECT tenancy.define_role('acme', 'crew', '{users:view}', 'the same')",
     "SELECT tenancy.define_role('acme', 'crew', '{}')",
     "SELECT tenancy.define_role('acme', 'fresh', '{data:read}')",
@@ -100,6 +127,13 @@ const FOR_A_WHILE: [&str; 22] = [
     "SELECT tenancy.grant_credit('acme', 'tokens', 5, expires_at => clock_timestamp() + interval '1 hour')",
     "SELECT tenancy.set_identity_provider_enabled('https://acme.example/', false)",
     "SELECT tenancy.drop_identity_provider('https://acme.example/')",
+    "SELECT tenancy.set_rate_limit('acme', 'api', 9)",
+    "SELECT tenancy.set_slots('acme', 'jobs', 9)",
+    "SELECT tenancy.set_limit('acme', 'seats', 9)",
+    "SELECT tenancy.set_feature('umbrella', 'beta', NULL)",
+    "SELECT tenancy.set_plan('acme', 'pro', ends_at => clock_timestamp() + interval '1 hour')",
+    "SELECT tenancy.onboard('fresh', partner => 'globex', admin => NULL)",
+    "SELECT tenancy.onboard('fresh', partner => 'globex', admin => NULL, plan => 'pro', trial_ends_at => clock_timestamp() + interval '1 hour')",
 ];
 
 fn works(session: &mut Session, who: &str, call: &str) {
@@ -119,8 +153,10 @@ fn a_temporary_holder_grants_nothing_without_an_end() {
         for user in ["temp", "ted"] {
             let mut session = world.begin(user);
             // A super admin changes a tenant's users and providers only while elevated.
-            let acting =
-                user == "ted" && (call.contains("issue_api_key") || call.contains("identity"));
+            let acting = user == "ted"
+                && ["issue_api_key", "identity", "onboard('fresh', partner => 'globex')"]
+                    .iter()
+                    .any(|made| call.contains(made));
             if acting {
                 session.fails_inside(&call).code("42501");
             } else {
@@ -206,10 +242,16 @@ fn what_an_elevation_gives_ends_with_it() {
 }
 
 const BOUNDED: &str = "assign create_partner create_tenant create_project create_user define_metric define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
-    add_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks";
+    add_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks \
+    set_rate_limit set_slots set_limit remove_limit define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan \
+    define_template apply_template onboard add_domain verify_domain";
+/// They leave asking to others: to these, or to the functions that they call for each part.
+const ASK_BY: [&str; 5] = ["set_a_limit", "put_option", "define_option", "put_template", "put_tenant"];
 /// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
-    unmap_group revoke_credit record_usage_many forecast tree top_usage usage";
+    unmap_group revoke_credit record_usage_many forecast tree top_usage usage \
+    define_limit drop_template remove_domain set_legal_hold release_legal_hold \
+    set_secret remove_secret rotate_tenant_key drop_old_tenant_keys erase_tenant_key reseal_keyring";
 
 #[test]
 fn every_management_function_gives_nothing_or_is_bounded() {
@@ -232,9 +274,10 @@ fn every_management_function_gives_nothing_or_is_bounded() {
         "decide whether what a new function gives outlasts its caller"
     );
     // Those that are bounded ask.
-    let asking = world.db.admin().texts(
-        "SELECT proname FROM pg_proc WHERE pronamespace = 'tenancy_internal'::regnamespace AND (prosrc LIKE '%.require_lasting%' OR prosrc LIKE '%.authorize_signing(%')",
-    );
+    let by = ASK_BY.join("|");
+    let asking = world.db.admin().texts(&format!(
+        "SELECT proname FROM pg_proc WHERE pronamespace = 'tenancy_internal'::regnamespace AND pg_get_functiondef(oid) ~ '[.](require_lasting|require_lasting_id|authorize_signing|{by})[(]'",
+    ));
     let asking: BTreeSet<String> = asking.into_iter().collect();
     for name in list(BOUNDED) {
         assert!(asking.contains(&name), "{name} does not ask");
@@ -242,7 +285,7 @@ fn every_management_function_gives_nothing_or_is_bounded() {
 }
 
 /// Calls with an argument that is a span or a time, as who calls them; `$` is the argument.
-const SPANS: [(&str, &str, &str); 5] = [
+const SPANS: [(&str, &str, &str); 7] = [
     ("elevate.ttl", "sue", "tenancy.elevate('x', $)"),
     (
         "issue_ticket.ttl",
@@ -255,6 +298,16 @@ const SPANS: [(&str, &str, &str); 5] = [
         "tenancy.rotate_signing_key($)",
     ),
     ("reserve.ttl", "alice", "tenancy.reserve('tokens', 1, $)"),
+    (
+        "acquire_slot.ttl",
+        "alice",
+        "tenancy.acquire_slot('jobs', $, 'release')",
+    ),
+    (
+        "try_acquire_slot.ttl",
+        "alice",
+        "tenancy.try_acquire_slot('jobs', $, 'release')",
+    ),
     (
         "add_identity_provider.leeway",
         "",
@@ -282,7 +335,7 @@ const BAD_SPANS: [&str; 17] = [
     "'2147483647 days'",
 ];
 /// As above; also whether NULL and a time in the past are accepted.
-const TIMES: [(&str, &str, &str, bool, bool); 9] = [
+const TIMES: [(&str, &str, &str, bool, bool); 13] = [
     (
         "issue_api_key.expires_at",
         "",
@@ -310,6 +363,34 @@ const TIMES: [(&str, &str, &str, bool, bool); 9] = [
         "tenancy.grant_credit('acme', 'tokens', 1, effective_at => $)",
         true,
         true,
+    ),
+    (
+        "set_plan.starts_at",
+        "",
+        "tenancy.set_plan('acme', 'pro', starts_at => $)",
+        true,
+        true,
+    ),
+    (
+        "set_plan.ends_at",
+        "",
+        "tenancy.set_plan('acme', 'pro', ends_at => $)",
+        true,
+        false,
+    ),
+    (
+        "end_plan.at",
+        "",
+        "tenancy.end_plan('acme', at => $)",
+        true,
+        false,
+    ),
+    (
+        "onboard.trial_ends_at",
+        "",
+        "tenancy.onboard('fresh', partner => 'globex', plan => 'pro', trial_ends_at => $)",
+        true,
+        false,
     ),
     (
         "record_usage.at",
@@ -866,6 +947,8 @@ fn a_temporary_holder_sets_no_external_id() {
         ),
         ("create_partner('fresh', external_id => '99')", "ted"),
         ("define_metric('tokens', 'token', price => 0)", "ted"),
+        ("define_feature('beta', default_value => 'true')", "ted"),
+        ("define_setting('theme', level => 'user')", "ted"),
     ] {
         outlasts(
             world
@@ -878,6 +961,8 @@ fn a_temporary_holder_sets_no_external_id() {
         "SELECT tenancy.create_partner('fresh')",
         "SELECT tenancy.define_metric('tokens', 'token')",
         "SELECT tenancy.define_metric('fresh', 'piece', price => 1)",
+        "SELECT tenancy.define_feature('beta', description => 'new')",
+        "SELECT tenancy.define_feature('fresh', default_value => 'true')",
     ] {
         works(&mut world.begin("ted"), "ted", call);
     }

@@ -403,7 +403,7 @@ fn only_what_is_on_the_list_belongs_to_a_superuser() {
         world.id("alice")
     ));
     let list = superusers();
-    assert_eq!(list.len(), 3, "{list:?}");
+    assert_eq!(list.len(), 4, "{list:?}");
     let owners = "
         SELECT o.type || ' ' || o.identity || ' of ' || pg_get_userbyid(x.owner)
         FROM (SELECT 'pg_class'::regclass AS class, oid, relowner AS owner, relnamespace AS namespace FROM pg_class WHERE relkind NOT IN ('i', 'I', 't')

@@ -40,11 +40,17 @@ fn subscribe(cluster: &Cluster, from: &Db, to: &Db, options: &str) {
         "CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1 port={} user=postgres dbname={} {options}' PUBLICATION p WITH (create_slot = false, slot_name = 's'{as_owner})",
         cluster.config().get_ports()[0], from.name
     ));
-    wait(
-        &mut to.admin(),
-        "SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'",
-        0,
-    );
+    let mut there = to.admin();
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let copying = there
+            .texts("SELECT srrelid::regclass || ' ' || srsubstate::text FROM pg_subscription_rel WHERE srsubstate <> 'r'");
+        if copying.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < end, "not copied: {copying:?}");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn wait(session: &mut Session, sql: &str, wanted: i64) {
