@@ -88,6 +88,10 @@ pub enum Error {
     Inactive,
     /// The user may not connect from this address.
     WrongNetwork,
+    /// A token that does not meet the login policy of this scope, and what that asks for.
+    LoginPolicy(String, String),
+    /// An API key of a user who may not use one.
+    NoHumanKeys,
     /// A login that must write, in a read-only transaction.
     LoginWrites,
     /// An elevated context in a statement that began before it.
@@ -487,6 +491,8 @@ impl Error {
             Self::Expired => (kind::context_expired(), vec![]),
             Self::Inactive => (kind::access_inactive(), vec![]),
             Self::WrongNetwork => (kind::address_not_allowed(), vec![]),
+            Self::LoginPolicy(of, asks) => (kind::login_policy_unmet(), strings([of, asks])),
+            Self::NoHumanKeys => (kind::human_api_key(), vec![]),
             Self::LoginWrites => (kind::login_needs_write(), vec![]),
             Self::NotRecorded => (kind::statement_not_recorded(), vec![]),
             Self::ElevationEnded => (kind::elevation_ended(), vec![]),

@@ -92,6 +92,19 @@ COMMENT ON TABLE tenancy_internal.allowed_networks IS
     'internal: networks from which users of a scope, and of those below it, may connect; users read the view networks';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.allowed_networks', '');
 
+CREATE TABLE tenancy_internal.login_policy_registry (
+    scope_id       uuid PRIMARY KEY,
+    amr            text[] NOT NULL,
+    acr            text[] NOT NULL,
+    session_length interval CHECK (session_length > '0'),
+    human_api_keys boolean NOT NULL,
+    CONSTRAINT login_policy_registry_texts CHECK (array_position(amr || acr, NULL) IS NULL)
+);
+REVOKE ALL ON tenancy_internal.login_policy_registry FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.login_policy_registry IS
+    'internal: what a scope asks of the logins of its users, and of those below it; users read the view login_policies';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.login_policy_registry', '');
+
 -- Changes that invalidate other backends. The time of a user's last group update is not cached.
 SELECT tenancy_internal.tell_changes('tenancy_internal.identity_provider_registry', 'provider', 'id');
 SELECT tenancy_internal.tell_changes('tenancy_internal.identity_secrets', 'provider', 'provider_id');
@@ -116,6 +129,8 @@ CREATE TRIGGER access_changed AFTER UPDATE ON tenancy_internal.identity_users FO
 CREATE TRIGGER access_emptied AFTER TRUNCATE ON tenancy_internal.identity_users FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.changed();
 SELECT tenancy_internal.tell_changes('tenancy_internal.allowed_networks', 'networks', 'scope_id');
+-- Whoever reads one reads the other.
+SELECT tenancy_internal.tell_changes('tenancy_internal.login_policy_registry', 'networks', 'scope_id');
 
 -- No foreign keys between tables whose rows are dumped; this trigger does what ON DELETE CASCADE would do.
 CREATE FUNCTION tenancy_internal.forget_identity() RETURNS trigger
@@ -126,6 +141,7 @@ BEGIN
         DELETE FROM tenancy_internal.identity_provider_registry p WHERE p.scope_id = OLD.id;
         DELETE FROM tenancy_internal.identity_group_registry g WHERE g.scope_id = OLD.id;
         DELETE FROM tenancy_internal.allowed_networks n WHERE n.scope_id = OLD.id;
+        DELETE FROM tenancy_internal.login_policy_registry l WHERE l.scope_id = OLD.id;
     ELSIF TG_ARGV[0] = 'role' THEN
         DELETE FROM tenancy_internal.identity_group_registry g WHERE g.role_id = OLD.id;
     ELSE

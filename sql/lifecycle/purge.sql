@@ -11,7 +11,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('role_assignments', 'user_id'), ('role_assignments', 'scope_id'), ('role_definitions', 'scope_id'), ('api_key_secrets', 'user_id'),
             ('identity_users', 'user_id'), ('identity_group_registry', 'scope_id'), ('identity_provider_registry', 'scope_id'),
-            ('allowed_networks', 'scope_id'), ('budget_alert_log', 'scope_id'), ('budget_definitions', 'scope_id'),
+            ('allowed_networks', 'scope_id'), ('login_policy_registry', 'scope_id'), ('budget_alert_log', 'scope_id'), ('budget_definitions', 'scope_id'),
             ('limit_values', 'scope_id'), ('tenant_plans', 'tenant_id'), ('sealed_secrets', 'scope_id'),
             ('sealing_keys', 'scope_id')) o (name, part)
     LOOP

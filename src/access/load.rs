@@ -88,6 +88,7 @@ pub fn load(user: Uuid) -> Result<Access, Error> {
         known_up_to: tree::first_recent(),
         places,
         networks: home.networks,
+        api_keys: home.api_keys,
         reached: RefCell::default(),
         sources: Rc::new(reading.done()),
         growing: growing.done(),
@@ -103,13 +104,16 @@ struct Home {
     path: Vec<Uuid>,
     active: bool,
     networks: Vec<Vec<Network>>,
+    api_keys: bool,
 }
 
 fn home(user: Uuid) -> Result<Home, Error> {
     spi::read(
         "SELECT u.path, u.status, \
                 ARRAY(SELECT pg_catalog.array_to_string(n.networks, ' ') FROM tenancy_internal.allowed_networks n \
-                       WHERE n.scope_id = ANY (u.path)), u.external_id \
+                       WHERE n.scope_id = ANY (u.path)), u.external_id, \
+                u.kind = 'service' OR NOT EXISTS (SELECT FROM tenancy_internal.login_policy_registry l \
+                                                   WHERE l.scope_id = ANY (u.path) AND NOT l.human_api_keys) \
          FROM tenancy.scopes u WHERE u.id = $1 AND u.level = 'user'",
         &[pg_uuid(user).into()],
         |rows| {
@@ -124,6 +128,7 @@ fn home(user: Uuid) -> Result<Home, Error> {
                 path,
                 active: status == Status::Active.as_str(),
                 networks: networks(row.not_null(3)?)?,
+                api_keys: row.not_null(5)?,
             })
         },
     )

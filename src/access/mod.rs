@@ -69,6 +69,8 @@ pub struct Access {
     places: reachable_scopes::ReachableScopes,
     /// The allowed networks of each scope on the user's path that has any.
     pub networks: Vec<Vec<Network>>,
+    /// Whether the user may use API keys.
+    pub api_keys: bool,
     reached: RefCell<HashMap<String, Rc<ResolvedReach>>>,
     /// The rows that it depends on.
     pub sources: Rc<Sources>,

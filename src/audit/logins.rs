@@ -195,6 +195,8 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
             | Error::Inactive
             | Error::NoSuchUser(_)
             | Error::WrongNetwork
+            | Error::LoginPolicy(..)
+            | Error::NoHumanKeys
     );
     if !refused || settings::logins() == Logins::Off {
         return;

@@ -498,6 +498,9 @@ fn new_principal(
     [key, elevation]: [Option<Rc<Sources>>; 2],
 ) -> Result<Context, Error> {
     identity::networks::check(&access.networks, claims.client)?;
+    if !access.api_keys && matches!(claims.proof, Some(Proof::ApiKey(_))) {
+        return Err(Error::NoHumanKeys);
+    }
     let selected = claims.tenant.is_some();
     let mut tenant_sources = None;
     let tenant = match claims.tenant {

@@ -6,12 +6,14 @@
 //! | `tokens` | verifies a token, and finds or creates its user |
 //! | `single_use` | tokens that are valid for one login |
 //! | `login` | the rows that some logins write |
+//! | `policies` | what the scopes on a user's path ask of a token |
 //! | `networks` | allowed networks, and the client's address |
 //! | `checks` | checks of keys and claims before SQL stores them |
 
 mod checks;
 mod login;
 pub mod networks;
+mod policies;
 mod providers;
 mod single_use;
 mod tokens;

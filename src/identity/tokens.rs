@@ -13,6 +13,7 @@ use tenancy_core::token::Proof;
 use uuid::Uuid;
 
 use super::login::{self, Login};
+use super::policies;
 use super::providers::{self, KnownProvider};
 use super::single_use;
 use crate::error::Error;
@@ -106,7 +107,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
     if known.single_use {
         single_use::take(known.id, &claims)?;
     }
-    let (user, parent) = log_in(&known, &claims, now)?;
+    let (user, parent, expires_at) = log_in(&known, &claims, now, &mut reading)?;
     let of = [
         Subject::Provider(known.id),
         Subject::Scope(user),
@@ -119,7 +120,7 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
     let verified = Verified {
         user,
         provider: known.id,
-        expires_at: claims.expires_at,
+        expires_at,
     };
     // Not if this transaction has written, which may roll back, nor for a single-use token.
     if !known.single_use && !xact::has_written() {
@@ -189,12 +190,19 @@ impl Verified {
     }
 }
 
-/// Finds the user of a token, and gives it the roles of its groups. Returns the user and its parent.
-fn log_in(known: &KnownProvider, claims: &Claims, now: Instant) -> Result<(Uuid, Uuid), Error> {
+/// Finds the user of a token, and gives it the roles of its groups. Returns the user, its parent, and when the session ends.
+fn log_in(
+    known: &KnownProvider,
+    claims: &Claims,
+    now: Instant,
+    reading: &mut Reading,
+) -> Result<(Uuid, Uuid, Instant), Error> {
     let parent = match &claims.tenant {
         None => known.scope,
         Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
     };
+    // Before anything is written.
+    let end = policies::session_end(parent, claims, now, reading)?;
     let login = Login {
         known,
         claims,
@@ -206,16 +214,18 @@ fn log_in(known: &KnownProvider, claims: &Claims, now: Instant) -> Result<(Uuid,
         Some(found) if found.provider.is_some_and(|bound| bound != known.id) => {
             Err(Error::InvalidCredential)
         }
-        Some(found) if found.provider.is_some() && !found.groups_differ => Ok((found.user, parent)),
+        Some(found) if found.provider.is_some() && !found.groups_differ => {
+            Ok((found.user, parent, end))
+        }
         Some(found) if found.provider.is_some() => {
             login::sync_groups(&login, found.user)?;
-            Ok((found.user, parent))
+            Ok((found.user, parent, end))
         }
         None if !known.create_users => Err(Error::InvalidCredential),
         _ => {
             let user = login::first(&login)?.ok_or(Error::InvalidCredential)?;
             login::sync_groups(&login, user)?;
-            Ok((user, parent))
+            Ok((user, parent, end))
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::policy;
 
 /// Tenancy's own tables with rows of a tenant, and the conditions by which these are found; `%t` is the tenant. Keys and secrets are not
 /// among them.
-pub const OWN: [(&str, &str); 8] = [
+pub const OWN: [(&str, &str); 9] = [
     (
         "tenancy.scopes",
         "path && ARRAY[%t] ORDER BY pg_catalog.cardinality(path), id",
@@ -30,6 +30,10 @@ pub const OWN: [(&str, &str); 8] = [
     ),
     (
         "tenancy_internal.allowed_networks",
+        "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY scope_id",
+    ),
+    (
+        "tenancy_internal.login_policy_registry",
         "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY scope_id",
     ),
     // Of these nothing is imported: they must be the same there.

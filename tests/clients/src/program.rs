@@ -137,6 +137,16 @@ impl Cluster {
     /// Stops it, and starts the server under test on what pg_upgrade makes of it. The old one can be started again.
     #[track_caller]
     pub fn upgrade(&self) -> Self {
+        // pg_upgrade wants to connect to every database.
+        let mut config = self.config();
+        config.dbname("postgres");
+        let mut root = Session::connect(&config);
+        for name in root.texts(
+            "SELECT datname FROM pg_database WHERE NOT datallowconn AND datname <> 'template0'",
+        ) {
+            root.run(&format!("DROP DATABASE {name}"));
+        }
+        drop(root);
         self.down();
         let new = Self::new(&[], &[]);
         new.init();

@@ -83,6 +83,7 @@ mod budget {
 mod identity {
     mod login;
     mod networks;
+    mod policies;
     mod rights;
 }
 mod isolation {

@@ -65,6 +65,10 @@ kinds! {
             detail "The user, the tenant it selected or a scope above is suspended, archived, deleted, not ready, or has moved away.";
         address_not_allowed: "42501", No, "access is not allowed from this address",
             hint "tenancy.set_allowed_networks() sets the networks that users may come from.";
+        login_policy_unmet: "42501", AfterLogin, "the token does not meet the login policy",
+            detail "The policy of the {0} asks {1}.", hint "Log in again at the identity provider in the way that the policy asks for; tenancy.login_policies shows it to those who may see the scope.";
+        human_api_key: "42501", AfterLogin, "API keys of persons are not accepted here",
+            hint "Log in with a token of the identity provider. tenancy.set_login_policy() decides this; services keep their keys.";
         login_needs_write: "25006", NewTransaction, "this login has to write, and the transaction is read-only",
             hint "A user's first login, or a login with other groups than the last, needs a read-write transaction on the primary. The next logins do not.";
         context_required: "55000", AfterHint, "a tenancy context is required",

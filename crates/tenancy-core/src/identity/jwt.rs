@@ -94,6 +94,12 @@ pub struct Claims {
     pub issued_at: Option<Instant>,
     /// The token's own id.
     pub id: Option<String>,
+    /// How the user proved who it is: `amr`.
+    pub methods: Vec<String>,
+    /// The class of that proof: `acr`.
+    pub context: Option<String>,
+    /// When the user proved it: `auth_time`.
+    pub authenticated_at: Option<Instant>,
 }
 
 /// Returns whether a text has the form of a token: three parts of base64url.
@@ -208,6 +214,9 @@ impl<'a> Unverified<'a> {
         }
         let leeway = provider.leeway.clamp(Length::ZERO, MOST_LEEWAY);
         let expires_at = self.expiry(now, leeway)?;
+        // Only a login policy asks for it: a time that is none, or is to come, says nothing.
+        let authenticated_at = self.instant("auth_time", f64::floor).ok().flatten();
+        let authenticated_at = authenticated_at.filter(|at| *at <= now + leeway);
         let read = provider.mapping.read(&self.claims).ok_or(Refused)?;
         let id = match self.claims.get("jti") {
             None => None,
@@ -222,6 +231,13 @@ impl<'a> Unverified<'a> {
             expires_at,
             issued_at: self.instant("iat", f64::floor)?,
             id,
+            methods: claims::texts(self.claims.get("amr")),
+            context: self
+                .claims
+                .get("acr")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            authenticated_at,
         })
     }
 

@@ -261,7 +261,7 @@ fn it_leaves_when_the_extension_does() {
     let db = Db::new();
     let mut admin = db.admin();
     admin.run("SELECT testing.record_now('x', '{}')");
-    admin.run("SET statement_timeout = '5s'; DROP EXTENSION tenancy CASCADE");
+    admin.run("SET statement_timeout = '60s'; DROP EXTENSION tenancy CASCADE");
     admin.run("DROP SCHEMA IF EXISTS tenancy CASCADE; CREATE EXTENSION tenancy");
     admin.run("SELECT testing.record_now('again', '{}')");
     assert_eq!(entries(&mut admin, "again"), 1);

@@ -69,7 +69,7 @@ fn full_in(db: Db) -> World {
     owner.run("SELECT tenancy.audit('not.sealed')");
     Idp::new("dumped").add(&mut owner, "acme", "create_users => true");
     owner.run(&format!(
-        "SELECT tenancy.map_group('https://dumped.example.com/', 'staff', 'member'); SELECT tenancy.set_allowed_networks('hooli', '{{127.0.0.0/8}}');
+        "SELECT tenancy.map_group('https://dumped.example.com/', 'staff', 'member'); SELECT tenancy.set_allowed_networks('hooli', '{{127.0.0.0/8}}'), tenancy.set_login_policy('hooli', amr => '{{mfa}}', session_length => '90 minutes');
          SELECT tenancy.add_identity_provider('umbrella', 'https://shared.example.com/', '{{{AUDIENCE}}}', secret => '{SECRET}', create_users => true)"
     ));
     world.db.app().begin(&shared().token("zed")).run("COMMIT");
@@ -121,7 +121,7 @@ fn shared() -> Idp {
 const PROVIDERS: &str =
     "SELECT (to_jsonb(p) - 'verified_by')::text FROM tenancy.identity_providers p ORDER BY id";
 const GROUPS: &str = "SELECT to_jsonb(g)::text FROM tenancy.identity_groups g ORDER BY issuer";
-const NETWORKS: &str = "SELECT to_jsonb(n)::text FROM tenancy.networks n";
+const NETWORKS: &str = "SELECT to_jsonb(n)::text FROM tenancy.networks n UNION ALL SELECT to_jsonb(l)::text FROM tenancy.login_policies l";
 const TREE: &str = "SELECT to_jsonb(s)::text FROM tenancy.scopes s ORDER BY id";
 const PROTECTED: &str =
     "SELECT to_jsonb(p)::text FROM tenancy.protected_tables p ORDER BY table_name";

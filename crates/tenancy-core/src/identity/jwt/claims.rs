@@ -131,3 +131,14 @@ fn groups(value: &Value) -> Option<Vec<String>> {
     groups.dedup();
     Some(groups)
 }
+
+/// Returns the texts of a claim that is one text or an array; whatever else it has is nothing that anybody asks for.
+pub fn texts(claim: Option<&Value>) -> Vec<String> {
+    let all = match claim {
+        Some(Value::Array(all)) => all.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let texts = all.iter().filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
+}

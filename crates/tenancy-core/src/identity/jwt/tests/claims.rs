@@ -140,3 +140,45 @@ fn a_name_that_cannot_be_shown_is_none() {
         assert_eq!(read.name.as_deref(), shown);
     }
 }
+
+#[test]
+fn how_and_when_the_user_logged_in_is_read_and_never_refuses() {
+    for (changes, methods, context, at) in [
+        (
+            json!({"amr": ["pwd", "mfa"], "acr": "2", "auth_time": NOW - 60}),
+            &["pwd", "mfa"][..],
+            Some("2"),
+            Some(NOW - 60),
+        ),
+        (
+            json!({"amr": "mfa", "auth_time": NOW + 30}),
+            &["mfa"],
+            None,
+            Some(NOW + 30),
+        ),
+        (
+            json!({"amr": [1, "otp", null], "acr": 2, "auth_time": "now"}),
+            &["otp"],
+            None,
+            None,
+        ),
+        (
+            json!({"amr": {"mfa": true}, "acr": ["2"], "auth_time": -1}),
+            &[],
+            None,
+            None,
+        ),
+        // One that is to come would lengthen the session.
+        (json!({"auth_time": NOW + 31}), &[], None, None),
+        (json!({"auth_time": 1e300}), &[], None, None),
+    ] {
+        let read = read(mapping(), changes.clone()).unwrap();
+        assert_eq!(read.methods, methods, "{changes}");
+        assert_eq!(read.context.as_deref(), context, "{changes}");
+        assert_eq!(
+            read.authenticated_at,
+            at.map(Instant::from_unix_seconds),
+            "{changes}"
+        );
+    }
+}

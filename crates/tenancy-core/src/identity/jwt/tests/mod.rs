@@ -30,6 +30,9 @@ fn a_token_of_each_kind_holds() {
                 expires_at: Instant::from_unix_seconds(NOW + 330),
                 issued_at: Some(Instant::from_unix_seconds(NOW - 10)),
                 id: None,
+                methods: vec![],
+                context: None,
+                authenticated_at: None,
             }
         );
     }
