@@ -45,6 +45,7 @@
 //! | [`adoption`] | | what the tables of an existing application are, and how they are isolated |
 //! | [`lifecycle`] | | in which order a tenant's rows are deleted, and by which statements |
 //! | [`limit`] | | rates, slots and amounts: what is admitted, at every level
+//! | [`quota`] | | quotas: how much a table stores for whom, and how much it may |
 //! | [`secret`] | | secrets, and the keys that seal them |
 //! | [`worker`] | | which databases have a worker and need one |
 #![forbid(unsafe_code)]
@@ -65,6 +66,7 @@ pub mod partitions;
 pub mod plan;
 pub mod policy;
 pub mod quantity;
+pub mod quota;
 pub mod secret;
 pub mod time;
 pub mod tree;

@@ -19,7 +19,7 @@ const ROOMS: &[&[&str]] = &[
     &["context"],
     &["authority", "metering", "policy"],
     &["budget", "adoption", "limit"],
-    &["plan", "lifecycle", "secret"],
+    &["plan", "lifecycle", "secret", "quota"],
     &["worker", "testing"],
 ];
 

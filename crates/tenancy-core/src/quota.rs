@@ -1,0 +1,158 @@
+//! Quotas: how much a table stores for each tenant, project, user or value of a column, and how much it may.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`changes`] | what a statement has added to and taken from counters |
+//! | [`statements`] | the triggers of a table with quotas, and the query that counts it anew |
+
+pub mod changes;
+pub mod statements;
+
+/// What a quota counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// Each tenant.
+    Tenant,
+    /// Each project of a tenant.
+    Project,
+    /// Each user of a tenant.
+    User,
+    /// Each value of a column, within a tenant.
+    Column,
+}
+
+impl Per {
+    /// Returns the one with this stored name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Tenant, Self::Project, Self::User, Self::Column]
+            .into_iter()
+            .find(|per| per.as_str() == name)
+    }
+
+    /// Returns the stored name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Project => "project",
+            Self::User => "user",
+            Self::Column => "column",
+        }
+    }
+}
+
+/// What a counter counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Rows, and sums of integers.
+    One,
+    /// Sums of numerics, in millionths.
+    Millionth,
+}
+
+impl Unit {
+    /// Returns how many of it make one of a limit.
+    #[must_use]
+    pub const fn of_one(self) -> i64 {
+        match self {
+            Self::One => 1,
+            Self::Millionth => crate::quantity::ONE,
+        }
+    }
+
+    /// Writes a count as a decimal number.
+    #[must_use]
+    pub fn text(self, count: i64) -> String {
+        match self {
+            Self::One => count.to_string(),
+            Self::Millionth => crate::quantity::text(count.into()),
+        }
+    }
+}
+
+/// Why a counter keeps its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// More would be stored than is allowed.
+    Exceeded,
+    /// The counter has no room for the number.
+    Overflow,
+}
+
+/// Returns the next value of a counter. Only what adds is refused: a counter above a limit that was lowered may still go down. A
+/// counter never goes below zero: rows that were stored without being counted would otherwise leave room when they go.
+///
+/// # Errors
+/// If it may not, or cannot, count so much.
+pub fn next(used: i64, change: i64, allowed: Option<i64>, unit: Unit) -> Result<i64, Refused> {
+    if change <= 0 {
+        return Ok(used.saturating_add(change).max(0));
+    }
+    let next = used.checked_add(change).ok_or(Refused::Overflow)?;
+    let room = allowed.map(|allowed| i128::from(allowed) * i128::from(unit.of_one()));
+    match room {
+        Some(room) if i128::from(next) > room => Err(Refused::Exceeded),
+        _ => Ok(next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn stored_names_are_read_as_written() {
+        for per in [Per::Tenant, Per::Project, Per::User, Per::Column] {
+            assert_eq!(Per::named(per.as_str()), Some(per));
+        }
+        assert_eq!(Per::named("room_id"), None);
+    }
+
+    #[test]
+    fn what_fits_exactly_is_allowed() {
+        assert_eq!(next(9, 1, Some(10), Unit::One), Ok(10));
+        assert_eq!(next(10, 1, Some(10), Unit::One), Err(Refused::Exceeded));
+        assert_eq!(next(0, 1, Some(0), Unit::One), Err(Refused::Exceeded));
+        assert_eq!(next(10, 1, None, Unit::One), Ok(11));
+        assert_eq!(
+            next(1_500_000, 500_000, Some(2), Unit::Millionth),
+            Ok(2_000_000)
+        );
+        assert_eq!(
+            next(1_500_000, 500_001, Some(2), Unit::Millionth),
+            Err(Refused::Exceeded)
+        );
+    }
+
+    #[test]
+    fn a_counter_above_a_lowered_limit_goes_down() {
+        assert_eq!(next(10, -1, Some(3), Unit::One), Ok(9));
+        assert_eq!(next(10, 0, Some(3), Unit::One), Ok(10));
+        assert_eq!(next(1, -5, Some(3), Unit::One), Ok(0));
+    }
+
+    #[test]
+    fn a_number_without_room_is_an_error() {
+        assert_eq!(next(i64::MAX, 1, None, Unit::One), Err(Refused::Overflow));
+        assert_eq!(next(i64::MAX, -1, None, Unit::One), Ok(i64::MAX - 1));
+        assert_eq!(
+            next(0, i64::MAX, Some(9_000_000_000_000_000), Unit::Millionth),
+            Ok(i64::MAX)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_counter_passes_its_limit(changes in prop::collection::vec(-50_i64..50, 0..200), allowed in 0_i64..500) {
+            let mut used = 0;
+            for change in changes {
+                if let Ok(next) = next(used, change, Some(allowed), Unit::One) {
+                    used = next;
+                }
+                prop_assert!((0..=allowed).contains(&used));
+            }
+        }
+    }
+}
