@@ -151,6 +151,31 @@ pub enum Error {
     NoSuchLimit(String),
     /// A rate limit has too little left.
     RateExhausted(Box<RateExhausted>),
+    /// More would be stored than is allowed.
+    QuotaExhausted(Box<QuotaExhausted>),
+    /// A counter of a quota has no room for a sum.
+    QuotaOverflow {
+        /// The quota.
+        quota: String,
+        /// The table.
+        table: String,
+    },
+    /// A table has no quota of this name.
+    NoSuchQuota {
+        /// The table.
+        table: String,
+        /// The quota.
+        quota: String,
+    },
+    /// A column that a quota counts by is gone.
+    QuotaColumnMissing {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+        /// The quota.
+        quota: String,
+    },
     /// All places for rate limits in use are taken.
     RatesFull,
     /// As many slots are held as may be.
@@ -416,6 +441,49 @@ impl RateExhausted {
     }
 }
 
+/// What a statement would store beyond a quota.
+#[derive(Debug)]
+pub struct QuotaExhausted {
+    /// The quota.
+    pub quota: String,
+    /// The table.
+    pub table: String,
+    /// What it counts for: a level, or the value of a column.
+    pub level: &'static str,
+    /// The column and its value, of a quota for each value of a column.
+    pub key: Option<(String, String)>,
+    /// How much is stored.
+    pub used: String,
+    /// How much may be.
+    pub allowed: String,
+    /// How much the statement adds.
+    pub asked: String,
+}
+
+impl QuotaExhausted {
+    fn parts(&self) -> (Kind, Vec<String>) {
+        let Self {
+            quota,
+            table,
+            level,
+            key,
+            used,
+            allowed,
+            asked,
+        } = self;
+        let within = match key {
+            Some((column, value)) => format!(" with {column} = {value}"),
+            None => String::new(),
+        };
+        let detail =
+            format!("{used} of {allowed} are stored{within}, and the statement adds {asked}.");
+        (
+            kind::quota_exhausted(),
+            strings([level, quota.as_str(), table.as_str(), &detail]),
+        )
+    }
+}
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -524,6 +592,23 @@ impl Error {
             }
             Self::LedgerFull => (kind::ledger_full(), vec![]),
             Self::RateExhausted(exhausted) => exhausted.parts(),
+            Self::QuotaExhausted(exhausted) => exhausted.parts(),
+            Self::QuotaOverflow { quota, table } => (
+                kind::quota_overflow(),
+                strings([quota.as_str(), table.as_str()]),
+            ),
+            Self::NoSuchQuota { table, quota } => (
+                kind::quota_not_found(),
+                strings([table.as_str(), quota.as_str()]),
+            ),
+            Self::QuotaColumnMissing {
+                column,
+                table,
+                quota,
+            } => (
+                kind::quota_column_missing(),
+                strings([column.as_str(), table.as_str(), quota.as_str()]),
+            ),
             Self::RatesFull => (kind::rates_full(), vec![]),
             Self::SlotsExhausted {
                 limit,

@@ -23,6 +23,7 @@
 //! | `budget` | limits of usage: consume, check, reserve, settle |
 //! | `plan` | plans, features and settings |
 //! | `lifecycle` | purge_tenant(): the end of a tenant's life |
+//! | `quota` | quotas: how much a table stores for whom |
 //! | `secret` | secrets of tenants, sealed under keys outside the database |
 //! | `worker` | each database's background worker |
 //! | `testing` | functions for the tests alone, in a build with the feature of this name |
@@ -48,6 +49,7 @@ pub mod partitions;
 pub mod pg;
 pub mod plan;
 pub mod policy;
+pub mod quota;
 pub mod requests;
 pub mod secret;
 #[cfg(feature = "testing")]
@@ -79,4 +81,5 @@ pub extern "C-unwind" fn _PG_init() {
     pg::managed::init(authority::standing);
     policy::init();
     plan::init();
+    quota::init();
 }

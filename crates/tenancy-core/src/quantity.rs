@@ -86,6 +86,14 @@ pub fn quantity(text: &str) -> Result<Quantity, QuantityError> {
     fixed("quantity", text, QUANTITY_DIGITS, false).map(Quantity)
 }
 
+/// Reads how much a row stores, in millionths, rounded to the nearest, a half up. What is negative counts as nothing.
+pub fn stored(text: &str) -> Result<i64, QuantityError> {
+    match text.starts_with('-') {
+        true => Ok(0),
+        false => fixed("a number that a quota sums", text, QUANTITY_DIGITS, true),
+    }
+}
+
 /// Reads a cost, rounded to the nearest millionth, a half up.
 pub fn cost(text: &str) -> Result<Cost, QuantityError> {
     fixed("cost", text, QUANTITY_DIGITS, true).map(Cost)
@@ -148,6 +156,14 @@ fn fixed(name: &'static str, text: &str, digits: usize, round: bool) -> Result<i
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_row_stores_what_is_not_negative() {
+        assert_eq!(stored("1.2345675"), Ok(1_234_568));
+        assert_eq!(stored("-3"), Ok(0));
+        assert_eq!(stored("-Infinity"), Ok(0));
+        assert!(stored("NaN").is_err() && stored("9223372036855").is_err());
+    }
 
     #[test]
     fn numbers_as_the_server_writes_them() {

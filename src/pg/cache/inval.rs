@@ -33,12 +33,15 @@ static DEFINITIONS: BackendCell<u64> = BackendCell::new(0);
 static TOLD: BackendCell<u32> = BackendCell::new(0);
 
 /// Called with each relation that changes.
-static ON_RELATION: BackendCell<Option<fn(pg_sys::Oid)>> = BackendCell::new(None);
+static ON_RELATION: [BackendCell<Option<fn(pg_sys::Oid)>>; 2] =
+    [const { BackendCell::new(None) }; 2];
 
 /// Calls `f` with each relation that changes, also by this backend; the invalid oid means all. `f` must not raise errors,
 /// and is called wherever the server processes such messages.
 pub fn on_relation(f: fn(pg_sys::Oid)) {
-    ON_RELATION.set(Some(f));
+    if let Some(free) = ON_RELATION.iter().find(|on| on.get().is_none()) {
+        free.set(Some(f));
+    }
 }
 
 /// The catalog of that cache, for which pgrx has no name.
@@ -141,7 +144,7 @@ unsafe extern "C-unwind" fn schema_changed(_arg: pg_sys::Datum, _cache: i32, _nu
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     DEFINITIONS.set(DEFINITIONS.get().wrapping_add(1));
-    if let Some(f) = ON_RELATION.get() {
+    for f in ON_RELATION.iter().filter_map(BackendCell::get) {
         f(relation);
     }
     let any = relation == pg_sys::Oid::INVALID;

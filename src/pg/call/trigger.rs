@@ -4,13 +4,15 @@ use std::ffi::{CStr, CString};
 
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
+use tenancy_core::quantity;
+use tenancy_core::quota::changes::Value;
 use tenancy_core::subject::half;
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::fmgr::Call;
 use crate::pg::statement::Statement;
-use crate::pg::{guc, scan, secret_rows, types};
+use crate::pg::{guc, numeric, numeric_text, scan, secret_rows, types};
 
 unsafe extern "C" {
     /// utils/datum.h: compares two values of a type byte by byte.
@@ -211,6 +213,85 @@ impl Change {
         }
     }
 
+    /// Returns where a column of keys or numbers is, for [`Self::keys`] and [`Self::amounts`] of this table's triggers. `None` if there is
+    /// no such column.
+    pub fn place(&self, column: &CStr) -> Option<Place> {
+        let column = self.column(column)?;
+        Some(Place {
+            number: column.number,
+            kind: types::base(column.kind),
+        })
+    }
+
+    /// Returns the old and the new value of a column of keys, as they lie in the row.
+    #[inline]
+    pub fn keys(&self, place: Place) -> [Option<Value<'_>>; 2] {
+        // SAFETY: a value of the column's type, in a row that lives as long as the trigger's data; what a numeric or a compressed text
+        // is read into lives as long in the trigger's memory.
+        self.rows().map(|row| unsafe {
+            let value = self.at(row, place)?;
+            match place.kind {
+                pg_sys::UUIDOID => Some(Value::Uuid(*value.cast_mut_ptr::<[u8; 16]>())),
+                pg_sys::INT8OID => Some(Value::Number(value.value() as i64)),
+                pg_sys::INT4OID => Some(Value::Number((value.value() as i32).into())),
+                pg_sys::INT2OID => Some(Value::Number((value.value() as i16).into())),
+                pg_sys::NUMERICOID => Some(Value::Text(numeric_text::of(value))),
+                kind => {
+                    let text = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                    let text = std::str::from_utf8(pgrx::varlena::varlena_to_byte_slice(text));
+                    text.ok().map(|text| match kind {
+                        // The blanks at its end are none of its own.
+                        pg_sys::BPCHAROID => Value::Text(text.trim_end_matches(' ')),
+                        _ => Value::Text(text),
+                    })
+                }
+            }
+        })
+    }
+
+    /// Returns the old and the new value of a column of numbers: integers as they are, numerics in millionths. NULL and what is negative
+    /// is 0; a numeric that has no such number is an error.
+    #[inline]
+    pub fn amounts(&self, place: Place) -> Result<[i64; 2], Error> {
+        let [old, new] = self.rows();
+        Ok([self.amount(old, place)?, self.amount(new, place)?])
+    }
+
+    fn amount(&self, row: pg_sys::HeapTuple, place: Place) -> Result<i64, Error> {
+        let Some(value) = self.at(row, place) else {
+            return Ok(0);
+        };
+        let amount = match place.kind {
+            pg_sys::INT8OID => value.value() as i64,
+            pg_sys::INT4OID => (value.value() as i32).into(),
+            pg_sys::INT2OID => (value.value() as i16).into(),
+            // SAFETY: a numeric, in a row that lives as long as the trigger's data.
+            _ => unsafe {
+                let stored = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+                match numeric::to_millionths(pgrx::varlena::varlena_to_byte_slice(stored)) {
+                    Some(millionths) => millionths,
+                    None => quantity::stored(numeric_text::of(value))?,
+                }
+            },
+        };
+        Ok(amount.max(0))
+    }
+
+    /// Returns the value of a column in a row, if there is such a row and the value is not NULL.
+    #[inline]
+    fn at(&self, row: pg_sys::HeapTuple, place: Place) -> Option<pg_sys::Datum> {
+        if row.is_null() {
+            return None;
+        }
+        let mut null = false;
+        // SAFETY: a row of the trigger's table, which has the column.
+        let value = unsafe {
+            let columns = (*(*self.0).tg_relation).rd_att;
+            pg_sys::SPI_getbinval(row, columns, place.number, &mut null)
+        };
+        (!null).then_some(value)
+    }
+
     /// Finds a column by its name.
     fn column(&self, name: &CStr) -> Option<Column> {
         // SAFETY: the trigger's data, for as long as it runs; the column is one of its table's.
@@ -256,6 +337,21 @@ impl Change {
 }
 
 const MISSING: Error = Error::Internal("a trigger's column is missing");
+
+/// Where a column of a trigger's table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    number: i32,
+    /// Its type, or the type below its domain.
+    kind: pg_sys::Oid,
+}
+
+impl Place {
+    /// Returns whether it is a numeric.
+    pub fn is_numeric(self) -> bool {
+        self.kind == pg_sys::NUMERICOID
+    }
+}
 
 /// A column of a trigger's table.
 struct Column {

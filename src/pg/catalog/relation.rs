@@ -60,6 +60,16 @@ pub fn default_partition(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     (partition != pg_sys::Oid::INVALID).then_some(partition)
 }
 
+/// Keeps others from writing a table until the transaction ends, and raises an error if a statement of this session is using it.
+pub fn hold_still(table: pg_sys::Oid, doing: &std::ffi::CStr) {
+    // SAFETY: inside a transaction; the table is closed, and stays locked.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::ShareRowExclusiveLock as i32);
+        pg_sys::CheckTableNotInUse(relation, doing.as_ptr());
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+    }
+}
+
 /// Reads a relation's row in the system cache, if there is one.
 pub fn read<T>(
     relation: pg_sys::Oid,

@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys::{self, Oid};
 
-use super::{Calls, tell};
+use super::{Calls, tell, tell_above};
 use crate::pg::nodes::{Name, each};
 use crate::pg::relation;
 
@@ -21,6 +21,8 @@ pub enum Change {
 pub enum What {
     /// The table gets a partition or a child, of this name.
     Child(Name),
+    /// The table loses this partition.
+    Detached(Name),
     /// A column of the table is renamed.
     Rename { old: String, new: String },
     /// The table gets a policy.
@@ -65,6 +67,11 @@ pub unsafe fn of(node: *mut pg_sys::Node) -> Vec<Change> {
                         pg_sys::AlterTableType::AT_AttachPartition => {
                             let part = (*command).def.cast::<pg_sys::PartitionCmd>();
                             note((*alter).relation, What::Child(Name::copy((*part).name)));
+                        }
+                        pg_sys::AlterTableType::AT_DetachPartition
+                        | pg_sys::AlterTableType::AT_DetachPartitionFinalize => {
+                            let part = (*command).def.cast::<pg_sys::PartitionCmd>();
+                            note((*alter).relation, What::Detached(Name::copy((*part).name)));
                         }
                         pg_sys::AlterTableType::AT_AddInherit => {
                             let child = Name::copy((*alter).relation);
@@ -122,8 +129,17 @@ pub fn follow(changes: &[Change]) {
                 };
                 tell(|on| match what {
                     What::Child(name) => (on.child)(table, name.oid()),
+                    What::Detached(_) => Ok(()),
                     What::Rename { old, new } => (on.rename)(table, old, new),
                     What::Policy => (on.policies)(table, true),
+                });
+                tell_above(|follow| match what {
+                    What::Child(name) => (follow.child)(table, name.oid()),
+                    What::Detached(name) => {
+                        name.oid().map_or(Ok(()), |part| (follow.detached)(table, part))
+                    }
+                    What::Rename { old, new } => (follow.rename)(table, old, new),
+                    What::Policy => Ok(()),
                 });
             }
             Change::Code(relation, before) => {

@@ -16,6 +16,7 @@
 //! | `change` | a change of a table's definition, and how far it reaches |
 //! | `ddl` | what a statement does to the definition of tables that it names |
 //! | `foreign_keys` | foreign keys from an empty table, which need no validation |
+//! | `frames` | where statements within statements begin and end |
 //! | `copy_from` | COPY FROM into a protected table |
 //! | `copy_to` | the first copy of secrets for a subscriber |
 //! | `planted` | whether an expression reveals rows, or runs code that a user wrote |
@@ -30,6 +31,7 @@ mod copy_from;
 mod copy_to;
 mod ddl;
 mod foreign_keys;
+pub mod frames;
 mod functions;
 pub mod noted;
 mod objects;
@@ -116,6 +118,34 @@ pub struct On {
     pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
 }
 
+/// The callbacks of a room above the one that [`init`] is for: what it does after changes of tables.
+#[derive(Clone, Copy)]
+pub struct Follow {
+    /// Called when a table got a partition or a child, after [`On::child`].
+    pub child: fn(parent: pg_sys::Oid, named: Option<pg_sys::Oid>) -> Result<(), Error>,
+    /// Called when a partition of a table was detached.
+    pub detached: fn(parent: pg_sys::Oid, part: pg_sys::Oid) -> Result<(), Error>,
+    /// Called after a table's column was renamed.
+    pub rename: fn(table: pg_sys::Oid, old: &str, new: &str) -> Result<(), Error>,
+}
+
+static FOLLOW: BackendCell<Option<Follow>> = BackendCell::new(None);
+
+/// Registers what a room does after changes of tables.
+pub fn follow(follow: Follow) {
+    FOLLOW.set(Some(follow));
+}
+
+/// Calls such a callback, if the extension is installed, and raises its error.
+fn tell_above(what: impl FnOnce(&Follow) -> Result<(), Error>) {
+    if extension::schema().is_some()
+        && let Some(follow) = FOLLOW.get()
+        && let Err(error) = what(&follow)
+    {
+        error.raise();
+    }
+}
+
 /// Functions that a relation's definition calls.
 pub type Calls = HashSet<pg_sys::Oid>;
 
@@ -169,6 +199,7 @@ unsafe extern "C-unwind" fn process_utility(
             return;
         }
         let around = tables::around();
+        let frame = frames::begin();
         let unvalidated = foreign_keys::of_empty_table(statement);
         let read_only_tree = read_only_tree && statement == unvalidated.statement;
         let statement = unvalidated.statement;
@@ -202,6 +233,18 @@ unsafe extern "C-unwind" fn process_utility(
         foreign_keys::require_still_empty(unvalidated);
         tables::set_around(around);
         after(changes);
+        end_frame(frame);
+    }
+}
+
+/// Ends a statement's frame, unless the transaction has ended in it.
+#[pg_guard]
+unsafe extern "C-unwind" fn end_frame(frame: usize) {
+    if xact::running() {
+        // SAFETY: what `begin` returned.
+        unsafe { frames::end(frame) };
+    } else {
+        frames::leave(frame);
     }
 }
 

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::noted::{self, Doing, Identity, Mark, Noted, Noting, Query, doing, enter};
-use super::{functions, objects, raw, tables};
+use super::{frames, functions, objects, raw, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
@@ -60,6 +60,7 @@ pub fn init(on: OnQuery) {
 pub fn forget(savepoint: u32) {
     noted::forget(savepoint);
     tables::forget(savepoint);
+    frames::forget(savepoint);
     if savepoint == 0 {
         objects::take_touched();
         functions::forget_altered();
@@ -289,12 +290,14 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     // SAFETY: as above.
     unsafe {
         let depth = finish(query);
+        let frame = frames::begin();
         #[allow(ffi_unwind_calls)] // errors pass by
         match PREVIOUS_FINISH.get() {
             Some(previous) => previous(query),
             None => raw::standard_ExecutorFinish(query),
         }
         leave(depth);
+        frames::end(frame);
     }
 }
 

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
+use crate::pg::hooks::frames;
 use crate::pg::{blockers, inval, xact};
 
 /// The context module's callbacks.
@@ -52,6 +53,9 @@ unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _a
         _ => None,
     };
     if let Some(ending) = ending {
+        // What deferred triggers have done.
+        // SAFETY: the outermost frame.
+        unsafe { frames::end(0) };
         if let Some(on_end) = ON_END.get()
             && let Err(error) = (on_end.before_commit)(ending)
         {

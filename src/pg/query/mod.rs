@@ -7,9 +7,11 @@
 //! | `snapshot` | snapshots to read at that are newer than the statement's |
 //! | `scan` | one column of a table, every committed row, without a plan |
 //! | `rows` | the rows of a query as texts, a few at a time |
+//! | `counters` | the counters of quotas, without a query |
 //! | `heap_insert` | new rows, without a query |
 //! | `secret_rows` | new rows that no publication sends |
 
+pub mod counters;
 pub mod heap_insert;
 pub mod rows;
 pub mod savepoint;

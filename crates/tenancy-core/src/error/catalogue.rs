@@ -252,6 +252,15 @@ kinds! {
             hint "Define another limit.";
         limit_of_other_kind: "22023", No, "limit \"{limit}\" is of kind {kind}",
             hint "Use tenancy.{function}().";
+        quota_exhausted: "53400", AfterHint, "the {level}'s quota \"{quota}\" of {table} is exhausted",
+            detail "{detail}",
+            hint "Delete rows, or raise the limit: tenancy.set_limit(). The view tenancy.quota_usage shows what is used.";
+        quota_overflow: "22003", No, "quota \"{quota}\" of {table} has no room for the sum",
+            hint "Sums are at most about 9.2 · 10¹⁸, of numeric columns 9.2 · 10¹².";
+        quota_not_found: "42704", No, "{table} has no quota \"{quota}\"",
+            hint "The view tenancy.quotas shows the quotas; tenancy.set_quota() adds one.";
+        quota_column_missing: "55000", AfterHint, "column {column} of {table}, which quota \"{quota}\" counts by, does not exist",
+            hint "The table's owner ends the quota: tenancy.drop_quota().";
         rate_exhausted: "53400", Later, "the {level}'s rate limit \"{limit}\" is exhausted",
             detail "{detail}",
             hint "tenancy.try_take() answers without an error; tenancy.set_rate_limit() changes the limit.";

@@ -1,6 +1,6 @@
 //! The triggers of a table with quotas, and the query that counts it anew.
 
-use super::Per;
+use super::Unit;
 use crate::policy::quote_ident;
 
 /// The trigger for new rows and rows that go.
@@ -52,14 +52,14 @@ pub fn drop_trigger(trigger: &str, table: &str) -> String {
 /// What a quota counts in a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted<'a> {
-    /// For what it counts.
-    pub per: Per,
     /// The column with the tenant.
     pub tenant: &'a str,
     /// The column with the project, the user, or a value to count by.
     pub key: Option<&'a str>,
     /// The column that is summed; `None` for the number of rows.
     pub sum: Option<&'a str>,
+    /// What it counts in.
+    pub unit: Unit,
 }
 
 impl Counted<'_> {
@@ -73,7 +73,12 @@ impl Counted<'_> {
             .sum
             .map_or("pg_catalog.count(*)".to_owned(), |column| {
                 let column = quote_ident(column);
-                format!("pg_catalog.sum(CASE WHEN {column} > 0 THEN {column} ELSE 0 END)")
+                // Rounded row by row, as in the trigger.
+                let stored = match self.unit {
+                    Unit::One => column.clone(),
+                    Unit::Millionth => format!("pg_catalog.round({column}, 6)"),
+                };
+                format!("pg_catalog.sum(CASE WHEN {column} > 0 THEN {stored} ELSE 0 END)")
             });
         match self.key.map(quote_ident) {
             Some(key) => format!(
@@ -107,7 +112,7 @@ mod tests {
     #[test]
     fn rows_without_a_tenant_or_a_key_are_not_counted() {
         let counted = Counted {
-            per: Per::Column,
+            unit: Unit::One,
             tenant: "tenant_id",
             key: Some("room"),
             sum: Some("bytes"),
@@ -119,7 +124,6 @@ mod tests {
              WHERE tenant_id IS NOT NULL AND room IS NOT NULL GROUP BY 1, 2"
         );
         let counted = Counted {
-            per: Per::Tenant,
             key: None,
             sum: None,
             ..counted
