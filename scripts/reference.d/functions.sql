@@ -23,6 +23,8 @@ INSERT INTO section VALUES
  'set_budget remove_budget check_budget fits consume reserve settle cancel grant_credit revoke_credit ledger_stats'),
 (11, 'Limits', 'The views `limit_names` and `limit_settings` show names and values, `rates_in_use` and `slots` what is taken and held.',
  'define_limit set_limit set_rate_limit set_slots remove_limit limit_of take try_take acquire_slot try_acquire_slot release_slot limits rate_stats slot_stats'),
+(18, 'Quotas', 'What protected tables store. The views `quotas` and `quota_usage` show what is counted, how much is used and how much is allowed.',
+ 'set_quota drop_quota recount count_quota'),
 (12, 'Plans, features and settings', 'The views `feature_names`, `setting_names`, `plans`, `tenant_plans` and `effective_values` show them.',
  'feature feature_value setting setting_value define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan'),
 (13, 'Onboarding', 'The views `templates` and `domains` show them.',

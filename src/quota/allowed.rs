@@ -130,7 +130,11 @@ fn _quota_allowed(
 
 /// Returns the scope of a project or user that a counter counts for, for the view.
 #[pg_extern(sql = false)]
-fn _quota_scope(per: Option<&str>, tenant: Option<pgrx::Uuid>, key: Option<&str>) -> Result<Option<pgrx::Uuid>, ErrorReport> {
+fn _quota_scope(
+    per: Option<&str>,
+    tenant: Option<pgrx::Uuid>,
+    key: Option<&str>,
+) -> Result<Option<pgrx::Uuid>, ErrorReport> {
     let (Some(per), Some(tenant), Some(key)) = (per.and_then(Per::named), tenant, key) else {
         return Ok(None);
     };

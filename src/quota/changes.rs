@@ -37,18 +37,16 @@ thread_local! {
 
 fn with<R>(f: impl FnOnce(&mut Frame) -> R) -> R {
     let depth = frames::depth();
-    FRAMES.with_borrow_mut(|frames| {
-        match frames.last_mut() {
-            Some(frame) if frame.depth == depth => f(frame),
-            _ => {
-                let mut frame = Frame {
-                    depth,
-                    ..Frame::default()
-                };
-                let result = f(&mut frame);
-                frames.push(frame);
-                result
-            }
+    FRAMES.with_borrow_mut(|frames| match frames.last_mut() {
+        Some(frame) if frame.depth == depth => f(frame),
+        _ => {
+            let mut frame = Frame {
+                depth,
+                ..Frame::default()
+            };
+            let result = f(&mut frame);
+            frames.push(frame);
+            result
         }
     })
 }

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use pgrx::pg_sys;
 use tenancy_core::quota::changes::Overflow;
 
-use super::definitions::{self, Quota};
 use super::changes;
+use super::definitions::{self, Quota};
 use crate::error::Error;
 use crate::pg::trigger::{Change, Place};
 use crate::{policy, triggers};

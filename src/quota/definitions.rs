@@ -14,7 +14,7 @@ use tenancy_core::quota::{Per, Unit};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::{inheritance, inval};
+use crate::pg::{extension, inheritance, inval};
 
 /// A quota of a table.
 #[derive(Debug)]
@@ -73,6 +73,9 @@ static STALE: BackendCell<bool> = BackendCell::new(false);
 /// Counts invalidations, so that what is outdated is not cached, and for what others derive from this cache.
 static CHANGES: BackendCell<u64> = BackendCell::new(0);
 
+/// The table of counters: looking it up takes longer than finding a counter.
+static COUNTERS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALID);
+
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
 }
@@ -84,6 +87,9 @@ pub fn init() {
 
 /// Drops what is cached of a changed relation; the invalid oid means all. May be called at any moment.
 fn forget(table: pg_sys::Oid) {
+    if [pg_sys::Oid::INVALID, COUNTERS.get()].contains(&table) {
+        COUNTERS.set(pg_sys::Oid::INVALID);
+    }
     let dropped = CACHE.with(|cache| {
         let Ok(mut cache) = cache.try_borrow_mut() else {
             return None;
@@ -101,6 +107,14 @@ fn forget(table: pg_sys::Oid) {
             STALE.set(true);
         }
     }
+}
+
+/// Returns the table of counters.
+pub fn counters() -> Result<pg_sys::Oid, Error> {
+    if COUNTERS.get() == pg_sys::Oid::INVALID {
+        COUNTERS.set(extension::internal_table(c"quota_counters")?);
+    }
+    Ok(COUNTERS.get())
 }
 
 /// Returns a number that is another one once cached quotas have changed.
@@ -148,7 +162,11 @@ pub fn read(table: pg_sys::Oid) -> Result<Quotas, Error> {
          JOIN tenancy_internal.protected_table_registry r ON r.relation = q.relation \
          WHERE q.relation = ANY ($1) ORDER BY q.id",
         &[tables.into()],
-        |rows| rows.into_iter().map(|row| quota(&row).map(Rc::new)).collect(),
+        |rows| {
+            rows.into_iter()
+                .map(|row| quota(&row).map(Rc::new))
+                .collect()
+        },
     )
 }
 

@@ -1,23 +1,18 @@
 //! Changing the counters at the end of a statement: in the order of their keys, each once, and in the transaction that changed the
 //! rows. The lock on a counter is held until that ends, so only writers of the same tenant, and of the same key in it, wait.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 use tenancy_core::quota::changes::Change;
 use tenancy_core::quota::{Per, Refused, next};
 
-use super::count::overflow;
 use super::changes::{self, Done};
-use super::definitions::Quota;
+use super::count::overflow;
+use super::definitions::{self, Quota};
 use super::{allowed, recount};
 use crate::error::{Error, QuotaExhausted};
 use crate::pg::counters::{self, CounterKey, Next};
-use crate::pg::{extension, inval, spi, xact};
+use crate::pg::{inval, spi, xact};
 use crate::policy;
-
-/// The table of counters.
-pub const COUNTERS: &CStr = c"quota_counters";
 
 /// Ends a statement.
 pub fn end(depth: usize) -> Result<(), Error> {
@@ -34,13 +29,17 @@ fn flush(done: &Done) -> Result<(), Error> {
     if done.changes.is_empty() {
         return Ok(());
     }
-    let counters = extension::internal_table(COUNTERS)?;
+    let counters = definitions::counters()?;
     // A value that was set before applies.
     inval::accept();
     for change in &done.changes {
         let mut quotas = done.quotas.iter();
         let quota = quotas.find(|quota| quota.id == change.quota);
-        apply(counters, quota.ok_or(Error::Internal("a change of no quota"))?, change)?;
+        apply(
+            counters,
+            quota.ok_or(Error::Internal("a change of no quota"))?,
+            change,
+        )?;
     }
     xact::end_command();
     Ok(())

@@ -47,7 +47,14 @@ fn _recount(
     table: Option<pg_sys::Oid>,
     name: Option<&str>,
 ) -> Result<
-    TableIterator<'static, (name!(name, String), name!(counters, i64), name!(corrected, i64))>,
+    TableIterator<
+        'static,
+        (
+            name!(name, String),
+            name!(counters, i64),
+            name!(corrected, i64),
+        ),
+    >,
     ErrorReport,
 > {
     let table = table.ok_or(Error::Null("target"))?;
@@ -198,7 +205,10 @@ impl Owned {
         match key {
             Some(key) if key.kind != KeyType::Citext && found.is_exact => Ok(()),
             _ => Err(Error::bad(
-                format!("values of column \"{column}\" of {} cannot be counted by", self.name),
+                format!(
+                    "values of column \"{column}\" of {} cannot be counted by",
+                    self.name
+                ),
                 "It must be a uuid, an integer, a numeric without decimals, or a text with a deterministic collation.",
             )),
         }

@@ -135,9 +135,9 @@ pub fn follow(changes: &[Change]) {
                 });
                 tell_above(|follow| match what {
                     What::Child(name) => (follow.child)(table, name.oid()),
-                    What::Detached(name) => {
-                        name.oid().map_or(Ok(()), |part| (follow.detached)(table, part))
-                    }
+                    What::Detached(name) => name
+                        .oid()
+                        .map_or(Ok(()), |part| (follow.detached)(table, part)),
                     What::Rename { old, new } => (follow.rename)(table, old, new),
                     What::Policy => Ok(()),
                 });

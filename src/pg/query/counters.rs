@@ -150,7 +150,9 @@ unsafe fn change_version(
                 }
             }
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => None,
-            _ => Some(Err(Error::Internal("a counter was changed twice in a command"))),
+            _ => Some(Err(Error::Internal(
+                "a counter was changed twice in a command",
+            ))),
         };
         pg_sys::ReleaseBuffer(buffer);
         result

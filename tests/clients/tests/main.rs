@@ -135,6 +135,12 @@ mod protect {
     mod takes_away;
     mod unprotected;
 }
+mod quota {
+    mod counting;
+    mod race;
+    mod restore;
+    mod values;
+}
 mod secret {
     mod keys;
     mod logs;

@@ -69,17 +69,15 @@ impl Counted<'_> {
     pub fn query(&self, table: &str) -> String {
         const TEXT: &str = "::pg_catalog.text";
         let tenant = quote_ident(self.tenant);
-        let count = self
-            .sum
-            .map_or("pg_catalog.count(*)".to_owned(), |column| {
-                let column = quote_ident(column);
-                // Rounded row by row, as in the trigger.
-                let stored = match self.unit {
-                    Unit::One => column.clone(),
-                    Unit::Millionth => format!("pg_catalog.round({column}, 6)"),
-                };
-                format!("pg_catalog.sum(CASE WHEN {column} > 0 THEN {stored} ELSE 0 END)")
-            });
+        let count = self.sum.map_or("pg_catalog.count(*)".to_owned(), |column| {
+            let column = quote_ident(column);
+            // Rounded row by row, as in the trigger.
+            let stored = match self.unit {
+                Unit::One => column.clone(),
+                Unit::Millionth => format!("pg_catalog.round({column}, 6)"),
+            };
+            format!("pg_catalog.sum(CASE WHEN {column} > 0 THEN {stored} ELSE 0 END)")
+        });
         match self.key.map(quote_ident) {
             Some(key) => format!(
                 "SELECT {tenant}{TEXT}, {key}{TEXT}, ({count}){TEXT} FROM {table} \

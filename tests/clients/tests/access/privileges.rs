@@ -30,10 +30,12 @@ fn listed(functions: bool, privilege: &str, role: &str) -> BTreeSet<String> {
 }
 
 /// Internal functions that views, policies and casts run with the rights of the application.
-const INSIDE: [&str; 8] = [
+const INSIDE: [&str; 10] = [
     "barrier",
     "effective_of",
     "held_slots",
+    "quota_allowed",
+    "quota_scope",
     "rate_buckets",
     "regscope_in",
     "regscope_out",
@@ -42,16 +44,21 @@ const INSIDE: [&str; 8] = [
 ];
 
 /// Those that functions of the schema tenancy call with the rights of an administrator, who could call those too.
-const INSIDE_FOR_ADMINISTRATORS: [&str; 13] = [
+const INSIDE_FOR_ADMINISTRATORS: [&str; 18] = [
     "barrier",
+    "drop_quota",
     "effective_of",
     "held_slots",
     "index_advice",
     "ledger",
     "protect",
+    "quota_allowed",
+    "quota_scope",
     "rate_buckets",
+    "recount",
     "regscope_in",
     "regscope_out",
+    "set_quota",
     "unknown_keys",
     "unprotect",
     "visible_plan_owners",
