@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 29] = [
+const FEW: [(&str, Case); 30] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -42,6 +42,7 @@ const FEW: [(&str, Case); 29] = [
     ("budget", crate::budgets::asking),
     ("budget memory", crate::budgets::memory),
     ("limit", crate::limits::calls),
+    ("quota", crate::quotas::inserts),
     ("features", crate::features::asking),
     ("secret", crate::secrets::reading),
     ("rollup", crate::usage::rollup),

@@ -19,6 +19,7 @@ mod metering;
 mod partitions;
 mod plans;
 mod principals;
+mod quotas;
 mod report;
 mod scale;
 mod search;
