@@ -29,6 +29,7 @@ Two errors have no name. A 42501 without one is PostgreSQL's own: the database r
 /// What the kinds of a SQLSTATE have in common.
 const STATES: &[(&str, &str)] = &[
     ("0A000", "not supported"),
+    ("22003", "a sum is too large"),
     ("22023", "an argument is wrong"),
     ("23514", "it would break the rules of the tree"),
     ("25001", "it cannot run inside a transaction block"),

@@ -67,9 +67,11 @@ fn a_dump_restores_quotas_with_their_counters() {
     let config = tenancy_client_tests::world::server();
     let client = |program: &str, config: &postgres::Config| {
         let mut command = command(server_program(program));
-        if let postgres::config::Host::Unix(path) = &config.get_hosts()[0] {
-            command.arg("-h").arg(path);
-        }
+        let host = match &config.get_hosts()[0] {
+            postgres::config::Host::Tcp(name) => name.clone(),
+            postgres::config::Host::Unix(path) => path.display().to_string(),
+        };
+        command.args(["-h", &host]);
         command.args(["-p", &config.get_ports()[0].to_string(), "-U", "postgres"]);
         command
     };
