@@ -309,6 +309,10 @@ pub enum Error {
     },
     /// Rows of a table are there after they were deleted.
     PurgeRowsStay(String),
+    /// Lines that are no export, or not all of one.
+    ExportDamaged(String),
+    /// What keeps an export from being imported, a line for each reason.
+    ImportRefused(String),
     /// A secret does not exist, or is not visible.
     NoSuchSecret(String),
     /// A secret where its value would be stored.
@@ -675,6 +679,8 @@ impl Error {
             Self::PurgeBlocked { tenant, reasons } => {
                 (kind::purge_blocked(), strings([tenant, reasons]))
             }
+            Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
+            Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
             Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),
             Self::NoSuchSecret(secret) => (kind::secret_not_found(), strings([secret])),
             Self::SecretStored => (kind::secret_stored(), vec![]),

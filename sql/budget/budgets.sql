@@ -41,13 +41,13 @@ REVOKE ALL ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean
 COMMENT ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean) IS
     'internal: locks and returns the budget that a caller means, as budget_of() finds it; NULLs if there is none';
 
-CREATE FUNCTION tenancy_internal.set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
+-- For a caller that may set it.
+CREATE FUNCTION tenancy_internal.put_budget(
+    scope uuid, metric text, metric_id integer, imposed boolean, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanted record;
     budget uuid;
 BEGIN
-    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
     IF amount IS NULL OR hard IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'hard' END);
     END IF;
@@ -61,19 +61,32 @@ BEGIN
     END IF;
     -- A larger budget, and a soft one in place of a hard one, grant more.
     IF EXISTS (SELECT FROM tenancy_internal.budget_definitions b
-                WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM wanted.metric_id AND b.period = set_budget.period AND b.imposed = wanted.imposed
-                  AND ((set_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT set_budget.hard))) THEN
+                WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM put_budget.metric_id AND b.period = put_budget.period AND b.imposed = put_budget.imposed
+                  AND ((put_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT put_budget.hard))) THEN
         PERFORM tenancy_internal.require_lasting('the larger budget', tenancy_internal.held_until('{budgets:manage}', scope));
     END IF;
     INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by)
-    VALUES (scope, wanted.metric_id, set_budget.period, wanted.imposed, (set_budget.amount * 1000000)::bigint, set_budget.hard, set_budget.alert_at,
+    VALUES (scope, put_budget.metric_id, put_budget.period, put_budget.imposed, (put_budget.amount * 1000000)::bigint, put_budget.hard, put_budget.alert_at,
             tenancy.user_id())
     ON CONFLICT ON CONSTRAINT budget_definitions_key DO UPDATE
        SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, created_by = excluded.created_by, created_at = excluded.created_at
     RETURNING b.id INTO budget;
     PERFORM tenancy_internal.audit('budget.set', scope, metric,
-        jsonb_build_object('amount', amount, 'period', period, 'hard', hard, 'imposed', wanted.imposed));
+        jsonb_build_object('amount', amount, 'period', period, 'hard', hard, 'imposed', imposed));
     RETURN budget;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[]) IS
+    'internal: sets the imposed budget or the own one of a scope, for a caller that may';
+
+CREATE FUNCTION tenancy_internal.set_budget(scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted record;
+BEGIN
+    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
+    RETURN tenancy_internal.put_budget(scope, metric, wanted.metric_id, wanted.imposed, amount, period, hard, alert_at);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;

@@ -1,16 +1,14 @@
 -- Granting -----------------------------------------------------------------------------------------------
 
-CREATE FUNCTION tenancy_internal.grant_credit(
-    scope tenancy.regscope, metric text, amount numeric, period text, priority integer, expires_at timestamptz, rollover numeric,
+-- For a caller that may grant on the budget, which is locked.
+CREATE FUNCTION tenancy_internal.put_credit(
+    scope uuid, metric text, budget_id uuid, imposed boolean, amount numeric, period text, priority integer, expires_at timestamptz, rollover numeric,
     effective_at timestamptz, note text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    wanted record;
-    budget record;
     since timestamptz := coalesce(effective_at, now());
     credit uuid;
 BEGIN
-    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
     IF amount IS NULL OR priority IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'priority' END);
     END IF;
@@ -41,26 +39,42 @@ BEGIN
     IF length(note) > 500 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'note must have 500 characters at most');
     END IF;
-    -- The lock serializes grants and keeps the budget.
-    SELECT b.id, b.imposed INTO budget FROM tenancy_internal.lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
-    IF budget.id IS NULL THEN
+    IF budget_id IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('budget_not_found');
     END IF;
-    IF (SELECT count(*) FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) >= 100 THEN
-        PERFORM tenancy_internal.close_credits(ARRAY(SELECT g.id FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL), '0');
-        IF (SELECT count(*) FROM tenancy_internal.credit_grants g WHERE g.budget_id = budget.id AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) >= 100 THEN
+    IF (SELECT count(*) FROM tenancy_internal.credit_grants g WHERE g.budget_id = put_credit.budget_id AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) >= 100 THEN
+        PERFORM tenancy_internal.close_credits(ARRAY(SELECT g.id FROM tenancy_internal.credit_grants g WHERE g.budget_id = put_credit.budget_id AND g.closed_at IS NULL), '0');
+        IF (SELECT count(*) FROM tenancy_internal.credit_grants g WHERE g.budget_id = put_credit.budget_id AND g.closed_at IS NULL AND NOT tenancy_internal.over(g, now())) >= 100 THEN
             RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('too_many_credits');
         END IF;
     END IF;
     INSERT INTO tenancy_internal.credit_grants AS g (budget_id, scope_id, amount, priority, effective_at, expires_at, rollover, rolls_at, note, granted_by)
-    SELECT budget.id, scope, (grant_credit.amount * 1000000)::bigint, grant_credit.priority, since, grant_credit.expires_at,
-           (grant_credit.rollover * 1000000)::bigint,
-           CASE WHEN grant_credit.rollover IS NOT NULL THEN to_timestamp(p.hi / 1000000) END, grant_credit.note, tenancy.user_id()
-      FROM tenancy_internal.period(grant_credit.period, tenancy_internal.time_zone(scope), (extract(epoch FROM since) * 1000000)::bigint) p
+    SELECT put_credit.budget_id, scope, (put_credit.amount * 1000000)::bigint, put_credit.priority, since, put_credit.expires_at,
+           (put_credit.rollover * 1000000)::bigint,
+           CASE WHEN put_credit.rollover IS NOT NULL THEN to_timestamp(p.hi / 1000000) END, put_credit.note, tenancy.user_id()
+      FROM tenancy_internal.period(put_credit.period, tenancy_internal.time_zone(scope), (extract(epoch FROM since) * 1000000)::bigint) p
     RETURNING g.id INTO credit;
     PERFORM tenancy_internal.audit('credit.granted', scope, metric, jsonb_strip_nulls(jsonb_build_object('credit', credit, 'amount', amount, 'period', period,
-        'imposed', budget.imposed, 'priority', priority, 'effective_at', since, 'expires_at', expires_at, 'rollover', rollover, 'note', note)));
+        'imposed', imposed, 'priority', priority, 'effective_at', since, 'expires_at', expires_at, 'rollover', rollover, 'note', note)));
     RETURN credit;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.put_credit(uuid, text, uuid, boolean, numeric, text, integer, timestamptz, numeric, timestamptz, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.put_credit(uuid, text, uuid, boolean, numeric, text, integer, timestamptz, numeric, timestamptz, text) IS
+    'internal: grants a credit on a budget, for a caller that may';
+
+CREATE FUNCTION tenancy_internal.grant_credit(
+    scope tenancy.regscope, metric text, amount numeric, period text, priority integer, expires_at timestamptz, rollover numeric,
+    effective_at timestamptz, note text) RETURNS uuid
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted record;
+    budget record;
+BEGIN
+    SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period) b;
+    -- The lock serializes grants and keeps the budget.
+    SELECT b.id, b.imposed INTO budget FROM tenancy_internal.lock_budget(scope, wanted.metric_id, period, wanted.imposed) b;
+    RETURN tenancy_internal.put_credit(scope, metric, budget.id, budget.imposed, amount, period, priority, expires_at, rollover, effective_at, note);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.grant_credit(tenancy.regscope, text, numeric, text, integer, timestamptz, numeric, timestamptz, text) FROM PUBLIC;

@@ -176,13 +176,13 @@ fn as_owner(
 }
 
 /// A restricted operation cannot leave deferred triggers behind.
-fn immediate() -> Result<(), Error> {
+pub fn immediate() -> Result<(), Error> {
     run("SET CONSTRAINTS ALL IMMEDIATE").map(drop)
 }
 
 /// Locks a table by its name, and makes sure that it is still the one meant, and still its owner's: another role's code would run as
 /// that owner.
-fn hold(name: &Relation, oid: u32, owner: u32) -> Result<(), Error> {
+pub fn hold(name: &Relation, oid: u32, owner: u32) -> Result<(), Error> {
     run(&format!("LOCK TABLE ONLY {name} IN ROW EXCLUSIVE MODE"))?;
     let found = ddl::table(&name.to_string())?;
     let same = relation::read(found, |class| class.relowner.to_u32()) == Some(owner);

@@ -109,7 +109,7 @@ impl Export {
 
     /// Reads some rows of a table. Returns whether there may be more.
     fn read_some(&mut self, source: &Source) -> Result<bool, Error> {
-        let rows = match self.rows.take() {
+        let mut rows = match self.rows.take() {
             Some(rows) => rows,
             None => {
                 let line = text(&source.line)?;

@@ -57,8 +57,20 @@ impl Plan {
 
     /// Returns why the tenant's rows cannot be deleted, a line for each reason.
     pub fn blocked(&self) -> Result<Vec<String>, Error> {
+        let mut reasons = self.owners(self.tables().map(|(table, _)| table));
+        // The rest reads rows, as the tables' owners.
+        if reasons.is_empty() {
+            for link in &self.facts.links {
+                reasons.extend(self.crosses(link)?);
+            }
+        }
+        Ok(reasons)
+    }
+
+    /// Returns why statements on these tables cannot run as their owners, a line for each reason.
+    pub fn owners<'a>(&self, tables: impl Iterator<Item = &'a Table>) -> Vec<String> {
         let mut reasons = Vec::new();
-        for (table, _) in self.tables() {
+        for table in tables {
             if !table.caller_owns {
                 reasons.push(format!(
                     "{}: the caller is neither its owner nor a member of that role.",
@@ -73,16 +85,10 @@ impl Plan {
             }
         }
         self.circles_of_several_owners(&mut reasons);
-        // The rest reads rows, as the tables' owners.
-        if reasons.is_empty() {
-            for link in &self.facts.links {
-                reasons.extend(self.crosses(link)?);
-            }
-        }
-        Ok(reasons)
+        reasons
     }
 
-    /// Tables that refer to each other are emptied by one statement, which runs as one role.
+    /// Tables that refer to each other are emptied, or filled, by one statement, which runs as one role.
     fn circles_of_several_owners(&self, reasons: &mut Vec<String>) {
         for stage in self.stages.iter().filter(|stage| stage.tables.len() > 1) {
             let tables: Vec<&Table> = (stage.tables.iter())

@@ -3,57 +3,51 @@
 use std::collections::HashMap;
 
 use pgrx::prelude::*;
-use tenancy_core::lifecycle::{TableLine, TenantKey};
+use tenancy_core::lifecycle::{OWN, TableLine, TenantKey};
 use tenancy_core::policy::{Relation, quote_ident};
 
 use super::plan::Plan;
 use crate::error::Error;
-use crate::pg::ddl;
 use crate::pg::spi::{self, NotNull};
 use crate::policy;
 
-/// Tenancy's own tables with rows of a tenant, and the conditions by which these are found; `%t` is the tenant. Keys and secrets are not
-/// among them.
-pub const OWN: [(&str, &str); 9] = [
-    (
-        "tenancy.scopes",
-        "path && ARRAY[%t] ORDER BY pg_catalog.cardinality(path), id",
-    ),
-    (
-        "tenancy_internal.role_definitions",
-        "scope_id = %t ORDER BY id",
-    ),
-    (
-        "tenancy_internal.role_assignments",
-        "user_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) \
-         AND scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY id",
-    ),
-    (
-        "tenancy_internal.allowed_networks",
-        "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY scope_id",
-    ),
-    (
-        "tenancy_internal.login_policy_registry",
-        "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY scope_id",
-    ),
-    // Of these nothing is imported: they must be the same there.
-    (
-        "tenancy_internal.metric_definitions",
-        "id IN (SELECT b.metric_id FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id WHERE s.path && ARRAY[%t]) ORDER BY id",
-    ),
-    (
-        "tenancy_internal.budget_definitions",
-        "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY id",
-    ),
-    (
-        "tenancy_internal.credit_grants",
-        "scope_id IN (SELECT s.id FROM tenancy.scopes s WHERE s.path && ARRAY[%t]) ORDER BY id",
-    ),
-    (
-        "tenancy_internal.credit_draws",
-        "credit_id IN (SELECT g.id FROM tenancy_internal.credit_grants g JOIN tenancy.scopes s ON s.id = g.scope_id WHERE s.path && ARRAY[%t]) \
-         AND reservation IS NULL ORDER BY credit_id, at",
-    ),
+/// The queries for tenancy's own rows of the tenant `%t`, in the order of [`OWN`]. Keys, secrets and identity providers are not among
+/// them, nor is what has ended. Two exports of the same rows are the same.
+const QUERIES: [&str; OWN.len()] = [
+    "SELECT s.id, s.level, s.slug, s.name, s.status, s.external_id, s.kind, s.settings, s.features, s.created_at \
+       FROM tenancy.scopes s WHERE s.path && ARRAY[%t] ORDER BY pg_catalog.cardinality(s.path), s.id",
+    "SELECT r.name, r.permissions, r.description, r.expires_at \
+       FROM tenancy_internal.role_definitions r WHERE r.scope_id = %t ORDER BY r.name COLLATE \"C\"",
+    // Those by groups come with the next login.
+    "SELECT a.user_id, a.scope_id, r.name, d.level, a.expires_at \
+       FROM tenancy_internal.role_assignments a JOIN tenancy_internal.role_definitions r ON r.id = a.role_id \
+       JOIN tenancy.scopes d ON d.id = r.scope_id JOIN tenancy.scopes u ON u.id = a.user_id JOIN tenancy.scopes s ON s.id = a.scope_id \
+      WHERE u.path && ARRAY[%t] AND s.path && ARRAY[%t] AND a.source = 'direct' AND (a.expires_at > pg_catalog.now() OR a.expires_at IS NULL) \
+      ORDER BY a.user_id, a.scope_id, d.level COLLATE \"C\", r.name COLLATE \"C\"",
+    "SELECT n.scope_id, n.networks \
+       FROM tenancy_internal.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id WHERE s.path && ARRAY[%t] ORDER BY n.scope_id",
+    "SELECT b.scope_id, m.name, b.period, b.imposed, pg_catalog.trim_scale(b.amount / 1000000.0), b.hard, b.alert_at \
+       FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id \
+       LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id WHERE s.path && ARRAY[%t] \
+      ORDER BY b.scope_id, m.name COLLATE \"C\", b.period, b.imposed",
+    // What is left of them. A credit whose rollover has begun has no other.
+    "SELECT c.scope_id, c.metric, c.period, c.imposed, trim_scale(c.remaining / 1000000.0), c.priority, c.effective_at, c.expires_at, \
+            CASE WHEN c.rolls_at > now() THEN trim_scale(LEAST(c.rollover, c.remaining) / 1000000.0) END, c.note \
+       FROM (SELECT g.*, m.name AS metric, b.period, b.imposed, \
+                    LEAST(g.amount - d.drawn, CASE WHEN g.rolls_at <= now() THEN g.rollover - d.since END) AS remaining \
+               FROM tenancy_internal.credit_grants g JOIN tenancy_internal.budget_definitions b ON b.id = g.budget_id \
+               JOIN tenancy.scopes s ON s.id = g.scope_id LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id \
+              CROSS JOIN LATERAL (SELECT coalesce(sum(w.quantity), 0), coalesce(sum(w.quantity) FILTER (WHERE w.at >= g.rolls_at), 0) \
+                                    FROM tenancy_internal.credit_draws w WHERE w.credit_id = g.id) d (drawn, since) \
+              WHERE s.path && ARRAY[%t] AND g.closed_at IS NULL AND (g.expires_at > now() OR g.expires_at IS NULL)) c \
+      WHERE c.remaining > 0 \
+      ORDER BY c.scope_id, c.metric COLLATE \"C\", c.period, c.imposed, c.effective_at, c.priority, c.expires_at, 5, c.note COLLATE \"C\"",
+    "SELECT v.scope_id, d.name, v.level, v.per, v.imposed, v.amount, v.burst \
+       FROM tenancy_internal.limit_values v JOIN tenancy_internal.limit_definitions d ON d.id = v.limit_id JOIN tenancy.scopes s ON s.id = v.scope_id \
+      WHERE s.path && ARRAY[%t] ORDER BY v.scope_id, d.name COLLATE \"C\", v.level, v.per, v.imposed",
+    "SELECT d.name, p.starts_at, p.ends_at, p.trial \
+       FROM tenancy_internal.tenant_plans p JOIN tenancy_internal.plan_definitions d ON d.id = p.plan_id \
+      WHERE p.tenant_id = %t AND (p.ends_at > pg_catalog.now() OR p.ends_at IS NULL) ORDER BY p.starts_at, d.name COLLATE \"C\"",
 ];
 
 /// With whose rights a table is read.
@@ -89,17 +83,13 @@ impl Source {
 /// Returns the tables of a tenant: tenancy's own, then the protected ones, parents before children.
 pub fn of_tenant(tenant: &TenantKey) -> Result<Vec<Source>, Error> {
     let mut sources = Vec::new();
-    for (name, condition) in OWN {
-        let found = columns(&[ddl::table(name)?])?.into_values().next();
-        let mut found = found.unwrap_or_default();
-        if let Some((_, _, line)) = found.pop() {
-            let id = format!("'{}'::pg_catalog.uuid", tenant.id);
-            sources.push(Source {
-                query: query(&line, false, &condition.replace("%t", &id)),
-                line,
-                reader: Reader::Tenancy,
-            });
-        }
+    let id = format!("'{}'::pg_catalog.uuid", tenant.id);
+    for (table, query) in OWN.iter().zip(QUERIES) {
+        sources.push(Source {
+            query: query.replace("%t", &id),
+            line: table.line(),
+            reader: Reader::Tenancy,
+        });
     }
     let plan = Plan::read(tenant)?;
     let roots: Vec<pg_sys::Oid> = (plan.facts.tables.iter())

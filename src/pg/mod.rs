@@ -52,7 +52,9 @@ pub use catalog::{
 };
 pub use hooks::transaction_end;
 pub use planner::{keys, support};
-pub use query::{counters, heap_insert, rows, savepoint, scan, secret_rows, snapshot, spi};
+pub use query::{
+    counters, heap_insert, row_source, rows, savepoint, scan, secret_rows, snapshot, spi,
+};
 pub use session::{ceilings, client, cluster, guc, lock, procedure, secret, xact};
 pub use shared::{
     bgworker, capped, connections, counts, events, kept, latch, ledger, queue, rates, slots,

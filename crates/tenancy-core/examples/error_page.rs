@@ -31,6 +31,7 @@ const STATES: &[(&str, &str)] = &[
     ("0A000", "not supported"),
     ("22003", "a sum is too large"),
     ("22023", "an argument is wrong"),
+    ("22P04", "a file is damaged"),
     ("23514", "it would break the rules of the tree"),
     ("25001", "it cannot run inside a transaction block"),
     ("25006", "something must be written, and cannot be here"),

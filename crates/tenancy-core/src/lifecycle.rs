@@ -7,17 +7,29 @@
 //! | `order` | in which order tables are emptied, also where foreign keys make a circle |
 //! | `statements` | the statements, as SQL |
 //! | `lines` | the lines of an export, and what proves that none is missing or changed |
+//! | `own` | what an export has of tenancy's own rows, and so all that an import takes of them |
+//! | `remap` | how values change when a tenant is imported |
+//! | `restore` | which table takes the rows of which lines, and the statements that insert them |
 
 mod facts;
 mod lines;
 mod order;
+mod own;
+mod remap;
+mod restore;
 mod statements;
 mod tenant_key;
 
 pub use facts::{Facts, Link, Part, Table};
 pub use lines::{
-    Count, Damage, Header, Manifest, Sums, TableLine, VERSION, Verified, Verify, write_row,
+    Count, Damage, Header, LINE_BYTES_MAX, Manifest, Sums, TableLine, VERSION, Verified, Verify,
+    read_row, write_row,
 };
 pub use order::{Edge, Stage, stages};
-pub use statements::{any_row, crossing, delete_all, delete_blocks, delete_leaves, delete_some};
+pub use own::{OWN, OwnTable, SCOPES};
+pub use remap::{Change, Column, NewIds, Shape, changes};
+pub use restore::{Insert, Member, Row, insert_all, matching, source_name};
+pub use statements::{
+    any_row, crossing, delete_all, delete_blocks, delete_leaves, delete_some, straying,
+};
 pub use tenant_key::TenantKey;

@@ -8,11 +8,13 @@
 //! | `scan` | one column of a table, every committed row, without a plan |
 //! | `rows` | the rows of a query as texts, a few at a time |
 //! | `counters` | the counters of quotas, without a query |
+//! | `row_source` | rows of texts that a statement reads as if they were a table |
 //! | `heap_insert` | new rows, without a query |
 //! | `secret_rows` | new rows that no publication sends |
 
 pub mod counters;
 pub mod heap_insert;
+pub mod row_source;
 pub mod rows;
 pub mod savepoint;
 pub mod scan;

@@ -8,6 +8,7 @@ pub mod application;
 pub mod bad_input;
 pub mod clock;
 pub mod dice;
+pub mod exported;
 pub mod fuzz;
 pub mod idp;
 pub mod leaving;

@@ -102,6 +102,8 @@ mod isolation {
 }
 mod lifecycle {
     mod export;
+    mod forged;
+    mod import;
     mod interrupted;
     mod purge;
 }

@@ -447,6 +447,11 @@ kinds! {
             hint "Nothing was deleted by this call. Correct what DETAIL names, and call purge_tenant() again.";
         purge_rows_stay: "55000", AfterHint, "rows of {table} stay although they are deleted",
             hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. What was deleted stays deleted: correct the table and call purge_tenant() again.";
+        export_damaged: "22P04", No, "the lines are not an export, or not all of one: {fault}",
+            hint "Export the tenant again, or read the file again: each line once, in its order.";
+        import_refused: "55000", AfterHint, "the export cannot be imported",
+            detail "{reasons}",
+            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again. What is given from above a tenant: granted => 'leave_out', or 'restore' for a file that you trust.";
         legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
             detail "It was set for this reason: {reason}.",
             hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";

@@ -4,11 +4,20 @@
 //! begins a table: its columns and their types. Each array after it is a row: the values as the server writes them, or null. The last line is an
 //! object with the key `manifest`: for each table the number of its rows, and the SHA-256 over its lines, each with a line feed.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
+
+/// The longest line that is read, in bytes.
+pub const LINE_BYTES_MAX: usize = 256 << 20;
+/// The longest line that is no row.
+const OTHER_LINE_BYTES_MAX: usize = 16 << 20;
+/// How many tables an export may have.
+const TABLES_MAX: usize = 10_000;
 
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +74,21 @@ pub enum Damage {
     /// Not the line of the format that belongs here.
     #[error("line {0} is not one of an export")]
     Line(u64),
+    /// A line that is longer than any is read.
+    #[error("line {0} is longer than 256 MiB, or than 16 MiB without being a row")]
+    Long(u64),
+    /// A line whose number is not above the one before it.
+    #[error("line {0} has the number of another, or none")]
+    Number(u64),
+    /// A table that was there before.
+    #[error("table {0} is in it twice")]
+    Twice(String),
+    /// More tables than an export has.
+    #[error("it has more than 10000 tables")]
+    Tables,
+    /// A row with other values than its table has columns.
+    #[error("a row of {0} is not an array of one text or null for each column")]
+    Row(String),
     /// Another version.
     #[error("the export has version {0}")]
     Version(u32),
@@ -177,6 +201,7 @@ pub struct Verify {
     sums: Sums,
     header: Option<Header>,
     tables: Vec<(TableLine, u64)>,
+    names: BTreeSet<String>,
     manifest: Option<Manifest>,
 }
 
@@ -187,6 +212,8 @@ pub struct Verified {
     pub header: Header,
     /// Its tables, each with the number of the line that begins it, from 1, and the number of its rows.
     pub tables: Vec<(TableLine, u64, u64)>,
+    /// The hash over all of it, in hexadecimal.
+    pub sha256: String,
 }
 
 impl Verify {
@@ -199,6 +226,13 @@ impl Verify {
         if self.manifest.is_some() {
             return Err(Damage::After);
         }
+        let most = match line.starts_with('[') {
+            true => LINE_BYTES_MAX,
+            false => OTHER_LINE_BYTES_MAX,
+        };
+        if line.len() > most {
+            return Err(Damage::Long(at));
+        }
         match (kind(line), self.header.is_some()) {
             (Some(Kind::Header(header)), false) => {
                 if header.tenancy_export != VERSION {
@@ -208,6 +242,12 @@ impl Verify {
                 self.sums.line(line);
             }
             (Some(Kind::Table(table)), true) if table.columns.len() == table.types.len() => {
+                if self.tables.len() >= TABLES_MAX {
+                    return Err(Damage::Tables);
+                }
+                if !self.names.insert(table.table.clone()) {
+                    return Err(Damage::Twice(table.table));
+                }
                 self.sums.begin(&table.table, line);
                 let name = table.table.clone();
                 self.tables.push((table, at));
@@ -240,11 +280,19 @@ impl Verify {
         let tables = self.tables.into_iter().zip(found.manifest);
         Ok(Verified {
             header,
+            sha256: found.sha256,
             tables: tables
                 .map(|((table, at), count)| (table, at, count.rows))
                 .collect(),
         })
     }
+}
+
+/// Returns the values of a row with so many columns.
+#[must_use]
+pub fn read_row(line: &str, columns: usize) -> Option<Vec<Option<String>>> {
+    let values: Vec<Option<String>> = serde_json::from_str(line).ok()?;
+    (values.len() == columns).then_some(values)
 }
 
 /// Appends a row as a line: the values as JSON strings, or null.
@@ -356,8 +404,33 @@ mod tests {
         moved.swap(2, 3);
         assert!(verified(&moved).is_err());
         assert_eq!(verified(&[]), Err(Damage::Cut));
+        assert!(
+            verified(&[whole[0].clone(), whole[1].clone(), whole[1].clone()])
+                == Err(Damage::Twice("app.a".to_owned()))
+        );
+        let long = " ".repeat(OTHER_LINE_BYTES_MAX + 1);
+        assert_eq!(verified(&[whole[0].clone(), long]), Err(Damage::Long(2)));
         let version = whole[0].replace("export\":1", "export\":2");
         assert_eq!(verified(&[version]), Err(Damage::Version(2)));
+    }
+
+    #[test]
+    fn a_row_has_a_text_or_null_for_each_column() {
+        let read = |line, columns| read_row(line, columns);
+        assert_eq!(
+            read(r#"["a",null]"#, 2),
+            Some(vec![Some("a".to_owned()), None])
+        );
+        for (line, columns) in [
+            ("[1]", 1),
+            (r#"["a"]"#, 2),
+            ("[]", 1),
+            ("[null", 1),
+            (r#"[["a"]]"#, 1),
+            ("[]x", 0),
+        ] {
+            assert_eq!(read(line, columns), None, "{line}");
+        }
     }
 
     proptest! {

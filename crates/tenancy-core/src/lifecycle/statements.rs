@@ -72,6 +72,25 @@ pub fn crossing(link: &Link, own: Option<&str>, referenced: &str) -> String {
     )
 }
 
+/// Returns the query whether a row of the tenant refers to one that it may not have: the conditions are for those that it may.
+#[must_use]
+pub fn straying(link: &Link, own: &str, allowed: &[String]) -> String {
+    let allowed: Vec<String> = allowed
+        .iter()
+        .map(|condition| format!("t.{condition}"))
+        .collect();
+    format!(
+        "SELECT EXISTS (SELECT FROM {} r JOIN {} t ON {} WHERE r.{own} AND ({}) IS NOT TRUE)",
+        link.from,
+        link.to,
+        paired(link, "t", "r"),
+        match allowed.is_empty() {
+            true => "false".to_owned(),
+            false => allowed.join(" OR "),
+        }
+    )
+}
+
 /// Returns the condition by which a row refers to another.
 fn paired(link: &Link, referenced: &str, referencing: &str) -> String {
     (link.ref_columns.iter())
@@ -113,6 +132,16 @@ mod tests {
             on_delete: "a".to_owned(),
             nullable: false,
         }
+    }
+
+    #[test]
+    fn rows_stray_that_refer_to_what_is_neither_their_tenants_nor_shared() {
+        let found = straying(&reply(), "a = 1", &["a = 1".to_owned(), "a = 2".to_owned()]);
+        assert!(
+            found.ends_with("WHERE r.a = 1 AND (t.a = 1 OR t.a = 2) IS NOT TRUE)"),
+            "{found}"
+        );
+        assert!(straying(&reply(), "a = 1", &[]).contains("(false) IS NOT TRUE"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn it_has_every_row_of_the_tenant_and_a_manifest_that_says_so() {
         let lines = owner.texts(EXPORT);
         let tables = tables(&lines);
         assert_eq!(tables["tenancy.scopes"].len(), 3);
-        assert_eq!(tables["tenancy_internal.budget_definitions"].len(), 1);
+        assert_eq!(tables["tenancy.budgets"].len(), 1);
         for (table, rows) in [
             ("customers", 300),
             ("drafts", 300),
