@@ -55,7 +55,7 @@ REVOKE ALL ON FUNCTION tenancy_internal.import_features(uuid, jsonb) FROM PUBLIC
 COMMENT ON FUNCTION tenancy_internal.import_features(uuid, jsonb) IS 'internal: sets the features of a scope that is imported';
 
 CREATE FUNCTION tenancy_internal.import_tenant_scope(
-    partner uuid, slug text, external_id text, status text, found jsonb, mode text, OUT taken bigint, OUT faults text[], OUT granted text[])
+    partner uuid, slug text, external_id text, status text, given jsonb, mode text, OUT taken bigint, OUT faults text[], OUT granted text[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
@@ -64,7 +64,7 @@ BEGIN
     taken := 1;
     faults := '{}';
     SELECT x.id, x.slug, x.name, x.features::jsonb AS features, x.settings::jsonb AS settings, x.created_at INTO wanted
-      FROM jsonb_to_record(found) x(id uuid, slug text, name text, features text, settings text, created_at timestamptz);
+      FROM jsonb_to_record(given) x(id uuid, slug text, name text, features text, settings text, created_at timestamptz);
     IF (SELECT tenancy_internal.worst_status(array_agg(s.status)) FROM tenancy.scopes p JOIN tenancy.scopes s ON s.id = ANY (p.path) WHERE p.id = partner)
        IN ('archived', 'deleted') THEN
         faults := ARRAY['The partner is archived or deleted.'];
