@@ -210,7 +210,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.import_allowed_networks(uuid, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.import_allowed_networks(uuid, jsonb, text) IS 'internal: sets the networks of scopes of a tenant that is imported';
 
--- A budget that is imposed is the partner's; one of the tenant's own is beside it.
+-- A budget that is imposed on the tenant is the partner's; its own is beside it. On its projects and users the tenant imposes them.
 CREATE FUNCTION tenancy_internal.import_budgets(tenant uuid, rows jsonb, mode text, OUT taken bigint, OUT faults text[], OUT granted text[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -227,7 +227,7 @@ BEGIN
     LOOP
         IF NOT wanted.known THEN
             faults := tenancy_internal.add_text(faults, format('tenancy.budgets: there is no metric "%s".', left(wanted.metric, 80)));
-        ELSIF wanted.imposed IS DISTINCT FROM false AND mode <> 'restore' THEN
+        ELSIF wanted.imposed IS DISTINCT FROM false AND wanted.scope_id = tenant AND mode <> 'restore' THEN
             granted := tenancy_internal.add_text(granted, format('tenancy.budgets: a budget for %s is imposed from above.', coalesce(wanted.metric, 'cost')));
         ELSE
             SELECT b.* INTO place FROM tenancy_internal.budget_of(wanted.scope_id, wanted.metric, wanted.period) b;
@@ -255,7 +255,7 @@ BEGIN
     LOOP
         taken := taken + 1;
         CONTINUE WHEN wanted.expires_at <= clock_timestamp();
-        IF wanted.imposed IS DISTINCT FROM false AND mode <> 'restore' THEN
+        IF wanted.imposed IS DISTINCT FROM false AND wanted.scope_id = tenant AND mode <> 'restore' THEN
             granted := tenancy_internal.add_text(granted, format('tenancy.credits: a credit for %s was granted from above.', coalesce(wanted.metric, 'cost')));
             CONTINUE;
         END IF;

@@ -113,7 +113,7 @@ impl Wanted<'_> {
                 }
             };
             for text in &taken.granted {
-                notice!("tenancy: left out. {text}");
+                warning!("tenancy: left out. {text}");
             }
             let row = Row {
                 former: &former,

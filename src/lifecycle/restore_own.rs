@@ -72,6 +72,10 @@ pub fn restore(
                 .push(format!("{}: not all of its rows were taken.", table.name));
         }
         taken.rows.push((table.name, count));
+        // What follows is of scopes that may not be there.
+        if *table == SCOPES && !taken.faults.is_empty() {
+            break;
+        }
     }
     Ok(taken)
 }
@@ -105,6 +109,9 @@ impl Own<'_> {
                     ],
                 )?;
                 is_first = false;
+                if !self.taken.faults.is_empty() {
+                    return Ok(count);
+                }
             } else {
                 rows.push(row);
                 bytes += line.len();
@@ -201,10 +208,7 @@ impl Own<'_> {
             }
             _ => return Err(Error::Internal("rows of tenancy that nothing takes")),
         };
-        // Without the tenant nothing can be its own.
-        if rows.is_empty()
-            || !self.taken.faults.is_empty() && self.taken.rows.is_empty() && *self.table != SCOPES
-        {
+        if rows.is_empty() {
             return Ok(0);
         }
         let tenant = self.ids.scope(self.former).unwrap_or(self.former);

@@ -154,7 +154,7 @@ fn a_copy_in_the_same_database_has_ids_of_its_own() {
         ["acme 20 10 10 10", "three 20 10 10 10", "two 20 10 10 10"]
     );
     assert_eq!(
-        db.admin().texts("SELECT s.slug || ' ' || count(*) FROM app.replies r JOIN app.notes n ON n.id = r.note AND n.tenant_id = r.tenant_id JOIN tenancy.scopes s ON s.id = r.tenant_id GROUP BY 1 ORDER BY 1"),
+        db.admin().texts("SELECT s.slug || ' ' || count(*) FROM app.replies r JOIN app.notes n ON n.id = r.note AND n.tenant_id = r.tenant_id JOIN tenancy.scopes s ON s.id = r.tenant_id GROUP BY s.slug ORDER BY 1"),
         ["acme 20", "three 20", "two 20"]
     );
     // What is inside of JSON stays.
