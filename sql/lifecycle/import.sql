@@ -14,7 +14,7 @@ COMMENT ON FUNCTION tenancy_internal.beyond_tenant_admin(text[]) IS 'internal: r
 
 -- Texts of an import: few, each once. A file may have millions of faults.
 CREATE FUNCTION tenancy_internal.add_text(texts text[], more text) RETURNS text[]
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT CASE WHEN cardinality(texts) >= 50 OR left(more, 300) = ANY (texts) THEN texts ELSE texts || left(more, 300) END;
 END;
