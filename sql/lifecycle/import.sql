@@ -353,4 +353,4 @@ COMMENT ON FUNCTION tenancy.import_tenant(regclass, tenancy.regscope, text, text
     'among the rows of the tenant and shared rows. Triggers of the tables fire, with their owner''s rights. Sequences of columns go on behind the rows. '
     'Keys and secrets are not in an export. The rest of the transaction is in maintenance, with constraints that are immediate; the audit log records the call and the numbers of rows. The caller is the '
     'owner of the tables or a member of these roles. Errors: 22P04 the lines are no export, or not all of one; 22023 a bad argument or value; 42710 the id, the slug or the external id is '
-    'taken; 55000 it does not fit this database, with all reasons, or the transaction has a context; 23505 another row has the key of one; 42501 permission denied; 42704 no such partner. For tenancy_admin';
+    'taken; 55000 it does not fit this database, with all reasons; 23505 another row has the key of one; 42501 permission denied, or the transaction has a context; 42704 no such partner. For tenancy_admin';

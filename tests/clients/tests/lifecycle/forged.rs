@@ -830,6 +830,6 @@ fn lines_are_read_from_a_plain_table_of_the_callers_alone() {
     scene
         .owner
         .fails_inside("SELECT tenancy.import_tenant('app.good')")
-        .code("55000");
+        .code("42501");
     scene.owner.run("ROLLBACK");
 }
