@@ -61,7 +61,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('api_key_not_found', id::text);
     END IF;
     UPDATE tenancy_internal.api_key_secrets k SET revoked_at = coalesce(k.revoked_at, now()) WHERE k.id = revoke_api_key.id;
-    PERFORM tenancy_internal.audit('key.revoked', owner, label, NULL);
+    PERFORM tenancy_internal.audit('key.revoked', owner, label, jsonb_build_object('user', owner));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.revoke_api_key(uuid) FROM PUBLIC;
@@ -83,7 +83,7 @@ BEGIN
     FOR key IN SELECT k.id, k.user_id, k.label FROM tenancy_internal.api_key_secrets k
                 WHERE k.elevation_id = ANY (elevations) AND k.revoked_at IS NULL FOR NO KEY UPDATE LOOP
         UPDATE tenancy_internal.api_key_secrets k SET revoked_at = now() WHERE k.id = key.id;
-        PERFORM tenancy_internal.audit('key.revoked', key.user_id, key.label, NULL);
+        PERFORM tenancy_internal.audit('key.revoked', key.user_id, key.label, jsonb_build_object('user', key.user_id));
     END LOOP;
 END
 $$;

@@ -60,7 +60,10 @@ BEGIN
     INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id, source)
     SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy_internal.group_roles(provider, "user", groups) g
         ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;
-    PERFORM tenancy_internal.audit('identity.groups_changed', "user", NULL, jsonb_build_object('groups', groups));
+    -- Groups that give no role may be a person's own.
+    PERFORM tenancy_internal.audit('identity.groups_changed', "user", "user"::text, jsonb_build_object('groups',
+        ARRAY(SELECT DISTINCT g.group_name FROM tenancy_internal.identity_group_registry g
+               WHERE g.provider_id = provider AND g.group_name = ANY (groups) ORDER BY 1)));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) FROM PUBLIC;
@@ -93,7 +96,7 @@ BEGIN
             VALUES (new_scope, 'user', parent, holder.path || new_scope, slug, coalesce(name, slug), subject, 'human')
                 ON CONFLICT DO NOTHING;
             IF FOUND THEN
-                PERFORM tenancy_internal.audit('user.created', new_scope, subject, jsonb_build_object('provider', provider));
+                PERFORM tenancy_internal.audit('user.created', new_scope, new_scope::text, jsonb_build_object('provider', provider));
             END IF;
         END IF;
         SELECT s.id INTO found_user FROM tenancy.scopes s

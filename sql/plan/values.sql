@@ -32,7 +32,9 @@ BEGIN
         UPDATE tenancy.scopes s
            SET features = CASE put_option.kind WHEN 'feature' THEN wanted ELSE s.features END, settings = CASE put_option.kind WHEN 'setting' THEN wanted ELSE s.settings END
          WHERE s.id = scope;
-        PERFORM tenancy_internal.audit(kind || '.set', scope, name, jsonb_build_object('value', value));
+        -- A person's values are not for the log, which keeps them.
+        PERFORM tenancy_internal.audit(kind || '.set', scope, name, CASE WHEN tenancy_internal.user_target(scope) IS NULL
+            THEN jsonb_build_object('value', value) ELSE jsonb_build_object('user', scope) END);
     END IF;
 END
 $$;

@@ -59,7 +59,7 @@ BEGIN
         PERFORM tenancy_internal.require_lasting('access', held);
     END IF;
     UPDATE tenancy.scopes s SET status = set_status.status WHERE s.id = set_status.scope;
-    PERFORM tenancy_internal.audit('scope.status', scope, NULL, jsonb_build_object('before', before, 'after', status));
+    PERFORM tenancy_internal.audit('scope.status', scope, tenancy_internal.user_target(scope), jsonb_build_object('before', before, 'after', status));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_status(tenancy.regscope, text) FROM PUBLIC;
@@ -103,6 +103,7 @@ DECLARE
     broken text;
     zone text := tenancy_internal.time_zone(scope);
     held timestamptz;
+    changed jsonb;
 BEGIN
     -- "Slug is taken" reveals a sibling, and an external id claims rows.
     held := tenancy_internal.authorize_change(scope, external_id IS NULL AND slug IS NULL);
@@ -129,8 +130,10 @@ BEGIN
     IF tenancy_internal.time_zone(scope) <> zone THEN
         PERFORM tenancy_internal.authorize_time_zone(scope);
     END IF;
-    PERFORM tenancy_internal.audit('scope.updated', scope, NULL, jsonb_strip_nulls(jsonb_build_object(
-        'slug', slug, 'name', name, 'external_id', external_id, 'settings', settings)));
+    changed := jsonb_strip_nulls(jsonb_build_object('slug', slug, 'name', name, 'external_id', external_id, 'settings', settings));
+    -- A person's names and settings are not for the log, which keeps them: see forget_user().
+    PERFORM tenancy_internal.audit('scope.updated', scope, tenancy_internal.user_target(scope),
+        CASE WHEN now_is.level = 'user' THEN jsonb_build_object('changed', ARRAY(SELECT jsonb_object_keys(changed) ORDER BY 1)) ELSE changed END);
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;
     RAISE EXCEPTION USING MESSAGE = CASE WHEN broken LIKE '%external_id%' THEN tenancy_internal.error('external_id_taken', external_id)

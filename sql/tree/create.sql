@@ -1,3 +1,10 @@
+CREATE FUNCTION tenancy_internal.user_target(scope uuid) RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    RETURN (SELECT s.id::text FROM tenancy.scopes s WHERE s.id = scope AND s.level = 'user');
+REVOKE ALL ON FUNCTION tenancy_internal.user_target(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.user_target(uuid) IS
+    'internal: returns what an entry of the audit log names a user by, which is its id and no name of a person; NULL for other scopes';
+
 -- Without asking who calls: for create_scope(), and for a trigger that adopt() creates.
 CREATE FUNCTION tenancy_internal.add_scope(
     level text, parent uuid, slug text, name text, external_id text, kind text, settings jsonb, status text, id uuid
@@ -26,7 +33,7 @@ BEGIN
     INSERT INTO tenancy.scopes (id, level, parent_id, path, slug, name, status, external_id, kind, settings)
     VALUES (new_scope, level, parent, holder.path || new_scope, slug, coalesce(name, slug), status, external_id,
             kind, settings);
-    PERFORM tenancy_internal.audit('scope.created', new_scope, slug, jsonb_build_object('level', level));
+    PERFORM tenancy_internal.audit('scope.created', new_scope, coalesce(tenancy_internal.user_target(new_scope), slug), jsonb_build_object('level', level));
     RETURN new_scope;
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS broken = CONSTRAINT_NAME;

@@ -53,7 +53,7 @@ fn _make_api_key(
         "key.issued",
         Some(from_pg(user)),
         Some(&key.label()),
-        json!({}),
+        json!({ "user": from_pg(user) }),
     )?;
     Ok(key.to_text())
 }
