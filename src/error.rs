@@ -313,6 +313,22 @@ pub enum Error {
     ExportDamaged(String),
     /// What keeps an export from being imported, a line for each reason.
     ImportRefused(String),
+    /// Columns that name a user who is to be forgotten, and for which nothing is decided, a line for each.
+    ForgettingUndecided {
+        /// Its id.
+        user: String,
+        /// The lines.
+        columns: String,
+    },
+    /// What keeps a user from being forgotten, a line for each reason.
+    ForgettingBlocked {
+        /// Its id.
+        user: String,
+        /// The lines.
+        reasons: String,
+    },
+    /// Rows of a table name a user after they were deleted or changed.
+    ForgottenRowsStay(String),
     /// A secret does not exist, or is not visible.
     NoSuchSecret(String),
     /// A secret where its value would be stored.
@@ -682,6 +698,13 @@ impl Error {
             Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
             Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
             Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),
+            Self::ForgettingUndecided { user, columns } => {
+                (kind::forgetting_undecided(), strings([user, columns]))
+            }
+            Self::ForgettingBlocked { user, reasons } => {
+                (kind::forgetting_blocked(), strings([user, reasons]))
+            }
+            Self::ForgottenRowsStay(table) => (kind::forgotten_rows_stay(), strings([table])),
             Self::NoSuchSecret(secret) => (kind::secret_not_found(), strings([secret])),
             Self::SecretStored => (kind::secret_stored(), vec![]),
             Self::NoSecretsAt(level) => (kind::level_without_secrets(), strings([level])),

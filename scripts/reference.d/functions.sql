@@ -35,8 +35,8 @@ INSERT INTO section VALUES
  'tree top_usage forecast'),
 (16, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
  'can can_see can_see_null can_write can_write_null can_write_shared in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric'),
-(17, 'The end of a tenant', 'The views `purges` and `legal_holds` show them.',
- 'export_tenant import_tenant purge_tenant set_legal_hold release_legal_hold');
+(17, 'The end of a tenant or a user', 'The views `purges`, `forgettings`, `user_columns` and `legal_holds` show them.',
+ 'export_tenant import_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold');
 
 CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position

@@ -52,9 +52,12 @@ BEGIN
     PERFORM FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
     PERFORM FROM tenancy.scopes s JOIN tenancy_internal.tenant_purges p ON p.tenant_id = s.id AND p.state <> 'done'
       WHERE s.path && ARRAY[scope::uuid] OR s.id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
+    -- Likewise for users that are being forgotten.
+    PERFORM FROM tenancy.scopes s JOIN tenancy_internal.user_forgettings f ON f.user_id = s.id AND f.state <> 'done'
+      WHERE s.path && ARRAY[scope::uuid] FOR NO KEY UPDATE OF s;
     INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by) VALUES (scope, checked, tenancy.user_id())
     ON CONFLICT (scope_id) DO UPDATE SET reason = excluded.reason, placed_at = excluded.placed_at, placed_by = excluded.placed_by;
-    PERFORM tenancy_internal.audit('legal_hold.set', scope, NULL, jsonb_build_object('reason', checked));
+    PERFORM tenancy_internal.audit('legal_hold.set', scope, tenancy_internal.user_target(scope), jsonb_build_object('reason', checked));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_legal_hold(tenancy.regscope, text) FROM PUBLIC;
@@ -64,7 +67,7 @@ CREATE FUNCTION tenancy.set_legal_hold(scope tenancy.regscope, reason text) RETU
 REVOKE ALL ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) IS
-    'Keeps the rows of a scope and of all scopes below it from being purged, also by a purge that is running, from its next batch on. A '
+    'Keeps the rows of a scope and of all scopes below it from being purged or forgotten, also by a call that is running, from its next batch on. A '
     'repeated call changes the reason, a line of 1 to 300 printable characters. No built-in role but super_admin holds legal:hold. Needs legal:hold. Errors: '
     '22023 an invalid reason; 42501 permission denied; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
@@ -79,7 +82,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_not_found', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
     END IF;
-    PERFORM tenancy_internal.audit('legal_hold.released', scope, NULL, jsonb_build_object('reason', checked, 'held_for', before));
+    PERFORM tenancy_internal.audit('legal_hold.released', scope, tenancy_internal.user_target(scope), jsonb_build_object('reason', checked, 'held_for', before));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.release_legal_hold(tenancy.regscope, text) FROM PUBLIC;

@@ -238,6 +238,14 @@ fn _authorize_over(
     })
 }
 
+/// Raises an error unless the caller of a procedure holds everything that a user was assigned.
+pub fn require_over(user: Uuid) -> Result<(), Error> {
+    match Caller::find()? {
+        Caller::Administrator => Ok(()),
+        Caller::Principal(_, access) => held_over(&access.grants, user, false).map(drop),
+    }
+}
+
 /// Returns how long a principal holds everything that a user was assigned; an error unless it does.
 fn held_over(grants: &Grants, user: Uuid, acting: bool) -> Result<Held, Error> {
     spi::read(

@@ -13,4 +13,6 @@ mod issue;
 mod regscope;
 mod roles;
 
-pub use authorize::{authorized, require_administrator, require_permission, standing};
+pub use authorize::{
+    authorized, require_administrator, require_over, require_permission, standing,
+};

@@ -1,10 +1,8 @@
-//! Deletes a batch of a table's rows, with the rights of the table's owner in a restricted operation: its triggers, and the functions
+//! Deletes or changes a batch of a table's rows, with the rights of the table's owner in a restricted operation: its triggers, and the functions
 //! of its indexes and constraints run as that role, whoever calls.
 
 use pgrx::prelude::*;
-use tenancy_core::lifecycle::{
-    Link, Part, Table, any_row, delete_all, delete_blocks, delete_leaves, delete_some,
-};
+use tenancy_core::lifecycle::{Change, Link, Part, Table, any_row, delete_all, delete_leaves};
 use tenancy_core::policy::Relation;
 
 use super::plan::is_true;
@@ -48,9 +46,10 @@ impl Way {
         })
     }
 
-    /// Deletes a batch. Returns how many rows it deleted, and whether more may be left.
-    pub fn delete(
+    /// Does a batch. Returns how many rows it found, and whether more may be left.
+    pub fn batch(
         &mut self,
+        change: &Change,
         table: &Table,
         part: &Part,
         condition: &str,
@@ -58,7 +57,7 @@ impl Way {
     ) -> Result<(u64, bool), Error> {
         match self {
             Self::Index => {
-                let statement = delete_some(&part.relation, condition, batch);
+                let statement = change.to_some(&part.relation, condition, batch);
                 let rows = as_owner(table, part, || {
                     // Else a batch may read the rows of all tenants again.
                     run("SET LOCAL enable_seqscan = off")?;
@@ -68,7 +67,7 @@ impl Way {
             }
             Self::Blocks { next, size, all } => {
                 let end = next.saturating_add(*size).min(*all);
-                let statement = delete_blocks(&part.relation, condition, (*next, end));
+                let statement = change.in_blocks(&part.relation, condition, (*next, end));
                 let rows = as_owner(table, part, || run(&statement))?;
                 Ok((rows, end < *all))
             }
@@ -145,6 +144,17 @@ pub fn delete_together(tables: &[(&Table, &str)]) -> Result<Vec<i64>, Error> {
 pub fn has_rows(table: &Table, part: &Part, condition: &str) -> Result<bool, Error> {
     let query = any_row(&part.relation, condition);
     policy::as_table_owner_unfiltered(pg_sys::Oid::from_u32(table.oid), || is_true(&query))
+}
+
+/// Returns how many rows with a condition a table has.
+pub fn count(table: &Table, condition: &str) -> Result<i64, Error> {
+    let query = format!(
+        "SELECT pg_catalog.count(*) FROM {} WHERE {condition}",
+        table.relation
+    );
+    policy::as_table_owner_unfiltered(pg_sys::Oid::from_u32(table.oid), || {
+        Spi::connect_mut(|client| client.update(&query, Some(1), &[])?.first().not_null(1))
+    })
 }
 
 /// Returns how many rows with a condition the server expects in a table.

@@ -1,14 +1,16 @@
-//! `export_tenant()`: all rows of a tenant as lines, at one snapshot, a few rows in memory at a time.
+//! `export_tenant()` and `export_user()`: all rows of a tenant or a user as lines, at one snapshot, a few rows in memory at a time.
 
 use std::collections::VecDeque;
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use serde_json::json;
-use tenancy_core::lifecycle::{Header, Sums, TenantKey, VERSION, write_row};
+use tenancy_core::lifecycle::{Header, Sums, TenantKey, UserHeader, VERSION, write_row};
+use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use super::sources::{self, Source};
+use super::{user_sources, users};
 use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::rows::Rows;
@@ -24,7 +26,15 @@ fn lifecycle_export_tenant(
     tenant: Option<pgrx::Uuid>,
 ) -> Result<SetOfIterator<'static, String>, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
-    Ok(SetOfIterator::new(Export::begin(tenant)?))
+    Ok(SetOfIterator::new(Export::of_tenant(tenant)?))
+}
+
+#[pg_extern(sql = false)]
+fn lifecycle_export_user(
+    user_id: Option<pgrx::Uuid>,
+) -> Result<SetOfIterator<'static, String>, ErrorReport> {
+    let user = from_pg(user_id.ok_or(Error::Null("user_id"))?);
+    Ok(SetOfIterator::new(Export::of_user(user)?))
 }
 
 /// An export under way.
@@ -40,9 +50,9 @@ struct Export {
 }
 
 impl Export {
-    fn begin(tenant: Uuid) -> Result<Self, Error> {
+    fn of_tenant(tenant: Uuid) -> Result<Self, Error> {
         let scope = tree::scope(tenant)?.ok_or_else(|| Error::NoSuchScope(tenant.to_string()))?;
-        if scope.level != tenancy_core::tree::Level::Tenant {
+        if scope.level != Level::Tenant {
             return Err(Error::NotATenant {
                 scope: scope.slug,
                 level: scope.level.as_str(),
@@ -66,13 +76,40 @@ impl Export {
             id: tenant,
             external_id: scope.external_id,
         };
+        Self::begin(policy::pinned(|| sources::of_tenant(&key))?, &header)
+    }
+
+    fn of_user(user: Uuid) -> Result<Self, Error> {
+        let scope = tree::scope(user)?
+            .filter(|scope| scope.level == Level::User)
+            .ok_or_else(|| Error::NoSuchUser(user.to_string()))?;
+        // By the id: records stay when the user is forgotten.
+        context::maintain(&format!("export_user() of {user}"))?;
+        context::record_now(
+            "user.exported",
+            Some(user),
+            Some(&user.to_string()),
+            json!({}),
+        )?;
+        let key = users::key(&scope)?;
+        let header = UserHeader {
+            tenancy_user_export: VERSION,
+            user: user.to_string(),
+            slug: scope.slug,
+            external_id: scope.external_id,
+            exported_at: time::now().unix_micros(),
+        };
+        Self::begin(policy::pinned(|| user_sources::of_user(&key))?, &header)
+    }
+
+    fn begin(sources: Vec<Source>, header: &impl serde::Serialize) -> Result<Self, Error> {
         let mut export = Self {
-            sources: policy::pinned(|| sources::of_tenant(&key))?.into(),
+            sources: sources.into(),
             rows: None,
             lines: VecDeque::new(),
             sums: Some(Sums::default()),
         };
-        let line = text(&header)?;
+        let line = text(header)?;
         export.add(line, Sums::line);
         Ok(export)
     }

@@ -10,7 +10,11 @@ use crate::policy;
 
 /// Reads the protected tables and the foreign keys to them.
 pub fn read() -> Result<Facts, Error> {
-    let (tables, columns, keys) = registered()?;
+    read_of(registered()?)
+}
+
+/// Reads these tables, each with a column by which its rows are found and what that holds, and the foreign keys to them.
+pub fn read_of((tables, columns, keys): Columns) -> Result<Facts, Error> {
     let args = [tables.into(), columns.into(), keys.into()];
     let found = spi::planned_once(Finds::Any, || {
         spi::read_as_caller(include_str!("facts.sql"), &args, |rows| {
@@ -54,7 +58,8 @@ pub fn unprotected() -> Result<Vec<Unprotected>, Error> {
     })
 }
 
-type Columns = (Vec<pg_sys::Oid>, Vec<String>, Vec<String>);
+/// Tables, the columns by which their rows are found, and what these hold.
+pub type Columns = (Vec<pg_sys::Oid>, Vec<String>, Vec<String>);
 
 fn registered() -> Result<Columns, Error> {
     let mut found = Columns::default();

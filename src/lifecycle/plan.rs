@@ -1,4 +1,4 @@
-//! Plans a purge: the order of the tables, and what stands in the way.
+//! Plans what leaves: the order of the tables, and what stands in the way.
 
 use pgrx::prelude::*;
 use tenancy_core::lifecycle::{Edge, Facts, Link, Stage, Table, TenantKey, crossing, stages};
@@ -22,11 +22,17 @@ impl Plan {
     pub fn read(tenant: &TenantKey) -> Result<Self, Error> {
         let facts = facts::read()?;
         let condition = |table: &Table| tenant.condition(&table.tenant_column, table.key()?);
-        Ok(Self {
-            conditions: facts.tables.iter().map(condition).collect(),
+        let conditions = facts.tables.iter().map(condition).collect();
+        Ok(Self::of(facts, conditions))
+    }
+
+    /// Plans for rows with these conditions, one for each table.
+    pub fn of(facts: Facts, conditions: Vec<Option<String>>) -> Self {
+        Self {
+            conditions,
             stages: stages(facts.tables.len(), &facts.edges()),
             facts,
-        })
+        }
     }
 
     /// Returns a table, and the condition for the tenant's rows in it, if it can have any.
@@ -57,7 +63,7 @@ impl Plan {
 
     /// Returns why the tenant's rows cannot be deleted, a line for each reason.
     pub fn blocked(&self) -> Result<Vec<String>, Error> {
-        let mut reasons = self.owners(self.tables().map(|(table, _)| table));
+        let mut reasons = self.not_owned();
         // The rest reads rows, as the tables' owners.
         if reasons.is_empty() {
             for link in &self.facts.links {
@@ -67,23 +73,14 @@ impl Plan {
         Ok(reasons)
     }
 
+    /// Returns why the caller's rights are not enough, a line for each reason.
+    pub fn not_owned(&self) -> Vec<String> {
+        self.owners(self.tables().map(|(table, _)| table))
+    }
+
     /// Returns why statements on these tables cannot run as their owners, a line for each reason.
     pub fn owners<'a>(&self, tables: impl Iterator<Item = &'a Table>) -> Vec<String> {
-        let mut reasons = Vec::new();
-        for table in tables {
-            if !table.caller_owns {
-                reasons.push(format!(
-                    "{}: the caller is neither its owner nor a member of that role.",
-                    table.relation
-                ));
-            }
-            for part in table.parts.iter().filter(|part| part.owner != table.owner) {
-                reasons.push(format!(
-                    "{}: its part {} belongs to another role.",
-                    table.relation, part.relation
-                ));
-            }
-        }
+        let mut reasons = tables.flat_map(Table::not_owned).collect();
         self.circles_of_several_owners(&mut reasons);
         reasons
     }

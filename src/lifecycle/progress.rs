@@ -2,9 +2,10 @@
 
 use pgrx::JsonB;
 use serde_json::Value;
-use tenancy_core::lifecycle::TenantKey;
+use tenancy_core::lifecycle::{Change, TenantKey};
 use uuid::Uuid;
 
+use super::run::Record;
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::{from_pg, pg_uuid};
@@ -44,15 +45,6 @@ impl Purge {
         )
     }
 
-    /// Raises an error unless the tenant may still be purged, and keeps it so until the transaction ends.
-    pub fn check(&self) -> Result<(), Error> {
-        spi::execute_prepared(
-            "SELECT tenancy_internal.check_purge($1)",
-            &[pg_uuid(self.id).into()],
-        )
-        .map(drop)
-    }
-
     /// Records the tables, in their order, with the numbers of rows that are estimated.
     pub fn keep_tables(&self, tables: &[(String, i64)]) -> Result<(), Error> {
         let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
@@ -60,29 +52,6 @@ impl Purge {
         spi::write(
             "SELECT tenancy_internal.keep_purged_tables($1, $2, $3)",
             &[pg_uuid(self.id).into(), names.into(), rows.into()],
-        )
-        .map(drop)
-    }
-
-    /// Records that rows of a table were deleted; `done`: all of them that there were.
-    pub fn note(&self, table: &str, rows: u64, done: bool) -> Result<(), Error> {
-        spi::execute_prepared(
-            "SELECT tenancy_internal.note_purged($1, $2, $3, $4)",
-            &[
-                pg_uuid(self.id).into(),
-                table.to_owned().into(),
-                i64::try_from(rows).unwrap_or(i64::MAX).into(),
-                done.into(),
-            ],
-        )
-        .map(drop)
-    }
-
-    /// Records an error.
-    pub fn note_failure(&self, error: &str) -> Result<(), Error> {
-        spi::write(
-            "SELECT tenancy_internal.note_purge_failure($1, $2)",
-            &[pg_uuid(self.id).into(), error.to_owned().into()],
         )
         .map(drop)
     }
@@ -104,6 +73,37 @@ impl Purge {
         spi::write(
             "SELECT tenancy_internal.finish_purge($1, $2)",
             &[pg_uuid(self.id).into(), JsonB(remarks).into()],
+        )
+        .map(drop)
+    }
+}
+
+impl Record for Purge {
+    fn check(&self) -> Result<(), Error> {
+        spi::execute_prepared(
+            "SELECT tenancy_internal.check_purge($1)",
+            &[pg_uuid(self.id).into()],
+        )
+        .map(drop)
+    }
+
+    fn note(&self, table: &str, _: &Change, rows: u64, done: bool) -> Result<(), Error> {
+        spi::execute_prepared(
+            "SELECT tenancy_internal.note_purged($1, $2, $3, $4)",
+            &[
+                pg_uuid(self.id).into(),
+                table.to_owned().into(),
+                i64::try_from(rows).unwrap_or(i64::MAX).into(),
+                done.into(),
+            ],
+        )
+        .map(drop)
+    }
+
+    fn note_failure(&self, error: &str) -> Result<(), Error> {
+        spi::write(
+            "SELECT tenancy_internal.note_purge_failure($1, $2)",
+            &[pg_uuid(self.id).into(), error.to_owned().into()],
         )
         .map(drop)
     }

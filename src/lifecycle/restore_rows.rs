@@ -6,7 +6,7 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde::Deserialize;
 use tenancy_core::lifecycle::{
-    Change, Column, Damage, Insert, Member, Row, Shape, TableLine, TenantKey, changes, insert_all,
+    Remap, Column, Damage, Insert, Member, Row, Shape, TableLine, TenantKey, changes, insert_all,
     matching, read_row, source_name, straying,
 };
 use tenancy_core::policy::{KeyType, Relation, quote_ident, quote_literal};
@@ -391,7 +391,7 @@ impl Tables {
         };
         let taken = |sequence: &&Sequence| {
             (insert.columns.iter())
-                .any(|(name, _, change)| *name == sequence.column && *change != Change::Number)
+                .any(|(name, _, change)| *name == sequence.column && *change != Remap::Number)
         };
         for Sequence { column, name, top } in sequences.iter().filter(taken) {
             let column_name = quote_ident(column);
@@ -432,7 +432,7 @@ fn source(place: usize, insert: &Insert) -> Result<RowSource, Error> {
     let columns = insert
         .columns
         .iter()
-        .filter(|(_, _, change)| *change != Change::Number);
+        .filter(|(_, _, change)| *change != Remap::Number);
     RowSource::new(&source_name(place), columns.count())
 }
 

@@ -110,7 +110,8 @@ pub fn of_tenant(tenant: &TenantKey) -> Result<Vec<Source>, Error> {
     Ok(sources)
 }
 
-fn query(line: &TableLine, only: bool, condition: &str) -> String {
+/// Returns the query for the rows of a table with a condition.
+pub fn query(line: &TableLine, only: bool, condition: &str) -> String {
     let columns: Vec<String> = line
         .columns
         .iter()

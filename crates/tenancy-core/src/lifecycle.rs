@@ -6,6 +6,7 @@
 //! | `tenant_key` | the condition by which a table has a tenant's rows |
 //! | `order` | in which order tables are emptied, also where foreign keys make a circle |
 //! | `statements` | the statements, as SQL |
+//! | `user_column` | the condition by which a table has a user's rows, and what is done to them when it is forgotten |
 //! | `lines` | the lines of an export, and what proves that none is missing or changed |
 //! | `own` | what an export has of tenancy's own rows, and so all that an import takes of them |
 //! | `remap` | how values change when a tenant is imported |
@@ -19,17 +20,17 @@ mod remap;
 mod restore;
 mod statements;
 mod tenant_key;
+mod user_column;
 
 pub use facts::{Facts, Link, Part, Table};
 pub use lines::{
-    Count, Damage, Header, LINE_BYTES_MAX, Manifest, Sums, TableLine, VERSION, Verified, Verify,
-    read_row, write_row,
+    Count, Damage, Header, LINE_BYTES_MAX, Manifest, Sums, TableLine, UserHeader, VERSION, Verified,
+    Verify, read_row, write_row,
 };
 pub use order::{Edge, Stage, stages};
 pub use own::{OWN, OwnTable, SCOPES};
-pub use remap::{Change, Column, NewIds, Shape, changes};
+pub use remap::{Column, NewIds, Remap, Shape, changes};
 pub use restore::{Insert, Member, Row, insert_all, matching, source_name};
-pub use statements::{
-    any_row, crossing, delete_all, delete_blocks, delete_leaves, delete_some, straying,
-};
+pub use statements::{Change, any_row, crossing, delete_all, delete_leaves, straying};
 pub use tenant_key::TenantKey;
+pub use user_column::{Rule, UserColumn, UserKey, pseudonym};

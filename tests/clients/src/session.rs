@@ -90,7 +90,7 @@ impl Failure {
 /// A connection.
 pub struct Session {
     client: Client,
-    warnings: Arc<Mutex<Vec<String>>>,
+    warnings: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Deref for Session {
@@ -163,9 +163,8 @@ impl Session {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         let (mut config, heard) = (config.clone(), warnings.clone());
         config.notice_callback(move |notice| {
-            if notice.severity() == "WARNING" {
-                heard.lock().unwrap().push(notice.message().to_owned());
-            }
+            let said = (notice.severity().to_owned(), notice.message().to_owned());
+            heard.lock().unwrap().push(said);
         });
         config
             .connect(NoTls)
@@ -185,9 +184,23 @@ impl Session {
     /// Runs statements that must work, and returns the server's warnings.
     #[track_caller]
     pub fn warnings(&mut self, sql: &str) -> Vec<String> {
+        self.said("WARNING", sql)
+    }
+
+    /// Runs statements that must work, and returns the server's notices.
+    #[track_caller]
+    pub fn notices(&mut self, sql: &str) -> Vec<String> {
+        self.said("NOTICE", sql)
+    }
+
+    #[track_caller]
+    fn said(&mut self, severity: &str, sql: &str) -> Vec<String> {
         self.warnings.lock().unwrap().clear();
         self.run(sql);
-        std::mem::take(&mut self.warnings.lock().unwrap())
+        let said = std::mem::take(&mut *self.warnings.lock().unwrap());
+        (said.into_iter())
+            .filter_map(|(of, message)| (of == severity).then_some(message))
+            .collect()
     }
 
     /// Runs statements that must be refused.

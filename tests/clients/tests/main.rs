@@ -106,6 +106,7 @@ mod lifecycle {
     mod import;
     mod interrupted;
     mod purge;
+    mod users;
 }
 mod limit {
     mod amounts;

@@ -451,7 +451,19 @@ kinds! {
             hint "Export the tenant again, or read the file again: each line once, in its order.";
         import_refused: "55000", AfterHint, "the export cannot be imported",
             detail "{reasons}",
-            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again. What is given from above a tenant: granted => 'leave_out', or 'restore' for a file that you trust.";
+            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again. What is given from above a tenant: granted => 'leave_out', or 'restore' for a file that you trust."
+        forgetting_undecided: "55000", AfterHint, "it is undecided what becomes of rows that name user \"{user}\"",
+            detail "{columns}",
+            hint "Nothing was changed. Decide on each column with tenancy.set_forgetting(); the view tenancy.user_columns shows all.";
+        forgetting_blocked: "55000", AfterHint, "user \"{user}\" cannot be forgotten yet",
+            detail "{reasons}",
+            hint "No row was changed by this call. Correct what DETAIL names, and call forget_user() again.";
+        forgetting_changed: "55000", AfterHint, "the external id of user {user} was changed while it is being forgotten",
+            hint "Rows carry the former one. Set it again with tenancy.update_scope(), then call forget_user() again.";
+        forgotten_rows_stay: "55000", AfterHint, "{table} still has rows that name the user",
+            hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. Correct the table and call forget_user() again.";
+        user_forgotten: "55000", No, "user {user} was forgotten, or is being forgotten",
+            hint "It does not come back. Create a new user.";
         legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
             detail "It was set for this reason: {reason}.",
             hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";

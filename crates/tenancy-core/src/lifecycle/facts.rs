@@ -112,6 +112,25 @@ impl Table {
     pub fn key(&self) -> Option<KeyType> {
         Key::parse(&self.key_type).map(|key| key.kind)
     }
+
+    /// Returns why the caller's rights are not enough to change its rows, a line for each reason.
+    #[must_use]
+    pub fn not_owned(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.caller_owns {
+            reasons.push(format!(
+                "{}: the caller is neither its owner nor a member of that role.",
+                self.relation
+            ));
+        }
+        for part in self.parts.iter().filter(|part| part.owner != self.owner) {
+            reasons.push(format!(
+                "{}: its part {} belongs to another role.",
+                self.relation, part.relation
+            ));
+        }
+        reasons
+    }
 }
 
 impl Link {

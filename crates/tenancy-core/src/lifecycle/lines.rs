@@ -34,6 +34,21 @@ pub struct Header {
     pub exported_at: i64,
 }
 
+/// The first line of the export of a user: its key is another one, so that nobody takes it for a tenant's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserHeader {
+    /// The version of the format.
+    pub tenancy_user_export: u32,
+    /// The id of the user.
+    pub user: String,
+    /// Its slug.
+    pub slug: String,
+    /// Its external id.
+    pub external_id: Option<String>,
+    /// When the export began, as microseconds since 1970.
+    pub exported_at: i64,
+}
+
 /// The line that begins a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableLine {
@@ -431,6 +446,20 @@ mod tests {
         ] {
             assert_eq!(read(line, columns), None, "{line}");
         }
+    }
+
+    #[test]
+    fn the_export_of_a_user_is_none_of_a_tenant() {
+        let header = UserHeader {
+            tenancy_user_export: VERSION,
+            user: "u".to_owned(),
+            slug: "ann".to_owned(),
+            external_id: None,
+            exported_at: 7,
+        };
+        let mut of_user = lines();
+        of_user[0] = serde_json::to_string(&header).unwrap_or_default();
+        assert_eq!(verified(&of_user), Err(Damage::Line(1)));
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub struct Column {
 
 /// What becomes of a column's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Remap {
     /// They stay.
     Keep,
     /// It is the tenant's own key.
@@ -51,7 +51,7 @@ pub enum Change {
 
 /// Returns what becomes of the columns of each table; `shapes` are those of the tables of `facts`, by their places. With `keep` ids stay.
 #[must_use]
-pub fn changes(facts: &Facts, shapes: &[Shape], keep: bool) -> Vec<BTreeMap<String, Change>> {
+pub fn changes(facts: &Facts, shapes: &[Shape], keep: bool) -> Vec<BTreeMap<String, Remap>> {
     let one = |(place, shape): (usize, &Shape)| {
         let change = |column: &Column| {
             (
@@ -64,21 +64,21 @@ pub fn changes(facts: &Facts, shapes: &[Shape], keep: bool) -> Vec<BTreeMap<Stri
     shapes.iter().enumerate().map(one).collect()
 }
 
-fn change(facts: &Facts, shapes: &[Shape], place: usize, column: &Column, keep: bool) -> Change {
+fn change(facts: &Facts, shapes: &[Shape], place: usize, column: &Column, keep: bool) -> Remap {
     let Some((table, shape)) = facts.tables.get(place).zip(shapes.get(place)) else {
-        return Change::Keep;
+        return Remap::Keep;
     };
     if column.name == table.tenant_column {
-        return Change::Tenant;
+        return Remap::Tenant;
     }
     match column.kind.as_str() {
-        "oid" | "lo" => Change::LargeObject,
-        _ if keep => Change::Keep,
-        "uuid" if is_key(facts, shapes, (place, &column.name), &mut BTreeSet::new()) => Change::Key,
-        "uuid" if shape.outward.contains(&column.name) => Change::Keep,
-        "uuid" => Change::Scope,
-        _ if column.numbered && is_bare(facts, shape, place, column) => Change::Number,
-        _ => Change::Keep,
+        "oid" | "lo" => Remap::LargeObject,
+        _ if keep => Remap::Keep,
+        "uuid" if is_key(facts, shapes, (place, &column.name), &mut BTreeSet::new()) => Remap::Key,
+        "uuid" if shape.outward.contains(&column.name) => Remap::Keep,
+        "uuid" => Remap::Scope,
+        _ if column.numbered && is_bare(facts, shape, place, column) => Remap::Number,
+        _ => Remap::Keep,
     }
 }
 

@@ -1,23 +1,47 @@
-//! The statements that delete a tenant's rows. They run with the rights of the tables' owner.
+//! The statements that delete the rows of a tenant or a user, or take a user out of them. They run with the rights of the tables' owner.
 
 use super::facts::Link;
 use crate::policy::{Relation, quote_ident};
 
-/// Returns the statement that deletes the rows with a condition in some blocks of a table, from the first to before the last.
-#[must_use]
-pub fn delete_blocks(part: &Relation, condition: &str, blocks: (u32, u32)) -> String {
-    let (from, to) = blocks;
-    format!(
-        "DELETE FROM ONLY {part} WHERE ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid AND {condition}"
-    )
+/// What is done to rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// They are deleted.
+    Delete,
+    /// They stay, with these assignments of a SET clause. Afterwards they do not fulfil the condition by which they were found.
+    Set(String),
 }
 
-/// Returns the statement that deletes at most so many rows with a condition.
-#[must_use]
-pub fn delete_some(part: &Relation, condition: &str, most: u32) -> String {
-    format!(
-        "DELETE FROM ONLY {part} WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY {part} WHERE {condition} LIMIT {most})) AND {condition}"
-    )
+impl Change {
+    /// Returns the statement that does it to the rows with a condition.
+    #[must_use]
+    pub fn statement(&self, part: &Relation, condition: &str) -> String {
+        match self {
+            Self::Delete => format!("DELETE FROM ONLY {part} WHERE {condition}"),
+            Self::Set(assignments) => {
+                format!("UPDATE ONLY {part} SET {assignments} WHERE {condition}")
+            }
+        }
+    }
+
+    /// Returns the statement that does it to the rows with a condition in some blocks of a table, from the first to before the last.
+    #[must_use]
+    pub fn in_blocks(&self, part: &Relation, condition: &str, blocks: (u32, u32)) -> String {
+        let (from, to) = blocks;
+        self.statement(
+            part,
+            &format!("ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid AND {condition}"),
+        )
+    }
+
+    /// Returns the statement that does it to at most so many rows with a condition.
+    #[must_use]
+    pub fn to_some(&self, part: &Relation, condition: &str, most: u32) -> String {
+        self.statement(
+            part,
+            &format!("ctid = ANY (ARRAY(SELECT ctid FROM ONLY {part} WHERE {condition} LIMIT {most})) AND {condition}"),
+        )
+    }
 }
 
 /// Returns the statement that deletes at most so many rows with a condition to which no other row refers by these foreign keys.
@@ -32,7 +56,7 @@ pub fn delete_leaves(part: &Relation, condition: &str, links: &[&Link], most: u3
         ));
     }
     format!(
-        "DELETE FROM ONLY {part} WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY {part} t WHERE t.{condition}{leaf} LIMIT {most})) AND {condition}"
+        "DELETE FROM ONLY {part} WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY {part} t WHERE {condition}{leaf} LIMIT {most})) AND {condition}"
     )
 }
 
@@ -59,15 +83,15 @@ pub fn any_row(part: &Relation, condition: &str) -> String {
     format!("SELECT EXISTS (SELECT FROM ONLY {part} WHERE {condition})")
 }
 
-/// Returns the query whether a row that is not the tenant's refers to one that is. `own` is the condition for the tenant's rows in the
-/// referencing table, if it has any.
+/// Returns the query whether a row that stays refers to one that is deleted. `own` is the condition for rows that are deleted in the
+/// referencing table, if there are any. The names of columns in both conditions are those of their own table: each is in a query of its own.
 #[must_use]
 pub fn crossing(link: &Link, own: Option<&str>, referenced: &str) -> String {
-    let others = own.map_or_else(String::new, |own| format!(" AND (r.{own}) IS NOT TRUE"));
+    let others = own.map_or_else(String::new, |own| format!(" AND ({own}) IS NOT TRUE"));
     format!(
-        "SELECT EXISTS (SELECT FROM {} r JOIN {} t ON {} WHERE t.{referenced}{others})",
-        link.from,
+        "SELECT EXISTS (SELECT FROM {} t WHERE {referenced} AND EXISTS (SELECT FROM {} r WHERE {}{others}))",
         link.to,
+        link.from,
         paired(link, "t", "r")
     )
 }
@@ -148,7 +172,7 @@ mod tests {
     fn leaves_are_rows_that_no_other_row_refers_to() {
         assert_eq!(
             delete_leaves(&notes(), "tenant_id = 1", &[&reply()], 10),
-            "DELETE FROM ONLY app.notes WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY app.notes t WHERE t.tenant_id = 1 \
+            "DELETE FROM ONLY app.notes WHERE ctid = ANY (ARRAY(SELECT t.ctid FROM ONLY app.notes t WHERE tenant_id = 1 \
              AND NOT EXISTS (SELECT FROM app.notes r WHERE t.tenant_id OPERATOR(pg_catalog.=) r.tenant_id AND t.id OPERATOR(pg_catalog.=) r.reply_to \
              AND NOT (r.tableoid = t.tableoid AND r.ctid = t.ctid)) LIMIT 10)) AND tenant_id = 1"
         );
@@ -168,8 +192,24 @@ mod tests {
     fn rows_of_others_are_those_that_are_not_known_to_be_the_tenants() {
         assert!(
             crossing(&reply(), Some("tenant_id = 1"), "tenant_id = 1")
-                .ends_with("WHERE t.tenant_id = 1 AND (r.tenant_id = 1) IS NOT TRUE)")
+                .ends_with("OPERATOR(pg_catalog.=) r.reply_to AND (tenant_id = 1) IS NOT TRUE))")
         );
-        assert!(crossing(&reply(), None, "tenant_id = 1").ends_with("WHERE t.tenant_id = 1)"));
+        assert!(
+            crossing(&reply(), None, "tenant_id = 1")
+                .ends_with("OPERATOR(pg_catalog.=) r.reply_to))")
+        );
+    }
+
+    #[test]
+    fn rows_that_stay_are_changed_where_they_were_found() {
+        let change = Change::Set("author = NULL".to_owned());
+        assert_eq!(
+            change.in_blocks(&notes(), "author = 1", (0, 8)),
+            "UPDATE ONLY app.notes SET author = NULL WHERE ctid >= '(0,0)'::pg_catalog.tid AND ctid < '(8,0)'::pg_catalog.tid AND author = 1"
+        );
+        assert_eq!(
+            Change::Delete.to_some(&notes(), "author = 1", 5),
+            "DELETE FROM ONLY app.notes WHERE ctid = ANY (ARRAY(SELECT ctid FROM ONLY app.notes WHERE author = 1 LIMIT 5)) AND author = 1"
+        );
     }
 }
