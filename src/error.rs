@@ -329,6 +329,26 @@ pub enum Error {
     },
     /// Rows of a table name a user after they were deleted or changed.
     ForgottenRowsStay(String),
+    /// A row of a tenant would lie in another region.
+    RegionDiffers {
+        /// The tenant's region.
+        home: String,
+        /// The table.
+        table: String,
+        /// The table's region.
+        region: String,
+    },
+    /// A table states a region, and the context has several tenants.
+    RegionOfSeveral(String),
+    /// Rows that would lie elsewhere if a scope had another region, a line for each table and tenant.
+    RegionRowsStay {
+        /// Its slug.
+        scope: String,
+        /// The lines.
+        reasons: String,
+    },
+    /// A scope of this level has no region.
+    NoRegionAt(&'static str),
     /// A secret does not exist, or is not visible.
     NoSuchSecret(String),
     /// A secret where its value would be stored.
@@ -705,6 +725,16 @@ impl Error {
                 (kind::forgetting_blocked(), strings([user, reasons]))
             }
             Self::ForgottenRowsStay(table) => (kind::forgotten_rows_stay(), strings([table])),
+            Self::RegionDiffers {
+                home,
+                table,
+                region,
+            } => (kind::region_differs(), strings([home, table, region])),
+            Self::RegionOfSeveral(table) => (kind::region_of_several(), strings([table])),
+            Self::RegionRowsStay { scope, reasons } => {
+                (kind::region_rows_stay(), strings([scope, reasons]))
+            }
+            Self::NoRegionAt(level) => (kind::level_without_region(), strings([level])),
             Self::NoSuchSecret(secret) => (kind::secret_not_found(), strings([secret])),
             Self::SecretStored => (kind::secret_stored(), vec![]),
             Self::NoSecretsAt(level) => (kind::level_without_secrets(), strings([level])),

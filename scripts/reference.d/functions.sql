@@ -37,6 +37,9 @@ INSERT INTO section VALUES
  'can can_see can_see_null can_write can_write_null can_write_shared in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric'),
 (17, 'The end of a tenant or a user', 'The views `purges`, `forgettings`, `user_columns` and `legal_holds` show them.',
  'export_tenant import_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold');
+ 'export_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold'),
+(18, 'Residency', 'The view `residency` shows what tables and tablespaces state.',
+ 'set_region region_of set_table_region set_tablespace_region residency_violations');
 
 CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position

@@ -1,7 +1,7 @@
 -- forget_user(): the end, the certificate, and the procedure.
 
 CREATE FUNCTION tenancy_internal.pseudonym(target uuid) RETURNS text
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
     -- The id tells nothing of a person. In full, so that no two users of a parent share a slug.
     RETURN 'forgotten-' || replace(target::text, '-', '');
 REVOKE ALL ON FUNCTION tenancy_internal.pseudonym(uuid) FROM PUBLIC;

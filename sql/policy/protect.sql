@@ -272,6 +272,9 @@ BEGIN
     IF EXISTS (SELECT FROM tenancy_internal.protected_member_registry r WHERE r.relation = ANY (gone)) THEN
         DELETE FROM tenancy_internal.protected_member_registry r WHERE r.relation = ANY (gone);
     END IF;
+    IF EXISTS (SELECT FROM tenancy_internal.table_regions r WHERE r.relation = ANY (gone)) THEN
+        DELETE FROM tenancy_internal.table_regions r WHERE r.relation = ANY (gone);
+    END IF;
     IF EXISTS (SELECT FROM tenancy_internal.forgetting_registry r WHERE r.relation = ANY (gone)) THEN
         DELETE FROM tenancy_internal.forgetting_registry r WHERE r.relation = ANY (gone);
     END IF;

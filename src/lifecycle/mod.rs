@@ -19,6 +19,7 @@
 //! | `restore_rows` | the rows of the application's tables |
 //! | `sources` | the tables of an export of a tenant, and the queries that read them |
 //! | `user_sources` | those of an export of a user |
+//! | `residency` | regions of tenants, tables and tablespaces, and rows that lie elsewhere |
 //! | `writers` | waits for transactions that may still write rows of the tenant or user |
 
 mod batch;
@@ -30,6 +31,7 @@ mod import;
 mod plan;
 mod progress;
 mod purge;
+mod residency;
 mod restore_own;
 mod restore_rows;
 mod run;

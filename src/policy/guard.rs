@@ -8,9 +8,10 @@ use std::ffi::CString;
 
 use pgrx::pg_sys;
 use tenancy_core::policy::{fault, null_tenant_hint};
+use tenancy_core::tenants::Tenant;
 
-use super::registry;
-use crate::context::current;
+use super::{region, registry};
+use crate::context::{Context, current};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::hooks::noted;
@@ -35,6 +36,10 @@ struct Known {
     verdict: Verdict,
     /// The tenant column of a protected one, and whether its rows without a tenant are everybody's.
     tenant: Option<(String, bool)>,
+    /// Whether any table or tablespace states a region.
+    regions: bool,
+    /// The tenant whose rows fit its region, and the number of invalidations until then.
+    fits: Option<(Tenant, u64)>,
 }
 
 thread_local! {
@@ -124,6 +129,12 @@ pub fn check(named: &Named) -> Result<(), Error> {
     }
     let context = current();
     let maintenance = matches!(&context, Ok(Some(context)) if context.is_maintenance());
+    if named.writes
+        && !maintenance
+        && let Ok(Some(context)) = &context
+    {
+        check_region(named.table, context)?;
+    }
     let derives = named.validates || matches!(named.derives, Derives::All(_));
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
         noted::names_protected();
@@ -157,6 +168,31 @@ pub fn check(named: &Named) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a statement that could write a row of the context's tenant into another region.
+fn check_region(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
+    let changes = CHANGES.get();
+    let fits = KNOWN.with_borrow(|known| {
+        let known = known.get(&table.to_u32());
+        known.is_none_or(|known| {
+            let fits = |(tenant, at): &(Tenant, u64)| {
+                *at == changes && context.tenant.as_ref() == Some(tenant)
+            };
+            !known.regions || known.fits.as_ref().is_some_and(fits)
+        })
+    });
+    if fits {
+        return Ok(());
+    }
+    let _reading = READING.hold(true);
+    region::check(table, context)?;
+    KNOWN.with_borrow_mut(|known| {
+        if let (Some(known), Some(tenant)) = (known.get_mut(&table.to_u32()), &context.tenant) {
+            known.fits = Some((tenant.clone(), changes));
+        }
+    });
+    Ok(())
 }
 
 const PG_STATISTIC: u32 = 2619;
@@ -296,6 +332,8 @@ fn find(table: pg_sys::Oid) -> Result<Known, Error> {
     const FREE: Known = Known {
         verdict: Verdict::Free,
         tenant: None,
+        regions: false,
+        fits: None,
     };
     let _reading = READING.hold(true);
     if !registry::is_installed() {
@@ -320,6 +358,8 @@ fn find(table: pg_sys::Oid) -> Result<Known, Error> {
     Ok(Known {
         verdict,
         tenant: Some((by.tenant_column, by.shared_null)),
+        regions: region::any_stated()?,
+        fits: None,
     })
 }
 

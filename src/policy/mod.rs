@@ -12,6 +12,7 @@
 //! | `index_advice` | which indexes isolation makes useless or slow |
 //! | `code` | functions that a protected table's definition calls |
 //! | `ddl` | which changes of a protected table need maintenance, and which a shared role may never make |
+//! | `region` | whether a statement could write a tenant's row into another region |
 //! | `guard` | closes a protected table that is not isolated; refuses statements without a context |
 
 mod catalog;
@@ -23,6 +24,7 @@ mod index_advice;
 mod planner;
 mod predicates;
 mod protect;
+mod region;
 mod registry;
 mod unknown;
 

@@ -25,6 +25,8 @@ pub struct Named {
     pub table: pg_sys::Oid,
     /// The role whose rights are used.
     pub role: pg_sys::Oid,
+    /// Whether the query inserts or updates rows of it. SELECT … FOR UPDATE does not.
+    pub writes: bool,
     /// Whether the query validates a foreign key.
     pub validates: bool,
     /// What the enclosing statement derives from the query.
@@ -251,7 +253,8 @@ unsafe extern "C-unwind" fn check_permissions(tables: *mut pg_sys::List, raise: 
         each(tables, |entry| {
             let entry = &*entry.cast::<pg_sys::RangeTblEntry>();
             if entry.rtekind == pg_sys::RTEKind::RTE_RELATION && entry.requiredPerms != 0 {
-                ask(&ON_TABLE, entry.relid, entry.checkAsUser, !raise);
+                let writes = writes(entry.requiredPerms, entry.updatedCols);
+                ask(&ON_TABLE, entry.relid, entry.checkAsUser, writes, !raise);
             }
         });
     }
@@ -276,14 +279,27 @@ unsafe extern "C-unwind" fn check_permissions(
         each(rights, |entry| {
             let entry = &*entry.cast::<pg_sys::RTEPermissionInfo>();
             if entry.requiredPerms != 0 {
-                ask(&ON_TABLE, entry.relid, entry.checkAsUser, !raise);
+                let writes = writes(entry.requiredPerms, entry.updatedCols);
+                ask(&ON_TABLE, entry.relid, entry.checkAsUser, writes, !raise);
             }
         });
     }
     allowed
 }
 
-fn ask(on: &BackendCell<Option<OnTable>>, table: pg_sys::Oid, role: pg_sys::Oid, validates: bool) {
+/// Returns whether rows are inserted or updated with these rights. Locking rows asks for the right to UPDATE, and for no column.
+fn writes(rights: pg_sys::AclMode, updated: *const pg_sys::Bitmapset) -> bool {
+    let any = |right: u32| rights & right as pg_sys::AclMode != 0;
+    any(pg_sys::ACL_INSERT) || any(pg_sys::ACL_UPDATE) && !updated.is_null()
+}
+
+fn ask(
+    on: &BackendCell<Option<OnTable>>,
+    table: pg_sys::Oid,
+    role: pg_sys::Oid,
+    writes: bool,
+    validates: bool,
+) {
     let role = if role == pg_sys::Oid::INVALID {
         role::current()
     } else {
@@ -292,6 +308,7 @@ fn ask(on: &BackendCell<Option<OnTable>>, table: pg_sys::Oid, role: pg_sys::Oid,
     let named = Named {
         table,
         role,
+        writes,
         validates,
         derives: AROUND.get().derives,
     };
@@ -333,7 +350,7 @@ pub unsafe fn ask_about_blind_merges(plan: &pg_sys::PlannedStmt) {
                 }
             };
             if rights & pg_sys::ACL_SELECT as pg_sys::AclMode == 0 {
-                ask(&ON_BLIND_MERGE, target.relid, role, false);
+                ask(&ON_BLIND_MERGE, target.relid, role, true, false);
             }
         };
         check(plan.planTree.cast());

@@ -106,6 +106,7 @@ mod lifecycle {
     mod import;
     mod interrupted;
     mod purge;
+    mod residency;
     mod users;
 }
 mod limit {

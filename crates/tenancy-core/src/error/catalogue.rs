@@ -464,6 +464,17 @@ kinds! {
             hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. Correct the table and call forget_user() again.";
         user_forgotten: "55000", No, "user {user} was forgotten, or is being forgotten",
             hint "It does not come back. Create a new user.";
+        region_differs: "55000", AfterHint, "a row of a tenant of region {home} would lie in {table}, of region {region}",
+            hint "The statement could write into that table. Name a table or a partition of the tenant's region; the view tenancy.residency lists them.";
+        region_of_several: "55000", AfterHint, "{table} states a region, and the context has several tenants",
+            hint "Call tenancy.select_tenant() before you write into it.";
+        region_rows_stay: "55000", AfterHint, "rows below \"{scope}\" lie where another region is stated",
+            detail "{reasons}",
+            hint "Move or delete them first, in maintenance(), then call set_region() again.";
+        region_moves: "55000", AfterHint, "tenant \"{tenant}\" would move from region {before} to {after}",
+            hint "Give the tenant a region of its own first, with tenancy.set_region().";
+        level_without_region: "23514", No, "a {level} has no region",
+            hint "Set the region of a partner or a tenant.";
         legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
             detail "It was set for this reason: {reason}.",
             hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";

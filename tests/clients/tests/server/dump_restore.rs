@@ -58,7 +58,7 @@ fn full_in(db: Db) -> World {
          SELECT tenancy.protect('app.calls');
          CREATE TABLE app.calls_2 PARTITION OF app.calls FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
          CREATE TABLE app.owned (tenant_id uuid NOT NULL, who uuid, mail text); SELECT tenancy.protect('app.owned');
-         SELECT tenancy.set_forgetting('app.owned', 'keep', 'who', '{mail}');
+         SELECT tenancy.set_forgetting('app.owned', 'keep', 'who', '{mail}'), tenancy.set_region('globex', 'eu'), tenancy.set_table_region('app.owned', 'eu');
          CREATE TABLE app.legacy (id int, account bigint NOT NULL); CREATE POLICY own ON app.legacy USING (id IS DISTINCT FROM -1); SELECT tenancy.protect('app.legacy', 'account')",
     );
     owner.run("BEGIN; SELECT tenancy.maintenance('a look around'); COMMIT");
@@ -132,7 +132,9 @@ const USED: &str = "SELECT concat_ws(' ', s.slug, u.bucket_start, u.key, u.quant
 const PLANS: &str = "SELECT concat_ws(' ', kind, name, value, source, source_name) FROM tenancy.effective_values WHERE scope = 'acme'
     UNION ALL SELECT concat_ws(' ', tenant, plan, starts_at, trial, counts) FROM tenancy.tenant_plans UNION ALL SELECT name || contents FROM tenancy.templates
     UNION ALL SELECT scope || host || value FROM tenancy.domains ORDER BY 1";
-const DECIDED: &str = "SELECT concat_ws(' ', table_name, user_column, rule, clear_columns) FROM tenancy.user_columns ORDER BY 1";
+const DECIDED: &str = "SELECT concat_ws(' ', table_name, user_column, rule, clear_columns) FROM tenancy.user_columns
+    UNION ALL SELECT concat_ws(' ', table_name, region, refused_tenants) FROM tenancy.residency WHERE region IS NOT NULL
+    UNION ALL SELECT slug || tenancy.region_of(id) FROM tenancy.tenants WHERE tenancy.region_of(id) IS NOT NULL ORDER BY 1";
 const CREDITS: &str = "SELECT to_jsonb(c)::text FROM tenancy.credits c ORDER BY note";
 const LOG: &str = "SELECT to_jsonb(l)::text FROM tenancy.maintenance_log l ORDER BY id";
 const AUDIT: &str = "SELECT tenancy_internal.audit_digest(l)::text FROM tenancy.audit_log l WHERE action IN ('invoice.sent', 'not.sealed') ORDER BY id";
