@@ -23,8 +23,6 @@ INSERT INTO section VALUES
  'set_budget remove_budget check_budget fits consume reserve settle cancel grant_credit revoke_credit ledger_stats'),
 (11, 'Limits', 'The views `limit_names` and `limit_settings` show names and values, `rates_in_use` and `slots` what is taken and held.',
  'define_limit set_limit set_rate_limit set_slots remove_limit limit_of take try_take acquire_slot try_acquire_slot release_slot limits rate_stats slot_stats'),
-(18, 'Quotas', 'What protected tables store. The views `quotas` and `quota_usage` show what is counted, how much is used and how much is allowed.',
- 'set_quota drop_quota recount count_quota'),
 (12, 'Plans, features and settings', 'The views `feature_names`, `setting_names`, `plans`, `tenant_plans` and `effective_values` show them.',
  'feature feature_value setting setting_value define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan'),
 (13, 'Onboarding', 'The views `templates` and `domains` show them.',
@@ -36,10 +34,11 @@ INSERT INTO section VALUES
 (16, 'Functions of policies', 'Generated policies call these; your own policies and indexes may call them too. Forms with a bigint, integer or text name a tenant by its external id.',
  'can can_see can_see_null can_write can_write_null can_write_shared in_project see_in_project write_in_project owns tenant_ids tenant_keys_bigint tenant_keys_integer tenant_keys_text tenant_keys_numeric visible_ids visible_keys_bigint visible_keys_integer visible_keys_text visible_keys_numeric'),
 (17, 'The end of a tenant or a user', 'The views `purges`, `forgettings`, `user_columns` and `legal_holds` show them.',
- 'export_tenant import_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold');
- 'export_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold'),
+ 'export_tenant import_tenant purge_tenant export_user set_forgetting forget_user set_legal_hold release_legal_hold'),
 (18, 'Residency', 'The view `residency` shows what tables and tablespaces state.',
- 'set_region region_of set_table_region set_tablespace_region residency_violations');
+ 'set_region region_of set_table_region set_tablespace_region residency_violations'),
+(19, 'Quotas', 'What protected tables store. The views `quotas` and `quota_usage` show what is counted, how much is used and how much is allowed.',
+ 'set_quota drop_quota recount count_quota');
 
 CREATE TEMP TABLE member AS
 SELECT s.place, s.title, s.intro, n.name, n.position

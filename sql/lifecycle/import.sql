@@ -210,6 +210,26 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.import_allowed_networks(uuid, jsonb, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.import_allowed_networks(uuid, jsonb, text) IS 'internal: sets the networks of scopes of a tenant that is imported';
 
+CREATE FUNCTION tenancy_internal.import_login_policies(tenant uuid, rows jsonb, mode text, OUT taken bigint, OUT faults text[], OUT granted text[])
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wanted record;
+BEGIN
+    taken := 0;
+    faults := '{}';
+    granted := '{}';
+    FOR wanted IN
+        SELECT x.scope_id, x.amr::text[] AS amr, x.acr::text[] AS acr, x.session_length::interval AS session_length, x.human_api_keys
+          FROM jsonb_to_recordset(rows) x(scope_id uuid, amr text, acr text, session_length text, human_api_keys boolean)
+    LOOP
+        PERFORM tenancy_internal.set_login_policy(wanted.scope_id, wanted.amr, wanted.acr, wanted.session_length, wanted.human_api_keys);
+        taken := taken + 1;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.import_login_policies(uuid, jsonb, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.import_login_policies(uuid, jsonb, text) IS 'internal: sets the login policies of a tenant that is imported';
+
 -- A budget that is imposed on the tenant is the partner's; its own is beside it. On its projects and users the tenant imposes them.
 CREATE FUNCTION tenancy_internal.import_budgets(tenant uuid, rows jsonb, mode text, OUT taken bigint, OUT faults text[], OUT granted text[])
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -194,6 +194,9 @@ impl Own<'_> {
             "tenancy.allowed_networks" => {
                 "SELECT taken, faults, granted FROM tenancy_internal.import_allowed_networks($1, $2, $3)"
             }
+            "tenancy.login_policies" => {
+                "SELECT taken, faults, granted FROM tenancy_internal.import_login_policies($1, $2, $3)"
+            }
             "tenancy.budgets" => {
                 "SELECT taken, faults, granted FROM tenancy_internal.import_budgets($1, $2, $3)"
             }

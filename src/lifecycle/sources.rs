@@ -26,6 +26,8 @@ const QUERIES: [&str; OWN.len()] = [
       ORDER BY a.user_id, a.scope_id, d.level COLLATE \"C\", r.name COLLATE \"C\"",
     "SELECT n.scope_id, n.networks \
        FROM tenancy_internal.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id WHERE s.path && ARRAY[%t] ORDER BY n.scope_id",
+    "SELECT l.scope_id, l.amr, l.acr, l.session_length, l.human_api_keys \
+       FROM tenancy_internal.login_policy_registry l JOIN tenancy.scopes s ON s.id = l.scope_id WHERE s.path && ARRAY[%t] ORDER BY l.scope_id",
     "SELECT b.scope_id, m.name, b.period, b.imposed, pg_catalog.trim_scale(b.amount / 1000000.0), b.hard, b.alert_at \
        FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id \
        LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id WHERE s.path && ARRAY[%t] \

@@ -451,7 +451,7 @@ kinds! {
             hint "Export the tenant again, or read the file again: each line once, in its order.";
         import_refused: "55000", AfterHint, "the export cannot be imported",
             detail "{reasons}",
-            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again. What is given from above a tenant: granted => 'leave_out', or 'restore' for a file that you trust."
+            hint "Nothing was imported. Correct what DETAIL names, and call import_tenant() again. What is given from above a tenant: granted => 'leave_out', or 'restore' for a file that you trust.";
         forgetting_undecided: "55000", AfterHint, "it is undecided what becomes of rows that name user \"{user}\"",
             detail "{columns}",
             hint "Nothing was changed. Decide on each column with tenancy.set_forgetting(); the view tenancy.user_columns shows all.";

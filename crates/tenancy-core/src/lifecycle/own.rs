@@ -33,7 +33,7 @@ pub const SCOPES: OwnTable = OwnTable {
 };
 
 /// All of them, in the order in which they are restored.
-pub const OWN: [OwnTable; 8] = [
+pub const OWN: [OwnTable; 9] = [
     SCOPES,
     OwnTable {
         name: "tenancy.roles",
@@ -59,6 +59,17 @@ pub const OWN: [OwnTable; 8] = [
     OwnTable {
         name: "tenancy.allowed_networks",
         columns: &[("scope_id", "uuid"), ("networks", "inet[]")],
+        scopes: &["scope_id"],
+    },
+    OwnTable {
+        name: "tenancy.login_policies",
+        columns: &[
+            ("scope_id", "uuid"),
+            ("amr", "text[]"),
+            ("acr", "text[]"),
+            ("session_length", "interval"),
+            ("human_api_keys", "boolean"),
+        ],
         scopes: &["scope_id"],
     },
     OwnTable {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lines::TableLine;
-use super::remap::{Change, Column, NewIds};
+use super::remap::{Remap, Column, NewIds};
 use super::tenant_key::TenantKey;
 use crate::policy::quote_ident;
 
@@ -29,7 +29,7 @@ pub struct Insert {
     /// Its place among the members.
     pub member: usize,
     /// What becomes of each value of a row, and the type that it is read as.
-    pub columns: Vec<(String, String, Change)>,
+    pub columns: Vec<(String, String, Remap)>,
 }
 
 /// Finds the table for each of these lines, which have so many rows.
@@ -39,7 +39,7 @@ pub struct Insert {
 pub fn matching(
     lines: &[(&TableLine, u64)],
     members: &[Member],
-    changes: &[BTreeMap<String, Change>],
+    changes: &[BTreeMap<String, Remap>],
 ) -> Result<Vec<Insert>, Vec<String>> {
     let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for (line, rows) in lines {
@@ -59,7 +59,7 @@ pub fn matching(
             Some((
                 name.clone(),
                 known.kind.clone(),
-                change.unwrap_or(Change::Keep),
+                change.unwrap_or(Remap::Keep),
             ))
         };
         found.push(Insert {
@@ -137,16 +137,16 @@ impl Row<'_> {
         let mut changed = Vec::with_capacity(values.len());
         for (value, (column, kind, change)) in values.into_iter().zip(&insert.columns) {
             match change {
-                Change::Number => {}
-                Change::Tenant => changed.push(Some(self.tenant(kind, value)?)),
-                Change::Keep => changed.push(value),
-                Change::LargeObject if value.is_some() => {
+                Remap::Number => {}
+                Remap::Tenant => changed.push(Some(self.tenant(kind, value)?)),
+                Remap::Keep => changed.push(value),
+                Remap::LargeObject if value.is_some() => {
                     return Err(format!(
                         "its column {column} has numbers of large objects, which are not in an export"
                     ));
                 }
-                Change::LargeObject => changed.push(None),
-                Change::Scope | Change::Key => changed.push(match value {
+                Remap::LargeObject => changed.push(None),
+                Remap::Scope | Remap::Key => changed.push(match value {
                     None => None,
                     Some(text) => Some(
                         self.id(*change, &text)
@@ -158,10 +158,10 @@ impl Row<'_> {
         Ok(changed)
     }
 
-    fn id(&self, change: Change, text: &str) -> Option<String> {
+    fn id(&self, change: Remap, text: &str) -> Option<String> {
         let former = text.parse().ok()?;
         Some(match change {
-            Change::Key => self.ids.key(former).to_string(),
+            Remap::Key => self.ids.key(former).to_string(),
             _ => match self.ids.scope(former) {
                 Some(scope) => scope.to_string(),
                 None => text.to_owned(),
@@ -232,7 +232,7 @@ fn statement(n: usize, insert: &Insert, member: &Member) -> String {
         insert
             .columns
             .iter()
-            .filter(|(_, _, change)| *change != Change::Number)
+            .filter(|(_, _, change)| *change != Remap::Number)
     };
     let names: Vec<String> = kept().map(|(name, ..)| quote_ident(name)).collect();
     let values: Vec<String> = kept()
@@ -334,7 +334,7 @@ mod tests {
 
     fn changed(
         kind: &str,
-        change: Change,
+        change: Remap,
         value: Option<&str>,
     ) -> Result<Vec<Option<String>>, String> {
         let (former, tenant) = keys();
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn only_the_tenants_own_key_becomes_the_new_one() {
         let tenant = |kind, value: &str| {
-            changed(kind, Change::Tenant, Some(value))
+            changed(kind, Remap::Tenant, Some(value))
                 .ok()
                 .and_then(|mut found| found.pop()?)
         };
@@ -374,7 +374,7 @@ mod tests {
         ] {
             assert_eq!(tenant(kind, value), None, "{kind} {value}");
         }
-        assert!(changed("uuid", Change::Tenant, None).is_err());
+        assert!(changed("uuid", Remap::Tenant, None).is_err());
     }
 
     #[test]
@@ -386,20 +386,20 @@ mod tests {
                 .and_then(|mut found| found.pop()?)
         };
         assert_eq!(
-            found(Change::Scope, &TENANT.to_string()),
+            found(Remap::Scope, &TENANT.to_string()),
             Some(NEW.to_string())
         );
-        assert_eq!(found(Change::Scope, &other).as_ref(), Some(&other));
+        assert_eq!(found(Remap::Scope, &other).as_ref(), Some(&other));
         assert_eq!(
-            found(Change::Key, &TENANT.to_string()),
+            found(Remap::Key, &TENANT.to_string()),
             Some(NEW.to_string())
         );
-        assert!(found(Change::Key, &other).is_some_and(|id| id != other));
-        assert_eq!(found(Change::Keep, &other).as_ref(), Some(&other));
-        assert_eq!(changed("bigint", Change::Number, Some("1")), Ok(vec![]));
-        assert_eq!(changed("oid", Change::LargeObject, None), Ok(vec![None]));
-        assert!(changed("oid", Change::LargeObject, Some("16384")).is_err());
-        assert!(changed("uuid", Change::Key, Some("x")).is_err());
+        assert!(found(Remap::Key, &other).is_some_and(|id| id != other));
+        assert_eq!(found(Remap::Keep, &other).as_ref(), Some(&other));
+        assert_eq!(changed("bigint", Remap::Number, Some("1")), Ok(vec![]));
+        assert_eq!(changed("oid", Remap::LargeObject, None), Ok(vec![None]));
+        assert!(changed("oid", Remap::LargeObject, Some("16384")).is_err());
+        assert!(changed("uuid", Remap::Key, Some("x")).is_err());
     }
 
     #[test]
@@ -408,9 +408,9 @@ mod tests {
         let insert = Insert {
             member: 0,
             columns: vec![
-                ("org".to_owned(), "bigint".to_owned(), Change::Tenant),
-                ("n".to_owned(), "bigint".to_owned(), Change::Number),
-                ("Body".to_owned(), "text".to_owned(), Change::Keep),
+                ("org".to_owned(), "bigint".to_owned(), Remap::Tenant),
+                ("n".to_owned(), "bigint".to_owned(), Remap::Number),
+                ("Body".to_owned(), "text".to_owned(), Remap::Keep),
             ],
         };
         assert_eq!(

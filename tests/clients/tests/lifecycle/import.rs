@@ -40,7 +40,7 @@ fn a_tenant_that_was_purged_comes_back_as_it_was() {
     let mut owner = leaving::create(&db, 300);
     furnish(&mut owner);
     furnish_as_admin(&db, &mut owner);
-    owner.run("SELECT tenancy.set_allowed_networks('acme', '{10.0.0.0/8,::1}')");
+    owner.run("SELECT tenancy.set_allowed_networks('acme', '{10.0.0.0/8,::1}'), tenancy.set_login_policy('acme', amr => '{mfa}', session_length => '90 minutes')");
     let before = leaving::rows(&db);
     let lines = owner.texts(EXPORT);
     owner
