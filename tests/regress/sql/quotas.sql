@@ -33,7 +33,7 @@ SELECT tenancy.set_quota('qs.files', 'q.files', per => 'project');
 SELECT tenancy.set_quota('qs.files', NULL);
 SELECT tenancy.drop_quota('qs.files', 'q.rate');
 SELECT tenancy.set_quota('pg_class', 'q.files');
-SET ROLE app_r;
+\c - app_r
 BEGIN;
 SELECT slug(tenancy.authenticate(:'quinn'));
 INSERT INTO qs.files (id, folder, size) VALUES (2, 'a', 8.5);
@@ -48,7 +48,7 @@ INSERT INTO qs.files (id, folder, size) VALUES (3, NULL, NULL), (4, NULL, -3);
 DELETE FROM qs.files WHERE id = 1;
 SELECT name FROM tenancy.quota_usage;
 COMMIT;
-RESET ROLE;
+\c - adm_r
 SELECT table_name, name, per, scope_level, scope, key, used, allowed, share, unit FROM tenancy.quota_usage ORDER BY name;
 -- A quota that becomes another; counting anew.
 SELECT tenancy.set_quota('qs.files', 'q.size', 'n');
