@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use tenancy_core::quota::changes::{Change, Changes, Overflow};
 
 use super::definitions::Quota;
+use crate::pg::counters;
 use crate::pg::hooks::frames;
 
 /// What a statement has to do at its end.
@@ -89,6 +90,7 @@ pub fn take(depth: usize) -> Option<Done> {
 
 /// Drops what was begun deeper than a depth.
 pub fn forget(depth: usize, all: bool) {
+    counters::forget();
     FRAMES.with(|frames| {
         if let Ok(mut frames) = frames.try_borrow_mut() {
             frames.retain(|frame| !all && frame.depth <= depth);

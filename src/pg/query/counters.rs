@@ -3,6 +3,8 @@
 //! A counter is read and changed in its newest committed version, whatever the transaction's snapshot: a sum needs no snapshot, and so
 //! REPEATABLE READ fails no more often than READ COMMITTED.
 
+use std::cell::RefCell;
+
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -29,6 +31,68 @@ pub struct CounterKey<'a> {
     pub key: &'a str,
 }
 
+/// A version of a counter that this transaction has written.
+struct Own {
+    quota: i32,
+    tenant: Box<str>,
+    key: Box<str>,
+    place: pg_sys::ItemPointerData,
+}
+
+/// The number of them that are kept.
+const OWN_MOST: usize = 16;
+
+thread_local! {
+    /// Nobody else can change these versions. Finding one by the index would take a step for each time that the transaction has changed
+    /// the counter: those versions stay until it ends.
+    static OWN: RefCell<Vec<Own>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Own {
+    fn is(&self, counter: CounterKey<'_>) -> bool {
+        self.quota == counter.quota && *self.tenant == *counter.tenant && *self.key == *counter.key
+    }
+}
+
+fn own(counter: CounterKey<'_>) -> Option<pg_sys::ItemPointerData> {
+    OWN.with_borrow(|own| own.iter().find(|own| own.is(counter)).map(|own| own.place))
+}
+
+fn keep(counter: CounterKey<'_>, place: Option<pg_sys::ItemPointerData>) {
+    OWN.with_borrow_mut(|all| {
+        let known = all.iter().position(|own| own.is(counter));
+        match (known, place) {
+            (Some(known), Some(place)) => {
+                if let Some(own) = all.get_mut(known) {
+                    own.place = place;
+                }
+            }
+            (Some(known), None) => drop(all.swap_remove(known)),
+            (None, Some(place)) => {
+                if all.len() >= OWN_MOST {
+                    all.clear();
+                }
+                all.push(Own {
+                    quota: counter.quota,
+                    tenant: counter.tenant.into(),
+                    key: counter.key.into(),
+                    place,
+                });
+            }
+            (None, None) => {}
+        }
+    });
+}
+
+/// Forgets what this transaction has written, when it or a savepoint ends.
+pub fn forget() {
+    OWN.with(|own| {
+        if let Ok(mut own) = own.try_borrow_mut() {
+            own.clear();
+        }
+    });
+}
+
 const BTREE_EQUAL: pg_sys::StrategyNumber = 3;
 /// int4eq() and texteq().
 const F_INT4EQ: pg_sys::Oid = pg_sys::Oid::from_u32(65);
@@ -53,6 +117,14 @@ pub fn change(
             #[cfg(feature = "pg18")]
             false, // not a deferrable one
         );
+        if let Some(place) = own(counter) {
+            if let Some(done) = change_version(relation, place, counter, &f) {
+                pg_sys::table_close(relation, pg_sys::NoLock as i32);
+                return done;
+            }
+            // A query of this transaction has changed it, too.
+            keep(counter, None);
+        }
         let texts = [text(counter.tenant), text(counter.key)];
         let mut keys = [pg_sys::ScanKeyData::default(); 3];
         let wanted = [
@@ -71,7 +143,7 @@ pub fn change(
             let found = pg_sys::systable_getnext(scan);
             let done = match found.is_null() {
                 true => Some(Ok(false)),
-                false => change_version(relation, found, &f),
+                false => change_version(relation, (*found).t_self, counter, &f),
             };
             pg_sys::systable_endscan(scan);
             match done {
@@ -89,18 +161,18 @@ pub fn change(
     }
 }
 
-/// Changes a version of a counter; `None` if another transaction has made a newer one, or deleted it.
+/// Changes a version of a counter; `None` if there is a newer one, or it was deleted.
 ///
 /// # Safety
-/// A row of the open table that a scan holds.
+/// A row of the open table that a scan holds, or that this transaction has written and not rolled back.
 unsafe fn change_version(
     relation: pg_sys::Relation,
-    found: pg_sys::HeapTuple,
+    mut place: pg_sys::ItemPointerData,
+    counter: CounterKey<'_>,
     f: &impl Fn(i64) -> Result<Next, Error>,
 ) -> Option<Result<bool, Error>> {
     // SAFETY: the caller's. The lock fills in the row, which stays on its page while the buffer is pinned.
     unsafe {
-        let mut place = (*found).t_self;
         let mut row = pg_sys::HeapTupleData {
             t_self: place,
             ..Default::default()
@@ -138,11 +210,13 @@ unsafe fn change_version(
                             nulls.as_mut_ptr(),
                         );
                         pg_sys::CatalogTupleUpdate(relation, &raw mut place, new);
+                        keep(counter, Some((*new).t_self));
                         pg_sys::heap_freetuple(new);
                         Some(Ok(true))
                     }
                     Ok(Next::Delete) => {
                         pg_sys::CatalogTupleDelete(relation, &raw mut place);
+                        keep(counter, None);
                         Some(Ok(true))
                     }
                     Ok(Next::Set(_) | Next::Keep) => Some(Ok(true)),
@@ -150,6 +224,11 @@ unsafe fn change_version(
                 }
             }
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => None,
+            pg_sys::TM_Result::TM_Invisible | pg_sys::TM_Result::TM_SelfModified
+                if own(counter).is_some() =>
+            {
+                None
+            }
             _ => Some(Err(Error::Internal(
                 "a counter was changed twice in a command",
             ))),

@@ -103,6 +103,35 @@ fn rollbacks_and_savepoints_leave_no_trace() {
 }
 
 #[test]
+fn many_statements_of_a_transaction_cost_as_much_each_as_a_few() {
+    let world = world();
+    world.db.owner().run("SELECT tenancy.set_limit('globex', 'rooms', 100000, 'tenant'), tenancy.set_limit('globex', 'floor', 100000, 'tenant')");
+    let mut alice = begin(&world);
+    let insert = |from: i32, to: i32| {
+        format!(
+            "DO $$ BEGIN FOR i IN {from}..{to} LOOP INSERT INTO app.rooms (id, floor) VALUES (i, 1); END LOOP; END $$"
+        )
+    };
+    alice.run(&insert(1, 500));
+    // With savepoints between, and queries that change counters themselves.
+    alice.run(&format!(
+        "SAVEPOINT a; {}; ROLLBACK TO a; {}; RELEASE a",
+        insert(501, 600),
+        insert(501, 1000)
+    ));
+    alice.run("DELETE FROM app.rooms WHERE id > 900; COMMIT");
+    used(&world, "floor[1]=900 rooms=900");
+    let mut owner = world.db.owner();
+    owner.run(&format!(
+        "BEGIN; SELECT tenancy.maintenance('load'); INSERT INTO app.rooms (id, tenant_id) VALUES (2001, '{0}'); SELECT tenancy.recount('app.rooms');
+         INSERT INTO app.rooms (id, tenant_id) VALUES (2002, '{0}'); SELECT tenancy.set_quota('app.rooms', 'rooms'); DELETE FROM app.rooms WHERE id = 2001; COMMIT",
+        world.id("acme")
+    ));
+    used(&world, "floor[1]=900 rooms=901");
+    agrees(&world, "app.rooms");
+}
+
+#[test]
 fn cascades_copy_merge_and_upserts_are_counted() {
     let world = world();
     let mut alice = begin(&world);
