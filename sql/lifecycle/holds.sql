@@ -4,11 +4,14 @@ CREATE TABLE tenancy_internal.legal_hold_registry (
     scope_id  uuid PRIMARY KEY,
     reason    text NOT NULL,
     placed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    placed_by uuid
+    placed_by uuid,
+    decided_at uuid NOT NULL
 );
 REVOKE ALL ON tenancy_internal.legal_hold_registry FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.legal_hold_registry IS 'internal: legal holds; users read the view legal_holds';
 COMMENT ON COLUMN tenancy_internal.legal_hold_registry.placed_by IS 'the user who set it; NULL: an administrator without a context';
+COMMENT ON COLUMN tenancy_internal.legal_hold_registry.decided_at IS
+    'the topmost scope in which who set it holds legal:hold: it is changed and released by who holds it there';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.legal_hold_registry', '');
 
 CREATE VIEW tenancy.legal_holds WITH (security_barrier) AS
@@ -46,8 +49,12 @@ CREATE FUNCTION tenancy_internal.set_legal_hold(scope tenancy.regscope, reason t
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked text := tenancy_internal.checked_reason(reason);
+    decided uuid;
+    before uuid;
 BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
+    SELECT p.id INTO decided FROM tenancy.scopes s CROSS JOIN LATERAL unnest(s.path) WITH ORDINALITY p (id, place)
+     WHERE s.id = scope AND p.id = ANY (tenancy.scope_ids('legal:hold')) ORDER BY p.place LIMIT 1;
     -- Waits for a batch of a purge that is running, of this tenant, or of one above or below the scope; the next one finds the hold.
     PERFORM FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
     PERFORM FROM tenancy.scopes s JOIN tenancy_internal.tenant_purges p ON p.tenant_id = s.id AND p.state <> 'done'
@@ -55,8 +62,14 @@ BEGIN
     -- Likewise for users that are being forgotten.
     PERFORM FROM tenancy.scopes s JOIN tenancy_internal.user_forgettings f ON f.user_id = s.id AND f.state <> 'done'
       WHERE s.path && ARRAY[scope::uuid] FOR NO KEY UPDATE OF s;
-    INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by) VALUES (scope, checked, tenancy.user_id())
-    ON CONFLICT (scope_id) DO UPDATE SET reason = excluded.reason, placed_at = excluded.placed_at, placed_by = excluded.placed_by;
+    SELECT h.decided_at INTO before FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
+    IF FOUND THEN
+        PERFORM tenancy_internal.authorize('legal:hold', before);
+    END IF;
+    INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by, decided_at)
+    VALUES (scope, checked, tenancy.user_id(), coalesce(decided, scope))
+    ON CONFLICT (scope_id) DO UPDATE
+       SET reason = excluded.reason, placed_at = excluded.placed_at, placed_by = excluded.placed_by, decided_at = excluded.decided_at;
     PERFORM tenancy_internal.audit('legal_hold.set', scope, tenancy_internal.user_target(scope), jsonb_build_object('reason', checked));
 END
 $$;
@@ -68,7 +81,7 @@ REVOKE ALL ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) FROM PUBLI
 GRANT EXECUTE ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_legal_hold(tenancy.regscope, text) IS
     'Keeps the rows of a scope and of all scopes below it from being purged or forgotten, also by a call that is running, from its next batch on. A '
-    'repeated call changes the reason, a line of 1 to 300 printable characters. No built-in role but super_admin holds legal:hold. Needs legal:hold. Errors: '
+    'repeated call changes the reason, a line of 1 to 300 printable characters; one set from above needs legal:hold there. No built-in role but super_admin holds legal:hold. Needs legal:hold. Errors: '
     '22023 an invalid reason; 42501 permission denied; 42704 no such scope. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.release_legal_hold(scope tenancy.regscope, reason text) RETURNS void
@@ -76,8 +89,13 @@ CREATE FUNCTION tenancy_internal.release_legal_hold(scope tenancy.regscope, reas
 DECLARE
     checked text := tenancy_internal.checked_reason(reason);
     before text;
+    decided uuid;
 BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
+    SELECT h.decided_at INTO decided FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
+    IF FOUND THEN
+        PERFORM tenancy_internal.authorize('legal:hold', decided);
+    END IF;
     DELETE FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope RETURNING h.reason INTO before;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_not_found', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
@@ -92,7 +110,7 @@ CREATE FUNCTION tenancy.release_legal_hold(scope tenancy.regscope, reason text) 
 REVOKE ALL ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.release_legal_hold(tenancy.regscope, text) IS
-    'Releases the legal hold on a scope; those on scopes above and below it stay. reason is a line of 1 to 300 printable characters. Needs legal:hold. Errors: '
+    'Releases the legal hold on a scope; those on scopes above and below it stay. One that was set by who holds legal:hold above the scope needs it there. reason is a line of 1 to 300 printable characters. Needs legal:hold. Errors: '
     '22023 an invalid reason; 42501 permission denied; 42704 no such scope, or no hold on it. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.forget_hold() RETURNS trigger

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::forgetting::{self, Forgetting};
 use super::plan::{Plan, is_true};
-use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked};
+use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked, reads_committed};
 use super::users::{self, Named};
 use super::{batch, facts, writers};
 use crate::adoption::{self, LOCK_TIMEOUT, Patient, wait_at_most};
@@ -34,6 +34,7 @@ fn lifecycle_forget_user(
     let batch = batch_size(batch_rows)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
+    reads_committed("forget_user()")?;
     authority::require_permission("users:manage", user)?;
     authority::require_over(user)?;
     let lock_key = lock_key(user);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::plan::{Plan, is_true};
 use super::progress::{self, Purge};
-use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked};
+use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked, reads_committed};
 use super::{batch, facts, writers};
 use crate::adoption::{self, LOCK_TIMEOUT, Patient, wait_at_most};
 use crate::context::Maintained;
@@ -34,6 +34,7 @@ fn lifecycle_purge_tenant(
     let batch = batch_size(batch_rows)?;
     let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
     wait_at_most(&lock_timeout)?;
+    reads_committed("purge_tenant()")?;
     authorize(tenant)?;
     let lock_key = lock_key(tenant);
     let purges = extension::internal_table(c"tenant_purges")?;

@@ -6,7 +6,7 @@ use pgrx::JsonB;
 use pgrx::prelude::*;
 use serde::Deserialize;
 use tenancy_core::lifecycle::{
-    Remap, Column, Damage, Insert, Member, Row, Shape, TableLine, TenantKey, changes, insert_all,
+    Column, Damage, Insert, Member, Remap, Row, Shape, TableLine, TenantKey, changes, insert_all,
     matching, read_row, source_name, straying,
 };
 use tenancy_core::policy::{KeyType, Relation, quote_ident, quote_literal};

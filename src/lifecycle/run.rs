@@ -10,7 +10,7 @@ use super::plan::Plan;
 use crate::adoption::Patient;
 use crate::context::Maintained;
 use crate::error::Error;
-use crate::pg::savepoint;
+use crate::pg::{savepoint, xact};
 use crate::policy;
 
 /// How many rows a batch may have.
@@ -57,6 +57,17 @@ pub trait Record {
     fn note(&self, table: &str, change: &Change, rows: u64, done: bool) -> Result<(), Error>;
     /// Records an error.
     fn note_failure(&self, error: &str) -> Result<(), Error>;
+}
+
+/// Raises an error if batches would not see what others have committed since they began, such as a legal hold.
+pub fn reads_committed(procedure: &str) -> Result<(), Error> {
+    match xact::is_serializable() {
+        false => Ok(()),
+        true => Err(Error::bad(
+            format!("{procedure} needs the isolation level READ COMMITTED"),
+            "SET default_transaction_isolation = 'read committed', and call it again.",
+        )),
+    }
 }
 
 /// A procedure under way.
@@ -134,7 +145,7 @@ impl<R: Record> Run<R> {
             } else {
                 1.0
             };
-            let mut way = Way::of(part, expected * share, self.batch)?;
+            let mut way = policy::pinned(|| Way::of(part, expected * share, self.batch))?;
             let mut more = true;
             while more {
                 let (rows, left) = self.transaction_mut(&name, &mut way, |way| {

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use crate::adoption::Patient;
 use crate::error::Error;
 use crate::pg::spi::{self, NotNull};
+use crate::policy;
 
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -20,7 +21,7 @@ type Writer = (String, Option<i32>);
 /// Waits until all transactions have ended that now hold a writer's lock on one of these tables: what they have written is visible then.
 /// Those that begin later do not matter, since nobody works in a deleted tenant. Between two looks it holds no snapshot and no lock.
 pub fn wait(tables: &[pg_sys::Oid], transactions: &Patient) -> Result<(), Error> {
-    let mut left = writers(tables)?;
+    let mut left = policy::pinned(|| writers(tables))?;
     let mut looks = 0;
     while !left.is_empty() {
         if looks == PATIENCE {
@@ -38,7 +39,7 @@ pub fn wait(tables: &[pg_sys::Oid], transactions: &Patient) -> Result<(), Error>
         transactions.commit();
         sleep(PAUSE);
         pgrx::check_for_interrupts!();
-        let running = writers(tables)?;
+        let running = policy::pinned(|| writers(tables))?;
         left.retain(|writer| running.contains(writer));
     }
     Ok(())

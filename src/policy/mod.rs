@@ -33,8 +33,9 @@ pub use foreign_keys::between_protected as foreign_keys;
 pub use guard::works_on;
 pub use protect::{protect_table, unprotect_table};
 pub use registry::{
-    all as protected_columns, find as protection, has_room, keyed as protected_keys, name as relation_name, protects_in, root_of,
-    shared_null as protected_with_shared_null, tenant_column,
+    all as protected_columns, find as protection, has_room, keyed as protected_keys,
+    name as relation_name, protects_in, root_of, shared_null as protected_with_shared_null,
+    tenant_column,
 };
 
 use tenancy_core::policy::{PolicyChange, quote_with};

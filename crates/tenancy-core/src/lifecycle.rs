@@ -24,8 +24,8 @@ mod user_column;
 
 pub use facts::{Facts, Link, Part, Table};
 pub use lines::{
-    Count, Damage, Header, LINE_BYTES_MAX, Manifest, Sums, TableLine, UserHeader, VERSION, Verified,
-    Verify, read_row, write_row,
+    Count, Damage, Header, LINE_BYTES_MAX, Manifest, Sums, TableLine, UserHeader, VERSION,
+    Verified, Verify, read_row, write_row,
 };
 pub use order::{Edge, Stage, stages};
 pub use own::{OWN, OwnTable, SCOPES};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::lines::TableLine;
-use super::remap::{Remap, Column, NewIds};
+use super::remap::{Column, NewIds, Remap};
 use super::tenant_key::TenantKey;
 use crate::policy::quote_ident;
 

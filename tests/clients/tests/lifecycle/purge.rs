@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use tenancy_client_tests::leaving::{self, TABLES};
-use tenancy_client_tests::{Db, Session};
+use tenancy_client_tests::{Db, Session, World};
 
 const DELETE: &str = "SELECT tenancy.set_status('acme', 'deleted')";
 const PURGE: &str = "CALL tenancy.purge_tenant('acme', 'contract ended', batch_rows => 40)";
@@ -102,6 +102,61 @@ fn a_tenant_leaves_tables_of_every_shape_and_a_certificate() {
         .fails(PURGE)
         .code("55000")
         .says("is active, not deleted");
+}
+
+/// A hold is released by who could have set it: where who did set it holds the permission, also with a hold that was there before.
+#[test]
+fn a_hold_from_above_is_not_the_tenants_to_release() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.define_role('platform', 'counsel', '{legal:hold}'), tenancy.create_user('acme', 'cora', 'service'), tenancy.create_user('globex', 'cleo', 'service');
+         SELECT tenancy.assign('acme/cora', 'counsel', 'acme'), tenancy.assign('globex/cleo', 'counsel', 'globex')",
+    );
+    let key = |who: &str| {
+        world
+            .db
+            .owner()
+            .text(&format!("SELECT tenancy.issue_api_key('{who}', 'k')"))
+    };
+    let (cora, cleo) = (key("acme/cora"), key("globex/cleo"));
+    let (set, release) = (
+        "SELECT tenancy.set_legal_hold('acme', 'case')",
+        "SELECT tenancy.release_legal_hold('acme', 'over')",
+    );
+    let begin = |key: &str| {
+        let mut app = world.db.app();
+        app.begin(key);
+        app
+    };
+    begin(&cora).run(set).run(release).run("COMMIT");
+    owner.run(set);
+    for key in [&cora, &cleo] {
+        for call in [set, release] {
+            begin(key).fails_inside(call).code("42501");
+        }
+    }
+    owner.run(release);
+    begin(&cleo).run(set).run("COMMIT");
+    begin(&cora).fails_inside(release).code("42501");
+    // Who sets it again from above decides from then on.
+    owner.run(set);
+    begin(&cleo).fails_inside(release).code("42501");
+    owner.run(release);
+    begin(&cora).run(set).run("COMMIT");
+    begin(&cleo).run(release).run("COMMIT");
+}
+
+#[test]
+fn batches_that_would_not_see_a_hold_are_refused() {
+    let db = Db::new();
+    let mut owner = leaving::create(&db, 5);
+    owner.run(DELETE);
+    for level in ["repeatable read", "serializable"] {
+        owner.run(&format!("SET default_transaction_isolation = '{level}'"));
+        owner.fails(PURGE).code("22023").says("READ COMMITTED");
+    }
+    owner.run("RESET default_transaction_isolation").run(PURGE);
 }
 
 #[test]
