@@ -29,7 +29,7 @@ CREATE TABLE tenancy_internal.quota_counters (
     key      text COLLATE "C" NOT NULL,
     used     bigint NOT NULL,
     CONSTRAINT quota_counters_pkey PRIMARY KEY (quota_id, tenant, key)
-) WITH (fillfactor = 40);
+) WITH (fillfactor = 20);
 REVOKE ALL ON tenancy_internal.quota_counters FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.quota_counters IS 'internal: how much is stored; users read the view quota_usage. The library writes it without a query';
 COMMENT ON COLUMN tenancy_internal.quota_counters.tenant IS 'the tenant, as the rows name it';
