@@ -95,9 +95,12 @@ fn count(table: pg_sys::Oid, name: &str, quota: &Quota) -> Result<Counters, Erro
     })
 }
 
+/// A tenant, a key, and how much is stored.
+type Counter = ((String, String), i64);
+
 /// Corrects what differs from the counters, and returns how many that were.
 fn correct(quota: &Quota, mut counted: Counters) -> Result<i64, Error> {
-    let mut wrong: Vec<((String, String), i64)> = Vec::new();
+    let mut wrong: Vec<Counter> = Vec::new();
     let mut after = (String::new(), String::new());
     loop {
         let batch = batch(quota.id, &after)?;
@@ -121,7 +124,7 @@ fn correct(quota: &Quota, mut counted: Counters) -> Result<i64, Error> {
     Ok(wrong.len() as i64)
 }
 
-fn batch(quota: i32, after: &(String, String)) -> Result<Vec<((String, String), i64)>, Error> {
+fn batch(quota: i32, after: &(String, String)) -> Result<Vec<Counter>, Error> {
     spi::read(
         "SELECT c.tenant, c.key, c.used FROM tenancy_internal.quota_counters c \
          WHERE c.quota_id = $1 AND (c.tenant, c.key) > ($2, $3) ORDER BY c.tenant, c.key LIMIT $4",
@@ -139,7 +142,7 @@ fn batch(quota: i32, after: &(String, String)) -> Result<Vec<((String, String), 
     )
 }
 
-fn write(quota: &Quota, counters: &[((String, String), i64)]) -> Result<(), Error> {
+fn write(quota: &Quota, counters: &[Counter]) -> Result<(), Error> {
     let tenants: Vec<String> = counters.iter().map(|((t, _), _)| t.clone()).collect();
     let keys: Vec<String> = counters.iter().map(|((_, k), _)| k.clone()).collect();
     let counts: Vec<i64> = counters.iter().map(|(_, count)| *count).collect();

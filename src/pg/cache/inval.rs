@@ -32,13 +32,14 @@ static DEFINITIONS: BackendCell<u64> = BackendCell::new(0);
 /// The number of subjects that this transaction has invalidated.
 static TOLD: BackendCell<u32> = BackendCell::new(0);
 
+pub type OnRelation = fn(pg_sys::Oid);
+
 /// Called with each relation that changes.
-static ON_RELATION: [BackendCell<Option<fn(pg_sys::Oid)>>; 2] =
-    [const { BackendCell::new(None) }; 2];
+static ON_RELATION: [BackendCell<Option<OnRelation>>; 2] = [const { BackendCell::new(None) }; 2];
 
 /// Calls `f` with each relation that changes, also by this backend; the invalid oid means all. `f` must not raise errors,
 /// and is called wherever the server processes such messages.
-pub fn on_relation(f: fn(pg_sys::Oid)) {
+pub fn on_relation(f: OnRelation) {
     if let Some(free) = ON_RELATION.iter().find(|on| on.get().is_none()) {
         free.set(Some(f));
     }
