@@ -8,7 +8,8 @@ DECLARE
     level text;
 BEGIN
     PERFORM tenancy_internal.authorize('tenants:update', scope);
-    SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope FOR KEY SHARE;
+    -- One caller at a time: what it replaces decides whether it may.
+    SELECT s.level INTO level FROM tenancy.scopes s WHERE s.id = scope FOR NO KEY UPDATE;
     IF level NOT IN ('platform', 'partner', 'tenant') THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('a %s has no login policy', level),
             'Set it on the tenant, the partner or the platform.');

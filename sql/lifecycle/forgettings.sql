@@ -108,7 +108,7 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM tenancy_internal.no_such_user(target);
     END IF;
-    PERFORM tenancy_internal.require_no_hold(target);
+    PERFORM tenancy_internal.require_no_hold_of_user(target);
     SELECT f.* INTO begun FROM tenancy_internal.user_forgettings f WHERE f.user_id = target AND f.state <> 'done';
     id := coalesce(begun.id, tenancy.new_id());
     external_id := found_user.external_id;
@@ -145,7 +145,7 @@ BEGIN
     ELSIF found_user.other THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('forgetting_changed', found_user.id::text);
     END IF;
-    PERFORM tenancy_internal.require_no_hold(found_user.id);
+    PERFORM tenancy_internal.require_no_hold_of_user(found_user.id);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_forgetting(uuid) FROM PUBLIC;

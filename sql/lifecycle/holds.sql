@@ -45,6 +45,28 @@ REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.require_no_hold(uuid) IS
     'internal: raises 55000 if there is a legal hold on a scope, one above it or one below it';
 
+CREATE FUNCTION tenancy_internal.require_no_hold_of_user(target uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    held record;
+BEGIN
+    PERFORM tenancy_internal.require_no_hold(target);
+    -- A user of a partner or the platform has rows in the tenants below.
+    SELECT h.slug, r.reason INTO held
+      FROM tenancy.scopes u
+      JOIN tenancy.scopes p ON p.id = u.parent_id AND p.level <> 'tenant'
+      JOIN tenancy.scopes h ON h.path && ARRAY[p.id]
+      JOIN tenancy_internal.legal_hold_registry r ON r.scope_id = h.id
+     WHERE u.id = target LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold', held.slug, held.reason);
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) IS
+    'internal: raises 55000 if there is a legal hold on a user, on a scope above it, or where it may have rows';
+
 CREATE FUNCTION tenancy_internal.set_legal_hold(scope tenancy.regscope, reason text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -61,7 +83,7 @@ BEGIN
       WHERE s.path && ARRAY[scope::uuid] OR s.id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
     -- Likewise for users that are being forgotten.
     PERFORM FROM tenancy.scopes s JOIN tenancy_internal.user_forgettings f ON f.user_id = s.id AND f.state <> 'done'
-      WHERE s.path && ARRAY[scope::uuid] FOR NO KEY UPDATE OF s;
+      WHERE s.path && ARRAY[scope::uuid] OR s.parent_id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
     SELECT h.decided_at INTO before FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
     IF FOUND THEN
         PERFORM tenancy_internal.authorize('legal:hold', before);

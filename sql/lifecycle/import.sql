@@ -75,7 +75,7 @@ BEGIN
     IF mode = 'restore' THEN
         PERFORM tenancy_internal.import_features(wanted.id, wanted.features);
     END IF;
-    UPDATE tenancy.scopes s SET created_at = wanted.created_at WHERE s.id = wanted.id AND wanted.created_at < s.created_at;
+    UPDATE tenancy.scopes s SET created_at = wanted.created_at WHERE s.id = wanted.id AND wanted.created_at BETWEEN '1970-01-01 00:00:00+00' AND s.created_at;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.import_tenant_scope(uuid, text, text, text, jsonb, text) FROM PUBLIC;
@@ -92,7 +92,8 @@ BEGIN
     faults := '{}';
     granted := '{}';
     FOR wanted IN
-        SELECT x.*, x.settings_text::jsonb AS settings, x.features_text::jsonb AS features, EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = x.id) AS known
+        SELECT x.*, x.settings_text::jsonb AS settings, x.features_text::jsonb AS features, EXISTS (SELECT FROM tenancy.scopes s WHERE s.id = x.id) AS known,
+               EXISTS (SELECT FROM tenancy_internal.user_forgettings f WHERE f.user_id = x.id AND f.ended_at IS NOT NULL) AS forgotten
           FROM jsonb_array_elements(rows) e
          CROSS JOIN LATERAL (SELECT r.id, r.level, r.slug, r.name, r.status, r.external_id, r.kind, r.settings AS settings_text, r.features AS features_text
                                FROM jsonb_to_record(e) r(id uuid, level text, slug text, name text, status text, external_id text, kind text, settings text, features text)) x
@@ -102,6 +103,8 @@ BEGIN
             faults := tenancy_internal.add_text(faults, format('tenancy.scopes: "%s" is neither a project nor a user.', left(wanted.slug, 80)));
         ELSIF wanted.known THEN
             faults := tenancy_internal.add_text(faults, format('tenancy.scopes: "%s" has the id %s, which is taken.', left(wanted.slug, 80), wanted.id));
+        ELSIF wanted.forgotten THEN
+            faults := tenancy_internal.add_text(faults, format('tenancy.scopes: user %s was forgotten after this export. Import it with other ids, and forget the user again.', wanted.id));
         ELSE
             SELECT o.own, o.granted INTO own, granted
               FROM tenancy_internal.import_options(wanted.id, wanted.slug, wanted.features, wanted.settings, mode, granted) o;
@@ -113,7 +116,7 @@ BEGIN
         END IF;
     END LOOP;
     UPDATE tenancy.scopes s SET created_at = x.created_at FROM jsonb_to_recordset(rows) x(id uuid, created_at timestamptz)
-     WHERE s.id = x.id AND s.parent_id = tenant AND x.created_at < s.created_at;
+     WHERE s.id = x.id AND s.parent_id = tenant AND x.created_at BETWEEN '1970-01-01 00:00:00+00' AND s.created_at;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.import_scopes(uuid, jsonb, text) FROM PUBLIC;
@@ -138,7 +141,10 @@ BEGIN
             granted := tenancy_internal.add_text(granted, format('tenancy.roles: the role "%s" has the permission %s, which no tenant_admin may give.', left(wanted.name, 80), left(more, 80)));
         ELSE
             PERFORM tenancy_internal.define_role(tenant, wanted.name, wanted.permissions, wanted.description);
-            UPDATE tenancy_internal.role_definitions r SET expires_at = wanted.expires_at
+            IF wanted.expires_at > clock_timestamp() THEN
+                PERFORM tenancy_internal.check_expiry(wanted.expires_at);
+            END IF;
+            UPDATE tenancy_internal.role_definitions r SET expires_at = greatest(wanted.expires_at, '1970-01-01 00:00:00+00')
              WHERE r.scope_id = tenant AND r.name = wanted.name AND wanted.expires_at IS NOT NULL;
             taken := taken + 1;
         END IF;

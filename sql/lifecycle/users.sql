@@ -100,11 +100,20 @@ BEGIN
             WHEN rule = 'null' AND known.not_null THEN format('column "%s" of %s is NOT NULL', named, known.table_name)
             WHEN rule = 'keep' AND known.key_type IN ('bigint', 'integer', 'smallint', 'numeric') THEN
                 format('column "%s" of %s holds external ids as numbers, for which there is no pseudonym', named, known.table_name)
+            WHEN rule = 'keep' AND known.key_type <> 'uuid' AND EXISTS (
+                SELECT FROM pg_attribute a WHERE a.attrelid = target AND a.attname = named AND a.atttypmod BETWEEN 4 AND 45) THEN
+                format('column "%s" of %s is too short for a pseudonym of 42 characters', named, known.table_name)
+            WHEN rule <> 'delete' AND EXISTS (
+                SELECT FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = target AND a.attnum = ANY (p.partattrs)
+                 WHERE p.partrelid = target AND a.attname IN (SELECT named WHERE rule = 'null' OR known.key_type <> 'uuid' UNION ALL SELECT unnest(clear_columns))) THEN
+                format('%s is partitioned by a column that would change', known.table_name)
+            WHEN (SELECT count(*) <> count(DISTINCT x) FROM unnest(clear_columns) x) THEN 'clear_columns names a column twice'
             WHEN rule = 'delete' AND cardinality(clear_columns) > 0 THEN 'deleted rows have no columns to clear'
             ELSE (SELECT format('%s has no column "%s" that may become NULL', known.table_name, left(x.name, 80)) FROM unnest(clear_columns) x(name)
                    WHERE x.name IS NULL OR x.name IN (named, known.tenant_column)
                       OR NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = target AND a.attname = x.name AND a.attnum > 0 AND NOT a.attisdropped
-                                        AND NOT a.attnotnull AND a.attgenerated = '') LIMIT 1)
+                                        AND NOT a.attnotnull AND a.attgenerated = ''
+                                        AND NOT EXISTS (SELECT FROM pg_type d WHERE d.oid = a.atttypid AND d.typnotnull)) LIMIT 1)
             END;
         IF bad IS NOT NULL THEN
             RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', bad, 'The view tenancy.user_columns shows the columns that name users.');

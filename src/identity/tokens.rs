@@ -201,8 +201,6 @@ fn log_in(
         None => known.scope,
         Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
     };
-    // Before anything is written.
-    let end = policies::session_end(parent, claims, now, reading)?;
     let login = Login {
         known,
         claims,
@@ -210,10 +208,13 @@ fn log_in(
         issued: claims.issued_at.unwrap_or(now),
     };
     let found = find_user(&login)?;
+    let bound = found.as_ref().and_then(|found| found.provider);
+    if bound.is_some_and(|bound| bound != known.id) || found.is_none() && !known.create_users {
+        return Err(Error::InvalidCredential);
+    }
+    // Before anything is written; what a policy asks for is told to its users alone.
+    let end = policies::session_end(parent, claims, now, reading)?;
     match found {
-        Some(found) if found.provider.is_some_and(|bound| bound != known.id) => {
-            Err(Error::InvalidCredential)
-        }
         Some(found) if found.provider.is_some() && !found.groups_differ => {
             Ok((found.user, parent, end))
         }
@@ -221,7 +222,6 @@ fn log_in(
             login::sync_groups(&login, found.user)?;
             Ok((found.user, parent, end))
         }
-        None if !known.create_users => Err(Error::InvalidCredential),
         _ => {
             let user = login::first(&login)?.ok_or(Error::InvalidCredential)?;
             login::sync_groups(&login, user)?;

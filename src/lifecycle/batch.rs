@@ -61,14 +61,14 @@ impl Way {
                 let rows = as_owner(table, part, || {
                     // Else a batch may read the rows of all tenants again.
                     run("SET LOCAL enable_seqscan = off")?;
-                    run(&statement)
+                    change_rows(change, part, &statement)
                 })?;
                 Ok((rows, rows > 0))
             }
             Self::Blocks { next, size, all } => {
                 let end = next.saturating_add(*size).min(*all);
                 let statement = change.in_blocks(&part.relation, condition, (*next, end));
-                let rows = as_owner(table, part, || run(&statement))?;
+                let rows = as_owner(table, part, || change_rows(change, part, &statement))?;
                 Ok((rows, end < *all))
             }
         }
@@ -205,4 +205,21 @@ pub fn hold(name: &Relation, oid: u32, owner: u32) -> Result<(), Error> {
 /// Runs a statement with the rights of the current role. Returns how many rows it changed.
 fn run(statement: &str) -> Result<u64, Error> {
     Spi::connect_mut(|client| Ok(client.update(statement, None, &[])?.len() as u64))
+}
+
+/// Runs the statement of a batch. Returns how many rows it changed; an error if one is as it was, because of a trigger.
+fn change_rows(change: &Change, part: &Part, statement: &str) -> Result<u64, Error> {
+    if *change == Change::Delete {
+        return run(statement);
+    }
+    Spi::connect_mut(|client| {
+        let mut changed = 0;
+        for row in client.update(statement, None, &[])? {
+            if row.get(1)? == Some(true) {
+                return Err(Error::ForgottenRowsStay(part.relation.to_string()));
+            }
+            changed += 1;
+        }
+        Ok(changed)
+    })
 }

@@ -59,8 +59,8 @@ fn apply(counters: pg_sys::Oid, quota: &Quota, change: &Change) -> Result<(), Er
     let decide = |used| {
         let next = next(used, change.change, allowed, quota.unit)
             .map_err(|refused| refuse(quota, change, used, allowed, refused))?;
-        // Values of a column come and go; a tenant's counter stays.
-        Ok(match next == 0 && quota.per == Per::Column {
+        // Users, projects and values of a column come and go, and what names them must not stay; a tenant's counter does.
+        Ok(match next == 0 && quota.per != Per::Tenant {
             true => Next::Delete,
             false => Next::Set(next),
         })

@@ -158,7 +158,7 @@ fn write(quota: &Quota, counters: &[Counter]) -> Result<(), Error> {
             tenants.into(),
             keys.into(),
             counts.into(),
-            (quota.per == Per::Column).into(),
+            (quota.per != Per::Tenant).into(),
         ],
     )?;
     Ok(())

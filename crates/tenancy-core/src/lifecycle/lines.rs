@@ -16,6 +16,10 @@ pub const VERSION: u32 = 1;
 pub const LINE_BYTES_MAX: usize = 256 << 20;
 /// The longest line that is no row.
 const OTHER_LINE_BYTES_MAX: usize = 16 << 20;
+/// The longest line that begins a table: it is kept.
+const TABLE_LINE_BYTES_MAX: usize = 1 << 20;
+/// How many columns a table may have, as in the server.
+const COLUMNS_MAX: usize = 1600;
 /// How many tables an export may have.
 const TABLES_MAX: usize = 10_000;
 
@@ -217,6 +221,8 @@ pub struct Verify {
     header: Option<Header>,
     tables: Vec<(TableLine, u64)>,
     names: BTreeSet<String>,
+    /// How many bytes the lines of the tables have.
+    kept: usize,
     manifest: Option<Manifest>,
 }
 
@@ -257,6 +263,13 @@ impl Verify {
                 self.sums.line(line);
             }
             (Some(Kind::Table(table)), true) if table.columns.len() == table.types.len() => {
+                if line.len() > TABLE_LINE_BYTES_MAX || table.columns.len() > COLUMNS_MAX {
+                    return Err(Damage::Long(at));
+                }
+                self.kept += line.len();
+                if self.kept > OTHER_LINE_BYTES_MAX {
+                    return Err(Damage::Tables);
+                }
                 if self.tables.len() >= TABLES_MAX {
                     return Err(Damage::Tables);
                 }

@@ -8,7 +8,8 @@ use crate::policy::{Relation, quote_ident};
 pub enum Change {
     /// They are deleted.
     Delete,
-    /// They stay, with these assignments of a SET clause. Afterwards they do not fulfil the condition by which they were found.
+    /// They stay, with these assignments of a SET clause. Batches return for each row whether it still fulfils the condition, because a
+    /// trigger keeps it so: it would be found for ever.
     Set(String),
 }
 
@@ -24,22 +25,32 @@ impl Change {
         }
     }
 
+    fn to_those(&self, part: &Relation, which: &str, condition: &str) -> String {
+        let statement = self.statement(part, which);
+        match self {
+            Self::Delete => statement,
+            Self::Set(_) => format!("{statement} RETURNING ({condition}) IS TRUE"),
+        }
+    }
+
     /// Returns the statement that does it to the rows with a condition in some blocks of a table, from the first to before the last.
     #[must_use]
     pub fn in_blocks(&self, part: &Relation, condition: &str, blocks: (u32, u32)) -> String {
         let (from, to) = blocks;
-        self.statement(
+        self.to_those(
             part,
             &format!("ctid >= '({from},0)'::pg_catalog.tid AND ctid < '({to},0)'::pg_catalog.tid AND {condition}"),
+            condition,
         )
     }
 
     /// Returns the statement that does it to at most so many rows with a condition.
     #[must_use]
     pub fn to_some(&self, part: &Relation, condition: &str, most: u32) -> String {
-        self.statement(
+        self.to_those(
             part,
             &format!("ctid = ANY (ARRAY(SELECT ctid FROM ONLY {part} WHERE {condition} LIMIT {most})) AND {condition}"),
+            condition,
         )
     }
 }
@@ -205,7 +216,7 @@ mod tests {
         let change = Change::Set("author = NULL".to_owned());
         assert_eq!(
             change.in_blocks(&notes(), "author = 1", (0, 8)),
-            "UPDATE ONLY app.notes SET author = NULL WHERE ctid >= '(0,0)'::pg_catalog.tid AND ctid < '(8,0)'::pg_catalog.tid AND author = 1"
+            "UPDATE ONLY app.notes SET author = NULL WHERE ctid >= '(0,0)'::pg_catalog.tid AND ctid < '(8,0)'::pg_catalog.tid AND author = 1 RETURNING (author = 1) IS TRUE"
         );
         assert_eq!(
             Change::Delete.to_some(&notes(), "author = 1", 5),
