@@ -97,17 +97,14 @@ COMMENT ON FUNCTION tenancy.region_of(tenancy.regscope) IS
 -- Checking a statement -----------------------------------------------------------------------------
 
 -- The expression is the catalog's own, over the tenant column alone and operators of the server: it runs no other code.
-CREATE FUNCTION tenancy_internal.may_route(part oid, tenant uuid) RETURNS boolean
+CREATE FUNCTION tenancy_internal.may_route(part oid, tenant_column name, key_type text, value text) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    key record;
     at oid := part;
     above oid[];
     accepts boolean;
 BEGIN
-    SELECT r.tenant_column, r.key_type, CASE r.key_type WHEN 'uuid' THEN s.id::text ELSE s.external_id END AS value INTO key
-      FROM tenancy_internal.stated_regions r JOIN tenancy.scopes s ON s.id = tenant WHERE r.relation = part;
-    IF key.value IS NULL OR key.key_type = 'citext' THEN
+    IF value IS NULL OR key_type = 'citext' THEN
         RETURN true;
     END IF;
     LOOP
@@ -119,9 +116,9 @@ BEGIN
         END IF;
         IF NOT EXISTS (SELECT FROM unnest(above) u(oid) LEFT JOIN pg_partitioned_table p ON p.partrelid = u.oid
                         WHERE p.partrelid IS NULL OR p.partnatts <> 1 OR p.partclass[0] >= 16384
-                           OR p.partattrs[0] IS DISTINCT FROM (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = u.oid AND a.attname = key.tenant_column)) THEN
-            EXECUTE format('SELECT %s FROM (SELECT %L::%s AS %I) k', coalesce(pg_get_partition_constraintdef(at), 'true'), key.value,
-                           CASE key.key_type WHEN 'char' THEN 'bpchar' ELSE key.key_type END, key.tenant_column) INTO accepts;
+                           OR p.partattrs[0] IS DISTINCT FROM (SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = u.oid AND a.attname = may_route.tenant_column)) THEN
+            EXECUTE format('SELECT %s FROM (SELECT %L::%s AS %I) k', coalesce(pg_get_partition_constraintdef(at), 'true'), value,
+                           CASE key_type WHEN 'char' THEN 'bpchar' ELSE key_type END, tenant_column) INTO accepts;
             IF accepts IS FALSE THEN
                 RETURN false;
             END IF;
@@ -130,23 +127,49 @@ BEGIN
     END LOOP;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.may_route(oid, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.may_route(oid, uuid) IS
+REVOKE ALL ON FUNCTION tenancy_internal.may_route(oid, name, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.may_route(oid, name, text, text) IS
     'internal: returns false if no row of a tenant can come into a partition from above, since its tables are partitioned by tenant';
 
+-- Reads the tables below target alone, and stops at the first: a statement waits for it.
 CREATE FUNCTION tenancy_internal.region_conflict(target oid, tenant uuid, OUT home text, OUT part text, OUT region text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    key record;
+    other record;
 BEGIN
     home := tenancy_internal.region_on((SELECT s.path FROM tenancy.scopes s WHERE s.id = tenant));
     IF home IS NULL THEN
         RETURN;
     END IF;
-    WITH RECURSIVE below(oid) AS (SELECT target UNION SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid)
-    SELECT s.table_name, CASE WHEN s.region <> home THEN s.region ELSE s.tablespace_region END INTO part, region
-      FROM below b JOIN tenancy_internal.stated_regions s ON s.relation = b.oid
-     WHERE (s.region <> home OR s.tablespace_region <> home) AND s.relkind = 'r'
-       AND (b.oid = target OR tenancy_internal.may_route(b.oid, tenant))
-     ORDER BY s.table_name LIMIT 1;
+    WITH RECURSIVE up(oid) AS (SELECT target UNION SELECT i.inhparent FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid)
+    SELECT r.tenant_column::name AS tenant_column, r.key_type, CASE r.key_type WHEN 'uuid' THEN s.id::text ELSE s.external_id END AS value INTO key
+      FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid JOIN tenancy.scopes s ON s.id = tenant LIMIT 1;
+    FOR other IN
+        WITH RECURSIVE up(oid, depth) AS (
+            SELECT target, 0 UNION ALL SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
+        ), below(oid, region) AS (
+            SELECT target, (SELECT t.region FROM up u JOIN tenancy_internal.table_regions t ON t.relation = u.oid ORDER BY u.depth LIMIT 1)
+            UNION ALL
+            SELECT i.inhrelid, coalesce((SELECT x.region FROM tenancy_internal.table_regions x WHERE x.relation = i.inhrelid), b.region)
+              FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
+        )
+        SELECT b.oid, format('%I.%I', n.nspname, c.relname) AS name, CASE WHEN b.region <> home THEN b.region ELSE r.region END AS region
+          FROM below b
+          JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'f')
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+          JOIN pg_database d ON d.datname = current_database()
+          LEFT JOIN pg_tablespace s ON c.relkind = 'r' AND s.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END
+          LEFT JOIN tenancy_internal.tablespace_regions r ON r.tablespace = s.spcname
+         WHERE b.region <> home OR r.region <> home
+         ORDER BY 2
+    LOOP
+        IF other.oid = target OR tenancy_internal.may_route(other.oid, key.tenant_column, key.key_type, key.value) THEN
+            part := other.name;
+            region := other.region;
+            RETURN;
+        END IF;
+    END LOOP;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.region_conflict(oid, uuid) FROM PUBLIC;
@@ -193,7 +216,7 @@ BEGIN ATOMIC
                     ELSE coalesce(wanted, tenancy_internal.region_on(s.path[:array_position(s.path, target) - 1])) END AS after
           FROM tenancy.scopes s WHERE s.level = 'tenant' AND s.path && ARRAY[target])
     SELECT t.relation, t.table_name, t.tenant_column::text, t.key_type, m.id, m.external_id, m.slug
-      FROM moving m JOIN tenancy_internal.stated_regions t ON t.relkind = 'r' AND (t.region <> m.after OR t.tablespace_region <> m.after)
+      FROM moving m JOIN tenancy_internal.stated_regions t ON t.relkind IN ('r', 'f') AND (t.region <> m.after OR t.tablespace_region <> m.after)
      WHERE m.after IS DISTINCT FROM m.before AND m.after IS NOT NULL
      ORDER BY t.table_name, m.slug;
 END;

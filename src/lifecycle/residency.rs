@@ -11,7 +11,7 @@ use crate::context;
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::{from_pg, pg_uuid};
-use crate::pg::{relation, role};
+use crate::pg::{inheritance, relation, role};
 use crate::{authority, policy, tree};
 
 /// A table in which rows of a tenant would lie elsewhere.
@@ -100,6 +100,16 @@ fn require_empty(scope: &str, places: &[Place]) -> Result<(), Error> {
     let mut locked = HashSet::new();
     let mut reasons = Vec::new();
     for place in places {
+        // First the tables above: a statement that names one of these is checked before it locks the part that takes the row.
+        let mut above = inheritance::oids(&inheritance::up(place.relation));
+        above.retain(|table| locked.insert(*table));
+        above.reverse();
+        for table in above {
+            let name = policy::relation_name(table)?;
+            policy::as_table_owner_unfiltered(table, || {
+                policy::run(&format!("LOCK TABLE ONLY {name} IN SHARE MODE"))
+            })?;
+        }
         if locked.insert(place.relation) {
             policy::as_table_owner_unfiltered(place.relation, || {
                 policy::run(&format!("LOCK TABLE ONLY {} IN SHARE MODE", place.table))
@@ -174,7 +184,7 @@ fn residency_violations() -> Result<Violations, ErrorReport> {
                 CASE WHEN t.region <> h.region THEN t.region ELSE t.tablespace_region END, h.region \
          FROM tenancy_internal.stated_regions t JOIN tenancy.scopes s ON s.level = 'tenant' \
          CROSS JOIN LATERAL (SELECT tenancy_internal.region_on(s.path) AS region) h \
-         WHERE t.relkind = 'r' AND (t.region <> h.region OR t.tablespace_region <> h.region) ORDER BY t.table_name, s.slug",
+         WHERE t.relkind IN ('r', 'f') AND (t.region <> h.region OR t.tablespace_region <> h.region) ORDER BY t.table_name, s.slug",
         &[],
         |rows| {
             let place = |row: pgrx::spi::SpiHeapTupleData<'_>| {

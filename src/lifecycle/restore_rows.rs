@@ -95,7 +95,7 @@ impl Tables {
             inserts,
             spans: lines.iter().map(|(_, span)| *span).collect(),
         };
-        let reasons = tables.blocked(keep)?;
+        let reasons = tables.blocked(tenant, keep)?;
         Ok(match reasons.is_empty() {
             true => Ok(tables),
             false => Err(reasons),
@@ -113,13 +113,22 @@ impl Tables {
         places
     }
 
-    fn blocked(&self, keep: bool) -> Result<Vec<String>, Error> {
+    fn blocked(&self, tenant: &TenantKey, keep: bool) -> Result<Vec<String>, Error> {
         let tables = || {
             self.places()
                 .into_iter()
                 .filter_map(|place| self.plan.table(place))
         };
         let mut reasons = self.plan.owners(tables().map(|(table, _)| table));
+        for (table, _) in tables() {
+            let elsewhere = policy::region_conflict(pg_sys::Oid::from_u32(table.oid), tenant.id)?;
+            reasons.extend(elsewhere.map(|other| {
+                format!(
+                    "{}: it is of region {}, and the tenant of {}.",
+                    other.part, other.region, other.home
+                )
+            }));
+        }
         if !reasons.is_empty() {
             return Ok(reasons);
         }

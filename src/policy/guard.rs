@@ -3,12 +3,12 @@
 //! Each backend caches one verdict for each table. Invalidation messages drop it: of the table, of the registry, or of all.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 
 use pgrx::pg_sys;
 use tenancy_core::policy::{fault, null_tenant_hint};
-use tenancy_core::tenants::Tenant;
+use uuid::Uuid;
 
 use super::{region, registry};
 use crate::context::{Context, current};
@@ -31,6 +31,9 @@ enum Verdict {
     Open,
 }
 
+/// How many tenants are remembered to fit a table.
+const FITTING_MAX: usize = 1000;
+
 /// What this backend knows of a table.
 struct Known {
     verdict: Verdict,
@@ -38,8 +41,8 @@ struct Known {
     tenant: Option<(String, bool)>,
     /// Whether any table or tablespace states a region.
     regions: bool,
-    /// The tenant whose rows fit its region, and the number of invalidations until then.
-    fits: Option<(Tenant, u64)>,
+    /// The tenants whose rows fit its region, and the number of invalidations until then.
+    fits: Option<(HashSet<Uuid>, u64)>,
 }
 
 thread_local! {
@@ -121,19 +124,23 @@ pub fn check(named: &Named) -> Result<(), Error> {
         return Ok(());
     }
     let verdict = verdict(named.table)?;
-    if verdict == Verdict::Free || xact::in_referential_check() {
+    if verdict == Verdict::Free || xact::in_referential_check() && !named.writes {
         return Ok(());
-    }
-    if named.derives == Derives::Copy {
-        note_copied(named.table);
     }
     let context = current();
     let maintenance = matches!(&context, Ok(Some(context)) if context.is_maintenance());
+    // Also where a foreign key changes rows, which may move them.
     if named.writes
         && !maintenance
         && let Ok(Some(context)) = &context
     {
         check_region(named.table, context)?;
+    }
+    if xact::in_referential_check() {
+        return Ok(());
+    }
+    if named.derives == Derives::Copy {
+        note_copied(named.table);
     }
     let derives = named.validates || matches!(named.derives, Derives::All(_));
     if verdict == Verdict::Isolated && !derives && matches!(context, Ok(Some(_))) {
@@ -176,8 +183,9 @@ fn check_region(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
     let fits = KNOWN.with_borrow(|known| {
         let known = known.get(&table.to_u32());
         known.is_none_or(|known| {
-            let fits = |(tenant, at): &(Tenant, u64)| {
-                *at == changes && context.tenant.as_ref() == Some(tenant)
+            let fits = |(tenants, at): &(HashSet<Uuid>, u64)| {
+                let tenant = context.tenant.as_ref();
+                *at == changes && tenant.is_some_and(|tenant| tenants.contains(&tenant.id))
             };
             !known.regions || known.fits.as_ref().is_some_and(fits)
         })
@@ -189,7 +197,11 @@ fn check_region(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
     region::check(table, context)?;
     KNOWN.with_borrow_mut(|known| {
         if let (Some(known), Some(tenant)) = (known.get_mut(&table.to_u32()), &context.tenant) {
-            known.fits = Some((tenant.clone(), changes));
+            let kept = known.fits.take();
+            let kept = kept.filter(|(tenants, at)| *at == changes && tenants.len() < FITTING_MAX);
+            let (mut tenants, at) = kept.unwrap_or((HashSet::new(), changes));
+            tenants.insert(tenant.id);
+            known.fits = Some((tenants, at));
         }
     });
     Ok(())

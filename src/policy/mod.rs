@@ -32,6 +32,7 @@ pub use catalog::{as_table_owner, as_table_owner_unfiltered, execute_statement, 
 pub use foreign_keys::between_protected as foreign_keys;
 pub use guard::works_on;
 pub use protect::{protect_table, unprotect_table};
+pub use region::conflict as region_conflict;
 pub use registry::{
     all as protected_columns, find as protection, has_room, keyed as protected_keys,
     name as relation_name, protects_in, root_of, shared_null as protected_with_shared_null,

@@ -2,6 +2,7 @@
 //! tenant and a table, until a definition or a region changes.
 
 use pgrx::pg_sys;
+use uuid::Uuid;
 
 use super::registry;
 use crate::context::Context;
@@ -31,19 +32,41 @@ pub fn check(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
             false => Ok(()),
         };
     };
+    match conflict(table, tenant.id)? {
+        None => Ok(()),
+        Some(Conflict { home, part, region }) => Err(Error::RegionDiffers {
+            home,
+            table: part,
+            region,
+        }),
+    }
+}
+
+/// A table of another region than the tenant's.
+pub struct Conflict {
+    /// The tenant's region.
+    pub home: String,
+    /// The table, or the part of one.
+    pub part: String,
+    /// Its region.
+    pub region: String,
+}
+
+/// Returns a table of another region than the tenant's into which a statement that names a table could write a row of it.
+pub fn conflict(table: pg_sys::Oid, tenant: Uuid) -> Result<Option<Conflict>, Error> {
     spi::read(
         "SELECT c.home, c.part, c.region FROM tenancy_internal.region_conflict($1, $2) c",
-        &[table.into(), pg_uuid(tenant.id).into()],
+        &[table.into(), pg_uuid(tenant).into()],
         |rows| {
             let row = rows.first();
-            match row.get::<String>(2)? {
-                None => Ok(()),
-                Some(part) => Err(Error::RegionDiffers {
-                    home: row.not_null(1)?,
-                    table: part,
-                    region: row.not_null(3)?,
-                }),
-            }
+            let Some(part) = row.get(2)? else {
+                return Ok(None);
+            };
+            Ok(Some(Conflict {
+                home: row.not_null(1)?,
+                part,
+                region: row.not_null(3)?,
+            }))
         },
     )
 }

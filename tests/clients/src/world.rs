@@ -108,7 +108,21 @@ impl Db {
     /// Makes one on a server.
     pub fn on(server: Config) -> Self {
         let like = template(&server);
-        let db = Self::create(Self::named(server), &like);
+        Self::create(Self::named(server), &like).granted()
+    }
+
+    /// Makes one whose signing keys no other has.
+    pub fn with_own_keys(server: Config) -> Self {
+        // The four roles are there.
+        template(&server);
+        let db = Self::without_extension(server);
+        db.admin().run("CREATE EXTENSION tenancy").run(TESTING);
+        db.granted()
+    }
+
+    /// Grants the roles what they are for, and makes the application's schema.
+    fn granted(self) -> Self {
+        let db = self;
         let mut admin = db.admin();
         db.grant_roles(&mut admin);
         admin.run(&format!(

@@ -1,6 +1,7 @@
 //! Credentials that were changed, cut, spliced or signed with another key are refused. ATTACKS D1, rows 3 to 5.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use tenancy_client_tests::world::server;
 use tenancy_client_tests::{Db, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
@@ -82,7 +83,9 @@ fn a_rotation_without_grace_waits_for_another_and_ends_its_tickets() {
 
 #[test]
 fn tickets_of_another_database_or_key_are_worth_nothing() {
-    let (world, other) = (World::new(), World::bare());
+    // One that was not copied from the same database: copies have its keys.
+    let other = World::bare_in(Db::with_own_keys(server()));
+    let world = World::new();
     let foreign = other.ticket("alice", "5 minutes");
     let mut app = world.db.app();
     app.try_login(&foreign)

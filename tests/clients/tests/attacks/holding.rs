@@ -250,12 +250,14 @@ const BOUNDED: &str = "assign create_partner create_tenant create_project create
     set_rate_limit set_slots set_limit remove_limit define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan \
     define_template apply_template onboard add_domain verify_domain set_login_policy";
 /// They leave asking to others: to these, or to the functions that they call for each part.
-const ASK_BY: [&str; 5] = [
+const ASK_BY: [&str; 7] = [
     "set_a_limit",
     "put_option",
     "define_option",
     "put_template",
     "put_tenant",
+    "put_budget",
+    "put_credit",
 ];
 /// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \

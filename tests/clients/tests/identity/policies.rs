@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use serde_json::{Value, json};
-use tenancy_client_tests::idp::{Idp, now};
+use tenancy_client_tests::idp::{Idp, now, refused};
 use tenancy_client_tests::{Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
@@ -95,6 +95,11 @@ fn a_refused_first_login_creates_no_user() {
     keeps_out(&world, &idp.token_with("new", with(json!({}))), "amr mfa");
     let users = "SELECT count(*) FROM tenancy.scopes WHERE external_id = 'new'";
     assert_eq!(world.db.admin().number(users), 0);
+    // Nobody is told what a policy asks for who has no user there.
+    let mut owner = world.db.owner();
+    let closed = Idp::new("umbrella").add(&mut owner, "umbrella", "");
+    set(&mut owner, "umbrella", ", amr => '{mfa}'");
+    refused(&mut world.db.app(), &closed.token("new"));
     lets_in(&world, &idp.token_with("new", with(json!({"amr": "mfa"}))));
     assert_eq!(world.db.admin().number(users), 1);
 }

@@ -202,6 +202,15 @@ fn no_power_is_given_outside_of_the_tenant() {
             export.set(assignment, 0, "defined_at", Some("partner"));
         },
     );
+    for far in [
+        "infinity",
+        "9000-01-01 00:00:00+00",
+        "200000-01-01 00:00:00+00",
+    ] {
+        scene.refused("a role until then", "22023", "", |export| {
+            export.set("tenancy.roles", 0, "expires_at", Some(far));
+        });
+    }
     scene.refused("a role of nowhere", "55000", "there is no role", |export| {
         export.set(assignment, 0, "defined_at", None);
     });
@@ -729,6 +738,20 @@ fn lines_that_are_not_all_of_an_export_are_refused() {
     let mut long = lines.clone();
     long.insert(1, " ".repeat((16 << 20) + 1));
     damaged("a long line", &long);
+    // What is kept of a file is bounded, whatever is in it.
+    let wide = |columns: usize| {
+        let texts = vec!["\"\""; columns].join(",");
+        format!("{{\"table\":\"wide{columns}\",\"columns\":[{texts}],\"types\":[{texts}]}}")
+    };
+    let mut columns = lines.clone();
+    columns.insert(1, wide(1601));
+    damaged("a table with many columns", &columns);
+    let mut tables = lines.clone();
+    tables.splice(
+        1..1,
+        (0..3000).map(|n| wide(1600).replacen("wide", &format!("wide{n}_"), 1)),
+    );
+    damaged("many wide tables", &tables);
     let mut twice = scene.export.clone();
     let notes = twice.table("app.notes").clone();
     twice.tables.push(notes);

@@ -255,3 +255,63 @@ fn only_who_may_set_regions_sets_them() {
         .code("42501");
     assert_eq!(db.admin().texts("SELECT DISTINCT target FROM tenancy.audit_log WHERE action = 'tenancy.region.set' ORDER BY 1"), ["globex", "umbrella"]);
 }
+
+/// The foreign key changes the rows with the parent's owner's rights, and would move them.
+#[test]
+fn a_cascade_moves_no_row_elsewhere() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.sites (tenant_id uuid NOT NULL, id int, country text, PRIMARY KEY (tenant_id, id, country));
+         CREATE TABLE app.visits (tenant_id uuid NOT NULL, site int, country text, FOREIGN KEY (tenant_id, site, country) REFERENCES app.sites ON UPDATE CASCADE)
+             PARTITION BY LIST (country);
+         CREATE TABLE app.visits_de PARTITION OF app.visits FOR VALUES IN ('de');
+         CREATE TABLE app.visits_us PARTITION OF app.visits FOR VALUES IN ('us');
+         SELECT tenancy.protect('app.sites'); SELECT tenancy.protect('app.visits');
+         SELECT tenancy.set_region('acme', 'eu')",
+    );
+    world.fill("app.sites (tenant_id, id, country)", "t.id, n, 'de'");
+    world.fill("app.visits (tenant_id, site, country)", "t.id, n, 'de'");
+    owner.run("SELECT tenancy.set_table_region('app.visits_us', 'us')");
+    let mut alice = world.begin("alice");
+    alice
+        .fails_inside("UPDATE app.sites SET country = 'us'")
+        .code("55000")
+        .says("region eu would lie in app.visits_us");
+    assert_eq!(
+        alice.number("SELECT count(*) FROM app.visits WHERE country = 'us'"),
+        0
+    );
+    // Who has no region may.
+    let mut eve = world.begin("eve");
+    eve.run("UPDATE app.sites SET country = 'us'");
+    assert_eq!(
+        eve.number("SELECT count(*) FROM app.visits WHERE country = 'us'"),
+        7
+    );
+}
+
+/// A transaction that was checked before the tenant got a region ends before its rows are counted.
+#[test]
+fn a_region_waits_for_writers_of_the_whole_table() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.visits (tenant_id uuid NOT NULL, day int) PARTITION BY LIST (day);
+         CREATE TABLE app.visits_1 PARTITION OF app.visits FOR VALUES IN (1);
+         CREATE TABLE app.visits_2 PARTITION OF app.visits FOR VALUES IN (2);
+         SELECT tenancy.protect('app.visits', grants => '{tenancy_app}'); SELECT tenancy.set_table_region('app.visits_2', 'eu')",
+    );
+    let mut alice = world.begin("alice");
+    alice.run("INSERT INTO app.visits VALUES (tenancy.tenant_id(), 1)");
+    // It has locked neither the second part nor anything else of it.
+    owner.run("SET lock_timeout = '200ms'");
+    owner
+        .fails("SELECT tenancy.set_region('acme', 'us')")
+        .code("55P03");
+    alice.run("INSERT INTO app.visits VALUES (tenancy.tenant_id(), 2); COMMIT");
+    owner
+        .fails("SELECT tenancy.set_region('acme', 'us')")
+        .code("55000")
+        .details("1 rows of acme");
+}

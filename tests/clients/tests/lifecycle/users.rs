@@ -700,3 +700,53 @@ fn a_superuser_lends_no_power_to_the_code_of_a_table() {
         [forgotten.world.db.owner.as_str()]
     );
 }
+
+/// A partner's user has rows in its tenants: a hold on one of them keeps these.
+#[test]
+fn a_hold_where_the_user_has_rows_keeps_it() {
+    let mut forgotten = create(10);
+    let owner = &mut forgotten.owner;
+    owner.run(DECIDE);
+    owner.run("SELECT tenancy.create_user('globex', 'gus'), tenancy.set_legal_hold('umbrella', 'case 12')");
+    owner
+        .fails("CALL tenancy.forget_user('globex/gus', 'left')")
+        .code("55000")
+        .says("legal hold on \"umbrella\"");
+    // A user of another tenant has none there.
+    owner.run(FORGET);
+    owner.run("SELECT tenancy.release_legal_hold('umbrella', 'over'); SELECT tenancy.set_legal_hold('soylent', 'case 13')");
+    owner.run("CALL tenancy.forget_user('globex/gus', 'left')");
+}
+
+/// It ends, and says which table.
+#[test]
+fn a_trigger_that_keeps_rows_as_they_were_is_named() {
+    let mut forgotten = create(100);
+    let owner = &mut forgotten.owner;
+    owner.run(DECIDE);
+    for (when, body) in [
+        ("BEFORE", "NEW.assignee := OLD.assignee; RETURN NEW;"),
+        (
+            "AFTER",
+            "IF NEW.assignee IS NULL THEN UPDATE app.tasks SET assignee = OLD.assignee WHERE ctid = NEW.ctid; END IF; RETURN NULL;",
+        ),
+    ] {
+        for index in [
+            "",
+            "CREATE INDEX tasks_of ON app.tasks (assignee); ANALYZE app.tasks;",
+        ] {
+            owner.run(&format!(
+                "{index} CREATE FUNCTION app.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+                 CREATE TRIGGER keep {when} UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION app.keep()"
+            ));
+            owner
+                .run("SET statement_timeout = '120s'")
+                .fails(FORGET)
+                .code("55000")
+                .says("app.tasks still has rows");
+            owner.run("RESET statement_timeout; DROP FUNCTION app.keep CASCADE; DROP INDEX IF EXISTS app.tasks_of");
+        }
+    }
+    owner.run(FORGET);
+    assert_eq!(rows(&forgotten), AFTER);
+}
