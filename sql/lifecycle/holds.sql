@@ -67,6 +67,17 @@ REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) FROM PUBLI
 COMMENT ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) IS
     'internal: raises 55000 if there is a legal hold on a user, on a scope above it, or where it may have rows';
 
+CREATE FUNCTION tenancy_internal.require_hold_at(place uuid, scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = place AND p.path && tenancy.scope_ids('legal:hold')) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_from_above', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.require_hold_at(uuid, uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.require_hold_at(uuid, uuid) IS 'internal: raises 42501 unless the caller holds legal:hold where a hold was set';
+
 CREATE FUNCTION tenancy_internal.set_legal_hold(scope tenancy.regscope, reason text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -86,7 +97,7 @@ BEGIN
       WHERE s.path && ARRAY[scope::uuid] OR s.parent_id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
     SELECT h.decided_at INTO before FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
     IF FOUND THEN
-        PERFORM tenancy_internal.authorize('legal:hold', before);
+        PERFORM tenancy_internal.require_hold_at(before, scope);
     END IF;
     INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by, decided_at)
     VALUES (scope, checked, tenancy.user_id(), coalesce(decided, scope))
@@ -116,7 +127,7 @@ BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
     SELECT h.decided_at INTO decided FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
     IF FOUND THEN
-        PERFORM tenancy_internal.authorize('legal:hold', decided);
+        PERFORM tenancy_internal.require_hold_at(decided, scope);
     END IF;
     DELETE FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope RETURNING h.reason INTO before;
     IF NOT FOUND THEN

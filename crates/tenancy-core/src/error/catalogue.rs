@@ -478,6 +478,8 @@ kinds! {
         legal_hold: "55000", AfterHint, "a legal hold on \"{scope}\" forbids this",
             detail "It was set for this reason: {reason}.",
             hint "A principal with legal:hold, or an administrator, releases it with tenancy.release_legal_hold().";
+        legal_hold_from_above: "42501", No, "the legal hold on \"{scope}\" was set from above it",
+            hint "Who holds legal:hold where it was set changes and releases it.";
         legal_hold_not_found: "42704", No, "there is no legal hold on \"{scope}\"",
             hint "The view tenancy.legal_holds shows the holds.";
     }

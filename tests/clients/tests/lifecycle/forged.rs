@@ -124,11 +124,16 @@ fn fresh(export: &mut Export) {
                 .for_each(|row| row[0] = Some("new".to_owned()));
         }
         if begin["table"] == "app.notes" || begin["table"] == "app.replies" {
+            let other = |id: &Option<String>| {
+                let id = id.as_ref()?;
+                let first = if id.starts_with('b') { 'c' } else { 'b' };
+                Some(format!("{first}{}", &id[1..]))
+            };
             for row in rows {
                 if begin["table"] == "app.replies" {
-                    row[2] = row[2].as_ref().map(|id| format!("b{}", &id[1..]));
+                    row[2] = other(&row[2]);
                 }
-                row[1] = row[1].as_ref().map(|id| format!("b{}", &id[1..]));
+                row[1] = other(&row[1]);
             }
         }
     }

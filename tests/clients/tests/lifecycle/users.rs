@@ -736,15 +736,16 @@ fn a_trigger_that_keeps_rows_as_they_were_is_named() {
             "CREATE INDEX tasks_of ON app.tasks (assignee); ANALYZE app.tasks;",
         ] {
             owner.run(&format!(
-                "{index} CREATE FUNCTION app.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
-                 CREATE TRIGGER keep {when} UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION app.keep()"
+                "BEGIN; SELECT tenancy.maintenance('a trigger'); {index}
+                 CREATE FUNCTION app.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+                 CREATE TRIGGER keep {when} UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION app.keep(); COMMIT"
             ));
             owner
                 .run("SET statement_timeout = '120s'")
                 .fails(FORGET)
                 .code("55000")
                 .says("app.tasks still has rows");
-            owner.run("RESET statement_timeout; DROP FUNCTION app.keep CASCADE; DROP INDEX IF EXISTS app.tasks_of");
+            owner.run("RESET statement_timeout; BEGIN; SELECT tenancy.maintenance('no trigger'); DROP FUNCTION app.keep CASCADE; DROP INDEX IF EXISTS app.tasks_of; COMMIT");
         }
     }
     owner.run(FORGET);
