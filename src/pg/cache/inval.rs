@@ -40,7 +40,12 @@ static ON_RELATION: [BackendCell<Option<OnRelation>>; 2] = [const { BackendCell:
 /// Calls `f` with each relation that changes, also by this backend; the invalid oid means all. `f` must not raise errors,
 /// and is called wherever the server processes such messages.
 pub fn on_relation(f: OnRelation) {
-    if let Some(free) = ON_RELATION.iter().find(|on| on.get().is_none()) {
+    let free = ON_RELATION.iter().find(|on| on.get().is_none());
+    assert!(
+        free.is_some(),
+        "ON_RELATION has no room for another callback"
+    );
+    if let Some(free) = free {
         free.set(Some(f));
     }
 }
