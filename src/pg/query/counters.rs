@@ -84,7 +84,7 @@ fn keep(counter: CounterKey<'_>, place: Option<pg_sys::ItemPointerData>) {
     });
 }
 
-/// Forgets what this transaction has written, when it or a savepoint ends.
+/// Forgets where this transaction has written: it or a savepoint ends, or the table may have been rewritten. May be called at any moment.
 pub fn forget() {
     OWN.with(|own| {
         if let Ok(mut own) = own.try_borrow_mut() {
@@ -201,8 +201,14 @@ unsafe fn change_version(
                     nulls.as_mut_ptr(),
                 );
                 let used = values[COLUMNS - 1].value() as i64;
-                match f(used) {
-                    Ok(Next::Set(next)) if next != used => {
+                let [quota, tenant, key, _] = values;
+                let same = quota.value() as i32 == counter.quota
+                    && is_text(tenant, counter.tenant)
+                    && is_text(key, counter.key);
+                match same.then(|| f(used)) {
+                    // Another row has its place.
+                    None => None,
+                    Some(Ok(Next::Set(next))) if next != used => {
                         values[COLUMNS - 1] = pg_sys::Datum::from(next);
                         let new = pg_sys::heap_form_tuple(
                             columns,
@@ -214,13 +220,13 @@ unsafe fn change_version(
                         pg_sys::heap_freetuple(new);
                         Some(Ok(true))
                     }
-                    Ok(Next::Delete) => {
+                    Some(Ok(Next::Delete)) => {
                         pg_sys::CatalogTupleDelete(relation, &raw mut place);
                         keep(counter, None);
                         Some(Ok(true))
                     }
-                    Ok(Next::Set(_) | Next::Keep) => Some(Ok(true)),
-                    Err(error) => Some(Err(error)),
+                    Some(Ok(Next::Set(_) | Next::Keep)) => Some(Ok(true)),
+                    Some(Err(error)) => Some(Err(error)),
                 }
             }
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => None,
@@ -235,6 +241,18 @@ unsafe fn change_version(
         };
         pg_sys::ReleaseBuffer(buffer);
         result
+    }
+}
+
+/// Returns whether a value is this text.
+///
+/// # Safety
+/// A text that is not NULL.
+unsafe fn is_text(value: pg_sys::Datum, text: &str) -> bool {
+    // SAFETY: the caller's; what is compressed is copied.
+    unsafe {
+        let value = pg_sys::pg_detoast_datum_packed(value.cast_mut_ptr());
+        pgrx::varlena_to_byte_slice(value) == text.as_bytes()
     }
 }
 
