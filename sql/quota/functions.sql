@@ -66,29 +66,29 @@ COMMENT ON FUNCTION tenancy.recount(regclass, text) IS
     'session is using the table. For tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.quota_allowed("table" oid, quota integer, tenant text, key text) RETURNS bigint
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_quota_allowed_wrapper';
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_quota_allowed_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.quota_allowed(oid, integer, text, text) FROM PUBLIC;
 -- For the view: no application role has USAGE on the schema to call it by its name.
 GRANT EXECUTE ON FUNCTION tenancy_internal.quota_allowed(oid, integer, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy_internal.quota_allowed(oid, integer, text, text) IS 'internal: returns how much a counter may count; NULL: not limited';
 
-CREATE FUNCTION tenancy_internal.quota_scope(per text, tenant uuid, key text) RETURNS uuid
-    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_quota_scope_wrapper';
-REVOKE ALL ON FUNCTION tenancy_internal.quota_scope(text, uuid, text) FROM PUBLIC;
+CREATE FUNCTION tenancy_internal.quota_scope("table" oid, quota integer, tenant uuid, key text) RETURNS uuid
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_quota_scope_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.quota_scope(oid, integer, uuid, text) FROM PUBLIC;
 -- For the view, likewise.
-GRANT EXECUTE ON FUNCTION tenancy_internal.quota_scope(text, uuid, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
-COMMENT ON FUNCTION tenancy_internal.quota_scope(text, uuid, text) IS 'internal: returns the scope that a counter counts for';
+GRANT EXECUTE ON FUNCTION tenancy_internal.quota_scope(oid, integer, uuid, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON FUNCTION tenancy_internal.quota_scope(oid, integer, uuid, text) IS 'internal: returns the scope that a counter counts for';
 
 CREATE VIEW tenancy.quotas WITH (security_barrier) AS
     SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS table_name, d.name, q.per, q.key_column, q.sum_column AS sum_of, d.unit,
-           -- The triggers for rows on every table that stores some.
+           -- All triggers on the table and on each of its parts: a new part gets those for rows from the one above.
            NOT EXISTS (
                WITH RECURSIVE tree(oid) AS (
                    SELECT c.oid
                    UNION
                    SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
-               SELECT FROM tree t JOIN pg_catalog.pg_class m ON m.oid = t.oid AND m.relkind = 'r'
-                CROSS JOIN (VALUES (CAST('tenancy_quota' AS name)), ('tenancy_quota_update')) w (trigger)
+               SELECT FROM tree t JOIN pg_catalog.pg_class m ON m.oid = t.oid AND m.relkind IN ('r', 'p')
+                CROSS JOIN (VALUES (CAST('tenancy_quota' AS name)), ('tenancy_quota_update'), ('tenancy_quota_truncate')) w (trigger)
                 WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g
                                    WHERE g.tgrelid = m.oid AND g.tgname = w.trigger AND g.tgenabled IN ('O', 'A')
                                      AND g.tgfoid = CAST('tenancy.count_quota()' AS pg_catalog.regprocedure))) AS enforced,
@@ -115,17 +115,31 @@ CREATE VIEW tenancy.quota_usage WITH (security_barrier) AS
       JOIN tenancy_internal.limit_definitions d ON d.id = q.limit_id
       JOIN pg_catalog.pg_class c ON c.oid = q.relation
       JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-      JOIN tenancy_internal.quota_counters u ON u.quota_id = q.id
-     CROSS JOIN LATERAL (
-           SELECT s.id, s.path FROM tenancy.scopes s WHERE s.id = CASE WHEN r.key_type = 'uuid' THEN CAST(u.tenant AS uuid) END
+     -- From the few scopes that the reader sees to their counters, not from all counters.
+     CROSS JOIN (
+           SELECT s.id, s.level, s.keys_rows, s.external_id, CAST(NULL AS uuid) AS inner_id, CAST(NULL AS text[]) AS keys
+             FROM tenancy.scopes s
+            WHERE s.path && tenancy.scope_ids('limits:view') AND s.level <> 'user'
            UNION ALL
-           SELECT s.id, s.path FROM tenancy.scopes s
-            WHERE s.external_id = CASE WHEN r.key_type <> 'uuid' THEN u.tenant END AND (s.level = 'tenant' OR s.keys_rows)) t
-      JOIN tenancy.scopes p ON p.id = CASE WHEN q.per IN ('tenant', 'column') THEN t.id ELSE tenancy_internal.quota_scope(q.per, t.id, u.key) END
-     CROSS JOIN LATERAL (SELECT CASE WHEN q.millionths THEN pg_catalog.trim_scale(u.used / 1000000.0) ELSE u.used END AS used) x
+           -- The reader, and projects where the reader holds limits:view, in tenants where the reader does not.
+           SELECT s.id, s.level, s.keys_rows, s.external_id, i.id, ARRAY[CAST(i.id AS text), i.external_id]
+             FROM tenancy.scopes i JOIN tenancy.scopes s ON s.path && ARRAY[i.parent_id] OR s.id = ANY (i.path)
+            WHERE i.id = ANY (tenancy.scope_ids('limits:view') || tenancy.user_id()) AND i.level IN ('project', 'user')
+              AND s.level <> 'user' AND NOT s.path && tenancy.scope_ids('limits:view')) t
+     -- OFFSET keeps the server from reading all of them for a join.
+     CROSS JOIN LATERAL (
+           SELECT o.tenant, o.key, o.used FROM tenancy_internal.quota_counters o
+            WHERE o.quota_id = q.id AND o.tenant = CASE WHEN r.key_type = 'uuid' THEN CAST(t.id AS text)
+                                                        WHEN t.level = 'tenant' OR t.keys_rows THEN t.external_id END
+              AND (t.keys IS NULL OR q.per IN ('project', 'user') AND o.key = ANY (t.keys))
+           OFFSET 0) u
+     CROSS JOIN LATERAL (
+           SELECT CASE WHEN q.per IN ('tenant', 'column') THEN t.id
+                       ELSE tenancy_internal.quota_scope(q.relation::oid, q.id, t.id, u.key) END AS id) k
+      JOIN tenancy.scopes p ON p.id = k.id AND (t.inner_id IS NULL OR p.id = t.inner_id)
+     CROSS JOIN LATERAL (SELECT greatest(CASE WHEN q.millionths THEN pg_catalog.trim_scale(u.used / 1000000.0) ELSE u.used END, 0) AS used) x
      CROSS JOIN LATERAL (SELECT tenancy_internal.quota_allowed(q.relation::oid, q.id, u.tenant, u.key) AS allowed) a
-     WHERE (t.path && tenancy.scope_ids('limits:view') OR p.path && tenancy.scope_ids('limits:view') OR p.id = tenancy.user_id())
-       AND tenancy_internal.barrier();
+     WHERE tenancy_internal.barrier();
 REVOKE ALL ON tenancy.quota_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.quota_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.quota_usage IS

@@ -31,7 +31,22 @@ struct Frame {
     uncounted: Vec<pg_sys::Oid>,
 }
 
+/// A counter that went below zero.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Below {
+    /// The quota.
+    pub quota: i32,
+    /// The tenant.
+    pub tenant: String,
+    /// The key.
+    pub key: String,
+    /// Whether it stays when it counts nothing.
+    pub stays: bool,
+}
+
 thread_local! {
+    /// Those of the client's statement, sorted. After a savepoint's rollback some may be so no more.
+    static BELOW: RefCell<Vec<Below>> = const { RefCell::new(Vec::new()) };
     /// The innermost last; statements that change nothing have none.
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
 }
@@ -88,9 +103,33 @@ pub fn take(depth: usize) -> Option<Done> {
     })
 }
 
+/// Notes a counter that went below zero.
+#[cold]
+pub fn note_below(counter: Below) {
+    BELOW.with_borrow_mut(|below| {
+        if let Err(place) = below.binary_search(&counter) {
+            below.insert(place, counter);
+        }
+    });
+}
+
+/// Returns the counters that went below zero.
+#[inline]
+pub fn below() -> Vec<Below> {
+    BELOW.with_borrow(Clone::clone)
+}
+
+/// Forgets the counters that went below zero.
+pub fn none_below() {
+    BELOW.take();
+}
+
 /// Drops what was begun deeper than a depth.
 pub fn forget(depth: usize, all: bool) {
     counters::forget();
+    if all {
+        none_below();
+    }
     FRAMES.with(|frames| {
         if let Ok(mut frames) = frames.try_borrow_mut() {
             frames.retain(|frame| !all && frame.depth <= depth);

@@ -14,7 +14,7 @@ use tenancy_core::quota::{Per, Unit};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::{extension, inheritance, inval};
+use crate::pg::{counters, extension, inheritance, inval, types};
 
 /// A quota of a table.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Quota {
     pub by_id: bool,
     /// The column with the project, the user, or the value to count by.
     pub key_column: Option<String>,
+    /// Whether that holds ids of scopes, if it holds a project or user; otherwise their external ids.
+    pub key_by_id: bool,
     /// The column that is summed; `None` for the number of rows.
     pub sum_column: Option<String>,
     /// What it counts in.
@@ -78,6 +80,24 @@ static COUNTERS: BackendCell<pg_sys::Oid> = BackendCell::new(pg_sys::Oid::INVALI
 
 thread_local! {
     static CACHE: RefCell<Cache> = RefCell::default();
+    /// The tables that are being read: a message about one meanwhile counts as a change.
+    static READING: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Ends reading a table, also when an error of the server unwinds.
+struct Read;
+
+impl Read {
+    fn begin(table: pg_sys::Oid) -> Self {
+        READING.with_borrow_mut(|reading| reading.push(table.to_u32()));
+        Self
+    }
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        READING.with_borrow_mut(Vec::pop);
+    }
 }
 
 /// Registers for the server's invalidation messages.
@@ -89,6 +109,8 @@ pub fn init() {
 fn forget(table: pg_sys::Oid) {
     if [pg_sys::Oid::INVALID, COUNTERS.get()].contains(&table) {
         COUNTERS.set(pg_sys::Oid::INVALID);
+        // It may have been rewritten: its rows are elsewhere.
+        counters::forget();
     }
     let dropped = CACHE.with(|cache| {
         let Ok(mut cache) = cache.try_borrow_mut() else {
@@ -97,7 +119,8 @@ fn forget(table: pg_sys::Oid) {
         if table == pg_sys::Oid::INVALID {
             return None;
         }
-        Some(cache.remove(&table.to_u32()).is_some())
+        let read = READING.with_borrow(|reading| reading.contains(&table.to_u32()));
+        Some(cache.remove(&table.to_u32()).is_some() || read)
     });
     match dropped {
         Some(false) => {}
@@ -131,24 +154,21 @@ pub fn of(table: pg_sys::Oid) -> Result<Quotas, Error> {
     if let Some(known) = CACHE.with_borrow(|cache| cache.get(&table.to_u32()).cloned()) {
         return Ok(known);
     }
-    // While it is read, a message about the table may come: it is dropped again then.
-    CACHE.with_borrow_mut(|cache| {
-        if cache.len() >= MOST {
-            cache.clear();
-        }
-        cache.insert(table.to_u32(), Rc::new([]));
-    });
     let before = CHANGES.get();
-    let found = read(table);
-    CACHE.with_borrow_mut(|cache| {
-        cache.remove(&table.to_u32());
-        if let Ok(found) = &found
-            && CHANGES.get() == before
-        {
+    let reading = Read::begin(table);
+    let found = read(table)?;
+    drop(reading);
+    if CHANGES.get() == before {
+        CACHE.with_borrow_mut(|cache| {
+            if cache.len() >= MOST {
+                cache.clear();
+                // What was derived from them would not hear of their changes.
+                CHANGES.set(CHANGES.get() + 1);
+            }
             cache.insert(table.to_u32(), found.clone());
-        }
-    });
-    found
+        });
+    }
+    Ok(found)
 }
 
 /// Reads the quotas of a table, or of the table that it is a part of, also those that this transaction has just changed.
@@ -156,7 +176,8 @@ pub fn read(table: pg_sys::Oid) -> Result<Quotas, Error> {
     let tables = inheritance::oids(&inheritance::up(table));
     spi::read(
         "SELECT q.id, q.relation::oid, q.limit_id, d.name, q.per, r.tenant_column::text, r.key_type = 'uuid', q.key_column::text, \
-                q.sum_column::text, q.millionths \
+                q.sum_column::text, q.millionths, \
+                (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = q.relation AND a.attname = q.key_column) \
          FROM tenancy_internal.quota_definitions q \
          JOIN tenancy_internal.limit_definitions d ON d.id = q.limit_id \
          JOIN tenancy_internal.protected_table_registry r ON r.relation = q.relation \
@@ -181,6 +202,9 @@ fn quota(row: &SpiHeapTupleData<'_>) -> Result<Quota, Error> {
         tenant_column: row.not_null(6)?,
         by_id: row.not_null(7)?,
         key_column: row.get(8)?,
+        key_by_id: row
+            .get(11)?
+            .is_some_and(|kind| types::base(kind) == pg_sys::UUIDOID),
         sum_column: row.get(9)?,
         unit: match row.not_null(10)? {
             true => Unit::Millionth,

@@ -5,23 +5,59 @@ use pgrx::pg_sys;
 use tenancy_core::quota::changes::Change;
 use tenancy_core::quota::{Per, Refused, next};
 
-use super::changes::{self, Done};
+use super::changes::{self, Below, Done};
 use super::count::overflow;
 use super::definitions::{self, Quota};
 use super::{allowed, recount};
 use crate::error::{Error, QuotaExhausted};
+use crate::pg::cell::BackendCell;
 use crate::pg::counters::{self, CounterKey, Next};
+use crate::pg::hooks::frames;
 use crate::pg::{inval, spi, xact};
 use crate::policy;
 
+/// Whether a statement is being ended: queries of its own end meanwhile.
+static ENDING: BackendCell<bool> = BackendCell::new(false);
+
 /// Ends a statement.
 pub fn end(depth: usize) -> Result<(), Error> {
+    let within = ENDING.get();
+    let _ending = ENDING.hold(true);
     while let Some(done) = changes::take(depth) {
         flush(&done)?;
         for table in done.uncounted {
             recount::after_change(table)?;
         }
     }
+    if !within && frames::is_outermost(depth) {
+        raise()?;
+    }
+    Ok(())
+}
+
+/// Raises counters that are still below zero: rows went that nothing has counted.
+fn raise() -> Result<(), Error> {
+    let below = changes::below();
+    if below.is_empty() {
+        return Ok(());
+    }
+    let counters = definitions::counters()?;
+    for below in &below {
+        let key = CounterKey {
+            quota: below.quota,
+            tenant: &below.tenant,
+            key: &below.key,
+        };
+        counters::change(counters, key, |used| {
+            Ok(match (used < 0, below.stays) {
+                (false, _) => Next::Keep,
+                (true, true) => Next::Set(0),
+                (true, false) => Next::Delete,
+            })
+        })?;
+    }
+    xact::end_command();
+    changes::none_below();
     Ok(())
 }
 
@@ -59,6 +95,14 @@ fn apply(counters: pg_sys::Oid, quota: &Quota, change: &Change) -> Result<(), Er
     let decide = |used| {
         let next = next(used, change.change, allowed, quota.unit)
             .map_err(|refused| refuse(quota, change, used, allowed, refused))?;
+        if next < 0 {
+            changes::note_below(Below {
+                quota: quota.id,
+                tenant: change.tenant.clone(),
+                key: change.key.clone(),
+                stays: quota.per == Per::Tenant,
+            });
+        }
         // Users, projects and values of a column come and go, and what names them must not stay; a tenant's counter does.
         Ok(match next == 0 && quota.per != Per::Tenant {
             true => Next::Delete,
@@ -67,7 +111,7 @@ fn apply(counters: pg_sys::Oid, quota: &Quota, change: &Change) -> Result<(), Er
     };
     while !counters::change(counters, key, decide)? {
         match decide(0)? {
-            Next::Set(first) if first > 0 => {
+            Next::Set(first) if first != 0 => {
                 if insert(quota.id, change, first)? {
                     break;
                 }

@@ -7,6 +7,7 @@ use pgrx::prelude::*;
 
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
+use crate::pg::hooks::noted;
 use crate::pg::xact;
 
 /// The callbacks of a room.
@@ -33,6 +34,11 @@ pub fn init(on: OnFrame) {
 /// Returns the current depth: 0 outside all statements.
 pub fn depth() -> usize {
     FRAMES.with_borrow(Vec::len)
+}
+
+/// Returns whether a frame that is ending is in no other, and in no query that is running.
+pub fn is_outermost(depth: usize) -> bool {
+    depth <= 1 && noted::activities() == 0
 }
 
 /// Begins a frame, and returns its depth for [`end`]. After an error [`forget`] ends it.

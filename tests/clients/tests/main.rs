@@ -141,6 +141,7 @@ mod protect {
 }
 mod quota {
     mod counting;
+    mod nested;
     mod race;
     mod restore;
     mod values;

@@ -127,3 +127,132 @@ fn a_purged_tenant_leaves_no_counter() {
         0
     );
 }
+
+#[test]
+fn what_a_key_names_follows_from_the_columns_type() {
+    let world = world();
+    let mut owner = world.db.owner();
+    // Ids of another system that could be read as uuids, one of them as bob's.
+    let bob = world.id("bob").simple().to_string();
+    owner.run(&format!(
+        "SELECT tenancy.create_project('acme', 'red', external_id => md5('red')), tenancy.create_user('acme', 'zoe', external_id => '{bob}');
+         CREATE TABLE app.notes (id int, account bigint NOT NULL, project text, author text);
+         SELECT tenancy.protect('app.notes', 'account', project_column => 'project', owner_column => 'author');
+         SELECT tenancy.define_limit('notes', 'amount'), tenancy.define_limit('own', 'amount');
+         SELECT tenancy.set_limit('acme/red', 'notes', 2), tenancy.set_limit('acme/zoe', 'own', 3);
+         SELECT tenancy.set_quota('app.notes', 'notes', per => 'project'), tenancy.set_quota('app.notes', 'own', per => 'user')",
+    ));
+    let mut admin = world.db.admin();
+    let insert = |id: i32, project: &str| {
+        format!("INSERT INTO app.notes VALUES ({id}, 42, {project}, '{bob}')")
+    };
+    admin
+        .run(&insert(1, "md5('red')"))
+        .run(&insert(2, "md5('red')"));
+    admin
+        .fails(&insert(3, "md5('red')"))
+        .says("the project's quota \"notes\"");
+    admin.run(&insert(3, "md5('blue')"));
+    admin
+        .fails(&insert(4, "md5('blue')"))
+        .says("the user's quota \"own\"");
+    assert_eq!(
+        owner.texts("SELECT concat_ws(' ', name, scope_level, scope, used, allowed) FROM tenancy.quota_usage WHERE name <> 'files' ORDER BY 1"),
+        ["notes project red 2 2", "own user zoe 3 3"]
+    );
+}
+
+#[test]
+fn a_counter_shows_only_who_is_of_its_tenant() {
+    let mut world = world();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.create_project('acme', 'red'), tenancy.create_project('umbrella', 'secret');
+         CREATE TABLE app.notes (id int, tenant_id uuid NOT NULL, project uuid, author uuid);
+         SELECT tenancy.protect('app.notes', project_column => 'project', owner_column => 'author');
+         SELECT tenancy.define_limit('notes', 'amount'), tenancy.define_limit('own', 'amount');
+         SELECT tenancy.set_limit('umbrella/bob', 'own', 0), tenancy.set_limit('umbrella/secret', 'notes', 0), tenancy.set_limit('globex/ops', 'own', 2);
+         SELECT tenancy.set_quota('app.notes', 'notes', per => 'project'), tenancy.set_quota('app.notes', 'own', per => 'user')",
+    );
+    world.learn();
+    let mut admin = world.db.admin();
+    let acme = world.id("acme");
+    let insert = |project: &str, author: &str| {
+        format!(
+            "INSERT INTO app.notes VALUES (1, '{acme}', '{}', '{}')",
+            world.id(project),
+            world.id(author)
+        )
+    };
+    for (project, author) in [
+        ("red", "alice"),
+        ("red", "ops"),
+        ("secret", "bob"),
+        ("bob", "secret"),
+        ("soylent", "boss"),
+        ("alice", "umbrella"),
+        ("acme", "red"),
+        ("red", "pat"),
+        ("red", "ops"),
+    ] {
+        admin.run(&insert(project, author));
+    }
+    // A partner's user has a limit in each of its tenants; what is of another tenant limits nothing here.
+    admin
+        .fails(&insert("red", "ops"))
+        .says("the user's quota \"own\"")
+        .details("2 of 2");
+    const USAGE: &str = "SELECT concat_ws(' ', name, scope_level, scope, used, allowed) FROM tenancy.quota_usage WHERE name <> 'files' ORDER BY 1";
+    let own = ["own user alice 1", "own user ops 2 2", "own user pat 1"];
+    let all: Vec<&str> = std::iter::once("notes project red 4").chain(own).collect();
+    assert_eq!(owner.texts(USAGE), all);
+    assert_eq!(world.begin("ops").texts(USAGE), all);
+    for user in ["alice", "pat"] {
+        let expected = format!("own user {user} 1");
+        assert_eq!(world.begin(user).texts(USAGE), [expected]);
+    }
+    // Who may look at a project sees that; with the reader's own counter, each once.
+    owner.run("SELECT tenancy.define_role('acme', 'looker', '{limits:view}'); SELECT tenancy.assign('acme/alice', 'looker', 'acme/red')");
+    assert_eq!(
+        world.begin("alice").texts(USAGE),
+        ["notes project red 4", "own user alice 1"]
+    );
+    for user in ["bob", "eve", "boss"] {
+        assert_eq!(
+            world.begin(user).texts(USAGE),
+            Vec::<String>::new(),
+            "{user}"
+        );
+    }
+}
+
+#[test]
+fn a_tenants_reader_does_not_walk_the_counters_of_all() {
+    let world = world();
+    let mut owner = world.db.owner();
+    owner.run("SELECT count(tenancy.create_tenant('t' || n, partner => 'hooli')) FROM generate_series(1, 2000) n");
+    let mut admin = world.db.admin();
+    admin.run(
+        "INSERT INTO tenancy_internal.quota_counters SELECT q.id, s.id::text, '', 1 FROM tenancy_internal.quota_definitions q, tenancy.scopes s WHERE s.level = 'tenant'",
+    );
+    admin.run("ANALYZE tenancy.scopes; ANALYZE tenancy_internal.quota_counters");
+    let key = owner.text("SELECT tenancy.issue_api_key('acme/tad', 'k')");
+    let count = "SELECT count(*) FROM tenancy.quota_usage";
+    for (key, rows) in [
+        (key.as_str(), 1),
+        (world.key("alice"), 0),
+        (world.key("ops"), 2),
+    ] {
+        let mut reader = world.db.app();
+        reader.begin(key);
+        assert_eq!(reader.number(count), rows);
+        let plan = reader.texts(&format!("EXPLAIN (ANALYZE, BUFFERS) {count}"));
+        let buffers = plan.iter().find(|line| line.contains("Buffers:")).unwrap();
+        let blocks: i64 = buffers
+            .split(['=', ' '])
+            .filter_map(|word| word.parse::<i64>().ok())
+            .sum();
+        assert!(blocks < 150, "{}", plan.join("\n"));
+    }
+    assert_eq!(owner.number(count), 2003);
+}
