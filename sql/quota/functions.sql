@@ -126,7 +126,7 @@ CREATE VIEW tenancy.quota_usage WITH (security_barrier) AS
              FROM tenancy.scopes i JOIN tenancy.scopes s ON s.path && ARRAY[i.parent_id] OR s.id = ANY (i.path)
             WHERE i.id = ANY (tenancy.scope_ids('limits:view') || tenancy.user_id()) AND i.level IN ('project', 'user')
               AND s.level <> 'user' AND NOT s.path && tenancy.scope_ids('limits:view')) t
-     -- OFFSET keeps the server from reading all of them for a join.
+     -- OFFSET, here and below, keeps the server from reading all rows for a join.
      CROSS JOIN LATERAL (
            SELECT o.tenant, o.key, o.used FROM tenancy_internal.quota_counters o
             WHERE o.quota_id = q.id AND o.tenant = CASE WHEN r.key_type = 'uuid' THEN CAST(t.id AS text)
@@ -136,7 +136,9 @@ CREATE VIEW tenancy.quota_usage WITH (security_barrier) AS
      CROSS JOIN LATERAL (
            SELECT CASE WHEN q.per IN ('tenant', 'column') THEN t.id
                        ELSE tenancy_internal.quota_scope(q.relation::oid, q.id, t.id, u.key) END AS id) k
-      JOIN tenancy.scopes p ON p.id = k.id AND (t.inner_id IS NULL OR p.id = t.inner_id)
+     CROSS JOIN LATERAL (
+           SELECT s.id, s.level, s.slug FROM tenancy.scopes s WHERE s.id = k.id AND (t.inner_id IS NULL OR s.id = t.inner_id)
+           OFFSET 0) p
      CROSS JOIN LATERAL (SELECT greatest(CASE WHEN q.millionths THEN pg_catalog.trim_scale(u.used / 1000000.0) ELSE u.used END, 0) AS used) x
      CROSS JOIN LATERAL (SELECT tenancy_internal.quota_allowed(q.relation::oid, q.id, u.tenant, u.key) AS allowed) a
      WHERE tenancy_internal.barrier();

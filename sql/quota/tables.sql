@@ -21,6 +21,8 @@ COMMENT ON COLUMN tenancy_internal.quota_definitions.key_column IS 'the column w
 COMMENT ON COLUMN tenancy_internal.quota_definitions.sum_column IS 'the column that is summed; NULL: rows are counted';
 COMMENT ON COLUMN tenancy_internal.quota_definitions.millionths IS 'whether counters are in millionths: sums of numerics';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.quota_definitions', '');
+-- A table that was never analysed counts as one of ten pages: the view's plan would be for hundreds of quotas.
+ANALYZE tenancy_internal.quota_definitions;
 
 -- Written for each statement that stores something: an update stays on its page, so that its old versions go without VACUUM.
 CREATE TABLE tenancy_internal.quota_counters (
