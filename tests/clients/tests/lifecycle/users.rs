@@ -740,11 +740,15 @@ fn a_trigger_that_keeps_rows_as_they_were_is_named() {
                  CREATE FUNCTION app.keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
                  CREATE TRIGGER keep {when} UPDATE ON app.tasks FOR EACH ROW EXECUTE FUNCTION app.keep(); COMMIT"
             ));
-            owner
-                .run("SET statement_timeout = '120s'")
-                .fails(FORGET)
-                .code("55000")
-                .says("app.tasks still has rows");
+            let failure = owner.run("SET statement_timeout = '120s'").fails(FORGET);
+            // After the statement the rows are what they were: then a later pass finds them, or the row that they refer to does.
+            match when {
+                "BEFORE" => drop(failure.code("55000").says("app.tasks still has rows")),
+                _ => assert!(
+                    ["55000", "23503"].contains(&failure.code.as_str()),
+                    "{failure:?}"
+                ),
+            }
             owner.run("RESET statement_timeout; BEGIN; SELECT tenancy.maintenance('no trigger'); DROP FUNCTION app.keep CASCADE; DROP INDEX IF EXISTS app.tasks_of; COMMIT");
         }
     }
