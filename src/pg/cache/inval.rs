@@ -32,6 +32,7 @@ static DEFINITIONS: BackendCell<u64> = BackendCell::new(0);
 /// The number of subjects that this transaction has invalidated.
 static TOLD: BackendCell<u32> = BackendCell::new(0);
 
+/// Is told of a relation that changes.
 pub type OnRelation = fn(pg_sys::Oid);
 
 /// Called with each relation that changes.
