@@ -146,6 +146,20 @@ pub fn has_rows(table: &Table, part: &Part, condition: &str) -> Result<bool, Err
     policy::as_table_owner_unfiltered(pg_sys::Oid::from_u32(table.oid), || is_true(&query))
 }
 
+/// Returns the first of these tables that has rows with its condition.
+pub fn occupied<'a>(
+    tables: impl Iterator<Item = (&'a Table, &'a str)>,
+) -> Result<Option<&'a Table>, Error> {
+    for (table, condition) in tables {
+        for part in &table.parts {
+            if has_rows(table, part, condition)? {
+                return Ok(Some(table));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Returns how many rows with a condition a table has.
 pub fn count(table: &Table, condition: &str) -> Result<i64, Error> {
     let query = format!(

@@ -9,16 +9,14 @@ use uuid::Uuid;
 
 use super::forgetting::{self, Forgetting};
 use super::plan::{Plan, is_true};
-use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked, reads_committed};
+use super::run::{Call, PASSES_MAX, Run, lock_key, locked};
 use super::users::{self, Named};
 use super::{batch, facts, writers};
-use crate::adoption::{self, LOCK_TIMEOUT, Patient, wait_at_most};
-use crate::context::Maintained;
 use crate::error::{Error, ErrorReport};
 use crate::pg::extension;
 use crate::pg::procedure::Procedure;
 use crate::pg::uuid::from_pg;
-use crate::{audit, authority, policy};
+use crate::{adoption, authority, policy};
 
 #[pg_extern(sql = false)]
 fn lifecycle_forget_user(
@@ -30,33 +28,20 @@ fn lifecycle_forget_user(
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let user = from_pg(user_id.ok_or(Error::Null("user_id"))?);
-    let reason = audit::checked_reason(reason)?.to_owned();
-    let batch = batch_size(batch_rows)?;
-    let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
-    wait_at_most(&lock_timeout)?;
-    reads_committed("forget_user()")?;
+    let call = Call::new("forget_user()", reason, batch_rows, dry_run, lock_timeout)?;
     authority::require_permission("users:manage", user)?;
     authority::require_over(user)?;
     let lock_key = lock_key(user);
     let forgettings = extension::internal_table(c"user_forgettings")?;
     let _alone = adoption::alone_with(forgettings, lock_key, "forget_user() of this user")?;
-    let maintenance = format!("forget_user(): {}", fitting(&reason));
-    if dry_run.unwrap_or(false) {
-        let forgetting = Forgetting::begin(user, &reason, lock_key, true)?;
-        Maintained::begin(&maintenance)?;
+    let begin = || Forgetting::begin(user, &call.reason, lock_key, call.dry_run);
+    if call.dry_run {
+        let forgetting = begin()?;
+        call.maintain()?;
         policy::pinned(|| announce(&Steps::read(&forgetting.key)?))?;
         return Ok(());
     }
-    let transactions = Patient::new(lock_timeout, &procedure)?;
-    let forgetting = Forgetting::begin(user, &reason, lock_key, false)?;
-    // A user's context ends here: it was for this transaction.
-    transactions.commit();
-    Ok(all(&Run {
-        record: forgetting,
-        transactions,
-        maintained: Maintained::begin(&maintenance)?,
-        batch,
-    })?)
+    Ok(all(&call.run(&procedure, begin)?)?)
 }
 
 /// A change of rows that stay.
@@ -314,24 +299,13 @@ fn finish(run: &Run<Forgetting>, last: bool) -> Result<Option<Steps>, Error> {
     run.transaction("the registry of protected tables", || {
         forgetting::lock_decisions()?;
         let steps = Steps::read(&run.record.key)?;
-        match occupied(&steps)? {
+        let left = steps.all().map(|(table, _, condition)| (table, condition));
+        match batch::occupied(left)? {
             None => run.record.finish(kept(&steps)).map(|()| None),
-            Some(table) if last => Err(Error::ForgottenRowsStay(table)),
+            Some(table) if last => Err(Error::ForgottenRowsStay(table.relation.to_string())),
             Some(_) => Ok(Some(steps)),
         }
     })
-}
-
-/// Returns a table with rows that are left to do.
-fn occupied(steps: &Steps) -> Result<Option<String>, Error> {
-    for (table, _, condition) in steps.all() {
-        for part in &table.parts {
-            if batch::has_rows(table, part, condition)? {
-                return Ok(Some(table.relation.to_string()));
-            }
-        }
-    }
-    Ok(None)
 }
 
 fn kept(steps: &Steps) -> Value {

@@ -3,22 +3,20 @@
 
 use pgrx::prelude::*;
 use serde_json::{Value, json};
-use tenancy_core::lifecycle::{Table, TenantKey};
+use tenancy_core::lifecycle::TenantKey;
 use tenancy_core::policy::Key;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use super::plan::{Plan, is_true};
 use super::progress::{self, Purge};
-use super::run::{PASSES_MAX, Run, batch_size, fitting, lock_key, locked, reads_committed};
+use super::run::{Call, PASSES_MAX, Run, lock_key, locked};
 use super::{batch, facts, writers};
-use crate::adoption::{self, LOCK_TIMEOUT, Patient, wait_at_most};
-use crate::context::Maintained;
 use crate::error::{Error, ErrorReport};
 use crate::pg::extension;
 use crate::pg::procedure::Procedure;
 use crate::pg::uuid::from_pg;
-use crate::{audit, authority, policy, tree};
+use crate::{adoption, authority, policy, tree};
 
 #[pg_extern(sql = false)]
 fn lifecycle_purge_tenant(
@@ -30,32 +28,19 @@ fn lifecycle_purge_tenant(
     procedure: Procedure,
 ) -> Result<(), ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
-    let reason = audit::checked_reason(reason)?.to_owned();
-    let batch = batch_size(batch_rows)?;
-    let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
-    wait_at_most(&lock_timeout)?;
-    reads_committed("purge_tenant()")?;
+    let call = Call::new("purge_tenant()", reason, batch_rows, dry_run, lock_timeout)?;
     authorize(tenant)?;
     let lock_key = lock_key(tenant);
     let purges = extension::internal_table(c"tenant_purges")?;
     let _alone = adoption::alone_with(purges, lock_key, "purge_tenant() of this tenant")?;
-    let maintenance = format!("purge_tenant(): {}", fitting(&reason));
-    if dry_run.unwrap_or(false) {
-        let purge = Purge::begin(tenant, &reason, lock_key, true)?;
-        Maintained::begin(&maintenance)?;
+    let begin = || Purge::begin(tenant, &call.reason, lock_key, call.dry_run);
+    if call.dry_run {
+        let purge = begin()?;
+        call.maintain()?;
         policy::pinned(|| announce(&plan(&purge)?).map(drop))?;
         return Ok(());
     }
-    let transactions = Patient::new(lock_timeout, &procedure)?;
-    let purge = Purge::begin(tenant, &reason, lock_key, false)?;
-    // A user's context ends here: it was for this one.
-    transactions.commit();
-    Ok(all(&Run {
-        record: purge,
-        transactions,
-        maintained: Maintained::begin(&maintenance)?,
-        batch,
-    })?)
+    Ok(all(&call.run(&procedure, begin)?)?)
 }
 
 /// Raises an error unless the caller may purge the tenant: its permission must reach above it.
@@ -152,7 +137,7 @@ fn finish(
     run.transaction("the registry of protected tables", || {
         progress::lock_registry()?;
         let plan = plan(&run.record)?;
-        match occupied(&plan)? {
+        match batch::occupied(plan.tables())? {
             None => run.record.finish(remarks.clone()).map(|()| None),
             Some(table) if last && before.facts.place(table.oid).is_some() => {
                 Err(Error::PurgeRowsStay(table.relation.to_string()))
@@ -160,18 +145,6 @@ fn finish(
             Some(_) => Plan::read(&run.record.tenant).map(Some),
         }
     })
-}
-
-/// Returns a table that has rows of the tenant.
-fn occupied(plan: &Plan) -> Result<Option<&Table>, Error> {
-    for (table, condition) in plan.tables() {
-        for part in &table.parts {
-            if batch::has_rows(table, part, condition)? {
-                return Ok(Some(table));
-            }
-        }
-    }
-    Ok(None)
 }
 
 /// Returns what the certificate says beside the counts: tables that are not protected and have rows of the tenant, as far as the caller

@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::batch::{self, Way};
 use super::plan::Plan;
-use crate::adoption::Patient;
+use crate::adoption::{LOCK_TIMEOUT, Patient, wait_at_most};
+use crate::audit;
 use crate::context::Maintained;
 use crate::error::Error;
+use crate::pg::procedure::Procedure;
 use crate::pg::{savepoint, xact};
 use crate::policy;
 
@@ -18,21 +20,75 @@ const BATCH_MAX: i32 = 1_000_000;
 /// How often all tables are emptied again because rows were found in them afterwards.
 pub const PASSES_MAX: usize = 10;
 
-/// Returns the number of rows of a batch, or an error.
-pub fn batch_size(batch_rows: Option<i32>) -> Result<u32, Error> {
-    let batch = batch_rows.ok_or(Error::Null("batch_rows"))?;
-    match (1..=BATCH_MAX).contains(&batch) {
-        true => Ok(batch.unsigned_abs()),
-        false => Err(Error::bad(
-            format!("batch_rows must be from 1 to {BATCH_MAX}"),
-            "It is how many rows a transaction deletes, and locks until it ends.",
-        )),
-    }
+/// What the caller of a procedure asks for.
+pub struct Call {
+    procedure: &'static str,
+    /// Why, as the record has it.
+    pub reason: String,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
+    batch: u32,
+    lock_timeout: String,
 }
 
-/// A reason of maintenance is a short line.
-pub fn fitting(reason: &str) -> String {
-    reason.chars().take(250).collect()
+impl Call {
+    /// Checks the arguments that both procedures have.
+    pub fn new(
+        procedure: &'static str,
+        reason: Option<&str>,
+        batch_rows: Option<i32>,
+        dry_run: Option<bool>,
+        lock_timeout: Option<String>,
+    ) -> Result<Self, Error> {
+        let reason = audit::checked_reason(reason)?.to_owned();
+        let batch = batch_rows.ok_or(Error::Null("batch_rows"))?;
+        if !(1..=BATCH_MAX).contains(&batch) {
+            return Err(Error::bad(
+                format!("batch_rows must be from 1 to {BATCH_MAX}"),
+                "It is how many rows a transaction deletes, and locks until it ends.",
+            ));
+        }
+        let lock_timeout = lock_timeout.unwrap_or_else(|| LOCK_TIMEOUT.to_owned());
+        wait_at_most(&lock_timeout)?;
+        // Batches would not see what others have committed since they began, such as a legal hold.
+        if xact::is_serializable() {
+            return Err(Error::bad(
+                format!("{procedure} needs the isolation level READ COMMITTED"),
+                "SET default_transaction_isolation = 'read committed', and call it again.",
+            ));
+        }
+        Ok(Self {
+            procedure,
+            reason,
+            dry_run: dry_run.unwrap_or(false),
+            batch: batch.unsigned_abs(),
+            lock_timeout,
+        })
+    }
+
+    /// Begins maintenance. Its reason is a short line.
+    pub fn maintain(&self) -> Result<Maintained, Error> {
+        let reason: String = self.reason.chars().take(250).collect();
+        Maintained::begin(&format!("{}: {reason}", self.procedure))
+    }
+
+    /// Begins the record, commits it, and begins the rest.
+    pub fn run<R>(
+        &self,
+        procedure: &Procedure,
+        record: impl FnOnce() -> Result<R, Error>,
+    ) -> Result<Run<R>, Error> {
+        let transactions = Patient::new(self.lock_timeout.clone(), procedure)?;
+        let record = record()?;
+        // A user's context ends here: it was for this transaction.
+        transactions.commit();
+        Ok(Run {
+            record,
+            transactions,
+            maintained: self.maintain()?,
+            batch: self.batch,
+        })
+    }
 }
 
 /// Returns a number by which other sessions see that a tenant or a user is leaving.
@@ -57,17 +113,6 @@ pub trait Record {
     fn note(&self, table: &str, change: &Change, rows: u64, done: bool) -> Result<(), Error>;
     /// Records an error.
     fn note_failure(&self, error: &str) -> Result<(), Error>;
-}
-
-/// Raises an error if batches would not see what others have committed since they began, such as a legal hold.
-pub fn reads_committed(procedure: &str) -> Result<(), Error> {
-    match xact::is_serializable() {
-        false => Ok(()),
-        true => Err(Error::bad(
-            format!("{procedure} needs the isolation level READ COMMITTED"),
-            "SET default_transaction_isolation = 'read committed', and call it again.",
-        )),
-    }
 }
 
 /// A procedure under way.
