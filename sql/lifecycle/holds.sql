@@ -45,45 +45,38 @@ REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.require_no_hold(uuid) IS
     'internal: raises 55000 if there is a legal hold on a scope, one above it or one below it';
 
+-- A user of a partner or the platform has rows in the tenants below that.
 CREATE FUNCTION tenancy_internal.require_no_hold_of_user(target uuid) RETURNS void
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    held record;
-BEGIN
-    PERFORM tenancy_internal.require_no_hold(target);
-    -- A user of a partner or the platform has rows in the tenants below.
-    SELECT h.slug, r.reason INTO held
-      FROM tenancy.scopes u
-      JOIN tenancy.scopes p ON p.id = u.parent_id AND p.level <> 'tenant'
-      JOIN tenancy.scopes h ON h.path && ARRAY[p.id]
-      JOIN tenancy_internal.legal_hold_registry r ON r.scope_id = h.id
-     WHERE u.id = target LIMIT 1;
-    IF FOUND THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold', held.slug, held.reason);
-    END IF;
-END
-$$;
+    LANGUAGE sql SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT tenancy_internal.require_no_hold(CASE WHEN p.level = 'tenant' THEN u.id ELSE p.id END)
+      FROM tenancy.scopes u JOIN tenancy.scopes p ON p.id = u.parent_id WHERE u.id = target;
+END;
 REVOKE ALL ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.require_no_hold_of_user(uuid) IS
     'internal: raises 55000 if there is a legal hold on a user, on a scope above it, or where it may have rows';
 
-CREATE FUNCTION tenancy_internal.require_hold_at(place uuid, scope uuid) RETURNS void
+-- Until the transaction ends, no other caller changes the hold that is there.
+CREATE FUNCTION tenancy_internal.require_hold_at(scope uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    decided uuid;
 BEGIN
-    IF NOT EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = place AND p.path && tenancy.scope_ids('legal:hold')) THEN
+    SELECT h.decided_at INTO decided FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
+    IF FOUND AND NOT EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = decided AND p.path && tenancy.scope_ids('legal:hold')) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_from_above', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
     END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.require_hold_at(uuid, uuid) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.require_hold_at(uuid, uuid) IS 'internal: raises 42501 unless the caller holds legal:hold where a hold was set';
+REVOKE ALL ON FUNCTION tenancy_internal.require_hold_at(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.require_hold_at(uuid) IS
+    'internal: raises 42501 unless the caller holds legal:hold where the hold on a scope was set, if there is one';
 
 CREATE FUNCTION tenancy_internal.set_legal_hold(scope tenancy.regscope, reason text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked text := tenancy_internal.checked_reason(reason);
     decided uuid;
-    before uuid;
 BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
     SELECT p.id INTO decided FROM tenancy.scopes s CROSS JOIN LATERAL unnest(s.path) WITH ORDINALITY p (id, place)
@@ -95,10 +88,7 @@ BEGIN
     -- Likewise for users that are being forgotten.
     PERFORM FROM tenancy.scopes s JOIN tenancy_internal.user_forgettings f ON f.user_id = s.id AND f.state <> 'done'
       WHERE s.path && ARRAY[scope::uuid] OR s.parent_id = ANY ((SELECT h.path FROM tenancy.scopes h WHERE h.id = scope)::uuid[]) FOR NO KEY UPDATE OF s;
-    SELECT h.decided_at INTO before FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
-    IF FOUND THEN
-        PERFORM tenancy_internal.require_hold_at(before, scope);
-    END IF;
+    PERFORM tenancy_internal.require_hold_at(scope);
     INSERT INTO tenancy_internal.legal_hold_registry AS h (scope_id, reason, placed_by, decided_at)
     VALUES (scope, checked, tenancy.user_id(), coalesce(decided, scope))
     ON CONFLICT (scope_id) DO UPDATE
@@ -122,13 +112,9 @@ CREATE FUNCTION tenancy_internal.release_legal_hold(scope tenancy.regscope, reas
 DECLARE
     checked text := tenancy_internal.checked_reason(reason);
     before text;
-    decided uuid;
 BEGIN
     PERFORM tenancy_internal.authorize('legal:hold', scope);
-    SELECT h.decided_at INTO decided FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope FOR UPDATE;
-    IF FOUND THEN
-        PERFORM tenancy_internal.require_hold_at(decided, scope);
-    END IF;
+    PERFORM tenancy_internal.require_hold_at(scope);
     DELETE FROM tenancy_internal.legal_hold_registry h WHERE h.scope_id = scope RETURNING h.reason INTO before;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('legal_hold_not_found', (SELECT s.slug FROM tenancy.scopes s WHERE s.id = scope));
