@@ -39,6 +39,17 @@ CREATE FUNCTION tenancy_internal.region_on(path uuid[]) RETURNS text
 REVOKE ALL ON FUNCTION tenancy_internal.region_on(uuid[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.region_on(uuid[]) IS 'internal: returns the region of the nearest scope of a path that has one; NULL: none has';
 
+CREATE VIEW tenancy_internal.table_places AS
+SELECT c.oid AS relation, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS table_name, s.spcname AS tablespace, r.region AS tablespace_region
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+  -- A partitioned table has no rows of its own, and so lies nowhere.
+  LEFT JOIN pg_catalog.pg_tablespace s ON c.relkind = 'r' AND s.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END
+  LEFT JOIN tenancy_internal.tablespace_regions r ON r.tablespace = s.spcname;
+REVOKE ALL ON tenancy_internal.table_places FROM PUBLIC;
+COMMENT ON VIEW tenancy_internal.table_places IS 'internal: in which tablespace the rows of a table lie, and the region that this states';
+
 -- Every table with rows of protected ones. A part has the region of the nearest table above it that states one.
 CREATE VIEW tenancy_internal.stated_regions AS
 WITH RECURSIVE tree(root, relation, region) AS (
@@ -48,18 +59,31 @@ WITH RECURSIVE tree(root, relation, region) AS (
     SELECT t.root, i.inhrelid, coalesce((SELECT x.region FROM tenancy_internal.table_regions x WHERE x.relation = i.inhrelid), t.region)
       FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.relation
 )
-SELECT t.root, t.relation, c.relkind, pg_catalog.format('%I.%I', n.nspname, c.relname) AS table_name, t.region,
-       s.spcname AS tablespace, r.region AS tablespace_region, p.tenant_column, p.key_type
+SELECT t.root, t.relation, c.relkind, c.table_name, t.region, c.tablespace, c.tablespace_region, p.tenant_column, p.key_type
   FROM tree t
   JOIN tenancy_internal.protected_table_registry p ON p.relation = t.root
-  JOIN pg_catalog.pg_class c ON c.oid = t.relation
-  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
-  -- A partitioned table has no rows of its own, and so lies nowhere.
-  LEFT JOIN pg_catalog.pg_tablespace s ON c.relkind = 'r' AND s.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END
-  LEFT JOIN tenancy_internal.tablespace_regions r ON r.tablespace = s.spcname;
+  JOIN tenancy_internal.table_places c ON c.relation = t.relation;
 REVOKE ALL ON tenancy_internal.stated_regions FROM PUBLIC;
 COMMENT ON VIEW tenancy_internal.stated_regions IS 'internal: regions that protected tables, their parts and their tablespaces state';
+
+-- The same of one table and its parts: a statement waits for it. The view above calls no function, whose EXECUTE its readers would need.
+CREATE FUNCTION tenancy_internal.regions_below(target oid)
+    RETURNS TABLE (relation oid, relkind "char", table_name text, region text, tablespace_region text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    WITH RECURSIVE up(oid, depth) AS (
+        SELECT target, 0 UNION ALL SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
+    ), below(oid, region) AS (
+        SELECT target, (SELECT t.region FROM up u JOIN tenancy_internal.table_regions t ON t.relation = u.oid ORDER BY u.depth LIMIT 1)
+        UNION ALL
+        SELECT i.inhrelid, coalesce((SELECT x.region FROM tenancy_internal.table_regions x WHERE x.relation = i.inhrelid), b.region)
+          FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
+    )
+    SELECT b.oid, c.relkind, c.table_name, b.region, c.tablespace_region
+      FROM below b JOIN tenancy_internal.table_places c ON c.relation = b.oid;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.regions_below(oid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.regions_below(oid) IS 'internal: returns a table and its parts, and the regions that they and their tablespaces state';
 
 CREATE VIEW tenancy.residency AS
 -- As region_on(), which the reader may not call.
@@ -131,7 +155,7 @@ REVOKE ALL ON FUNCTION tenancy_internal.may_route(oid, name, text, text) FROM PU
 COMMENT ON FUNCTION tenancy_internal.may_route(oid, name, text, text) IS
     'internal: returns false if no row of a tenant can come into a partition from above, since its tables are partitioned by tenant';
 
--- Reads the tables below target alone, and stops at the first: a statement waits for it.
+-- Stops at the first: a statement waits for it.
 CREATE FUNCTION tenancy_internal.region_conflict(target oid, tenant uuid, OUT home text, OUT part text, OUT region text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -146,26 +170,13 @@ BEGIN
     SELECT r.tenant_column::name AS tenant_column, r.key_type, CASE r.key_type WHEN 'uuid' THEN s.id::text ELSE s.external_id END AS value INTO key
       FROM up u JOIN tenancy_internal.protected_table_registry r ON r.relation = u.oid JOIN tenancy.scopes s ON s.id = tenant LIMIT 1;
     FOR other IN
-        WITH RECURSIVE up(oid, depth) AS (
-            SELECT target, 0 UNION ALL SELECT i.inhparent, u.depth + 1 FROM up u JOIN pg_inherits i ON i.inhrelid = u.oid
-        ), below(oid, region) AS (
-            SELECT target, (SELECT t.region FROM up u JOIN tenancy_internal.table_regions t ON t.relation = u.oid ORDER BY u.depth LIMIT 1)
-            UNION ALL
-            SELECT i.inhrelid, coalesce((SELECT x.region FROM tenancy_internal.table_regions x WHERE x.relation = i.inhrelid), b.region)
-              FROM below b JOIN pg_inherits i ON i.inhparent = b.oid
-        )
-        SELECT b.oid, format('%I.%I', n.nspname, c.relname) AS name, CASE WHEN b.region <> home THEN b.region ELSE r.region END AS region
-          FROM below b
-          JOIN pg_class c ON c.oid = b.oid AND c.relkind IN ('r', 'f')
-          JOIN pg_namespace n ON n.oid = c.relnamespace
-          JOIN pg_database d ON d.datname = current_database()
-          LEFT JOIN pg_tablespace s ON c.relkind = 'r' AND s.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END
-          LEFT JOIN tenancy_internal.tablespace_regions r ON r.tablespace = s.spcname
-         WHERE b.region <> home OR r.region <> home
-         ORDER BY 2
+        SELECT b.relation, b.table_name, CASE WHEN b.region <> home THEN b.region ELSE b.tablespace_region END AS region
+          FROM tenancy_internal.regions_below(target) b
+         WHERE b.relkind IN ('r', 'f') AND (b.region <> home OR b.tablespace_region <> home)
+         ORDER BY b.table_name
     LOOP
-        IF other.oid = target OR tenancy_internal.may_route(other.oid, key.tenant_column, key.key_type, key.value) THEN
-            part := other.name;
+        IF other.relation = target OR tenancy_internal.may_route(other.relation, key.tenant_column, key.key_type, key.value) THEN
+            part := other.table_name;
             region := other.region;
             RETURN;
         END IF;
@@ -177,15 +188,8 @@ COMMENT ON FUNCTION tenancy_internal.region_conflict(oid, uuid) IS
     'internal: returns a table of another region than the tenant''s into which a statement that names target could write a row of it';
 
 CREATE FUNCTION tenancy_internal.states_region(target oid) RETURNS boolean
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF NOT EXISTS (SELECT FROM tenancy_internal.table_regions) AND NOT EXISTS (SELECT FROM tenancy_internal.tablespace_regions) THEN
-        RETURN false;
-    END IF;
-    RETURN EXISTS (WITH RECURSIVE below(oid) AS (SELECT target UNION SELECT i.inhrelid FROM below b JOIN pg_inherits i ON i.inhparent = b.oid)
-        SELECT FROM below b JOIN tenancy_internal.stated_regions s ON s.relation = b.oid WHERE s.region IS NOT NULL OR s.tablespace_region IS NOT NULL);
-END
-$$;
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+RETURN EXISTS (SELECT FROM tenancy_internal.regions_below(target) b WHERE b.region IS NOT NULL OR b.tablespace_region IS NOT NULL);
 REVOKE ALL ON FUNCTION tenancy_internal.states_region(oid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.states_region(oid) IS 'internal: returns whether a table, a part of it or a tablespace of theirs states a region';
 

@@ -41,8 +41,8 @@ struct Known {
     tenant: Option<(String, bool)>,
     /// Whether any table or tablespace states a region.
     regions: bool,
-    /// The tenants whose rows fit its region, and the number of invalidations until then.
-    fits: Option<(HashSet<Uuid>, u64)>,
+    /// The tenants whose rows fit its region (`None`: those of contexts with several), and the number of invalidations until then.
+    fits: Option<(HashSet<Option<Uuid>>, u64)>,
 }
 
 thread_local! {
@@ -180,14 +180,12 @@ pub fn check(named: &Named) -> Result<(), Error> {
 /// Refuses a statement that could write a row of the context's tenant into another region.
 fn check_region(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
     let changes = CHANGES.get();
+    let tenant = context.tenant.as_ref().map(|tenant| tenant.id);
     let fits = KNOWN.with_borrow(|known| {
-        let known = known.get(&table.to_u32());
-        known.is_none_or(|known| {
-            let fits = |(tenants, at): &(HashSet<Uuid>, u64)| {
-                let tenant = context.tenant.as_ref();
-                *at == changes && tenant.is_some_and(|tenant| tenants.contains(&tenant.id))
-            };
-            !known.regions || known.fits.as_ref().is_some_and(fits)
+        known.get(&table.to_u32()).is_none_or(|known| {
+            let fits = known.fits.as_ref();
+            !known.regions
+                || fits.is_some_and(|(tenants, at)| *at == changes && tenants.contains(&tenant))
         })
     });
     if fits {
@@ -196,11 +194,11 @@ fn check_region(table: pg_sys::Oid, context: &Context) -> Result<(), Error> {
     let _reading = READING.hold(true);
     region::check(table, context)?;
     KNOWN.with_borrow_mut(|known| {
-        if let (Some(known), Some(tenant)) = (known.get_mut(&table.to_u32()), &context.tenant) {
+        if let Some(known) = known.get_mut(&table.to_u32()) {
             let kept = known.fits.take();
             let kept = kept.filter(|(tenants, at)| *at == changes && tenants.len() < FITTING_MAX);
             let (mut tenants, at) = kept.unwrap_or((HashSet::new(), changes));
-            tenants.insert(tenant.id);
+            tenants.insert(tenant);
             known.fits = Some((tenants, at));
         }
     });
