@@ -215,11 +215,10 @@ fn log_in(
     // Before anything is written; what a policy asks for is told to its users alone.
     let end = policies::session_end(parent, claims, now, reading)?;
     match found {
-        Some(found) if found.provider.is_some() && !found.groups_differ => {
-            Ok((found.user, parent, end))
-        }
         Some(found) if found.provider.is_some() => {
-            login::sync_groups(&login, found.user)?;
+            if found.groups_differ {
+                login::sync_groups(&login, found.user)?;
+            }
             Ok((found.user, parent, end))
         }
         _ => {
