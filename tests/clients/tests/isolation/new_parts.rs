@@ -298,12 +298,15 @@ fn a_new_partition_reads_as_much_beside_many_as_beside_few() {
         let mut owner = world.db.owner();
         owner.run("DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE format('DROP TABLE IF EXISTS app.calls_%s', n); END LOOP; END $$");
         owner.run(&another(1, 10));
+        // Of a registry of a few pages the planner reads all, once it has statistics; autovacuum brings them in some runs.
+        session.run("SET enable_seqscan = off");
         let few = read_for_another(&mut session, 1000);
         owner.run(&another(11, 200));
+        world.db.admin().run("ANALYZE");
         let many = read_for_another(&mut session, 1000);
-        // In some runs one row of each sibling is read, at all times of the session: why is not known. It was 16 of each.
+        // It was 16 of each sibling.
         assert!(
-            few > 0 && many <= few + 2 * 190,
+            few > 0 && many <= few + 50,
             "{few} rows beside 10, {many} beside 200"
         );
     }
