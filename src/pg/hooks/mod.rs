@@ -45,6 +45,7 @@ mod session_objects;
 pub mod session_statements;
 mod session_tickets;
 mod shared_role;
+mod source;
 pub mod tables;
 pub mod transaction_end;
 

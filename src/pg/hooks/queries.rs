@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use pgrx::prelude::*;
 
 use super::noted::{self, Doing, Identity, Mark, Noted, Noting, Query, doing, enter};
-use super::{frames, functions, objects, raw, tables};
+use super::{frames, functions, objects, raw, source, tables};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::nodes::each;
@@ -78,19 +78,8 @@ impl Started {
         // SAFETY: the query is about to start; its text, if any, is a C string that outlives it.
         unsafe {
             let (query, plan) = (&*self.0, &*(*self.0).plannedstmt);
-            if query.sourceText.is_null() {
-                return String::new();
-            }
-            // Positions are in bytes, in any encoding.
-            let all = std::ffi::CStr::from_ptr(query.sourceText).to_bytes();
-            let start = usize::try_from(plan.stmt_location).unwrap_or(0);
-            let length = usize::try_from(plan.stmt_len).unwrap_or(0);
-            let end = if length == 0 {
-                all.len()
-            } else {
-                start + length
-            };
-            String::from_utf8_lossy(all.get(start..end).unwrap_or(all)).into_owned()
+            let text = source::part(query.sourceText, plan.stmt_location, plan.stmt_len);
+            String::from_utf8_lossy(text).into_owned()
         }
     }
 

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pgrx::pg_sys;
 use tenancy_core::audit::quiet::{is_quiet, quieted, without_quoted};
 
+use super::source;
 use crate::pg::cell::BackendCell;
 use crate::pg::guc;
 
@@ -128,8 +129,15 @@ unsafe extern "C-unwind" fn analyzed(
         if let Some(previous) = PREVIOUS_ANALYZE.get() {
             previous(state, query, jumble);
         }
-        if (*query).commandType == pg_sys::CmdType::CMD_UTILITY && names((*state).p_sourcetext) {
-            (*query).queryId = 0;
+        let query = &mut *query;
+        if query.commandType == pg_sys::CmdType::CMD_UTILITY
+            && is_quiet(source::part(
+                (*state).p_sourcetext,
+                query.stmt_location,
+                query.stmt_len,
+            ))
+        {
+            query.queryId = 0;
         }
     }
 }
