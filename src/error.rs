@@ -132,6 +132,17 @@ pub enum Error {
     EventInFuture,
     /// An event's time is older than usage that may still be recorded.
     EventTooOld,
+    /// A metric has prices, and none for this value of a dimension.
+    NoPrice {
+        /// Its name.
+        metric: String,
+        /// The dimension that its prices differ by.
+        dimension: String,
+        /// The value, if there is one.
+        value: Option<String>,
+    },
+    /// An error of the n-th element of a batch.
+    OfElement(i64, Box<Self>),
     /// An idempotency key was repeated with another event.
     KeyReused,
     /// A metric does not exist.
@@ -620,6 +631,18 @@ impl Error {
             Self::NoSuchUser(user) => (kind::user_not_found(), strings([user])),
             Self::EventInFuture => (kind::event_in_future(), vec![]),
             Self::EventTooOld => (kind::event_too_old(), vec![]),
+            Self::NoPrice {
+                metric,
+                dimension,
+                value,
+            } => {
+                let value = match value {
+                    Some(value) => format!("the {dimension} \"{value}\""),
+                    None => format!("usage without a {dimension}"),
+                };
+                (kind::price_unknown(), strings([metric, &value]))
+            }
+            Self::OfElement(_, error) => error.parts(),
             Self::KeyReused => (kind::idempotency_key_reused(), vec![]),
             Self::NoSuchMetric(metric) => (kind::metric_not_found(), strings([metric])),
             Self::Exhausted(exhausted) => (

@@ -46,23 +46,29 @@ CREATE FUNCTION tenancy_internal.put_budget(
     scope uuid, metric text, metric_id integer, imposed boolean, amount numeric, period text, hard boolean, alert_at numeric[]) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    known tenancy_internal.budget_definitions;
     budget uuid;
 BEGIN
-    IF amount IS NULL OR hard IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', CASE WHEN amount IS NULL THEN 'amount' ELSE 'hard' END);
+    SELECT b.* INTO known FROM tenancy_internal.budget_definitions b
+     WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM put_budget.metric_id AND b.period = put_budget.period AND b.imposed = put_budget.imposed
+       FOR UPDATE;
+    -- What is not said stays.
+    amount := coalesce(amount, known.amount / 1000000.0);
+    hard := coalesce(hard, known.hard, true);
+    alert_at := coalesce(alert_at, known.alert_at, '{}');
+    IF amount IS NULL THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'amount');
     END IF;
     IF amount = 'NaN' OR amount < 0 OR amount > 9223372036854.775807 OR amount <> trunc(amount, 6) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
             'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most');
     END IF;
-    IF alert_at IS NULL OR cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
+    IF cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
             'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
     END IF;
     -- A larger budget, and a soft one in place of a hard one, grant more.
-    IF EXISTS (SELECT FROM tenancy_internal.budget_definitions b
-                WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM put_budget.metric_id AND b.period = put_budget.period AND b.imposed = put_budget.imposed
-                  AND ((put_budget.amount * 1000000)::bigint > b.amount OR (b.hard AND NOT put_budget.hard))) THEN
+    IF (amount * 1000000)::bigint > known.amount OR (known.hard AND NOT hard) THEN
         PERFORM tenancy_internal.require_lasting('the larger budget', tenancy_internal.held_until('{budgets:manage}', scope));
     END IF;
     INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by)
@@ -72,7 +78,9 @@ BEGIN
        SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, created_by = excluded.created_by, created_at = excluded.created_at
     RETURNING b.id INTO budget;
     PERFORM tenancy_internal.audit('budget.set', scope, metric,
-        jsonb_build_object('amount', amount, 'period', period, 'hard', hard, 'imposed', imposed));
+        jsonb_build_object('amount', trim_scale(amount), 'period', period, 'hard', hard, 'alert_at', alert_at, 'imposed', imposed)
+        || CASE WHEN known.id IS NULL THEN '{}' ELSE jsonb_build_object('before',
+               jsonb_build_object('amount', trim_scale(known.amount / 1000000.0), 'hard', known.hard, 'alert_at', known.alert_at)) END);
     RETURN budget;
 END
 $$;
@@ -91,13 +99,14 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS 'internal: see set_budget()';
-CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT true, alert_at numeric[] DEFAULT '{}') RETURNS uuid
+CREATE FUNCTION tenancy.set_budget(scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT NULL, alert_at numeric[] DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[]) IS
     'Sets how much a scope and all below it may use of a metric (NULL: the cost of all metrics) in a period, and returns the '
-    'budget''s id. A repeated call changes the budget. period: hour, day, week (from Monday), month, year in the scope''s time '
+    'budget''s id. A repeated call changes the budget: what is omitted or NULL stays as it is (in a new budget hard is true, '
+    'alert_at empty, and amount must not be NULL). period: hour, day, week (from Monday), month, quarter, year in the scope''s time '
     'zone, or total. hard: consume() refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as '
     '{0.8, 1}. Within seconds of reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s '
     'id. A caller with budgets:manage above the scope imposes a budget, which the scope itself cannot change. A caller with '

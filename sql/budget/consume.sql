@@ -14,25 +14,26 @@ COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
     'tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.check_budget(
-    metric text, quantity numeric DEFAULT 1,
+    metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL,
     OUT allowed boolean, OUT level text, OUT scope uuid, OUT of_cost boolean, OUT period text, OUT amount numeric, OUT used numeric,
     OUT in_flight numeric, OUT remaining numeric, OUT credits numeric, OUT resets_at timestamptz
 ) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_check_budget';
-REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.check_budget(text, numeric) IS
-    'Reports whether consume() of the quantity (metric NULL: of the cost) would be admitted now. The other columns describe the '
+REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) IS
+    'Reports whether consume() with the same arguments would be admitted now (metric NULL: whether a cost of this quantity would). '
+    'Name the cost, or the attributes that prices differ by, as consume() will. The other columns describe the '
     'budget that refuses it; if all have room, the budget with the least remaining; NULLs if there is no budget. used: by committed '
     'transactions. in_flight: by running transactions; NULL on a standby, which does not know them. remaining: includes credits, '
     'what the budget''s credits have left. resets_at NULL: never. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no '
     'context, or one with several tenants, or with several projects and none selected. For tenancy_app, tenancy_gateway, '
     'tenancy_admin (with a context)';
 
-CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1) RETURNS boolean
+CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_fits';
-REVOKE ALL ON FUNCTION tenancy.fits(text, numeric) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.fits(text, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.fits(text, numeric) IS
+REVOKE ALL ON FUNCTION tenancy.fits(text, numeric, numeric, jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.fits(text, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.fits(text, numeric, numeric, jsonb) IS
     'Returns check_budget().allowed without the other columns, for frequent calls. Errors as check_budget(). For tenancy_app, '
     'tenancy_gateway, tenancy_admin (with a context)';

@@ -11,9 +11,9 @@ COMMENT ON FUNCTION tenancy_internal.period(text, text, bigint) IS
 CREATE FUNCTION tenancy_internal.check_period(period text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'year', 'total') THEN
+    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'quarter', 'year', 'total') THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a period', left(period, 80)),
-            'Use hour, day, week, month, year or total.');
+            'Use hour, day, week, month, quarter, year or total.');
     END IF;
 END
 $$;

@@ -68,10 +68,11 @@ GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenan
 COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
     'Settles a reservation: records the actual usage, frees the reserved room, and returns the event''s id. The event has the time '
     'and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(). Any '
-    'connection with a context of the same tenant may settle, once. More than was reserved, or anything after expiry or '
+    'connection with a context of the same tenant may settle, once; so may tenancy_gateway and tenancy_admin without a context, also '
+    'after the tenant was suspended, archived or deleted. More than was reserved, or anything after expiry or '
     'cancellation, is recorded even where a budget has no room. reservations.overrun and budget_alerts then report it. Errors: '
-    '22023 an invalid argument; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app, tenancy_gateway, '
-    'tenancy_admin (with a context)';
+    '22023 an invalid argument; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app (with a context), '
+    'tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy.cancel(reservation uuid) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';
@@ -79,9 +80,9 @@ REVOKE ALL ON FUNCTION tenancy.cancel(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.cancel(uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.cancel(uuid) IS
     'Cancels a reservation: frees its room and records no usage. Allowed for the database role that reserved, in the context of the '
-    'same user, and with budgets:manage above the reservation''s tenant. Errors: 42704 no such reservation; 42501 permission '
-    'denied; 55000 the reservation is no longer open, or no context. For tenancy_app, tenancy_gateway, tenancy_admin (with a '
-    'context)';
+    'same user, with budgets:manage above the reservation''s tenant, and for tenancy_gateway and tenancy_admin without a context, '
+    'also after the tenant was suspended, archived or deleted. Errors: 42704 no such reservation; 42501 permission denied; 55000 the '
+    'reservation is no longer open, or no context. For tenancy_app (with a context), tenancy_gateway, tenancy_admin';
 
 CREATE VIEW tenancy.reservations WITH (security_barrier) AS
     SELECT r.id, m.name AS metric, trim_scale(r.quantity * 0.000001) AS quantity, trim_scale(r.cost * 0.000001) AS cost, r.state,

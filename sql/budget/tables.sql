@@ -5,7 +5,7 @@ CREATE TABLE tenancy_internal.budget_definitions (
     id         uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     scope_id   uuid NOT NULL,
     metric_id  integer,
-    period     text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'year', 'total')),
+    period     text NOT NULL CHECK (period IN ('hour', 'day', 'week', 'month', 'quarter', 'year', 'total')),
     imposed    boolean NOT NULL,
     amount     bigint NOT NULL CHECK (amount >= 0),
     hard       boolean NOT NULL,

@@ -74,6 +74,15 @@ DECLARE
     priced record;
 BEGIN
     PERFORM tenancy_internal.authorize('platform:manage', '00000000-0000-7000-8000-000000000000');
+    -- One caller at a time: ids are assigned in order, and what is not said stays as it is.
+    LOCK TABLE tenancy_internal.metric_definitions IN SHARE ROW EXCLUSIVE MODE;
+    SELECT m.* INTO known FROM tenancy_internal.metric_definitions m WHERE m.name = define_metric.name;
+    unit := coalesce(unit, known.unit);
+    aggregation := coalesce(aggregation, known.aggregation, 'sum');
+    distinct_of := coalesce(distinct_of, known.distinct_of);
+    dimensions := coalesce(dimensions, known.dimensions, '{}');
+    price := coalesce(price, known.price);
+    prices := nullif(coalesce(prices, known.prices), '{}');
     PERFORM tenancy_internal.check_metric(name, unit, aggregation, dimensions, distinct_of);
     IF price = 'NaN' OR price NOT BETWEEN 0 AND 1000000 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'price must be between 0 and 1000000',
@@ -93,9 +102,6 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    -- One caller at a time: ids are assigned in order.
-    LOCK TABLE tenancy_internal.metric_definitions IN SHARE ROW EXCLUSIVE MODE;
-    SELECT m.* INTO known FROM tenancy_internal.metric_definitions m WHERE m.name = define_metric.name;
     IF known.id IS NULL THEN
         INSERT INTO tenancy_internal.metric_definitions (id, name, unit, aggregation, dimensions, distinct_of, price, prices, description)
         SELECT coalesce(max(m.id), 0) + 1, define_metric.name, define_metric.unit, define_metric.aggregation, define_metric.dimensions,
@@ -119,21 +125,24 @@ BEGIN
          WHERE m.id = known.id;
     END IF;
     PERFORM tenancy_internal.audit('metric.defined', '00000000-0000-7000-8000-000000000000', name,
-        jsonb_build_object('unit', unit, 'aggregation', aggregation, 'dimensions', dimensions, 'price', price, 'prices', prices));
+        jsonb_build_object('unit', unit, 'aggregation', aggregation, 'dimensions', dimensions, 'price', price, 'prices', prices)
+        || CASE WHEN known.name IS NULL THEN '{}' ELSE jsonb_build_object('before',
+               jsonb_build_object('dimensions', known.dimensions, 'price', known.price, 'prices', known.prices)) END);
     RETURN known.id;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.define_metric(text, text, text, text[], numeric, jsonb, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.define_metric(text, text, text, text[], numeric, jsonb, text, text) IS 'internal: see define_metric()';
 CREATE FUNCTION tenancy.define_metric(
-    name text, unit text, aggregation text DEFAULT 'sum', dimensions text[] DEFAULT '{}', price numeric DEFAULT NULL,
+    name text, unit text, aggregation text DEFAULT NULL, dimensions text[] DEFAULT NULL, price numeric DEFAULT NULL,
     prices jsonb DEFAULT NULL, distinct_of text DEFAULT NULL, description text DEFAULT NULL
 ) RETURNS integer
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.define_metric(text, text, text, text[], numeric, jsonb, text, text) IS
-    'Defines or changes a metric, and returns its id. aggregation: sum, max, count or distinct (of the values of the attribute '
+    'Defines or changes a metric, and returns its id. What is omitted or NULL stays as it is; in a new metric aggregation is sum, '
+    'there are no dimensions and no prices, and unit must not be NULL. prices => {} removes them. aggregation: sum, max, count or distinct (of the values of the attribute '
     'distinct_of; NULL: of users). dimensions: attributes that usage can be broken down by. price: of one unit; prices: for each '
     'value of one dimension, such as {"model": {"small": 0.001}}. Prices apply to later events that name no cost. Unit and '
     'aggregation cannot be changed. Needs platform:manage at the platform. Errors: 22023 an invalid argument, or another unit or '

@@ -32,21 +32,36 @@ COMMENT ON FUNCTION tenancy.record_usage_for(tenancy.regscope, text, numeric, nu
     'and none named; 42704 no such user, tenant or project, or not in one another. For tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.record(
-    metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz) RETURNS boolean
+    metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz, n bigint) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_record';
-REVOKE ALL ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz) IS
-    'internal: records usage as record_usage() does; returns false if it was recorded before';
+REVOKE ALL ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz, bigint) IS
+    'internal: records the n-th element of a batch as record_usage() does; returns false if it was recorded before';
 
 CREATE FUNCTION tenancy_internal.record_usage_many(events jsonb) RETURNS bigint
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    fault text;
 BEGIN
     IF jsonb_typeof(events) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'events must be a JSON array of objects',
             'For example [{"metric": "tokens", "quantity": 12}].');
     END IF;
-    RETURN (SELECT count(*) FILTER (WHERE tenancy_internal.record(e.metric, coalesce(e.quantity, 1), e.cost, e.attributes, e.idempotency_key, e.at))
-              FROM jsonb_to_recordset(events) e (metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz));
+    -- A misspelt idempotency_key would count twice.
+    SELECT CASE WHEN f.name IS NULL THEN format('element %s is not an object', f.n) ELSE format('element %s has an unknown field "%s"', f.n, left(f.name, 80)) END
+      INTO fault
+      FROM (SELECT e.n, k.name
+              FROM jsonb_array_elements(events) WITH ORDINALITY e (value, n)
+              LEFT JOIN LATERAL jsonb_object_keys(CASE jsonb_typeof(e.value) WHEN 'object' THEN e.value END) k (name) ON true
+             WHERE jsonb_typeof(e.value) <> 'object' OR k.name <> ALL ('{metric,quantity,cost,attributes,idempotency_key,at}')
+             ORDER BY e.n LIMIT 1) f;
+    IF FOUND THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', fault,
+            'The fields are metric, quantity, cost, attributes, idempotency_key and at.');
+    END IF;
+    RETURN (SELECT count(*) FILTER (WHERE tenancy_internal.record(e.metric, coalesce(e.quantity, 1), e.cost, e.attributes, e.idempotency_key, e.at, e.n))
+              FROM ROWS FROM (jsonb_to_recordset(events) AS (metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz))
+                   WITH ORDINALITY e (metric, quantity, cost, attributes, idempotency_key, at, n));
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.record_usage_many(jsonb) FROM PUBLIC;
@@ -57,8 +72,8 @@ REVOKE ALL ON FUNCTION tenancy.record_usage_many(jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.record_usage_many(jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage_many(jsonb) IS
     'Records usage as record_usage() does, for each object of an array, whose keys are the arguments. It records all of them or, on '
-    'an error, none, and returns how many were not recorded before. A missing quantity is 1; other keys are ignored. Errors as '
-    'record_usage(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'an error, none, and returns how many were not recorded before. A missing quantity is 1. Errors: 22023 an element that is not '
+    'an object, or an unknown field; else as record_usage(), with the number of the element in DETAIL. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
 
 -- For users, and for batches by trusted roles.
 CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
@@ -87,6 +102,21 @@ COMMENT ON COLUMN tenancy.recorded_usage.cost IS 'In an INSERT, NULL is by the m
 COMMENT ON COLUMN tenancy.recorded_usage.idempotency_key IS 'For INSERT; not shown';
 COMMENT ON COLUMN tenancy.recorded_usage.id IS 'Generated: leave it NULL in an INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'Filled in: leave it NULL in an INSERT';
+
+CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
+    SELECT e.id, e.at, e.metric, e.quantity, p.key AS dimension, e.attributes ->> p.key AS value, e.partner_id, e.tenant_id, e.project_id, e.user_id
+      FROM tenancy.recorded_usage e
+      JOIN tenancy_internal.metric_definitions m ON m.name = e.metric
+     CROSS JOIN LATERAL jsonb_each(m.prices) p
+     WHERE m.price IS NULL AND e.cost = 0 AND e.quantity > 0 AND NOT coalesce(p.value ? (e.attributes ->> p.key), false);
+REVOKE ALL ON tenancy.unpriced_usage FROM PUBLIC;
+GRANT SELECT ON tenancy.unpriced_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
+COMMENT ON VIEW tenancy.unpriced_usage IS
+    'Usage events at cost 0 whose metric has prices, and now none for them: where no budget counts cost, usage without a known price '
+    'is recorded, and its cost is not known. Shows what the reader sees in recorded_usage. For tenancy_app, tenancy_gateway, '
+    'tenancy_admin, tenancy_auditor';
+COMMENT ON COLUMN tenancy.unpriced_usage.dimension IS 'Attribute that the metric''s prices differ by';
+COMMENT ON COLUMN tenancy.unpriced_usage.value IS 'Its value in the event; NULL: none';
 
 CREATE FUNCTION tenancy_internal.insert_usage() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'tenancy_insert_usage';

@@ -4,6 +4,7 @@
 use std::rc::Rc;
 
 use tenancy_core::ledger::{Account, Counted, Span};
+use tenancy_core::quantity::cost;
 use tenancy_core::time::Instant;
 
 use crate::error::Error;
@@ -132,11 +133,14 @@ fn wish(call: &Call) -> Result<Event, Error> {
         return Err(Error::Null("quantity"));
     }
     let quantity = metering::quantity_of(call, 1)?;
+    let given = |n: usize| (!call.is_null(n)).then_some(n);
+    let cost = given(2).map(|n| cost(call.numeric(n))).transpose()?;
+    let attributes = given(3).map(|n| call.json(n));
     let metric = match call.is_null(0) {
         true => None,
         false => Some(call.str(0)?),
     };
-    let event = metering::wish(metric, quantity)?;
+    let event = metering::wish(metric, quantity, cost, attributes)?;
     look_again();
     Ok(event)
 }

@@ -15,6 +15,8 @@ use crate::pg::{extension, inval, spi};
 pub struct Metric {
     /// Its id.
     pub id: i32,
+    /// Its name.
+    pub name: String,
     /// How its events add up.
     pub aggregation: Aggregation,
     /// The attributes that usage can be broken down by.
@@ -32,36 +34,33 @@ struct Prices {
 }
 
 impl Metric {
-    /// Returns the cost of a quantity. `value` returns the values of dimensions.
+    /// Returns the cost of a quantity; `None` if the prices have none for it. `value` returns the values of dimensions.
     pub fn cost<'a>(
         &self,
         quantity: Quantity,
         value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<Cost, Error> {
+    ) -> Result<Option<Cost>, Error> {
         let by_value = self.prices.as_ref().and_then(|prices| {
             let value = value(&prices.dimension)?;
             prices.of.get(value).copied()
         });
-        by_value
-            .or(self.price)
-            .map_or(Ok(Cost::ZERO), |price| at_price(quantity, price))
+        match (by_value.or(self.price), &self.prices) {
+            (Some(price), _) => at_price(quantity, price).map(Some),
+            (None, None) => Ok(Some(Cost::ZERO)),
+            (None, Some(_)) => Ok((quantity == Quantity::ZERO).then_some(Cost::ZERO)),
+        }
     }
 
-    /// Returns the highest cost of a quantity for the dimensions that `value` knows. For others it takes the highest
-    /// price.
-    pub fn highest_cost<'a>(
-        &self,
-        quantity: Quantity,
-        value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<Cost, Error> {
-        let cost = self.cost(quantity, &value)?;
-        match &self.prices {
-            Some(prices) if value(&prices.dimension).is_none() => {
-                let highest = prices.of.values().copied().max().unwrap_or_default();
-                Ok(cost.max(at_price(quantity, highest)?))
-            }
-            _ => Ok(cost),
-        }
+    /// Returns the cost of a quantity at the highest of all prices.
+    pub fn highest_cost(&self, quantity: Quantity) -> Result<Cost, Error> {
+        let of_values = self.prices.iter().flat_map(|prices| prices.of.values());
+        let highest = of_values.copied().chain(self.price).max();
+        at_price(quantity, highest.unwrap_or_default())
+    }
+
+    /// Returns the dimension that prices differ by.
+    pub fn priced_by(&self) -> Option<&str> {
+        self.prices.as_ref().map(|prices| prices.dimension.as_str())
     }
 }
 
@@ -118,6 +117,7 @@ fn load(name: &str) -> Result<Metric, Error> {
             let of: HashMap<String, Price> = of.collect::<Result<_, Error>>()?;
             Ok(Metric {
                 id: row.not_null(1)?,
+                name: name.to_owned(),
                 aggregation: aggregation
                     .parse()
                     .map_err(|_| Error::Internal("a metric's aggregation"))?,

@@ -2,6 +2,7 @@
 
 use pgrx::pg_sys;
 use tenancy_core::id::new_id;
+use tenancy_core::ledger::Counted;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
 };
@@ -60,7 +61,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_recordable()?;
     let id = new_id();
     let told = ReadAttributes::of(used)?;
-    let cost = told.cost(used)?;
+    let cost = told.cost_or_refused(used)?;
     // The time of a reservation was checked when it was made, so it is not checked against the clock again.
     let at = match (used.admission, used.at) {
         (Admission::AlreadyHeld, Some(at)) => at,
@@ -117,7 +118,15 @@ pub fn check_recordable() -> Result<(), Error> {
 
 /// Returns the cost of the usage.
 pub fn cost_of(used: &Use<'_>) -> Result<Cost, Error> {
-    ReadAttributes::of(used)?.cost(used)
+    ReadAttributes::of(used)?.cost_or_refused(used)
+}
+
+/// Returns the cost of work that has happened and was reserved: at the highest price, if none is known for it.
+pub fn cost_of_settled(used: &Use<'_>) -> Result<Cost, Error> {
+    match ReadAttributes::of(used)?.cost(used)? {
+        Some(cost) => Ok(cost),
+        None => used.metric.highest_cost(used.quantity),
+    }
 }
 
 /// Returns the highest cost that the usage's attributes allow.
@@ -125,12 +134,14 @@ pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     if let Some(cost) = used.cost {
         return Ok(cost);
     }
-    if used.attributes.is_none() {
-        return used.metric.highest_cost(used.quantity, |_| None);
+    let told = used.attributes.as_ref().map(|_| ReadAttributes::of(used));
+    let dimension = used.metric.priced_by();
+    match told.transpose()? {
+        Some(told) if dimension.is_none_or(|name| told.dimension(name).is_some()) => {
+            told.cost_or_refused(used)
+        }
+        _ => used.metric.highest_cost(used.quantity),
     }
-    let told = ReadAttributes::of(used)?;
-    used.metric
-        .highest_cost(used.quantity, |name| told.dimension(name))
 }
 
 /// Returns the event that budgets count. Metrics of kind max and distinct do not add up.
@@ -214,11 +225,33 @@ impl ReadAttributes {
         })
     }
 
-    fn cost(&self, used: &Use<'_>) -> Result<Cost, Error> {
+    /// Returns the cost; `None` if no price is known.
+    fn cost(&self, used: &Use<'_>) -> Result<Option<Cost>, Error> {
         match used.cost {
-            Some(cost) => Ok(cost),
+            Some(cost) => Ok(Some(cost)),
             None => used.metric.cost(used.quantity, |name| self.dimension(name)),
         }
+    }
+
+    /// Returns the cost. Where no price is known it is 0 if no budget counts cost, else an error: it would go by the budget.
+    fn cost_or_refused(&self, used: &Use<'_>) -> Result<Cost, Error> {
+        if let Some(cost) = self.cost(used)? {
+            return Ok(cost);
+        }
+        let (metric, now) = (used.metric, time::now());
+        let of = event(&used.place, metric, used.quantity, Cost::ZERO, now);
+        let budgets = ledger::budgets_of(&of.scopes())?;
+        if !budgets.iter().any(|budget| budget.counted == Counted::Cost) {
+            return Ok(Cost::ZERO);
+        }
+        let dimension = used.metric.priced_by().unwrap_or_default();
+        Err(Error::NoPrice {
+            metric: used.metric.name.clone(),
+            dimension: dimension.to_owned(),
+            value: self
+                .dimension(dimension)
+                .map(|value| value.chars().take(80).collect()),
+        })
     }
 
     fn dimension(&self, name: &str) -> Option<&str> {

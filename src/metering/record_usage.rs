@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::attribution::{Attribution, NamedScopes};
 use super::metrics;
-use super::record::{Recorded, Use, cost_of, event, highest_cost_of, record};
+use super::record::{Recorded, Use, cost_of, cost_of_settled, event, highest_cost_of, record};
 use crate::error::Error;
 use crate::ledger::{Admission, Event};
 use crate::pg::fmgr::{Answer, Call, JsonArgument};
@@ -126,10 +126,21 @@ pub fn reserved(
     Ok(event(&place, &metric, quantity, cost, now))
 }
 
-/// Returns the event that a quantity of a metric, or of cost, would be in the context now.
-pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
+/// Returns the event that `consume()` with the same arguments would record in the context now. Without a metric the quantity is a cost.
+pub fn wish(
+    metric: Option<&str>,
+    quantity: Quantity,
+    cost: Option<Cost>,
+    attributes: Option<JsonArgument>,
+) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let Some(name) = metric else {
+        if cost.is_some() || attributes.is_some() {
+            return Err(Error::bad(
+                "cost and attributes are those of a metric",
+                "Without a metric the quantity is the cost.",
+            ));
+        }
         return Ok(Event {
             partner: place.partner,
             tenant: place.tenant,
@@ -142,7 +153,16 @@ pub fn wish(metric: Option<&str>, quantity: Quantity) -> Result<Event, Error> {
         });
     };
     let metric = metrics::find(name)?;
-    let cost = metric.cost(quantity, |_| None)?;
+    let cost = cost_of(&Use {
+        place,
+        metric: &metric,
+        quantity,
+        cost,
+        attributes,
+        key: None,
+        at: None,
+        admission: Admission::Required,
+    })?;
     Ok(event(&place, &metric, quantity, cost, now))
 }
 
@@ -178,7 +198,7 @@ pub fn settled(
         at: Some(settled.at),
         admission: Admission::AlreadyHeld,
     };
-    let cost = cost_of(&used)?;
+    let cost = cost_of_settled(&used)?;
     used.cost = Some(cost);
     known(&event(
         &used.place,
@@ -191,9 +211,11 @@ pub fn settled(
     Ok(id)
 }
 
+/// Of an element of a batch, whose number is the last argument.
 fn record_or_not(call: &Call) -> Result<Answer, Error> {
     let place = Attribution::of_context()?;
-    let recorded = Arguments::from(0).record(call, place, None)?;
+    let recorded = Arguments::from(0).record(call, place, None);
+    let recorded = recorded.map_err(|error| Error::OfElement(call.int8(6), Box::new(error)))?;
     Ok(Answer::Bool(matches!(recorded, Recorded::Now(_))))
 }
 

@@ -88,8 +88,12 @@ fn _cover(
 }
 
 fn kind_of(text: &str) -> Result<Period, Error> {
-    text.parse()
-        .map_err(|_| Error::bad("not a period", "Use hour, day, week, month, year or total."))
+    text.parse().map_err(|_| {
+        Error::bad(
+            "not a period",
+            "Use hour, day, week, month, quarter, year or total.",
+        )
+    })
 }
 
 fn zone_of(name: &str) -> Result<ServerZone, Error> {

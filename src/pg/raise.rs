@@ -69,7 +69,13 @@ impl From<Error> for ErrorReport {
         // Also where nothing has been planned or run yet, as in the input of a constant.
         watch();
         let (kind, arguments) = error.parts();
-        let texts = kind.fill(&arguments);
+        let mut texts = kind.fill(&arguments);
+        if let Error::OfElement(n, _) = error {
+            let detail = texts
+                .detail
+                .map_or(String::new(), |detail| format!(" {detail}"));
+            texts.detail = Some(format!("Element {n} of the array.{detail}"));
+        }
         let mut report = Self::new(code(kind.sqlstate), texts.message, kind.name);
         if let Some(detail) = texts.detail {
             report = report.set_detail(detail);

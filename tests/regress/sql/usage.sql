@@ -15,7 +15,7 @@ SELECT tenancy.define_metric('documents', 'documents', 'distinct', distinct_of =
 SELECT name, unit, aggregation, dimensions, distinct_of, price, prices, description FROM tenancy.metrics ORDER BY name;
 -- A price and dimensions change; what would make another thing of what was recorded does not.
 SELECT tenancy.define_metric('requests', 'requests', 'count', price => 0.25);
-SELECT tenancy.define_metric('requests', 'requests');
+SELECT tenancy.define_metric('requests', 'requests', 'sum');
 \echo :SQLSTATE
 SELECT tenancy.define_metric('requests', 'calls', 'count');
 SELECT tenancy.define_metric('documents', 'documents', 'distinct', distinct_of => 'page');
@@ -26,7 +26,6 @@ SELECT tenancy.define_metric('x', '');
 SELECT tenancy.define_metric('x', 'x', 'avg');
 SELECT tenancy.define_metric('x', 'x', dimensions => '{a,a}');
 SELECT tenancy.define_metric('x', 'x', dimensions => '{tenant}');
-SELECT tenancy.define_metric('x', 'x', dimensions => NULL);
 SELECT tenancy.define_metric('x', 'x', distinct_of => 'a');
 SELECT tenancy.define_metric('x', 'x', price => -1);
 SELECT tenancy.define_metric('x', 'x', price => 'NaN');

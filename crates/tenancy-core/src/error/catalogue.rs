@@ -215,6 +215,8 @@ kinds! {
             hint "at may be up to one hour ahead.";
         event_too_old: "22023", No, "at is too long ago",
             hint "The setting tenancy.usage_late says how late usage can be recorded.";
+        price_unknown: "22023", No, "metric \"{metric}\" has no price for {value}, and a budget counts its cost",
+            hint "Name its cost, or add a price with tenancy.define_metric(): price is for all other values.";
         idempotency_key_reused: "22023", No, "the idempotency key was used for another event",
             hint "A retry repeats quantity, cost, user and project; a new event has a new key.";
         usage_on_standby: "25006", NewTransaction, "usage cannot be recorded on a standby",

@@ -1,4 +1,4 @@
-//! Periods: the hours, days, weeks, months and years of a time zone.
+//! Periods: the hours, days, weeks, months, quarters and years of a time zone.
 //!
 //! A zone's clock is set forward and back, also at midnight, so that a local time may not exist or may occur twice. Days
 //! and longer periods therefore begin when the clock first shows their start, or a later time. Each instant is in the
@@ -44,6 +44,8 @@ pub enum Period {
     Week,
     /// A month of the calendar.
     Month,
+    /// Three months of the calendar, from January, April, July and October.
+    Quarter,
     /// A year of the calendar.
     Year,
     /// All time, in every zone.
@@ -52,11 +54,12 @@ pub enum Period {
 
 impl Period {
     /// Every kind, from the shortest.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Hour,
         Self::Day,
         Self::Week,
         Self::Month,
+        Self::Quarter,
         Self::Year,
         Self::Total,
     ];
@@ -69,6 +72,7 @@ impl Period {
             Self::Day => "day",
             Self::Week => "week",
             Self::Month => "month",
+            Self::Quarter => "quarter",
             Self::Year => "year",
             Self::Total => "total",
         }
@@ -244,6 +248,10 @@ impl Calendar {
             Period::Month => Self {
                 number: month,
                 begin: first_of_month,
+            },
+            Period::Quarter => Self {
+                number: |local| month(local).div_euclid(3),
+                begin: |quarter| first_of_month(quarter * 3),
             },
             Period::Year => Self {
                 number: |local| month(local).div_euclid(12),

@@ -97,7 +97,9 @@ fn budget(
             ("amount", _) => return wrong("must be a number"),
             ("period", value) => match value.as_str().and_then(|period| period.parse().ok()) {
                 Some(period) => budget.period = period,
-                None => return wrong("must be one of hour, day, week, month, year, total"),
+                None => {
+                    return wrong("must be one of hour, day, week, month, quarter, year, total");
+                }
             },
             ("hard", Value::Bool(hard)) => budget.hard = *hard,
             ("hard", _) => return wrong("must be true or false"),

@@ -21,7 +21,8 @@ const PERMISSIONS: [&str; 12] = [
 ];
 const ASKED: &str = "data:read,data:write,notes:read,users:view,roles:manage,tenants:manage,platform:elevate,data:*,*:*";
 
-/// The expected answers from the tables alone, without the tested code: `covers`, users' permissions, and the visible rows.
+/// The expected answers from the tables alone, without the tested code: `covers`, users' permissions, and the visible rows. In plpgsql,
+/// which keeps plans.
 const REFERENCE: &str = "
     CREATE SCHEMA reference;
     CREATE FUNCTION reference.covers(held text, wanted text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
@@ -36,24 +37,24 @@ const REFERENCE: &str = "
         JOIN tenancy_internal.role_definitions r ON r.id = a.role_id CROSS JOIN unnest(r.permissions) p
         WHERE (a.expires_at IS NULL OR a.expires_at > now()) AND u.parent_id = ANY (s.path);
     -- Who has one project that can be used, and nothing else, is in that project.
-    CREATE FUNCTION reference.narrowed(who uuid) RETURNS uuid LANGUAGE sql STABLE AS $$
+    CREATE FUNCTION reference.narrowed(who uuid) RETURNS uuid LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (
         SELECT CASE WHEN bool_and(level = 'project') AND count(DISTINCT scope_id) = 1 THEN min(scope_id::text)::uuid END
-        FROM reference.grants WHERE user_id = who AND active $$;
-    CREATE FUNCTION reference.holds(who uuid, wanted text, scope uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+        FROM reference.grants WHERE user_id = who AND active); END $$;
+    CREATE FUNCTION reference.holds(who uuid, wanted text, scope uuid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (
         SELECT EXISTS (SELECT FROM reference.grants g JOIN tenancy.scopes s ON s.id = scope AND g.scope_id = ANY (s.path)
                        WHERE g.user_id = who AND reference.covers(g.permission, wanted) AND coalesce(reference.narrowed(who) = ANY (s.path), true)
-                         AND (EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes h ON h.id = u.parent_id WHERE u.id = who AND h.level <> 'platform') OR reference.manages(wanted))) $$;
+                         AND (EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes h ON h.id = u.parent_id WHERE u.id = who AND h.level <> 'platform') OR reference.manages(wanted)))); END $$;
     -- A row of a tenant: held at the tenant or above, all of it active. With a project: or in that project. (A row whose project is another
     -- tenant's is visible to users with roles in that project and in one of the row's tenant.)
-    CREATE FUNCTION reference.reads(who uuid, wanted text, tenant uuid, project uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+    CREATE FUNCTION reference.reads(who uuid, wanted text, tenant uuid, project uuid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (
         SELECT EXISTS (SELECT FROM reference.grants g JOIN tenancy.scopes t ON t.id = tenant AND t.level = 'tenant'
                        WHERE g.user_id = who AND g.active AND reference.covers(g.permission, wanted) AND EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes h ON h.id = u.parent_id WHERE u.id = who AND h.level <> 'platform')
                          AND NOT EXISTS (SELECT FROM tenancy.scopes a WHERE a.id = ANY (t.path) AND a.status <> 'active')
                          AND (g.scope_id = ANY (t.path) OR g.level = 'project' AND g.scope_id = project 
                               AND EXISTS (SELECT FROM reference.grants o WHERE o.user_id = who AND o.active AND o.level = 'project'
-                                          AND reference.covers(o.permission, wanted) AND o.path[cardinality(o.path) - 1] = tenant))) $$;
-    CREATE FUNCTION reference.enters(who uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
-        SELECT NOT EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes a ON a.id = ANY (u.path) WHERE u.id = who AND a.status <> 'active') $$;";
+                                          AND reference.covers(o.permission, wanted) AND o.path[cardinality(o.path) - 1] = tenant)))); END $$;
+    CREATE FUNCTION reference.enters(who uuid) RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (
+        SELECT NOT EXISTS (SELECT FROM tenancy.scopes u JOIN tenancy.scopes a ON a.id = ANY (u.path) WHERE u.id = who AND a.status <> 'active')); END $$;";
 
 /// Three partners of three tenants with two projects each, tables with a row for each scope, roles here and there.
 fn build(world: &World, dice: &mut Dice) {

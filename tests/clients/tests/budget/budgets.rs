@@ -558,7 +558,7 @@ fn periods_follow_the_clock_of_their_zone() {
         .begin("alice")
         .run("SELECT tenancy.consume('tokens', 5); COMMIT");
     // An idempotency key: the second attempt consumes nothing.
-    owner.run("SELECT tenancy.set_budget('acme', 'tokens', 16, 'day')");
+    owner.run("SELECT tenancy.set_budget('acme', 'tokens', 16, 'day', hard => true)");
     let first = world
         .begin("alice")
         .run("SELECT 1")

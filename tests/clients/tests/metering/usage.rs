@@ -317,7 +317,7 @@ fn no_argument_reaches_another_scope() {
             "SELECT tenancy.record_usage('tokens', 1, attributes => '{attributes}')"
         ));
         app.run(&format!(
-            "SELECT tenancy.record_usage_many('[{{\"metric\": \"tokens\", \"tenant_id\": \"{umbrella}\", \"tenant\": \"umbrella\", \"user_id\": \"{umbrella}\", \"attributes\": {attributes}}}]')"
+            "SELECT tenancy.record_usage_many('[{{\"metric\": \"tokens\", \"attributes\": {attributes}}}]')"
         ));
     }
     app.run("COMMIT");
@@ -332,7 +332,7 @@ fn no_argument_reaches_another_scope() {
             .to_owned(),
         "DELETE FROM tenancy.usage_marks".to_owned(),
         "SELECT tenancy.rollup()".to_owned(),
-        "SELECT tenancy_internal.record('tokens', 1, NULL, NULL, NULL, NULL)".to_owned(),
+        "SELECT tenancy_internal.record('tokens', 1, NULL, NULL, NULL, NULL, 1)".to_owned(),
         format!("SELECT * FROM tenancy_internal.usage('{umbrella}', NULL, NULL, NULL, NULL, NULL)"),
     ] {
         app.begin(world.key("alice"));
@@ -383,7 +383,8 @@ fn a_price_holds_from_now_on_in_every_session() {
     };
     cost("0.5", 5000);
     cost("0.25", 2500);
-    cost("NULL", 0);
+    cost("NULL", 2500);
+    cost("0", 0);
     // A definition that is rolled back was none.
     owner.run("BEGIN; SELECT tenancy.define_metric('brief', 'x')");
     let alice = world.id("alice");
@@ -507,5 +508,57 @@ fn dimensions_are_texts_whatever_they_came_as() {
             .begin(world.key("alice"))
             .text("SELECT count(*)::text FROM tenancy.recorded_usage"),
         "4"
+    );
+}
+
+#[test]
+fn a_batch_with_a_field_that_nobody_reads_records_nothing() {
+    let world = metered(World::bare());
+    let good = r#"{"metric": "tokens", "quantity": 2}"#;
+    for (element, says) in [
+        (
+            r#"{"metric": "tokens", "idempotencykey": "k"}"#,
+            r#"element 2 has an unknown field "idempotencykey""#,
+        ),
+        (
+            r#"{"metric": "tokens", "Quantity": 5}"#,
+            r#"element 2 has an unknown field "Quantity""#,
+        ),
+        (
+            r#"{"metric": "tokens", "tenant": "umbrella"}"#,
+            r#"element 2 has an unknown field "tenant""#,
+        ),
+        ("7", "element 2 is not an object"),
+        ("null", "element 2 is not an object"),
+        (r#"[{"metric": "tokens"}]"#, "element 2 is not an object"),
+    ] {
+        world
+            .begin("alice")
+            .fails(&format!(
+                "SELECT tenancy.record_usage_many('[{good}, {element}]')"
+            ))
+            .code("22023")
+            .says(says);
+    }
+    // Which of them is refused for what it says.
+    for (element, code) in [
+        (r#"{"metric": "tokens", "quantity": -1}"#, "22023"),
+        (r#"{"metric": "tokenz"}"#, "42704"),
+        (r#"{"quantity": 1}"#, "22023"),
+    ] {
+        world
+            .begin("alice")
+            .fails(&format!(
+                "SELECT tenancy.record_usage_many('[{good}, {good}, {element}]')"
+            ))
+            .code(code)
+            .details("Element 3 of the array.");
+    }
+    assert_eq!(
+        world
+            .db
+            .admin()
+            .number("SELECT count(*) FROM tenancy.recorded_usage"),
+        0
     );
 }

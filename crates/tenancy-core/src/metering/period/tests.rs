@@ -20,11 +20,12 @@ const DAY: i64 = 24 * HOUR;
 const YEARS: std::ops::Range<i64> = 0..4_102_444_800;
 
 /// The kinds that reset.
-const KINDS: [Period; 5] = [
+const KINDS: [Period; 6] = [
     Period::Hour,
     Period::Day,
     Period::Week,
     Period::Month,
+    Period::Quarter,
     Period::Year,
 ];
 
@@ -110,6 +111,7 @@ fn begins(kind: Period, date: Date) -> [Date; 4] {
                 .unwrap()
         }
         Period::Month => month(n),
+        Period::Quarter => month(n * 3 - i32::from(date.month() - 1) % 3),
         _ => Date::new(date.year() + n as i16, 1, 1).unwrap(),
     })
 }
@@ -165,7 +167,7 @@ fn every_zone_at_every_change_of_its_clock() {
 #[test]
 fn months_and_years_of_every_zone_follow_each_other() {
     for (name, zone, clock) in zones() {
-        for kind in [Period::Month, Period::Year] {
+        for kind in [Period::Month, Period::Quarter, Period::Year] {
             let all = Span {
                 start: Instant::from_unix_seconds(YEARS.start),
                 end: Instant::from_unix_seconds(YEARS.end),
@@ -182,7 +184,9 @@ fn months_and_years_of_every_zone_follow_each_other() {
                 assert!(
                     matches!(
                         (kind, days),
-                        (Period::Month, 27..=31) | (Period::Year, 363..=366)
+                        (Period::Month, 27..=31)
+                            | (Period::Quarter, 89..=92)
+                            | (Period::Year, 363..=366)
                     ),
                     "{name} {days}"
                 );
@@ -386,7 +390,7 @@ fn periods_have_their_names() {
     for kind in Period::ALL {
         assert_eq!(kind.as_str().parse(), Ok(kind));
     }
-    for text in ["", "Day", "days", "quarter", "day "] {
+    for text in ["", "Day", "days", "fortnight", "day "] {
         assert_eq!(text.parse::<Period>(), Err(UnknownPeriod));
     }
 }
