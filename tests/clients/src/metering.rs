@@ -184,7 +184,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Cancels a reservation as the role and the user that made it.
+/// Cancels a reservation as the role and the user that made it, unless it expires meanwhile.
 #[track_caller]
 pub fn cancel(world: &World, id: &str) {
     let made = world.db.admin().text(&format!(
@@ -207,5 +207,7 @@ pub fn cancel(world: &World, id: &str) {
     if let Some(tenant) = made.next() {
         session.run(&format!("SELECT tenancy.select_tenant('{tenant}')"));
     }
-    session.run(&format!("SELECT tenancy.cancel('{id}'); COMMIT"));
+    if let Err(failure) = session.try_run(&format!("SELECT tenancy.cancel('{id}'); COMMIT")) {
+        failure.code("55000").says("the reservation is expired");
+    }
 }
