@@ -108,7 +108,7 @@ CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
       FROM tenancy.recorded_usage e
       JOIN tenancy_internal.metric_definitions m ON m.name = e.metric
      CROSS JOIN LATERAL jsonb_each(m.prices) p
-     WHERE m.price IS NULL AND e.cost = 0 AND e.quantity > 0 AND NOT coalesce(p.value ? (e.attributes ->> p.key), false);
+     WHERE m.price IS NULL AND e.cost = 0 AND e.quantity > 0 AND NOT coalesce(p.value ? (e.attributes ->> p.key), false) AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.unpriced_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.unpriced_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.unpriced_usage IS
