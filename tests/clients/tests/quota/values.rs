@@ -63,6 +63,36 @@ fn a_tenants_admin_lowers_its_limit_and_never_raises_it() {
 }
 
 #[test]
+fn a_plan_and_a_template_give_a_new_tenant_its_amounts() {
+    let world = world();
+    world.db.owner().run(
+        r#"SELECT tenancy.define_plan('small', '{"limits": {"files": 2}}'), tenancy.remove_limit('globex', 'files', level => 'tenant');
+           SELECT tenancy.define_template('frugal', '{"limits": {"files": 1}}')"#,
+    );
+    for (tenant, template, allowed) in [
+        ("initech", "NULL", "2 of 2"),
+        ("hooli", "'frugal'", "1 of 1"),
+    ] {
+        let mut ops = world.begin("ops");
+        let made = format!(
+            "SELECT tenancy.onboard('{tenant}', '{tenant}', 'globex', 'small', {template}) ->> 'api_key'"
+        );
+        let key = ops.text(&made);
+        ops.run("COMMIT");
+        let mut admin = world.db.app();
+        admin.begin(&key);
+        let allowed_rows = &allowed[..1];
+        admin.run(&format!(
+            "INSERT INTO app.files SELECT n FROM generate_series(1, {allowed_rows}) n"
+        ));
+        admin
+            .fails("INSERT INTO app.files VALUES (9)")
+            .code("53400")
+            .details(allowed);
+    }
+}
+
+#[test]
 fn projects_users_and_external_ids_have_counters_of_their_own() {
     let world = world();
     let mut owner = world.db.owner();
