@@ -171,6 +171,15 @@ pub enum Error {
         /// The table.
         table: String,
     },
+    /// A counter has no room for a value to count by.
+    QuotaKeyTooLong {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+        /// The quota.
+        quota: String,
+    },
     /// A table has no quota of this name.
     NoSuchQuota {
         /// The table.
@@ -659,6 +668,14 @@ impl Error {
             Self::QuotaOverflow { quota, table } => (
                 kind::quota_overflow(),
                 strings([quota.as_str(), table.as_str()]),
+            ),
+            Self::QuotaKeyTooLong {
+                column,
+                table,
+                quota,
+            } => (
+                kind::quota_key_too_long(),
+                strings([column.as_str(), table.as_str(), quota.as_str()]),
             ),
             Self::NoSuchQuota { table, quota } => (
                 kind::quota_not_found(),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use pgrx::pg_sys;
 use tenancy_core::quota::changes::Overflow;
+use tenancy_core::quota::has_room;
 
 use super::changes;
 use super::definitions::{self, Quota};
@@ -78,6 +79,20 @@ pub fn overflow(quota: &Quota) -> Error {
     Error::QuotaOverflow {
         quota: quota.name.clone(),
         table: policy::relation_name(quota.table).unwrap_or_default(),
+    }
+}
+
+/// Raises an error if a counter has no room for its names.
+pub fn check_room(quota: &Quota, tenant: &str, key: &str) -> Result<(), Error> {
+    match has_room(tenant, key) {
+        true => Ok(()),
+        false => Err(Error::QuotaKeyTooLong {
+            column: (quota.key_column.as_ref())
+                .unwrap_or(&quota.tenant_column)
+                .clone(),
+            table: policy::relation_name(quota.table).unwrap_or_default(),
+            quota: quota.name.clone(),
+        }),
     }
 }
 

@@ -6,7 +6,7 @@ use tenancy_core::quota::changes::Change;
 use tenancy_core::quota::{Per, Refused, next};
 
 use super::changes::{self, Below, Done};
-use super::count::overflow;
+use super::count::{check_room, overflow};
 use super::definitions::{self, Quota};
 use super::{allowed, recount};
 use crate::error::{Error, QuotaExhausted};
@@ -112,7 +112,7 @@ fn apply(counters: pg_sys::Oid, quota: &Quota, change: &Change) -> Result<(), Er
     while !counters::change(counters, key, decide)? {
         match decide(0)? {
             Next::Set(first) if first != 0 => {
-                if insert(quota.id, change, first)? {
+                if insert(quota, change, first)? {
                     break;
                 }
             }
@@ -123,11 +123,12 @@ fn apply(counters: pg_sys::Oid, quota: &Quota, change: &Change) -> Result<(), Er
 }
 
 /// Adds a counter; false if another transaction has added it, and has committed.
-fn insert(quota: i32, change: &Change, used: i64) -> Result<bool, Error> {
+fn insert(quota: &Quota, change: &Change, used: i64) -> Result<bool, Error> {
+    check_room(quota, &change.tenant, &change.key)?;
     let added = spi::execute_prepared(
         "INSERT INTO tenancy_internal.quota_counters (quota_id, tenant, key, used) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
         &[
-            quota.into(),
+            quota.id.into(),
             change.tenant.clone().into(),
             change.key.clone().into(),
             used.into(),

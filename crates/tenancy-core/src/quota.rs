@@ -8,6 +8,8 @@
 pub mod changes;
 pub mod statements;
 
+use std::ops::Range;
+
 /// What a quota counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Per {
@@ -80,6 +82,25 @@ pub enum Refused {
     Overflow,
 }
 
+/// The bytes of a tenant and a key together that a counter has room for: both are in its index.
+pub const KEY_BYTES_MAX: usize = 2500;
+
+/// Returns whether a counter has room for its names.
+#[must_use]
+pub const fn has_room(tenant: &str, key: &str) -> bool {
+    tenant.len() + key.len() <= KEY_BYTES_MAX
+}
+
+/// The pages that are counted at once: progress shows after each twentieth of a table, and not sooner than after this many.
+const PAGES_AT_ONCE: u32 = 1000;
+
+/// Splits the pages of a table into steps.
+pub fn steps(pages: u32) -> impl Iterator<Item = Range<u32>> {
+    let step = pages.div_ceil(20).max(PAGES_AT_ONCE);
+    let begin = move |begin: u32| begin..begin.saturating_add(step).min(pages);
+    (0..pages).step_by(step as usize).map(begin)
+}
+
 /// Returns the next value of a counter. Only what adds is refused: a counter above a limit that was lowered may still go down. It may
 /// be below zero inside a statement, where a function or trigger has removed rows that the statement has yet to count. At the end of the
 /// client's statement that is raised to zero: rows that were stored without being counted would otherwise leave room when they go.
@@ -109,6 +130,31 @@ mod tests {
             assert_eq!(Per::named(per.as_str()), Some(per));
         }
         assert_eq!(Per::named("room_id"), None);
+    }
+
+    #[test]
+    fn steps_cover_all_pages_once() {
+        assert_eq!(steps(0).count(), 0);
+        assert_eq!(steps(1000).collect::<Vec<_>>(), [0..1000]);
+        assert_eq!(
+            steps(2001).collect::<Vec<_>>(),
+            [0..1000, 1000..2000, 2000..2001]
+        );
+        assert_eq!(steps(u32::MAX).count(), 20);
+        for pages in [19_999, 20_000, 20_001, 1_000_001, u32::MAX] {
+            let mut next = 0;
+            for step in steps(pages) {
+                assert!(step.start == next && step.end > next);
+                next = step.end;
+            }
+            assert_eq!(next, pages);
+        }
+    }
+
+    #[test]
+    fn names_have_room_up_to_the_last_byte() {
+        let key = "k".repeat(KEY_BYTES_MAX - 1);
+        assert!(has_room("t", &key) && !has_room("te", &key));
     }
 
     #[test]

@@ -259,6 +259,8 @@ kinds! {
             hint "Delete rows, or raise the limit: tenancy.set_limit(). The view tenancy.quota_usage shows what is used.";
         quota_overflow: "22003", No, "quota \"{quota}\" of {table} has no room for the sum",
             hint "Sums are at most about 9.2 · 10¹⁸, of numeric columns 9.2 · 10¹².";
+        quota_key_too_long: "54000", No, "a value of column {column} of {table} is too long for quota \"{quota}\" to count by",
+            hint "It may have 2500 bytes, together with the tenant. Count by another column.";
         quota_not_found: "42704", No, "{table} has no quota \"{quota}\"",
             hint "The view tenancy.quotas shows the quotas; tenancy.set_quota() adds one.";
         quota_column_missing: "55000", AfterHint, "column {column} of {table}, which quota \"{quota}\" counts by, does not exist",
