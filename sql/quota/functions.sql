@@ -26,8 +26,9 @@ COMMENT ON FUNCTION tenancy.set_quota(regclass, text, name, name) IS
     'set_limit() or a plan gives a value. sum_of: an integer or numeric column that is summed; NULL: rows are counted. per: tenant, project (the '
     'table''s project_column), user (its owner_column), or a column of the table: then the tenant''s value is for each of the column''s values. A '
     'table may have several quotas, each of another limit. Called again it changes the quota. It counts all rows once, while nobody writes the '
-    'table, and returns the number of counters. Errors: 22023 an invalid argument, or a limit of another kind; 42501 the caller is not the '
-    'owner; 42704 no such limit; 22003 a sum is too large; 55006 the session is using the table. For tenancy_admin';
+    'table, says in notices how far it is, and returns the number of counters. Errors: 22023 an invalid argument, or a limit of another kind; 42501 '
+    'the caller is not the owner; 42704 no such limit; 22003 a sum is too large; 54000 a value to count by is too long; 55006 the session is using the '
+    'table. For tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.drop_quota("table" oid, name text) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', '_drop_quota_wrapper';
@@ -62,8 +63,8 @@ GRANT EXECUTE ON FUNCTION tenancy.recount(regclass, text) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.recount(regclass, text) IS
     'Counts a table anew, and returns for each quota, or for the one with this name, how many counters there are and how many were wrong. Only rows '
     'that were stored while the triggers did not run can make one wrong: with session_replication_role = replica or DISABLE TRIGGER. Nobody writes '
-    'the table meanwhile; reading goes on. Errors: 42501 the caller is not the owner; 42704 no such quota; 22003 a sum is too large; 55006 the '
-    'session is using the table. For tenancy_admin';
+    'the table meanwhile; reading goes on. Notices say how far it is. Errors: 42501 the caller is not the owner; 42704 no such quota; 22003 a sum is '
+    'too large; 54000 a value to count by is too long; 55006 the session is using the table. For tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.quota_allowed("table" oid, quota integer, tenant text, key text) RETURNS bigint
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_quota_allowed_wrapper';

@@ -11,7 +11,7 @@ use tenancy_core::quota::statements::{self, TRIGGER, TRUNCATE_TRIGGER, UPDATE_TR
 use tenancy_core::quota::{Per, Unit};
 
 use super::definitions::{self, Quota};
-use super::recount::{self, Recounted};
+use super::recount::{self, Progress, Recounted};
 use crate::error::{Error, ErrorReport};
 use crate::limit::definitions as limits;
 use crate::pg::spi::{self, NotNull};
@@ -273,7 +273,7 @@ fn set(table: pg_sys::Oid, name: &str, sum_of: Option<&str>, per: &str) -> Resul
     )?;
     owned.set_triggers()?;
     let quota = owned.quota(name)?;
-    let done = recount::recount(table, &[quota], c"set_quota")?;
+    let done = recount::recount(table, &[quota], c"set_quota", Progress::Shown)?;
     context::record(
         "quota_set",
         None,
@@ -358,7 +358,7 @@ fn count_anew(table: pg_sys::Oid, name: Option<&str>) -> Result<Vec<Recounted>, 
         Some(name) => vec![owned.quota(name)?],
         None => definitions::read(table)?.to_vec(),
     };
-    let done = recount::recount(table, &quotas, c"recount")?;
+    let done = recount::recount(table, &quotas, c"recount", Progress::Shown)?;
     let corrected: i64 = done.iter().map(|done| done.corrected).sum();
     if corrected > 0 {
         context::record(

@@ -70,6 +70,26 @@ pub fn hold_still(table: pg_sys::Oid, doing: &std::ffi::CStr) {
     }
 }
 
+/// Returns whether a relation is a heap, which can be read page by page.
+pub fn is_heap(relation: pg_sys::Oid) -> bool {
+    let is_heap = |class: &pg_sys::FormData_pg_class| {
+        class.relkind as u8 == pg_sys::RELKIND_RELATION && class.relam == pg_sys::HEAP_TABLE_AM_OID
+    };
+    read(relation, is_heap) == Some(true)
+}
+
+/// Returns how many pages a heap has that this transaction has locked.
+pub fn pages(table: pg_sys::Oid) -> u32 {
+    // SAFETY: inside a transaction; the table is locked, and has a file.
+    unsafe {
+        let relation = pg_sys::table_open(table, pg_sys::NoLock as i32);
+        let pages =
+            pg_sys::RelationGetNumberOfBlocksInFork(relation, pg_sys::ForkNumber::MAIN_FORKNUM);
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        pages
+    }
+}
+
 /// Reads a relation's row in the system cache, if there is one.
 pub fn read<T>(
     relation: pg_sys::Oid,

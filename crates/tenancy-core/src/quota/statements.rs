@@ -1,5 +1,7 @@
 //! The triggers of a table with quotas, and the query that counts it anew.
 
+use std::ops::Range;
+
 use super::Unit;
 use crate::policy::quote_ident;
 
@@ -63,10 +65,15 @@ pub struct Counted<'a> {
 }
 
 impl Counted<'_> {
-    /// Returns the query for the counters of a table: tenant, key and count, all as texts. Where the column that is summed is NULL
-    /// or negative, a row counts as nothing, as in the trigger.
+    /// Returns the query for what the rows of a table, or those on some of its pages, count: tenant, key and count, all as texts. Where the column that is
+    /// summed is NULL or negative, a row counts as nothing, as in the trigger.
     #[must_use]
-    pub fn query(&self, table: &str) -> String {
+    pub fn query(&self, table: &str, pages: Option<&Range<u32>>) -> String {
+        let on_pages = pages.map_or_else(String::new, |Range { start, end }| {
+            format!(
+                "ctid >= '({start},0)'::pg_catalog.tid AND ctid < '({end},0)'::pg_catalog.tid AND "
+            )
+        });
         const TEXT: &str = "::pg_catalog.text";
         let tenant = quote_ident(self.tenant);
         let count = self.sum.map_or("pg_catalog.count(*)".to_owned(), |column| {
@@ -80,11 +87,12 @@ impl Counted<'_> {
         });
         match self.key.map(quote_ident) {
             Some(key) => format!(
-                "SELECT {tenant}{TEXT}, {key}{TEXT}, ({count}){TEXT} FROM {table} \
-                 WHERE {tenant} IS NOT NULL AND {key} IS NOT NULL GROUP BY 1, 2"
+                "SELECT {tenant}{TEXT}, {key}{TEXT}, ({count}){TEXT} FROM ONLY {table} \
+                 WHERE {on_pages}{tenant} IS NOT NULL AND {key} IS NOT NULL GROUP BY 1, 2"
             ),
             None => format!(
-                "SELECT {tenant}{TEXT}, ''{TEXT}, ({count}){TEXT} FROM {table} WHERE {tenant} IS NOT NULL GROUP BY 1"
+                "SELECT {tenant}{TEXT}, ''{TEXT}, ({count}){TEXT} FROM ONLY {table} \
+                 WHERE {on_pages}{tenant} IS NOT NULL GROUP BY 1"
             ),
         }
     }
@@ -116,10 +124,10 @@ mod tests {
             sum: Some("bytes"),
         };
         assert_eq!(
-            counted.query("app.files"),
+            counted.query("app.files", Some(&(1000..2000))),
             "SELECT tenant_id::pg_catalog.text, room::pg_catalog.text, \
-             (pg_catalog.sum(CASE WHEN bytes > 0 THEN bytes ELSE 0 END))::pg_catalog.text FROM app.files \
-             WHERE tenant_id IS NOT NULL AND room IS NOT NULL GROUP BY 1, 2"
+             (pg_catalog.sum(CASE WHEN bytes > 0 THEN bytes ELSE 0 END))::pg_catalog.text FROM ONLY app.files \
+             WHERE ctid >= '(1000,0)'::pg_catalog.tid AND ctid < '(2000,0)'::pg_catalog.tid AND tenant_id IS NOT NULL AND room IS NOT NULL GROUP BY 1, 2"
         );
         let counted = Counted {
             key: None,
@@ -127,8 +135,8 @@ mod tests {
             ..counted
         };
         assert_eq!(
-            counted.query("app.files"),
-            "SELECT tenant_id::pg_catalog.text, ''::pg_catalog.text, (pg_catalog.count(*))::pg_catalog.text FROM app.files \
+            counted.query("app.files", None),
+            "SELECT tenant_id::pg_catalog.text, ''::pg_catalog.text, (pg_catalog.count(*))::pg_catalog.text FROM ONLY app.files \
              WHERE tenant_id IS NOT NULL GROUP BY 1"
         );
     }

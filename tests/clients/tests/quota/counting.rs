@@ -355,3 +355,108 @@ fn only_the_tables_owner_sets_quotas_and_nobody_writes_counters() {
         owner.fails(&format!("SELECT {attempt}")).code(code);
     }
 }
+
+#[test]
+fn a_value_that_no_counter_has_room_for_is_an_error() {
+    let world = world();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.notes (id int, tenant_id uuid NOT NULL, topic text); SELECT tenancy.protect('app.notes');
+         SELECT tenancy.set_quota('app.notes', 'floor', per => 'topic')",
+    );
+    // With the tenant's id, 2500 bytes; what compresses well counts as much.
+    let insert = |id: i32, random: &str, length: i32| {
+        format!(
+            "INSERT INTO app.notes (id, topic) SELECT {id}, left(string_agg({random}, '' ORDER BY n), {length}) FROM generate_series(1, 100) n"
+        )
+    };
+    let mut alice = world.begin("alice");
+    alice.run(&insert(1, "md5(n::text)", 2464));
+    for random in ["md5(n::text)", "md5('')"] {
+        alice
+            .fails_inside(&insert(2, random, 2465))
+            .code("54000")
+            .says(
+                "a value of column topic of app.notes is too long for quota \"floor\" to count by",
+            )
+            .hints("2500 bytes");
+    }
+    alice.run("UPDATE app.notes SET topic = topic; COMMIT");
+    agrees(&world, "app.notes");
+    // Nor can it be counted anew.
+    owner.run("SELECT tenancy.drop_quota('app.notes', 'floor')");
+    let mut alice = world.begin("alice");
+    alice.run(&insert(2, "md5(n::text)", 2465)).run("COMMIT");
+    owner
+        .fails("SELECT tenancy.set_quota('app.notes', 'floor', per => 'topic')")
+        .code("54000")
+        .says("too long");
+}
+
+#[test]
+fn counting_anew_shows_how_far_it_is() {
+    let world = world();
+    let mut owner = world.db.owner();
+    owner.run(
+        "CREATE TABLE app.big (id int, tenant_id uuid NOT NULL, part int, body text) PARTITION BY LIST (part);
+         CREATE TABLE app.big_1 PARTITION OF app.big FOR VALUES IN (1) WITH (fillfactor = 10);
+         CREATE TABLE app.big_2 PARTITION OF app.big FOR VALUES IN (2);
+         SELECT tenancy.define_limit('all', 'amount'); SELECT tenancy.protect('app.big')",
+    );
+    // A row on each page.
+    world.begin("alice").run(
+        "INSERT INTO app.big (id, part, body) SELECT n, 1, repeat('x', 800) FROM generate_series(1, 1500) n; INSERT INTO app.big (part) VALUES (2); COMMIT",
+    );
+    let notices = owner.notices("SELECT tenancy.set_quota('app.big', 'all')");
+    assert_eq!(
+        notices,
+        [
+            "tenancy: quota \"all\" of app.big_1: 1 of 3 steps",
+            "tenancy: quota \"all\" of app.big_1: 2 of 3 steps",
+            "tenancy: quota \"all\" of app.big_2: 3 of 3 steps",
+        ]
+    );
+    assert_eq!(
+        owner.number("SELECT used::bigint FROM tenancy.quota_usage WHERE name = 'all'"),
+        1501
+    );
+    // A part of another owner is read as that one.
+    let mut admin = world.db.admin();
+    admin.run("ALTER TABLE app.big_2 OWNER TO postgres; TRUNCATE app.big_1");
+    assert_eq!(
+        owner.number("SELECT used::bigint FROM tenancy.quota_usage WHERE name = 'all'"),
+        1
+    );
+    assert_eq!(
+        owner.notices("SELECT tenancy.recount('app.big')"),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn counting_anew_is_right_at_every_isolation_level() {
+    let world = world();
+    let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
+    for level in ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"] {
+        for statement in [
+            "TRUNCATE app.rooms",
+            "SELECT tenancy.recount('app.rooms')",
+            "SELECT tenancy.set_quota('app.rooms', 'floor', per => 'floor')",
+        ] {
+            let session = match statement {
+                "TRUNCATE app.rooms" => &mut admin,
+                _ => &mut owner,
+            };
+            session.run(&format!(
+                "BEGIN ISOLATION LEVEL {level}; SELECT tenancy.maintenance('count'); SELECT count(*) FROM pg_class"
+            ));
+            // After its snapshot, before its lock.
+            let mut alice = begin(&world);
+            alice.run("INSERT INTO app.rooms (id, floor) VALUES (1, 1), (2, 2); COMMIT");
+            session.run(&format!("{statement}; COMMIT"));
+            agrees(&world, "app.rooms");
+            admin.run("TRUNCATE app.rooms, app.floors");
+            agrees(&world, "app.rooms");
+        }
+    }
+}
