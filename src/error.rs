@@ -327,6 +327,22 @@ pub enum Error {
         /// The lines.
         reasons: String,
     },
+    /// What keeps a tenant from being moved, a line for each reason.
+    MoveBlocked {
+        /// Its slug.
+        tenant: String,
+        /// The lines.
+        reasons: String,
+    },
+    /// A subscriber is connected to this replication slot.
+    MoveSubscribed(String),
+    /// A subscriber has not got all rows of a tenant in time.
+    MoveTooSlow {
+        /// Its slug.
+        tenant: String,
+        /// How long it had.
+        seconds: i32,
+    },
     /// Rows of a table are there after they were deleted.
     PurgeRowsStay(String),
     /// Lines that are no export, or not all of one.
@@ -755,6 +771,14 @@ impl Error {
             Self::PurgeBlocked { tenant, reasons } => {
                 (kind::purge_blocked(), strings([tenant, reasons]))
             }
+            Self::MoveBlocked { tenant, reasons } => {
+                (kind::move_blocked(), strings([tenant, reasons]))
+            }
+            Self::MoveSubscribed(slot) => (kind::move_subscribed(), strings([slot])),
+            Self::MoveTooSlow { tenant, seconds } => (
+                kind::move_too_slow(),
+                strings([tenant.clone(), seconds.to_string()]),
+            ),
             Self::ExportDamaged(fault) => (kind::export_damaged(), strings([fault])),
             Self::ImportRefused(reasons) => (kind::import_refused(), strings([reasons])),
             Self::PurgeRowsStay(table) => (kind::purge_rows_stay(), strings([table])),

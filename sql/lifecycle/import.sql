@@ -373,7 +373,7 @@ COMMENT ON FUNCTION tenancy.import_tenant(regclass, tenancy.regscope, text, text
     'Makes a tenant of what export_tenant() has returned, all of it or nothing, and returns the tenant''s id. lines: a plain table of the caller''s with the lines in a column '
     'line text, of at most 256 MiB each, in the order of a column n bigint. Whoever wrote the lines is not trusted: the import creates one tenant of the partner, with this status, '
     'and rows of this tenant, and gives nothing that the tenant''s own admin could not give. slug: NULL: that in the file. ids: remap: scopes and rows with uuid keys get new ids, and the '
-    'tenant has the external id that is given here, or none; keep: the ids in the file, and its external id if none is given. With keep, what the audit log and '
+    'tenant has the external id that is given here, or none; keep: the ids in the file, and its external id if none is given; moved: likewise, for a tenant whose rows move_tenant_out() has brought here. With keep and moved, what the audit log and '
     'the usage have of these ids is the tenant''s again: only for a file that you trust. granted: what becomes of the plan, features, and budgets, credits, limits, settings and '
     'roles that only the partner or the platform can give: refuse, leave_out, or restore, for a file that you trust. Foreign keys must hold '
     'among the rows of the tenant and shared rows. Triggers of the tables fire, with their owner''s rights. Sequences of columns go on behind the rows. '

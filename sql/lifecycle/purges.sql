@@ -80,6 +80,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('purge_not_deleted', found_scope.slug, found_scope.status);
     END IF;
     PERFORM tenancy_internal.require_no_hold(tenant);
+    PERFORM tenancy_internal.require_not_moving(tenant);
     SELECT p.* INTO begun FROM tenancy_internal.tenant_purges p WHERE p.tenant_id = tenant AND p.state <> 'done';
     slug := found_scope.slug;
     external_id := found_scope.external_id;
@@ -120,6 +121,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('purge_changed', found_scope.slug);
     END IF;
     PERFORM tenancy_internal.require_no_hold(found_scope.id);
+    PERFORM tenancy_internal.require_not_moving(found_scope.id);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_purge(uuid) FROM PUBLIC;

@@ -9,7 +9,7 @@ use tenancy_core::lifecycle::{Header, Sums, TenantKey, UserHeader, VERSION, writ
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
-use super::sources::{self, Source};
+use super::sources::{self, Reader, Source};
 use super::{user_sources, users};
 use crate::context;
 use crate::error::{Error, ErrorReport};
@@ -24,9 +24,11 @@ const ROWS: u32 = 1000;
 #[pg_extern(sql = false)]
 fn lifecycle_export_tenant(
     tenant: Option<pgrx::Uuid>,
+    rows: Option<bool>,
 ) -> Result<SetOfIterator<'static, String>, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
-    Ok(SetOfIterator::new(Export::of_tenant(tenant)?))
+    let rows = rows.ok_or(Error::Null("rows"))?;
+    Ok(SetOfIterator::new(Export::of_tenant(tenant, rows)?))
 }
 
 #[pg_extern(sql = false)]
@@ -50,7 +52,7 @@ struct Export {
 }
 
 impl Export {
-    fn of_tenant(tenant: Uuid) -> Result<Self, Error> {
+    fn of_tenant(tenant: Uuid, rows: bool) -> Result<Self, Error> {
         let scope = tree::scope(tenant)?.ok_or_else(|| Error::NoSuchScope(tenant.to_string()))?;
         if scope.level != Level::Tenant {
             return Err(Error::NotATenant {
@@ -76,7 +78,13 @@ impl Export {
             id: tenant,
             external_id: scope.external_id,
         };
-        Self::begin(policy::pinned(|| sources::of_tenant(&key))?, &header)
+        let mut sources = policy::pinned(|| sources::of_tenant(&key))?;
+        for source in &mut sources {
+            if !rows && matches!(source.reader, Reader::OwnerOf(_)) {
+                source.query.push_str(" LIMIT 0");
+            }
+        }
+        Self::begin(sources, &header)
     }
 
     fn of_user(user: Uuid) -> Result<Self, Error> {

@@ -11,7 +11,7 @@ use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use super::restore_own::{self, Span, Taken, Tenant};
-use super::restore_rows::Tables;
+use super::restore_rows::{Ids, Tables};
 use super::staged::{Contents, Staged};
 use crate::error::{Error, ErrorReport};
 use crate::pg::spi::{self, NotNull};
@@ -34,12 +34,13 @@ fn lifecycle_import_tenant(
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let lines = lines.ok_or(Error::Null("lines"))?;
     let partner = from_pg(partner.ok_or(Error::Null("partner"))?);
-    let keep = match ids.ok_or(Error::Null("ids"))? {
-        "keep" => true,
-        "remap" => false,
+    let ids = match ids.ok_or(Error::Null("ids"))? {
+        "keep" => Ids::Keep,
+        "remap" => Ids::Remap,
+        "moved" => Ids::Moved,
         _ => Err(Error::bad(
-            "ids must be remap or keep",
-            "remap gives new ids; keep takes those in the file, which you must trust for that.",
+            "ids must be remap, keep or moved",
+            "remap gives new ids; keep takes those in the file, which you must trust for that; moved likewise, for a tenant whose rows are here already.",
         ))?,
     };
     let granted = granted.ok_or(Error::Null("granted"))?;
@@ -50,7 +51,7 @@ fn lifecycle_import_tenant(
         ))?;
     }
     let wanted = Wanted {
-        keep,
+        ids,
         tenant: Tenant {
             partner,
             slug,
@@ -64,7 +65,7 @@ fn lifecycle_import_tenant(
 
 /// What is asked for.
 struct Wanted<'a> {
-    keep: bool,
+    ids: Ids,
     tenant: Tenant<'a>,
 }
 
@@ -85,12 +86,13 @@ impl Wanted<'_> {
                 .map_err(|_| Error::ExportDamaged("its tenant is not a uuid".to_owned()))?,
             external_id: header.external_id.clone(),
         };
-        if self.keep && self.tenant.external_id.is_none() {
+        let keep = self.ids != Ids::Remap;
+        if keep && self.tenant.external_id.is_none() {
             self.tenant.external_id.clone_from(&header.external_id);
         }
         let (own, rows) = split(&contents)?;
         context::maintain(&format!("import_tenant() into {}", above.slug))?;
-        let mut ids = match self.keep {
+        let mut ids = match keep {
             true => NewIds::kept(),
             false => NewIds::new(salt()?),
         };
@@ -104,7 +106,7 @@ impl Wanted<'_> {
             reasons.extend(taken.granted.iter().cloned());
         }
         let filled = policy::pinned(|| {
-            let tables = match Tables::find(&tenant, &rows, self.keep)? {
+            let tables = match Tables::find(&tenant, &rows, self.ids)? {
                 Ok(tables) if reasons.is_empty() => tables,
                 Ok(_) => return Err(Error::ImportRefused(reasons.join("\n"))),
                 Err(more) => {
@@ -129,7 +131,7 @@ impl Wanted<'_> {
             made.as_deref(),
             json!({
                 "tenant": former.id.to_string(), "exported_at": header.exported_at, "sha256": contents.verified.sha256,
-                "ids": if self.keep { "keep" } else { "remap" }, "granted": self.tenant.granted, "left_out": taken.granted.len(),
+                "ids": self.ids.as_str(), "granted": self.tenant.granted, "left_out": taken.granted.len(),
                 "rows": counts(&taken, &filled),
             }),
         )?;

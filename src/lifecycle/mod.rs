@@ -17,17 +17,23 @@
 //! | `staged` | lines in a table, verified |
 //! | `restore_own` | tenancy's own rows of an import |
 //! | `restore_rows` | the rows of the application's tables |
+//! | `moving` | the procedures that move a tenant to another database by logical replication |
+//! | `move_record` | their record, for the view `moves`, and what is published |
+//! | `digest` | the function: numbers and hashes of a tenant's rows |
 //! | `sources` | the tables of an export of a tenant, and the queries that read them |
 //! | `user_sources` | those of an export of a user |
 //! | `residency` | regions of tenants, tables and tablespaces, and rows that lie elsewhere |
 //! | `writers` | waits for transactions that may still write rows of the tenant or user |
 
 mod batch;
+mod digest;
 mod export;
 mod facts;
 mod forget;
 mod forgetting;
 mod import;
+mod move_record;
+mod moving;
 mod plan;
 mod progress;
 mod purge;

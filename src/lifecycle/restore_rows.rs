@@ -27,6 +27,28 @@ const BYTES: usize = 8 << 20;
 /// How far a sequence is set behind the rows: nextval() of others goes on meanwhile.
 const AHEAD: i64 = 100;
 
+/// What becomes of the ids in the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Others are in their place.
+    Remap,
+    /// They stay.
+    Keep,
+    /// They stay, and the rows that have them are here already, by replication: see `moving`.
+    Moved,
+}
+
+impl Ids {
+    /// Returns the word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Remap => "remap",
+            Self::Keep => "keep",
+            Self::Moved => "moved",
+        }
+    }
+}
+
 /// Rows that can be imported: their tables and columns are known, and all code that runs is that of roles with whose rights the caller
 /// may act.
 pub struct Tables {
@@ -52,7 +74,7 @@ impl Tables {
     pub fn find(
         tenant: &TenantKey,
         lines: &[(&TableLine, Span)],
-        keep: bool,
+        ids: Ids,
     ) -> Result<Result<Self, Vec<String>>, Error> {
         let plan = Plan::read(tenant)?;
         let mut members = Vec::new();
@@ -78,7 +100,7 @@ impl Tables {
             oids.push(found.oid);
             sequences.push(found.sequences);
         }
-        let changes = changes(&plan.facts, &shapes, keep);
+        let changes = changes(&plan.facts, &shapes, ids != Ids::Remap);
         let counted: Vec<(&TableLine, u64)> = lines
             .iter()
             .map(|(line, (_, rows))| (*line, *rows))
@@ -95,7 +117,7 @@ impl Tables {
             inserts,
             spans: lines.iter().map(|(_, span)| *span).collect(),
         };
-        let reasons = tables.blocked(tenant, keep)?;
+        let reasons = tables.blocked(tenant, ids)?;
         Ok(match reasons.is_empty() {
             true => Ok(tables),
             false => Err(reasons),
@@ -113,13 +135,21 @@ impl Tables {
         places
     }
 
-    fn blocked(&self, tenant: &TenantKey, keep: bool) -> Result<Vec<String>, Error> {
+    fn blocked(&self, tenant: &TenantKey, ids: Ids) -> Result<Vec<String>, Error> {
         let tables = || {
             self.places()
                 .into_iter()
                 .filter_map(|place| self.plan.table(place))
         };
         let mut reasons = self.plan.owners(tables().map(|(table, _)| table));
+        if ids == Ids::Moved {
+            reasons.extend(tables().map(|(table, _)| {
+                format!(
+                    "{}: its rows are in the file, and those of a tenant that was moved are here already: export it with rows => false.",
+                    table.relation
+                )
+            }));
+        }
         for (table, _) in tables() {
             let elsewhere = policy::region_conflict(pg_sys::Oid::from_u32(table.oid), tenant.id)?;
             reasons.extend(elsewhere.map(|other| {
@@ -151,8 +181,8 @@ impl Tables {
                 ));
                 continue;
             }
-            // An id that was just made is in no row.
-            if !keep && table.key() == Some(KeyType::Uuid) {
+            // An id that was just made is in no row; those of a tenant that was moved are in its rows.
+            if ids == Ids::Moved || ids == Ids::Remap && table.key() == Some(KeyType::Uuid) {
                 continue;
             }
             for part in &table.parts {

@@ -1,7 +1,7 @@
 //! Waits for transactions that have written into tables and have not ended.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgrx::prelude::*;
 
@@ -21,9 +21,21 @@ type Writer = (String, Option<i32>);
 /// Waits until all transactions have ended that now hold a writer's lock on one of these tables: what they have written is visible then.
 /// Those that begin later do not matter, since nobody works in a deleted tenant. Between two looks it holds no snapshot and no lock.
 pub fn wait(tables: &[pg_sys::Oid], transactions: &Patient) -> Result<(), Error> {
+    wait_until(tables, transactions, None).map(drop)
+}
+
+/// The same, until a time. Returns whether they have ended.
+pub fn wait_until(
+    tables: &[pg_sys::Oid],
+    transactions: &Patient,
+    end: Option<Instant>,
+) -> Result<bool, Error> {
     let mut left = policy::pinned(|| writers(tables))?;
     let mut looks = 0;
     while !left.is_empty() {
+        if end.is_some_and(|end| Instant::now() > end) {
+            return Ok(false);
+        }
         if looks == PATIENCE {
             let sessions: Vec<String> = (left.iter())
                 .map(|(_, pid)| {
@@ -42,7 +54,7 @@ pub fn wait(tables: &[pg_sys::Oid], transactions: &Patient) -> Result<(), Error>
         let running = policy::pinned(|| writers(tables))?;
         left.retain(|writer| running.contains(writer));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn writers(tables: &[pg_sys::Oid]) -> Result<Vec<Writer>, Error> {

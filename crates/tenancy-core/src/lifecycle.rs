@@ -9,6 +9,7 @@
 //! | `user_column` | the condition by which a table has a user's rows, and what is done to them when it is forgotten |
 //! | `lines` | the lines of an export, and what proves that none is missing or changed |
 //! | `own` | what an export has of tenancy's own rows, and so all that an import takes of them |
+//! | `publication` | the statements that publish a tenant's rows for another database |
 //! | `remap` | how values change when a tenant is imported |
 //! | `restore` | which table takes the rows of which lines, and the statements that insert them |
 
@@ -16,6 +17,7 @@ mod facts;
 mod lines;
 mod order;
 mod own;
+mod publication;
 mod remap;
 mod restore;
 mod statements;
@@ -29,6 +31,7 @@ pub use lines::{
 };
 pub use order::{Edge, Stage, stages};
 pub use own::{OWN, OwnTable, SCOPES};
+pub use publication::{Published, identity, name as move_name, publish, subscribe};
 pub use remap::{Column, NewIds, Remap, Shape, changes};
 pub use restore::{Insert, Member, Row, insert_all, matching, source_name};
 pub use statements::{Change, any_row, crossing, delete_all, delete_leaves, straying};

@@ -23,8 +23,23 @@ pub fn create(db: &Db, size: u32) -> Session {
     let mut owner = db.owner();
     owner.run(
         "SELECT tenancy.create_tenant('acme', 'Acme', external_id => '7');
-         SELECT tenancy.create_tenant('umbrella', 'Umbrella', external_id => '8');
-         CREATE TYPE app.state AS ENUM ('open', 'shut');
+         SELECT tenancy.create_tenant('umbrella', 'Umbrella', external_id => '8')",
+    );
+    tables(&mut owner);
+    for tenant in ["acme", "umbrella"] {
+        fill(&mut owner, tenant, size);
+    }
+    for table in TABLES {
+        owner.run(&format!("ANALYZE app.{table}"));
+    }
+    protect(&mut owner);
+    owner
+}
+
+/// Creates the tables.
+pub fn tables(owner: &mut Session) {
+    owner.run(
+        "CREATE TYPE app.state AS ENUM ('open', 'shut');
          CREATE DOMAIN app.cents AS bigint CHECK (VALUE >= 0);
          CREATE TABLE app.customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id uuid NOT NULL, name text, loud text GENERATED ALWAYS AS (upper(name)) STORED,
              UNIQUE (tenant_id, id));
@@ -57,12 +72,10 @@ pub fn create(db: &Db, size: u32) -> Session {
          CREATE TABLE app.receipts (order_tenant uuid, order_id bigint, FOREIGN KEY (order_tenant, order_id) REFERENCES app.orders ON DELETE CASCADE);
          ",
     );
-    for tenant in ["acme", "umbrella"] {
-        fill(&mut owner, tenant, size);
-    }
-    for table in TABLES {
-        owner.run(&format!("ANALYZE app.{table}"));
-    }
+}
+
+/// Protects the tables.
+pub fn protect(owner: &mut Session) {
     for (table, options) in [
         ("customers", ""),
         ("orders", ""),
@@ -80,7 +93,6 @@ pub fn create(db: &Db, size: u32) -> Session {
             "SELECT count(*) FROM tenancy.protect('app.{table}'{options}, grants => '{{tenancy_app}}')"
         ));
     }
-    owner
 }
 
 /// Gives a tenant rows in all tables.

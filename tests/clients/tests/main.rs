@@ -106,6 +106,7 @@ mod lifecycle {
     mod forged;
     mod import;
     mod interrupted;
+    mod moving;
     mod purge;
     mod residency;
     mod users;

@@ -451,6 +451,23 @@ kinds! {
             hint "Nothing was deleted by this call. Correct what DETAIL names, and call purge_tenant() again.";
         purge_rows_stay: "55000", AfterHint, "rows of {table} stay although they are deleted",
             hint "A trigger or a rule of the table keeps them, or others insert new ones in maintenance. What was deleted stays deleted: correct the table and call purge_tenant() again.";
+        move_blocked: "55000", AfterHint, "tenant \"{tenant}\" cannot be moved yet",
+            detail "{reasons}",
+            hint "Correct what DETAIL names, and call the procedure again. The view tenancy.moves shows what is published.";
+        move_deleted: "55000", AfterHint, "tenant \"{tenant}\" is deleted",
+            hint "Give it another status before you move it, as in tenancy.set_status(tenant, 'suspended').";
+        move_not_found: "42704", No, "tenant \"{tenant}\" is not being moved",
+            hint "Begin with CALL tenancy.move_tenant_out(tenant). The view tenancy.moves shows all.";
+        move_state: "55000", AfterHint, "the move of tenant \"{tenant}\" is {state}",
+            hint "switch_over() and finish_move() go on with a move, cancel_move() undoes it. The view tenancy.moves shows its state.";
+        move_open: "55000", AfterHint, "tenant \"{tenant}\" is being moved to another database",
+            hint "Its subscriber would delete what is deleted here. Drop the subscription, then call finish_move() or cancel_move().";
+        move_subscribed: "55006", AfterHint, "a subscriber is connected to replication slot \"{slot}\"",
+            hint "Drop the subscription in its database first: DROP SUBSCRIPTION.";
+        move_too_slow: "55000", AfterHint, "the subscriber has not got all rows of tenant \"{tenant}\" within {seconds} seconds",
+            hint "The tenant works on, as before. Look for long transactions, and at lag_bytes in the view tenancy.moves; or call switch_over() with a longer timeout_seconds.";
+        tenant_moved: "55000", No, "tenant \"{tenant}\" was moved to {destination}",
+            hint "It works there. If it does not, cancel_move() lets it be activated here again.";
         export_damaged: "22P04", No, "the lines are not an export, or not all of one: {fault}",
             hint "Export the tenant again, or read the file again: each line once, in its order.";
         import_refused: "55000", AfterHint, "the export cannot be imported",
