@@ -7,7 +7,6 @@ use pgrx::pg_sys;
 use tenancy_core::quota::changes::{Change, Changes, Overflow};
 
 use super::definitions::Quota;
-use crate::pg::counters;
 use crate::pg::hooks::frames;
 
 /// What a statement has to do at its end.
@@ -126,7 +125,6 @@ pub fn none_below() {
 
 /// Drops what was begun deeper than a depth.
 pub fn forget(depth: usize, all: bool) {
-    counters::forget();
     if all {
         none_below();
     }

@@ -14,7 +14,7 @@ use tenancy_core::quota::{Per, Unit};
 use crate::error::Error;
 use crate::pg::cell::BackendCell;
 use crate::pg::spi::{self, NotNull};
-use crate::pg::{counters, extension, inheritance, inval, types};
+use crate::pg::{extension, inheritance, inval, types};
 
 /// A quota of a table.
 #[derive(Debug)]
@@ -109,8 +109,6 @@ pub fn init() {
 fn forget(table: pg_sys::Oid) {
     if [pg_sys::Oid::INVALID, COUNTERS.get()].contains(&table) {
         COUNTERS.set(pg_sys::Oid::INVALID);
-        // It may have been rewritten: its rows are elsewhere.
-        counters::forget();
     }
     let dropped = CACHE.with(|cache| {
         let Ok(mut cache) = cache.try_borrow_mut() else {

@@ -4,7 +4,10 @@
 //! REPEATABLE READ fails no more often than READ COMMITTED.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
 use pgrx::pg_sys;
 
 use crate::error::Error;
@@ -31,100 +34,122 @@ pub struct CounterKey<'a> {
     pub key: &'a str,
 }
 
-/// A version of a counter that this transaction has written.
-struct Own {
-    quota: i32,
-    tenant: Box<str>,
-    key: Box<str>,
+/// Where a counter was.
+#[derive(Clone, Copy)]
+struct Seen {
     place: pg_sys::ItemPointerData,
+    /// The buffer that had its page, if it is known.
+    buffer: Option<pg_sys::Buffer>,
+}
+
+thread_local! {
+    /// Where this backend has last seen counters, by a hash of their keys. A row there may be another one by now: it is compared.
+    /// Finding a counter by the index takes several times as long; and a step for each time that this transaction has changed it, as those
+    /// versions stay until it ends.
+    static SEEN: RefCell<HashMap<u64, Seen, RandomState>> = RefCell::default();
 }
 
 /// The number of them that are kept.
-const OWN_MOST: usize = 16;
+const SEEN_MOST: usize = 4000;
 
-thread_local! {
-    /// Nobody else can change these versions. Finding one by the index would take a step for each time that the transaction has changed
-    /// the counter: those versions stay until it ends.
-    static OWN: RefCell<Vec<Own>> = const { RefCell::new(Vec::new()) };
+fn hash(counter: CounterKey<'_>) -> u64 {
+    let key = (counter.quota, counter.tenant, counter.key);
+    SEEN.with_borrow(|seen| seen.hasher().hash_one(key))
 }
 
-impl Own {
-    fn is(&self, counter: CounterKey<'_>) -> bool {
-        self.quota == counter.quota && *self.tenant == *counter.tenant && *self.key == *counter.key
-    }
-}
-
-fn own(counter: CounterKey<'_>) -> Option<pg_sys::ItemPointerData> {
-    OWN.with_borrow(|own| own.iter().find(|own| own.is(counter)).map(|own| own.place))
-}
-
-fn keep(counter: CounterKey<'_>, place: Option<pg_sys::ItemPointerData>) {
-    OWN.with_borrow_mut(|all| {
-        let known = all.iter().position(|own| own.is(counter));
-        match (known, place) {
-            (Some(known), Some(place)) => {
-                if let Some(own) = all.get_mut(known) {
-                    own.place = place;
-                }
-            }
-            (Some(known), None) => drop(all.swap_remove(known)),
-            (None, Some(place)) => {
-                if all.len() >= OWN_MOST {
-                    all.clear();
-                }
-                all.push(Own {
-                    quota: counter.quota,
-                    tenant: counter.tenant.into(),
-                    key: counter.key.into(),
-                    place,
-                });
-            }
-            (None, None) => {}
+fn see(counter: CounterKey<'_>, place: Seen) {
+    let hash = hash(counter);
+    SEEN.with_borrow_mut(|seen| {
+        if seen.len() >= SEEN_MOST && !seen.contains_key(&hash) {
+            seen.clear();
         }
+        seen.insert(hash, place);
     });
 }
 
-/// Forgets where this transaction has written: it or a savepoint ends, or the table may have been rewritten. May be called at any moment.
-pub fn forget() {
-    OWN.with(|own| {
-        if let Ok(mut own) = own.try_borrow_mut() {
-            own.clear();
-        }
-    });
-}
-
+const MAIN: pg_sys::ForkNumber::Type = pg_sys::ForkNumber::MAIN_FORKNUM;
 const BTREE_EQUAL: pg_sys::StrategyNumber = 3;
 /// int4eq() and texteq().
 const F_INT4EQ: pg_sys::Oid = pg_sys::Oid::from_u32(65);
 const F_TEXTEQ: pg_sys::Oid = pg_sys::Oid::from_u32(67);
 /// The columns of the table: the key, and the count.
 const COLUMNS: usize = 4;
+/// With less room on its page, a version is written to another one and takes entries in the index: rather is the page pruned.
+const ROOM_BYTES: usize = 1000;
 
-/// Locks a counter until the transaction ends, and changes it as `f` says of its value. Returns false if there is none. What other
-/// transactions are changing is waited for. The caller ends the command before the counter is changed again.
+/// The values of a counter's row.
+type Values = [pg_sys::Datum; COLUMNS];
+
+/// Locks a counter until the transaction ends, and changes it as `f` says of its value; `f` may be asked several times. Returns false if
+/// there is none. What other transactions are changing is waited for. The caller ends the command before the counter is changed again.
 pub fn change(
     table: pg_sys::Oid,
     counter: CounterKey<'_>,
     f: impl Fn(i64) -> Result<Next, Error>,
 ) -> Result<bool, Error> {
     // SAFETY: inside a transaction that may write. The table is one of tenancy's own, a heap with these columns and its key as the primary
-    // key, both open and locked until the end. The scan holds the row's page until its version is locked; the texts outlive the scan.
-    // An error's abort releases all of it.
+    // key, open and locked until the end. An error's abort releases all of it.
     unsafe {
         let relation = pg_sys::table_open(table, pg_sys::RowExclusiveLock as i32);
-        let index = pg_sys::RelationGetPrimaryKeyIndex(
-            relation,
-            #[cfg(feature = "pg18")]
-            false, // not a deferrable one
-        );
-        if let Some(place) = own(counter) {
-            if let Some(done) = change_version(relation, place, counter, &f) {
-                pg_sys::table_close(relation, pg_sys::NoLock as i32);
-                return done;
+        let seen = SEEN.with_borrow(|seen| seen.get(&hash(counter)).copied());
+        let done = match seen {
+            Some(seen) => {
+                let held = hold(relation, seen);
+                (held.is_some() || is_within(relation, seen.place))
+                    && try_change(relation, seen.place, held, counter, &f)
             }
-            // A query of this transaction has changed it, too.
-            keep(counter, None);
-        }
+            None => false,
+        };
+        let result = match done {
+            true => Ok(true),
+            false => find_and_change(relation, counter, &f),
+        };
+        pg_sys::table_close(relation, pg_sys::NoLock as i32);
+        result
+    }
+}
+
+/// Pins the page of a place, if its buffer still has it. Asking the file how long it is would be a system call.
+///
+/// # Safety
+/// The table is open and locked.
+unsafe fn hold(relation: pg_sys::Relation, seen: Seen) -> Option<pg_sys::Buffer> {
+    let buffer = seen.buffer?;
+    // SAFETY: the caller's; a buffer and a place that the server has given.
+    unsafe {
+        #[cfg(feature = "pg15")]
+        let file = (*relation).rd_node;
+        #[cfg(not(feature = "pg15"))]
+        let file = (*relation).rd_locator;
+        let page = pgrx::itemptr::item_pointer_get_block_number(&seen.place);
+        pg_sys::ReadRecentBuffer(file, MAIN, page, buffer).then_some(buffer)
+    }
+}
+
+/// Returns whether a place is on a page of the table: VACUUM may have cut off empty ones.
+///
+/// # Safety
+/// The table is open and locked.
+unsafe fn is_within(relation: pg_sys::Relation, place: pg_sys::ItemPointerData) -> bool {
+    // SAFETY: the caller's; a place that the server has given.
+    unsafe {
+        let pages = pg_sys::RelationGetNumberOfBlocksInFork(relation, MAIN);
+        pgrx::itemptr::item_pointer_get_block_number(&place) < pages
+    }
+}
+
+/// Changes a counter that the index finds.
+///
+/// # Safety
+/// As in [`change`].
+unsafe fn find_and_change(
+    relation: pg_sys::Relation,
+    counter: CounterKey<'_>,
+    f: &impl Fn(i64) -> Result<Next, Error>,
+) -> Result<bool, Error> {
+    // SAFETY: the caller's. The scan holds the row's page until its version is changed; the texts outlive the scan.
+    unsafe {
+        let index = primary_key(relation);
         let texts = [text(counter.tenant), text(counter.key)];
         let mut keys = [pg_sys::ScanKeyData::default(); 3];
         let wanted = [
@@ -141,9 +166,15 @@ pub fn change(
             let scan =
                 pg_sys::systable_beginscan(relation, index, true, snapshot, 3, keys.as_mut_ptr());
             let found = pg_sys::systable_getnext(scan);
-            let done = match found.is_null() {
-                true => Some(Ok(false)),
-                false => change_version(relation, (*found).t_self, counter, &f),
+            let done = match found.as_ref() {
+                None => Some(Ok(false)),
+                Some(row) => {
+                    let place = row.t_self;
+                    match try_change(relation, place, None, counter, f) {
+                        true => Some(Ok(true)),
+                        false => lock_and_change(relation, place, counter, f),
+                    }
+                }
             };
             pg_sys::systable_endscan(scan);
             match done {
@@ -156,16 +187,138 @@ pub fn change(
         for text in texts {
             pg_sys::pfree(text.cast_mut_ptr());
         }
-        pg_sys::table_close(relation, pg_sys::NoLock as i32);
         result
     }
 }
 
-/// Changes a version of a counter; `None` if there is a newer one, or it was deleted.
+/// Returns the primary key's index.
 ///
 /// # Safety
-/// A row of the open table that a scan holds, or that this transaction has written and not rolled back.
-unsafe fn change_version(
+/// The table is open.
+unsafe fn primary_key(relation: pg_sys::Relation) -> pg_sys::Oid {
+    // SAFETY: the caller's.
+    unsafe {
+        pg_sys::RelationGetPrimaryKeyIndex(
+            relation,
+            #[cfg(feature = "pg18")]
+            false, // not a deferrable one
+        )
+    }
+}
+
+/// Changes a counter in one step, with one record in the WAL, if its newest version is in this place and `f` has another value for it.
+/// Otherwise returns false: then nothing has changed, and nothing is decided. A refusal is decided under a lock.
+///
+/// # Safety
+/// As in [`change`]; the place is on a page of the table, whose pin `held` is given back.
+unsafe fn try_change(
+    relation: pg_sys::Relation,
+    mut place: pg_sys::ItemPointerData,
+    held: Option<pg_sys::Buffer>,
+    counter: CounterKey<'_>,
+    f: &impl Fn(i64) -> Result<Next, Error>,
+) -> bool {
+    // SAFETY: the caller's. A version that is committed, or this transaction's, and that no committed transaction has replaced. While its
+    // page is pinned nothing takes its place, so that the update finds it, or finds that it was replaced.
+    unsafe {
+        let mut row = pg_sys::HeapTupleData {
+            t_self: place,
+            ..Default::default()
+        };
+        let mut buffer = pg_sys::InvalidBuffer as pg_sys::Buffer;
+        let newest = &raw mut pg_sys::SnapshotSelfData;
+        let found = pg_sys::heap_fetch(relation, newest, &raw mut row, &raw mut buffer, false);
+        if let Some(held) = held {
+            // With two pins the page could not be pruned.
+            pg_sys::ReleaseBuffer(held);
+        }
+        if !found {
+            return false;
+        }
+        let (mut values, used) = values(relation, &mut row, counter);
+        let done = match used.map(|used| (used, f(used))) {
+            Some((used, Ok(Next::Set(next)))) if next != used => {
+                values[COLUMNS - 1] = pg_sys::Datum::from(next);
+                update(relation, &mut place, buffer, values)
+            }
+            _ => None,
+        };
+        if let Some(new) = done {
+            see(counter, new);
+        }
+        let page = pg_sys::BufferGetPage(buffer);
+        if done.is_some() && pg_sys::PageGetHeapFreeSpace(page) < ROOM_BYTES {
+            pg_sys::heap_page_prune_opt(relation, buffer);
+        }
+        pg_sys::ReleaseBuffer(buffer);
+        done.is_some()
+    }
+}
+
+/// Writes a new version of a row, unless it was replaced, and returns where it is.
+///
+/// # Safety
+/// A version as in [`try_change`], whose page this buffer has, and is pinned.
+unsafe fn update(
+    relation: pg_sys::Relation,
+    place: &mut pg_sys::ItemPointerData,
+    buffer: pg_sys::Buffer,
+    mut values: Values,
+) -> Option<Seen> {
+    let mut nulls = [false; COLUMNS];
+    let mut failure = pg_sys::TM_FailureData::default();
+    let mut mode = pg_sys::LockTupleMode::LockTupleNoKeyExclusive;
+    #[cfg(not(feature = "pg15"))]
+    let mut indexes = pg_sys::TU_UpdateIndexes::TU_None;
+    // SAFETY: the caller's. The server's own UPDATE, in the transaction's current command.
+    unsafe {
+        let columns = (*relation).rd_att;
+        let new = pg_sys::heap_form_tuple(columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let status = pg_sys::heap_update(
+            relation,
+            place,
+            new,
+            pg_sys::GetCurrentCommandId(true),
+            std::ptr::null_mut(),
+            true,
+            &raw mut failure,
+            &raw mut mode,
+            #[cfg(not(feature = "pg15"))]
+            &raw mut indexes,
+        );
+        let done = (status == pg_sys::TM_Result::TM_Ok).then(|| {
+            // On another page it has an entry of its own.
+            let stays = pg_sys::HeapTupleHeaderIsHeapOnly((*new).t_data);
+            if !stays {
+                let lock = pg_sys::RowExclusiveLock as i32;
+                let index = pg_sys::index_open(primary_key(relation), lock);
+                pg_sys::index_insert(
+                    index,
+                    values.as_mut_ptr(),
+                    nulls.as_mut_ptr(),
+                    &raw mut (*new).t_self,
+                    relation,
+                    pg_sys::IndexUniqueCheck::UNIQUE_CHECK_YES,
+                    true,
+                    pg_sys::BuildIndexInfo(index),
+                );
+                pg_sys::index_close(index, pg_sys::NoLock as i32);
+            }
+            Seen {
+                place: (*new).t_self,
+                buffer: stays.then_some(buffer),
+            }
+        });
+        pg_sys::heap_freetuple(new);
+        done
+    }
+}
+
+/// Locks a version of a counter, and changes it; `None` if there is a newer one, or it was deleted.
+///
+/// # Safety
+/// As in [`change`]; the place is that of a row that a scan holds.
+unsafe fn lock_and_change(
     relation: pg_sys::Relation,
     mut place: pg_sys::ItemPointerData,
     counter: CounterKey<'_>,
@@ -191,50 +344,27 @@ unsafe fn change_version(
         );
         let result = match status {
             pg_sys::TM_Result::TM_Ok => {
-                let columns = (*relation).rd_att;
-                let mut values = [pg_sys::Datum::from(0); COLUMNS];
-                let mut nulls = [false; COLUMNS];
-                pg_sys::heap_deform_tuple(
-                    &raw mut row,
-                    columns,
-                    values.as_mut_ptr(),
-                    nulls.as_mut_ptr(),
-                );
-                let used = values[COLUMNS - 1].value() as i64;
-                let [quota, tenant, key, _] = values;
-                let same = quota.value() as i32 == counter.quota
-                    && is_text(tenant, counter.tenant)
-                    && is_text(key, counter.key);
-                match same.then(|| f(used)) {
+                let (mut values, used) = values(relation, &mut row, counter);
+                match used.map(|used| (used, f(used))) {
                     // Another row has its place.
                     None => None,
-                    Some(Ok(Next::Set(next))) if next != used => {
+                    Some((used, Ok(Next::Set(next)))) if next != used => {
                         values[COLUMNS - 1] = pg_sys::Datum::from(next);
-                        let new = pg_sys::heap_form_tuple(
-                            columns,
-                            values.as_mut_ptr(),
-                            nulls.as_mut_ptr(),
-                        );
-                        pg_sys::CatalogTupleUpdate(relation, &raw mut place, new);
-                        keep(counter, Some((*new).t_self));
-                        pg_sys::heap_freetuple(new);
-                        Some(Ok(true))
+                        let new = update(relation, &mut place, buffer, values);
+                        new.map(|new| {
+                            see(counter, new);
+                            Ok(true)
+                        })
                     }
-                    Some(Ok(Next::Delete)) => {
+                    Some((_, Ok(Next::Delete))) => {
                         pg_sys::CatalogTupleDelete(relation, &raw mut place);
-                        keep(counter, None);
                         Some(Ok(true))
                     }
-                    Some(Ok(Next::Set(_) | Next::Keep)) => Some(Ok(true)),
-                    Some(Err(error)) => Some(Err(error)),
+                    Some((_, Ok(Next::Set(_) | Next::Keep))) => Some(Ok(true)),
+                    Some((_, Err(error))) => Some(Err(error)),
                 }
             }
             pg_sys::TM_Result::TM_Updated | pg_sys::TM_Result::TM_Deleted => None,
-            pg_sys::TM_Result::TM_Invisible | pg_sys::TM_Result::TM_SelfModified
-                if own(counter).is_some() =>
-            {
-                None
-            }
             _ => Some(Err(Error::Internal(
                 "a counter was changed twice in a command",
             ))),
@@ -242,6 +372,30 @@ unsafe fn change_version(
         pg_sys::ReleaseBuffer(buffer);
         result
     }
+}
+
+/// Returns the values of a row, and its count if it is this counter's.
+///
+/// # Safety
+/// A row of the table, which is open, on a page that is pinned.
+unsafe fn values(
+    relation: pg_sys::Relation,
+    row: &mut pg_sys::HeapTupleData,
+    counter: CounterKey<'_>,
+) -> (Values, Option<i64>) {
+    let mut values = [pg_sys::Datum::from(0); COLUMNS];
+    let mut nulls = [false; COLUMNS];
+    // SAFETY: the caller's; no column may be NULL.
+    let same = unsafe {
+        let columns = (*relation).rd_att;
+        pg_sys::heap_deform_tuple(row, columns, values.as_mut_ptr(), nulls.as_mut_ptr());
+        let [quota, tenant, key, _] = values;
+        quota.value() as i32 == counter.quota
+            && is_text(tenant, counter.tenant)
+            && is_text(key, counter.key)
+    };
+    let used = values[COLUMNS - 1].value() as i64;
+    (values, same.then_some(used))
 }
 
 /// Returns whether a value is this text.

@@ -148,6 +148,46 @@ fn a_transaction_that_rewrites_the_counters_finds_them() {
 }
 
 #[test]
+fn a_counter_that_is_no_longer_where_it_was_seen_is_found() {
+    let world = world();
+    let (mut owner, mut admin) = (world.db.owner(), world.db.admin());
+    owner.run("SELECT tenancy.set_limit('globex', 'rooms', 10000, 'tenant')");
+    let mut alice = world.db.app();
+    let key = world.key("alice").to_owned();
+    let insert = |id: i32, floors: i32| {
+        format!(
+            "INSERT INTO app.rooms (id, floor) SELECT {id} + n, n FROM generate_series(1, {floors}) n"
+        )
+    };
+    // By the index, which knows it on another page, too.
+    let by_index = "SET enable_seqscan = off; SET enable_bitmapscan = off;
+         SELECT count(*) FROM tenancy_internal.quota_counters c JOIN tenancy_internal.quota_definitions q ON q.id = c.quota_id AND q.per = 'tenant'
+         WHERE c.tenant = (SELECT id::text FROM tenancy.scopes WHERE slug = 'acme') AND c.key = '' AND c.used =";
+    alice.begin(&key);
+    for n in 1..=300 {
+        alice.run(&insert(10 * n, 1));
+    }
+    alice.run("COMMIT");
+    assert_eq!(admin.number(&format!("{by_index} 300")), 1);
+    // What a rollback leaves there is not the counter.
+    alice.begin(&key).run(&insert(5000, 1)).run("ROLLBACK");
+    admin.run("VACUUM tenancy_internal.quota_counters");
+    alice.begin(&key).run(&insert(5000, 1)).run("COMMIT");
+    // Others remove counters and change one, and VACUUM gives their places to others or cuts off their pages.
+    for again in 1..=3 {
+        alice.begin(&key).run(&insert(10_000, 1000)).run("COMMIT");
+        admin.run("DELETE FROM app.rooms WHERE id > 10000");
+        admin.run("VACUUM tenancy_internal.quota_counters");
+        (world.begin("alice"))
+            .run(&insert(5000 + 10 * again, 1))
+            .run("COMMIT");
+        assert_eq!(admin.number(&format!("{by_index} {}", 301 + again)), 1);
+        let wrong = "SELECT sum(corrected) FROM tenancy.recount('app.rooms')";
+        assert_eq!(owner.number(wrong), 0);
+    }
+}
+
+#[test]
 fn a_trigger_that_is_missing_anywhere_shows() {
     let world = world();
     let mut owner = world.db.owner();
