@@ -57,9 +57,10 @@ const FEW: [(&str, Case); 30] = [
 ];
 
 /// The cases with many clients.
-const MANY: [(&str, Case); 2] = [
+const MANY: [(&str, Case); 3] = [
     ("budget crowd", crate::budgets::crowds),
     ("limit crowd", crate::limits::crowds),
+    ("quota crowd", crate::quotas::crowds),
 ];
 
 fn wanted(config: &Config) -> impl Iterator<Item = Case> {
