@@ -294,7 +294,7 @@ fn no_row_is_lost_while_all_steps_are_interrupted_and_others_write() {
             .all(|row| row.contains(" acme ") || others.contains(row)),
         "{now:?}"
     );
-    assert_eq!(now.len(), 24);
+    assert!(others.iter().all(|row| now.contains(row)), "{now:?}");
 
     // The subscription ends, and the move.
     owner
