@@ -306,12 +306,15 @@ COMMENT ON FUNCTION tenancy_internal.note_switched(uuid, text) IS 'internal: rec
 
 CREATE FUNCTION tenancy_internal.begin_end_of_move(tenant uuid, finish boolean, lock_key bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before tenancy_internal.tenant_moves;
 BEGIN
-    UPDATE tenancy_internal.tenant_moves m SET lock_key = begin_end_of_move.lock_key WHERE m.tenant_id = tenant;
+    UPDATE tenancy_internal.tenant_moves m SET lock_key = begin_end_of_move.lock_key WHERE m.tenant_id = tenant RETURNING m.* INTO before;
     IF finish THEN
-        UPDATE tenancy_internal.tenant_moves m SET state = 'finishing' WHERE m.tenant_id = tenant AND m.state IN ('switched', 'finishing');
-        IF NOT FOUND THEN
-            RAISE EXCEPTION USING MESSAGE = (SELECT tenancy_internal.error('move_state', m.slug, m.state) FROM tenancy_internal.tenant_moves m WHERE m.tenant_id = tenant);
+        IF before.state IN ('switched', 'finishing') THEN
+            UPDATE tenancy_internal.tenant_moves m SET state = 'finishing' WHERE m.tenant_id = tenant;
+        ELSE
+            RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('move_state', before.slug, before.state);
         END IF;
     ELSE
         PERFORM tenancy_internal.take_up_again(tenant, 'cancelling');
