@@ -3,7 +3,6 @@
 use pgrx::prelude::*;
 use tenancy_core::lifecycle::TenantKey;
 use tenancy_core::policy::quote_ident;
-use tenancy_core::tree::Level;
 
 use super::sources::{self, Reader, Source};
 use crate::error::{Error, ErrorReport};
@@ -31,13 +30,7 @@ fn lifecycle_move_digest(
 ) -> Result<Digest, ErrorReport> {
     let tenant = from_pg(tenant.ok_or(Error::Null("tenant"))?);
     let hashes = hashes.ok_or(Error::Null("hashes"))?;
-    let scope = tree::scope(tenant)?.ok_or_else(|| Error::NoSuchScope(tenant.to_string()))?;
-    if scope.level != Level::Tenant {
-        Err(Error::NotATenant {
-            scope: scope.slug.clone(),
-            level: scope.level.as_str(),
-        })?;
-    }
+    let scope = tree::require_tenant(tenant)?;
     context::maintain(&format!("move_digest() of {}", scope.slug))?;
     let key = TenantKey {
         id: tenant,

@@ -53,13 +53,7 @@ struct Export {
 
 impl Export {
     fn of_tenant(tenant: Uuid, rows: bool) -> Result<Self, Error> {
-        let scope = tree::scope(tenant)?.ok_or_else(|| Error::NoSuchScope(tenant.to_string()))?;
-        if scope.level != Level::Tenant {
-            return Err(Error::NotATenant {
-                scope: scope.slug,
-                level: scope.level.as_str(),
-            });
-        }
+        let scope = tree::require_tenant(tenant)?;
         context::maintain(&format!("export_tenant() of {}", scope.slug))?;
         context::record_now(
             "tenant.exported",

@@ -110,9 +110,20 @@ pub fn reserved(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
+    asked(metric, quantity, cost, attributes, highest_cost_of)
+}
+
+/// Returns the event of usage in the context now, with the cost that `cost_of` finds.
+fn asked(
+    metric: &str,
+    quantity: Quantity,
+    cost: Option<Cost>,
+    attributes: Option<JsonArgument>,
+    cost_of: fn(&Use<'_>) -> Result<Cost, Error>,
+) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let metric = metrics::find(metric)?;
-    let used = Use {
+    let cost = cost_of(&Use {
         place,
         metric: &metric,
         quantity,
@@ -121,8 +132,7 @@ pub fn reserved(
         key: None,
         at: None,
         admission: Admission::Required,
-    };
-    let cost = highest_cost_of(&used)?;
+    })?;
     Ok(event(&place, &metric, quantity, cost, now))
 }
 
@@ -133,8 +143,8 @@ pub fn wish(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
-    let (place, now) = (Attribution::of_context()?, time::now());
     let Some(name) = metric else {
+        let place = Attribution::of_context()?;
         if cost.is_some() || attributes.is_some() {
             return Err(Error::bad(
                 "cost and attributes are those of a metric",
@@ -149,21 +159,10 @@ pub fn wish(
             metric: None,
             quantity: Quantity::ZERO,
             cost: Cost::from_millionths(quantity.millionths()),
-            at: now,
+            at: time::now(),
         });
     };
-    let metric = metrics::find(name)?;
-    let cost = cost_of(&Use {
-        place,
-        metric: &metric,
-        quantity,
-        cost,
-        attributes,
-        key: None,
-        at: None,
-        admission: Admission::Required,
-    })?;
-    Ok(event(&place, &metric, quantity, cost, now))
+    asked(name, quantity, cost, attributes, cost_of)
 }
 
 /// The actual usage of a reservation.

@@ -14,4 +14,4 @@ mod rules;
 mod scope;
 
 pub use recent::first_recent;
-pub use scope::{Scope, path, require_user, scope, scopes, tenant};
+pub use scope::{Scope, path, require_tenant, require_user, scope, scopes, tenant};

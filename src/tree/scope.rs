@@ -53,6 +53,18 @@ pub fn scope(id: Uuid) -> Result<Option<Scope>, Error> {
     Ok(scopes(&[id])?.remove(&id))
 }
 
+/// Returns a scope that is a tenant, with any status.
+pub fn require_tenant(id: Uuid) -> Result<Scope, Error> {
+    let scope = scope(id)?.ok_or_else(|| Error::NoSuchScope(id.to_string()))?;
+    match scope.level {
+        Level::Tenant => Ok(scope),
+        level => Err(Error::NotATenant {
+            scope: scope.slug,
+            level: level.as_str(),
+        }),
+    }
+}
+
 /// Returns those of these scopes that there are, by their ids.
 pub fn scopes(ids: &[Uuid]) -> Result<HashMap<Uuid, Scope>, Error> {
     let ids: Vec<pgrx::Uuid> = ids.iter().copied().map(pg_uuid).collect();
