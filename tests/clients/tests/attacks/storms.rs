@@ -12,7 +12,7 @@ use tenancy_client_tests::{Db, Session, World};
 
 const COUNT: &str = "SELECT count(*) FROM app.notes";
 const READS: &str = "SELECT reads FROM tenancy.access_cache()";
-const TIMES: usize = 200;
+const TIMES: usize = 100;
 
 /// Sessions of another tenant, and their usual work.
 struct Neighbours {

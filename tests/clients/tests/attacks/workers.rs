@@ -247,9 +247,9 @@ fn more_databases_than_processes_go_on_at_once() {
 
 #[test]
 fn databases_without_work_hold_no_process_and_their_logins_are_written_when_due() {
-    let cluster = Cluster::start_with(&["tenancy.audit_login_interval=20"], &[]);
+    let cluster = Cluster::start_with(&["tenancy.audit_login_interval=10"], &[]);
     let mut root = root(&cluster);
-    let worlds: Vec<World> = (0..7).map(|_| world(&cluster)).collect();
+    let worlds: Vec<World> = (0..4).map(|_| world(&cluster)).collect();
     until(&mut root, WORKERS, 0, 60);
     for world in &worlds {
         world.begin("alice").run("COMMIT");
@@ -259,12 +259,12 @@ fn databases_without_work_hold_no_process_and_their_logins_are_written_when_due(
     let counted = Instant::now();
     for world in &worlds {
         let mut admin = world.db.admin();
-        assert!(counted.elapsed() > Duration::from_secs(15) || admin.number(LOGINS) == 0);
+        assert!(counted.elapsed() > Duration::from_secs(7) || admin.number(LOGINS) == 0);
     }
     for world in &worlds {
         until(&mut world.db.admin(), LOGINS, 1, 60);
     }
-    assert!(counted.elapsed() > Duration::from_secs(15), "too early");
+    assert!(counted.elapsed() > Duration::from_secs(7), "too early");
     until(&mut root, WORKERS, 0, 60);
     // A failure is due at once.
     for world in &worlds {

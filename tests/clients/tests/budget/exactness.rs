@@ -281,7 +281,7 @@ fn entries_that_come_and_go_lose_nothing_and_double_nothing() {
                 let (world, keys) = (&world, &keys);
                 scope.spawn(move || {
                     let (mut session, mut dice, mut admitted) = (world.db.app(), Dice(n as u64), 0);
-                    for round in 0..18 * keys.len() {
+                    for round in 0..9 * keys.len() {
                         let key = &keys[(round / 3 + n / 3 * 40) % keys.len()];
                         let level = if dice.roll(3) == 0 { "REPEATABLE READ" } else { "READ COMMITTED" };
                         let sql = format!("BEGIN ISOLATION LEVEL {level}; SELECT tenancy.authenticate('{key}'); SELECT tenancy.consume('tokens', 1), pg_sleep({}); {}", dice.roll(4).saturating_sub(2) as f64 * 0.004, if dice.roll(6) == 0 { "ROLLBACK" } else { "COMMIT" });

@@ -459,7 +459,7 @@ fn after_any_kill_nothing_is_lost_or_counted_twice() {
                 "backend" => cluster.kill_process(admin.pid()),
                 _ => cluster.kill(),
             },
-            4,
+            2,
         );
     }
 }

@@ -1,6 +1,7 @@
 //! The resources of the server that a plan allows: no session gets more, whatever it sets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tenancy_client_tests::{Session, World};
@@ -31,7 +32,8 @@ fn is_cancelled(session: &mut Session, sql: &str) {
 #[test]
 fn no_session_gets_more_time_for_a_statement() {
     let world = world(r#"{"statement_timeout": "1s"}"#);
-    for raise in [
+    // Each waits for a second or two: side by side.
+    let raises = [
         "SELECT 1",
         "SET statement_timeout = 0",
         "SET LOCAL statement_timeout = 0",
@@ -46,7 +48,8 @@ fn no_session_gets_more_time_for_a_statement() {
         "SAVEPOINT a; SET LOCAL statement_timeout = 0; RELEASE a",
         "UPDATE pg_settings SET setting = '0' WHERE name = 'statement_timeout'",
         "SELECT tenancy.release()",
-    ] {
+    ];
+    let one = |raise: &str| {
         let mut alice = world.db.app_with("-c statement_timeout=0").unwrap();
         alice.begin(world.key("alice")).run(raise);
         is_cancelled(&mut alice, "SELECT pg_sleep(60)");
@@ -54,7 +57,8 @@ fn no_session_gets_more_time_for_a_statement() {
         alice.run("ROLLBACK");
         assert_eq!(alice.text("SHOW statement_timeout"), "0", "{raise}");
         alice.run("SELECT pg_sleep(1.3)");
-    }
+    };
+    thread::scope(|scope| raises.map(|raise| drop(scope.spawn(move || one(raise)))));
     for slow in [
         "SELECT app.generous(true)",
         "DO $$ BEGIN PERFORM set_config('statement_timeout', NULL, false); PERFORM pg_sleep(60); END $$",

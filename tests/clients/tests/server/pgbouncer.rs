@@ -15,7 +15,7 @@ use tenancy_client_tests::{Failure, Session, World};
 use uuid::Uuid;
 
 const CLIENTS: usize = 32;
-const TRANSACTIONS: u64 = 150;
+const TRANSACTIONS: u64 = 80;
 
 /// A client's principal: its key, and the tenants whose rows it may see.
 #[derive(Clone)]
