@@ -5,9 +5,11 @@ use std::fmt;
 
 use pgrx::spi;
 use tenancy_core::error::{Kind, Texts, kind};
+use tenancy_core::jwt;
 use tenancy_core::policy::Refusal;
 use tenancy_core::quantity::QuantityError;
 use tenancy_core::time::Length;
+use uuid::Uuid;
 
 pub use pgrx::pg_sys::panic::ErrorReport;
 
@@ -82,6 +84,8 @@ pub enum Error {
     AllTenants,
     /// Wrong, unknown, revoked or expired: the caller does not learn which.
     InvalidCredential,
+    /// The same of an identity provider's token: why, and whose it is, for the audit log.
+    TokenRefused(jwt::Refusal, Option<Uuid>),
     /// The ticket or the credential of a context has expired.
     Expired,
     /// The user, or a scope above it, is suspended, archived, deleted or not ready yet.
@@ -631,7 +635,9 @@ impl Error {
                 )
             }
             Self::AllTenants => (kind::all_tenants(), vec![]),
-            Self::InvalidCredential => (kind::invalid_credential(), vec![]),
+            Self::InvalidCredential | Self::TokenRefused(..) => {
+                (kind::invalid_credential(), vec![])
+            }
             Self::Expired => (kind::context_expired(), vec![]),
             Self::Inactive => (kind::access_inactive(), vec![]),
             Self::WrongNetwork => (kind::address_not_allowed(), vec![]),

@@ -8,7 +8,7 @@ INSERT INTO section VALUES
 (3, 'Credentials', 'The view `api_keys` shows the keys, without their secrets.',
  'issue_api_key revoke_api_key issue_ticket rotate_signing_key'),
 (4, 'Identity providers and networks', 'The views `identity_providers`, `identity_groups` and `networks` show them.',
- 'add_identity_provider set_identity_keys set_identity_provider_enabled drop_identity_provider map_group unmap_group set_allowed_networks set_login_policy'),
+ 'add_identity_provider update_identity_provider set_identity_keys set_identity_provider_enabled drop_identity_provider map_group unmap_group set_allowed_networks set_login_policy'),
 (5, 'The context', 'Entering and leaving the context of a transaction or a session.',
  'authenticate assume select_tenant select_project release maintenance elevate end_elevation'),
 (6, 'Reading the context', 'All of these may be called for each row.',

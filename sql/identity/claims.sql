@@ -97,7 +97,7 @@ BEGIN
         RETURN;
     END IF;
     SELECT s.path INTO place FROM tenancy.scopes s WHERE s.id = now_is.scope_id;
-    claimed := ARRAY(SELECT DISTINCT tenancy_internal.tokens_of(now_is.issuer, a) FROM unnest(now_is.audiences) a);
+    claimed := ARRAY(SELECT DISTINCT tenancy_internal.tokens_of(i, a) FROM unnest(now_is.issuer || now_is.aliases) i, unnest(now_is.audiences) a);
     IF now_is.vouched THEN
         SELECT count(DISTINCT c.provider_id) INTO others FROM tenancy_internal.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key <> '';
         INSERT INTO tenancy_internal.identity_claims (tokens, key, provider_id) SELECT t, '', provider FROM unnest(claimed) t;

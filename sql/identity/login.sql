@@ -20,33 +20,58 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.group_roles(uuid, uuid, text[]) IS 'internal: returns the roles that a user gets from its groups';
 
-CREATE FUNCTION tenancy_internal.groups_differ(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS boolean
+-- groups NULL: those of before stay, and the roles of every user count.
+CREATE FUNCTION tenancy_internal.groups_differ(provider uuid, "user" uuid, groups text[], elsewhere boolean, issued bigint) RETURNS boolean
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    was_elsewhere boolean;
 BEGIN
-    IF EXISTS (SELECT FROM tenancy_internal.identity_users b WHERE b.user_id = "user" AND b.groups_as_of > issued) THEN
+    SELECT b.groups_elsewhere INTO was_elsewhere FROM tenancy_internal.identity_users b WHERE b.user_id = "user" AND b.groups_as_of <= issued;
+    IF NOT FOUND THEN
         RETURN false;
     END IF;
-    RETURN EXISTS (
+    IF groups IS NULL THEN
+        RETURN elsewhere AND NOT was_elsewhere
+            OR EXISTS (SELECT FROM tenancy_internal.group_roles(provider, "user", '{}') g
+                        WHERE NOT EXISTS (SELECT FROM tenancy_internal.role_assignments a
+                                           WHERE a.user_id = "user" AND a.source = 'group' AND a.role_id = g.role_id AND a.scope_id = g.scope_id));
+    END IF;
+    RETURN was_elsewhere OR EXISTS (
         SELECT FROM tenancy_internal.group_roles(provider, "user", groups) g
           FULL JOIN (SELECT a.role_id, a.scope_id FROM tenancy_internal.role_assignments a
                       WHERE a.user_id = "user" AND a.source = 'group') held USING (role_id, scope_id)
          WHERE g IS NULL OR held IS NULL);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], bigint) IS 'internal: returns whether a login changes the user''s roles';
+REVOKE ALL ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], boolean, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.groups_differ(uuid, uuid, text[], boolean, bigint) IS
+    'internal: returns whether a login changes the user''s roles, or whether its groups are elsewhere';
 
-CREATE FUNCTION tenancy_internal.sync_groups(provider uuid, "user" uuid, groups text[], issued bigint) RETURNS void
+CREATE FUNCTION tenancy_internal.sync_groups(provider uuid, "user" uuid, groups text[], elsewhere boolean, issued bigint) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     gone uuid[];
+    was_elsewhere boolean;
 BEGIN
     -- A concurrent drop of the provider or the mapping waits for this to commit.
     PERFORM FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider FOR KEY SHARE;
     -- Logins of one user queue; a login with an older token changes nothing afterwards.
-    UPDATE tenancy_internal.identity_users b SET groups_as_of = issued
-     WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued;
+    SELECT b.groups_elsewhere INTO was_elsewhere FROM tenancy_internal.identity_users b
+     WHERE b.user_id = "user" AND b.provider_id = provider AND b.groups_as_of <= issued FOR NO KEY UPDATE;
     IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE tenancy_internal.identity_users b
+       SET groups_as_of = CASE WHEN groups IS NULL THEN b.groups_as_of ELSE issued END,
+           groups_elsewhere = CASE WHEN groups IS NULL THEN b.groups_elsewhere OR elsewhere ELSE false END
+     WHERE b.user_id = "user";
+    IF groups IS NULL THEN
+        INSERT INTO tenancy_internal.role_assignments (user_id, role_id, scope_id, source)
+        SELECT "user", g.role_id, g.scope_id, 'group' FROM tenancy_internal.group_roles(provider, "user", '{}') g
+            ON CONFLICT (user_id, role_id, scope_id, source) DO NOTHING;
+        IF elsewhere AND NOT was_elsewhere THEN
+            PERFORM tenancy_internal.audit('identity.groups_elsewhere', "user", "user"::text, NULL);
+        END IF;
         RETURN;
     END IF;
     -- A statement that deletes nothing would still make every backend resolve again, at each sign-up.
@@ -66,9 +91,9 @@ BEGIN
                WHERE g.provider_id = provider AND g.group_name = ANY (groups) ORDER BY 1)));
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], bigint) IS
-    'internal: gives a user the roles of its groups, and removes those of former groups';
+REVOKE ALL ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], boolean, bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.sync_groups(uuid, uuid, text[], boolean, bigint) IS
+    'internal: gives a user the roles of its groups, and removes those of former groups; groups NULL: those stay';
 
 CREATE FUNCTION tenancy_internal.first_login(provider uuid, parent uuid, subject text, slugs text[], name text) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -79,6 +104,7 @@ DECLARE
     found_user uuid;
     slug text;
     bound_to uuid;
+    key record;
 BEGIN
     -- The parent's place must not change under the new child: move_tenant() takes the stronger lock.
     SELECT s.path INTO holder FROM tenancy.scopes s WHERE s.id = parent FOR KEY SHARE;
@@ -107,9 +133,13 @@ BEGIN
         RETURN NULL;
     END IF;
     INSERT INTO tenancy_internal.identity_users (user_id, provider_id) VALUES (found_user, provider) ON CONFLICT (user_id) DO NOTHING;
-    IF FOUND AND EXISTS (SELECT FROM tenancy_internal.api_key_secrets k WHERE k.user_id = found_user AND k.revoked_at IS NULL) THEN
+    IF FOUND THEN
         -- An admin may have created the user, and keys for it, to impersonate this person after the first login.
-        UPDATE tenancy_internal.api_key_secrets k SET revoked_at = now() WHERE k.user_id = found_user AND k.revoked_at IS NULL;
+        FOR key IN SELECT k.id, k.label FROM tenancy_internal.api_key_secrets k
+                    WHERE k.user_id = found_user AND k.revoked_at IS NULL FOR NO KEY UPDATE LOOP
+            UPDATE tenancy_internal.api_key_secrets k SET revoked_at = now() WHERE k.id = key.id;
+            PERFORM tenancy_internal.audit('key.revoked', found_user, key.label, jsonb_build_object('user', found_user, 'provider', provider));
+        END LOOP;
     END IF;
     SELECT b.provider_id INTO bound_to FROM tenancy_internal.identity_users b WHERE b.user_id = found_user;
     RETURN CASE WHEN bound_to = provider THEN found_user END;
@@ -119,3 +149,20 @@ REVOKE ALL ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], te
 COMMENT ON FUNCTION tenancy_internal.first_login(uuid, uuid, text, text[], text) IS
     'internal: finds or creates a user and binds it to its provider; returns NULL if it belongs to another provider, or does not '
     'exist and must not be created';
+
+CREATE FUNCTION tenancy_internal.note_refusal(provider uuid, reason text, meaning text, count bigint, first_at timestamptz, last_at timestamptz) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM tenancy_internal.identity_refusal_counts c WHERE c.day < (note_refusal.last_at AT TIME ZONE 'UTC')::date - 35;
+    -- Nor of one that was dropped meanwhile.
+    INSERT INTO tenancy_internal.identity_refusal_counts AS c (provider_id, reason, day, meaning, count, first_at, last_at)
+    SELECT provider, note_refusal.reason, (note_refusal.last_at AT TIME ZONE 'UTC')::date, note_refusal.meaning, note_refusal.count,
+           note_refusal.first_at, note_refusal.last_at
+     WHERE provider IS NULL OR EXISTS (SELECT FROM tenancy_internal.identity_provider_registry p WHERE p.id = provider)
+    ON CONFLICT ON CONSTRAINT identity_refusal_counts_key DO UPDATE
+       SET count = c.count + excluded.count, first_at = least(c.first_at, excluded.first_at), last_at = greatest(c.last_at, excluded.last_at);
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.note_refusal(uuid, text, text, bigint, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.note_refusal(uuid, text, text, bigint, timestamptz, timestamptz) IS
+    'internal: adds refusals of a provider''s tokens to those of the day';

@@ -4,11 +4,15 @@ CREATE TABLE tenancy_internal.identity_provider_registry (
     id           uuid PRIMARY KEY DEFAULT tenancy.new_id(),
     scope_id     uuid NOT NULL,
     issuer       text NOT NULL CHECK (length(issuer) BETWEEN 1 AND 2048),
+    aliases      text[] NOT NULL DEFAULT '{}',
     audiences    text[] NOT NULL CHECK (cardinality(audiences) > 0),
+    audience_claim text,
     keys         jsonb,
+    skipped_keys text[] NOT NULL DEFAULT '{}',
     user_claim   text NOT NULL,
     tenant_claim text,
     groups_claim text,
+    without_groups text NOT NULL DEFAULT 'empty' CHECK (without_groups IN ('empty', 'keep')),
     name_claim   text,
     leeway       integer NOT NULL CHECK (leeway BETWEEN 0 AND 600),
     create_users boolean NOT NULL,
@@ -23,6 +27,10 @@ CREATE INDEX identity_provider_registry_issuer_idx ON tenancy_internal.identity_
 COMMENT ON COLUMN tenancy_internal.identity_provider_registry.vouched IS
     'an administrator has confirmed that the issuer''s tokens for these audiences belong to this provider: they are tried with no '
     'other';
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.aliases IS 'other names of the issuer, such as its former one';
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.audience_claim IS 'claim that has the audience in tokens without aud';
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.skipped_keys IS 'keys that verify nothing, with the reasons';
+COMMENT ON COLUMN tenancy_internal.identity_provider_registry.without_groups IS 'what a token without groups_claim says: no groups, or nothing';
 COMMENT ON TABLE tenancy_internal.identity_provider_registry IS
     'internal: providers whose tokens are accepted, and the part of the tree that each may name. Only the owner reads this; users '
     'read the view identity_providers';
@@ -74,6 +82,7 @@ CREATE TABLE tenancy_internal.identity_users (
     user_id      uuid PRIMARY KEY,
     provider_id  uuid NOT NULL,
     groups_as_of bigint NOT NULL DEFAULT 0,
+    groups_elsewhere boolean NOT NULL DEFAULT false,
     created_at   timestamptz NOT NULL DEFAULT now()
 );
 REVOKE ALL ON tenancy_internal.identity_users FROM PUBLIC;
@@ -81,7 +90,24 @@ CREATE INDEX identity_users_provider_id_idx ON tenancy_internal.identity_users (
 COMMENT ON TABLE tenancy_internal.identity_users IS 'internal: the provider of each user''s first login; no other provider can name the user';
 COMMENT ON COLUMN tenancy_internal.identity_users.groups_as_of IS
     'issue time of the token that groups were last read from, in seconds of the Unix epoch; an older token changes nothing';
+COMMENT ON COLUMN tenancy_internal.identity_users.groups_elsewhere IS
+    'the last token said that the groups are too many for a token: they stay as they were';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.identity_users', '');
+
+CREATE TABLE tenancy_internal.identity_refusal_counts (
+    provider_id uuid,
+    reason      text NOT NULL,
+    day         date NOT NULL,
+    meaning     text NOT NULL,
+    count       bigint NOT NULL,
+    first_at    timestamptz NOT NULL,
+    last_at     timestamptz NOT NULL,
+    CONSTRAINT identity_refusal_counts_key UNIQUE NULLS NOT DISTINCT (provider_id, reason, day)
+);
+REVOKE ALL ON tenancy_internal.identity_refusal_counts FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.identity_refusal_counts IS
+    'internal: why tokens were refused, by day in UTC, kept for 35 days; users read the view identity_refusals. Not dumped';
+COMMENT ON COLUMN tenancy_internal.identity_refusal_counts.provider_id IS 'NULL: the token is nobody''s';
 
 CREATE TABLE tenancy_internal.allowed_networks (
     scope_id uuid PRIMARY KEY,
@@ -151,6 +177,7 @@ BEGIN
         DELETE FROM tenancy_internal.identity_users u WHERE u.provider_id = OLD.id;
         DELETE FROM tenancy_internal.identity_group_registry g WHERE g.provider_id = OLD.id;
         DELETE FROM tenancy_internal.identity_secrets s WHERE s.provider_id = OLD.id;
+        DELETE FROM tenancy_internal.identity_refusal_counts c WHERE c.provider_id = OLD.id;
         DELETE FROM tenancy_internal.identity_claims c WHERE c.provider_id = OLD.id;
     END IF;
     RETURN NULL;
@@ -167,6 +194,16 @@ CREATE FUNCTION tenancy_internal.check_identity_keys(keys jsonb, secret bytea) R
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_identity_keys_wrapper';
 REVOKE ALL ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.check_identity_keys(jsonb, bytea) IS 'internal: returns true, or raises 22023 with the reason';
+
+CREATE FUNCTION tenancy_internal.skipped_keys(keys jsonb) RETURNS text[]
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_skipped_keys_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.skipped_keys(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.skipped_keys(jsonb) IS 'internal: returns the keys of a key set that verify nothing, with the reasons';
+
+CREATE FUNCTION tenancy_internal.check_token_claims(audience_claim text, without_groups text) RETURNS boolean
+    LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_token_claims_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.check_token_claims(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_token_claims(text, text) IS 'internal: returns true, or raises 22023';
 
 CREATE FUNCTION tenancy_internal.check_claim(name text) RETURNS boolean
     LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', '_check_claim_wrapper';

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::json;
 use tenancy_core::credential::Credential;
+use tenancy_core::jwt::Refusal;
 use tenancy_core::time::Instant;
 use tenancy_core::token::Proof;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use super::entry::{self, Actor};
 use super::internal;
 use super::settings::{self, Logins};
 use crate::error::Error;
+use crate::identity;
 use crate::pg::capped::{self, Tier};
 use crate::pg::cell::BackendCell;
 use crate::pg::counts::{self, Added, Count, Key, Place};
@@ -68,6 +70,8 @@ impl Kind {
 struct Event {
     failed: bool,
     kind: u8,
+    /// Why a token was refused: the number of the [`Refusal`], or 0.
+    reason: u8,
     role: u32,
     login: u32,
     user: Uuid,
@@ -191,6 +195,7 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
     let refused = matches!(
         why,
         Error::InvalidCredential
+            | Error::TokenRefused(..)
             | Error::Expired
             | Error::Inactive
             | Error::NoSuchUser(_)
@@ -207,12 +212,17 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
         None => (Kind::Assumed, None),
         Some(Ok(Credential::ApiKey(key))) => (Kind::ApiKey, known_key(key.id)),
         Some(Ok(Credential::Ticket(_))) => (Kind::Ticket, None),
-        Some(Ok(Credential::Jwt(_))) => (Kind::Jwt, None),
+        Some(Ok(Credential::Jwt(_))) => match why {
+            Error::TokenRefused(_, provider) => (Kind::Jwt, *provider),
+            _ => (Kind::Jwt, None),
+        },
         Some(_) => (Kind::Unknown, None),
     };
     let mut event = event(true, kind, user, credential, vouched);
     event.client = event.client.map(origin);
-    let named = user.or(credential).is_some();
+    if let Error::TokenRefused(reason, _) = why {
+        event.reason = *reason as u8;
+    }
     let others = Event {
         failed: true,
         others: true,
@@ -224,7 +234,7 @@ pub fn failed(text: Option<&str>, user: Option<Uuid>, vouched: Option<IpAddr>, w
         ..others
     };
     let tiers = [
-        (event, if named { Tier::Named } else { Tier::Origin }),
+        (event, event.tier()),
         (others, Tier::Origin),
         (rest, Tier::Rest),
     ];
@@ -265,6 +275,7 @@ fn event(
     Event {
         failed,
         kind: kind as u8,
+        reason: 0,
         role: role::outer().to_u32(),
         login: role::session().to_u32(),
         user: user.unwrap_or_default(),
@@ -288,7 +299,8 @@ impl Event {
             | u64::from(self.others) << 1
             | u64::from(self.each) << 2
             | u64::from(self.kind) << 8
-            | family << 16;
+            | family << 16
+            | u64::from(self.reason) << 24;
         [
             u64::from(queue::database()) << 32 | flags,
             u64::from(self.role) << 32 | u64::from(self.login),
@@ -302,7 +314,9 @@ impl Event {
     }
 
     fn tier(&self) -> Tier {
-        let named = !self.user.is_nil() || !self.credential.is_nil();
+        // Who forges a token chooses its issuer, and with it the provider.
+        let a_key = !self.credential.is_nil() && self.kind != Kind::Jwt as u8;
+        let named = !self.user.is_nil() || a_key;
         match (named, self.others, self.client) {
             (true, ..) => Tier::Named,
             (false, true, None) => Tier::Rest,
@@ -318,6 +332,7 @@ impl Event {
             others: flags & 2 != 0,
             each: flags & 4 != 0,
             kind: (flags >> 8) as u8,
+            reason: (flags >> 24) as u8,
             role: (key[1] >> 32) as u32,
             login: key[1] as u32,
             user: Uuid::from_u64_pair(key[2], key[3]),
@@ -417,7 +432,7 @@ fn write_one(count: &Count) -> Result<(), Error> {
     let credential = some(event.credential);
     let user = match (some(event.user), credential) {
         // A known but invalid key still identifies its user.
-        (None, Some(key)) => owner_of(key)?,
+        (None, Some(key)) if event.kind != Kind::Jwt as u8 => owner_of(key)?,
         (user, _) => user,
     };
     let mut actor = Actor {
@@ -449,6 +464,10 @@ fn write_one(count: &Count) -> Result<(), Error> {
     }
     if let Some(key) = credential {
         details["key"] = key.to_string().into();
+    }
+    if let Some(reason) = Refusal::of(event.reason) {
+        details["reason"] = reason.as_str().into();
+        identity::note_refusal(credential, reason, count)?;
     }
     let action = if event.failed {
         "tenancy.login.failed"

@@ -1,7 +1,7 @@
 //! Checks of keys and claims before SQL stores them.
 
 use pgrx::prelude::*;
-use tenancy_core::jwt::{self, ClaimName, KeySet};
+use tenancy_core::jwt::{self, AUDIENCE_CLAIMS, ClaimName, KeySet, NoGroups};
 
 use crate::error::{Error, ErrorReport};
 use crate::pg::bounded;
@@ -30,6 +30,34 @@ fn _check_identity_keys(
             "keys is the provider's JWKS; secret is what it shares for HS256.",
         ))?,
     };
+    Ok(true)
+}
+
+/// Returns the keys of a set that verify nothing, with the reasons.
+#[pg_extern(sql = false)]
+fn _skipped_keys(keys: bounded::Json) -> Result<Vec<String>, ErrorReport> {
+    let keys = KeySet::from_jwks(&keys.0).map_err(|fault| Error::bad(fault, ""))?;
+    Ok(keys.skipped().iter().map(ToString::to_string).collect())
+}
+
+/// Returns true, or raises an error if a provider's tokens cannot be read so.
+#[pg_extern(sql = false)]
+fn _check_token_claims(
+    audience_claim: Option<&str>,
+    without_groups: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    if audience_claim.is_some_and(|claim| !AUDIENCE_CLAIMS.contains(&claim)) {
+        Err(Error::bad(
+            "audience_claim is none that names an application",
+            "Use client_id (Amazon Cognito), cid (Okta), appid (Entra ID) or azp; tokens with aud need none.",
+        ))?;
+    }
+    if without_groups.and_then(NoGroups::parse).is_none() {
+        Err(Error::bad(
+            "without_groups must be empty or keep",
+            "empty: a token without the claim takes the groups away; keep: it leaves them as they are.",
+        ))?;
+    }
     Ok(true)
 }
 

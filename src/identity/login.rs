@@ -1,7 +1,7 @@
 //! The writes of a login: a new user, its provider, and the roles of its groups. Most logins write
 //! nothing.
 
-use tenancy_core::jwt::Claims;
+use tenancy_core::jwt::{Claims, Groups};
 use tenancy_core::time::Instant;
 use uuid::Uuid;
 
@@ -21,6 +21,21 @@ pub struct Login<'a> {
     pub parent: Uuid,
     /// When it was issued.
     pub issued: Instant,
+}
+
+impl Login<'_> {
+    /// Returns the user's groups; `None` if they stay as they are.
+    pub fn groups(&self) -> Option<Vec<String>> {
+        match &self.claims.groups {
+            Groups::Told(groups) => Some(groups.clone()),
+            Groups::Untold | Groups::Elsewhere => None,
+        }
+    }
+
+    /// Returns whether the token says that the groups are to be asked for elsewhere.
+    pub fn elsewhere(&self) -> bool {
+        self.claims.groups == Groups::Elsewhere
+    }
 }
 
 /// Creates the user, if the provider may, and binds it to the provider. Returns `None` if the user belongs to
@@ -56,11 +71,12 @@ pub fn sync_groups(login: &Login<'_>, user: Uuid) -> Result<(), Error> {
     may_write()?;
     mark(login.parent)?;
     spi::write_returning(
-        "SELECT tenancy_internal.sync_groups($1, $2, $3, $4)",
+        "SELECT tenancy_internal.sync_groups($1, $2, $3, $4, $5)",
         &[
             pg_uuid(login.known.id).into(),
             pg_uuid(user).into(),
-            login.claims.groups.clone().into(),
+            login.groups().into(),
+            login.elsewhere().into(),
             login.issued.unix_seconds().into(),
         ],
         |_| Ok(()),

@@ -5,6 +5,7 @@
 //! | `providers` | the providers that this backend has cached |
 //! | `tokens` | verifies a token, and finds or creates its user |
 //! | `single_use` | tokens that are valid for one login |
+//! | `refusals` | why tokens were refused, for who runs the provider |
 //! | `login` | the rows that some logins write |
 //! | `policies` | what the scopes on a user's path ask of a token |
 //! | `networks` | allowed networks, and the client's address |
@@ -15,9 +16,11 @@ mod login;
 pub mod networks;
 mod policies;
 mod providers;
+mod refusals;
 mod single_use;
 mod tokens;
 
+pub use refusals::note as note_refusal;
 pub use single_use::claim;
 pub use tokens::{still_holds, verify};
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::spi::SpiHeapTupleData;
-use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, tokens_of};
+use tenancy_core::jwt::{ClaimName, KeySet, Mapping, NoGroups, Provider, tokens_of};
 use tenancy_core::subject::Subject;
 use tenancy_core::time::Length;
 use uuid::Uuid;
@@ -99,11 +99,12 @@ fn claimants(issuer: &str, audience: &str) -> Result<Claimants, Error> {
 fn load(issuer: &str, tokens: [u8; 32], reading: &mut Reading) -> Result<Claimants, Error> {
     spi::read(
         "SELECT p.id, p.scope_id, p.issuer, p.audiences, p.leeway, p.keys::text, s.secret, p.user_claim, \
-                p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use, p.vouched \
+                p.tenant_claim, p.groups_claim, p.name_claim, p.create_users, p.single_use, p.vouched, p.aliases, p.audience_claim, \
+                p.without_groups \
          FROM tenancy_internal.identity_provider_registry p \
          LEFT JOIN tenancy_internal.identity_secrets s ON s.provider_id = p.id \
          WHERE p.id = ANY (ARRAY(SELECT c.provider_id FROM tenancy_internal.identity_claims c WHERE c.tokens = $1)) \
-           AND p.issuer = $2 AND p.enabled \
+           AND $2 = ANY (p.issuer || p.aliases) AND p.enabled \
          ORDER BY p.vouched DESC, p.id LIMIT $3",
         &[
             tokens.to_vec().into(),
@@ -144,13 +145,16 @@ fn read(row: &SpiHeapTupleData<'_>) -> Result<Option<KnownProvider>, Error> {
         scope: row.not_null_id(2)?,
         provider: Provider {
             issuer: row.not_null(3)?,
+            aliases: row.not_null(15)?,
             audiences: row.not_null(4)?,
+            audience_claim: row.get(16)?,
             leeway: Length::from_seconds(row.not_null::<i32>(5)?.into()),
             keys,
             mapping: Mapping {
                 user: claim(8)?.ok_or_else(broken)?,
                 tenant: claim(9)?,
                 groups: claim(10)?,
+                without_groups: NoGroups::parse(&row.not_null::<String>(17)?).ok_or_else(broken)?,
                 name: claim(11)?,
             },
         },

@@ -1,6 +1,6 @@
 //! Tokens that are good for one login: the worker writes down each that was used, for as long as it would hold.
 
-use tenancy_core::jwt::{Claims, fingerprint};
+use tenancy_core::jwt::{Claims, Refusal, fingerprint};
 use tenancy_core::time::Instant;
 use uuid::Uuid;
 
@@ -12,7 +12,10 @@ use crate::requests::{self, Reply, Request};
 /// Records permanently that a token's id is used, or refuses the token if it was used before. The worker commits
 /// this before anything is read with the token, so that a rollback does not undo it.
 pub fn take(provider: Uuid, claims: &Claims) -> Result<(), Error> {
-    let id = claims.id.as_ref().ok_or(Error::InvalidCredential)?;
+    let used = Error::TokenRefused(Refusal::Used, Some(provider));
+    let Some(id) = &claims.id else {
+        return Err(used);
+    };
     let claimed = requests::call(&Request::ClaimJti {
         provider,
         jti_hash: fingerprint(id),
@@ -20,7 +23,7 @@ pub fn take(provider: Uuid, claims: &Claims) -> Result<(), Error> {
     })?;
     match claimed {
         Reply::Done => Ok(()),
-        Reply::Duplicate => Err(Error::InvalidCredential),
+        Reply::Duplicate => Err(used),
     }
 }
 

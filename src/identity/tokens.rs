@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tenancy_core::jwt::{Claims, Unverified, tokens_of};
+use tenancy_core::jwt::{Claims, Refusal, Unverified, tokens_of};
 use tenancy_core::principal::Proven;
 use tenancy_core::subject::Subject;
 use tenancy_core::time::Instant;
@@ -96,13 +96,14 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
     });
     if let Some(verified) = known {
         if now >= verified.expires_at {
-            return Err(Error::InvalidCredential);
+            let by = Some(verified.provider);
+            return Err(Error::TokenRefused(Refusal::Expired, by));
         }
         return Ok(verified.proves());
     }
     let mut reading = Reading::begin();
-    let token = Unverified::parse(text).map_err(|_| Error::InvalidCredential)?;
-    let (known, claims) = find_provider(&token, now)?.ok_or(Error::InvalidCredential)?;
+    let token = Unverified::parse(text).map_err(|why| Error::TokenRefused(why, None))?;
+    let (known, claims) = find_provider(&token, now)?;
     claims_of(&token, &mut reading);
     if known.single_use {
         single_use::take(known.id, &claims)?;
@@ -136,25 +137,34 @@ pub fn verify(text: &str) -> Result<Proven, Error> {
 
 /// Finds the provider whose keys verify a token, with the token's claims. Several providers may claim an
 /// issuer's tokens; those whose keys do not verify the token do not count. If two verify it, the token is for
-/// the one whose audience it was issued to, or for none.
+/// the one whose audience it was issued to, or for none. The refusal of a token names a provider only if there is one.
 fn find_provider(
     token: &Unverified<'_>,
     now: Instant,
-) -> Result<Option<(Rc<KnownProvider>, Claims)>, Error> {
+) -> Result<(Rc<KnownProvider>, Claims), Error> {
+    let refused = |why| Err(Error::TokenRefused(why, None));
     let (Some(issuer), Some(audiences)) = (token.issuer(), token.audiences()) else {
-        return Ok(None);
+        return refused(Refusal::NoProvider);
     };
     let Some(candidates) = providers::of(issuer, &audiences)? else {
-        return Ok(None);
+        return refused(Refusal::TooManyProviders);
     };
-    let mut found: Vec<(Rc<KnownProvider>, Claims)> = candidates
-        .into_iter()
-        .filter_map(|known| {
-            let claims = token.verify(&known.provider, now).ok()?;
-            Some((known, claims))
-        })
-        .collect();
-    if found.len() > 1 {
+    let mut found: Vec<(Rc<KnownProvider>, Claims)> = Vec::new();
+    let mut nearest = None;
+    for known in candidates {
+        match token.verify(&known.provider, now) {
+            Ok(claims) => found.push((known, claims)),
+            // The one whose keys verified it refused it for what it says.
+            Err(why) => nearest = nearest.max(Some((why.verified(), known.id, why))),
+        }
+    }
+    if found.is_empty()
+        && let Some((_, provider, why)) = nearest
+    {
+        return Err(Error::TokenRefused(why, Some(provider)));
+    }
+    let several = found.len() > 1;
+    if several {
         let party = token.party();
         let is_party = |known: &KnownProvider| {
             let mut audiences = known.provider.audiences.iter();
@@ -162,7 +172,12 @@ fn find_provider(
         };
         found.retain(|(known, _)| is_party(known));
     }
-    Ok(if found.len() == 1 { found.pop() } else { None })
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only),
+        (Some(_), false) => refused(Refusal::Ambiguous),
+        (None, _) if several => refused(Refusal::Ambiguous),
+        (None, _) => refused(Refusal::NoProvider),
+    }
 }
 
 /// Notes the sources of who claims a token. A token for one audience can move to another provider only if an administrator
@@ -197,9 +212,10 @@ fn log_in(
     now: Instant,
     reading: &mut Reading,
 ) -> Result<(Uuid, Uuid, Instant), Error> {
+    let refused = |why| Error::TokenRefused(why, Some(known.id));
     let parent = match &claims.tenant {
         None => known.scope,
-        Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(Error::InvalidCredential)?,
+        Some(tenant) => find_tenant(known.scope, tenant)?.ok_or(refused(Refusal::UnknownTenant))?,
     };
     let login = Login {
         known,
@@ -209,8 +225,11 @@ fn log_in(
     };
     let found = find_user(&login)?;
     let bound = found.as_ref().and_then(|found| found.provider);
-    if bound.is_some_and(|bound| bound != known.id) || found.is_none() && !known.create_users {
-        return Err(Error::InvalidCredential);
+    if bound.is_some_and(|bound| bound != known.id) {
+        return Err(refused(Refusal::OtherProvider));
+    }
+    if found.is_none() && !known.create_users {
+        return Err(refused(Refusal::UnknownUser));
     }
     // Before anything is written; what a policy asks for is told to its users alone.
     let end = policies::session_end(parent, claims, now, reading)?;
@@ -222,7 +241,7 @@ fn log_in(
             Ok((found.user, parent, end))
         }
         _ => {
-            let user = login::first(&login)?.ok_or(Error::InvalidCredential)?;
+            let user = login::first(&login)?.ok_or(refused(Refusal::OtherProvider))?;
             login::sync_groups(&login, user)?;
             Ok((user, parent, end))
         }
@@ -259,14 +278,15 @@ struct FoundUser {
 fn find_user(login: &Login<'_>) -> Result<Option<FoundUser>, Error> {
     spi::read(
         "SELECT u.id, b.provider_id, \
-                b.provider_id = $3 AND tenancy_internal.groups_differ($3, u.id, $4, $5) \
+                b.provider_id = $3 AND tenancy_internal.groups_differ($3, u.id, $4, $5, $6) \
          FROM tenancy.scopes u LEFT JOIN tenancy_internal.identity_users b ON b.user_id = u.id \
          WHERE u.parent_id = $1 AND u.level = 'user' AND u.external_id = $2",
         &[
             pg_uuid(login.parent).into(),
             login.claims.user.clone().into(),
             pg_uuid(login.known.id).into(),
-            login.claims.groups.clone().into(),
+            login.groups().into(),
+            login.elsewhere().into(),
             login.issued.unix_seconds().into(),
         ],
         |rows| {

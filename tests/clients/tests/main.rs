@@ -85,6 +85,7 @@ mod identity {
     mod login;
     mod networks;
     mod policies;
+    mod providers;
     mod rights;
 }
 mod isolation {

@@ -68,6 +68,7 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('set_allowed_networks', 'platform,mx,one,far,one/red', $$tenancy.set_allowed_networks({}, '{0.0.0.0/0}')$$),
     ('add_identity_provider', 'platform,mx,one,two,far', $$tenancy.add_identity_provider({}, 'https://x.example', '{a}', secret => decode(repeat('ab', 32), 'hex'))$$),
     ('set_identity_keys', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.set_identity_keys('https://{name}.example', secret => decode(repeat('cd', 32), 'hex'))$$),
+    ('update_identity_provider', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.update_identity_provider('https://{name}.example', 'https://renamed-{name}.example')$$),
     ('set_identity_provider_enabled', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.set_identity_provider_enabled('https://{name}.example', false)$$),
     ('drop_identity_provider', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.drop_identity_provider('https://{name}.example')$$),
     ('map_group, member', 'platform idp_p,mx idp_mx,one idp_one,far idp_far', $$tenancy.map_group('https://{name}.example', 'new', 'member', {})$$),

@@ -11,10 +11,12 @@
 //! | `keys` | RFC 7517 key sets and shared secrets, and their algorithms |
 //! | `claims` | which claims name the user, its tenant, its groups |
 //! | `json` | JSON without repeated keys |
+//! | `refusal` | why a token is refused: for an operator, never for its bearer |
 
 mod claims;
 mod json;
 mod keys;
+mod refusal;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,8 +26,9 @@ use std::fmt;
 
 use crate::time::{Instant, Length};
 
-pub use claims::{BadClaimName, ClaimName, Mapping};
+pub use claims::{BadClaimName, ClaimName, Groups, Mapping, NoGroups};
 pub use keys::{KeyFault, KeySet};
+pub use refusal::Refusal;
 
 /// The longest token. Tokens of large directories, with all their groups, have a few kilobytes.
 pub const MOST_BYTES: usize = 16 * 1024;
@@ -57,18 +60,21 @@ pub fn tokens_of(issuer: &str, audience: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
-/// An invalid token. The error has no reason, so that a forger learns nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a valid token")]
-pub struct Refused;
+/// The claims that may name the application in a token without `aud`: those of Amazon Cognito and RFC 9068, of Okta, of
+/// Entra ID, and of OpenID Connect.
+pub const AUDIENCE_CLAIMS: [&str; 4] = ["client_id", "cid", "appid", "azp"];
 
 /// The issuer of tokens, their audiences, and how they are verified and read.
 #[derive(Debug)]
 pub struct Provider {
     /// The required `iss`.
     pub issuer: String,
+    /// Other names of the issuer, such as its former one.
+    pub aliases: Vec<String>,
     /// One of these must be in `aud`.
     pub audiences: Vec<String>,
+    /// The claim that has the audience in tokens without `aud`, one of [`AUDIENCE_CLAIMS`].
+    pub audience_claim: Option<String>,
     /// How much its clock may differ from the server's.
     pub leeway: Length,
     /// The keys that verify its tokens.
@@ -84,8 +90,8 @@ pub struct Claims {
     pub user: String,
     /// Its name for the tenant, if the mapping has one.
     pub tenant: Option<String>,
-    /// The user's groups, sorted, each once.
-    pub groups: Vec<String>,
+    /// The user's groups.
+    pub groups: Groups,
     /// The user's display name.
     pub name: Option<String>,
     /// When the token expires, including leeway.
@@ -124,19 +130,19 @@ pub struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     /// Parses a token. Each has one encoding: no padding, no unused bits, no repeated key.
-    pub fn parse(text: &'a str) -> Result<Self, Refused> {
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
         if !has_shape(text) {
-            return Err(Refused);
+            return Err(Refusal::Malformed);
         }
-        let (signed, signature) = text.rsplit_once('.').ok_or(Refused)?;
-        let (header, claims) = signed.split_once('.').ok_or(Refused)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(Refusal::Malformed)?;
         decode(signature)?;
-        let Value::Object(header) = json::parse(&decode(header)?).ok_or(Refused)? else {
-            return Err(Refused);
+        let Value::Object(header) = json::parse(&decode(header)?).ok_or(Refusal::Malformed)? else {
+            return Err(Refusal::Malformed);
         };
-        let claims = json::parse(&decode(claims)?).ok_or(Refused)?;
+        let claims = json::parse(&decode(claims)?).ok_or(Refusal::Malformed)?;
         if !claims.is_object() {
-            return Err(Refused);
+            return Err(Refusal::Malformed);
         }
         Ok(Self {
             signed,
@@ -151,13 +157,18 @@ impl<'a> Unverified<'a> {
         self.claims.get("iss")?.as_str()
     }
 
-    /// Returns its claimed audiences, to find the providers; `None` if it has none, or more than the limit.
+    /// Returns its claimed audiences, to find the providers; `None` if it has none, or more than the limit. Without `aud` those
+    /// are what the [claims](AUDIENCE_CLAIMS) say that some provider may read in its place.
     pub fn audiences(&self) -> Option<Vec<&str>> {
-        let found = match self.claims.get("aud")? {
-            Value::Array(all) if all.len() <= MOST_AUDIENCES => {
+        let found = match self.claims.get("aud") {
+            Some(Value::Array(all)) if all.len() <= MOST_AUDIENCES => {
                 all.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?
             }
-            one => vec![one.as_str()?],
+            Some(one) => vec![one.as_str()?],
+            None => AUDIENCE_CLAIMS
+                .iter()
+                .filter_map(|claim| self.claims.get(claim)?.as_str())
+                .collect(),
         };
         (!found.is_empty()).then_some(found)
     }
@@ -172,16 +183,18 @@ impl<'a> Unverified<'a> {
     /// ```
     /// use jsonwebtoken::{EncodingKey, Header, encode};
     /// use serde_json::json;
-    /// use tenancy_core::jwt::{ClaimName, KeySet, Mapping, Provider, Refused, Unverified};
+    /// use tenancy_core::jwt::{ClaimName, KeySet, Mapping, NoGroups, Provider, Refusal, Unverified};
     /// use tenancy_core::time::{Instant, Length};
     ///
     /// let secret = b"an example secret of enough bytes";
     /// let mut provider = Provider {
     ///     issuer: "https://login.example.com/".to_owned(),
+    ///     aliases: vec![],
     ///     audiences: vec!["api".to_owned()],
+    ///     audience_claim: None,
     ///     leeway: Length::from_seconds(30),
     ///     keys: KeySet::from_secret(secret).unwrap(),
-    ///     mapping: Mapping { user: ClaimName::parse("sub").unwrap(), tenant: None, groups: None, name: None },
+    ///     mapping: Mapping { user: ClaimName::parse("sub").unwrap(), tenant: None, groups: None, without_groups: NoGroups::Empty, name: None },
     /// };
     /// let claims = json!({"iss": "https://login.example.com/", "aud": "api", "sub": "alice", "exp": 1_800_000_060});
     /// let token = encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap();
@@ -191,37 +204,32 @@ impl<'a> Unverified<'a> {
     /// assert_eq!(token.verify(&provider, at(1_800_000_000)).unwrap().user, "alice");
     /// // Its last second is that of `exp` and the leeway.
     /// assert!(token.verify(&provider, at(1_800_000_089)).is_ok());
-    /// assert_eq!(token.verify(&provider, at(1_800_000_090)), Err(Refused));
+    /// assert_eq!(token.verify(&provider, at(1_800_000_090)), Err(Refusal::Expired));
     /// // A token for another application opens nothing.
     /// provider.audiences = vec!["backoffice".to_owned()];
-    /// assert_eq!(token.verify(&provider, at(1_800_000_000)), Err(Refused));
+    /// assert_eq!(token.verify(&provider, at(1_800_000_000)), Err(Refusal::NoProvider));
     /// ```
-    pub fn verify(&self, provider: &Provider, now: Instant) -> Result<Claims, Refused> {
+    pub fn verify(&self, provider: &Provider, now: Instant) -> Result<Claims, Refusal> {
         self.check_header()?;
-        let algorithm = text(&self.header, "alg").ok_or(Refused)?;
+        let algorithm = text(&self.header, "alg").ok_or(Refusal::Header)?;
         let kid = match self.header.get("kid") {
             None => None,
-            Some(kid) => Some(kid.as_str().ok_or(Refused)?),
+            Some(kid) => Some(kid.as_str().ok_or(Refusal::Header)?),
         };
-        if !provider
-            .keys
-            .verify(algorithm, kid, self.signed, self.signature)
-        {
-            return Err(Refused);
-        }
-        if self.issuer() != Some(&provider.issuer) || !self.is_for(&provider.audiences) {
-            return Err(Refused);
+        (provider.keys).verify(algorithm, kid, self.signed, self.signature)?;
+        if !self.is_of(provider) || !self.is_for(provider) {
+            return Err(Refusal::NoProvider);
         }
         let leeway = provider.leeway.clamp(Length::ZERO, MOST_LEEWAY);
         let expires_at = self.expiry(now, leeway)?;
         // Only a login policy asks for it: a time that is none, or is to come, says nothing.
         let authenticated_at = self.instant("auth_time", f64::floor).ok().flatten();
         let authenticated_at = authenticated_at.filter(|at| *at <= now + leeway);
-        let read = provider.mapping.read(&self.claims).ok_or(Refused)?;
+        let read = provider.mapping.read(&self.claims)?;
         let id = match self.claims.get("jti") {
             None => None,
             Some(Value::String(id)) if !id.is_empty() => Some(id.clone()),
-            Some(_) => return Err(Refused),
+            Some(_) => return Err(Refusal::Claims),
         };
         Ok(Claims {
             user: read.user,
@@ -241,13 +249,13 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    fn check_header(&self) -> Result<(), Refused> {
+    fn check_header(&self) -> Result<(), Refusal> {
         // Extensions that must be understood; none is.
         if ["crit", "b64", "enc", "zip"]
             .iter()
             .any(|name| self.header.contains_key(*name))
         {
-            return Err(Refused);
+            return Err(Refusal::Header);
         }
         match self.header.get("typ") {
             None => Ok(()),
@@ -256,53 +264,64 @@ impl<'a> Unverified<'a> {
             {
                 Ok(())
             }
-            Some(_) => Err(Refused),
+            Some(_) => Err(Refusal::Header),
         }
     }
 
-    fn is_for(&self, audiences: &[String]) -> bool {
+    fn is_for(&self, provider: &Provider) -> bool {
         let ours = |aud: &Value| {
+            let mut audiences = provider.audiences.iter();
             aud.as_str()
-                .is_some_and(|aud| audiences.iter().any(|ours| ours == aud))
+                .is_some_and(|aud| audiences.any(|ours| ours == aud))
         };
         match self.claims.get("aud") {
             Some(Value::Array(all)) => all.iter().all(Value::is_string) && all.iter().any(ours),
             Some(one) => ours(one),
-            None => false,
+            None => {
+                let instead = provider.audience_claim.as_ref();
+                let instead = instead.and_then(|claim| self.claims.get(claim));
+                instead.is_some_and(ours)
+            }
         }
     }
 
+    fn is_of(&self, provider: &Provider) -> bool {
+        let mut names = std::iter::once(&provider.issuer).chain(&provider.aliases);
+        self.issuer()
+            .is_some_and(|issuer| names.any(|name| name == issuer))
+    }
+
     /// Returns its expiry, if it is valid now.
-    fn expiry(&self, now: Instant, leeway: Length) -> Result<Instant, Refused> {
-        let expires_at = self.instant("exp", f64::floor)?.ok_or(Refused)?;
+    fn expiry(&self, now: Instant, leeway: Length) -> Result<Instant, Refusal> {
+        let expires_at = self.instant("exp", f64::floor)?.ok_or(Refusal::Expired)?;
         let expires_at = expires_at + leeway;
         if now >= expires_at {
-            return Err(Refused);
+            return Err(Refusal::Expired);
         }
         for begins in ["nbf", "iat"] {
             if let Some(at) = self.instant(begins, f64::ceil)?
                 && at > now + leeway
             {
-                return Err(Refused);
+                return Err(Refusal::NotYetValid);
             }
         }
         Ok(expires_at)
     }
 
     /// Returns a claim of time. Fractions are rounded so that the token is valid for less time.
-    fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<Instant>, Refused> {
+    fn instant(&self, name: &str, round: fn(f64) -> f64) -> Result<Option<Instant>, Refusal> {
         /// Seconds that an [`Instant`] can hold.
         const FARTHEST: f64 = 9.0e12;
         match self.claims.get(name) {
             None => Ok(None),
             Some(Value::Number(number)) => {
-                let seconds = number.as_f64().map(round).ok_or(Refused)?;
+                let seconds = number.as_f64().map(round).ok_or(Refusal::Claims)?;
                 if !(0.0..=FARTHEST).contains(&seconds) {
-                    return Err(Refused);
+                    return Err(Refusal::Claims);
                 }
                 Ok(Some(Instant::from_unix_seconds(seconds as i64)))
             }
-            Some(_) => Err(Refused),
+            Some(_) => Err(Refusal::Claims),
         }
     }
 }
@@ -317,8 +336,8 @@ fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     object.get(name)?.as_str()
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Refused> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refused)
+fn decode(part: &str) -> Result<Vec<u8>, Refusal> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl LoginPolicy {
     /// # use tenancy_core::time::{Instant, Length};
     /// let at = Instant::from_unix_seconds;
     /// let mut claims = Claims {
-    ///     user: "alice".to_owned(), tenant: None, groups: vec![], name: None, id: None, issued_at: Some(at(5_000)), expires_at: at(9_000),
+    ///     user: "alice".to_owned(), tenant: None, groups: tenancy_core::jwt::Groups::Untold, name: None, id: None, issued_at: Some(at(5_000)), expires_at: at(9_000),
     ///     methods: vec!["pwd".to_owned()], context: None, authenticated_at: None,
     /// };
     /// let policy = LoginPolicy { amr: vec!["mfa".to_owned()], longest_session: Some(Length::from_seconds(3_600)), ..Default::default() };
@@ -84,7 +84,7 @@ mod tests {
         Claims {
             user: "alice".to_owned(),
             tenant: None,
-            groups: vec![],
+            groups: crate::jwt::Groups::Untold,
             name: None,
             id: None,
             issued_at: None,

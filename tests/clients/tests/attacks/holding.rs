@@ -219,6 +219,7 @@ fn what_an_elevation_gives_ends_with_it() {
         Idp::new("new").adding("acme", ""),
         format!("SELECT tenancy.set_identity_keys('{}', '{keys}')", idp.issuer),
         format!("SELECT tenancy.set_identity_provider_enabled('{}', true)", idp.issuer),
+        format!("SELECT tenancy.update_identity_provider('{}', aliases => '{{https://mine.example/}}')", idp.issuer),
     ] {
         outlasts(sue.fails_inside(&call));
     }
@@ -246,7 +247,7 @@ fn what_an_elevation_gives_ends_with_it() {
 }
 
 const BOUNDED: &str = "assign create_partner create_tenant create_project create_user define_metric define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
-    add_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks \
+    add_identity_provider update_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks \
     set_rate_limit set_slots set_limit remove_limit define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan \
     define_template apply_template onboard add_domain verify_domain set_login_policy";
 /// They leave asking to others: to these, or to the functions that they call for each part.
@@ -476,11 +477,12 @@ fn spans_and_times_are_checked_by_what_they_come_to() {
         .collect();
     let named = SPANS.iter().map(|s| s.0).chain(TIMES.iter().map(|t| t.0));
     let mut known: BTreeSet<String> = named.map(str::to_owned).collect();
-    // They hand them on to usage(); identity::policies tries the last.
+    // They hand them on to usage(); identity::policies and identity::providers try the last two.
     let others = [
         "top_usage.since",
         "top_usage.until",
         "set_login_policy.session_length",
+        "update_identity_provider.leeway",
     ];
     known.extend(others.map(str::to_owned));
     assert_eq!(found, known, "a span or a time that is not tried");

@@ -206,7 +206,7 @@ fn secrets_and_keys_are_not_for_reading() {
         }
         for call in [
             "first_login(NULL, NULL, NULL, NULL, NULL)",
-            "sync_groups(NULL, NULL, NULL, NULL)",
+            "sync_groups(NULL, NULL, NULL, NULL, NULL)",
             "set_identity_keys('x', NULL, NULL, NULL)",
             "provider_of('x', NULL)",
         ] {

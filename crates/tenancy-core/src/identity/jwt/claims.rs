@@ -4,6 +4,8 @@ use crate::slug::{check_external_id, check_name};
 use serde_json::Value;
 use std::fmt;
 
+use super::refusal::Refusal;
+
 /// The longest claim name, in bytes.
 const NAME_LIMIT: usize = 255;
 
@@ -36,6 +38,20 @@ impl ClaimName {
         found.filter(|value| !value.is_null())
     }
 
+    /// Returns whether the claims say that this one is to be asked for elsewhere: distributed claims of OpenID Connect Core 5.6.2,
+    /// and Entra ID's group overage, which tokens of the implicit flow only hint at.
+    fn is_elsewhere(&self, claims: &Value) -> bool {
+        let name = self.0.trim_start_matches('/');
+        let named = claims
+            .get("_claim_names")
+            .is_some_and(|names| names.get(name).is_some());
+        let hinted = || {
+            name == "groups" && matches!(claims.get("hasgroups"), Some(Value::Bool(true)))
+                || matches!(claims.get("hasgroups"), Some(Value::String(text)) if name == "groups" && text == "true")
+        };
+        named || hinted()
+    }
+
     /// Returns whether it is an e-mail address, which any user can enter in an account unless it was verified.
     fn is_email(&self) -> bool {
         matches!(self.0.as_str(), "email" | "/email")
@@ -57,43 +73,91 @@ pub struct Mapping {
     pub tenant: Option<ClaimName>,
     /// The user's groups: an array of texts, or one text.
     pub groups: Option<ClaimName>,
+    /// What a token without that claim says.
+    pub without_groups: NoGroups,
     /// The user's display name.
     pub name: Option<ClaimName>,
+}
+
+/// What a token without the claim of groups says. Some providers leave it out for a user without groups, others for tokens
+/// that are not about groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoGroups {
+    /// The user is in no group.
+    Empty,
+    /// Nothing: the user's groups stay as they are.
+    Keep,
+}
+
+impl NoGroups {
+    /// Reads its name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "empty" => Some(Self::Empty),
+            "keep" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+
+/// What a token says of its user's groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Groups {
+    /// These, sorted, each once.
+    Told(Vec<String>),
+    /// Nothing.
+    Untold,
+    /// That they are too many for a token, and to be asked for at the provider.
+    Elsewhere,
 }
 
 /// What the claims say.
 pub struct Read {
     pub user: String,
     pub tenant: Option<String>,
-    pub groups: Vec<String>,
+    pub groups: Groups,
     pub name: Option<String>,
 }
 
 impl Mapping {
-    /// Reads the claims; returns `None` if they do not name a user, or name one in an invalid form.
-    pub fn read(&self, claims: &Value) -> Option<Read> {
+    /// Reads the claims, or returns which of them cannot be.
+    pub fn read(&self, claims: &Value) -> Result<Read, Refusal> {
         if self.user.is_email() && !verified(claims) {
-            return None;
+            return Err(Refusal::NoUser);
         }
-        let user = identifier(self.user.find(claims)?)?;
+        let user = self.user.find(claims).and_then(identifier);
+        let user = user.ok_or(Refusal::NoUser)?;
         let tenant = match &self.tenant {
             None => None,
-            Some(name) => Some(identifier(name.find(claims)?)?),
+            Some(name) => {
+                let tenant = name.find(claims).and_then(identifier);
+                Some(tenant.ok_or(Refusal::NoTenant)?)
+            }
         };
-        let groups = match self.groups.as_ref().and_then(|name| name.find(claims)) {
-            None => Vec::new(),
-            Some(found) => groups(found)?,
-        };
+        let groups = self.groups(claims)?;
         // A display name that cannot be displayed is ignored.
         let name = self.name.as_ref().and_then(|name| name.find(claims));
         let name = name.and_then(Value::as_str).map(str::trim);
         let name = name.filter(|name| check_name(name).is_ok());
-        Some(Read {
+        Ok(Read {
             user,
             tenant,
             groups,
             name: name.map(str::to_owned),
         })
+    }
+
+    fn groups(&self, claims: &Value) -> Result<Groups, Refusal> {
+        let Some(name) = &self.groups else {
+            return Ok(Groups::Told(Vec::new()));
+        };
+        match (name.find(claims), self.without_groups) {
+            (Some(found), _) => groups(found).map(Groups::Told).ok_or(Refusal::Groups),
+            (None, _) if name.is_elsewhere(claims) => Ok(Groups::Elsewhere),
+            (None, NoGroups::Keep) => Ok(Groups::Untold),
+            (None, NoGroups::Empty) => Ok(Groups::Told(Vec::new())),
+        }
     }
 }
 

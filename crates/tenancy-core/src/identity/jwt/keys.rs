@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
+use super::refusal::Refusal;
+
 /// The shortest shared secret in bytes: the size of SHA-256.
 const SECRET_BYTES: usize = 32;
 /// The bits of an RSA modulus.
@@ -56,7 +58,10 @@ pub enum KeyFault {
 
 /// The keys of a provider.
 #[derive(Debug)]
-pub struct KeySet(Vec<VerifyingKey>);
+pub struct KeySet {
+    keys: Vec<VerifyingKey>,
+    skipped: Vec<KeyFault>,
+}
 
 struct VerifyingKey {
     kid: Option<String>,
@@ -66,8 +71,8 @@ struct VerifyingKey {
 }
 
 impl KeySet {
-    /// Parses a key set. Keys for other uses and algorithms are ignored; invalid public keys, and keys that are not
-    /// public, are refused.
+    /// Parses a key set. Keys for other uses and algorithms are ignored. Weak and malformed keys verify nothing and are
+    /// [named](Self::skipped), if another key verifies. Keys that are not public, and ambiguous ids, are refused.
     pub fn from_jwks(set: &Value) -> Result<Self, KeyFault> {
         let all = set
             .get("keys")
@@ -76,10 +81,16 @@ impl KeySet {
         if all.len() > MOST_KEYS {
             return Err(KeyFault::TooMany);
         }
-        let mut keys: Vec<VerifyingKey> = Vec::new();
+        let (mut keys, mut skipped): (Vec<VerifyingKey>, Vec<KeyFault>) = Default::default();
         for jwk in all {
-            let Some(key) = VerifyingKey::read(jwk.as_object().ok_or(KeyFault::NotASet)?)? else {
-                continue;
+            let key = match VerifyingKey::read(jwk.as_object().ok_or(KeyFault::NotASet)?) {
+                Ok(Some(key)) => key,
+                Ok(None) => continue,
+                Err(fault @ (KeyFault::Weak { .. } | KeyFault::Malformed(_))) => {
+                    skipped.push(fault);
+                    continue;
+                }
+                Err(fault) => return Err(fault),
             };
             if let Some(twin) = keys.iter().find(|other| other.kid == key.kid) {
                 return Err(match &twin.kid {
@@ -90,11 +101,15 @@ impl KeySet {
             keys.push(key);
         }
         match keys.as_slice() {
-            [] => Err(KeyFault::NoKey),
-            [_] => Ok(Self(keys)),
-            [..] if keys.iter().any(|key| key.kid.is_none()) => Err(KeyFault::Nameless),
-            [..] => Ok(Self(keys)),
+            [] => Err(skipped.into_iter().next().unwrap_or(KeyFault::NoKey)),
+            [_, _, ..] if keys.iter().any(|key| key.kid.is_none()) => Err(KeyFault::Nameless),
+            [..] => Ok(Self { keys, skipped }),
         }
+    }
+
+    /// Returns the keys that verify nothing, with the reasons.
+    pub fn skipped(&self) -> &[KeyFault] {
+        &self.skipped
     }
 
     /// Creates a key set of one shared secret, for HS256.
@@ -102,38 +117,42 @@ impl KeySet {
         if secret.len() < SECRET_BYTES {
             return Err(KeyFault::ShortSecret(secret.len()));
         }
-        Ok(Self(vec![VerifyingKey {
-            kid: None,
-            algorithm: Algorithm::HS256,
-            key: DecodingKey::from_secret(secret),
-            fingerprint: fingerprint(b"oct", &[secret]),
-        }]))
+        Ok(Self {
+            keys: vec![VerifyingKey {
+                kid: None,
+                algorithm: Algorithm::HS256,
+                key: DecodingKey::from_secret(secret),
+                fingerprint: fingerprint(b"oct", &[secret]),
+            }],
+            skipped: Vec::new(),
+        })
     }
 
     /// Returns a fingerprint for each key: keys that verify the same signatures have the same, independent of their notation.
     pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 32]> {
-        self.0.iter().map(|key| key.fingerprint)
+        self.keys.iter().map(|key| key.fingerprint)
     }
 
-    /// Returns whether the key that the header names made the signature over `signed`, with that key's algorithm.
+    /// Checks that the key that the header names made the signature over `signed`, with that key's algorithm.
     pub fn verify(
         &self,
         algorithm: &str,
         kid: Option<&str>,
         signed: &str,
         signature: &str,
-    ) -> bool {
-        self.find(kid).is_some_and(|key| {
-            key.is_called(algorithm)
-                && crypto::verify(signature, signed.as_bytes(), &key.key, key.algorithm)
-                    .unwrap_or(false)
-        })
+    ) -> Result<(), Refusal> {
+        let key = self.find(kid).filter(|key| key.is_called(algorithm));
+        let key = key.ok_or(Refusal::NoKey)?;
+        match crypto::verify(signature, signed.as_bytes(), &key.key, key.algorithm) {
+            Ok(true) => Ok(()),
+            _ => Err(Refusal::Signature),
+        }
     }
 
     /// Finds the key with this id. A key without an id, and a header without one, are unambiguous only in a set of
     /// one key.
     fn find(&self, kid: Option<&str>) -> Option<&VerifyingKey> {
-        match (self.0.as_slice(), kid) {
+        match (self.keys.as_slice(), kid) {
             ([only], None) => Some(only),
             ([only], Some(_)) if only.kid.is_none() => Some(only),
             (_, None) => None,

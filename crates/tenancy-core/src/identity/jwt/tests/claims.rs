@@ -104,13 +104,15 @@ fn a_tenant_is_asked_for_when_it_is_mapped() {
 #[test]
 fn groups_are_texts() {
     let groups = |value: Value| read(mapping(), json!({"groups": value})).map(|read| read.groups);
-    assert_eq!(groups(json!(null)), Ok(vec![]));
-    assert_eq!(groups(json!([])), Ok(vec![]));
-    assert_eq!(groups(json!("a b")), Ok(vec!["a b".into()]));
-    assert_eq!(
-        groups(json!(["b", "a", "b", "", "x\u{0}"])),
-        Ok(vec!["a".into(), "b".into()])
-    );
+    let told = |names: &[&str]| {
+        let names = names.iter().map(|&name| name.to_owned());
+        Ok(Groups::Told(names.collect()))
+    };
+    assert_eq!(groups(json!(null)), told(&[]));
+    assert_eq!(groups(json!([])), told(&[]));
+    assert_eq!(groups(json!("a b")), told(&["a b"]));
+    let many = json!(["b", "a", "b", "", "x\u{0}"]);
+    assert_eq!(groups(many), told(&["a", "b"]));
     for odd in [json!(7), json!([7]), json!([["a"]]), json!({"a": true})] {
         assert_eq!(groups(odd), Err(Refused));
     }
@@ -119,12 +121,75 @@ fn groups_are_texts() {
         ..mapping()
     };
     let changes = json!({"realm_access": {"roles": ["x"]}});
-    assert_eq!(read(nested, changes).unwrap().groups, ["x"]);
+    let groups = |mapping: Mapping, changes| read(mapping, changes).map(|read| read.groups);
+    assert_eq!(groups(nested, changes), told(&["x"]));
     let none = Mapping {
         groups: None,
         ..mapping()
     };
-    assert!(read(none, json!({})).unwrap().groups.is_empty());
+    assert_eq!(groups(none, json!({})), told(&[]));
+}
+
+#[test]
+fn absent_empty_and_elsewhere_are_three_things() {
+    let read = |mapping: &Mapping, changes: Value| {
+        let changes = with(json!({"groups": null}), changes);
+        super::claims::read(mapping.clone(), changes).map(|read| read.groups)
+    };
+    let (empty, keep) = (
+        mapping(),
+        Mapping {
+            without_groups: NoGroups::Keep,
+            ..mapping()
+        },
+    );
+    let nobody = Ok(Groups::Told(vec![]));
+    assert_eq!(read(&empty, json!({})), nobody);
+    assert_eq!(read(&keep, json!({})), Ok(Groups::Untold));
+    assert_eq!(read(&keep, json!({"groups": []})), nobody);
+    // Too many for the token: what Entra ID and OpenID Connect say then.
+    for hint in [
+        json!({"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": "https://graph.example/"}}}),
+        json!({"hasgroups": true}),
+        json!({"hasgroups": "true"}),
+    ] {
+        assert_eq!(read(&empty, hint.clone()), Ok(Groups::Elsewhere), "{hint}");
+        assert_eq!(read(&keep, hint), Ok(Groups::Elsewhere));
+    }
+    // What is there counts, and hints at other claims do not.
+    for (hint, groups) in [
+        (
+            json!({"hasgroups": true, "groups": ["a"]}),
+            vec!["a".to_owned()],
+        ),
+        (json!({"hasgroups": false}), vec![]),
+        (json!({"_claim_names": {"roles": "src1"}}), vec![]),
+        (json!({"_claim_names": "groups"}), vec![]),
+    ] {
+        assert_eq!(
+            read(&empty, hint.clone()),
+            Ok(Groups::Told(groups)),
+            "{hint}"
+        );
+    }
+    let other = Mapping {
+        groups: Some(name("wids")),
+        ..mapping()
+    };
+    assert_eq!(
+        read(&other, json!({"hasgroups": true})),
+        Ok(Groups::Told(vec![]))
+    );
+    let distributed = json!({"_claim_names": {"wids": "src1"}});
+    assert_eq!(read(&other, distributed), Ok(Groups::Elsewhere));
+}
+
+/// An object with the members of another beside or in place of its own.
+fn with(mut object: Value, members: Value) -> Value {
+    for (name, value) in members.as_object().unwrap() {
+        object[name] = value.clone();
+    }
+    object
 }
 
 #[test]

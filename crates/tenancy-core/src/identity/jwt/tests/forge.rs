@@ -182,13 +182,16 @@ pub fn name(text: &str) -> ClaimName {
 pub fn provider(keys: KeySet) -> Provider {
     Provider {
         issuer: ISSUER.to_owned(),
+        aliases: vec![],
         audiences: vec!["api".to_owned(), "web".to_owned()],
+        audience_claim: None,
         leeway: Length::from_seconds(30),
         keys,
         mapping: Mapping {
             user: name("sub"),
             tenant: None,
             groups: Some(name("groups")),
+            without_groups: NoGroups::Empty,
             name: Some(name("name")),
         },
     }
@@ -207,10 +210,22 @@ pub fn set(keys: &[Value]) -> KeySet {
     KeySet::from_jwks(&json!({ "keys": keys })).unwrap()
 }
 
+/// That a token is refused, for whatever reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
 pub fn verify(token: &str, provider: &Provider) -> Result<Claims, Refused> {
     verify_at(token, provider, Instant::from_unix_seconds(NOW))
 }
 
 pub fn verify_at(token: &str, provider: &Provider, now: Instant) -> Result<Claims, Refused> {
+    why_at(token, provider, now).map_err(|_| Refused)
+}
+
+pub fn why(token: &str, provider: &Provider) -> Result<Claims, Refusal> {
+    why_at(token, provider, Instant::from_unix_seconds(NOW))
+}
+
+fn why_at(token: &str, provider: &Provider, now: Instant) -> Result<Claims, Refusal> {
     Unverified::parse(token)?.verify(provider, now)
 }

@@ -138,6 +138,33 @@ fn weak_and_broken_keys_are_refused() {
 }
 
 #[test]
+fn beside_a_good_key_weak_and_broken_ones_are_named_and_verify_nothing() {
+    let broken = with(Signer::ec().jwk("e"), "y", json!("AAAA"));
+    let set = json!({"keys": [Signer::weak_rsa().jwk("w"), Signer::ed(1).jwk("ed"), broken]});
+    let keys = KeySet::from_jwks(&set).unwrap();
+    let named: Vec<String> = keys.skipped().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        named,
+        [
+            "the RSA key \"w\" has 1024 bits; 2048 to 4096 are allowed",
+            "the key \"e\" is malformed"
+        ]
+    );
+    assert_eq!(keys.fingerprints().count(), 1);
+    let provider = provider(keys);
+    assert!(verify(&Signer::ed(1).token("ed", &claims()), &provider).is_ok());
+    let weak = Signer::weak_rsa().token("w", &claims());
+    assert_eq!(why(&weak, &provider), Err(Refusal::NoKey));
+    // What nobody should have published, and an ambiguous set, stay errors.
+    let private = with(Signer::ed(2).jwk("p"), "d", json!("AAAA"));
+    let fault = |keys: Value| KeySet::from_jwks(&json!({ "keys": keys })).unwrap_err();
+    assert_eq!(
+        fault(json!([Signer::ed(1).jwk("ed"), private])),
+        KeyFault::Private("\"p\"".into())
+    );
+}
+
+#[test]
 fn a_secret_has_at_least_256_bits() {
     assert_eq!(
         KeySet::from_secret(&[7; 31]).unwrap_err(),
@@ -163,7 +190,7 @@ fn faults_and_keys_print_no_key() {
     let secret = KeySet::from_secret(SECRET).unwrap();
     assert_eq!(
         format!("{secret:?}"),
-        "KeySet([VerifyingKey { kid: None, algorithm: HS256, .. }])"
+        "KeySet { keys: [VerifyingKey { kid: None, algorithm: HS256, .. }], skipped: [] }"
     );
 }
 
