@@ -18,7 +18,7 @@ INSERT INTO section VALUES
 (8, 'The audit log', 'The table `audit_log` holds the entries.',
  'audit audit_head verify_audit_log seal_audit_log'),
 (9, 'Metering', 'The views `metrics` and `recorded_usage` show definitions and events.',
- 'define_metric record_usage record_usage_many record_usage_for usage rollup'),
+ 'define_metric record_usage record_usage_many record_usage_for usage rollup export_usage export_lag'),
 (10, 'Budgets, reservations and credits', 'The views `budgets`, `credits`, `reservations`, `budget_alerts` and `ledger` show them.',
  'set_budget remove_budget check_budget fits consume reserve settle cancel grant_credit revoke_credit ledger_stats'),
 (11, 'Limits', 'The views `limit_names` and `limit_settings` show names and values, `rates_in_use` and `slots` what is taken and held.',

@@ -201,6 +201,10 @@ BEGIN
         INSERT INTO tenancy.usage_retired (partition, from_at, to_at) VALUES (part.name, part.from_at, part.to_at) ON CONFLICT DO NOTHING;
         PERFORM tenancy_internal.audit('usage.retired', '00000000-0000-7000-8000-000000000000', part.name,
                                jsonb_build_object('from', part.from_at, 'to', part.to_at));
+        -- Exports that have not come so far are told.
+        EXECUTE format('INSERT INTO tenancy_internal.usage_dropped (number, origin, xid, id) '
+                       'SELECT (SELECT coalesce(max(d.number), 0) + 1 FROM tenancy_internal.usage_dropped d), t.origin, l.xid, l.id FROM tenancy_internal.usage_tails() t '
+                       'CROSS JOIN LATERAL (SELECT e.xid, e.id FROM tenancy_internal.%I e WHERE e.origin = t.origin ORDER BY e.xid DESC, e.id DESC LIMIT 1) l', part.name);
         -- With a view of an administrator on it, which shows no rows.
         EXECUTE format('DROP TABLE tenancy_internal.%I CASCADE', part.name);
         retired := retired + 1;

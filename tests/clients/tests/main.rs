@@ -119,6 +119,7 @@ mod limit {
     mod slots;
 }
 mod metering {
+    mod export;
     mod report;
     mod usage;
 }

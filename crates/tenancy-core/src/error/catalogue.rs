@@ -224,6 +224,12 @@ kinds! {
         usage_expired: "22023", No, "the events of that time were dropped",
             detail "Only 15-minute totals are kept for that time.",
             hint "Align since and until to 15-minute boundaries.";
+        export_gap: "55000", No, "events after the cursor were dropped",
+            detail "tenancy.usage_retention dropped months with events that the export has not returned.",
+            hint "Report the gap, then begin with the oldest event that is kept: after => NULL. Export more often than tenancy.usage_retention.";
+        export_ahead: "22023", No, "the cursor is ahead of this database",
+            detail "It is of another database, or this one was restored to an earlier time.",
+            hint "Begin with the oldest event, after => NULL, and leave out the ids that are stored.";
         period_unknown: "55000", AfterHint, "the period is not known in this time zone",
             hint "The server's time zones (tzdata) decide; tenancy.update_scope() sets another as the setting time_zone.";
     }
