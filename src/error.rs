@@ -428,6 +428,8 @@ pub struct Exhausted {
     pub period: &'static str,
     /// Whether it limits cost.
     pub cost: bool,
+    /// The part of usage that it is for; `None`: all.
+    pub part: Option<String>,
     /// The budget's amount.
     pub limit: i128,
     /// Usage of committed transactions.
@@ -453,10 +455,11 @@ impl Exhausted {
             credits => format!(" and {} in credits", number(credits)),
         };
         let of = if self.cost { " of cost" } else { "" };
+        let part = (self.part.as_ref()).map_or_else(String::new, |part| format!(" for {part}"));
         let begins =
             (self.resets.as_ref()).map_or_else(String::new, |at| format!(" It resets at {at}."));
         format!(
-            "Asked for {}{of}; of {} ({}){on_top}, {} are used, {} in flight and {} left.{begins}",
+            "Asked for {}{of}{part}; of {} ({}){on_top}, {} are used, {} in flight and {} left.{begins}",
             number(self.requested),
             number(self.limit),
             self.period,

@@ -134,6 +134,71 @@ pub fn crowds(config: &Config, world: &World, report: &mut Report) -> Result<(),
     Ok(())
 }
 
+/// Ten more budgets of each event: of members, of values of dimensions and of API keys.
+const PARTS: &str = r#"
+    SELECT tenancy.set_budget($1::text::tenancy.regscope, m, 1000000000000, p, per => per, dimensions => dimensions::jsonb)
+      FROM (VALUES ('tokens', 'day', 'user', NULL), ('tokens', 'month', 'user', NULL), (NULL, 'month', 'user', NULL), ('tokens', 'month', 'model', NULL),
+                   ('tokens', 'day', NULL, '{"model": "small"}'), ('tokens', 'month', NULL, '{"model": "small"}'), (NULL, 'month', NULL, '{"model": "small"}'),
+                   ('tokens', 'month', 'user', '{"model": "small"}'), ('tokens', 'day', 'api_key', NULL), ('tokens', 'month', 'api_key', NULL))
+           v (m, p, per, dimensions)"#;
+
+/// The same with ten budgets of parts besides.
+pub fn parts(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
+    let mut admin = prepare(config, world)?;
+    let places = places(&mut admin, world, 100)?;
+    let keyed = |n: usize, query: &str| -> Result<Work, Fault> {
+        let mut client = config.connect(APP)?;
+        client.execute(
+            "SELECT tenancy.authenticate($1, session => true)",
+            &[&world.tenants[n].key],
+        )?;
+        let ready = client.prepare(query)?;
+        Ok(Box::new(move || {
+            client.query(&ready, &[&QUANTITY, &ATTRIBUTES])?;
+            Ok(())
+        }))
+    };
+    for clients in [1, 32] {
+        let mut times = Vec::new();
+        // First without them.
+        for parts in [false, true] {
+            if parts {
+                for place in places.iter().take(clients) {
+                    admin.execute(PARTS, &[&place.tenant.to_string()])?;
+                }
+            }
+            admin.batch_execute("CHECKPOINT")?;
+            let mut insert = Crowd::new(clients, |n| by_hand(config, INSERT, places[n], true))?;
+            let mut consume = Crowd::new(clients, |n| keyed(n, CONSUME))?;
+            times.push(in_turns(
+                config.rounds(11),
+                &mut [&mut |_| insert.turn(TURN), &mut |_| consume.turn(TURN)],
+            )?);
+        }
+        for (with, times) in ["four budgets", "four budgets and ten of parts"]
+            .into_iter()
+            .zip(&times)
+        {
+            let wanted = match clients {
+                32 => Wanted::Tps(0.85),
+                _ => Wanted::Speed,
+            };
+            report.compare(
+                &format!("consume() under {with}, {clients} client(s); hand: a bare INSERT"),
+                pair(times),
+                wanted,
+                None,
+            );
+        }
+        for place in places.iter().take(clients) {
+            let remove = "SELECT tenancy.remove_budget(b.scope_id, b.metric, b.period, b.per, b.dimensions)
+                            FROM tenancy.budgets b WHERE b.scope_id = $1 AND (b.per IS NOT NULL OR b.dimensions IS NOT NULL)";
+            admin.execute(remove, &[&place.tenant])?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns the number of tenancy's events, of hand-written ones, and the counter of the platform.
 fn written(admin: &mut Client) -> Result<[i64; 3], Fault> {
     let row = admin.query_one(

@@ -59,6 +59,7 @@ const FEW: [(&str, Case); 30] = [
 /// The cases with many clients.
 const MANY: [(&str, Case); 3] = [
     ("budget crowd", crate::budgets::crowds),
+    ("budget parts", crate::budgets::parts),
     ("limit crowd", crate::limits::crowds),
     ("quota crowd", crate::quotas::crowds),
 ];

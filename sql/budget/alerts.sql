@@ -38,16 +38,17 @@ CREATE FUNCTION tenancy_internal.raise_alerts() RETURNS void
 BEGIN ATOMIC
     -- Most were reported before: exclude those first, then compute periods for the rest.
     WITH reached AS MATERIALIZED (
-        SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.amount, a.part
+        SELECT e.scope_id, e.metric_id, e.period_start, e.period_end, e.used, b.id, b.period, b.anchor, b.amount, a.part
           FROM tenancy_internal.ledger_entries() e
           JOIN tenancy_internal.budget_definitions b ON b.scope_id = e.scope_id AND coalesce(b.metric_id, 0) = e.metric_id AND b.alert_at <> '{}'
+           AND NOT tenancy_internal.is_part(b)
          CROSS JOIN LATERAL unnest(b.alert_at) a (part)
          WHERE e.loaded AND e.used * 1000000 >= b.amount * a.part
            AND NOT EXISTS (SELECT FROM tenancy_internal.budget_alert_log t WHERE t.budget_id = b.id AND t.period_start = e.period_start AND t.threshold = a.part))
     INSERT INTO tenancy_internal.budget_alert_log (kind, scope_id, metric_id, budget_id, period_start, threshold, amount, used)
     SELECT 'threshold', r.scope_id, nullif(r.metric_id, 0), r.id, r.period_start, r.part, trim_scale(r.amount / 1000000.0), r.used
       FROM reached r
-     CROSS JOIN LATERAL tenancy_internal.period(r.period, tenancy_internal.time_zone(r.scope_id), (extract(epoch FROM r.period_start) * 1000000)::bigint) p
+     CROSS JOIN LATERAL tenancy_internal.period(r.period, tenancy_internal.time_zone(r.scope_id), (extract(epoch FROM r.period_start) * 1000000)::bigint, r.anchor) p
      WHERE to_timestamp(p.lo / 1000000) = r.period_start
        AND r.period_end IS NOT DISTINCT FROM CASE WHEN r.period <> 'total' THEN to_timestamp(p.hi / 1000000) END
     ON CONFLICT ON CONSTRAINT budget_alert_log_key DO NOTHING;

@@ -16,7 +16,7 @@ COMMENT ON FUNCTION tenancy.consume(text, numeric, numeric, jsonb, text) IS
 CREATE FUNCTION tenancy.check_budget(
     metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL,
     OUT allowed boolean, OUT level text, OUT scope uuid, OUT of_cost boolean, OUT period text, OUT amount numeric, OUT used numeric,
-    OUT in_flight numeric, OUT remaining numeric, OUT credits numeric, OUT resets_at timestamptz
+    OUT in_flight numeric, OUT remaining numeric, OUT credits numeric, OUT resets_at timestamptz, OUT budget uuid, OUT per text
 ) RETURNS record
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_check_budget';
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) FROM PUBLIC;
@@ -26,7 +26,8 @@ COMMENT ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) IS
     'Name the cost, or the attributes that prices differ by, as consume() will. The other columns describe the '
     'budget that refuses it; if all have room, the budget with the least remaining; NULLs if there is no budget. used: by committed '
     'transactions. in_flight: by running transactions; NULL on a standby, which does not know them. remaining: includes credits, '
-    'what the budget''s credits have left. resets_at NULL: never. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no '
+    'what the budget''s credits have left. resets_at NULL: never. budget: its id, in tenancy.budgets; of a plan''s '
+    'budget, an id of its own. per: what each has the amount of, whose numbers these are. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no '
     'context, or one with several tenants, or with several projects and none selected. For tenancy_app, tenancy_gateway, '
     'tenancy_admin (with a context)';
 

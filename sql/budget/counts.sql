@@ -1,7 +1,7 @@
 -- Counting from rows ------------------------------------------------------------------------------------
 
 -- STABLE, as everything it calls: it reads the snapshot of the caller. This transaction's events count when it commits.
-CREATE FUNCTION tenancy_internal.used_of(scope uuid, metric integer, lo bigint, hi bigint, OUT used text, OUT reserved text)
+CREATE FUNCTION tenancy_internal.used_of(scope uuid, metric integer, lo bigint, hi bigint, part jsonb DEFAULT NULL, OUT used text, OUT reserved text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off
     -- Other callers wait for it: it must not depend on the settings of the first.
     SET enable_indexscan = on SET enable_bitmapscan = on AS $$
@@ -11,6 +11,7 @@ DECLARE
     since timestamptz := to_timestamp(lo / 1000000);
     until timestamptz := to_timestamp(hi / 1000000);
     filter text;
+    coarsest text;
     any_metric text;
     sums text;
     own xid8 := pg_current_xact_id_if_assigned();
@@ -18,6 +19,15 @@ DECLARE
     tails text;
 BEGIN
     SELECT s.level, tenancy_internal.of_scope(s) INTO level, filter FROM tenancy.scopes s WHERE s.id = scope;
+    -- The values of a part are constants, so that each query uses its index.
+    SELECT filter || coalesce(string_agg(CASE p.key
+               WHEN 'dimensions' THEN format(' AND r.dimensions @> %L::jsonb', p.value)
+               WHEN 'project' THEN format(' AND r.project_id = %L', p.value #>> '{}')
+                                   || coalesce((SELECT format(' AND r.tenant_id = %L', s.path[3]) FROM tenancy.scopes s WHERE s.id = (p.value #>> '{}')::uuid), '')
+               ELSE format(' AND r.%I = %L', p.key || '_id', p.value #>> '{}') END, '' ORDER BY p.key), ''),
+           CASE WHEN level IN ('project', 'user') OR bool_or(p.key NOT IN ('partner', 'tenant')) THEN 'quarter' ELSE 'day' END
+      INTO filter, coarsest
+      FROM jsonb_each(part) p;
     SELECT m.aggregation INTO kind FROM tenancy_internal.metric_definitions m WHERE m.id = metric;
     filter := filter || CASE metric WHEN 0 THEN '' ELSE ' AND r.metric_id = $2' END;
     sums := CASE WHEN metric = 0 THEN 'r.cost' WHEN kind = 'count' THEN '%s * 1000000::numeric' ELSE 'r.quantity' END;
@@ -27,7 +37,7 @@ BEGIN
                                       format(sums, 'r.events'), g.name, extract(epoch FROM c.lo)::bigint, extract(epoch FROM c.hi)::bigint, filter, any_metric),
                                ' UNION ALL '), 'SELECT 0::numeric')
       INTO rolled
-      FROM tenancy_internal.cover(ARRAY[since, until], CASE WHEN level IN ('project', 'user') THEN 'quarter' ELSE 'day' END) c
+      FROM tenancy_internal.cover(ARRAY[since, until], coarsest) c
       JOIN (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name) ON g.grain = c.grain;
     -- Events that are not rolled up, without those of this transaction, which may be many.
     SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy_internal.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
@@ -46,6 +56,7 @@ BEGIN
         INTO reserved USING scope, metric, since, until;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint) IS
-    'internal: returns committed usage of a scope and metric (0: cost) in a span of time, in millionths';
+REVOKE ALL ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint, jsonb) IS
+    'internal: returns committed usage of a scope and metric (0: cost) in a span of time, in millionths. part: only usage with '
+    '{"dimensions": {…}}, and of this {"partner", "tenant", "project", "user" or "api_key": id}; NULL: all';

@@ -52,7 +52,8 @@ BEGIN
     SELECT put_credit.budget_id, scope, (put_credit.amount * 1000000)::bigint, put_credit.priority, since, put_credit.expires_at,
            (put_credit.rollover * 1000000)::bigint,
            CASE WHEN put_credit.rollover IS NOT NULL THEN to_timestamp(p.hi / 1000000) END, put_credit.note, tenancy.user_id()
-      FROM tenancy_internal.period(put_credit.period, tenancy_internal.time_zone(scope), (extract(epoch FROM since) * 1000000)::bigint) p
+      FROM tenancy_internal.period(put_credit.period, tenancy_internal.time_zone(scope), (extract(epoch FROM since) * 1000000)::bigint,
+                                   (SELECT b.anchor FROM tenancy_internal.budget_definitions b WHERE b.id = put_credit.budget_id)) p
     RETURNING g.id INTO credit;
     PERFORM tenancy_internal.audit('credit.granted', scope, metric, jsonb_strip_nulls(jsonb_build_object('credit', credit, 'amount', amount, 'period', period,
         'imposed', imposed, 'priority', priority, 'effective_at', since, 'expires_at', expires_at, 'rollover', rollover, 'note', note)));

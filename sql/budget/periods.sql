@@ -8,6 +8,12 @@ COMMENT ON FUNCTION tenancy_internal.period(text, text, bigint) IS
     'internal: returns the period of a time zone that contains an instant, in microseconds since 1970. Every instant is in its '
     'period, and periods follow each other without gap or overlap';
 
+CREATE FUNCTION tenancy_internal.period(period text, zone text, at bigint, anchor timestamptz) RETURNS TABLE (lo bigint, hi bigint)
+    LANGUAGE c STABLE PARALLEL SAFE ROWS 1 AS 'MODULE_PATHNAME', '_anchored_period_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.period(text, text, bigint, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.period(text, text, bigint, timestamptz) IS
+    'internal: does the same for periods of which one begins at an anchor; anchor NULL: the calendar''s';
+
 CREATE FUNCTION tenancy_internal.check_period(period text) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -19,6 +25,19 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_period(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.check_period(text) IS 'internal: raises 22023 unless it is the name of a period';
+
+CREATE FUNCTION tenancy_internal.check_budget_period(period text) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF period IS NULL OR period NOT IN ('hour', 'day', 'week', 'month', 'quarter', 'year', 'total')
+       AND period !~ '^([2-9]|[1-9][0-9]{1,2}|1000) days$' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a period of a budget', left(period, 80)),
+            'Use hour, day, week, month, quarter, year, total, or a number of days from 2 to 1000, as in ''30 days''.');
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.check_budget_period(text) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_budget_period(text) IS 'internal: raises 22023 unless it is the name of a period of a budget';
 
 -- A change of the time zone moves the periods, and a new period resets what is left.
 CREATE FUNCTION tenancy_internal.authorize_time_zone(scope uuid) RETURNS void

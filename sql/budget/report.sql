@@ -154,6 +154,8 @@ BEGIN
       FROM tenancy_internal.budget_definitions b
       JOIN tenancy.scopes s ON s.id = b.scope_id
      WHERE b.scope_id = scope AND b.metric_id IS NOT DISTINCT FROM metric AND (b.period = wanted OR NOT strict)
+       -- All usage of the scope, in the calendar's periods.
+       AND NOT tenancy_internal.is_part(b) AND b.anchor IS NULL
        AND s.path && tenancy.scope_ids('budgets:view')
      ORDER BY abs(array_position(periods, b.period) - array_position(periods, wanted)), b.amount, NOT b.hard, b.period LIMIT 1;
     IF EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = found) THEN

@@ -18,7 +18,9 @@ CREATE TABLE tenancy_internal.budget_reservations (
     overrun     boolean NOT NULL DEFAULT false,
     event_id    uuid,
     drew        boolean NOT NULL DEFAULT false,
-    reserved_by name NOT NULL
+    reserved_by name NOT NULL,
+    api_key_id  uuid,
+    dimensions  jsonb
 );
 REVOKE ALL ON tenancy_internal.budget_reservations FROM PUBLIC;
 CREATE INDEX budget_reservations_open_idx ON tenancy_internal.budget_reservations (expires_at) WHERE state = 'open';
@@ -33,6 +35,8 @@ COMMENT ON TABLE tenancy_internal.budget_reservations IS
 COMMENT ON COLUMN tenancy_internal.budget_reservations.state IS 'open: counts as in flight in its budgets; expired: not settled in time';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.overrun IS 'whether it was settled for more than was reserved, and a budget had no room for the rest';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.drew IS 'whether a part of it was drawn from credits';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.api_key_id IS 'API key that proved the context that reserved; NULL: none did';
+COMMENT ON COLUMN tenancy_internal.budget_reservations.dimensions IS 'values of the metric''s dimensions, as texts: it holds room in their budgets';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.reserved_by IS 'database role that reserved; in the context of the same user it may cancel';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.budget_reservations', '');
 
@@ -67,7 +71,7 @@ REVOKE ALL ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) FROM PUBLIC
 GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
     'Settles a reservation: records the actual usage, frees the reserved room, and returns the event''s id. The event has the time '
-    'and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(). Any '
+    'and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(); attributes NULL: the dimensions of the reservation. Any '
     'connection with a context of the same tenant may settle, once; so may tenancy_gateway and tenancy_admin without a context, also '
     'after the tenant was suspended, archived or deleted. More than was reserved, or anything after expiry or '
     'cancellation, is recorded even where a budget has no room. reservations.overrun and budget_alerts then report it. Errors: '

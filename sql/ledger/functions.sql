@@ -23,8 +23,8 @@ CREATE FUNCTION tenancy_internal.budget_limit(scope uuid, metric integer, at tim
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT trim_scale(min(b.amount) / 1000000.0) FROM tenancy_internal.budget_definitions b
-     WHERE b.scope_id = scope AND coalesce(b.metric_id, 0) = metric AND b.hard
-       AND (SELECT p.lo FROM tenancy_internal.period(b.period, tenancy_internal.time_zone(b.scope_id), (extract(epoch FROM at) * 1000000)::bigint) p
+     WHERE b.scope_id = scope AND coalesce(b.metric_id, 0) = metric AND b.hard AND NOT tenancy_internal.is_part(b)
+       AND (SELECT p.lo FROM tenancy_internal.period(b.period, tenancy_internal.time_zone(b.scope_id), (extract(epoch FROM at) * 1000000)::bigint, b.anchor) p
              WHERE until IS NOT DISTINCT FROM CASE WHEN b.period <> 'total' THEN to_timestamp(p.hi / 1000000) END)
            = (extract(epoch FROM at) * 1000000)::bigint;
 END;
@@ -44,7 +44,7 @@ BEGIN ATOMIC
      CROSS JOIN tenancy_internal.ledger_counts() c
       LEFT JOIN tenancy.scopes s ON s.id = e.scope_id
       LEFT JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id
-     -- Other entries count credits, which the view credits shows.
+     -- Other entries count credits, which the view credits shows, reservations, and parts, by the hashes of their names.
      WHERE e.metric_id >= 0;
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.ledger() FROM PUBLIC;

@@ -247,17 +247,19 @@ BEGIN
     faults := '{}';
     granted := '{}';
     FOR wanted IN
-        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at,
+        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at, x.per, x.dimensions, x.anchor,
                x.metric IS NULL OR EXISTS (SELECT FROM tenancy_internal.metric_definitions m WHERE m.name = x.metric) AS known
-          FROM jsonb_to_recordset(rows) x(scope_id uuid, metric text, period text, imposed boolean, amount numeric, hard boolean, alert_at text)
+          FROM jsonb_to_recordset(rows) x(scope_id uuid, metric text, period text, imposed boolean, amount numeric, hard boolean, alert_at text, per text, dimensions jsonb,
+                                                   anchor timestamptz)
     LOOP
         IF NOT wanted.known THEN
             faults := tenancy_internal.add_text(faults, format('tenancy.budgets: there is no metric "%s".', left(wanted.metric, 80)));
         ELSIF wanted.imposed IS DISTINCT FROM false AND wanted.scope_id = tenant AND mode <> 'restore' THEN
             granted := tenancy_internal.add_text(granted, format('tenancy.budgets: a budget for %s is imposed from above.', coalesce(wanted.metric, 'cost')));
         ELSE
-            SELECT b.* INTO place FROM tenancy_internal.budget_of(wanted.scope_id, wanted.metric, wanted.period) b;
-            PERFORM tenancy_internal.put_budget(wanted.scope_id, wanted.metric, place.metric_id, coalesce(wanted.imposed, true), wanted.amount, wanted.period, wanted.hard, wanted.alert_at);
+            SELECT b.* INTO place FROM tenancy_internal.budget_of(wanted.scope_id, wanted.metric, wanted.period, wanted.per, wanted.dimensions, NULL) b;
+            PERFORM tenancy_internal.put_budget(wanted.scope_id, wanted.metric, place.metric_id, coalesce(wanted.imposed, true), wanted.amount, wanted.period, wanted.hard, wanted.alert_at,
+                                                wanted.per, nullif(wanted.dimensions, '{}'), NULL, wanted.anchor);
             taken := taken + 1;
         END IF;
     END LOOP;
@@ -286,7 +288,7 @@ BEGIN
             CONTINUE;
         END IF;
         SELECT b.id INTO budget FROM tenancy_internal.budget_definitions b LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id
-         WHERE b.scope_id = wanted.scope_id AND m.name IS NOT DISTINCT FROM wanted.metric AND b.period = wanted.period AND b.imposed = wanted.imposed;
+         WHERE b.scope_id = wanted.scope_id AND m.name IS NOT DISTINCT FROM wanted.metric AND b.period = wanted.period AND b.imposed = wanted.imposed AND NOT tenancy_internal.is_part(b);
         IF budget IS NULL THEN
             faults := tenancy_internal.add_text(faults, format('tenancy.credits: a credit for %s has no budget.', coalesce(left(wanted.metric, 80), 'cost')));
         ELSE

@@ -15,7 +15,8 @@ CREATE TABLE tenancy_internal.usage_events (
     cost       bigint NOT NULL,
     value      uuid,
     dimensions jsonb,
-    attributes jsonb
+    attributes jsonb,
+    api_key_id uuid
 ) PARTITION BY RANGE (at);
 REVOKE ALL ON tenancy_internal.usage_events FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.usage_events IS 'internal: usage, one row for each event, append-only for every role; users read the view recorded_usage';
@@ -28,6 +29,7 @@ COMMENT ON COLUMN tenancy_internal.usage_events.cost IS 'in millionths';
 COMMENT ON COLUMN tenancy_internal.usage_events.value IS 'for a distinct metric: hash of the value that is counted';
 COMMENT ON COLUMN tenancy_internal.usage_events.dimensions IS 'values of the metric''s dimensions, as texts';
 COMMENT ON COLUMN tenancy_internal.usage_events.attributes IS 'all attributes of the event';
+COMMENT ON COLUMN tenancy_internal.usage_events.api_key_id IS 'API key that proved the context; NULL: none did';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy_internal.usage_events FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.append_only('tenancy.usage_retention');

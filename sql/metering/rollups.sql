@@ -25,7 +25,8 @@ CREATE TABLE tenancy_internal.usage_quarterly (
     quantity   numeric NOT NULL,
     most       bigint NOT NULL,
     cost       numeric NOT NULL,
-    CONSTRAINT usage_quarterly_key UNIQUE NULLS NOT DISTINCT (tenant_id, metric_id, slot, user_id, project_id, partner_id, value, dimensions)
+    api_key_id uuid,
+    CONSTRAINT usage_quarterly_key UNIQUE NULLS NOT DISTINCT (tenant_id, metric_id, slot, user_id, project_id, partner_id, value, dimensions, api_key_id)
 ) WITH (fillfactor = 80);
 CREATE TABLE tenancy_internal.usage_hourly (
     metric_id  integer NOT NULL,
@@ -45,6 +46,9 @@ CREATE TABLE tenancy_internal.usage_daily (LIKE tenancy_internal.usage_hourly,
 REVOKE ALL ON tenancy_internal.usage_quarterly, tenancy_internal.usage_hourly, tenancy_internal.usage_daily FROM PUBLIC;
 CREATE INDEX usage_quarterly_partner_idx ON tenancy_internal.usage_quarterly (partner_id, metric_id, slot);
 CREATE INDEX usage_quarterly_user_idx ON tenancy_internal.usage_quarterly (user_id, metric_id, slot);
+-- For budgets of API keys, and of values of dimensions, of which there may be a million.
+CREATE INDEX usage_quarterly_api_key_idx ON tenancy_internal.usage_quarterly (api_key_id, metric_id, slot) WHERE api_key_id IS NOT NULL;
+CREATE INDEX usage_quarterly_dimensions_idx ON tenancy_internal.usage_quarterly USING gin (dimensions jsonb_path_ops) WHERE dimensions IS NOT NULL;
 -- For the platform, in a time zone whose offset is not whole hours; BRIN, since slots are only appended.
 CREATE INDEX usage_quarterly_slot_idx ON tenancy_internal.usage_quarterly USING brin (slot) WITH (pages_per_range = 16);
 CREATE INDEX usage_hourly_partner_idx ON tenancy_internal.usage_hourly (partner_id, metric_id, slot);
@@ -52,7 +56,7 @@ CREATE INDEX usage_hourly_slot_idx ON tenancy_internal.usage_hourly (metric_id, 
 CREATE INDEX usage_daily_partner_idx ON tenancy_internal.usage_daily (partner_id, metric_id, slot);
 CREATE INDEX usage_daily_slot_idx ON tenancy_internal.usage_daily (metric_id, slot);
 COMMENT ON TABLE tenancy_internal.usage_quarterly IS
-    'internal: sums of events for each quarter of an hour in UTC, by user, project and dimensions. Quantities in millionths. Only '
+    'internal: sums of events for each quarter of an hour in UTC, by user, project, dimensions and API key. Quantities in millionths. Only '
     'the owner reads this; users call usage()';
 COMMENT ON TABLE tenancy_internal.usage_hourly IS
     'internal: sums of events for each hour in UTC, by tenant. Quantities in millionths. Only the owner reads this; users call '
@@ -111,16 +115,16 @@ BEGIN
         -- No running transaction can add events below: the snapshot that decides this also reads.
         fine AS MATERIALIZED (
             SELECT e.metric_id, date_bin('15 minutes', e.at, '2000-01-01 00:00:00+00') AS slot, e.partner_id, e.tenant_id, e.project_id,
-                   e.user_id, e.value, e.dimensions, count(*) AS events, sum(e.quantity) AS quantity, max(e.quantity) AS most, sum(e.cost) AS cost
+                   e.user_id, e.value, e.dimensions, count(*) AS events, sum(e.quantity) AS quantity, max(e.quantity) AS most, sum(e.cost) AS cost, e.api_key_id
               FROM tenancy_internal.usage_events e
              WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to AND e.xid < (SELECT u.xid FROM until u)
-             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8),
+             GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, e.api_key_id),
         hours AS MATERIALIZED (
             SELECT f.metric_id, date_bin('1 hour', f.slot, '2000-01-01 00:00:00+00') AS slot, f.partner_id, f.tenant_id, f.value,
                    sum(f.events)::bigint AS events, sum(f.quantity) AS quantity, max(f.most) AS most, sum(f.cost) AS cost
               FROM fine f GROUP BY 1, 2, 3, 4, 5),
         add_quarters AS (
-            INSERT INTO tenancy_internal.usage_quarterly AS q (metric_id, slot, partner_id, tenant_id, project_id, user_id, value, dimensions, events, quantity, most, cost)
+            INSERT INTO tenancy_internal.usage_quarterly AS q (metric_id, slot, partner_id, tenant_id, project_id, user_id, value, dimensions, events, quantity, most, cost, api_key_id)
             SELECT * FROM fine
             ON CONFLICT ON CONSTRAINT usage_quarterly_key DO UPDATE
                SET events = q.events + excluded.events, quantity = q.quantity + excluded.quantity, most = greatest(q.most, excluded.most),

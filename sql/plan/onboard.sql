@@ -93,15 +93,17 @@ DECLARE
 BEGIN
     FOR wanted IN
         SELECT b ->> 'metric' AS metric, (b ->> 'amount')::numeric AS amount, coalesce(b ->> 'period', 'month') AS period, coalesce((b ->> 'hard')::boolean, true) AS hard,
-               ARRAY(SELECT jsonb_array_elements_text(b -> 'alert_at')::numeric) AS alert_at
+               ARRAY(SELECT jsonb_array_elements_text(b -> 'alert_at')::numeric) AS alert_at, b ->> 'per' AS per, nullif(b -> 'dimensions', '{}') AS dimensions
           FROM jsonb_array_elements(contents -> 'budgets') b
     LOOP
         SELECT d.amount, d.hard, d.alert_at INTO known FROM tenancy_internal.budget_definitions d
           LEFT JOIN tenancy_internal.metric_definitions m ON m.id = d.metric_id
-         WHERE d.scope_id = tenant AND m.name IS NOT DISTINCT FROM wanted.metric AND d.period = wanted.period ORDER BY d.imposed DESC LIMIT 1;
+         WHERE d.scope_id = tenant AND m.name IS NOT DISTINCT FROM wanted.metric AND d.period = wanted.period
+           AND (d.per, d.dimensions, d.api_key_id) IS NOT DISTINCT FROM (wanted.per, wanted.dimensions, NULL::uuid) ORDER BY d.imposed DESC LIMIT 1;
         CONTINUE WHEN FOUND AND (known.amount / 1000000.0, known.hard, known.alert_at) = (wanted.amount, wanted.hard, wanted.alert_at);
-        PERFORM tenancy_internal.set_budget(tenant, wanted.metric, wanted.amount, wanted.period, wanted.hard, wanted.alert_at);
-        changes := changes || tenancy_internal.change('budget', concat_ws(' ', coalesce(wanted.metric, 'cost'), wanted.period),
+        PERFORM tenancy_internal.set_budget(tenant, wanted.metric, wanted.amount, wanted.period, wanted.hard, wanted.alert_at,
+                                            wanted.per, wanted.dimensions, NULL, NULL);
+        changes := changes || tenancy_internal.change('budget', concat_ws(' ', coalesce(wanted.metric, 'cost'), wanted.period, wanted.dimensions, 'per ' || wanted.per),
             to_jsonb(trim_scale(known.amount / 1000000.0)), to_jsonb(wanted.amount));
     END LOOP;
     RETURN changes;

@@ -78,11 +78,14 @@ BEGIN
         END IF;
     END LOOP;
     FOR item IN SELECT format('budgets[%s]', b.n - 1) AS path, b.value FROM jsonb_array_elements(contents -> 'budgets') WITH ORDINALITY b (value, n) LOOP
-        PERFORM tenancy_internal.check_members(item.path, item.value, '{metric,amount}', '{period,hard,alert_at}');
+        PERFORM tenancy_internal.check_members(item.path, item.value, '{metric,amount}', '{period,hard,alert_at,per,dimensions}');
         IF jsonb_typeof(item.value -> 'amount') <> 'number' OR jsonb_typeof(coalesce(item.value -> 'hard', 'true')) <> 'boolean'
            OR jsonb_typeof(coalesce(item.value -> 'alert_at', '[]')) <> 'array'
            OR EXISTS (SELECT FROM jsonb_path_query(item.value, '$.alert_at[*]') e WHERE jsonb_typeof(e) <> 'number') THEN
             PERFORM tenancy_internal.wrong_value(item.path, 'must have a number as amount, true or false as hard, and an array of numbers as alert_at');
+        END IF;
+        IF jsonb_typeof(coalesce(item.value -> 'per', '""')) <> 'string' OR jsonb_typeof(coalesce(item.value -> 'dimensions', '{}')) <> 'object' THEN
+            PERFORM tenancy_internal.wrong_value(item.path, 'must have a text as per, and an object as dimensions');
         END IF;
         PERFORM tenancy_internal.check_period(coalesce(item.value ->> 'period', 'month'));
         IF item.value ->> 'metric' IS NOT NULL THEN

@@ -84,7 +84,8 @@ BEGIN ATOMIC
              CROSS JOIN LATERAL jsonb_to_recordset(d.budgets) AS b (metric_id integer, amount bigint, hard boolean, period text)
               LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id
              WHERE NOT EXISTS (SELECT FROM tenancy_internal.budget_definitions o
-                                WHERE o.scope_id = place[3] AND o.imposed AND o.metric_id IS NOT DISTINCT FROM b.metric_id AND o.period = b.period)
+                                WHERE o.scope_id = place[3] AND o.imposed AND o.metric_id IS NOT DISTINCT FROM b.metric_id AND o.period = b.period
+                                  AND NOT tenancy_internal.is_part(o))
             UNION ALL
             SELECT 'resource', r.key, r.value, NULL, a.plan_id
               FROM tenancy_internal.plan_at(place[3], statement_timestamp()) a

@@ -41,10 +41,11 @@ impl<'a> BudgetState<'a> {
     /// Computes it from the sums of entries.
     fn new<E>(
         budget: &'a Budget,
+        account: &Account,
         (span, at): (Span, Instant),
         mut sums: impl FnMut(&Account, &Span) -> Result<Sums, E>,
     ) -> Result<Self, E> {
-        let (used, reserved, in_flight) = sums(&budget.account(), &span)?;
+        let (used, reserved, in_flight) = sums(account, &span)?;
         let mut state = Self {
             budget,
             span,
@@ -87,7 +88,7 @@ fn fits(call: &Call) -> Result<Answer, Error> {
 }
 
 /// The columns of check_budget().
-static ANSWER: Shape<11> = Shape::new([
+static ANSWER: Shape<13> = Shape::new([
     (c"allowed", Type::Bool),
     (c"level", Type::Text),
     (c"scope", Type::Uuid),
@@ -99,6 +100,8 @@ static ANSWER: Shape<11> = Shape::new([
     (c"remaining", Type::Numeric),
     (c"credits", Type::Numeric),
     (c"resets_at", Type::Instant),
+    (c"budget", Type::Uuid),
+    (c"per", Type::Text),
 ]);
 
 /// Returns whether the quantity would be admitted now, with the budget that refuses it or has the least left.
@@ -106,12 +109,13 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
     let event = wish(call)?;
     let budgets = budgets_of(&event.scopes())?;
     let Some(state) = worst(&event, &budgets, |_| true)? else {
-        let mut without = [Field::Null; 11];
+        let mut without = [Field::Null; 13];
         without[0] = Field::Bool(true);
         return ANSWER.answer(&without);
     };
     let budget = state.budget;
     let resets = end(&state.span);
+    let per = budget.part.as_ref().and_then(|part| part.per());
     ANSWER.answer(&[
         Field::Bool(state.fits()),
         Field::word(budget.level),
@@ -124,6 +128,8 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         Field::millionths(state.left.max(0)),
         Field::millionths(state.credits),
         resets.map_or(Field::Null, Field::Instant),
+        Field::Uuid(*budget.id.as_bytes()),
+        per.map_or(Field::Null, |per| Field::text(per.as_str())),
     ])
 }
 
@@ -140,9 +146,8 @@ fn wish(call: &Call) -> Result<Event, Error> {
         true => None,
         false => Some(call.str(0)?),
     };
-    let event = metering::wish(metric, quantity, cost, attributes)?;
     look_again();
-    Ok(event)
+    metering::wish(metric, quantity, cost, attributes)
 }
 
 /// Returns the budget that has no room for an event, or the least left.
@@ -174,21 +179,22 @@ fn at_once<'a>(
     // A standby's ledger does not see commits of the primary, and a parallel query has no snapshot that is recent
     // enough to load an entry.
     if bgworker::recovering() || xact::parallel() {
-        return weigh(event, budgets, wanted, |budget| {
+        return weigh(event, budgets, wanted, |budget, account| {
             let span = budget.span(event.at)?;
-            BudgetState::new(budget, (span, event.at), |account, span| {
-                let (used, reserved) = load::read(account, span)?;
+            BudgetState::new(budget, account, (span, event.at), |account, span| {
+                let part = event.part_rows(budget);
+                let (used, reserved) = load::read(account, span, part.as_ref())?;
                 Ok((used, reserved, None))
             })
         });
     }
     loop {
         let found = ledger::view(|ledger| {
-            weigh(event, budgets, &wanted, |budget| {
+            weigh(event, budgets, &wanted, |budget, account| {
                 let span = budget.known(event.at).ok_or(Unknown::Period(budget))?;
-                BudgetState::new(budget, (span, event.at), |account, span| {
+                BudgetState::new(budget, account, (span, event.at), |account, span| {
                     let entry = ledger.loaded(account, span);
-                    let entry = entry.ok_or(Unknown::Entry(*account, *span))?;
+                    let entry = entry.ok_or(Unknown::Entry(budget, *account, *span))?;
                     Ok((entry.used, entry.reserved, Some(entry.in_flight)))
                 })
             })
@@ -196,7 +202,9 @@ fn at_once<'a>(
         match found {
             Ok(worst) => return Ok(worst),
             Err(Unknown::Period(budget)) => drop(budget.span(event.at)?),
-            Err(Unknown::Entry(account, span)) => load::load(&account, &span)?,
+            Err(Unknown::Entry(budget, account, span)) => {
+                load::load(&account, &span, event.part_rows(budget).as_ref())?;
+            }
         }
     }
 }
@@ -204,23 +212,23 @@ fn at_once<'a>(
 /// An entry that must be loaded first.
 enum Unknown<'a> {
     Period(&'a Budget),
-    Entry(Account, Span),
+    Entry(&'a Budget, Account, Span),
 }
 
 fn weigh<'a, E>(
     event: &Event,
     budgets: &'a [Rc<Budget>],
     wanted: impl Fn(&Budget) -> bool,
-    ask: impl Fn(&'a Budget) -> Result<BudgetState<'a>, E>,
+    ask: impl Fn(&'a Budget, &Account) -> Result<BudgetState<'a>, E>,
 ) -> Result<Option<BudgetState<'a>>, E> {
     let mut worst: Option<BudgetState<'_>> = None;
     for budget in budgets.iter().filter(|budget| wanted(budget)) {
-        let Some(requested) = event.share(budget) else {
+        let Some((account, requested)) = event.share(budget) else {
             continue;
         };
         let state = BudgetState {
             requested: requested.into(),
-            ..ask(budget)?
+            ..ask(budget, &account)?
         };
         if worst
             .as_ref()

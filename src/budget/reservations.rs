@@ -1,6 +1,7 @@
 //! Reservations: room kept for work whose size is known only afterwards. Each is a row, so it outlives
 //! connections and crashes. An open reservation counts as in flight.
 
+use pgrx::JsonB;
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::prelude::*;
 use tenancy_core::id::{PLATFORM_ID, new_id};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use crate::context::{current, required};
 use crate::error::{Error, ErrorReport};
-use crate::ledger::{Admission, Event, admit, credits, free, held, note, note_open};
+use crate::ledger::{Admission, Admitted, Event, admit, credits, free, held, note, note_open};
 use crate::metering::attribution::Attribution;
 use crate::metering::{Settled, check_recordable, reserved, settled};
 use crate::pg::fmgr::JsonArgument;
@@ -73,13 +74,16 @@ fn reserve(
         .into());
     };
     let scopes = event.scopes();
-    let draws = admit(&event, &scopes, Admission::Reserve)?;
+    let Admitted { draws, budgets } = admit(&event, None, &scopes, Admission::Reserve)?;
+    let dimensions = event.dimensions.iter();
+    let dimensions = dimensions.map(|(name, value)| (name.clone(), value.clone().into()));
+    let dimensions = serde_json::Value::Object(dimensions.collect());
     let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::execute_prepared(
-        "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by) \
+        "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by, api_key_id, dimensions) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
-                 to_timestamp($10::double precision / 1000000), 'open', $11, $12::name)",
+                 to_timestamp($10::double precision / 1000000), 'open', $11, $12::name, $13, nullif($14, '{}'))",
         &[
             id.into(),
             some(event.partner),
@@ -93,10 +97,12 @@ fn reserve(
             (event.at + ttl).unix_micros().into(),
             (!draws.is_empty()).into(),
             role::current_name().into(),
+            some(event.api_key),
+            JsonB(dimensions).into(),
         ],
     )?;
     credits::write(&draws, event.at, Some(id))?;
-    note(&event, &scopes, |quantity| (0, quantity));
+    note(&event, &scopes, &budgets, |quantity| (0, quantity));
     note_open(&event, 1);
     requests::expect_tidying(event.at + ttl);
     Ok(id)
@@ -115,7 +121,9 @@ struct Reservation {
 
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text \
+     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text, \
+     r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
+     ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key) \
      FROM tenancy_internal.budget_reservations r JOIN tenancy_internal.metric_definitions m ON m.id = r.metric_id \
      WHERE r.id = $1 AND ($2 IS NULL OR coalesce(r.tenant_id, r.partner_id, $3) = $2) FOR UPDATE OF r";
 
@@ -134,7 +142,7 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             return Ok(None);
         };
         Ok(Some(Reservation {
-            held: held(&row)?,
+            held: held(&row, 13)?,
             metric: row.not_null(10)?,
             state: row.not_null(9)?,
             drew: row.not_null(11)?,
@@ -156,6 +164,7 @@ fn place(event: &Event) -> Attribution {
         tenant: event.tenant,
         project: event.project,
         user: event.user,
+        api_key: event.api_key,
     }
 }
 
@@ -180,8 +189,17 @@ fn settle(
         None => held.quantity,
     };
     let cost = cost.map(|cost| cost_in(&cost.to_string()));
-    let attributes = attributes.map(|json| argument(json.0)).transpose()?;
-    let (mut overrun, mut known) = (false, held);
+    // What is not said was reserved: the usage stays in the budgets of its dimensions.
+    let attributes = match attributes {
+        Some(json) => Some(argument(json.0)?),
+        None if held.dimensions.is_empty() => None,
+        None => {
+            let dimensions = held.dimensions.iter();
+            let dimensions = dimensions.map(|(name, value)| (name.clone(), value.clone().into()));
+            Some(argument(serde_json::Value::Object(dimensions.collect()))?)
+        }
+    };
+    let (mut overrun, mut known) = (false, held.clone());
     let event = settled(
         Settled {
             place: place(&held),
@@ -192,21 +210,16 @@ fn settle(
             at: held.at,
         },
         |event| {
-            known = *event;
-            let mut excess = *event;
-            if open {
-                excess.quantity = event.quantity.beyond(held.quantity);
-                excess.cost = event.cost.beyond(held.cost);
-            }
-            let scopes = excess.scopes();
-            let draws = match admit(&excess, &scopes, Admission::Required) {
+            known = event.clone();
+            let (scopes, counted) = (event.scopes(), open.then_some(&held));
+            let admitted = match admit(event, counted, &scopes, Admission::Required) {
                 Err(Error::Exhausted(_)) => {
                     overrun = true;
-                    admit(&excess, &scopes, Admission::Skip)
+                    admit(event, counted, &scopes, Admission::Skip)
                 }
                 admitted => admitted,
             };
-            credits::write(&draws?, event.at, None)
+            credits::write(&admitted?.draws, event.at, None)
         },
     )?;
     spi::execute_prepared(
@@ -221,7 +234,7 @@ fn settle(
         ],
     )?;
     if open {
-        free(&held);
+        free(&held)?;
         if found.drew {
             credits::settle(id, &held, &known)?;
         }
@@ -272,7 +285,7 @@ fn cancel(reservation: Option<pgrx::Uuid>) -> Result<(), ErrorReport> {
         "UPDATE tenancy_internal.budget_reservations r SET state = 'cancelled', ended_at = clock_timestamp() WHERE r.id = $1",
         &[id.into()],
     )?;
-    free(&found.held);
+    free(&found.held)?;
     if found.drew {
         credits::free(id, found.held.at)?;
     }

@@ -1,12 +1,12 @@
 //! Admits events to the ledger, and notes the amounts that they add at commit.
 
-use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Span};
+use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Per, Span};
 use uuid::Uuid;
 
-use super::budget_cache::{self, Budget, end};
+use super::budget_cache::{self, Budget, Budgets, end};
 use super::credits::{self, CreditDraw};
 use super::event::{Event, note};
-use super::load::load;
+use super::load::{PartRows, load};
 use super::{expiry, settings};
 use crate::error::{Error, Exhausted};
 use crate::pg::heap_insert::look_again;
@@ -29,11 +29,14 @@ pub enum Admission {
 /// Admits an event and notes its amounts. Called in the transaction that writes the event, before it is written.
 pub fn recorded(event: &Event, admission: Admission) -> Result<(), Error> {
     let scopes = event.scopes();
-    if admission != Admission::AlreadyHeld {
-        let draws = admit(event, &scopes, admission)?;
-        credits::write(&draws, event.at, None)?;
-    }
-    note(event, &scopes, |quantity| (quantity, 0));
+    let budgets = if admission == Admission::AlreadyHeld {
+        budget_cache::parts_of(&scopes)?
+    } else {
+        let admitted = admit(event, None, &scopes, admission)?;
+        credits::write(&admitted.draws, event.at, None)?;
+        admitted.budgets
+    };
+    note(event, &scopes, &budgets, |quantity| (quantity, 0));
     Ok(())
 }
 
@@ -72,15 +75,17 @@ impl<'a> AdmissionRequest<'a> {
     fn add(
         &mut self,
         event: &Event,
+        counted: Option<&Event>,
         budget: &'a Budget,
         admission: Admission,
     ) -> Result<(), Error> {
         // An amount of 0 always fits.
-        let Some(quantity) = event.share(budget).filter(|share| *share != 0) else {
+        let share = event.share_beyond(counted, budget);
+        let Some((account, quantity)) = share.filter(|(_, share)| *share != 0) else {
             return Ok(());
         };
         let demand = Demand {
-            account: budget.account(),
+            account,
             span: budget.span(event.at)?,
             quantity,
             limit: None,
@@ -147,40 +152,63 @@ impl<'a> AdmissionRequest<'a> {
     fn draws(&self) -> Vec<CreditDraw> {
         self.covers.iter().flat_map(credits::drawn).collect()
     }
+
+    /// Returns the rows that an account counts, if it is of a part.
+    fn part_rows(&self, event: &Event, account: &Account) -> Option<PartRows> {
+        let mut all = self.demands.iter().zip(&self.of);
+        let (_, budget) = all.find(|(demand, _)| demand.account == *account)?;
+        event.part_rows(budget)
+    }
 }
 
-/// Puts the amount in flight in every budget, or in none. Returns what credits must cover.
+/// What was admitted.
+pub struct Admitted {
+    /// What credits must cover.
+    pub draws: Vec<CreditDraw>,
+    /// The budgets of the scopes.
+    pub budgets: Budgets,
+}
+
+/// Puts the amount in flight in every budget, or in none; without what is `counted` already.
 pub fn admit(
     event: &Event,
+    counted: Option<&Event>,
     scopes: &[Uuid],
     admission: Admission,
-) -> Result<Vec<CreditDraw>, Error> {
+) -> Result<Admitted, Error> {
     if bgworker::recovering() {
         return Err(Error::OnStandby);
     }
     let mut tidy = false;
+    ledger::look();
     loop {
         // A budget that was set before this call applies to it.
         look_again();
         let book = budget_cache::of(scopes)?;
         let mut request = AdmissionRequest::default();
         for budget in book.iter() {
-            request.add(event, budget, admission)?;
+            request.add(event, counted, budget, admission)?;
         }
         if admission == Admission::Reserve {
             request.add_open(event);
         }
+        let admitted = |draws| Admitted {
+            draws,
+            budgets: book.clone(),
+        };
         if request.demands.is_empty() {
-            return Ok(Vec::new());
+            return Ok(admitted(Vec::new()));
         }
         let blocked = match ledger::admit(&request.demands, &mut request.covers) {
-            Ok(()) => return Ok(request.draws()),
+            Ok(()) => return Ok(admitted(request.draws())),
             Err(blocked) => blocked,
         };
         if let Blocked::Missing(account, span) | Blocked::Loading(account, span) = blocked {
-            match load(&account, &span) {
+            match load(&account, &span, request.part_rows(event, &account).as_ref()) {
                 // Usage that has happened is recorded even if the ledger is full.
-                Err(Error::LedgerFull) if admission == Admission::Skip => return Ok(Vec::new()),
+                Err(Error::LedgerFull) if admission == Admission::Skip => {
+                    return Ok(admitted(Vec::new()));
+                }
                 loaded => loaded?,
             }
             continue;
@@ -195,11 +223,11 @@ pub fn admit(
             tidy = requests::call(&Request::ExpireReservations)? != Reply::Done;
             continue;
         }
-        return Err(refused(&request, &blocked));
+        return Err(refused(event, &request, &blocked));
     }
 }
 
-fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
+fn refused(event: &Event, request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
     if let Some(cap) = request.capped(blocked) {
         return Error::TooManyReservations {
             level: cap.level,
@@ -226,6 +254,7 @@ fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
         level: budget.level,
         period: budget.period.as_str(),
         cost: budget.counted == Counted::Cost,
+        part: part_text(budget, event),
         limit: budget.amount.into(),
         used: entry.used,
         in_flight: entry.in_flight + entry.reserved,
@@ -234,4 +263,25 @@ fn refused(request: &AdmissionRequest<'_>, blocked: &Blocked) -> Error {
         requested: demand.quantity.into(),
         resets: end(&demand.span).and_then(time::iso),
     }))
+}
+
+/// Describes the part of usage that a budget is for, as in `model large, user 018f…`.
+fn part_text(budget: &Budget, event: &Event) -> Option<String> {
+    let part = budget.part.as_ref()?;
+    let dimensions = part.dimensions().iter();
+    let dimensions = dimensions.map(|(name, value)| format!("{name} {value}"));
+    let key = part.api_key().map(|key| format!("API key {key}"));
+    let per = part.per().map(|per| match per {
+        Per::ApiKey => "API key",
+        per => per.as_str(),
+    });
+    let member = per.zip(event.member(budget));
+    let member = member.map(|(per, value)| format!("{per} {value}"));
+    Some(
+        dimensions
+            .chain(key)
+            .chain(member)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
 }

@@ -1,22 +1,24 @@
 //! The budgets of scopes. Each backend caches those that it has used until they change.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use tenancy_core::ledger::{Account, Counted, Span};
-use tenancy_core::period::{Period, TOTAL_END, period};
+use pgrx::spi::SpiHeapTupleData;
+use tenancy_core::ledger::{Account, Counted, Part, Per, Span};
+use tenancy_core::period::{Period, TOTAL_END, anchored};
 use tenancy_core::subject::Subject;
 use tenancy_core::time::Instant;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::pg::heap_insert::look_again;
 use crate::pg::sources::{Reading, Sources};
 use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::zone::ServerZone;
-use crate::pg::{queue, spi, xact};
+use crate::pg::{ledger, queue, spi, xact};
 
 /// A budget.
 #[derive(Debug)]
@@ -35,6 +37,14 @@ pub struct Budget {
     pub hard: bool,
     /// In which period.
     pub period: Period,
+    /// An instant at which such a period begins; `None`: the calendar's.
+    anchor: Option<Instant>,
+    /// Which of the scope's usage counts; `None`: all.
+    pub part: Option<Part>,
+    /// Whether it is the first budget of its scope for its part: several budgets share the part's accounts.
+    pub names_part: bool,
+    /// The account of the scope.
+    pub account: Account,
     /// Its credits, in the order in which they are drawn; `None` if it never had any.
     pub credits: Option<Vec<Credit>>,
     zone: ServerZone,
@@ -42,18 +52,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Returns the account whose usage counts.
-    pub fn account(&self) -> Account {
-        Account::new(queue::database(), self.counted, *self.scope.as_bytes())
-    }
-
     /// Returns the period that contains an instant.
     pub fn span(&self, at: Instant) -> Result<Span, Error> {
         if let Some(known) = self.known(at) {
             return Ok(known);
         }
         // Never another period: an event outside its period would be counted in none.
-        let span = period(self.period, &self.zone, at).ok_or(Error::NoPeriod)?;
+        let span = anchored(self.period, self.anchor, &self.zone, at).ok_or(Error::NoPeriod)?;
         self.span.set(Some(span));
         Ok(span)
     }
@@ -98,7 +103,8 @@ impl Credit {
 /// The number of scopes that a backend caches at most.
 const MOST: usize = 20_000;
 
-type Budgets = Rc<[Rc<Budget>]>;
+/// Budgets of scopes.
+pub type Budgets = Rc<[Rc<Budget>]>;
 
 /// A scope's budgets, and the rows that they depend on.
 #[derive(Clone)]
@@ -126,6 +132,8 @@ struct BudgetCache {
     last: Option<Last>,
     /// Whether any plan has budgets. A plan that gets some makes backends drop everything.
     planned: Option<(bool, Sources)>,
+    /// Whether any budget is for a part of usage.
+    parts: Option<(bool, Sources)>,
 }
 
 /// The scopes of the last call, and their budgets.
@@ -202,6 +210,36 @@ pub fn of(scopes: &[Uuid]) -> Result<Budgets, Error> {
     Ok(budgets)
 }
 
+/// Returns the same if any are for parts of usage, for amounts that are not admitted; else none.
+pub fn parts_of(scopes: &[Uuid]) -> Result<Budgets, Error> {
+    ledger::look();
+    look_again();
+    match any_parts()? {
+        true => of(scopes),
+        false => Ok(Rc::new([])),
+    }
+}
+
+/// Returns whether any budget is for a part of usage.
+pub fn any_parts() -> Result<bool, Error> {
+    let known = CACHE.with_borrow(|cache| {
+        let (any, sources) = cache.parts.as_ref()?;
+        sources.hold().then_some(*any)
+    });
+    if let Some(any) = known {
+        return Ok(any);
+    }
+    let mut reading = Reading::begin();
+    reading.of(Subject::Parts);
+    let any = spi::read(
+        "SELECT EXISTS (SELECT FROM tenancy_internal.budget_definitions b WHERE tenancy_internal.is_part(b))",
+        &[],
+        |rows| rows.first().not_null(1),
+    )?;
+    CACHE.with_borrow_mut(|cache| cache.parts = Some((any, reading.done())));
+    Ok(any)
+}
+
 fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
     let mut readings: HashMap<Uuid, Reading> = HashMap::new();
     for scope in scopes {
@@ -217,7 +255,10 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
     let mut with_credits = Vec::new();
     let mut found = spi::read(
         "SELECT b.scope_id, s.level, b.metric_id, b.amount, b.hard, b.period, tenancy_internal.time_zone(b.scope_id), \
-                b.id, EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = b.id), s.path \
+                b.id, EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = b.id), s.path, \
+                (extract(epoch FROM b.anchor) * 1000000)::bigint, b.per, b.api_key_id, \
+                ARRAY(SELECT d.key FROM jsonb_each_text(b.dimensions) d ORDER BY d.key), \
+                ARRAY(SELECT d.value FROM jsonb_each_text(b.dimensions) d ORDER BY d.key) \
          FROM tenancy_internal.budget_definitions b LEFT JOIN tenancy.scopes s ON s.id = b.scope_id WHERE b.scope_id = ANY ($1) \
          ORDER BY b.id",
         &[ids.into()],
@@ -241,11 +282,20 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
                     with_credits.push(id);
                 }
                 let text = |n: usize| row.not_null::<String>(n);
-                found.entry(scope).or_default().push(Budget {
+                let counted = row.get(3)?.map_or(Counted::Cost, Counted::Metric);
+                let part = part(scope, &row)?;
+                let of_scope = found.entry(scope).or_default();
+                let same = |b: &Budget| b.counted == counted && b.part == part;
+                let names_part = part.is_some() && !of_scope.iter().any(same);
+                of_scope.push(Budget {
                     id: from_pg(id),
                     scope,
                     level: text(2)?.parse().map(Level::as_str).unwrap_or_default(),
-                    counted: row.get(3)?.map_or(Counted::Cost, Counted::Metric),
+                    counted,
+                    anchor: spi::instant(&row, 11)?,
+                    part,
+                    names_part,
+                    account: account(counted, scope),
                     amount: row.not_null(4)?,
                     hard: row.not_null(5)?,
                     credits: credited.then(Vec::new),
@@ -277,6 +327,24 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
         (scope, known)
     });
     Ok(known.collect())
+}
+
+fn account(counted: Counted, scope: Uuid) -> Account {
+    Account::new(queue::database(), counted, *scope.as_bytes())
+}
+
+/// Reads the part of usage that a budget is for.
+fn part(scope: Uuid, row: &SpiHeapTupleData<'_>) -> Result<Option<Part>, Error> {
+    let per: Option<String> = row.get(12)?;
+    let key: Option<pgrx::Uuid> = row.get(13)?;
+    let (names, values): (Vec<String>, Vec<String>) = (row.not_null(14)?, row.not_null(15)?);
+    let dimensions: BTreeMap<String, String> = names.into_iter().zip(values).collect();
+    Ok(Part::new(
+        scope,
+        per.as_deref().map(Per::named),
+        dimensions,
+        key.map(from_pg),
+    ))
 }
 
 /// Returns whether any plan has budgets.
@@ -317,7 +385,7 @@ fn read_planned(
          LEFT JOIN tenancy_internal.plan_definitions d ON d.id = p.plan_id \
          LEFT JOIN LATERAL jsonb_to_recordset(d.budgets) AS b (metric_id integer, amount bigint, hard boolean, period text) \
                 ON NOT EXISTS (SELECT FROM tenancy_internal.budget_definitions o WHERE o.scope_id = s.id AND o.imposed \
-                                  AND o.metric_id IS NOT DISTINCT FROM b.metric_id AND o.period = b.period) \
+                                  AND o.metric_id IS NOT DISTINCT FROM b.metric_id AND o.period = b.period AND NOT tenancy_internal.is_part(o)) \
          WHERE s.id = ANY ($1) AND s.level = 'tenant'",
         &[scopes.into()],
         |rows| {
@@ -340,11 +408,16 @@ fn read_planned(
                 let Some(period) = row.get::<String>(8)? else {
                     continue;
                 };
+                let counted = row.get(5)?.map_or(Counted::Cost, Counted::Metric);
                 planned.budgets.entry(scope).or_default().push(Budget {
                     id: row.not_null_id(10)?,
                     scope,
                     level: Level::Tenant.as_str(),
-                    counted: row.get(5)?.map_or(Counted::Cost, Counted::Metric),
+                    counted,
+                    anchor: None,
+                    part: None,
+                    names_part: false,
+                    account: account(counted, scope),
                     amount: row.not_null(6)?,
                     hard: row.not_null(7)?,
                     credits: None,

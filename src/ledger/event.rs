@@ -3,16 +3,17 @@
 use std::ops::Deref;
 
 use tenancy_core::id::PLATFORM_ID;
-use tenancy_core::ledger::{Account, Counted, Recorded, slot};
+use tenancy_core::ledger::{Account, Counted, Recorded, Traits, slot};
 use tenancy_core::quantity::{Cost, Quantity};
 use tenancy_core::time::Instant;
 use uuid::Uuid;
 
-use super::budget_cache::Budget;
+use super::budget_cache::{Budget, Budgets};
+use super::load::PartRows;
 use crate::pg::{ledger, queue};
 
-/// The counted amounts of an event, and its scopes.
-#[derive(Clone, Copy)]
+/// The counted amounts of an event, its scopes, and what parts of usage differ by.
+#[derive(Clone)]
 pub struct Event {
     /// The partner.
     pub partner: Option<Uuid>,
@@ -22,6 +23,10 @@ pub struct Event {
     pub project: Option<Uuid>,
     /// The user.
     pub user: Option<Uuid>,
+    /// The API key that proved the context.
+    pub api_key: Option<Uuid>,
+    /// The values of the metric's dimensions.
+    pub dimensions: Vec<(String, String)>,
     /// The metric, if its events add up.
     pub metric: Option<i32>,
     /// How much.
@@ -64,9 +69,57 @@ impl Event {
         scopes
     }
 
-    /// How much of what a budget is for, in millionths.
-    pub fn share(&self, budget: &Budget) -> Option<i64> {
-        self.share_of(budget.counted)
+    /// How much of what a budget is for, in millionths, and the account that counts it; `None` if the budget does not.
+    pub fn share(&self, budget: &Budget) -> Option<(Account, i64)> {
+        let share = self.share_of(budget.counted)?;
+        Some((self.account(budget)?, share))
+    }
+
+    /// The same of what an event has beyond another one that is counted already.
+    pub fn share_beyond(&self, counted: Option<&Self>, budget: &Budget) -> Option<(Account, i64)> {
+        let (account, share) = self.share(budget)?;
+        let before = counted.and_then(|event| event.share(budget));
+        let before = before.filter(|(of, _)| *of == account);
+        let beyond = share.saturating_sub(before.map_or(0, |(_, share)| share));
+        Some((account, beyond.max(0)))
+    }
+
+    /// Returns the account of a budget that counts the event; `None` if it is not in the budget's part of usage.
+    pub fn account(&self, budget: &Budget) -> Option<Account> {
+        match &budget.part {
+            None => Some(budget.account),
+            Some(part) => {
+                let name = part.account_of(&self.traits())?;
+                Some(Account::part(queue::database(), budget.counted, name))
+            }
+        }
+    }
+
+    /// Returns which rows the account of a budget for a part counts; `None` for a budget of all usage.
+    pub fn part_rows(&self, budget: &Budget) -> Option<PartRows> {
+        let part = budget.part.as_ref()?;
+        Some(PartRows::new(
+            budget.scope,
+            budget.counted,
+            part,
+            &self.traits(),
+        ))
+    }
+
+    /// Returns the member or the value that a budget counts the event for.
+    pub fn member(&self, budget: &Budget) -> Option<String> {
+        budget.part.as_ref()?.value_of(&self.traits())
+    }
+
+    fn traits(&self) -> Traits<'_> {
+        Traits {
+            partner: self.partner,
+            tenant: self.tenant,
+            project: self.project,
+            user: self.user,
+            api_key: self.api_key,
+            dimensions: &self.dimensions,
+        }
     }
 
     /// How much of what an account counts, in millionths.
@@ -76,14 +129,35 @@ impl Event {
             Counted::Metric(metric) => {
                 (self.metric == Some(metric)).then_some(self.quantity.millionths())
             }
-            Counted::Covered | Counted::Drawn | Counted::Open => None,
+            Counted::Covered
+            | Counted::Drawn
+            | Counted::Open
+            | Counted::PartOfCost
+            | Counted::Part(_) => None,
         }
     }
 }
 
-/// Notes the used and the reserved amount that an event adds when this transaction commits.
-pub fn note(event: &Event, scopes: &[Uuid], part: impl Fn(i128) -> (i128, i128)) {
+/// Notes the used and the reserved amount that an event adds when this transaction commits. The budgets are those of the
+/// scopes, as far as they are for parts.
+pub fn note(
+    event: &Event,
+    scopes: &[Uuid],
+    budgets: &Budgets,
+    part: impl Fn(i128) -> (i128, i128),
+) {
     let database = queue::database();
+    for budget in budgets.iter().filter(|budget| budget.names_part) {
+        if let Some((account, share)) = event.share(budget).filter(|(_, share)| *share != 0) {
+            let (used, reserved) = part(share.into());
+            ledger::note(&Recorded {
+                account,
+                slot: slot(event.at),
+                used,
+                reserved,
+            });
+        }
+    }
     for scope in scopes {
         let parts = [
             (event.metric).map(|metric| (Counted::Metric(metric), event.quantity.millionths())),

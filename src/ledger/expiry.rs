@@ -5,8 +5,8 @@ use tenancy_core::id::PLATFORM_ID;
 use tenancy_core::quantity::{Cost, Quantity};
 use uuid::Uuid;
 
-use super::credits;
 use super::event::{Event, note, note_open};
+use super::{budget_cache, credits};
 use crate::error::Error;
 use crate::pg::spi::NotNull;
 use crate::pg::uuid::{from_pg, pg_uuid};
@@ -15,11 +15,15 @@ use crate::pg::{spi, time};
 /// How many reservations expire in one transaction: other callers of the worker wait for it.
 const AT_ONCE: i64 = 5_000;
 
-/// What a reservation holds, by its first eight columns.
-pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
+/// What a reservation holds, by its first eight columns, and its API key and dimensions from `last` on.
+pub fn held(row: &SpiHeapTupleData<'_>, last: usize) -> Result<Event, Error> {
     let id =
         |n: usize| -> Result<Option<Uuid>, Error> { Ok(row.get::<pgrx::Uuid>(n)?.map(from_pg)) };
+    let names: Vec<String> = row.not_null(last + 1)?;
+    let values: Vec<String> = row.not_null(last + 2)?;
     Ok(Event {
+        api_key: id(last)?,
+        dimensions: names.into_iter().zip(values).collect(),
         partner: id(1)?,
         tenant: id(2)?,
         project: id(3)?,
@@ -32,9 +36,12 @@ pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
 }
 
 /// Notes that a reservation no longer holds anything.
-pub fn free(held: &Event) {
-    note(held, &held.scopes(), |quantity| (0, -quantity));
+pub fn free(held: &Event) -> Result<(), Error> {
+    let scopes = held.scopes();
+    let budgets = budget_cache::parts_of(&scopes)?;
+    note(held, &scopes, &budgets, |quantity| (0, -quantity));
     note_open(held, -1);
+    Ok(())
 }
 
 /// Returns whether an overdue reservation still counts in a scope. Overdue reservations of other scopes do
@@ -61,17 +68,19 @@ pub fn expire() -> Result<bool, Error> {
                                   WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
                                   ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
          RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
-                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END",
+                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END, \
+                   r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
+                   ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key)",
         &[time::now().unix_micros().into(), AT_ONCE.into()],
         |rows| {
             rows.into_iter()
-                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(9)?)))
+                .map(|row| Ok((held(&row, 10)?, row.get::<pgrx::Uuid>(9)?)))
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;
     let any = !gone.is_empty();
     for (held, drew) in gone {
-        free(&held);
+        free(&held)?;
         if let Some(id) = drew {
             credits::free(id, held.at)?;
         }

@@ -9,6 +9,7 @@
 //! | `credits` | draws from credits on top of budgets |
 //! | `load` | reads the sums of an account from rows |
 //! | `expiry` | amounts of reservations, and their expiry |
+//! | `parts` | budgets of parts of usage that are set while transactions run |
 //! | `settings` | how many reservations may be open |
 //! | `inspect` | the ledger, for SQL |
 
@@ -19,10 +20,11 @@ mod event;
 mod expiry;
 mod inspect;
 pub mod load;
+mod parts;
 mod settings;
 
-pub use admission::{Admission, admit, recorded};
-pub use budget_cache::{Budget, end, of as budgets_of};
+pub use admission::{Admission, Admitted, admit, recorded};
+pub use budget_cache::{Budget, any_parts, end, of as budgets_of};
 pub use event::{Event, note, note_open};
 pub use expiry::{any_expired, expire, free, held};
 pub use inspect::{alert, thrashing};

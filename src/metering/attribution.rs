@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use tenancy_core::id::PLATFORM_ID;
 use tenancy_core::principal::Principal;
 use tenancy_core::subject::Subject;
+use tenancy_core::token::Proof;
 use tenancy_core::tree::Level;
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ pub struct Attribution {
     pub project: Option<Uuid>,
     /// The user.
     pub user: Option<Uuid>,
+    /// The API key that proved the context.
+    pub api_key: Option<Uuid>,
 }
 
 impl Attribution {
@@ -55,6 +58,10 @@ impl Attribution {
         let (Principal::User(user), Some(access)) = (context.principal, &context.access) else {
             return Err(Error::MissingContext);
         };
+        let api_key = match context.claims.proof {
+            Some(Proof::ApiKey(key)) => Some(key),
+            _ => None,
+        };
         let Some(tenant) = &context.tenant else {
             // Its own partner or the platform, if the context has no tenant.
             if access.fleet || context.count() != Some(0) {
@@ -66,6 +73,7 @@ impl Attribution {
                 None => Ok(Self {
                     partner: home.get(1).copied(),
                     user: Some(user),
+                    api_key,
                     ..Self::default()
                 }),
                 Some(_) => Err(Error::NoRole),
@@ -80,6 +88,7 @@ impl Attribution {
             tenant: Some(tenant.id),
             project: context.project,
             user: Some(user),
+            api_key,
         })
     }
 
@@ -194,6 +203,7 @@ impl NamedScopes {
             tenant: tenant.and_then(|path| path.last()).copied(),
             project,
             user: self.user,
+            api_key: None,
         })
     }
 }

@@ -60,7 +60,7 @@ pub enum Recorded {
 pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_recordable()?;
     let id = new_id();
-    let told = ReadAttributes::of(used)?;
+    let mut told = ReadAttributes::of(used)?;
     let cost = told.cost_or_refused(used)?;
     // The time of a reservation was checked when it was made, so it is not checked against the clock again.
     let at = match (used.admission, used.at) {
@@ -72,10 +72,12 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     {
         return Ok(Recorded::Before(first));
     }
-    ledger::recorded(
-        &event(&used.place, used.metric, used.quantity, cost, at),
-        used.admission,
-    )?;
+    let event = Event {
+        dimensions: std::mem::take(&mut told.dimensions),
+        ..event(&used.place, used.metric, used.quantity, cost, at)
+    };
+    ledger::recorded(&event, used.admission)?;
+    told.dimensions = event.dimensions;
     let table = partitions::of(Monthly::UsageEvents, at)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
@@ -101,6 +103,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             uuid(told.value),
             told.dimensions(),
             told.attributes.map_or(Value::Null, Value::Json),
+            uuid(used.place.api_key),
         ],
     )?;
     Ok(Recorded::Now(id))
@@ -144,7 +147,12 @@ pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
     }
 }
 
-/// Returns the event that budgets count. Metrics of kind max and distinct do not add up.
+/// Returns the values of the usage's dimensions.
+pub fn dimensions_of(used: &Use<'_>) -> Result<Vec<(String, String)>, Error> {
+    Ok(ReadAttributes::of(used)?.dimensions)
+}
+
+/// Returns the event that budgets count, without dimensions. Metrics of kind max and distinct do not add up.
 pub fn event(
     place: &Attribution,
     metric: &Metric,
@@ -162,6 +170,8 @@ pub fn event(
         tenant: place.tenant,
         project: place.project,
         user: place.user,
+        api_key: place.api_key,
+        dimensions: Vec::new(),
         metric: counted,
         quantity,
         cost,

@@ -7,9 +7,11 @@ use uuid::Uuid;
 
 use super::attribution::{Attribution, NamedScopes};
 use super::metrics;
-use super::record::{Recorded, Use, cost_of, cost_of_settled, event, highest_cost_of, record};
+use super::record::{
+    Recorded, Use, cost_of, cost_of_settled, dimensions_of, event, highest_cost_of, record,
+};
 use crate::error::Error;
-use crate::ledger::{Admission, Event};
+use crate::ledger::{self, Admission, Event};
 use crate::pg::fmgr::{Answer, Call, JsonArgument};
 use crate::pg::{numeric, time};
 
@@ -110,7 +112,8 @@ pub fn reserved(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
-    asked(metric, quantity, cost, attributes, highest_cost_of)
+    // Its row keeps the dimensions, also for budgets that are set later.
+    asked(metric, quantity, cost, attributes, highest_cost_of, true)
 }
 
 /// Returns the event of usage in the context now, with the cost that `cost_of` finds.
@@ -120,10 +123,11 @@ fn asked(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
     cost_of: fn(&Use<'_>) -> Result<Cost, Error>,
+    with_dimensions: bool,
 ) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let metric = metrics::find(metric)?;
-    let cost = cost_of(&Use {
+    let used = Use {
         place,
         metric: &metric,
         quantity,
@@ -132,8 +136,16 @@ fn asked(
         key: None,
         at: None,
         admission: Admission::Required,
-    })?;
-    Ok(event(&place, &metric, quantity, cost, now))
+    };
+    let cost = cost_of(&used)?;
+    let dimensions = match used.attributes {
+        Some(_) if with_dimensions => dimensions_of(&used)?,
+        _ => Vec::new(),
+    };
+    Ok(Event {
+        dimensions,
+        ..event(&place, &metric, quantity, cost, now)
+    })
 }
 
 /// Returns the event that `consume()` with the same arguments would record in the context now. Without a metric the quantity is a cost.
@@ -156,13 +168,22 @@ pub fn wish(
             tenant: place.tenant,
             project: place.project,
             user: place.user,
+            api_key: place.api_key,
+            dimensions: Vec::new(),
             metric: None,
             quantity: Quantity::ZERO,
             cost: Cost::from_millionths(quantity.millionths()),
             at: time::now(),
         });
     };
-    asked(name, quantity, cost, attributes, cost_of)
+    asked(
+        name,
+        quantity,
+        cost,
+        attributes,
+        cost_of,
+        ledger::any_parts()?,
+    )
 }
 
 /// The actual usage of a reservation.
@@ -199,13 +220,11 @@ pub fn settled(
     };
     let cost = cost_of_settled(&used)?;
     used.cost = Some(cost);
-    known(&event(
-        &used.place,
-        &metric,
-        used.quantity,
-        cost,
-        settled.at,
-    ))?;
+    let dimensions = dimensions_of(&used)?;
+    known(&Event {
+        dimensions,
+        ..event(&used.place, &metric, used.quantity, cost, settled.at)
+    })?;
     let (Recorded::Now(id) | Recorded::Before(id)) = record(&used)?;
     Ok(id)
 }

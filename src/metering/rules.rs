@@ -4,7 +4,7 @@ use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use tenancy_core::ledger::Span;
 use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
-use tenancy_core::period::{NoEdges, Period, edges, period};
+use tenancy_core::period::{NoEdges, Period, anchored, edges, period};
 use tenancy_core::rollup_plan::{Grain, cover_all};
 use tenancy_core::time::Instant;
 
@@ -114,6 +114,25 @@ fn _period(
         span.start.unix_micros(),
         span.end.unix_micros(),
     )))
+}
+
+/// Does the same with an anchor.
+#[pg_extern(sql = false)]
+fn _anchored_period(
+    period: Option<&str>,
+    zone: Option<&str>,
+    unix_micros: Option<i64>,
+    anchor: Option<TimestampWithTimeZone>,
+) -> Result<TableIterator<'static, (name!(lo, i64), name!(hi, i64))>, ErrorReport> {
+    let (Some(period), Some(zone), Some(at)) = (period, zone, unix_micros) else {
+        return Ok(TableIterator::new(std::iter::empty()));
+    };
+    let kind: Period = period.parse().map_err(|_| Error::NoPeriod)?;
+    let anchor = anchor.map(|anchor| time::from_server(anchor.into()));
+    let at = Instant::from_unix_micros(at);
+    let span = anchored(kind, anchor, &zone_of(zone)?, at).ok_or(Error::NoPeriod)?;
+    let span = (span.start.unix_micros(), span.end.unix_micros());
+    Ok(TableIterator::new(std::iter::once(span)))
 }
 
 /// The maximum number of buckets of a result.

@@ -36,6 +36,8 @@
 //! - A transaction that recorded cannot be prepared: it would become visible with no backend to finish it.
 //! - If a process dies without finishing, the server resets all shared memory; the next ledger starts from
 //!   rows.
+//! - Accounts of [parts](Part) of a scope's usage are known only to transactions that know their budgets. `changes` says how
+//!   they stay exact.
 //! - Loaders do not wait for each other for long: after [`PATIENCE`] another loader creates a second entry
 //!   under its own number. The first load to end keeps its entry, the others drop theirs.
 //!
@@ -68,19 +70,22 @@
 //! // The first commits: its amount in flight becomes used.
 //! let held = Held { account, span, quantity: 60 };
 //! let recorded = Recorded { account, slot: slot(now), used: 60, reserved: 0 };
-//! ledger.finish(true, 0, &[held], &[recorded]);
+//! ledger.finish(true, 0, 0, &[held], &[recorded]);
 //! let entry = ledger.look(&account, &span).unwrap();
 //! assert_eq!((entry.used, entry.in_flight), (90, 0));
 //! ```
 
 use crate::time::{Instant, Length};
 
+mod changes;
 mod credit;
 mod mark;
+mod part;
 mod table;
 
 pub use credit::{CoverageResult, CreditBalance, CreditCoverage, give_back};
 pub use mark::Mark;
+pub use part::{Part, Per, Traits};
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
 /// The grid on which periods begin and end: the offset of every time zone is a multiple of a quarter.
@@ -102,7 +107,15 @@ pub enum Counted {
     Drawn,
     /// How many [reservations](Account::open) are open.
     Open,
+    /// The cost of a [part](Part) of a scope's usage.
+    PartOfCost,
+    /// The quantities of a metric in a part, by its id.
+    Part(i32),
 }
+
+/// What is added to the number of a part: no metric's id is near.
+const PARTS: i32 = i32::MIN;
+const PARTS_END: i32 = -1000;
 
 impl Counted {
     /// Returns the number by which SQL names it: a metric's id, or one that no metric has.
@@ -114,6 +127,8 @@ impl Counted {
             Self::Covered => -1,
             Self::Drawn => -2,
             Self::Open => -3,
+            Self::PartOfCost => PARTS,
+            Self::Part(id) => PARTS + id,
         }
     }
 
@@ -123,6 +138,8 @@ impl Counted {
             -1 => Self::Covered,
             -2 => Self::Drawn,
             -3 => Self::Open,
+            PARTS => Self::PartOfCost,
+            part if part < PARTS_END => Self::Part(part - PARTS),
             id => Self::Metric(id),
         }
     }
@@ -150,6 +167,16 @@ impl Account {
         }
     }
 
+    /// Returns the account of a part of a scope's usage, by the [name](Part::account_of) of its account.
+    #[must_use]
+    pub const fn part(database: u32, counted: Counted, name: [u8; 16]) -> Self {
+        let counted = match counted {
+            Counted::Metric(id) => Counted::Part(id),
+            _ => Counted::PartOfCost,
+        };
+        Self::new(database, counted, name)
+    }
+
     /// Returns the account of what credits covered of a budget.
     #[must_use]
     pub fn covered(database: u32, budget: [u8; 16]) -> Self {
@@ -172,6 +199,18 @@ impl Account {
     #[must_use]
     pub fn counted(&self) -> Counted {
         Counted::of(self.number)
+    }
+
+    /// Returns whether it counts a part of a scope's usage.
+    #[must_use]
+    pub fn is_part(&self) -> bool {
+        self.number < PARTS_END
+    }
+
+    /// Returns whether it counts all usage of a scope.
+    #[must_use]
+    pub fn is_of_scope(&self) -> bool {
+        self.number >= 0
     }
 
     /// Returns whether it counts credits.
@@ -276,6 +315,7 @@ pub enum Load {
 /// A read-only view of the ledger, for many readers at once.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
+    head: &'a Head,
     buckets: &'a [u32],
     entries: &'a [Entry],
 }
@@ -283,8 +323,12 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Creates a view over the memory of a ledger.
     #[must_use]
-    pub fn new(buckets: &'a [u32], entries: &'a [Entry]) -> Self {
-        Self { buckets, entries }
+    pub fn new(head: &'a Head, buckets: &'a [u32], entries: &'a [Entry]) -> Self {
+        Self {
+            head,
+            buckets,
+            entries,
+        }
     }
 
     /// Returns the entry of an account's period.
@@ -293,11 +337,11 @@ impl<'a> View<'a> {
         self.entries.get(self.find(account, span)?)
     }
 
-    /// Returns the same, if it is loaded.
+    /// Returns the same, if it is loaded and not outdated.
     #[must_use]
     pub fn loaded(&self, account: &Account, span: &Span) -> Option<&'a Entry> {
         let entry = self.look(account, span)?;
-        (entry.state == State::Loaded).then_some(entry)
+        (entry.state == State::Loaded && !self.head.changes.lacks(entry)).then_some(entry)
     }
 }
 
@@ -377,16 +421,35 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Frees amounts after a rollback of their savepoint, as [`finish`](Self::finish) does.
+    pub fn give_back_savepoint(&mut self, since: u64, held: &[Held], recorded: &[Recorded]) {
+        self.give_back(held);
+        self.head.outdate(since, recorded);
+    }
+
+    /// Begins a change of the parts of a scope that have budgets, before the change is visible.
+    pub fn begin_change(&mut self, scope: &[u8; 16]) {
+        self.head.begin_change(scope);
+    }
+
+    /// Ends a change, after all backends were told of it. Returns the number of changes that have ended.
+    pub fn end_change(&mut self, scope: &[u8; 16]) -> u64 {
+        self.head.end_change(scope)
+    }
+
     /// Finishes a transaction, whose mark is `own`, after its commit is visible: frees its amounts in flight, and adds
-    /// its recorded amounts if it committed. Returns true if a loader may wait for it.
+    /// its recorded amounts if it committed. Its first event followed the [change](Self::end_change) of budgets numbered
+    /// `since`. Returns true if a loader may wait for it.
     pub fn finish(
         &mut self,
         committed: bool,
         own: usize,
+        since: u64,
         held: &[Held],
         recorded: &[Recorded],
     ) -> bool {
         self.give_back(held);
+        self.head.outdate(since, recorded);
         let seen_by = self.marks.get(own).and_then(Mark::clear);
         if committed {
             for recorded in recorded {
@@ -408,11 +471,16 @@ impl<'a> Ledger<'a> {
         take: impl FnOnce() -> S,
     ) -> Load {
         if let Some(entry) = self.look(account, span) {
-            if entry.state == State::Loaded {
+            let outdated = self.head.changes.lacks(&entry);
+            if entry.state == State::Loaded && !outdated {
                 return Load::There;
             }
             // The latest load: loads begin one after the other, however many backends wait.
-            if now.abs_diff(entry.touched) < PATIENCE {
+            let latest = match entry.state {
+                State::Loaded => self.view().latest_load(account, span),
+                _ => Some(entry),
+            };
+            if latest.is_some_and(|latest| now.abs_diff(latest.touched) < PATIENCE) {
                 return Load::Busy;
             }
         }
@@ -453,15 +521,23 @@ impl<'a> Ledger<'a> {
         if self.marks.iter().any(|mark| mark.was_seen_by(number)) {
             return false;
         }
-        let known = self.look(account, span).map(|entry| entry.state) == Some(State::Loaded);
+        let known = self.look(account, span);
+        let known = known.filter(|entry| entry.state == State::Loaded);
         let Some(at) = self.loading(account, span, number) else {
             return true;
         };
-        if known {
+        if known.is_some_and(|known| !self.head.changes.lacks(&known)) {
             self.remove(at);
-        } else if let Some(entry) = self.entries.get_mut(at) {
+            return true;
+        }
+        // The new entry takes over what is in flight in an outdated one.
+        if let Some(old) = known.and_then(|_| self.find(account, span)) {
+            self.remove(old);
+        }
+        if let Some(entry) = self.entries.get_mut(at) {
             entry.used += used;
             entry.reserved += reserved;
+            entry.in_flight += known.map_or(0, |known| known.in_flight);
             entry.state = State::Loaded;
         }
         true
@@ -499,6 +575,10 @@ impl<'a> Ledger<'a> {
         };
         if entry.state == State::Loading {
             return Err(Blocked::Loading(*account, *span));
+        }
+        if self.head.changes.lacks(entry) {
+            self.head.misses += 1;
+            return Err(Blocked::Missing(*account, *span));
         }
         entry.touched = now;
         Ok(*entry)

@@ -46,7 +46,7 @@ impl Type {
 }
 
 /// The longest text in a row.
-const TEXT_MAX: usize = 31;
+const TEXT_MAX: usize = 63;
 
 /// A value after a byte with its length.
 #[derive(Clone, Copy)]
@@ -101,6 +101,11 @@ pub enum Field {
 impl Field {
     /// Creates a text from a constant.
     pub fn word(text: &'static str) -> Self {
+        Self::Text(Short::of(text.as_bytes()))
+    }
+
+    /// A text of up to 63 bytes, as a name has.
+    pub fn text(text: &str) -> Self {
         Self::Text(Short::of(text.as_bytes()))
     }
 

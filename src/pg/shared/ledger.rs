@@ -14,6 +14,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
 use pgrx::lwlock::PgLwLock;
@@ -56,6 +57,8 @@ struct Memory {
     /// One for each backend.
     marks: *mut Mark,
     backends: usize,
+    /// The number of changes of budgets that have ended: written under the lock, read without.
+    changes: *const AtomicU64,
 }
 
 static MEMORY: BackendCell<Option<Memory>> = BackendCell::new(None);
@@ -148,11 +151,24 @@ fn mine<R>(f: impl FnOnce(&mut OpenNotes) -> R) -> R {
     })
 }
 
+/// The scopes whose budgets of parts this transaction changes.
+#[derive(Default)]
+struct Changing {
+    scopes: Vec<[u8; 16]>,
+    begun: bool,
+}
+
+thread_local! {
+    static CHANGES: RefCell<Changing> = RefCell::default();
+}
+
 fn any_recorded() -> bool {
     MINE.with_borrow(|all| all.iter().any(|mine| !mine.recorded.is_empty()))
 }
 
 static ACTIVE: BackendCell<bool> = BackendCell::new(false);
+/// The last change of budgets that had ended before this transaction's first event.
+static SINCE: BackendCell<Option<u64>> = BackendCell::new(None);
 static MARKED: BackendCell<bool> = BackendCell::new(false);
 static LOADING: BackendCell<Option<(Account, Span, u64)>> = BackendCell::new(None);
 
@@ -181,6 +197,7 @@ pub fn init() {
         pg_sys::shmem_startup_hook = Some(startup);
         pg_sys::RegisterXactCallback(Some(transaction_event), std::ptr::null_mut());
         pg_sys::RegisterSubXactCallback(Some(savepoint_event), std::ptr::null_mut());
+        pg_sys::RegisterResourceReleaseCallback(Some(released_resources), std::ptr::null_mut());
     }
 }
 
@@ -193,10 +210,14 @@ fn backends() -> usize {
     usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or(0)
 }
 
-/// Returns the sizes of the condition variable, marks, entries and buckets, each aligned for the next one.
+/// Where the number of changes is, after the condition variable.
+const CHANGES_AT: usize =
+    size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<AtomicU64>());
+
+/// Returns the sizes of the condition variable with the number of changes, marks, entries and buckets, each aligned for the next one.
 fn sizes(count: usize) -> [usize; 4] {
     [
-        size_of::<pg_sys::ConditionVariable>().next_multiple_of(align_of::<Mark>()),
+        (CHANGES_AT + size_of::<AtomicU64>()).next_multiple_of(align_of::<Mark>()),
         backends() * size_of::<Mark>(),
         count * size_of::<Entry>(),
         count * size_of::<u32>(),
@@ -238,11 +259,13 @@ unsafe extern "C-unwind" fn startup() {
         .cast::<u8>();
         let memory = memory.add(memory.align_offset(align_of::<Mark>()));
         let changed: *mut pg_sys::ConditionVariable = memory.cast();
+        let changes: *mut AtomicU64 = memory.add(CHANGES_AT).cast();
         let marks: *mut Mark = memory.add(first).cast();
         let entries: *mut Entry = memory.add(first + second).cast();
         let buckets: *mut u32 = memory.add(first + second + third).cast();
         if !found {
             pg_sys::ConditionVariableInit(changed);
+            changes.write(AtomicU64::new(0));
             for n in 0..backends {
                 marks.add(n).write(Mark::new());
             }
@@ -258,6 +281,7 @@ unsafe extern "C-unwind" fn startup() {
             count,
             marks,
             backends,
+            changes,
         }));
     }
 }
@@ -283,6 +307,11 @@ fn with<R>(f: impl FnOnce(&mut Ledger<'_>) -> R) -> R {
 }
 
 impl Memory {
+    fn changes(&self) -> &'static AtomicU64 {
+        // SAFETY: the memory lives as long as the server; the number is atomic.
+        unsafe { &*self.changes }
+    }
+
     fn marks(&self) -> &'static [Mark] {
         // SAFETY: the memory lives as long as the server and is `backends` long; marks are atomic.
         unsafe { std::slice::from_raw_parts(self.marks, self.backends) }
@@ -345,6 +374,75 @@ fn wake() {
     }
 }
 
+/// Notes that this transaction is about to read budgets, for an event. Before its first one, the number of changes of budgets
+/// tells which of them it knows.
+pub fn look() {
+    if SINCE.get().is_some() {
+        return;
+    }
+    let Some(memory) = MEMORY.get() else {
+        Error::NotPreloaded.raise();
+    };
+    ACTIVE.set(true);
+    SINCE.set(Some(memory.changes().load(Ordering::Acquire)));
+}
+
+/// Notes that this transaction changes the parts of a scope's usage that have budgets.
+pub fn change(scope: [u8; 16]) {
+    ACTIVE.set(true);
+    CHANGES.with_borrow_mut(|changes| {
+        if !changes.scopes.contains(&scope) {
+            changes.scopes.push(scope);
+        }
+    });
+}
+
+fn any_changed() -> bool {
+    CHANGES.with_borrow(|changes| !changes.scopes.is_empty())
+}
+
+/// Begins the changes, before their commit is visible.
+fn begin_changes() {
+    CHANGES.with_borrow_mut(|changes| {
+        if changes.scopes.is_empty() || changes.begun {
+            return;
+        }
+        changes.begun = true;
+        with(|ledger| {
+            for scope in &changes.scopes {
+                ledger.begin_change(scope);
+            }
+        });
+    });
+}
+
+/// Ends them, after all backends were told.
+fn end_changes() {
+    let changes = CHANGES.take();
+    let Some(memory) = MEMORY.get().filter(|_| changes.begun) else {
+        return;
+    };
+    with(|ledger| {
+        for scope in &changes.scopes {
+            let ended = ledger.end_change(scope);
+            memory.changes().store(ended, Ordering::Release);
+        }
+    });
+}
+
+/// The server calls it at the end of a transaction, for the last time after it sent the invalidations and released locks.
+#[pg_guard]
+unsafe extern "C-unwind" fn released_resources(
+    phase: pg_sys::ResourceReleasePhase::Type,
+    _committed: bool,
+    top: bool,
+    _arg: *mut c_void,
+) {
+    if top && phase == pg_sys::ResourceReleasePhase::RESOURCE_RELEASE_AFTER_LOCKS && any_changed() {
+        end_changes();
+    }
+}
+
 /// Admits all demands with their credits, until the transaction ends or its savepoint is rolled back; or none of
 /// them.
 pub fn admit(demands: &[Demand], covers: &mut [CreditCoverage]) -> Result<(), Blocked> {
@@ -383,7 +481,7 @@ pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
     let Some(memory) = MEMORY.get() else {
         Error::NotPreloaded.raise();
     };
-    let _shared = HEAD.share();
+    let shared = HEAD.share();
     // SAFETY: as in `with`; shared, since nothing is written.
     let (entries, buckets) = unsafe {
         (
@@ -391,7 +489,7 @@ pub fn view<R>(f: impl FnOnce(&View<'_>) -> R) -> R {
             std::slice::from_raw_parts(memory.buckets, memory.count),
         )
     };
-    f(&View::new(buckets, entries))
+    f(&View::new(&shared.0, buckets, entries))
 }
 
 /// Loads an entry. `read` returns used and reserved amounts of committed rows at a snapshot, without this
@@ -500,6 +598,7 @@ fn finish(committed: bool) {
     if !ACTIVE.replace_with(false) {
         return;
     }
+    let since = SINCE.replace_with(None).unwrap_or(0);
     let mut all = MINE.take();
     while all.len() > 1 {
         if let (Some(inner), Some(outer)) = (all.pop(), all.last_mut()) {
@@ -513,7 +612,7 @@ fn finish(committed: bool) {
     if (held.is_empty() && recorded.is_empty()) && !marked {
         return;
     }
-    if with(|ledger| ledger.finish(committed, own_mark(), &held, &recorded)) {
+    if with(|ledger| ledger.finish(committed, own_mark(), since, &held, &recorded)) {
         wake();
     }
 }
@@ -522,9 +621,10 @@ fn finish(committed: bool) {
 unsafe extern "C-unwind" fn transaction_event(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        XACT_EVENT_PRE_PREPARE if ACTIVE.get() && any_recorded() => {
+        XACT_EVENT_PRE_PREPARE if ACTIVE.get() && (any_recorded() || any_changed()) => {
             Error::UsePrepared.raise();
         }
+        XACT_EVENT_PRE_COMMIT if ACTIVE.get() => begin_changes(),
         XACT_EVENT_COMMIT => finish(true),
         XACT_EVENT_ABORT => finish(false),
         XACT_EVENT_PREPARE => finish(false),
@@ -547,9 +647,10 @@ unsafe extern "C-unwind" fn savepoint_event(
         SUBXACT_EVENT_COMMIT_SUB => MINE.with_borrow_mut(|all| released(all, savepoint, parent)),
         SUBXACT_EVENT_ABORT_SUB => {
             abandon();
-            let gone = MINE.with_borrow_mut(|all| rolled_back(all, savepoint));
-            if !gone.is_empty() {
-                with(|ledger| ledger.give_back(&gone));
+            let (gone, recorded) = MINE.with_borrow_mut(|all| rolled_back(all, savepoint));
+            if !gone.is_empty() || !recorded.is_empty() {
+                let since = SINCE.get().unwrap_or(0);
+                with(|ledger| ledger.give_back_savepoint(since, &gone, &recorded));
             }
         }
         _ => {}
@@ -569,11 +670,10 @@ fn released(all: &mut Vec<OpenNotes>, savepoint: u32, parent: u32) {
     }
 }
 
-/// Removes and returns what was admitted since a savepoint.
-fn rolled_back(all: &mut Vec<OpenNotes>, savepoint: u32) -> Vec<Held> {
+/// Removes and returns what was admitted and recorded since a savepoint.
+fn rolled_back(all: &mut Vec<OpenNotes>, savepoint: u32) -> (Vec<Held>, Vec<Recorded>) {
     let from = all.partition_point(|mine| mine.savepoint < savepoint);
-    all.split_off(from)
-        .iter()
-        .flat_map(OpenNotes::held)
-        .collect()
+    let gone = all.split_off(from);
+    let held = gone.iter().flat_map(OpenNotes::held).collect();
+    (held, gone.iter().flat_map(OpenNotes::recorded).collect())
 }

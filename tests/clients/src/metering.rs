@@ -53,7 +53,7 @@ const OVER: &str = "
                      'overrun', t.overrun / 1000000.0)
       FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id
       LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id
-     CROSS JOIN LATERAL tenancy_internal.period(b.period, tenancy_internal.time_zone(b.scope_id), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint) p
+     CROSS JOIN LATERAL tenancy_internal.period(b.period, tenancy_internal.time_zone(b.scope_id), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, b.anchor) p
      CROSS JOIN LATERAL (SELECT
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost ELSE e.quantity END), 0) FROM tenancy_internal.usage_events e
           WHERE (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id)) AND (m.id IS NULL OR e.metric_id = m.id)
@@ -64,7 +64,7 @@ const OVER: &str = "
         (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.used_cost - r.cost ELSE r.used - r.quantity END) FILTER (WHERE r.overrun), 0) FROM tenancy_internal.budget_reservations r
           WHERE (s.level = 'platform' OR s.id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id)) AND (m.id IS NULL OR r.metric_id = m.id)
             AND r.reserved_at >= to_timestamp(p.lo / 1000000) AND r.reserved_at < to_timestamp(p.hi / 1000000))) t (used, open, overrun)
-     WHERE b.hard AND t.used + t.open > b.amount + t.overrun";
+     WHERE b.hard AND NOT tenancy_internal.is_part(b) AND t.used + t.open > b.amount + t.overrun";
 
 /// Asserts that no used and reserved amount exceeds a hard budget. May be called at any time.
 #[track_caller]

@@ -77,6 +77,7 @@ mod budget {
     mod clock;
     mod credits;
     mod exactness;
+    mod parts;
     mod periods;
     mod reservations;
     mod stored_numerics;

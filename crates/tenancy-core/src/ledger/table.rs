@@ -5,6 +5,7 @@
 
 use crate::time::Instant;
 
+use super::changes::Changes;
 use super::{Account, Counted, Ledger, Span, View};
 
 /// No entry.
@@ -76,7 +77,7 @@ impl Entry {
 }
 
 /// Statistics and free list of the ledger.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Look-ups that found their entry.
     pub hits: u64,
@@ -92,6 +93,14 @@ pub struct Head {
     fresh: u32,
     /// Where the search for an entry to evict continues.
     hand: u32,
+    /// Changes of the parts that have budgets.
+    pub(super) changes: Changes,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Head {
@@ -106,6 +115,7 @@ impl Head {
             free: NONE,
             fresh: 0,
             hand: 0,
+            changes: Changes::NONE,
         }
     }
 }
@@ -146,6 +156,18 @@ impl View<'_> {
         loading
     }
 
+    /// Returns the entry whose load began last, if it has not ended.
+    pub(super) fn latest_load(&self, account: &Account, span: &Span) -> Option<Entry> {
+        let mut at = self.first(account);
+        while let Some(entry) = self.entries.get(at) {
+            if entry.state == State::Loading && entry.account == *account && entry.span == *span {
+                return Some(*entry);
+            }
+            at = entry.next as usize;
+        }
+        None
+    }
+
     fn loading(&self, account: &Account, span: &Span, number: u64) -> Option<usize> {
         let mut at = self.first(account);
         while let Some(entry) = self.entries.get(at) {
@@ -164,7 +186,7 @@ impl View<'_> {
 
 impl Ledger<'_> {
     pub(super) fn view(&self) -> View<'_> {
-        View::new(self.buckets, self.entries)
+        View::new(self.head, self.buckets, self.entries)
     }
 
     /// Returns the bucket of an account's chain.

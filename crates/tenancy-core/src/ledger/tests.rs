@@ -244,7 +244,7 @@ impl World {
         let gone = std::mem::take(&mut self.transactions[who]);
         let held: Vec<Held> = gone.held.iter().map(|(_, held)| *held).collect();
         let recorded: Vec<Recorded> = gone.recorded.iter().map(|(_, r)| *r).collect();
-        self.ledger().finish(committed, who, &held, &recorded);
+        self.ledger().finish(committed, who, 0, &held, &recorded);
         if committed {
             self.finished.extend(recorded);
         }
@@ -480,7 +480,7 @@ fn a_commit_counts_once_whether_the_snapshot_sees_it_or_not() {
         assert!(ledger.end_load(&account(0), &SPANS[0], 1, 100, 0));
         // Between being visible and being finished any time may go by: it is waited for.
         assert_eq!(end(&mut world, 2), !seen);
-        assert_eq!(world.ledger().finish(true, 0, &[], &[used(5)]), seen);
+        assert_eq!(world.ledger().finish(true, 0, 0, &[], &[used(5)]), seen);
         assert!(end(&mut world, 2));
         let expected = [
             (1, State::Loaded, 105),
@@ -500,7 +500,7 @@ fn a_loader_waits_only_for_transactions_that_it_sees() {
     world.marks[4].set(7);
     assert_eq!(begin(&mut world, 0, 1), Load::Begun(1));
     assert!(end(&mut world, 1));
-    assert!(!world.ledger().finish(true, 4, &[], &[used(5)]));
+    assert!(!world.ledger().finish(true, 4, 0, &[], &[used(5)]));
     assert_eq!(entries(&world), [(1, State::Loaded, 105)]);
 }
 
@@ -509,9 +509,9 @@ fn the_next_transaction_of_a_backend_was_not_seen() {
     let mut world = World::new(4);
     world.marks[0].set(7);
     begin(&mut world, 0, 1);
-    world.ledger().finish(true, 0, &[], &[used(5)]);
+    world.ledger().finish(true, 0, 0, &[], &[used(5)]);
     world.marks[0].set(12);
-    world.ledger().finish(true, 0, &[], &[used(3)]);
+    world.ledger().finish(true, 0, 0, &[], &[used(3)]);
     assert!(end(&mut world, 1));
     assert_eq!(entries(&world), [(1, State::Loaded, 103)]);
 }
@@ -527,7 +527,7 @@ fn a_loader_delays_others_only_briefly() {
     assert_eq!(begin(&mut world, 0, -late), Load::Begun(3));
     assert_eq!(begin(&mut world, 0, 1 - late), Load::Busy);
     world.marks[0].set(12);
-    world.ledger().finish(true, 0, &[], &[used(5)]);
+    world.ledger().finish(true, 0, 0, &[], &[used(5)]);
     // The first load to end keeps its entry. Another's entry is dropped when that load ends or fails.
     assert!(end(&mut world, 3));
     assert_eq!(begin(&mut world, 0, 3 * late), Load::There);
@@ -617,7 +617,7 @@ fn sums_are_wider_than_quantities() {
         used: i64::MAX.into(),
         reserved: 0,
     };
-    world.ledger().finish(true, 0, &[], &[most; 3]);
+    world.ledger().finish(true, 0, 0, &[], &[most; 3]);
     let demand = Demand {
         account: account(0),
         span: SPANS[1],

@@ -1,5 +1,9 @@
 //! Periods: the hours, days, weeks, months, quarters and years of a time zone.
 //!
+//! Days and longer periods may have an anchor, an instant at which one of them begins: the others begin at the same time of the
+//! clock and, of months, on the same day. A month that lacks the day begins on its last one. Periods of some days follow each
+//! other from their anchor.
+//!
 //! A zone's clock is set forward and back, also at midnight, so that a local time may not exist or may occur twice. Days
 //! and longer periods therefore begin when the clock first shows their start, or a later time. Each instant is in the
 //! last period that has begun. So periods contain their instants and follow each other without gap or overlap, for every
@@ -10,6 +14,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use crate::ledger::{GRID, Span};
 use crate::time::{Instant, Length};
@@ -50,10 +55,19 @@ pub enum Period {
     Year,
     /// All time, in every zone.
     Total,
+    /// So many days of the clock, from an anchor.
+    Days(u16),
 }
 
+/// The numbers of days that a period may have.
+const DAYS: std::ops::RangeInclusive<u16> = 2..=1000;
+
+/// The names of periods of some days, by their number.
+static NAMES: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..=*DAYS.end()).map(|n| format!("{n} days")).collect());
+
 impl Period {
-    /// Every kind, from the shortest.
+    /// Every kind of the calendar, from the shortest.
     pub const ALL: [Self; 7] = [
         Self::Hour,
         Self::Day,
@@ -68,6 +82,7 @@ impl Period {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Days(n) => NAMES.get(usize::from(n)).map_or("", String::as_str),
             Self::Hour => "hour",
             Self::Day => "day",
             Self::Week => "week",
@@ -76,6 +91,18 @@ impl Period {
             Self::Year => "year",
             Self::Total => "total",
         }
+    }
+
+    /// Returns whether it may have an anchor.
+    #[must_use]
+    pub fn takes_anchor(self) -> bool {
+        !matches!(self, Self::Hour | Self::Total)
+    }
+
+    /// Returns whether it must have one.
+    #[must_use]
+    pub fn needs_anchor(self) -> bool {
+        matches!(self, Self::Days(_))
     }
 }
 
@@ -89,7 +116,13 @@ impl FromStr for Period {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut all = Self::ALL.into_iter();
-        all.find(|period| period.as_str() == text)
+        if let Some(found) = all.find(|period| period.as_str() == text) {
+            return Ok(found);
+        }
+        // Written one way only: a period is found by its name.
+        let days = text.strip_suffix(" days").and_then(|n| n.parse().ok());
+        let days = days.filter(|n| DAYS.contains(n)).map(Self::Days);
+        days.filter(|days| days.as_str() == text)
             .ok_or(UnknownPeriod)
     }
 }
@@ -144,12 +177,35 @@ pub trait Zone {
 /// ```
 #[must_use]
 pub fn period(period: Period, zone: &impl Zone, at: Instant) -> Option<Span> {
+    anchored(period, None, zone, at)
+}
+
+/// Returns the same with an anchor, an instant at which such a period begins; `None`: the calendar's.
+///
+/// `None` also if the kind takes no anchor, or lacks one that it needs.
+#[must_use]
+pub fn anchored(
+    period: Period,
+    anchor: Option<Instant>,
+    zone: &impl Zone,
+    at: Instant,
+) -> Option<Span> {
+    if anchor.map_or(period.needs_anchor(), |_| !period.takes_anchor()) {
+        return None;
+    }
+    let anchor = match anchor {
+        Some(anchor) if (INSTANT_MIN..=INSTANT_MAX).contains(&anchor) => {
+            Some(anchor + stretch(zone, anchor.floor(SECOND))?.offset)
+        }
+        Some(_) => return None,
+        None => None,
+    };
     // A period that begins within a slot begins with the slot.
     let last = at.floor(GRID).checked_add(GRID)? - SECOND;
     if !(INSTANT_MIN..=INSTANT_MAX).contains(&last) {
         return None;
     }
-    let (start, end) = match Calendar::of(period) {
+    let (start, end) = match Calendar::of(period, anchor) {
         None if period == Period::Total => (Instant::EPOCH, TOTAL_END),
         None => hour(zone, last)?,
         Some(calendar) => calendar.around(zone, last)?,
@@ -223,52 +279,77 @@ fn hour(zone: &impl Zone, at: Instant) -> Option<(Instant, Instant)> {
     None
 }
 
-/// Consecutive numbered periods of a calendar. A local time is the instant at which a clock of UTC shows it.
+/// Consecutive numbered periods of a calendar, of which number 0 begins at a local time. A local time is the instant at which a
+/// clock of UTC shows it.
 struct Calendar {
-    /// Returns the number of the period that contains a local time.
-    number: fn(Instant) -> i64,
-    /// Returns the local time at which a period begins.
-    begin: fn(i64) -> Instant,
+    anchor: Instant,
+    step: Step,
+}
+
+enum Step {
+    Length(Length),
+    Months(i64),
 }
 
 /// Monday.
 const FIRST_WEEK: Length = Length::from_days(-3);
 
 impl Calendar {
-    fn of(period: Period) -> Option<Self> {
-        Some(match period {
-            Period::Day => Self {
-                number: |local| local.count(DAY),
-                begin: |day| Instant::EPOCH + DAY * day,
+    fn of(period: Period, anchor: Option<Instant>) -> Option<Self> {
+        let first = match period {
+            Period::Week => Instant::EPOCH + FIRST_WEEK,
+            _ => Instant::EPOCH,
+        };
+        Some(Self {
+            anchor: anchor.unwrap_or(first),
+            step: match period {
+                Period::Day => Step::Length(DAY),
+                Period::Week => Step::Length(WEEK),
+                Period::Days(n) => Step::Length(DAY * i64::from(n)),
+                Period::Month => Step::Months(1),
+                Period::Quarter => Step::Months(3),
+                Period::Year => Step::Months(12),
+                Period::Hour | Period::Total => return None,
             },
-            Period::Week => Self {
-                number: |local| (local - FIRST_WEEK).count(WEEK),
-                begin: |week| Instant::EPOCH + WEEK * week + FIRST_WEEK,
-            },
-            Period::Month => Self {
-                number: month,
-                begin: first_of_month,
-            },
-            Period::Quarter => Self {
-                number: |local| month(local).div_euclid(3),
-                begin: |quarter| first_of_month(quarter * 3),
-            },
-            Period::Year => Self {
-                number: |local| month(local).div_euclid(12),
-                begin: |year| first_of_month(year * 12),
-            },
-            Period::Hour | Period::Total => return None,
         })
+    }
+
+    /// Returns the number of the period that contains a local time.
+    fn number(&self, local: Instant) -> i64 {
+        match self.step {
+            Step::Length(length) => (local - (self.anchor - Instant::EPOCH)).count(length),
+            Step::Months(months) => {
+                let number = (month(local) - month(self.anchor)).div_euclid(months);
+                // Of the month in which it begins, it may not have begun.
+                number - i64::from(self.begin(number) > local)
+            }
+        }
+    }
+
+    /// Returns the local time at which a period begins.
+    fn begin(&self, number: i64) -> Instant {
+        match self.step {
+            Step::Length(length) => self.anchor + length * number,
+            Step::Months(months) => {
+                let first = month(self.anchor);
+                let into = self.anchor - first_of_month(first);
+                let time = into.rem_euclid(DAY);
+                let day = into - time;
+                let month = first + months * number;
+                let last = first_of_month(month + 1) - first_of_month(month) - DAY;
+                first_of_month(month) + day.min(last) + time
+            }
+        }
     }
 
     /// Returns the last period that has begun at an instant.
     fn around(&self, zone: &impl Zone, at: Instant) -> Option<(Instant, Instant)> {
-        let mut number = (self.number)(at + stretch(zone, at)?.offset);
-        let mut start = first(zone, (self.begin)(number))?;
+        let mut number = self.number(at + stretch(zone, at)?.offset);
+        let mut start = first(zone, self.begin(number))?;
         for _ in 0..LOOKS_MAX {
             // After the clock was set back, it shows a period that has ended.
             number += 1;
-            let end = first(zone, (self.begin)(number))?;
+            let end = first(zone, self.begin(number))?;
             if end > at {
                 return Some((start, end));
             }

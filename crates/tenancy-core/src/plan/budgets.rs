@@ -96,8 +96,8 @@ fn budget(
             },
             ("amount", _) => return wrong("must be a number"),
             ("period", value) => match value.as_str().and_then(|period| period.parse().ok()) {
-                Some(period) => budget.period = period,
-                None => {
+                Some(period) if !Period::needs_anchor(period) => budget.period = period,
+                _ => {
                     return wrong("must be one of hour, day, week, month, quarter, year, total");
                 }
             },

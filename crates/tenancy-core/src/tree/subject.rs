@@ -27,6 +27,8 @@ pub enum Subject {
     Vouched(Uuid),
     /// The budgets of a scope.
     Budgets(Uuid),
+    /// Which parts of usage have budgets, of any scope.
+    Parts,
     /// The credits of a budget.
     Credits(Uuid),
     /// The time zone setting of a scope.
@@ -64,6 +66,7 @@ impl Subject {
             "claim" => Self::Claim(id),
             "vouched" => Self::Vouched(id),
             "budgets" => Self::Budgets(id),
+            "parts" => Self::Parts,
             "credits" => Self::Credits(id),
             "time_zone" => Self::TimeZone(id),
             "limits" => Self::Limits(id),
@@ -91,6 +94,7 @@ impl Subject {
             Self::Vouched(id) => (13, id),
             Self::Limits(id) => (14, id),
             Self::Options(id) => (15, id),
+            Self::Parts => (16, Uuid::nil()),
         };
         let (high, low) = id.as_u64_pair();
         let mixed = mix(mix(mix(kind) ^ high) ^ low);

@@ -521,7 +521,7 @@ impl World {
         let gone = std::mem::take(&mut self.transactions[who]);
         let held: Vec<Held> = gone.held.iter().map(|(_, held)| *held).collect();
         let rows: Vec<Recorded> = gone.rows.iter().map(|(_, r)| *r).collect();
-        self.ledger().finish(committed, who, &held, &rows);
+        self.ledger().finish(committed, who, 0, &held, &rows);
         let ended: Vec<usize> = gone.ended.iter().map(|(_, n)| *n).collect();
         if committed {
             self.finished.extend(rows);
@@ -784,7 +784,7 @@ fn a_shortage_reports_what_was_left() {
         used: 3,
         reserved: 0,
     };
-    world.ledger().finish(true, 0, &[], &[row]);
+    world.ledger().finish(true, 0, 0, &[], &[row]);
     budgets[0].credits[0].amount = 1;
     world.budgets = budgets;
     assert_eq!(world.drain([false, true], grid(0)), 14);

@@ -67,7 +67,12 @@ fn said(kind: Period, name: &str, instant: &str) -> String {
 
 /// That an instant's period holds it, is that of all instants in it, and meets the ones before and after.
 fn check(kind: Period, clock: &impl Zone, at: Instant) -> Span {
+    check_anchored(kind, None, clock, at)
+}
+
+fn check_anchored(kind: Period, anchor: Option<Instant>, clock: &impl Zone, at: Instant) -> Span {
     let microsecond = Length::from_micros(1);
+    let period = |kind, clock, at| anchored(kind, anchor, clock, at);
     let span = period(kind, clock, at).unwrap();
     assert!(span.has(at), "{kind} {at:?} {span:?}");
     let on_grid = [span.start, span.end].map(|edge| edge.floor(GRID));
@@ -192,6 +197,167 @@ fn months_and_years_of_every_zone_follow_each_other() {
                 );
             }
         }
+    }
+}
+
+/// The months from the last day of a month at a time, by another's calendar and clock.
+fn expected_month(anchor: &str, zone: &TimeZone, at: Instant) -> Span {
+    let anchor: jiff::civil::DateTime = anchor.parse().unwrap();
+    let here = Timestamp::from_microsecond(at.unix_micros()).unwrap();
+    let here = here.to_zoned(zone.clone()).date();
+    let edges = [-2, -1, 0, 1, 2].map(|n: i32| {
+        let month = here.first_of_month() + jiff::Span::new().months(n);
+        let day = anchor.day().min(month.days_in_month());
+        let begin = month
+            .with()
+            .day(day)
+            .build()
+            .unwrap()
+            .to_datetime(anchor.time());
+        let begin = begin.to_zoned(zone.clone()).unwrap();
+        Instant::from_unix_micros(begin.timestamp().as_microsecond()).floor(GRID)
+    });
+    let begun = edges.into_iter().filter(|edge| *edge <= at);
+    let next = edges.into_iter().filter(|edge| *edge > at);
+    Span {
+        start: begun.max().unwrap(),
+        end: next.min().unwrap(),
+    }
+}
+
+#[test]
+fn anchored_periods_of_every_zone_at_every_change_of_its_clock() {
+    for (name, zone, clock) in &zones() {
+        // Near when clocks change at night; in a year without changes it is the same time of the clock.
+        let local = "2023-01-31T02:30:00";
+        let anchor: jiff::civil::DateTime = local.parse().unwrap();
+        let anchor = anchor.to_zoned(zone.clone()).unwrap().timestamp();
+        let anchor = Some(Instant::from_unix_micros(anchor.as_microsecond()));
+        let years = 0..2_208_988_800;
+        for (when, _) in clock
+            .changes
+            .iter()
+            .filter(|(when, _)| years.contains(when))
+        {
+            for near in [-HOUR, -1, 0, HOUR, 15 * DAY] {
+                let at = Instant::from_unix_seconds(when + near);
+                for kind in [
+                    Period::Day,
+                    Period::Week,
+                    Period::Quarter,
+                    Period::Year,
+                    Period::Days(30),
+                ] {
+                    let span = anchored(kind, anchor, clock, at).unwrap();
+                    assert!(span.has(at), "{name} {kind} {at:?} {span:?}");
+                    if near == 0 {
+                        check_anchored(kind, anchor, clock, at);
+                    }
+                }
+                let month = check_anchored(Period::Month, anchor, clock, at);
+                assert_eq!(month, expected_month(local, zone, at), "{name} {at:?}");
+            }
+        }
+    }
+}
+
+/// Formats an anchored period as its edges in UTC.
+fn anchored_said(kind: Period, name: &str, anchor: &str, instant: &str) -> String {
+    let clock = Clock::of(&zone(name));
+    let span = anchored(kind, Some(at(anchor)), &clock, at(instant)).unwrap();
+    let edge = |at: Instant| Timestamp::from_microsecond(at.unix_micros()).unwrap();
+    format!("{} {}", edge(span.start), edge(span.end))
+}
+
+#[test]
+fn a_month_from_the_31st_begins_on_the_last_day_of_shorter_ones() {
+    let of = |instant| anchored_said(Period::Month, "UTC", "2026-01-31T09:00:00Z", instant);
+    assert_eq!(
+        of("2026-01-31T08:59:59Z"),
+        "2025-12-31T09:00:00Z 2026-01-31T09:00:00Z"
+    );
+    assert_eq!(
+        of("2026-02-01T00:00:00Z"),
+        "2026-01-31T09:00:00Z 2026-02-28T09:00:00Z"
+    );
+    assert_eq!(
+        of("2026-02-28T09:00:00Z"),
+        "2026-02-28T09:00:00Z 2026-03-31T09:00:00Z"
+    );
+    assert_eq!(
+        of("2028-02-29T10:00:00Z"),
+        "2028-02-29T09:00:00Z 2028-03-31T09:00:00Z"
+    );
+    // Before the anchor as after it.
+    assert_eq!(
+        of("1999-04-30T09:00:00Z"),
+        "1999-04-30T09:00:00Z 1999-05-31T09:00:00Z"
+    );
+}
+
+#[test]
+fn anchored_periods_begin_at_the_same_time_of_the_clock() {
+    // 09:00 in Paris, in winter and in summer.
+    let of = |kind, instant| anchored_said(kind, "Europe/Paris", "2026-01-15T08:00:00Z", instant);
+    assert_eq!(
+        of(Period::Month, "2026-07-01T00:00:00Z"),
+        "2026-06-15T07:00:00Z 2026-07-15T07:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Quarter, "2026-07-01T00:00:00Z"),
+        "2026-04-15T07:00:00Z 2026-07-15T07:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Year, "2027-01-15T07:59:59Z"),
+        "2026-01-15T08:00:00Z 2027-01-15T08:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Week, "2026-07-01T00:00:00Z"),
+        "2026-06-25T07:00:00Z 2026-07-02T07:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Day, "2026-07-01T06:59:00Z"),
+        "2026-06-30T07:00:00Z 2026-07-01T07:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Days(10), "2026-01-24T00:00:00Z"),
+        "2026-01-15T08:00:00Z 2026-01-25T08:00:00Z"
+    );
+    assert_eq!(
+        of(Period::Days(10), "2026-01-15T07:59:00Z"),
+        "2026-01-05T08:00:00Z 2026-01-15T08:00:00Z"
+    );
+}
+
+#[test]
+fn only_days_and_longer_take_an_anchor_and_some_days_need_one() {
+    let utc = Clock::of(&zone("UTC"));
+    let of = |kind, anchor| anchored(kind, anchor, &utc, micros(0));
+    for kind in [Period::Hour, Period::Total] {
+        assert_eq!(of(kind, Some(micros(0))), None);
+    }
+    assert_eq!(of(Period::Days(7), None), None);
+    assert!(of(Period::Days(7), Some(micros(0))).is_some());
+    assert_eq!(of(Period::Month, Some(Instant::NEVER)), None);
+}
+
+#[test]
+fn some_days_have_one_name() {
+    assert_eq!("30 days".parse(), Ok(Period::Days(30)));
+    assert_eq!("1000 days".parse(), Ok(Period::Days(1000)));
+    for text in [
+        "1 days",
+        "0 days",
+        "-3 days",
+        "+3 days",
+        "030 days",
+        "30  days",
+        "1001 days",
+        "99999 days",
+        "30 day",
+        " 30 days",
+    ] {
+        assert_eq!(text.parse::<Period>(), Err(UnknownPeriod), "{text}");
     }
 }
 
