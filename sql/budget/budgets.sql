@@ -126,6 +126,10 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
             'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most');
     END IF;
+    IF alert_at <> '{}' AND (per IS NOT NULL OR dimensions IS NOT NULL OR api_key IS NOT NULL) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'a budget of a part of the usage has no alerts',
+            'Set alert_at on the scope''s budget for all its usage.');
+    END IF;
     IF cardinality(alert_at) > 10 OR EXISTS (SELECT FROM unnest(alert_at) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 10) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
             'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
@@ -133,6 +137,11 @@ BEGIN
     -- A larger budget, a soft one in place of a hard one, and one that begins anew earlier grant more.
     IF (amount * 1000000)::bigint > known.amount OR (known.hard AND NOT hard) OR (known.id IS NOT NULL AND known.anchor IS DISTINCT FROM anchor) THEN
         PERFORM tenancy_internal.require_lasting('the larger budget', tenancy_internal.held_until('{budgets:manage}', scope));
+    END IF;
+    -- Each event is counted in all of them, under one lock.
+    IF known.id IS NULL AND (per IS NOT NULL OR dimensions IS NOT NULL OR api_key IS NOT NULL OR period LIKE '% days')
+       AND (SELECT count(*) >= 200 FROM tenancy_internal.budget_definitions b WHERE b.scope_id = scope AND (tenancy_internal.is_part(b) OR b.period LIKE '% days')) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('too_many_budgets');
     END IF;
     INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by, per, dimensions, api_key_id, anchor)
     VALUES (scope, put_budget.metric_id, put_budget.period, put_budget.imposed, (put_budget.amount * 1000000)::bigint, put_budget.hard, put_budget.alert_at,
@@ -176,18 +185,20 @@ GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, te
 COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) IS
     'Sets how much a scope and all below it may use of a metric (NULL: the cost of all metrics) in a period, and returns the '
     'budget''s id. A repeated call changes the budget: what is omitted or NULL stays as it is (in a new budget hard is true, '
-    'alert_at empty, and amount must not be NULL). period: hour, day, week (from Monday), month, quarter, year in the scope''s time '
-    'zone, total, or a number of days, as in ''30 days''. anchor: an instant, at a quarter of an hour, at which a period begins: '
-    'others begin at the same time of the scope''s clock, of months, quarters and years on the same day or the month''s last. Periods '
-    'of some days need one and follow each other from it; -infinity: the calendar''s periods. Four arguments make another budget '
-    'beside the one for all usage: per: each partner, tenant, project, user or api_key below the scope, or each value of this '
-    'dimension, has the amount for itself; usage without one counts in none. dimensions: only usage with these values counts, such as '
-    '{"model": "large"}. api_key: only usage in contexts that this key proved counts. hard: consume() refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as '
-    '{0.8, 1}. Within seconds of reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s '
-    'id. A caller with budgets:manage above the scope imposes a budget, which the scope itself cannot change. A caller with '
-    'budgets:manage only in the scope sets the scope''s own budget beside it. Both apply. The budget applies to every consume() '
-    'that begins after the commit. Earlier usage and admissions count and stay. Errors: 22023 an invalid argument; 42501 permission '
-    'denied; 42704 no such scope, metric or API key. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'alert_at empty, and amount must not be NULL). period: hour, day, week (from Monday), month, quarter, year in the scope''s '
+    'time zone, total, or a number of days, as in ''30 days''. anchor: an instant, at a quarter of an hour, at which a period '
+    'begins: others begin at the same time of the scope''s clock, of months, quarters and years on the same day or the month''s '
+    'last. Periods of some days need one and follow each other from it; -infinity: the calendar''s periods. Four arguments make '
+    'another budget beside the one for all usage: per: each partner, tenant, project, user or api_key below the scope, or each '
+    'value of this dimension, has the amount for itself; usage without one counts in none. dimensions: only usage with these '
+    'values counts, such as {"model": "large"}. api_key: only usage in contexts that this key proved counts. hard: consume() '
+    'refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as {0.8, 1}. Within seconds of '
+    'reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s id; budgets with per, '
+    'dimensions or api_key have none. A caller with budgets:manage above the scope imposes a budget, which the scope itself '
+    'cannot change. A caller with budgets:manage only in the scope sets the scope''s own budget beside it. Both apply. The budget '
+    'applies to every consume() that begins after the commit. Earlier usage and admissions count and stay. Errors: 22023 an '
+    'invalid argument; 42501 permission denied; 42704 no such scope, metric or API key; 54000 the scope has 200 budgets of parts '
+    'or of days. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE FUNCTION tenancy_internal.remove_budget(scope tenancy.regscope, metric text, period text, per text, dimensions jsonb, api_key uuid) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -220,9 +231,10 @@ CREATE FUNCTION tenancy.remove_budget(
 REVOKE ALL ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text, text, jsonb, uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text, text, jsonb, uuid) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text, text, jsonb, uuid) IS
-    'Removes a budget. per, dimensions and api_key are those that it was set with. If the scope has an imposed budget and its own, a caller who may impose removes the imposed one first. '
-    'Errors: 22023 an invalid argument; 42501 permission denied; 42704 no such scope, metric or budget, or none that the caller may '
-    'remove; 2BP01 the budget has credits with something left. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'Removes a budget. per, dimensions and api_key are those that it was set with. If the scope has an imposed budget and its '
+    'own, a caller who may impose removes the imposed one first. Errors: 22023 an invalid argument; 42501 permission denied; '
+    '42704 no such scope, metric or budget, or none that the caller may remove; 2BP01 the budget has credits with something left. '
+    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,

@@ -22,14 +22,14 @@ CREATE FUNCTION tenancy.check_budget(
 REVOKE ALL ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.check_budget(text, numeric, numeric, jsonb) IS
-    'Reports whether consume() with the same arguments would be admitted now (metric NULL: whether a cost of this quantity would). '
-    'Name the cost, or the attributes that prices differ by, as consume() will. The other columns describe the '
-    'budget that refuses it; if all have room, the budget with the least remaining; NULLs if there is no budget. used: by committed '
+    'Reports whether consume() with the same arguments would be admitted now (metric NULL: whether a cost of this quantity '
+    'would). Name the cost, or the attributes that prices differ by, as consume() will. The other columns describe the budget '
+    'that refuses it; if all have room, the budget with the least remaining; NULLs if there is no budget. used: by committed '
     'transactions. in_flight: by running transactions; NULL on a standby, which does not know them. remaining: includes credits, '
-    'what the budget''s credits have left. resets_at NULL: never. budget: its id, in tenancy.budgets; of a plan''s '
-    'budget, an id of its own. per: what each has the amount of, whose numbers these are. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no '
-    'context, or one with several tenants, or with several projects and none selected. For tenancy_app, tenancy_gateway, '
-    'tenancy_admin (with a context)';
+    'what the budget''s credits have left. resets_at NULL: never. budget: its id, in tenancy.budgets; of a plan''s budget, an id '
+    'of its own. per: what each has the amount of, whose numbers these are. Errors: 22023 an invalid argument; 42704 no such '
+    'metric; 55000 no context, or one with several tenants, or with several projects and none selected. For tenancy_app, '
+    'tenancy_gateway, tenancy_admin (with a context)';
 
 CREATE FUNCTION tenancy.fits(metric text, quantity numeric DEFAULT 1, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS boolean
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'tenancy_fits';

@@ -70,13 +70,13 @@ CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, 
 REVOKE ALL ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.settle(uuid, numeric, numeric, jsonb) IS
-    'Settles a reservation: records the actual usage, frees the reserved room, and returns the event''s id. The event has the time '
-    'and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(); attributes NULL: the dimensions of the reservation. Any '
-    'connection with a context of the same tenant may settle, once; so may tenancy_gateway and tenancy_admin without a context, also '
-    'after the tenant was suspended, archived or deleted. More than was reserved, or anything after expiry or '
-    'cancellation, is recorded even where a budget has no room. reservations.overrun and budget_alerts then report it. Errors: '
-    '22023 an invalid argument; 42704 no such reservation; 55000 settled before, or no context. For tenancy_app (with a context), '
-    'tenancy_gateway, tenancy_admin';
+    'Settles a reservation: records the actual usage, frees the reserved room, and returns the event''s id. The event has the '
+    'time and the user of the reservation. quantity NULL: the reserved quantity; cost and attributes: as in record_usage(); '
+    'attributes NULL: the dimensions of the reservation. Any connection with a context of the same tenant may settle, once; so '
+    'may tenancy_gateway and tenancy_admin without a context, also after the tenant was suspended, archived or deleted. More than '
+    'was reserved, or anything after expiry or cancellation, is recorded even where a budget has no room. reservations.overrun '
+    'and budget_alerts then report it. Errors: 22023 an invalid argument; 42704 no such reservation; 55000 settled before, or no '
+    'context. For tenancy_app (with a context), tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy.cancel(reservation uuid) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'cancel_wrapper';

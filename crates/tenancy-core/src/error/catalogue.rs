@@ -241,6 +241,8 @@ kinds! {
             hint "The view tenancy.budgets shows the budgets. Only a caller with budgets:manage above the scope changes an imposed one.";
         budget_has_credits: "2BP01", AfterHint, "the budget has credits with something left",
             hint "tenancy.credits shows them; tenancy.revoke_credit() ends one.";
+        too_many_budgets: "54000", AfterHint, "the scope has 200 budgets of parts of its usage or of days",
+            hint "Each event is counted in all that it belongs to. Set one with per in place of many, or remove some: tenancy.remove_budget().";
         too_many_credits: "54000", AfterHint, "the budget has 100 credits that have something left",
             hint "Grant fewer and larger ones; tenancy.revoke_credit() ends one.";
         credit_not_found: "42704", No, "credit {id} does not exist",

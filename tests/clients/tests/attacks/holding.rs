@@ -348,7 +348,14 @@ const BAD_SPANS: [&str; 17] = [
     "'2147483647 days'",
 ];
 /// As above; also whether NULL and a time in the past are accepted.
-const TIMES: [(&str, &str, &str, bool, bool); 13] = [
+const TIMES: [(&str, &str, &str, bool, bool); 14] = [
+    (
+        "set_budget.anchor",
+        "",
+        "tenancy.set_budget('acme', 'tokens', 1, '30 days', anchor => $)",
+        false,
+        false,
+    ),
     (
         "issue_api_key.expires_at",
         "",

@@ -37,6 +37,11 @@ fn budgets(times: usize) -> String {
         of("acme", "'notes'", 1e6, "total"),
         of("platform", "'calls'", 1e6, "total"),
         of("soylent/eve", "'calls'", 1e6, "year"),
+        // Each user has less than any other budget has for it.
+        format!(
+            "SELECT tenancy.set_budget('platform', 'tokens', {}, 'total', per => 'user');",
+            150 * times
+        ),
     ]
     .concat()
 }
@@ -331,6 +336,21 @@ fn touch(world: &World) {
     }
 }
 
+/// What is counted of each user's budget, which has the least left.
+fn parts(world: &World) -> Vec<String> {
+    let check = "SELECT concat_ws(' ', per, used, in_flight) FROM tenancy.check_budget('tokens', 1000000000)";
+    let of = |user: &str, enter: &str| {
+        world
+            .begin(user)
+            .run(&format!("SELECT 1{enter}"))
+            .text(check)
+    };
+    WRITERS
+        .iter()
+        .map(|(user, enter)| of(user, enter))
+        .collect()
+}
+
 #[test]
 fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
     let cluster = Cluster::start();
@@ -397,7 +417,13 @@ fn whatever_is_killed_the_ledger_is_the_events_and_nothing_is_lost() {
         within_budgets(&mut admin);
         all_agrees(&mut admin, ENTRIES);
         // The same once more from rows alone.
+        let counted = parts(&world);
+        assert!(
+            counted.iter().any(|part| part.starts_with("user ")),
+            "{counted:?}"
+        );
         admin.run("SELECT tenancy_internal.forget_ledger()");
+        assert_eq!(parts(&world), counted, "after {kind}");
         touch(&world);
         ledger_agrees(&mut admin, ENTRIES);
     }
