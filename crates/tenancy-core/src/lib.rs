@@ -34,6 +34,7 @@
 //! | | [`mac`] | how anything is signed |
 //! | | [`outside`] | the names that a tenant has outside the database |
 //! | [`metering`] | [`metric`] | what may be metered, and how it adds up |
+//! | | [`price`] | which price of the price book applies to an event |
 //! | | [`period`] | which hour, day, week, month or year of a time zone an instant is in |
 //! | | [`rollup_plan`] | which rollups a span of time is made of |
 //! | | [`span`] | what an interval comes to |
@@ -76,6 +77,6 @@ pub use access::{grants, network, permission, role, tenants};
 pub use audit::redact;
 pub use context::{credential, mac, outside, principal, ticket, token};
 pub use identity::jwt;
-pub use metering::{metric, period, rollup_plan, span};
+pub use metering::{metric, period, price, rollup_plan, span};
 pub use policy::{conditions, index_advice, index_search};
 pub use tree::{slug, subject};

@@ -64,6 +64,38 @@ impl FromStr for Aggregation {
     }
 }
 
+/// What happens to an event whose price is not known, and that names no cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownPrice {
+    /// It is refused where a budget counts its cost; else recorded at cost 0 and listed.
+    #[default]
+    RefuseIfBudgeted,
+    /// It is refused.
+    Refuse,
+    /// It is recorded at cost 0 and listed.
+    Free,
+}
+
+impl UnknownPrice {
+    const ALL: [Self; 3] = [Self::RefuseIfBudgeted, Self::Refuse, Self::Free];
+
+    /// Returns its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RefuseIfBudgeted => "refuse_if_budgeted",
+            Self::Refuse => "refuse",
+            Self::Free => "free",
+        }
+    }
+
+    /// Returns the one of this name.
+    #[must_use]
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.as_str() == text)
+    }
+}
+
 /// Why a definition or an event is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetricError {
@@ -209,6 +241,10 @@ mod tests {
             assert_eq!(one.to_string().parse(), Ok(one));
         }
         assert!("avg".parse::<Aggregation>().is_err());
+        for one in UnknownPrice::ALL {
+            assert_eq!(UnknownPrice::named(one.as_str()), Some(one));
+        }
+        assert_eq!(UnknownPrice::named(""), None);
     }
 
     #[test]
