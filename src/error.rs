@@ -136,14 +136,12 @@ pub enum Error {
     EventInFuture,
     /// An event's time is older than usage that may still be recorded.
     EventTooOld,
-    /// A metric has prices, and none for this value of a dimension.
+    /// A metric has prices, and none for these values of dimensions.
     NoPrice {
         /// Its name.
         metric: String,
-        /// The dimension that its prices differ by.
-        dimension: String,
-        /// The value, if there is one.
-        value: Option<String>,
+        /// The dimensions that its prices differ by, with the values of the event.
+        dimensions: Vec<(String, Option<String>)>,
     },
     /// An error of the n-th element of a batch.
     OfElement(i64, Box<Self>),
@@ -419,7 +417,7 @@ pub enum Error {
     Internal(&'static str),
 }
 
-/// The budget that has no room, with its amounts in millionths.
+/// The budget that has no room, with its amounts in attos.
 #[derive(Debug)]
 pub struct Exhausted {
     /// The level of its scope.
@@ -665,14 +663,14 @@ impl Error {
             Self::NoSuchUser(user) => (kind::user_not_found(), strings([user])),
             Self::EventInFuture => (kind::event_in_future(), vec![]),
             Self::EventTooOld => (kind::event_too_old(), vec![]),
-            Self::NoPrice {
-                metric,
-                dimension,
-                value,
-            } => {
-                let value = match value {
-                    Some(value) => format!("the {dimension} \"{value}\""),
-                    None => format!("usage without a {dimension}"),
+            Self::NoPrice { metric, dimensions } => {
+                let each = dimensions.iter().map(|(name, value)| match value {
+                    Some(value) => format!("the {name} \"{value}\""),
+                    None => format!("usage without a {name}"),
+                });
+                let value = match dimensions.is_empty() {
+                    true => "this time".to_owned(),
+                    false => each.collect::<Vec<_>>().join(" and "),
                 };
                 (kind::price_unknown(), strings([metric, &value]))
             }

@@ -48,9 +48,9 @@ BEGIN
      CROSS JOIN LATERAL (VALUES (t.rolled_to, CASE WHEN o.ours THEN own ELSE '18446744073709551615' END),
                                 (CASE WHEN o.ours THEN greatest(t.rolled_to, (own::text::numeric + 1)::text::xid8) END, '18446744073709551615')) p (lo, hi)
      WHERE p.lo < p.hi;
-    EXECUTE format('SELECT trunc(coalesce(sum(x.n), 0))::text FROM (%s%s) x (n)', rolled, tails) INTO used USING scope, metric, since, until;
+    EXECUTE format('SELECT trunc(coalesce(sum(x.n), 0) * 1000000000000)::text FROM (%s%s) x (n)', rolled, tails) INTO used USING scope, metric, since, until;
     -- The caller subtracts this transaction's changes of reservations. On a standby no worker expires reservations.
-    EXECUTE format('SELECT coalesce(sum(%s), 0)::text FROM tenancy_internal.budget_reservations r WHERE r.state = ''open'' AND '
+    EXECUTE format('SELECT trunc(coalesce(sum(%s), 0) * 1000000000000)::text FROM tenancy_internal.budget_reservations r WHERE r.state = ''open'' AND '
                    '(r.expires_at > clock_timestamp() OR NOT pg_is_in_recovery()) AND r.reserved_at >= $3 AND r.reserved_at < $4 AND %s',
                    CASE metric WHEN 0 THEN 'r.cost' ELSE 'r.quantity' END, filter)
         INTO reserved USING scope, metric, since, until;
@@ -58,5 +58,5 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.used_of(uuid, integer, bigint, bigint, jsonb) IS
-    'internal: returns committed usage of a scope and metric (0: cost) in a span of time, in millionths. part: only usage with '
+    'internal: returns committed usage of a scope and metric (0: cost) in a span of time, in attos: 10⁻¹⁸. part: only usage with '
     '{"dimensions": {…}}, and of this {"partner", "tenant", "project", "user" or "api_key": id}; NULL: all';

@@ -9,7 +9,8 @@ DECLARE
     until timestamptz := to_timestamp(hi / 1000000);
     credits uuid[] := CASE metric WHEN -2 THEN ARRAY[account] ELSE ARRAY(SELECT g.id FROM tenancy_internal.credit_grants g WHERE g.budget_id = account) END;
 BEGIN
-    SELECT coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NULL), 0), coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NOT NULL), 0)
+    SELECT trunc(coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NULL), 0) * 1000000000000),
+           trunc(coalesce(sum(d.quantity) FILTER (WHERE d.reservation IS NOT NULL), 0) * 1000000000000)
       INTO used, reserved
       FROM tenancy_internal.credit_draws d WHERE d.credit_id = ANY (credits) AND d.at >= since AND d.at < until
        -- On a standby no worker expires reservations.
@@ -20,7 +21,7 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.drawn_of(uuid, integer, bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.drawn_of(uuid, integer, bigint, bigint) IS
     'internal: returns what rows say was drawn from a credit (metric -2), or from all credits of a budget (-1), in a span of time, '
-    'in millionths';
+    'in attos: 10⁻¹⁸';
 
 CREATE FUNCTION tenancy_internal.over(credit tenancy_internal.credit_grants, at timestamptz) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -62,7 +63,7 @@ BEGIN
         DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation IS NULL AND NOT d.folded AND d.at < now() - interval '1 hour'
         RETURNING d.credit_id, date_bin('15 minutes', d.at, '2000-01-01 00:00:00+00') AS quarter, d.quantity)
     INSERT INTO tenancy_internal.credit_draws AS f (credit_id, at, quantity, folded)
-    SELECT g.credit_id, g.quarter, sum(g.quantity)::bigint, true FROM gone g GROUP BY g.credit_id, g.quarter
+    SELECT g.credit_id, g.quarter, sum(g.quantity), true FROM gone g GROUP BY g.credit_id, g.quarter
     ON CONFLICT (credit_id, at) WHERE folded DO UPDATE SET quantity = f.quantity + excluded.quantity;
     PERFORM tenancy_internal.close_credits(ARRAY(
         SELECT g.id FROM tenancy_internal.credit_grants g

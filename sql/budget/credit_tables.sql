@@ -42,7 +42,7 @@ CREATE TRIGGER budgets_emptied AFTER TRUNCATE ON tenancy_internal.credit_grants 
 CREATE TABLE tenancy_internal.credit_draws (
     credit_id   uuid NOT NULL,
     at          timestamptz NOT NULL,
-    quantity    bigint NOT NULL,
+    quantity    numeric NOT NULL,
     reservation uuid,
     folded      boolean NOT NULL DEFAULT false
 );
@@ -55,7 +55,7 @@ COMMENT ON TABLE tenancy_internal.credit_draws IS
     'internal: amounts drawn from credits, in the transaction that used them; after an hour merged into one row for each credit and '
     'quarter of an hour. Only the owner reads this';
 COMMENT ON COLUMN tenancy_internal.credit_draws.at IS 'time of the usage or the reservation';
-COMMENT ON COLUMN tenancy_internal.credit_draws.quantity IS 'in millionths';
+COMMENT ON COLUMN tenancy_internal.credit_draws.quantity IS 'in millionths, exact: with up to 12 digits after the point for budgets of cost';
 COMMENT ON COLUMN tenancy_internal.credit_draws.reservation IS 'open reservation that holds it; NULL: it is used';
 COMMENT ON COLUMN tenancy_internal.credit_draws.folded IS 'whether it is the sum of the quarter of an hour that begins at this time';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.credit_draws', '');

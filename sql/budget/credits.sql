@@ -137,9 +137,9 @@ COMMENT ON FUNCTION tenancy.revoke_credit(uuid) IS
 
 CREATE VIEW tenancy.credits WITH (security_barrier) AS
     SELECT g.id, g.budget_id, g.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, b.imposed, trim_scale(g.amount / 1000000.0) AS amount,
-           trim_scale(d.used / 1000000.0) AS used, trim_scale(d.reserved / 1000000.0) AS reserved,
+           trim_scale(d.used * 0.000001) AS used, trim_scale(d.reserved * 0.000001) AS reserved,
            CASE WHEN g.closed_at IS NOT NULL OR g.expires_at <= now() THEN 0
-                ELSE trim_scale(greatest(0, least(g.amount - d.used - d.reserved, CASE WHEN g.rolls_at <= now() THEN g.rollover - d.since END)) / 1000000.0)
+                ELSE trim_scale(greatest(0, least(g.amount - d.used - d.reserved, CASE WHEN g.rolls_at <= now() THEN g.rollover - d.since END)) * 0.000001)
             END AS remaining,
            g.priority, g.effective_at, g.expires_at, trim_scale(g.rollover / 1000000.0) AS rollover, g.rolls_at, g.note, g.granted_at, g.granted_by, g.closed_at
       FROM tenancy_internal.credit_grants g

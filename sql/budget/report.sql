@@ -160,7 +160,7 @@ BEGIN
      ORDER BY abs(array_position(periods, b.period) - array_position(periods, wanted)), b.amount, NOT b.hard, b.period LIMIT 1;
     IF EXISTS (SELECT FROM tenancy_internal.credit_grants g WHERE g.budget_id = found) THEN
         -- What was drawn in the period, and what is left to draw.
-        SELECT trim_scale(d.used::numeric * 0.000001 + coalesce((SELECT sum(c.remaining) FROM tenancy.credits c WHERE c.budget_id = found AND c.effective_at <= at), 0))
+        SELECT trim_scale(d.used::numeric * 0.000000000000000001 + coalesce((SELECT sum(c.remaining) FROM tenancy.credits c WHERE c.budget_id = found AND c.effective_at <= at), 0))
           INTO credit
           FROM tenancy_internal.period(period, tenancy_internal.time_zone(scope), (extract(epoch FROM at) * 1000000)::bigint) p
          CROSS JOIN LATERAL tenancy_internal.drawn_of(found, -1, p.lo, p.hi) d;

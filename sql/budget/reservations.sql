@@ -8,13 +8,13 @@ CREATE TABLE tenancy_internal.budget_reservations (
     user_id     uuid,
     metric_id   integer NOT NULL,
     quantity    bigint NOT NULL,
-    cost        bigint NOT NULL,
+    cost        numeric NOT NULL,
     reserved_at timestamptz NOT NULL,
     expires_at  timestamptz NOT NULL,
     state       text NOT NULL CHECK (state IN ('open', 'settled', 'cancelled', 'expired')),
     ended_at    timestamptz,
     used        bigint,
-    used_cost   bigint,
+    used_cost   numeric,
     overrun     boolean NOT NULL DEFAULT false,
     event_id    uuid,
     drew        boolean NOT NULL DEFAULT false,
@@ -31,7 +31,7 @@ CREATE INDEX budget_reservations_user_idx ON tenancy_internal.budget_reservation
 CREATE INDEX budget_reservations_ended_idx ON tenancy_internal.budget_reservations (ended_at) WHERE state <> 'open';
 COMMENT ON TABLE tenancy_internal.budget_reservations IS
     'internal: reservations, that is room kept in budgets for work whose size is known only afterwards, and their outcome; ended '
-    'ones are kept for 35 days. Quantities and costs in millionths. Users read the view reservations';
+    'ones are kept for 35 days. Quantities in millionths; costs too, exact: with up to 12 digits after the point. Users read the view reservations';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.state IS 'open: counts as in flight in its budgets; expired: not settled in time';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.overrun IS 'whether it was settled for more than was reserved, and a budget had no room for the rest';
 COMMENT ON COLUMN tenancy_internal.budget_reservations.drew IS 'whether a part of it was drawn from credits';

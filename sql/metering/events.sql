@@ -7,12 +7,13 @@ CREATE TABLE tenancy_internal.usage_events (
     xid        xid8 NOT NULL,
     id         uuid NOT NULL,
     metric_id  integer NOT NULL,
+    price_id   integer,
     partner_id uuid,
     tenant_id  uuid,
     project_id uuid,
     user_id    uuid,
     quantity   bigint NOT NULL,
-    cost       bigint NOT NULL,
+    cost       numeric NOT NULL,
     value      uuid,
     dimensions jsonb,
     attributes jsonb,
@@ -23,9 +24,11 @@ COMMENT ON TABLE tenancy_internal.usage_events IS 'internal: usage, one row for 
 COMMENT ON COLUMN tenancy_internal.usage_events.at IS 'time of the usage; each partition holds one month in UTC. The id contains the time of recording';
 COMMENT ON COLUMN tenancy_internal.usage_events.origin IS 'system identifier of the cluster that wrote the event';
 COMMENT ON COLUMN tenancy_internal.usage_events.xid IS 'transaction that wrote the event; meaningless without origin';
+COMMENT ON COLUMN tenancy_internal.usage_events.price_id IS
+    'price that the cost was computed at; 0: the metric''s own, or it has none; -1: none was known; NULL: the caller named the cost';
 COMMENT ON COLUMN tenancy_internal.usage_events.partner_id IS 'partner that the tenant belonged to at that time';
 COMMENT ON COLUMN tenancy_internal.usage_events.quantity IS 'in millionths';
-COMMENT ON COLUMN tenancy_internal.usage_events.cost IS 'in millionths';
+COMMENT ON COLUMN tenancy_internal.usage_events.cost IS 'in millionths, exact: with up to 12 digits after the point';
 COMMENT ON COLUMN tenancy_internal.usage_events.value IS 'for a distinct metric: hash of the value that is counted';
 COMMENT ON COLUMN tenancy_internal.usage_events.dimensions IS 'values of the metric''s dimensions, as texts';
 COMMENT ON COLUMN tenancy_internal.usage_events.attributes IS 'all attributes of the event';

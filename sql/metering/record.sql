@@ -9,7 +9,7 @@ REVOKE ALL ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text,
 GRANT EXECUTE ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
 COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, timestamptz) IS
     'Records usage by the context''s user, in its tenant and project, and returns the event''s id. quantity: 0 or more, exact to a '
-    'millionth. cost: rounded to a millionth; NULL: by the metric''s price. attributes: an object; values of dimensions are texts, '
+    'millionth. cost: exact to 18 digits after the point; NULL: by the metric''s price at that time. attributes: an object; values of dimensions are texts, '
     'numbers or booleans. idempotency_key: a repeated event of the metric in the tenant, with the same key from the same database '
     'role and context, records nothing and returns the first event''s id. With another quantity, cost, user or project it is an '
     'error (22023). at: NULL is now; at most one hour ahead and tenancy.usage_late back. A user of a partner or the platform '
@@ -78,7 +78,7 @@ COMMENT ON FUNCTION tenancy.record_usage_many(jsonb) IS
 -- For users, and for batches by trusted roles.
 CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
     SELECT e.id, e.at, m.name AS metric, trim_scale(e.quantity * 0.000001) AS quantity, trim_scale(e.cost * 0.000001) AS cost, e.attributes,
-           NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id
+           NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id, e.price_id AS price
       FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id
      WHERE (e.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
          OR e.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
@@ -100,22 +100,26 @@ COMMENT ON VIEW tenancy.recorded_usage IS
 COMMENT ON COLUMN tenancy.recorded_usage.quantity IS 'In an INSERT, NULL is 1';
 COMMENT ON COLUMN tenancy.recorded_usage.cost IS 'In an INSERT, NULL is by the metric''s price';
 COMMENT ON COLUMN tenancy.recorded_usage.idempotency_key IS 'For INSERT; not shown';
+COMMENT ON COLUMN tenancy.recorded_usage.price IS
+    'Price that the cost was computed at: its id in the view prices; 0: of the metric itself; -1: none was known; NULL: the caller '
+    'named the cost. Not for INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.id IS 'Generated: leave it NULL in an INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'Filled in: leave it NULL in an INSERT';
 
 CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
-    SELECT e.id, e.at, e.metric, e.quantity, p.key AS dimension, e.attributes ->> p.key AS value, e.partner_id, e.tenant_id, e.project_id, e.user_id
+    SELECT e.id, e.at, e.metric, e.quantity, p.key AS dimension, e.attributes ->> p.key AS value, e.partner_id, e.tenant_id, e.project_id, e.user_id,
+           e.cost, e.attributes
       FROM tenancy.recorded_usage e
       JOIN tenancy_internal.metric_definitions m ON m.name = e.metric
-     CROSS JOIN LATERAL jsonb_each(m.prices) p
-     WHERE m.price IS NULL AND e.cost = 0 AND e.quantity > 0 AND NOT coalesce(p.value ? (e.attributes ->> p.key), false) AND tenancy_internal.barrier();
+      LEFT JOIN LATERAL (SELECT min(k.key) AS key FROM jsonb_object_keys(m.prices) k (key)) p ON true
+     WHERE e.price = -1 AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.unpriced_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.unpriced_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.unpriced_usage IS
-    'Usage events at cost 0 whose metric has prices, and now none for them: where no budget counts cost, usage without a known price '
-    'is recorded, and its cost is not known. Shows what the reader sees in recorded_usage. For tenancy_app, tenancy_gateway, '
+    'Usage events that were recorded without a known price, at cost 0, or when they settled a reservation at the highest price. '
+    'Shows what the reader sees in recorded_usage. For tenancy_app, tenancy_gateway, '
     'tenancy_admin, tenancy_auditor';
-COMMENT ON COLUMN tenancy.unpriced_usage.dimension IS 'Attribute that the metric''s prices differ by';
+COMMENT ON COLUMN tenancy.unpriced_usage.dimension IS 'Attribute that the metric''s own prices differ by; NULL: it has none';
 COMMENT ON COLUMN tenancy.unpriced_usage.value IS 'Its value in the event; NULL: none';
 
 CREATE FUNCTION tenancy_internal.insert_usage() RETURNS trigger

@@ -52,7 +52,7 @@ impl<'a> BudgetState<'a> {
             used,
             in_flight: in_flight.map(|running| running + reserved),
             credits: 0,
-            left: i128::from(budget.amount) - used - reserved - in_flight.unwrap_or_default(),
+            left: budget.amount - used - reserved - in_flight.unwrap_or_default(),
             requested: 0,
         };
         if let Some(pots) = credits::pots(budget, at) {
@@ -122,11 +122,11 @@ fn check_budget(call: &Call) -> Result<Answer, Error> {
         Field::Uuid(*budget.scope.as_bytes()),
         Field::Bool(budget.counted == Counted::Cost),
         Field::word(budget.period.as_str()),
-        Field::millionths(budget.amount.into()),
-        Field::millionths(state.used),
-        state.in_flight.map_or(Field::Null, Field::millionths),
-        Field::millionths(state.left.max(0)),
-        Field::millionths(state.credits),
+        Field::attos(budget.amount),
+        Field::attos(state.used),
+        state.in_flight.map_or(Field::Null, Field::attos),
+        Field::attos(state.left.max(0)),
+        Field::attos(state.credits),
         resets.map_or(Field::Null, Field::Instant),
         Field::Uuid(*budget.id.as_bytes()),
         per.map_or(Field::Null, |per| Field::text(per.as_str())),
@@ -138,16 +138,21 @@ fn wish(call: &Call) -> Result<Event, Error> {
     if call.is_null(1) {
         return Err(Error::Null("quantity"));
     }
-    let quantity = metering::quantity_of(call, 1)?;
     let given = |n: usize| (!call.is_null(n)).then_some(n);
     let cost = given(2).map(|n| cost(call.numeric(n))).transpose()?;
     let attributes = given(3).map(|n| call.json(n));
-    let metric = match call.is_null(0) {
-        true => None,
-        false => Some(call.str(0)?),
-    };
     look_again();
-    metering::wish(metric, quantity, cost, attributes)
+    match call.is_null(0) {
+        true if cost.is_some() || attributes.is_some() => Err(Error::bad(
+            "cost and attributes are those of a metric",
+            "Without a metric the quantity is the cost.",
+        )),
+        true => metering::wish_of_cost(self::cost(call.numeric(1))?),
+        false => {
+            let quantity = metering::quantity_of(call, 1)?;
+            metering::wish(call.str(0)?, quantity, cost, attributes)
+        }
+    }
 }
 
 /// Returns the budget that has no room for an event, or the least left.

@@ -7,7 +7,7 @@ use pgrx::prelude::*;
 use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::permission::Permission;
 use tenancy_core::principal::Principal;
-use tenancy_core::quantity::{Quantity, cost as cost_in, quantity as quantity_in};
+use tenancy_core::quantity::{Quantity, cost as cost_in, in_millionths, quantity as quantity_in};
 use tenancy_core::time::Length;
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ fn reserve(
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::execute_prepared(
         "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by, api_key_id, dimensions) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, to_timestamp($9::double precision / 1000000), \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8::text::numeric, to_timestamp($9::double precision / 1000000), \
                  to_timestamp($10::double precision / 1000000), 'open', $11, $12::name, $13, nullif($14, '{}'))",
         &[
             id.into(),
@@ -92,7 +92,7 @@ fn reserve(
             some(event.user),
             metric.into(),
             event.quantity.millionths().into(),
-            event.cost.millionths().into(),
+            in_millionths(event.cost.attos()).into(),
             event.at.unix_micros().into(),
             (event.at + ttl).unix_micros().into(),
             (!draws.is_empty()).into(),
@@ -120,7 +120,7 @@ struct Reservation {
 }
 
 /// Columns of a reservation `r`, as [`held`] reads them.
-const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
+const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
      (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text, \
      r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
      ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key) \
@@ -223,12 +223,12 @@ fn settle(
         },
     )?;
     spi::execute_prepared(
-        "UPDATE tenancy_internal.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3, overrun = $4, event_id = $5 \
+        "UPDATE tenancy_internal.budget_reservations r SET state = 'settled', ended_at = clock_timestamp(), used = $2, used_cost = $3::text::numeric, overrun = $4, event_id = $5 \
          WHERE r.id = $1",
         &[
             id.into(),
             known.quantity.millionths().into(),
-            known.cost.millionths().into(),
+            in_millionths(known.cost.attos()).into(),
             overrun.into(),
             pg_uuid(event).into(),
         ],

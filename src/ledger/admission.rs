@@ -120,7 +120,7 @@ impl<'a> AdmissionRequest<'a> {
                 account: Account::open(queue::database(), *cap.scope.as_bytes()),
                 span: Span::ALL,
                 quantity: 1,
-                limit: Some(cap.most),
+                limit: Some(cap.most.into()),
             });
             self.caps.push(cap);
         }
@@ -255,12 +255,12 @@ fn refused(event: &Event, request: &AdmissionRequest<'_>, blocked: &Blocked) -> 
         period: budget.period.as_str(),
         cost: budget.counted == Counted::Cost,
         part: part_text(budget, event),
-        limit: budget.amount.into(),
+        limit: budget.amount,
         used: entry.used,
         in_flight: entry.in_flight + entry.reserved,
         drawn,
         credits: left,
-        requested: demand.quantity.into(),
+        requested: demand.quantity,
         resets: end(&demand.span).and_then(time::iso),
     }))
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::ledger::{Account, Counted, Part, Per, Span};
 use tenancy_core::period::{Period, TOTAL_END, anchored};
+use tenancy_core::quantity::attos;
 use tenancy_core::subject::Subject;
 use tenancy_core::time::Instant;
 use tenancy_core::tree::Level;
@@ -31,8 +32,8 @@ pub struct Budget {
     pub level: &'static str,
     /// Of what: cost, or a metric.
     pub counted: Counted,
-    /// The quantity, in millionths.
-    pub amount: i64,
+    /// The amount, in attos.
+    pub amount: i128,
     /// Whether usage above the amount is refused.
     pub hard: bool,
     /// In which period.
@@ -74,22 +75,22 @@ pub fn end(span: &Span) -> Option<Instant> {
     (span.end < TOTAL_END).then_some(span.end)
 }
 
-/// A credit that may have something left. Quantities are in millionths.
+/// A credit that may have something left. Amounts are in attos.
 #[derive(Debug)]
 pub struct Credit {
     /// Its id.
     pub id: Uuid,
     /// Its amount.
-    pub amount: i64,
+    pub amount: i128,
     effective_at: Instant,
     expires_at: Option<Instant>,
     /// The end of the period in which it became effective, and how much may be drawn afterwards.
-    rolls: Option<(Instant, i64)>,
+    rolls: Option<(Instant, i128)>,
 }
 
 impl Credit {
     /// Returns what may be drawn at an instant: the total, and the time since which a lower limit applies, with that limit.
-    pub fn at(&self, at: Instant) -> Option<(i64, Option<(Instant, i64)>)> {
+    pub fn at(&self, at: Instant) -> Option<(i128, Option<(Instant, i128)>)> {
         if at < self.effective_at || self.expires_at.is_some_and(|end| end <= at) {
             return None;
         }
@@ -296,7 +297,7 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
                     part,
                     names_part,
                     account: account(counted, scope),
-                    amount: row.not_null(4)?,
+                    amount: attos(row.not_null(4)?),
                     hard: row.not_null(5)?,
                     credits: credited.then(Vec::new),
                     period: text(6)?.parse().map_err(|_| Error::NoPeriod)?,
@@ -418,7 +419,7 @@ fn read_planned(
                     part: None,
                     names_part: false,
                     account: account(counted, scope),
-                    amount: row.not_null(6)?,
+                    amount: attos(row.not_null(6)?),
                     hard: row.not_null(7)?,
                     credits: None,
                     period: period.parse().map_err(|_| Error::NoPeriod)?,
@@ -445,10 +446,10 @@ fn read_credits(budgets: Vec<pgrx::Uuid>) -> Result<HashMap<Uuid, Vec<Credit>>, 
                 let rolls_at = spi::instant(&row, 6)?;
                 found.entry(row.not_null_id(1)?).or_default().push(Credit {
                     id: row.not_null_id(2)?,
-                    amount: row.not_null(3)?,
+                    amount: attos(row.not_null(3)?),
                     effective_at: row.not_null_instant(4)?,
                     expires_at: spi::instant(&row, 5)?,
-                    rolls: rolls_at.zip(row.get(7)?),
+                    rolls: rolls_at.zip(row.get(7)?.map(attos)),
                 });
             }
             Ok(found)

@@ -3,11 +3,13 @@
 use tenancy_core::ledger::{
     Account, Counted, CreditBalance, CreditCoverage, Recorded, give_back as keep_first, slot,
 };
+use tenancy_core::quantity::in_millionths;
 use tenancy_core::time::Instant;
 use uuid::Uuid;
 
 use super::budget_cache::Budget;
 use super::event::Event;
+use super::load::attos_of;
 use crate::error::Error;
 use crate::pg::spi::NotNull;
 use crate::pg::uuid::pg_uuid;
@@ -17,7 +19,8 @@ use crate::pg::{ledger, queue, spi};
 pub struct CreditDraw {
     budget: Uuid,
     credit: Uuid,
-    quantity: i64,
+    /// In attos.
+    quantity: i128,
 }
 
 /// Returns the account of what credits covered of a budget.
@@ -71,10 +74,10 @@ pub fn write(
         return Ok(());
     }
     let credits: Vec<pgrx::Uuid> = draws.iter().map(|draw| pg_uuid(draw.credit)).collect();
-    let quantities: Vec<i64> = draws.iter().map(|draw| draw.quantity).collect();
+    let quantities: Vec<String> = (draws.iter().map(|draw| in_millionths(draw.quantity))).collect();
     spi::execute_prepared(
         "INSERT INTO tenancy_internal.credit_draws (credit_id, at, quantity, reservation) \
-         SELECT d.credit_id, to_timestamp($3::double precision / 1000000), d.quantity, $4 FROM unnest($1, $2) d (credit_id, quantity)",
+         SELECT d.credit_id, to_timestamp($3::double precision / 1000000), d.quantity, $4 FROM unnest($1, $2::numeric[]) d (credit_id, quantity)",
         &[
             credits.into(),
             quantities.into(),
@@ -83,7 +86,7 @@ pub fn write(
         ],
     )?;
     for draw in draws {
-        let part = i128::from(draw.quantity);
+        let part = draw.quantity;
         let part = match reservation {
             Some(_) => (0, part),
             None => (part, 0),
@@ -112,10 +115,10 @@ fn note(draw: &CreditDraw, at: Instant, (used, reserved): (i128, i128)) {
 /// The caller has locked the reservation.
 pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(), Error> {
     let mut kept: Vec<CreditDraw> = Vec::new();
-    let mut of_budget: Vec<i64> = Vec::new();
+    let mut of_budget: Vec<i128> = Vec::new();
     let mut gone = take(reservation)?.into_iter().peekable();
     while let Some((draw, counted)) = gone.next() {
-        note(&draw, held.at, (0, -i128::from(draw.quantity)));
+        note(&draw, held.at, (0, -draw.quantity));
         of_budget.push(draw.quantity);
         let last = gone
             .peek()
@@ -137,7 +140,7 @@ pub fn settle(reservation: pgrx::Uuid, held: &Event, used: &Event) -> Result<(),
 /// Frees everything that a cancelled or expired reservation drew.
 pub fn free(reservation: pgrx::Uuid, at: Instant) -> Result<(), Error> {
     for (draw, _) in take(reservation)? {
-        note(&draw, at, (0, -i128::from(draw.quantity)));
+        note(&draw, at, (0, -draw.quantity));
     }
     Ok(())
 }
@@ -146,7 +149,7 @@ pub fn free(reservation: pgrx::Uuid, at: Instant) -> Result<(), Error> {
 fn take(reservation: pgrx::Uuid) -> Result<Vec<(CreditDraw, Counted)>, Error> {
     spi::write_returning(
         "WITH gone AS (DELETE FROM tenancy_internal.credit_draws d WHERE d.reservation = $1 RETURNING d.credit_id, d.quantity) \
-         SELECT g.budget_id, g.id, gone.quantity, b.metric_id \
+         SELECT g.budget_id, g.id, trunc(gone.quantity * 1000000000000)::text, b.metric_id \
          FROM gone JOIN tenancy_internal.credit_grants g ON g.id = gone.credit_id JOIN tenancy_internal.budget_definitions b ON b.id = g.budget_id \
          ORDER BY g.budget_id, g.priority, g.expires_at NULLS LAST, g.id",
         &[reservation.into()],
@@ -156,7 +159,7 @@ fn take(reservation: pgrx::Uuid) -> Result<Vec<(CreditDraw, Counted)>, Error> {
                     let draw = CreditDraw {
                         budget: row.not_null_id(1)?,
                         credit: row.not_null_id(2)?,
-                        quantity: row.not_null(3)?,
+                        quantity: attos_of(&row.not_null::<String>(3)?)?,
                     };
                     Ok((draw, row.get(4)?.map_or(Counted::Cost, Counted::Metric)))
                 })

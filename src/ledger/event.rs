@@ -69,14 +69,14 @@ impl Event {
         scopes
     }
 
-    /// How much of what a budget is for, in millionths, and the account that counts it; `None` if the budget does not.
-    pub fn share(&self, budget: &Budget) -> Option<(Account, i64)> {
+    /// How much of what a budget is for, in attos, and the account that counts it; `None` if the budget does not.
+    pub fn share(&self, budget: &Budget) -> Option<(Account, i128)> {
         let share = self.share_of(budget.counted)?;
         Some((self.account(budget)?, share))
     }
 
     /// The same of what an event has beyond another one that is counted already.
-    pub fn share_beyond(&self, counted: Option<&Self>, budget: &Budget) -> Option<(Account, i64)> {
+    pub fn share_beyond(&self, counted: Option<&Self>, budget: &Budget) -> Option<(Account, i128)> {
         let (account, share) = self.share(budget)?;
         let before = counted.and_then(|event| event.share(budget));
         let before = before.filter(|(of, _)| *of == account);
@@ -122,12 +122,12 @@ impl Event {
         }
     }
 
-    /// How much of what an account counts, in millionths.
-    pub fn share_of(&self, counted: Counted) -> Option<i64> {
+    /// How much of what an account counts, in attos.
+    pub fn share_of(&self, counted: Counted) -> Option<i128> {
         match counted {
-            Counted::Cost => Some(self.cost.millionths()),
+            Counted::Cost => Some(self.cost.attos()),
             Counted::Metric(metric) => {
-                (self.metric == Some(metric)).then_some(self.quantity.millionths())
+                (self.metric == Some(metric)).then_some(self.quantity.attos())
             }
             Counted::Covered
             | Counted::Drawn
@@ -160,11 +160,11 @@ pub fn note(
     }
     for scope in scopes {
         let parts = [
-            (event.metric).map(|metric| (Counted::Metric(metric), event.quantity.millionths())),
-            Some((Counted::Cost, event.cost.millionths())),
+            (event.metric).map(|metric| (Counted::Metric(metric), event.quantity.attos())),
+            Some((Counted::Cost, event.cost.attos())),
         ];
         for (counted, quantity) in parts.into_iter().flatten().filter(|(_, q)| *q != 0) {
-            let (used, reserved) = part(quantity.into());
+            let (used, reserved) = part(quantity);
             ledger::note(&Recorded {
                 account: Account::new(database, counted, *scope.as_bytes()),
                 slot: slot(event.at),

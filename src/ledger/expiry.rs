@@ -6,6 +6,7 @@ use tenancy_core::quantity::{Cost, Quantity};
 use uuid::Uuid;
 
 use super::event::{Event, note, note_open};
+use super::load::attos_of;
 use super::{budget_cache, credits};
 use crate::error::Error;
 use crate::pg::spi::NotNull;
@@ -30,7 +31,7 @@ pub fn held(row: &SpiHeapTupleData<'_>, last: usize) -> Result<Event, Error> {
         user: id(4)?,
         metric: row.get(5)?,
         quantity: Quantity::from_millionths(row.not_null(6)?),
-        cost: Cost::from_millionths(row.not_null(7)?),
+        cost: Cost::from_attos(attos_of(&row.not_null::<String>(7)?)?),
         at: row.not_null_instant(8)?,
     })
 }
@@ -67,7 +68,7 @@ pub fn expire() -> Result<bool, Error> {
          WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy_internal.budget_reservations o \
                                   WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
                                   ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
-         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, r.cost, \
+         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
                    (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END, \
                    r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
                    ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key)",

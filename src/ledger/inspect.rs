@@ -2,15 +2,15 @@
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
-use tenancy_core::ledger::{Span, State};
+use tenancy_core::ledger::{Counted, Span, State};
 use tenancy_core::quantity;
 
 use crate::error::Error;
 use crate::pg::{ledger, queue, time};
 
-/// Converts millionths to a numeric.
-pub fn decimal(millionths: i128) -> Option<AnyNumeric> {
-    AnyNumeric::try_from(quantity::text(millionths).as_str()).ok()
+/// Converts attos to a numeric.
+pub fn decimal(attos: i128) -> Option<AnyNumeric> {
+    AnyNumeric::try_from(quantity::text(attos).as_str()).ok()
 }
 
 /// Returns when a period ends; `None` if it never ends.
@@ -36,6 +36,11 @@ fn _ledger_entries() -> TableIterator<
     ),
 > {
     TableIterator::new(ledger::entries(queue::database()).into_iter().map(|entry| {
+        let open = entry.account.counted() == Counted::Open;
+        let decimal = |amount: i128| match open {
+            true => Some(AnyNumeric::from(amount)),
+            false => decimal(amount),
+        };
         (
             pgrx::Uuid::from_bytes(entry.account.scope),
             entry.account.counted().number(),

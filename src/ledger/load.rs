@@ -97,11 +97,22 @@ fn question(account: &Account, span: &Span, part: Option<&PartRows>) -> Result<Q
     Ok((query, args))
 }
 
+/// Reads a whole number of attos. What is larger than the ledger counts is the largest number.
+pub fn attos_of(text: &str) -> Result<i128, Error> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    text.parse()
+        .or_else(|error: std::num::ParseIntError| match error.kind() {
+            PosOverflow => Ok(i128::MAX),
+            NegOverflow => Ok(i128::MIN),
+            _ => Err(Error::Internal("a number of attos")),
+        })
+}
+
 fn sums(rows: SpiTupleTable<'_>) -> Result<(i128, i128), Error> {
     let row = rows.first();
     let number = |text: Option<String>| {
-        text.and_then(|text| text.parse().ok())
-            .ok_or(Error::Internal("a sum of usage"))
+        let text = text.ok_or(Error::Internal("a sum of usage"))?;
+        attos_of(&text)
     };
     Ok((number(row.get(1)?)?, number(row.get(2)?)?))
 }

@@ -32,9 +32,9 @@ const QUERIES: [&str; OWN.len()] = [
        FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id \
        LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id WHERE s.path && ARRAY[%t] AND b.api_key_id IS NULL \
       ORDER BY b.scope_id, m.name COLLATE \"C\", b.period, b.imposed, b.per, b.dimensions",
-    // What is left of them. A credit whose rollover has begun has no other.
-    "SELECT c.scope_id, c.metric, c.period, c.imposed, trim_scale(c.remaining / 1000000.0), c.priority, c.effective_at, c.expires_at, \
-            CASE WHEN c.rolls_at > now() THEN trim_scale(LEAST(c.rollover, c.remaining) / 1000000.0) END, c.note \
+    // What is left of them, to the millionth. A credit whose rollover has begun has no other.
+    "SELECT c.scope_id, c.metric, c.period, c.imposed, trim_scale(trunc(c.remaining) * 0.000001), c.priority, c.effective_at, c.expires_at, \
+            CASE WHEN c.rolls_at > now() THEN trim_scale(trunc(LEAST(c.rollover, c.remaining)) * 0.000001) END, c.note \
        FROM (SELECT g.*, m.name AS metric, b.period, b.imposed, \
                     LEAST(g.amount - d.drawn, CASE WHEN g.rolls_at <= now() THEN g.rollover - d.since END) AS remaining \
                FROM tenancy_internal.credit_grants g JOIN tenancy_internal.budget_definitions b ON b.id = g.budget_id \
@@ -42,7 +42,7 @@ const QUERIES: [&str; OWN.len()] = [
               CROSS JOIN LATERAL (SELECT coalesce(sum(w.quantity), 0), coalesce(sum(w.quantity) FILTER (WHERE w.at >= g.rolls_at), 0) \
                                     FROM tenancy_internal.credit_draws w WHERE w.credit_id = g.id) d (drawn, since) \
               WHERE s.path && ARRAY[%t] AND g.closed_at IS NULL AND (g.expires_at > now() OR g.expires_at IS NULL)) c \
-      WHERE c.remaining > 0 \
+      WHERE c.remaining >= 1 \
       ORDER BY c.scope_id, c.metric COLLATE \"C\", c.period, c.imposed, c.effective_at, c.priority, c.expires_at, 5, c.note COLLATE \"C\"",
     "SELECT v.scope_id, d.name, v.level, v.per, v.imposed, v.amount, v.burst \
        FROM tenancy_internal.limit_values v JOIN tenancy_internal.limit_definitions d ON d.id = v.limit_id JOIN tenancy.scopes s ON s.id = v.scope_id \

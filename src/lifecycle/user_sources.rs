@@ -53,7 +53,7 @@ const OWN: [(&str, &[&str], &str); 9] = [
 const USAGE: &str = "\
 SELECT pg_catalog.to_char(q.slot AT TIME ZONE 'UTC', 'YYYY-MM') AS month, m.name AS metric, q.tenant_id, q.project_id, \
        pg_catalog.sum(q.events) AS events, pg_catalog.trim_scale(pg_catalog.sum(q.quantity) / 1000000.0) AS quantity, \
-       pg_catalog.trim_scale(pg_catalog.sum(q.cost) / 1000000.0) AS cost \
+       pg_catalog.trim_scale(pg_catalog.sum(q.cost) * 0.000001) AS cost \
   FROM (SELECT slot, metric_id, tenant_id, project_id, events, quantity, cost FROM tenancy_internal.usage_quarterly WHERE user_id = %u \
         UNION ALL \
         SELECT e.at, e.metric_id, e.tenant_id, e.project_id, 1, e.quantity, e.cost \

@@ -4,8 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use tenancy_core::metric::Aggregation;
+use tenancy_core::metric::{Aggregation, UnknownPrice};
+use tenancy_core::price::{Book, Entry, Found, Rate};
 use tenancy_core::quantity::{self, Cost, Price, Quantity, priced};
+use tenancy_core::time::Instant;
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pg::spi::NotNull;
@@ -23,7 +26,13 @@ pub struct Metric {
     pub dimensions: Vec<String>,
     /// The attribute whose values are counted.
     pub distinct_of: Option<String>,
+    /// What happens to an event without a known price.
+    pub unknown_price: UnknownPrice,
+    /// The prices by scope, dimensions and time.
+    book: Book<Uuid>,
+    /// The price of all times, for everybody, where the book has none.
     price: Option<Price>,
+    /// The same for values of a dimension.
     prices: Option<Prices>,
 }
 
@@ -33,40 +42,88 @@ struct Prices {
     of: HashMap<String, Price>,
 }
 
+/// A cost, and which price it was computed at.
+#[derive(Clone, Copy)]
+pub struct Priced {
+    /// The cost.
+    pub cost: Cost,
+    /// The price, as events store it: its id in the price book, [`OWN`], [`UNKNOWN`], or none if the caller named the cost.
+    pub price: Option<i32>,
+}
+
+/// The metric's own price, or that it has no prices.
+const OWN: i32 = 0;
+/// No price was known.
+pub const UNKNOWN: i32 = -1;
+
 impl Metric {
-    /// Returns the cost of a quantity; `None` if the prices have none for it. `value` returns the values of dimensions.
+    /// Returns the cost of a quantity; `None` if its price is unknown. `scopes` are those of the event, the nearest first;
+    /// `value` returns the values of dimensions.
     pub fn cost<'a>(
         &self,
         quantity: Quantity,
+        scopes: impl IntoIterator<Item = Uuid>,
+        at: Instant,
         value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<Option<Cost>, Error> {
+    ) -> Result<Option<Priced>, Error> {
+        let found = match self.book.is_empty() {
+            true => Found::None,
+            false => self.book.find(scopes, at, &value),
+        };
+        if let Found::Rate(rate) = found {
+            return at_price(quantity, rate.price, rate.id).map(Some);
+        }
         let by_value = self.prices.as_ref().and_then(|prices| {
             let value = value(&prices.dimension)?;
             prices.of.get(value).copied()
         });
-        match (by_value.or(self.price), &self.prices) {
-            (Some(price), _) => at_price(quantity, price).map(Some),
-            (None, None) => Ok(Some(Cost::ZERO)),
-            (None, Some(_)) => Ok((quantity == Quantity::ZERO).then_some(Cost::ZERO)),
+        if let Some(price) = by_value.or(self.price) {
+            return at_price(quantity, price, OWN).map(Some);
+        }
+        let known = found == Found::None && self.prices.is_none() && !self.always_priced();
+        Ok((known || quantity == Quantity::ZERO).then_some(Priced {
+            cost: Cost::ZERO,
+            price: Some(OWN),
+        }))
+    }
+
+    fn always_priced(&self) -> bool {
+        self.unknown_price == UnknownPrice::Refuse
+    }
+
+    /// Returns the cost of a quantity at the highest price that may apply, if dimensions without a value may get any.
+    pub fn highest_cost<'a>(
+        &self,
+        quantity: Quantity,
+        scopes: impl IntoIterator<Item = Uuid>,
+        at: Instant,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<Priced, Error> {
+        let of_book = self.book.highest(scopes, at, value);
+        let of_values = self.prices.iter().flat_map(|prices| prices.of.values());
+        let own = of_values.copied().chain(self.price).max();
+        match of_book {
+            Some(rate) if own.is_none_or(|own| own <= rate.price) => {
+                at_price(quantity, rate.price, rate.id)
+            }
+            _ => at_price(quantity, own.unwrap_or_default(), OWN),
         }
     }
 
-    /// Returns the cost of a quantity at the highest of all prices.
-    pub fn highest_cost(&self, quantity: Quantity) -> Result<Cost, Error> {
-        let of_values = self.prices.iter().flat_map(|prices| prices.of.values());
-        let highest = of_values.copied().chain(self.price).max();
-        at_price(quantity, highest.unwrap_or_default())
-    }
-
-    /// Returns the dimension that prices differ by.
-    pub fn priced_by(&self) -> Option<&str> {
-        self.prices.as_ref().map(|prices| prices.dimension.as_str())
+    /// Returns the dimensions that prices differ by.
+    pub fn priced_by(&self) -> impl Iterator<Item = &str> {
+        let own = self.prices.as_ref().map(|prices| prices.dimension.as_str());
+        self.book.dimensions().chain(own)
     }
 }
 
-fn at_price(quantity: Quantity, price: Price) -> Result<Cost, Error> {
-    priced(quantity, price)
-        .map_err(|fault| Error::bad(fault, "A cost is at most about 9.2 · 10¹²."))
+fn at_price(quantity: Quantity, price: Price, id: i32) -> Result<Priced, Error> {
+    let cost = priced(quantity, price)
+        .map_err(|fault| Error::bad(fault, "The cost of an event is at most about 9.2 · 10¹²."))?;
+    Ok(Priced {
+        cost,
+        price: Some(id),
+    })
 }
 
 thread_local! {
@@ -94,8 +151,8 @@ pub fn changed() -> Result<(), Error> {
 }
 
 fn load(name: &str) -> Result<Metric, Error> {
-    spi::read(
-        "SELECT m.id, m.aggregation, m.dimensions, m.distinct_of, m.price::text, p.key, \
+    let mut metric = spi::read(
+        "SELECT m.id, m.aggregation, m.dimensions, m.distinct_of, m.price::text, p.key, m.unknown_price, \
                 (SELECT array_agg(v.key ORDER BY v.key) FROM jsonb_each(p.value) v), \
                 (SELECT array_agg((v.value::numeric)::text ORDER BY v.key) FROM jsonb_each(p.value) v) \
          FROM tenancy_internal.metric_definitions m LEFT JOIN LATERAL jsonb_each(m.prices) p ON true \
@@ -105,16 +162,15 @@ fn load(name: &str) -> Result<Metric, Error> {
             let Some(row) = rows.into_iter().next() else {
                 return Err(Error::NoSuchMetric(name.chars().take(80).collect()));
             };
-            let price =
-                |text: &str| quantity::price(text).map_err(|_| Error::Internal("a metric's price"));
             let aggregation: String = row.not_null(2)?;
             let own: Option<String> = row.get(5)?;
             let dimension: Option<String> = row.get(6)?;
-            let values: Vec<String> = row.get(7)?.unwrap_or_default();
-            let of: Vec<String> = row.get(8)?.unwrap_or_default();
+            let values: Vec<String> = row.get(8)?.unwrap_or_default();
+            let of: Vec<String> = row.get(9)?.unwrap_or_default();
             let of = values.into_iter().zip(of);
             let of = of.map(|(value, text)| Ok((value, price(&text)?)));
             let of: HashMap<String, Price> = of.collect::<Result<_, Error>>()?;
+            let unknown_price: String = row.not_null(7)?;
             Ok(Metric {
                 id: row.not_null(1)?,
                 name: name.to_owned(),
@@ -123,9 +179,49 @@ fn load(name: &str) -> Result<Metric, Error> {
                     .map_err(|_| Error::Internal("a metric's aggregation"))?,
                 dimensions: row.not_null(3)?,
                 distinct_of: row.get(4)?,
+                unknown_price: UnknownPrice::named(&unknown_price)
+                    .ok_or(Error::Internal("what happens without a price"))?,
+                book: Book::new(&[], []),
                 price: own.as_deref().map(price).transpose()?,
                 prices: dimension.map(|dimension| Prices { dimension, of }),
             })
         },
-    )
+    )?;
+    metric.book = load_book(&metric)?;
+    Ok(metric)
+}
+
+fn price(text: &str) -> Result<Price, Error> {
+    quantity::price(text).map_err(|_| Error::Internal("a metric's price"))
+}
+
+fn load_book(metric: &Metric) -> Result<Book<Uuid>, Error> {
+    let entries = spi::read(
+        "SELECT p.scope_id, p.id, p.price::text, (extract(epoch FROM p.valid_from) * 1000000)::bigint, \
+                (SELECT array_agg(d.key ORDER BY d.key) FROM jsonb_each_text(p.dimensions) d), \
+                (SELECT array_agg(d.value ORDER BY d.key) FROM jsonb_each_text(p.dimensions) d) \
+         FROM tenancy_internal.price_book p WHERE p.metric_id = $1",
+        &[metric.id.into()],
+        |rows| {
+            let entries = rows.into_iter().map(|row| {
+                let (id, text) = (row.not_null(2)?, row.get::<String>(3)?);
+                let names: Vec<String> = row.get(5)?.unwrap_or_default();
+                let values: Vec<String> = row.get(6)?.unwrap_or_default();
+                let rate = |text: &str| {
+                    Ok::<_, Error>(Rate {
+                        id,
+                        price: price(text)?,
+                    })
+                };
+                Ok(Entry {
+                    scope: row.not_null_id(1)?,
+                    values: names.into_iter().zip(values).collect(),
+                    from: row.not_null_instant(4)?,
+                    rate: text.as_deref().map(rate).transpose()?,
+                })
+            });
+            entries.collect::<Result<Vec<_>, Error>>()
+        },
+    )?;
+    Ok(Book::new(&metric.dimensions, entries))
 }

@@ -20,7 +20,9 @@ mod rules;
 pub mod settings;
 
 pub use record::check_recordable;
-pub use record_usage::{Arguments, Settled, id, quantity_of, reserved, settled, wish};
+pub use record_usage::{
+    Arguments, Settled, id, quantity_of, reserved, settled, wish, wish_of_cost,
+};
 pub use rollup::{forget_keys, retire, roll, summarize};
 
 /// Defines the settings, while the server loads its libraries.

@@ -1,10 +1,10 @@
 //! Recording events: the only way to write one.
 
 use pgrx::pg_sys;
-use tenancy_core::id::new_id;
+use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::ledger::Counted;
 use tenancy_core::metric::{
-    ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, dimension_value, hash,
+    ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, UnknownPrice, dimension_value, hash,
 };
 use tenancy_core::partitions::Monthly;
 use tenancy_core::principal::Principal;
@@ -13,7 +13,7 @@ use tenancy_core::time::{Instant, Length};
 use uuid::Uuid;
 
 use super::attribution::Attribution;
-use super::metrics::Metric;
+use super::metrics::{Metric, Priced, UNKNOWN};
 use super::settings;
 use crate::context::current;
 use crate::error::Error;
@@ -21,6 +21,7 @@ use crate::ledger::{self, Admission, Event};
 use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::{Json, Value, append, check_writable, hold};
+use crate::pg::numeric::PgNumeric;
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::{bgworker, cluster, managed, role, spi, time};
 use crate::{partitions, requests};
@@ -38,6 +39,8 @@ pub struct Use<'a> {
     pub quantity: Quantity,
     /// The actual cost; `None`: by the metric's price.
     pub cost: Option<Cost>,
+    /// What it costs, if that was computed before.
+    pub priced: Option<Priced>,
     /// Its attributes.
     pub attributes: Option<JsonArgument>,
     /// The idempotency key.
@@ -61,12 +64,16 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     check_recordable()?;
     let id = new_id();
     let mut told = ReadAttributes::of(used)?;
-    let cost = told.cost_or_refused(used)?;
     // The time of a reservation was checked when it was made, so it is not checked against the clock again.
     let at = match (used.admission, used.at) {
         (Admission::AlreadyHeld, Some(at)) => at,
         (_, at) => when(at)?,
     };
+    let priced = match used.priced {
+        Some(priced) => priced,
+        None => told.cost_or_refused(used, at)?,
+    };
+    let cost = priced.cost;
     if let Some(key) = used.key
         && let Some(first) = claim(used, key, id)?
     {
@@ -94,12 +101,13 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Xid8(xid),
             Value::Uuid(*id.as_bytes()),
             Value::Int4(used.metric.id),
+            priced.price.map_or(Value::Null, Value::Int4),
             uuid(used.place.partner),
             uuid(used.place.tenant),
             uuid(used.place.project),
             uuid(used.place.user),
             Value::Int8(used.quantity.millionths()),
-            Value::Int8(cost.millionths()),
+            Value::Numeric(PgNumeric::in_millionths(cost.attos())),
             uuid(told.value),
             told.dimensions(),
             told.attributes.map_or(Value::Null, Value::Json),
@@ -119,32 +127,46 @@ pub fn check_recordable() -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the cost of the usage.
-pub fn cost_of(used: &Use<'_>) -> Result<Cost, Error> {
-    ReadAttributes::of(used)?.cost_or_refused(used)
+/// Returns the cost of the usage at an instant.
+pub fn cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
+    let priced = ReadAttributes::of(used)?.cost_or_refused(used, at)?;
+    Ok(priced.cost)
 }
 
-/// Returns the cost of work that has happened and was reserved: at the highest price, if none is known for it.
-pub fn cost_of_settled(used: &Use<'_>) -> Result<Cost, Error> {
-    match ReadAttributes::of(used)?.cost(used)? {
-        Some(cost) => Ok(cost),
-        None => used.metric.highest_cost(used.quantity),
+/// Returns the cost of work that has happened and was reserved at an instant: at the highest price, if none is known for it.
+pub fn cost_of_settled(used: &Use<'_>, at: Instant) -> Result<Priced, Error> {
+    match ReadAttributes::of(used)?.cost(used, at)? {
+        Some(priced) => Ok(priced),
+        None => Ok(Priced {
+            price: Some(UNKNOWN),
+            ..(used.metric).highest_cost(used.quantity, scopes(&used.place), at, |_| None)?
+        }),
     }
 }
 
-/// Returns the highest cost that the usage's attributes allow.
-pub fn highest_cost_of(used: &Use<'_>) -> Result<Cost, Error> {
+/// Returns the highest cost that the usage's attributes allow at an instant.
+pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
     if let Some(cost) = used.cost {
         return Ok(cost);
     }
-    let told = used.attributes.as_ref().map(|_| ReadAttributes::of(used));
-    let dimension = used.metric.priced_by();
-    match told.transpose()? {
-        Some(told) if dimension.is_none_or(|name| told.dimension(name).is_some()) => {
-            told.cost_or_refused(used)
-        }
-        _ => used.metric.highest_cost(used.quantity),
+    let told = match used.attributes {
+        Some(_) => Some(ReadAttributes::of(used)?),
+        None => None,
+    };
+    let value = |name: &str| told.as_ref().and_then(|told| told.dimension(name));
+    if let Some(told) = &told
+        && used.metric.priced_by().all(|name| value(name).is_some())
+    {
+        return Ok(told.cost_or_refused(used, at)?.cost);
     }
+    let priced = (used.metric).highest_cost(used.quantity, scopes(&used.place), at, value)?;
+    Ok(priced.cost)
+}
+
+/// Returns the scopes whose prices may apply, the nearest first.
+fn scopes(place: &Attribution) -> impl Iterator<Item = Uuid> + use<> {
+    let all = [place.tenant, place.partner, Some(PLATFORM_ID)];
+    all.into_iter().flatten()
 }
 
 /// Returns the values of the usage's dimensions.
@@ -235,32 +257,48 @@ impl ReadAttributes {
         })
     }
 
-    /// Returns the cost; `None` if no price is known.
-    fn cost(&self, used: &Use<'_>) -> Result<Option<Cost>, Error> {
+    /// Returns the cost at an instant; `None` if no price is known.
+    fn cost(&self, used: &Use<'_>, at: Instant) -> Result<Option<Priced>, Error> {
         match used.cost {
-            Some(cost) => Ok(Some(cost)),
-            None => used.metric.cost(used.quantity, |name| self.dimension(name)),
+            Some(cost) => Ok(Some(Priced { cost, price: None })),
+            None => (used.metric).cost(used.quantity, scopes(&used.place), at, |name| {
+                self.dimension(name)
+            }),
         }
     }
 
-    /// Returns the cost. Where no price is known it is 0 if no budget counts cost, else an error: it would go by the budget.
-    fn cost_or_refused(&self, used: &Use<'_>) -> Result<Cost, Error> {
-        if let Some(cost) = self.cost(used)? {
-            return Ok(cost);
+    /// Returns the cost. Where no price is known the metric decides; by default it is 0 if no budget counts cost, else an
+    /// error: it would go by the budget.
+    fn cost_or_refused(&self, used: &Use<'_>, at: Instant) -> Result<Priced, Error> {
+        if let Some(priced) = self.cost(used, at)? {
+            return Ok(priced);
         }
-        let (metric, now) = (used.metric, time::now());
-        let of = event(&used.place, metric, used.quantity, Cost::ZERO, now);
-        let budgets = ledger::budgets_of(&of.scopes())?;
-        if !budgets.iter().any(|budget| budget.counted == Counted::Cost) {
-            return Ok(Cost::ZERO);
+        let metric = used.metric;
+        let refused = match metric.unknown_price {
+            UnknownPrice::Refuse => true,
+            UnknownPrice::Free => false,
+            UnknownPrice::RefuseIfBudgeted => {
+                let of = event(&used.place, metric, used.quantity, Cost::ZERO, at);
+                let budgets = ledger::budgets_of(&of.scopes())?;
+                (budgets.iter()).any(|budget| budget.counted == Counted::Cost)
+            }
+        };
+        if !refused {
+            return Ok(Priced {
+                cost: Cost::ZERO,
+                price: Some(UNKNOWN),
+            });
         }
-        let dimension = used.metric.priced_by().unwrap_or_default();
+        // Named in the order of the metric's dimensions, each once.
+        let named =
+            (metric.dimensions.iter()).filter(|name| metric.priced_by().any(|by| by == **name));
+        let value = |name: &String| {
+            let value = self.dimension(name)?;
+            Some(value.chars().take(80).collect())
+        };
         Err(Error::NoPrice {
-            metric: used.metric.name.clone(),
-            dimension: dimension.to_owned(),
-            value: self
-                .dimension(dimension)
-                .map(|value| value.chars().take(80).collect()),
+            metric: metric.name.clone(),
+            dimensions: named.map(|name| (name.clone(), value(name))).collect(),
         })
     }
 
@@ -312,7 +350,7 @@ fn said(used: &Use<'_>) -> Uuid {
     let mut bytes = Vec::with_capacity(96);
     bytes.extend_from_slice(&used.quantity.millionths().to_be_bytes());
     bytes.push(u8::from(used.cost.is_some()));
-    bytes.extend_from_slice(&used.cost.unwrap_or_default().millionths().to_be_bytes());
+    bytes.extend_from_slice(&used.cost.unwrap_or_default().attos().to_be_bytes());
     let place = [
         used.place.partner,
         used.place.tenant,

@@ -76,6 +76,7 @@ impl Arguments {
             metric: &metric,
             quantity: much,
             cost: cost.transpose()?,
+            priced: None,
             attributes: given(self.attributes).map(|n| call.json(n)),
             key: given(self.key).map(|n| call.text(n)),
             at: self.at.and_then(given).map(|n| call.instant(n)),
@@ -122,7 +123,7 @@ fn asked(
     quantity: Quantity,
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
-    cost_of: fn(&Use<'_>) -> Result<Cost, Error>,
+    cost_of: fn(&Use<'_>, Instant) -> Result<Cost, Error>,
     with_dimensions: bool,
 ) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
@@ -132,12 +133,13 @@ fn asked(
         metric: &metric,
         quantity,
         cost,
+        priced: None,
         attributes,
         key: None,
         at: None,
         admission: Admission::Required,
     };
-    let cost = cost_of(&used)?;
+    let cost = cost_of(&used, now)?;
     let dimensions = match used.attributes {
         Some(_) if with_dimensions => dimensions_of(&used)?,
         _ => Vec::new(),
@@ -148,42 +150,32 @@ fn asked(
     })
 }
 
-/// Returns the event that `consume()` with the same arguments would record in the context now. Without a metric the quantity is a cost.
+/// Returns the event that `consume()` with the same arguments would record in the context now.
 pub fn wish(
-    metric: Option<&str>,
+    metric: &str,
     quantity: Quantity,
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
-    let Some(name) = metric else {
-        let place = Attribution::of_context()?;
-        if cost.is_some() || attributes.is_some() {
-            return Err(Error::bad(
-                "cost and attributes are those of a metric",
-                "Without a metric the quantity is the cost.",
-            ));
-        }
-        return Ok(Event {
-            partner: place.partner,
-            tenant: place.tenant,
-            project: place.project,
-            user: place.user,
-            api_key: place.api_key,
-            dimensions: Vec::new(),
-            metric: None,
-            quantity: Quantity::ZERO,
-            cost: Cost::from_millionths(quantity.millionths()),
-            at: time::now(),
-        });
-    };
-    asked(
-        name,
-        quantity,
+    let parts = ledger::any_parts()?;
+    asked(metric, quantity, cost, attributes, cost_of, parts)
+}
+
+/// Returns an event of no metric in the context now, which costs this.
+pub fn wish_of_cost(cost: Cost) -> Result<Event, Error> {
+    let place = Attribution::of_context()?;
+    Ok(Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        api_key: place.api_key,
+        dimensions: Vec::new(),
+        metric: None,
+        quantity: Quantity::ZERO,
         cost,
-        attributes,
-        cost_of,
-        ledger::any_parts()?,
-    )
+        at: time::now(),
+    })
 }
 
 /// The actual usage of a reservation.
@@ -213,17 +205,18 @@ pub fn settled(
         metric: &metric,
         quantity: settled.quantity,
         cost: settled.cost,
+        priced: None,
         attributes: settled.attributes,
         key: None,
         at: Some(settled.at),
         admission: Admission::AlreadyHeld,
     };
-    let cost = cost_of_settled(&used)?;
-    used.cost = Some(cost);
+    let priced = cost_of_settled(&used, settled.at)?;
+    used.priced = Some(priced);
     let dimensions = dimensions_of(&used)?;
     known(&Event {
         dimensions,
-        ..event(&used.place, &metric, used.quantity, cost, settled.at)
+        ..event(&used.place, &metric, used.quantity, priced.cost, settled.at)
     })?;
     let (Recorded::Now(id) | Recorded::Before(id)) = record(&used)?;
     Ok(id)

@@ -1,4 +1,4 @@
-//! Converts numerics as PostgreSQL stores them to and from millionths, without text: a header with the weight of the first
+//! Converts numerics as PostgreSQL stores them to and from fixed point, without text: a header with the weight of the first
 //! digit, and digits to the base of ten thousand. Tables on disk have this format, so it does not change. tests/clients
 //! tests it.
 //!
@@ -8,10 +8,14 @@
 use tenancy_core::quantity::ONE;
 
 const BASE: u64 = 10_000;
-/// The digits of the greatest number of millionths before the point, and those after it.
+/// The digits of the greatest number of millionths before the point, and those of attos after it.
 const WHOLE: usize = 9;
-const PART: usize = 2;
-/// The most bytes that a number of millionths takes.
+const PART: usize = 5;
+/// The decimals of millionths, of attos, and of attos that are counted in millionths.
+const MILLIONTHS: usize = 6;
+const ATTOS: usize = 18;
+const ATTOS_IN_MILLIONTHS: usize = ATTOS - MILLIONTHS;
+/// The most bytes that a number takes.
 const BYTES: usize = 2 + 2 * (WHOLE + PART);
 
 // The header of a number that is neither NaN nor infinite, nor has hundreds of digits.
@@ -35,8 +39,24 @@ impl PgNumeric {
     /// Returns millionths as a numeric, without trailing zeros.
     #[must_use]
     pub fn from_millionths(millionths: i128) -> Self {
-        let (whole, part) = split(millionths.unsigned_abs());
-        let digits = digits(whole, part);
+        Self::new(millionths, MILLIONTHS)
+    }
+
+    /// Returns attos (10⁻¹⁸) as a numeric, likewise.
+    #[must_use]
+    pub fn from_attos(attos: i128) -> Self {
+        Self::new(attos, ATTOS)
+    }
+
+    /// Returns how many millionths attos are, as a numeric, likewise.
+    #[must_use]
+    pub fn in_millionths(attos: i128) -> Self {
+        Self::new(attos, ATTOS_IN_MILLIONTHS)
+    }
+
+    fn new(number: i128, decimals: usize) -> Self {
+        let (whole, part) = split(number.unsigned_abs(), 10_u64.pow(decimals as u32));
+        let digits = digits(whole, part, decimals);
         let first = digits.iter().position(|digit| *digit != 0);
         let last = digits.iter().rposition(|digit| *digit != 0);
         let Some((first, last)) = first.zip(last) else {
@@ -45,8 +65,8 @@ impl PgNumeric {
             zero.push(SHORT);
             return zero;
         };
-        let mut header = SHORT | scale(part) << SHORT_SCALE;
-        if millionths < 0 {
+        let mut header = SHORT | scale(part, decimals) << SHORT_SCALE;
+        if number < 0 {
             header |= SHORT_NEGATIVE;
         }
         // The digit before the point has the weight 0.
@@ -81,28 +101,34 @@ impl PgNumeric {
     }
 }
 
-/// Returns the integer part, and the millionths.
-fn split(millionths: u128) -> (u128, u64) {
+/// Returns the integer part, and the rest.
+fn split(number: u128, one: u64) -> (u128, u64) {
     // Nearly all numbers are small, and their division is much faster.
-    if let Ok(small) = u64::try_from(millionths) {
-        let one = ONE.unsigned_abs();
+    if let Ok(small) = u64::try_from(number) {
         return ((small / one).into(), small % one);
     }
-    let one = u128::from(ONE.unsigned_abs());
-    ((millionths / one), (millionths % one) as u64)
+    let one = u128::from(one);
+    ((number / one), (number % one) as u64)
 }
 
-fn digits(whole: u128, part: u64) -> [u16; WHOLE + PART] {
+fn digits(whole: u128, mut part: u64, decimals: usize) -> [u16; WHOLE + PART] {
     let mut digits = [0; WHOLE + PART];
-    let mut places = digits.iter_mut().rev();
+    let unused = PART - decimals.div_ceil(4);
+    let mut places = digits.iter_mut().rev().skip(unused);
     let mut put = |digit: u64| {
         if let Some(place) = places.next() {
             *place = digit as u16;
         }
     };
-    // Six decimals are a digit and a half.
-    put(part % 100 * 100);
-    put(part / 100);
+    // Six decimals are a digit and a half, eighteen are four and a half.
+    if !decimals.is_multiple_of(4) {
+        put(part % 100 * 100);
+        part /= 100;
+    }
+    for _ in 0..decimals / 4 {
+        put(part % BASE);
+        part /= BASE;
+    }
     let mut wide = whole;
     while wide > u64::MAX.into() {
         put((wide % u128::from(BASE)) as u64);
@@ -117,8 +143,8 @@ fn digits(whole: u128, part: u64) -> [u16; WHOLE + PART] {
 }
 
 /// Returns the number of displayed decimals.
-fn scale(part: u64) -> u16 {
-    let (mut rest, mut scale) = (part, 6);
+fn scale(part: u64, decimals: usize) -> u16 {
+    let (mut rest, mut scale) = (part, decimals as u16);
     while scale > 0 && rest.is_multiple_of(10) {
         rest /= 10;
         scale -= 1;

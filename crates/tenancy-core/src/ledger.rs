@@ -41,6 +41,12 @@
 //! - Loaders do not wait for each other for long: after [`PATIENCE`] another loader creates a second entry
 //!   under its own number. The first load to end keeps its entry, the others drop theirs.
 //!
+//! # Units
+//!
+//! Every amount is a number of [attos](crate::quantity::ATTOS), the product of the finest quantity and the finest price, so
+//! that no cost is rounded before it is counted. Open reservations are counted by ones. A sum beyond 1.7 · 10²⁰ units stays
+//! there and never wraps: it exceeds every budget.
+//!
 //! # Example
 //!
 //! Two transactions request 60 of one account. Its limit is 100, and 30 are used according to rows.
@@ -256,10 +262,10 @@ pub struct Demand {
     pub account: Account,
     /// The period.
     pub span: Span,
-    /// The quantity, in millionths.
-    pub quantity: i64,
+    /// The amount, in [attos](crate::quantity::ATTOS).
+    pub quantity: i128,
     /// The limit that usage must not exceed.
-    pub limit: Option<i64>,
+    pub limit: Option<i128>,
 }
 
 /// An amount in flight in an entry.
@@ -383,7 +389,7 @@ impl<'a> Ledger<'a> {
             let entry = self.known(&demand.account, &demand.span, now)?;
             let fits = demand
                 .limit
-                .is_none_or(|limit| entry.total() + i128::from(demand.quantity) <= limit.into());
+                .is_none_or(|limit| entry.total().saturating_add(demand.quantity) <= limit);
             if !fits && over.is_none() {
                 over = Some(Blocked::Over(n, entry));
             }
@@ -402,7 +408,7 @@ impl<'a> Ledger<'a> {
             return Err(over);
         }
         for demand in demands {
-            self.add_in_flight(&demand.account, &demand.span, demand.quantity.into());
+            self.add_in_flight(&demand.account, &demand.span, demand.quantity);
         }
         for cover in covers.iter() {
             if let Some(demand) = demands.get(cover.demand) {
@@ -535,8 +541,8 @@ impl<'a> Ledger<'a> {
             self.remove(old);
         }
         if let Some(entry) = self.entries.get_mut(at) {
-            entry.used += used;
-            entry.reserved += reserved;
+            entry.used = entry.used.saturating_add(used);
+            entry.reserved = entry.reserved.saturating_add(reserved);
             entry.in_flight += known.map_or(0, |known| known.in_flight);
             entry.state = State::Loaded;
         }
@@ -588,7 +594,7 @@ impl<'a> Ledger<'a> {
         if let Some(at) = self.find(account, span)
             && let Some(entry) = self.entries.get_mut(at)
         {
-            entry.in_flight += quantity;
+            entry.in_flight = entry.in_flight.saturating_add(quantity);
         }
     }
 
@@ -598,8 +604,8 @@ impl<'a> Ledger<'a> {
         while let Some(entry) = self.entries.get_mut(next) {
             let of = entry.account == recorded.account && entry.span.has(recorded.slot);
             if of && seen_by.is_none_or(|first| entry.load < first) {
-                entry.used += recorded.used;
-                entry.reserved += recorded.reserved;
+                entry.used = entry.used.saturating_add(recorded.used);
+                entry.reserved = entry.reserved.saturating_add(recorded.reserved);
             }
             next = entry.next as usize;
         }

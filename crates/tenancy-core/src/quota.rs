@@ -68,7 +68,7 @@ impl Unit {
     pub fn text(self, count: i64) -> String {
         match self {
             Self::One => count.to_string(),
-            Self::Millionth => crate::quantity::text(count.into()),
+            Self::Millionth => crate::quantity::text(crate::quantity::attos(count)),
         }
     }
 }

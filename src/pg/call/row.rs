@@ -109,9 +109,9 @@ impl Field {
         Self::Text(Short::of(text.as_bytes()))
     }
 
-    /// Millionths.
-    pub fn millionths(number: i128) -> Self {
-        Self::Numeric(Short::of(PgNumeric::from_millionths(number).bytes()))
+    /// Attos, as a decimal number.
+    pub fn attos(number: i128) -> Self {
+        Self::Numeric(Short::of(PgNumeric::from_attos(number).bytes()))
     }
 
     /// An interval without days and months.

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use tenancy_core::time::Instant;
 
 use crate::error::Error;
+use crate::pg::numeric::PgNumeric;
 use crate::pg::time;
 
 /// A value of a row.
@@ -30,6 +31,8 @@ pub enum Value<'a> {
     Text(&'a str),
     /// An inet with its number of significant bits; all of them for a host.
     Inet(IpAddr, u8),
+    /// A numeric.
+    Numeric(PgNumeric),
     /// A jsonb.
     Json(Json),
 }
@@ -125,6 +128,7 @@ impl Value<'_> {
             Value::Uuid(bytes) => pgrx::Uuid::from_bytes(bytes).into_datum(),
             Value::Text(text) => text.into_datum(),
             Value::Inet(address, bits) => Some(inet(address, bits)),
+            Value::Numeric(number) => Some(varlena(number.bytes())),
             Value::Json(Json(datum)) => Some(datum),
         }
     }
@@ -144,7 +148,11 @@ fn inet(address: IpAddr, bits: u8) -> pg_sys::Datum {
             bytes.extend_from_slice(&v6.octets());
         }
     }
-    // SAFETY: a varlena is its bytes behind its length; that is what a bytea is too.
+    varlena(&bytes)
+}
+
+fn varlena(bytes: &[u8]) -> pg_sys::Datum {
+    // SAFETY: a varlena is its bytes behind its length; that is what a text is too.
     unsafe {
         pg_sys::Datum::from(pg_sys::cstring_to_text_with_len(
             bytes.as_ptr().cast(),

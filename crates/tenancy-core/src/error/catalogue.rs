@@ -215,8 +215,19 @@ kinds! {
             hint "at may be up to one hour ahead.";
         event_too_old: "22023", No, "at is too long ago",
             hint "The setting tenancy.usage_late says how late usage can be recorded.";
-        price_unknown: "22023", No, "metric \"{metric}\" has no price for {value}, and a budget counts its cost",
-            hint "Name its cost, or add a price with tenancy.define_metric(): price is for all other values.";
+        price_unknown: "22023", No, "metric \"{metric}\" has no price for {value}",
+            detail "A budget counts its cost, or the metric refuses usage without a price.",
+            hint "Name its cost, or add a price with tenancy.set_price().";
+        price_not_found: "42704", No, "metric \"{metric}\" has no such price",
+            hint "The view tenancy.prices shows the prices; name the same scope and dimensions.";
+        price_fixed: "22023", No, "metric \"{metric}\" has a price with the same dimensions from that time on",
+            detail "Usage may have been priced with it.",
+            hint "Set another price from now on, without valid_from.";
+        prices_imposed: "42501", No, "an imposed budget counts costs at these prices",
+            detail "Other prices would leave more of it.",
+            hint "A user who may set that budget may set the prices.";
+        too_many_prices: "54000", No, "metric \"{metric}\" has 100000 prices",
+            hint "Set prices for fewer values; price of tenancy.define_metric() is for all others.";
         idempotency_key_reused: "22023", No, "the idempotency key was used for another event",
             hint "A retry repeats quantity, cost, user and project; a new event has a new key.";
         usage_on_standby: "25006", NewTransaction, "usage cannot be recorded on a standby",

@@ -15,7 +15,7 @@ pub struct CreditCoverage {
     /// The index of the demand.
     pub demand: usize,
     /// The limit without credits.
-    pub limit: i64,
+    pub limit: i128,
     /// Whether an uncovered amount is refused.
     pub must: bool,
     /// The account of what credits covered, with the demand's period.
@@ -30,11 +30,11 @@ pub struct CreditBalance {
     /// The account of what was drawn from it.
     pub account: Account,
     /// Its amount.
-    pub amount: i64,
+    pub amount: i128,
     /// The end of its first period, and how much may be drawn afterwards.
-    pub since: Option<(Instant, i64)>,
+    pub since: Option<(Instant, i128)>,
     /// The amount that is taken, if it is admitted.
-    pub taken: i64,
+    pub taken: i128,
 }
 
 /// The result of weighing a cover.
@@ -51,7 +51,7 @@ pub struct CoverageResult {
 }
 
 impl CreditBalance {
-    fn since(&self) -> Option<(Span, i64)> {
+    fn since(&self) -> Option<(Span, i128)> {
         let span = |start| Span { start, ..Span::ALL };
         self.since.map(|(start, most)| (span(start), most))
     }
@@ -61,10 +61,10 @@ impl CreditBalance {
         &self,
         mut total: impl FnMut(&Account, &Span) -> Result<i128, E>,
     ) -> Result<i128, E> {
-        let left = i128::from(self.amount) - total(&self.account, &Span::ALL)?;
+        let left = (self.amount).saturating_sub(total(&self.account, &Span::ALL)?);
         match self.since() {
             None => Ok(left),
-            Some((span, most)) => Ok(left.min(i128::from(most) - total(&self.account, &span)?)),
+            Some((span, most)) => Ok(left.min(most.saturating_sub(total(&self.account, &span)?))),
         }
     }
 }
@@ -78,11 +78,11 @@ impl CreditCoverage {
             quantity,
         };
         let taken = self.pots.iter().filter(|pot| pot.taken != 0);
-        let sum = taken.clone().map(|pot| i128::from(pot.taken)).sum();
+        let sum = taken.clone().map(|pot| pot.taken).sum();
         let own = Some(held(self.drawn, period, sum)).filter(|held| held.quantity != 0);
         let pots = taken.flat_map(move |pot| {
             let spans = [Some(Span::ALL), pot.since().map(|(span, _)| span)];
-            let of = move |span| held(pot.account, span, pot.taken.into());
+            let of = move |span| held(pot.account, span, pot.taken);
             spans.into_iter().flatten().map(of)
         });
         own.into_iter().chain(pots)
@@ -90,7 +90,7 @@ impl CreditCoverage {
 }
 
 /// Reduces draws by an unused amount: the last draw is returned first.
-pub fn give_back(draws: &mut [i64], unused: i64) {
+pub fn give_back(draws: &mut [i128], unused: i128) {
     let mut unused = unused.max(0);
     for draw in draws.iter_mut().rev() {
         let back = unused.min(*draw);
@@ -109,8 +109,8 @@ impl Ledger<'_> {
     ) -> Result<CoverageResult, Blocked> {
         let entry = self.known(&demand.account, &demand.span, now)?;
         let drawn = self.known(&cover.drawn, &demand.span, now)?;
-        let room = i128::from(cover.limit) + drawn.total() - entry.total();
-        let mut missing = (i128::from(demand.quantity) - room.max(0)).max(0);
+        let room = (cover.limit.saturating_add(drawn.total())).saturating_sub(entry.total());
+        let mut missing = (demand.quantity - room.max(0)).max(0);
         let mut taken = 0;
         for pot in &mut cover.pots {
             pot.taken = 0;
@@ -119,7 +119,7 @@ impl Ledger<'_> {
                 let total =
                     |account: &Account, span: &Span| Ok(self.known(account, span, now)?.total());
                 let take = pot.left(total)?.clamp(0, missing);
-                pot.taken = i64::try_from(take).unwrap_or(0);
+                pot.taken = take;
                 (missing, taken) = (missing - take, taken + take);
             }
         }

@@ -35,7 +35,7 @@ pub struct Entry {
     pub state: State,
     /// The number of the load that created it.
     pub load: u64,
-    /// Amounts of committed transactions, in millionths. Wider than a quantity, so it never overflows.
+    /// Amounts of committed transactions, in [attos](crate::quantity::ATTOS).
     pub used: i128,
     /// Amounts of running transactions.
     pub in_flight: i128,
@@ -67,7 +67,9 @@ impl Entry {
     /// Returns the sum that counts against a limit.
     #[must_use]
     pub fn total(&self) -> i128 {
-        self.used + self.in_flight + self.reserved
+        self.used
+            .saturating_add(self.in_flight)
+            .saturating_add(self.reserved)
     }
 
     /// Returns whether it can be evicted: rows contain all of it.

@@ -33,14 +33,14 @@ enum Step {
     Consume {
         who: usize,
         at: Vec<usize>,
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
     },
     /// Records without asking.
     Record {
         who: usize,
         at: usize,
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
     },
     Savepoint {
@@ -69,7 +69,7 @@ enum Step {
     Limit {
         at: usize,
         span: usize,
-        limit: Option<i64>,
+        limit: Option<i128>,
     },
 }
 
@@ -77,9 +77,9 @@ fn step() -> impl Strategy<Value = Step> {
     let who = || 0..5_usize;
     let slot = || (0..4_i64).prop_map(grid);
     prop_oneof![
-        6 => (who(), prop::collection::btree_set(0..ACCOUNTS, 1..=ACCOUNTS), 0..4_i64, slot())
+        6 => (who(), prop::collection::btree_set(0..ACCOUNTS, 1..=ACCOUNTS), 0..4_i128, slot())
             .prop_map(|(who, at, quantity, slot)| Step::Consume { who, at: at.into_iter().collect(), quantity, slot }),
-        2 => (who(), 0..ACCOUNTS, 0..4_i64, slot())
+        2 => (who(), 0..ACCOUNTS, 0..4_i128, slot())
             .prop_map(|(who, at, quantity, slot)| Step::Record { who, at, quantity, slot }),
         2 => who().prop_map(|who| Step::Savepoint { who }),
         2 => who().prop_map(|who| Step::RollBack { who }),
@@ -89,7 +89,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(who, at, span)| Step::Load { who, at, span }),
         1 => (0..2_usize).prop_map(|who| Step::FailLoad { who }),
         2 => Just(Step::Wait),
-        1 => (0..ACCOUNTS, 0..2_usize, prop::option::of(0..20_i64))
+        1 => (0..ACCOUNTS, 0..2_usize, prop::option::of(0..20_i128))
             .prop_map(|(at, span, limit)| Step::Limit { at, span, limit }),
     ]
 }
@@ -126,7 +126,7 @@ struct World {
     ids: u32,
     /// With the finished ones.
     finished: Vec<Recorded>,
-    limits: [[Option<i64>; 2]; ACCOUNTS],
+    limits: [[Option<i128>; 2]; ACCOUNTS],
     now: Instant,
 }
 
@@ -171,7 +171,7 @@ impl World {
         of.map(|(_, held)| held.quantity).sum()
     }
 
-    fn record(&mut self, who: usize, at: usize, quantity: i64, slot: Instant) {
+    fn record(&mut self, who: usize, at: usize, quantity: i128, slot: Instant) {
         if self.transactions[who].id == 0 {
             self.ids += 1;
             self.transactions[who].id = self.ids;
@@ -183,7 +183,7 @@ impl World {
             Recorded {
                 account: account(at),
                 slot,
-                used: quantity.into(),
+                used: quantity,
                 reserved: 0,
             },
         ));
@@ -193,7 +193,7 @@ impl World {
         &mut self,
         who: usize,
         at: &[usize],
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
     ) -> Result<(), TestCaseError> {
         let mut demands = Vec::new();
@@ -212,8 +212,8 @@ impl World {
         let fits = demands.iter().all(|d| {
             sum(&self.finished, &d.account, &d.span)
                 + self.in_flight(&d.account, &d.span)
-                + i128::from(quantity)
-                <= i128::from(d.limit.unwrap_or(i64::MAX))
+                + quantity
+                <= d.limit.unwrap_or(i128::MAX)
         });
         self.now += Length::from_micros(1);
         let now = self.now;
@@ -225,7 +225,7 @@ impl World {
                     let held = Held {
                         account: d.account,
                         span: d.span,
-                        quantity: quantity.into(),
+                        quantity,
                     };
                     self.transactions[who].held.push((depth, held));
                 }
@@ -408,7 +408,7 @@ proptest! {
                 while world.loaders[0].is_some() || world.ledger().look(&account(at), span).is_none() {
                     world.load(0, at, n);
                 }
-                let left = i128::from(limit) - sum(&world.finished, &account(at), span);
+                let left = limit - sum(&world.finished, &account(at), span);
                 let demand = [Demand { account: account(at), span: *span, quantity: 1, limit: Some(limit) }];
                 let mut taken = 0;
                 while world.ledger().admit(&demand, &mut [], Instant::EPOCH).is_ok() {
@@ -422,7 +422,7 @@ proptest! {
     }
 
     #[test]
-    fn a_hard_budget_is_never_exceeded(limit in 0..12_i64, size in 2..6_usize, steps in prop::collection::vec(step(), 1..200)) {
+    fn a_hard_budget_is_never_exceeded(limit in 0..12_i128, size in 2..6_usize, steps in prop::collection::vec(step(), 1..200)) {
         let mut world = World::new(size);
         world.limits = [[Some(limit); 2]; ACCOUNTS];
         for step in &steps {
@@ -432,7 +432,7 @@ proptest! {
             }
             for at in 0..ACCOUNTS {
                 for span in &SPANS {
-                    prop_assert!(sum(&world.seen, &account(at), span) <= limit.into());
+                    prop_assert!(sum(&world.seen, &account(at), span) <= limit);
                 }
             }
         }
@@ -621,8 +621,8 @@ fn sums_are_wider_than_quantities() {
     let demand = Demand {
         account: account(0),
         span: SPANS[1],
-        quantity: i64::MAX,
-        limit: Some(i64::MAX),
+        quantity: i64::MAX.into(),
+        limit: Some(i64::MAX.into()),
     };
     assert!(matches!(
         world.ledger().admit(&[demand], &mut [], micros(1)),

@@ -50,6 +50,15 @@ fn as_the_server_sends_them() {
             text,
             "{number}"
         );
+        for (stored, one) in [
+            (PgNumeric::from_attos(number), "0.000000000000000001"),
+            (PgNumeric::in_millionths(number), "0.000000000001"),
+        ] {
+            let text = admin.text(&format!(
+                "SELECT encode(numeric_send(trim_scale({number}::numeric * {one})), 'hex')"
+            ));
+            assert_eq!(sent(stored.bytes()), text, "{number} times {one}");
+        }
     }
 }
 

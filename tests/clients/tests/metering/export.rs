@@ -77,11 +77,7 @@ fn write(world: &World, user: &str, seed: u64, until: &AtomicBool) {
             }
         }
         let long = dice.roll(6) == 0;
-        thread::sleep(Duration::from_millis(dice.roll(if long {
-            300
-        } else {
-            3
-        })));
+        thread::sleep(Duration::from_millis(dice.roll(if long { 300 } else { 3 })));
         session.run(if dice.roll(6) == 0 {
             "ROLLBACK"
         } else {
@@ -181,8 +177,9 @@ fn everyone_exports_what_they_see_and_no_cursor_shows_more() {
         .to_vec();
     let mut owner = world.db.owner();
     owner.run("SELECT tenancy.create_user('acme', 'carol', role => 'tenant_admin')");
-    let carol = owner
-        .text("SELECT tenancy.issue_api_key((SELECT id FROM tenancy.users WHERE slug = 'carol'), 'k')");
+    let carol = owner.text(
+        "SELECT tenancy.issue_api_key((SELECT id FROM tenancy.users WHERE slug = 'carol'), 'k')",
+    );
     let (all, cursor) = export_until(&mut owner, "", 3);
     assert_eq!(all, by_user);
     let mut app = world.db.app();
@@ -210,21 +207,27 @@ fn everyone_exports_what_they_see_and_no_cursor_shows_more() {
     }
     // With a context an administrator sees what its user sees.
     let mut gateway = world.db.gateway();
-    gateway.run(&format!("BEGIN; SELECT tenancy.assume('{}')", world.id("eve")));
+    gateway.run(&format!(
+        "BEGIN; SELECT tenancy.assume('{}')",
+        world.id("eve")
+    ));
     assert_eq!(export(&mut gateway, "", 10).0, &by_user[2..]);
     gateway.run("ROLLBACK");
     assert_eq!(export(&mut gateway, "", 10).0, by_user);
     // Silence would be read as nothing new.
-    app.fails("SELECT * FROM tenancy.export_usage()").code("55000");
+    app.fails("SELECT * FROM tenancy.export_usage()")
+        .code("55000");
     owner.run("SELECT tenancy.define_role('acme', 'mute', '{data:read}'), tenancy.create_user('acme', 'mia', role => 'mute')");
-    let mia = owner
-        .text("SELECT tenancy.issue_api_key((SELECT id FROM tenancy.users WHERE slug = 'mia'), 'k')");
+    let mia = owner.text(
+        "SELECT tenancy.issue_api_key((SELECT id FROM tenancy.users WHERE slug = 'mia'), 'k')",
+    );
     app.begin(&mia);
     app.fails("SELECT * FROM tenancy.export_usage()")
         .code("42501");
     app.run("ROLLBACK");
     app.begin(world.key("alice"));
-    app.fails("SELECT * FROM tenancy.export_lag()").code("42501");
+    app.fails("SELECT * FROM tenancy.export_lag()")
+        .code("42501");
 }
 
 #[test]
@@ -280,9 +283,7 @@ fn dropped_months_are_a_gap_for_those_who_have_not_exported_them() {
     }
     let (all, _) = export_until(&mut admin, "", 5);
     assert_eq!(all, ids);
-    let cursors: Vec<String> = (1..=5)
-        .map(|most| export(&mut admin, "", most).1)
-        .collect();
+    let cursors: Vec<String> = (1..=5).map(|most| export(&mut admin, "", most).1).collect();
     admin.run("SELECT tenancy.rollup()");
     assert_eq!(admin.number("SELECT tenancy_internal.retire_usage(31)"), 1);
     for cursor in &cursors[..3] {
@@ -307,7 +308,10 @@ fn events_of_a_restored_dump_come_once_too() {
     // As rows of other clusters, whose identifiers are lower and higher.
     for (origin, id) in [
         ("5", "00000000-0000-7000-8000-000000000005"),
-        ("9223372036854775807", "00000000-0000-7000-8000-000000000009"),
+        (
+            "9223372036854775807",
+            "00000000-0000-7000-8000-000000000009",
+        ),
         ("-7", "00000000-0000-7000-8000-000000000007"),
     ] {
         admin.run(&format!(
@@ -359,12 +363,16 @@ fn copy_writes_csv_and_json_lines() {
         copy.read_to_string(&mut text).unwrap();
         text
     };
-    let csv = read("COPY (SELECT metric, quantity, cost, attributes FROM tenancy.export_usage()) TO STDOUT (FORMAT csv, HEADER)");
+    let csv = read(
+        "COPY (SELECT metric, quantity, cost, attributes FROM tenancy.export_usage()) TO STDOUT (FORMAT csv, HEADER)",
+    );
     assert_eq!(
         csv,
         "metric,quantity,cost,attributes\ntokens,1.5,0.75,\"{\"\"a\"\": \"\"x,\\\"\"y\\\"\"\"\"}\"\n"
     );
-    let json = read("COPY (SELECT row_to_json(e) FROM tenancy.export_usage() e) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')");
+    let json = read(
+        "COPY (SELECT row_to_json(e) FROM tenancy.export_usage() e) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')",
+    );
     let line: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(line["attributes"]["a"], "x,\"y\"");
     assert_eq!(json.lines().count(), 1);

@@ -489,7 +489,7 @@ fn dimensions_are_texts_whatever_they_came_as() {
         alice.run("COMMIT");
         assert_eq!(
             admin.text(&format!(
-                "SELECT concat(dimensions, ' ', cost / 1000000, ' ', attributes = $a${attributes}$a$::jsonb) FROM tenancy_internal.usage_events WHERE id = '{id}'"
+                "SELECT concat(dimensions, ' ', trim_scale(cost * 0.000001), ' ', attributes = $a${attributes}$a$::jsonb) FROM tenancy_internal.usage_events WHERE id = '{id}'"
             )),
             format!("{dimensions} {cost} t")
         );

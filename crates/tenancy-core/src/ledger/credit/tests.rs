@@ -33,16 +33,16 @@ fn account(counted: Counted, n: usize) -> Account {
 #[derive(Clone, Debug)]
 struct Budget {
     account: usize,
-    limit: i64,
+    limit: i128,
     credits: Vec<Credit>,
 }
 
 #[derive(Clone, Debug)]
 struct Credit {
     id: usize,
-    amount: i64,
+    amount: i128,
     /// How much of it is carried into the second period.
-    most: Option<i64>,
+    most: Option<i128>,
     /// The slots in which it can be drawn from.
     from: i64,
     until: i64,
@@ -71,19 +71,19 @@ impl Budget {
 
 fn budgets() -> impl Strategy<Value = Vec<Budget>> {
     let credit = (
-        0..9_i64,
-        prop::option::of(0..6_i64),
+        0..9_i128,
+        prop::option::of(0..6_i128),
         0..3_i64,
         prop_oneof![Just(9), 1..5_i64],
     );
     let budget = |account| {
-        (0..8_i64, prop::collection::vec(credit.clone(), 0..3))
+        (0..8_i128, prop::collection::vec(credit.clone(), 0..3))
             .prop_map(move |(limit, credits)| (account, limit, credits))
     };
     // The first and the second are for the same account and period.
     (budget(0), budget(0), budget(1)).prop_map(|(a, b, c)| {
         let mut id = 0;
-        let numbered = |(account, limit, credits): (usize, i64, Vec<_>)| {
+        let numbered = |(account, limit, credits): (usize, i128, Vec<_>)| {
             let credits = credits.into_iter().map(|(amount, most, from, until)| {
                 id += 1;
                 Credit {
@@ -110,7 +110,7 @@ enum Step {
     Use {
         who: usize,
         at: [bool; 2],
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
         must: bool,
         reserve: bool,
@@ -119,7 +119,7 @@ enum Step {
     Settle {
         who: usize,
         pick: usize,
-        used: i64,
+        used: i128,
     },
     Savepoint {
         who: usize,
@@ -154,9 +154,9 @@ fn step(must: bool) -> impl Strategy<Value = Step> {
     };
     let at = prop_oneof![Just([true, false]), Just([false, true]), Just([true; 2])];
     prop_oneof![
-        9 => (who(), at, 1..5_i64, slot(), musts, prop::bool::weighted(0.3)).prop_map(
+        9 => (who(), at, 1..5_i128, slot(), musts, prop::bool::weighted(0.3)).prop_map(
             |(who, at, quantity, slot, must, reserve)| Step::Use { who, at, quantity, slot, must, reserve }),
-        4 => (who(), 0..9_usize, 0..5_i64).prop_map(|(who, pick, used)| Step::Settle { who, pick, used }),
+        4 => (who(), 0..9_usize, 0..5_i128).prop_map(|(who, pick, used)| Step::Settle { who, pick, used }),
         2 => who().prop_map(|who| Step::Savepoint { who }),
         2 => who().prop_map(|who| Step::RollBack { who }),
         9 => who().prop_map(|who| Step::Commit { who }),
@@ -171,9 +171,9 @@ fn step(must: bool) -> impl Strategy<Value = Step> {
 #[derive(Clone)]
 struct Reserved {
     account: usize,
-    quantity: i64,
+    quantity: i128,
     slot: Instant,
-    draws: Vec<(usize, Vec<(usize, i64)>)>,
+    draws: Vec<(usize, Vec<(usize, i128)>)>,
 }
 
 #[derive(Default)]
@@ -292,10 +292,10 @@ impl World {
 
     /// Returns what a credit has left, by the model.
     fn left(&self, pot: &CreditBalance) -> i128 {
-        let all = i128::from(pot.amount) - self.total(&pot.account, &Span::ALL);
+        let all = pot.amount - self.total(&pot.account, &Span::ALL);
         let since = pot
             .since()
-            .map(|(span, most)| i128::from(most) - self.total(&pot.account, &span));
+            .map(|(span, most)| most - self.total(&pot.account, &span));
         since.map_or(all, |since| since.min(all))
     }
 
@@ -305,13 +305,13 @@ impl World {
         let period = budget.period(slot);
         let used = self.total(&account(Counted::Metric(1), budget.account), &period);
         let drawn = self.total(&account(Counted::Covered, n), &period);
-        (i128::from(budget.limit) + drawn - used).max(0)
+        (budget.limit + drawn - used).max(0)
     }
 
     fn asked(
         &self,
         at: [bool; 2],
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
         must: bool,
     ) -> (Vec<Demand>, Vec<(usize, CreditCoverage)>) {
@@ -335,7 +335,7 @@ impl World {
                 demands.len() - 1
             });
             if budget.credits.is_empty() {
-                let limit = demands[demand].limit.unwrap_or(i64::MAX).min(budget.limit);
+                let limit = demands[demand].limit.unwrap_or(i128::MAX).min(budget.limit);
                 demands[demand].limit = must.then_some(limit);
                 continue;
             }
@@ -355,7 +355,7 @@ impl World {
         &mut self,
         who: usize,
         at: [bool; 2],
-        quantity: i64,
+        quantity: i128,
         slot: Instant,
         must: bool,
         reserve: bool,
@@ -368,12 +368,12 @@ impl World {
             .enumerate()
             .filter(|(_, b)| at[b.account])
         {
-            let mut need = (i128::from(quantity) - self.room(n, slot)).max(0);
+            let mut need = (quantity - self.room(n, slot)).max(0);
             let mut taken = Vec::new();
             for pot in budget.pots(slot) {
                 let take = self.left(&pot).max(0).min(need);
                 need -= take;
-                taken.push(i64::try_from(take).unwrap_or(-1));
+                taken.push(take);
             }
             fits &= need == 0;
             expected.push(taken);
@@ -397,10 +397,10 @@ impl World {
                 return Ok(());
             }
         }
-        let taken: Vec<Vec<i64>> = covers
+        let taken: Vec<Vec<i128>> = covers
             .iter()
             .map(|c| c.pots.iter().map(|p| p.taken).collect())
-            .filter(|t: &Vec<i64>| !t.is_empty())
+            .filter(|t: &Vec<i128>| !t.is_empty())
             .collect();
         prop_assert_eq!(taken, expected, "not in order");
         let depth = self.transactions[who].depth;
@@ -408,7 +408,7 @@ impl World {
             let held = Held {
                 account: demand.account,
                 span: demand.span,
-                quantity: quantity.into(),
+                quantity,
             };
             self.transactions[who].held.push((depth, held));
         }
@@ -469,7 +469,7 @@ impl World {
         }
         let depth = self.transactions[who].depth;
         for (account, quantity) in all {
-            let (used, reserved) = part(quantity.into());
+            let (used, reserved) = part(quantity);
             let row = Recorded {
                 account,
                 slot: what.slot,
@@ -480,7 +480,7 @@ impl World {
         }
     }
 
-    fn settle_one(&mut self, who: usize, pick: usize, used: i64) {
+    fn settle_one(&mut self, who: usize, pick: usize, used: i128) {
         let free = |o: &Option<(Reserved, bool)>| o.as_ref().is_some_and(|(_, busy)| !busy);
         let free: Vec<usize> = (0..self.open.len())
             .filter(|n| free(&self.open[*n]))
@@ -498,7 +498,7 @@ impl World {
         let unused = is.quantity - used.min(is.quantity);
         is.quantity -= unused;
         for (_, draws) in &mut is.draws {
-            let mut kept: Vec<i64> = draws.iter().map(|(_, q)| *q).collect();
+            let mut kept: Vec<i128> = draws.iter().map(|(_, q)| *q).collect();
             give_back(&mut kept, unused);
             for ((_, q), kept) in draws.iter_mut().zip(kept) {
                 *q = kept;
@@ -740,7 +740,7 @@ proptest! {
                     let period = budget.period(slot);
                     let used = world.total(&account(Counted::Metric(1), budget.account), &period);
                     let drawn = world.total(&account(Counted::Covered, n), &period);
-                    prop_assert!(used - drawn <= budget.limit.into(), "{used} - {drawn} > {}", budget.limit);
+                    prop_assert!(used - drawn <= budget.limit, "{used} - {drawn} > {}", budget.limit);
                 }
             }
         }
