@@ -19,7 +19,7 @@ use crate::setup::World;
 const TURN: Duration = Duration::from_millis(600);
 
 const INSERT: &str = "INSERT INTO bench.events_hand (at, origin, xid, id, metric_id, partner_id, tenant_id, user_id, quantity, cost, attributes, dimensions)
-     VALUES (clock_timestamp(), 1, pg_current_xact_id(), $1, 1, $2, $3, $4, $5, $6, $7::text::jsonb, $8::text::jsonb)";
+     VALUES (clock_timestamp(), 1, pg_current_xact_id(), $1, 1, $2, $3, $4, $5, $6::bigint, $7::text::jsonb, $8::text::jsonb)";
 const UPSERT: &str = "SELECT bench.consume_upsert($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
 const LOCKED: &str = "SELECT bench.consume_locked($1, $2, $3, $4, $5, $6, $7::text::jsonb)";
 /// The same counters, for a client that sends each statement by itself.
@@ -351,6 +351,66 @@ pub fn asking(config: &Config, world: &World, report: &mut Report) -> Result<(),
         )?;
         report.compare(what, pair(&times), wanted, None);
     }
+    Ok(())
+}
+
+/// Asking for a metric with one price, against one with 10,000 prices by three dimensions, the most of them at the platform.
+pub fn prices(config: &Config, world: &World, report: &mut Report) -> Result<(), Fault> {
+    let mut admin = prepare(config, world)?;
+    let place = places(&mut admin, world, 1)?[0];
+    admin.batch_execute(&format!(
+        "SELECT tenancy.define_metric('one_price', 'unit', dimensions => '{{model,direction,cached}}', price => 0.000001),
+                tenancy.define_metric('many_prices', 'unit', dimensions => '{{model,direction,cached}}');
+         DELETE FROM tenancy_internal.price_book;
+         INSERT INTO tenancy_internal.price_book (id, metric_id, scope_id, dimensions, valid_from, price, mode)
+         SELECT nextval('tenancy_internal.price_ids'), m.id, CASE WHEN n % 100 = 0 THEN '{tenant}' WHEN n % 100 = 1 THEN '{partner}' ELSE '{PLATFORM}' END::uuid,
+                CASE n % 4 WHEN 0 THEN jsonb_build_object('model', 'm' || n) WHEN 1 THEN jsonb_build_object('model', 'm' || n, 'direction', 'in')
+                           WHEN 2 THEN jsonb_build_object('model', 'm' || n, 'direction', 'in', 'cached', 'true')
+                           ELSE jsonb_build_object('direction', 'd' || n) END,
+                '2000-01-01', 0.000001, 'flat'
+           FROM tenancy_internal.metric_definitions m, generate_series(1, 10000) n WHERE m.name = 'many_prices'",
+        tenant = place.tenant,
+        partner = place.partner,
+    ))?;
+    let mut sides = [config.connect(APP)?, config.connect(APP)?];
+    let authenticate = [
+        sides[0].prepare(AUTHENTICATE)?,
+        sides[1].prepare(AUTHENTICATE)?,
+    ];
+    let asked = |metric: &str| {
+        format!(
+            "IF NOT tenancy.fits('{metric}', 1, attributes => '{{\"model\": \"m5002\", \"direction\": \"in\", \"cached\": true}}') THEN no := no + 1; END IF"
+        )
+    };
+    let [one, many] = &mut sides;
+    let times = in_turns(
+        config.rounds(41),
+        &mut [
+            &mut |_| {
+                begin_as(one, &authenticate[0], &world.tenants[0].key)?;
+                let turn = looped(one, &asked("one_price"))?;
+                one.batch_execute("COMMIT")?;
+                Ok(turn)
+            },
+            &mut |_| {
+                begin_as(many, &authenticate[1], &world.tenants[0].key)?;
+                let turn = looped(many, &asked("many_prices"))?;
+                many.batch_execute("COMMIT")?;
+                Ok(turn)
+            },
+        ],
+    )?;
+    let [one, many] = pair(&times);
+    report.compare(
+        "fits() of a metric with 10,000 prices; hand: with one price",
+        [one, many],
+        Wanted::Speed,
+        None,
+    );
+    report.state(
+        "the look-up of one of 10,000 prices",
+        &[format!("{:.2} µs", (many - one) * 1e3)],
+    );
     Ok(())
 }
 

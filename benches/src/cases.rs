@@ -22,7 +22,7 @@ pub const AUTHENTICATE: &str = "SELECT tenancy.authenticate($1)";
 type Case = fn(&Config, &World, &mut Report) -> Result<(), Fault>;
 
 /// With one client, or with a few.
-const FEW: [(&str, Case); 30] = [
+const FEW: [(&str, Case); 31] = [
     ("tenant", one_tenant),
     ("scan", sequential_scan),
     ("fleet", fleets),
@@ -40,6 +40,7 @@ const FEW: [(&str, Case); 30] = [
     ("audit", audit),
     ("elevation", crate::elevation::statements),
     ("budget", crate::budgets::asking),
+    ("budget prices", crate::budgets::prices),
     ("budget memory", crate::budgets::memory),
     ("limit", crate::limits::calls),
     ("quota", crate::quotas::inserts),

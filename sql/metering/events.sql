@@ -25,7 +25,7 @@ COMMENT ON COLUMN tenancy_internal.usage_events.at IS 'time of the usage; each p
 COMMENT ON COLUMN tenancy_internal.usage_events.origin IS 'system identifier of the cluster that wrote the event';
 COMMENT ON COLUMN tenancy_internal.usage_events.xid IS 'transaction that wrote the event; meaningless without origin';
 COMMENT ON COLUMN tenancy_internal.usage_events.price_id IS
-    'price that the cost was computed at; 0: the metric''s own, or it has none; -1: none was known; NULL: the caller named the cost';
+    'price that the cost was computed at; 0: the metric''s own, or it has none; -1: none was known; -2: it corrects the cost of another event; NULL: the caller named the cost';
 COMMENT ON COLUMN tenancy_internal.usage_events.partner_id IS 'partner that the tenant belonged to at that time';
 COMMENT ON COLUMN tenancy_internal.usage_events.quantity IS 'in millionths';
 COMMENT ON COLUMN tenancy_internal.usage_events.cost IS 'in millionths, exact: with up to 12 digits after the point';
@@ -87,3 +87,24 @@ COMMENT ON COLUMN tenancy_internal.usage_keys.key IS
 COMMENT ON COLUMN tenancy_internal.usage_keys.said IS 'hash of what was recorded with it: a repeated key must record the same';
 COMMENT ON COLUMN tenancy_internal.usage_keys.scope_id IS 'tenant, else partner, else platform to which the event belongs';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_keys', '');
+
+CREATE TABLE tenancy_internal.rerated_events (
+    correction   uuid PRIMARY KEY,
+    corrected    uuid NOT NULL,
+    at           timestamptz NOT NULL,
+    metric_id    integer NOT NULL,
+    price_before integer NOT NULL,
+    price_after  integer NOT NULL,
+    cost_before  numeric NOT NULL,
+    difference   numeric NOT NULL,
+    rerated_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rerated_by   uuid
+);
+REVOKE ALL ON tenancy_internal.rerated_events FROM PUBLIC;
+CREATE INDEX rerated_events_corrected_idx ON tenancy_internal.rerated_events (corrected);
+COMMENT ON TABLE tenancy_internal.rerated_events IS 'internal: which events corrected the costs of which; users read the view rerated_usage';
+COMMENT ON COLUMN tenancy_internal.rerated_events.at IS 'time of both events';
+COMMENT ON COLUMN tenancy_internal.rerated_events.cost_before IS 'in millionths, exact, with earlier corrections';
+COMMENT ON COLUMN tenancy_internal.rerated_events.difference IS 'cost of the correction, in millionths, exact';
+COMMENT ON COLUMN tenancy_internal.rerated_events.rerated_by IS 'the user who re-rated; NULL: an administrator without a context';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.rerated_events', '');

@@ -164,6 +164,18 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.check_tiers(jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.check_tiers(jsonb) IS 'internal: returns the highest price of tiers; raises 22023 unless they are valid';
 
+CREATE FUNCTION tenancy_internal.price_since(valid_from timestamptz) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF valid_from NOT BETWEEN '1970-01-02 00:00:00+00' AND '9000-01-01 00:00:00+00' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'valid_from must be after 1970 and before 9000');
+    END IF;
+    RETURN coalesce(valid_from, clock_timestamp());
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.price_since(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.price_since(timestamptz) IS 'internal: returns from when on a price applies (NULL: now); raises 22023';
+
 -- Writes a price or, with mode none, the end of one. What has begun stays as it is: usage may have been priced with it. An
 -- event may be an hour ahead.
 CREATE FUNCTION tenancy_internal.put_price(
@@ -171,13 +183,10 @@ CREATE FUNCTION tenancy_internal.put_price(
 ) RETURNS integer
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    since timestamptz := coalesce(valid_from, clock_timestamp());
+    since timestamptz := tenancy_internal.price_since(valid_from);
     known tenancy_internal.price_book;
     price_id integer;
 BEGIN
-    IF since NOT BETWEEN '1970-01-02 00:00:00+00' AND '9000-01-01 00:00:00+00' THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'valid_from must be after 1970 and before 9000');
-    END IF;
     SELECT p.* INTO known FROM tenancy_internal.price_book p
      WHERE p.metric_id = m.id AND p.scope_id = scope AND p.dimensions = put_price.dimensions AND p.valid_from = since;
     IF known.id IS NOT NULL AND known.valid_from <= clock_timestamp() + interval '1 hour' THEN
@@ -271,10 +280,11 @@ CREATE FUNCTION tenancy_internal.remove_price(metric text, dimensions jsonb, sco
 DECLARE
     m tenancy_internal.metric_definitions;
     held timestamptz;
-    since timestamptz := coalesce(valid_from, clock_timestamp());
+    since timestamptz;
     known text;
 BEGIN
     held := tenancy_internal.authorize_prices(scope);
+    since := tenancy_internal.price_since(valid_from);
     IF metric IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'metric');
     END IF;

@@ -1,7 +1,7 @@
 -- Rating: what the tiers of a period come to.
 
 CREATE FUNCTION tenancy_internal.tiered(quantity numeric, mode text, tiers jsonb) RETURNS numeric
-    LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     -- Each tier is above the one before it, up to its up_to.
     SELECT CASE mode
@@ -26,7 +26,8 @@ DECLARE
     longest interval;
 BEGIN
     IF scope IS NULL OR metric IS NULL OR since IS NULL OR until IS NULL THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'scope, metric, since or until');
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument',
+            CASE WHEN scope IS NULL THEN 'scope' WHEN metric IS NULL THEN 'metric' WHEN since IS NULL THEN 'since' ELSE 'until' END);
     END IF;
     level := tenancy_internal.authorize_usage(scope);
     m := tenancy_internal.metric_named(metric);
@@ -48,10 +49,12 @@ BEGIN
     END IF;
     RETURN QUERY EXECUTE format($query$
         WITH events AS MATERIALIZED (
-            SELECT r.at, coalesce(r.tenant_id, r.partner_id, '00000000-0000-7000-8000-000000000000') AS owner, r.tenant_id, r.price_id, p.period, r.quantity, r.cost
+            SELECT r.at, coalesce(r.tenant_id, r.partner_id, '00000000-0000-7000-8000-000000000000') AS owner, r.tenant_id, c.price_id, p.period, r.quantity, r.cost + c.difference AS cost
               FROM tenancy_internal.usage_events r
-              LEFT JOIN tenancy_internal.price_book p ON p.id = r.price_id AND p.tiers IS NOT NULL
-             WHERE r.metric_id = $2 AND r.at >= $3 AND r.at < CASE WHEN p.period IS NULL THEN $4 ELSE $4 + $5 END AND %s),
+             CROSS JOIN LATERAL (SELECT coalesce((array_agg(x.price_after ORDER BY x.correction DESC))[1], r.price_id) AS price_id, coalesce(sum(x.difference), 0) AS difference
+                                   FROM tenancy_internal.rerated_events x WHERE x.corrected = r.id) c
+              LEFT JOIN tenancy_internal.price_book p ON p.id = c.price_id AND p.tiers IS NOT NULL
+             WHERE r.price_id IS DISTINCT FROM -2 AND r.metric_id = $2 AND r.at >= $3 AND r.at < CASE WHEN p.period IS NULL THEN $4 ELSE $4 + $5 END AND %s),
         zones AS MATERIALIZED (SELECT o.owner, tenancy_internal.time_zone(o.owner) AS zone FROM (SELECT DISTINCT e.owner FROM events e) o),
         -- Periods begin at quarters of an hour: one look-up for each.
         quarters AS MATERIALIZED (
@@ -84,7 +87,7 @@ GRANT EXECUTE ON FUNCTION tenancy.rated_usage(tenancy.regscope, text, timestampt
 COMMENT ON FUNCTION tenancy.rated_usage(tenancy.regscope, text, timestamptz, timestamptz) IS
     'Returns what usage of a metric from since to before until costs, one row for each tenant, price and, for tiers, each of their '
     'periods that begins in the span. amount: by the tiers, with the whole quantity of the period; else the sum of the recorded '
-    'costs. recorded: the sum of the recorded costs, which for tiers are at the highest price. Nothing is rounded. price: its id in '
+    'costs. recorded: the sum of the recorded costs with their corrections, which for tiers are at the highest price. Nothing is rounded. price: its id in '
     'the view prices; 0: of the metric itself; -1: unknown; NULL: callers named the costs. mode: flat, graduated, volume, unknown '
     'or named. Usage without a tenant is rated for its partner. It reads the events. Needs accounting:view_partner for a partner and '
     'the platform, accounting:view_tenant for a tenant. Errors: 22023 an invalid argument, or events of the span were dropped; 42501 '

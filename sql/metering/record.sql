@@ -101,8 +101,8 @@ COMMENT ON COLUMN tenancy.recorded_usage.quantity IS 'In an INSERT, NULL is 1';
 COMMENT ON COLUMN tenancy.recorded_usage.cost IS 'In an INSERT, NULL is by the metric''s price';
 COMMENT ON COLUMN tenancy.recorded_usage.idempotency_key IS 'For INSERT; not shown';
 COMMENT ON COLUMN tenancy.recorded_usage.price IS
-    'Price that the cost was computed at: its id in the view prices; 0: of the metric itself; -1: none was known; NULL: the caller '
-    'named the cost. Not for INSERT';
+    'Price that the cost was computed at: its id in the view prices; 0: of the metric itself; -1: none was known; -2: it corrects '
+    'another event''s cost (see rerated_usage); NULL: the caller named the cost. Not for INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.id IS 'Generated: leave it NULL in an INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'Filled in: leave it NULL in an INSERT';
 
@@ -112,11 +112,12 @@ CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
       FROM tenancy.recorded_usage e
       JOIN tenancy_internal.metric_definitions m ON m.name = e.metric
       LEFT JOIN LATERAL (SELECT min(k.key) AS key FROM jsonb_object_keys(m.prices) k (key)) p ON true
-     WHERE e.price = -1 AND tenancy_internal.barrier();
+     WHERE e.price = -1 AND NOT EXISTS (SELECT FROM tenancy_internal.rerated_events r WHERE r.corrected = e.id) AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.unpriced_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.unpriced_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.unpriced_usage IS
-    'Usage events that were recorded without a known price, at cost 0, or when they settled a reservation at the highest price. '
+    'Usage events that were recorded without a known price, at cost 0, or when they settled a reservation at the highest price, '
+    'and that rerate() has not corrected. '
     'Shows what the reader sees in recorded_usage. For tenancy_app, tenancy_gateway, '
     'tenancy_admin, tenancy_auditor';
 COMMENT ON COLUMN tenancy.unpriced_usage.dimension IS 'Attribute that the metric''s own prices differ by; NULL: it has none';

@@ -112,10 +112,11 @@ BEGIN
         WITH until AS MATERIALIZED (
             SELECT least(CASE WHEN tail.origin = here THEN pg_snapshot_xmin(pg_current_snapshot()) ELSE '18446744073709551615' END,
                          coalesce((upto::text::numeric + 1)::text::xid8, '18446744073709551615')) AS xid),
-        -- No running transaction can add events below: the snapshot that decides this also reads.
+        -- No running transaction can add events below: the snapshot that decides this also reads. Corrections are no events of their own.
         fine AS MATERIALIZED (
             SELECT e.metric_id, date_bin('15 minutes', e.at, '2000-01-01 00:00:00+00') AS slot, e.partner_id, e.tenant_id, e.project_id,
-                   e.user_id, e.value, e.dimensions, count(*) AS events, sum(e.quantity) AS quantity, max(e.quantity) AS most, sum(e.cost) AS cost, e.api_key_id
+                   e.user_id, e.value, e.dimensions, count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) AS events, sum(e.quantity) AS quantity,
+                   max(e.quantity) AS most, sum(e.cost) AS cost, count(*) AS rows, e.api_key_id
               FROM tenancy_internal.usage_events e
              WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to AND e.xid < (SELECT u.xid FROM until u)
              GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, e.api_key_id),
@@ -125,7 +126,7 @@ BEGIN
               FROM fine f GROUP BY 1, 2, 3, 4, 5),
         add_quarters AS (
             INSERT INTO tenancy_internal.usage_quarterly AS q (metric_id, slot, partner_id, tenant_id, project_id, user_id, value, dimensions, events, quantity, most, cost, api_key_id)
-            SELECT * FROM fine
+            SELECT f.metric_id, f.slot, f.partner_id, f.tenant_id, f.project_id, f.user_id, f.value, f.dimensions, f.events, f.quantity, f.most, f.cost, f.api_key_id FROM fine f
             ON CONFLICT ON CONSTRAINT usage_quarterly_key DO UPDATE
                SET events = q.events + excluded.events, quantity = q.quantity + excluded.quantity, most = greatest(q.most, excluded.most),
                    cost = q.cost + excluded.cost),
@@ -147,7 +148,7 @@ BEGIN
             INSERT INTO tenancy.usage_marks AS m (origin, rolled_to)
             SELECT tail.origin, u.xid FROM until u WHERE EXISTS (SELECT FROM fine)
             ON CONFLICT ON CONSTRAINT usage_marks_pkey DO UPDATE SET rolled_to = excluded.rolled_to, rolled_at = clock_timestamp())
-        SELECT coalesce(sum(f.events), 0)::bigint INTO rolled FROM fine f;
+        SELECT coalesce(sum(f.rows), 0)::bigint INTO rolled FROM fine f;
         IF rolled > 0 THEN
             RETURN rolled;
         END IF;

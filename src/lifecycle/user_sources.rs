@@ -56,7 +56,7 @@ SELECT pg_catalog.to_char(q.slot AT TIME ZONE 'UTC', 'YYYY-MM') AS month, m.name
        pg_catalog.trim_scale(pg_catalog.sum(q.cost) * 0.000001) AS cost \
   FROM (SELECT slot, metric_id, tenant_id, project_id, events, quantity, cost FROM tenancy_internal.usage_quarterly WHERE user_id = %u \
         UNION ALL \
-        SELECT e.at, e.metric_id, e.tenant_id, e.project_id, 1, e.quantity, e.cost \
+        SELECT e.at, e.metric_id, e.tenant_id, e.project_id, CASE WHEN e.price_id = -2 THEN 0 ELSE 1 END, e.quantity, e.cost \
           FROM tenancy_internal.usage_events e JOIN tenancy_internal.usage_tails() t ON t.origin = e.origin AND e.xid >= t.rolled_to \
          WHERE e.user_id = %u) q \
   JOIN tenancy_internal.metric_definitions m ON m.id = q.metric_id \

@@ -55,6 +55,8 @@ pub struct Priced {
 const OWN: i32 = 0;
 /// No price was known.
 pub const UNKNOWN: i32 = -1;
+/// A correction of another event's cost.
+pub const CORRECTION: i32 = -2;
 
 impl Metric {
     /// Returns the cost of a quantity; `None` if its price is unknown. `scopes` are those of the event, the nearest first;

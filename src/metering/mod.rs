@@ -7,6 +7,7 @@
 //! | `attribution` | the scopes that an event belongs to |
 //! | `metrics` | the metrics, cached by each backend |
 //! | `record_usage` | `record_usage()` and its variants, and INSERT into `recorded_usage` |
+//! | `rerate` | what events cost at the prices of the book now, and corrections |
 //! | `rollup` | rolls events up, for the worker |
 //! | `rules` | rules of core, for SQL |
 //! | `settings` | the settings `tenancy.usage_*` |
@@ -15,6 +16,7 @@ pub mod attribution;
 mod metrics;
 mod record;
 mod record_usage;
+mod rerate;
 mod rollup;
 mod rules;
 pub mod settings;

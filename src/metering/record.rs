@@ -13,7 +13,7 @@ use tenancy_core::time::{Instant, Length};
 use uuid::Uuid;
 
 use super::attribution::Attribution;
-use super::metrics::{Metric, Priced, UNKNOWN};
+use super::metrics::{CORRECTION, Metric, Priced, UNKNOWN};
 use super::settings;
 use crate::context::current;
 use crate::error::Error;
@@ -85,6 +85,90 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     };
     ledger::recorded(&event, used.admission)?;
     told.dimensions = event.dimensions;
+    let row = Row {
+        id,
+        metric: used.metric.id,
+        price: priced.price,
+        quantity: used.quantity,
+        cost,
+        value: told.value,
+        dimensions: told.dimensions(),
+        attributes: told.attributes.map_or(Value::Null, Value::Json),
+    };
+    write(&used.place, at, &row)?;
+    Ok(Recorded::Now(id))
+}
+
+/// The correction of an event's cost.
+pub struct Corrected {
+    /// The metric's id.
+    pub metric_id: i32,
+    /// The scopes and the user of the event.
+    pub place: Attribution,
+    /// Its dimensions, as stored.
+    pub dimensions: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Its time.
+    pub at: Instant,
+    /// How much more it costs.
+    pub difference: Cost,
+}
+
+/// Records a correction, as an event without quantity, and returns its id.
+pub fn correct(correction: Corrected) -> Result<Uuid, Error> {
+    check_recordable()?;
+    let (place, cost) = (&correction.place, correction.difference);
+    let values = correction.dimensions.iter().flatten();
+    let values =
+        values.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+    let event = Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        api_key: place.api_key,
+        dimensions: values.collect(),
+        metric: None,
+        quantity: Quantity::ZERO,
+        cost,
+        at: correction.at,
+    };
+    // Less would be room in flight, which a rollback takes back: it counts from the commit on.
+    let admission = match cost < Cost::ZERO {
+        true => Admission::AlreadyHeld,
+        false => Admission::Skip,
+    };
+    ledger::recorded(&event, admission)?;
+    let id = new_id();
+    let row = Row {
+        id,
+        metric: correction.metric_id,
+        price: Some(CORRECTION),
+        quantity: Quantity::ZERO,
+        cost,
+        value: None,
+        dimensions: match correction.dimensions {
+            Some(dimensions) => Value::Json(Json::new(dimensions.into())?),
+            None => Value::Null,
+        },
+        attributes: Value::Null,
+    };
+    write(place, correction.at, &row)?;
+    Ok(id)
+}
+
+/// What an event has besides its scopes and its time.
+struct Row<'a> {
+    id: Uuid,
+    metric: i32,
+    price: Option<i32>,
+    quantity: Quantity,
+    cost: Cost,
+    value: Option<Uuid>,
+    dimensions: Value<'a>,
+    attributes: Value<'a>,
+}
+
+fn write(place: &Attribution, at: Instant, row: &Row<'_>) -> Result<(), Error> {
     let table = partitions::of(Monthly::UsageEvents, at)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
@@ -99,22 +183,21 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
             Value::Instant(at),
             Value::Int8(cluster::identifier()),
             Value::Xid8(xid),
-            Value::Uuid(*id.as_bytes()),
-            Value::Int4(used.metric.id),
-            priced.price.map_or(Value::Null, Value::Int4),
-            uuid(used.place.partner),
-            uuid(used.place.tenant),
-            uuid(used.place.project),
-            uuid(used.place.user),
-            Value::Int8(used.quantity.millionths()),
-            Value::Numeric(PgNumeric::in_millionths(cost.attos())),
-            uuid(told.value),
-            told.dimensions(),
-            told.attributes.map_or(Value::Null, Value::Json),
-            uuid(used.place.api_key),
+            Value::Uuid(*row.id.as_bytes()),
+            Value::Int4(row.metric),
+            row.price.map_or(Value::Null, Value::Int4),
+            uuid(place.partner),
+            uuid(place.tenant),
+            uuid(place.project),
+            uuid(place.user),
+            Value::Int8(row.quantity.millionths()),
+            Value::Numeric(PgNumeric::in_millionths(row.cost.attos())),
+            uuid(row.value),
+            row.dimensions,
+            row.attributes,
+            uuid(place.api_key),
         ],
-    )?;
-    Ok(Recorded::Now(id))
+    )
 }
 
 /// Raises an error if usage cannot be recorded: on a standby, with a hint, and in other transactions that
@@ -164,7 +247,7 @@ pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
 }
 
 /// Returns the scopes whose prices may apply, the nearest first.
-fn scopes(place: &Attribution) -> impl Iterator<Item = Uuid> + use<> {
+pub fn scopes(place: &Attribution) -> impl Iterator<Item = Uuid> + use<> {
     let all = [place.tenant, place.partner, Some(PLATFORM_ID)];
     all.into_iter().flatten()
 }

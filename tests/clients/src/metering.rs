@@ -13,11 +13,11 @@ const LEDGER: &str = "
       FROM tenancy.ledger l
       LEFT JOIN tenancy_internal.metric_definitions m ON m.name = l.metric
      CROSS JOIN LATERAL (SELECT
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost WHEN m.aggregation = 'count' THEN 1000000 ELSE e.quantity END), 0) / 1000000.0
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN e.cost WHEN m.aggregation = 'count' THEN CASE WHEN e.price_id = -2 THEN 0 ELSE 1000000 END ELSE e.quantity END), 0) * 0.000001
            FROM tenancy_internal.usage_events e
           WHERE (l.level = 'platform' OR l.scope_id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))
             AND (m.id IS NULL OR e.metric_id = m.id) AND e.at >= l.period_start AND (l.period_end IS NULL OR e.at < l.period_end)),
-        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END), 0) / 1000000.0
+        (SELECT coalesce(sum(CASE WHEN m.id IS NULL THEN r.cost ELSE r.quantity END), 0) * 0.000001
            FROM tenancy_internal.budget_reservations r
           WHERE r.state = 'open' AND (l.level = 'platform' OR l.scope_id IN (r.partner_id, r.tenant_id, r.project_id, r.user_id))
             AND (m.id IS NULL OR r.metric_id = m.id) AND r.reserved_at >= l.period_start AND (l.period_end IS NULL OR r.reserved_at < l.period_end))) t (used, open)
@@ -27,8 +27,8 @@ const LEDGER: &str = "
 const USAGE: &str = "
     SELECT concat_ws(' ', x.level, x.slug, coalesce(x.name, 'cost'), x.said, 'by events', x.truth)
       FROM (SELECT s.level, s.slug, m.name, (SELECT (u.quantity, u.cost, u.events)::text FROM tenancy.usage(s.id, m.name) u) AS said,
-                   (SELECT ROW(CASE m.aggregation WHEN 'sum' THEN trim_scale(coalesce(sum(e.quantity) * 0.000001, 0)) WHEN 'count' THEN count(*) END,
-                               trim_scale(coalesce(sum(e.cost) * 0.000001, 0)), count(*))::text
+                   (SELECT ROW(CASE m.aggregation WHEN 'sum' THEN trim_scale(coalesce(sum(e.quantity) * 0.000001, 0)) WHEN 'count' THEN count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) END,
+                               trim_scale(coalesce(sum(e.cost) * 0.000001, 0)), count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2))::text
                       FROM tenancy_internal.usage_events e
                      WHERE (m.id IS NULL OR e.metric_id = m.id) AND (s.level = 'platform' OR s.id IN (e.partner_id, e.tenant_id, e.project_id, e.user_id))) AS truth
               FROM tenancy.scopes s, (SELECT d.id, d.name, d.aggregation FROM tenancy_internal.metric_definitions d UNION ALL SELECT NULL, NULL, NULL) m) x
@@ -36,9 +36,9 @@ const USAGE: &str = "
 
 /// Rollup and tail of each grain, against the events, in one snapshot.
 const ROLLED: &str = "
-    WITH tail AS (SELECT count(*) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost
+    WITH tail AS (SELECT count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost
                     FROM tenancy_internal.usage_events e LEFT JOIN tenancy.usage_marks m ON m.origin = e.origin WHERE e.xid >= coalesce(m.rolled_to, '0')),
-    events AS (SELECT count(*) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost FROM tenancy_internal.usage_events e),
+    events AS (SELECT count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) AS events, coalesce(sum(e.quantity), 0) AS quantity, coalesce(sum(e.cost), 0) AS cost FROM tenancy_internal.usage_events e),
     grains AS (SELECT 'quarters' AS grain, sum(q.events) AS events, sum(q.quantity) AS quantity, sum(q.cost) AS cost FROM tenancy_internal.usage_quarterly q
                UNION ALL SELECT 'hours', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy_internal.usage_hourly q
                UNION ALL SELECT 'days', sum(q.events), sum(q.quantity), sum(q.cost) FROM tenancy_internal.usage_daily q)

@@ -121,6 +121,7 @@ mod limit {
 }
 mod metering {
     mod export;
+    mod prices;
     mod report;
     mod usage;
 }

@@ -97,6 +97,8 @@ SELECT call, at, replace(replace(statement, '{}', '{' || at || '}'), '{own}', '{
     ('set_budget', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_budget({}, 'matrix', 5)$$),
     ('remove_budget', 'platform,mx,one,far', $$tenancy.remove_budget({}, 'matrix')$$),
     ('grant_credit', 'platform,mx,one,two,far', $$tenancy.grant_credit({}, 'matrix', 5)$$),
+    ('set_price', 'platform,mx,one,two,far,one/red', $$tenancy.set_price('matrix', 5, scope => {})$$),
+    ('rated_usage', 'platform,mx,one,two,far', $$(SELECT count(*) FROM tenancy.rated_usage({}, 'matrix', now() - interval '1 day', now()))$$),
     ('set_secret', 'platform,mx,one,two,far,one/red,one/target', $$tenancy.set_secret({}, 'matrix', 'value')$$),
     ('erase_tenant_key', 'platform,mx,one,two,far,one/red', $$tenancy.erase_tenant_key({})$$),
     ('usage', 'platform,mx,one,two,far,one/red,one/member', $$(SELECT count(*) FROM tenancy.usage({}, 'matrix'))$$),

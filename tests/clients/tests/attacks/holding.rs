@@ -19,7 +19,7 @@ fn world() -> (World, Idp) {
          SELECT tenancy.create_tenant('asleep', partner => 'globex', status => 'suspended'), tenancy.create_user('acme', 'carl', status => 'suspended');
          SELECT tenancy.define_role('acme', 'crew', '{users:view}'), tenancy.assign('acme/alice', 'crew', 'acme'), tenancy.define_role('acme', 'spare', '{users:view}');
          SELECT tenancy.set_allowed_networks('umbrella', '{10.0.0.0/8}');
-         SELECT tenancy.define_metric('tokens', 'token'), tenancy.set_budget('acme', 'tokens', 100);
+         SELECT tenancy.define_metric('tokens', 'token'), tenancy.set_budget('acme', 'tokens', 100), tenancy.set_price('tokens', 1, valid_from => '2000-01-01'), tenancy.set_price('tokens', 1, '{}', 'acme');
          SELECT tenancy.define_limit('api', 'rate'), tenancy.define_limit('jobs', 'slots', 'job'), tenancy.define_limit('seats', 'amount', 'seat'),
                 tenancy.set_rate_limit('acme', 'api', 10), tenancy.set_slots('acme', 'jobs', 10), tenancy.set_limit('acme', 'seats', 10);
          SELECT tenancy.define_feature('beta'), tenancy.define_setting('theme');
@@ -77,6 +77,9 @@ fn for_good(world: &World, idp: &Idp) -> Vec<String> {
         "SELECT tenancy.set_budget('acme', 'tokens', 100, hard => false)".to_owned(),
         "SELECT tenancy.remove_budget('acme', 'tokens')".to_owned(),
         "SELECT tenancy.grant_credit('acme', 'tokens', 5)".to_owned(),
+        "SELECT tenancy.set_price('tokens', 2, scope => 'acme')".to_owned(),
+        "SELECT tenancy.remove_price('tokens', scope => 'acme')".to_owned(),
+        "SELECT tenancy.rerate('tokens', now() - interval '1 day', now(), 'acme')".to_owned(),
         "SELECT tenancy.grant_credit('acme', 'tokens', 5, expires_at => clock_timestamp() + interval '2 days')".to_owned(),
         "SELECT tenancy.set_rate_limit('acme', 'api', 11)".to_owned(),
         "SELECT tenancy.set_rate_limit('acme', 'api', 10, burst => 11)".to_owned(),
@@ -249,7 +252,7 @@ fn what_an_elevation_gives_ends_with_it() {
 const BOUNDED: &str = "assign create_partner create_tenant create_project create_user define_metric define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
     add_identity_provider update_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks \
     set_rate_limit set_slots set_limit remove_limit define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan \
-    define_template apply_template onboard add_domain verify_domain set_login_policy";
+    define_template apply_template onboard add_domain verify_domain set_login_policy set_price remove_price rerate";
 /// They leave asking to others: to these, or to the functions that they call for each part.
 const ASK_BY: [&str; 7] = [
     "set_a_limit",
@@ -262,7 +265,7 @@ const ASK_BY: [&str; 7] = [
 ];
 /// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
-    unmap_group revoke_credit record_usage_many forecast tree top_usage usage export_usage \
+    unmap_group revoke_credit record_usage_many forecast tree top_usage usage rated_usage export_usage \
     define_limit drop_template remove_domain set_legal_hold release_legal_hold \
     set_secret remove_secret rotate_tenant_key drop_old_tenant_keys erase_tenant_key reseal_keyring";
 
@@ -348,7 +351,7 @@ const BAD_SPANS: [&str; 17] = [
     "'2147483647 days'",
 ];
 /// As above; also whether NULL and a time in the past are accepted.
-const TIMES: [(&str, &str, &str, bool, bool); 14] = [
+const TIMES: [(&str, &str, &str, bool, bool); 20] = [
     (
         "set_budget.anchor",
         "",
@@ -438,6 +441,48 @@ const TIMES: [(&str, &str, &str, bool, bool); 14] = [
         "",
         "(SELECT count(*) FROM tenancy.usage('acme', 'tokens', NULL, $, 'hour'))",
         true,
+        true,
+    ),
+    (
+        "set_price.valid_from",
+        "",
+        "tenancy.set_price('tokens', 1, valid_from => $)",
+        true,
+        true,
+    ),
+    (
+        "remove_price.valid_from",
+        "",
+        "tenancy.remove_price('tokens', valid_from => $)",
+        true,
+        true,
+    ),
+    (
+        "rated_usage.since",
+        "",
+        "(SELECT count(*) FROM tenancy.rated_usage('acme', 'tokens', $, '9000-01-01'))",
+        false,
+        true,
+    ),
+    (
+        "rated_usage.until",
+        "",
+        "(SELECT count(*) FROM tenancy.rated_usage('acme', 'tokens', '2000-01-01', $))",
+        false,
+        true,
+    ),
+    (
+        "rerate.since",
+        "",
+        "(SELECT count(*) FROM tenancy.rerate('tokens', $, '9000-01-01'))",
+        false,
+        true,
+    ),
+    (
+        "rerate.until",
+        "",
+        "(SELECT count(*) FROM tenancy.rerate('tokens', '2000-01-01', $))",
+        false,
         true,
     ),
     (
