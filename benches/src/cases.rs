@@ -58,7 +58,7 @@ const FEW: [(&str, Case); 31] = [
 ];
 
 /// The cases with many clients.
-const MANY: [(&str, Case); 3] = [
+const MANY: [(&str, Case); 4] = [
     ("budget crowd", crate::budgets::crowds),
     ("budget parts", crate::budgets::parts),
     ("limit crowd", crate::limits::crowds),

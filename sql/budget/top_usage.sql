@@ -50,9 +50,9 @@ CREATE FUNCTION tenancy.top_usage(
 REVOKE ALL ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.top_usage(text, tenancy.regscope, text, timestamptz, timestamptz, integer) IS
-    'Lists the largest users of a metric (NULL: of cost) in a scope and all below it, by partner, tenant, project, user or a '
-    'dimension of the metric. key: the id, or the dimension''s value; NULL: usage without one. name: the slug, of projects and '
-    'users after their parent''s; NULL where the caller may not see it. share: in per cent; NULL for metrics that do not add up. '
-    'scope NULL: the topmost scope whose usage the caller may see. since and until NULL: this month of the scope''s time zone. '
-    'Needs and errors as usage(); 22023 also for several topmost scopes. For tenancy_app, tenancy_gateway (with a context), '
+    'Lists the largest users of a metric (NULL: of cost) in a scope and all below it, by partner, tenant, project, user, api_key '
+    'or a dimension of the metric. key: the id, or the dimension''s value; NULL: usage without one. name: the slug, of projects '
+    'and users after their parent''s; NULL where the caller may not see it. share: in per cent; NULL for metrics that do not add '
+    'up. scope NULL: the topmost scope whose usage the caller may see. since and until NULL: this month of the scope''s time '
+    'zone. Needs and errors as usage(); 22023 also for several topmost scopes. For tenancy_app, tenancy_gateway (with a context), '
     'tenancy_admin, tenancy_auditor';

@@ -93,9 +93,9 @@ BEGIN
     IF bucket NOT IN ('hour', 'day', 'week', 'month') THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('"%s" is not a bucket', left(bucket, 80)), 'Use hour, day, week or month.');
     END IF;
-    IF "by" IS NOT NULL AND "by" NOT IN ('partner', 'tenant', 'project', 'user') AND (metric IS NULL OR "by" <> ALL (m.dimensions)) THEN
+    IF "by" IS NOT NULL AND "by" NOT IN ('partner', 'tenant', 'project', 'user', 'api_key') AND (metric IS NULL OR "by" <> ALL (m.dimensions)) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('usage cannot be shown by "%s"', left("by", 80)),
-            'Use partner, tenant, project, user, or a dimension of the metric.');
+            'Use partner, tenant, project, user, api_key, or a dimension of the metric.');
     END IF;
     IF (isfinite(since) AND since NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00')
        OR (isfinite(until) AND until NOT BETWEEN '0001-01-01 00:00:00+00' AND '9999-12-31 00:00:00+00') THEN
@@ -111,7 +111,7 @@ BEGIN
     filter := (SELECT tenancy_internal.of_scope(s) FROM tenancy.scopes s WHERE s.id = scope)
            || CASE WHEN metric IS NULL THEN tenancy_internal.of_all_metrics() ELSE ' AND r.metric_id = $2' END;
     by_key := CASE WHEN "by" IS NULL THEN 'NULL::text'
-                   WHEN "by" IN ('partner', 'tenant', 'project', 'user') THEN format('r.%I::text', "by" || '_id')
+                   WHEN "by" IN ('partner', 'tenant', 'project', 'user', 'api_key') THEN format('r.%I::text', "by" || '_id')
                    ELSE format('r.dimensions ->> %L', "by") END;
     total := CASE WHEN metric IS NULL THEN 'NULL::numeric'
                   WHEN m.aggregation = 'sum' THEN 'trim_scale(sum(x.quantity) * 0.000001)'
@@ -197,11 +197,12 @@ CREATE FUNCTION tenancy.usage(
 REVOKE ALL ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON FUNCTION tenancy.usage(tenancy.regscope, text, timestamptz, timestamptz, text, text) IS
-    'Returns what a scope and all below it used, from all committed events, rolled up or not. metric NULL: the cost of all metrics. '
-    'since is included, until is not; NULL: from the first, to the last event. bucket: hour, day, week (from Monday) or month in '
-    'the scope''s time zone (its setting time_zone, or that of the nearest scope above; else UTC). Buckets without an event are '
-    'left out; the first begins at since. by_dimension: partner, tenant, project, user (ids) or a dimension (its values; NULL: '
-    'none). Usage stays with the partner that the tenant had when it was recorded. Needs accounting:view_partner for a partner and '
-    'the platform, accounting:view_tenant for other scopes, accounting:view_own for the context''s user. Errors: 22023 an invalid '
-    'argument, or since or until not at a quarter of an hour in a month whose events were dropped; 42501 permission denied; 42704 '
-    'no such scope or metric; 55000 no context. For tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';
+    'Returns what a scope and all below it used, from all committed events, rolled up or not. metric NULL: the cost of all '
+    'metrics. since is included, until is not; NULL: from the first, to the last event. bucket: hour, day, week (from Monday) or '
+    'month in the scope''s time zone (its setting time_zone, or that of the nearest scope above; else UTC). Buckets without an '
+    'event are left out; the first begins at since. by_dimension: partner, tenant, project, user, api_key (ids; NULL: in contexts '
+    'that no key proved) or a dimension (its values; NULL: none). Usage stays with the partner that the tenant had when it was '
+    'recorded. Needs accounting:view_partner for a partner and the platform, accounting:view_tenant for other scopes, '
+    'accounting:view_own for the context''s user. Errors: 22023 an invalid argument, or since or until not at a quarter of an '
+    'hour in a month whose events were dropped; 42501 permission denied; 42704 no such scope or metric; 55000 no context. For '
+    'tenancy_app, tenancy_gateway (with a context), tenancy_admin, tenancy_auditor';

@@ -15,7 +15,7 @@ use crate::pg::{bounded, time};
 fn refused(fault: MetricError) -> Error {
     let hint = match fault {
         MetricError::Name(_) | MetricError::Dimension(_) | MetricError::Twice(_) => {
-            "A name has up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens. A dimension must not have the name of a level of the tree."
+            "A name has up to 63 of a-z, 0-9, _ and . after a letter, as in llm.tokens. A dimension must not have the name of a level of the tree, or be api_key."
         }
         MetricError::Aggregation(_) => "Use sum, max, count or distinct.",
         _ => "For example tokens, GB or requests.",

@@ -159,8 +159,10 @@ pub fn check_unit(unit: &str) -> Result<(), MetricError> {
     }
 }
 
-/// Levels that `usage()` can break usage down by, which are reserved names for dimensions.
-const LEVELS: [&str; 5] = ["platform", "partner", "tenant", "project", "user"];
+/// Levels and other names that `usage()` can break usage down by, which are reserved names for dimensions.
+const LEVELS: [&str; 6] = [
+    "platform", "partner", "tenant", "project", "user", "api_key",
+];
 
 /// Checks the dimensions of a metric.
 pub fn check_dimensions(dimensions: &[String]) -> Result<(), MetricError> {
