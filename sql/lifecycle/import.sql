@@ -247,9 +247,9 @@ BEGIN
     faults := '{}';
     granted := '{}';
     FOR wanted IN
-        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at, x.per, x.dimensions, x.anchor,
+        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at, x.per, x.dimensions::jsonb AS dimensions, x.anchor,
                x.metric IS NULL OR EXISTS (SELECT FROM tenancy_internal.metric_definitions m WHERE m.name = x.metric) AS known
-          FROM jsonb_to_recordset(rows) x(scope_id uuid, metric text, period text, imposed boolean, amount numeric, hard boolean, alert_at text, per text, dimensions jsonb,
+          FROM jsonb_to_recordset(rows) x(scope_id uuid, metric text, period text, imposed boolean, amount numeric, hard boolean, alert_at text, per text, dimensions text,
                                                    anchor timestamptz)
     LOOP
         IF NOT wanted.known THEN

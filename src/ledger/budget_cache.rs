@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use pgrx::spi::SpiHeapTupleData;
-use tenancy_core::ledger::{Account, Counted, Part, Per, Span};
+use tenancy_core::ledger::{Account, Counted, Member, Part, Per, Span};
 use tenancy_core::period::{Period, TOTAL_END, anchored};
 use tenancy_core::quantity::attos;
 use tenancy_core::subject::Subject;
@@ -46,6 +46,8 @@ pub struct Budget {
     pub names_part: bool,
     /// The account of the scope.
     pub account: Account,
+    /// The last member, and the name of its account.
+    last: Cell<Option<(Uuid, [u8; 16])>>,
     /// Its credits, in the order in which they are drawn; `None` if it never had any.
     pub credits: Option<Vec<Credit>>,
     zone: ServerZone,
@@ -53,6 +55,16 @@ pub struct Budget {
 }
 
 impl Budget {
+    /// Returns the name of a member's account.
+    pub fn member_name(&self, part: &Part, member: Uuid) -> [u8; 16] {
+        if let Some((_, name)) = self.last.get().filter(|(last, _)| *last == member) {
+            return name;
+        }
+        let name = part.name(&Member::Id(member));
+        self.last.set(Some((member, name)));
+        name
+    }
+
     /// Returns the period that contains an instant.
     pub fn span(&self, at: Instant) -> Result<Span, Error> {
         if let Some(known) = self.known(at) {
@@ -297,6 +309,7 @@ fn read(scopes: &[Uuid]) -> Result<HashMap<Uuid, ScopeBudgets>, Error> {
                     part,
                     names_part,
                     account: account(counted, scope),
+                    last: Cell::new(None),
                     amount: attos(row.not_null(4)?),
                     hard: row.not_null(5)?,
                     credits: credited.then(Vec::new),
@@ -419,6 +432,7 @@ fn read_planned(
                     part: None,
                     names_part: false,
                     account: account(counted, scope),
+                    last: Cell::new(None),
                     amount: attos(row.not_null(6)?),
                     hard: row.not_null(7)?,
                     credits: None,

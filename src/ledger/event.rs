@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use tenancy_core::id::PLATFORM_ID;
-use tenancy_core::ledger::{Account, Counted, Recorded, Traits, slot};
+use tenancy_core::ledger::{Account, Counted, Member, Recorded, Traits, slot};
 use tenancy_core::quantity::{Cost, Quantity};
 use tenancy_core::time::Instant;
 use uuid::Uuid;
@@ -89,7 +89,10 @@ impl Event {
         match &budget.part {
             None => Some(budget.account),
             Some(part) => {
-                let name = part.account_of(&self.traits())?;
+                let name = match part.counts(&self.traits())? {
+                    Member::Id(id) => budget.member_name(part, id),
+                    member => part.name(&member),
+                };
                 Some(Account::part(queue::database(), budget.counted, name))
             }
         }

@@ -91,7 +91,7 @@ mod table;
 
 pub use credit::{CoverageResult, CreditBalance, CreditCoverage, give_back};
 pub use mark::Mark;
-pub use part::{Part, Per, Traits};
+pub use part::{Member, Part, Per, Traits};
 pub use table::{EMPTY_BUCKET, Entry, Head, State};
 
 /// The grid on which periods begin and end: the offset of every time zone is a multiple of a quarter.

@@ -78,6 +78,17 @@ impl<'a> Traits<'a> {
     }
 }
 
+/// What usage counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member<'a> {
+    /// All that is in the part.
+    All,
+    /// A scope or an API key.
+    Id(Uuid),
+    /// A value of a dimension.
+    Value(&'a str),
+}
+
 /// Which of a scope's usage counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -153,10 +164,16 @@ impl Part {
         self.api_key
     }
 
-    /// Returns the name of the account of usage; `None` if it does not count. Usage without the value that the parts differ by
-    /// counts in none of them.
+    /// Returns the name of the account of usage; `None` if it does not count.
     #[must_use]
     pub fn account_of(&self, usage: &Traits<'_>) -> Option<[u8; 16]> {
+        self.counts(usage).map(|member| self.name(&member))
+    }
+
+    /// Returns what usage counts for; `None` if it does not count. Usage without the value that the parts differ by counts in
+    /// none of them.
+    #[must_use]
+    pub fn counts<'a>(&self, usage: &Traits<'a>) -> Option<Member<'a>> {
         if self.api_key.is_some() && usage.api_key != self.api_key {
             return None;
         }
@@ -164,17 +181,23 @@ impl Part {
         if !self.dimensions.iter().all(has) {
             return None;
         }
-        let Some(per) = &self.per else {
-            return Some(self.seed);
-        };
-        let of = |value: &[u8]| {
-            let digest = Sha256::new().chain_update(self.seed).chain_update(value);
-            placed([self.seed[0], self.seed[1]], digest)
-        };
-        match per {
-            Per::Dimension(name) => Some(of(usage.dimension(name)?.as_bytes())),
-            level => Some(of(member(level, usage)?.as_bytes())),
+        match &self.per {
+            None => Some(Member::All),
+            Some(Per::Dimension(name)) => Some(Member::Value(usage.dimension(name)?)),
+            Some(level) => Some(Member::Id(member(level, usage)?)),
         }
+    }
+
+    /// Returns the name of the account of a member. It takes a hash: callers keep the last one.
+    #[must_use]
+    pub fn name(&self, member: &Member<'_>) -> [u8; 16] {
+        let value = match member {
+            Member::All => return self.seed,
+            Member::Id(id) => id.as_bytes().as_slice(),
+            Member::Value(value) => value.as_bytes(),
+        };
+        let digest = Sha256::new().chain_update(self.seed).chain_update(value);
+        placed([self.seed[0], self.seed[1]], digest)
     }
 
     /// Returns the member or the value that usage counts for, as a text; `None` if there is only one part.

@@ -411,6 +411,9 @@ fn nothing_is_granted_that_comes_from_above() {
                     text("1000000"),
                     text("f"),
                     text("{}"),
+                    None,
+                    None,
+                    None,
                 ]);
             },
         );
@@ -471,6 +474,9 @@ fn nothing_is_granted_that_comes_from_above() {
                 text("1000000"),
                 text("f"),
                 text("{}"),
+                None,
+                None,
+                None,
             ]);
         });
         scene.refused_unless_trusted("an imposed limit", "is imposed from above", |export| {
@@ -543,6 +549,9 @@ fn nothing_is_granted_that_comes_from_above() {
             text("NaN"),
             text("f"),
             text("{}"),
+            None,
+            None,
+            None,
         ]);
     });
     scene.refused_unless_trusted("a plan", "is given from above", |export| {
