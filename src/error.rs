@@ -420,6 +420,12 @@ pub enum Error {
 /// The budget that has no room, with its amounts in attos.
 #[derive(Debug)]
 pub struct Exhausted {
+    /// Its id.
+    pub budget: uuid::Uuid,
+    /// Its scope.
+    pub scope: uuid::Uuid,
+    /// Its metric; 0 for cost.
+    pub metric: i32,
     /// The level of its scope.
     pub level: &'static str,
     /// Its period.

@@ -92,7 +92,7 @@ COMMENT ON FUNCTION tenancy_internal.lock_budget(uuid, integer, text, boolean, t
 -- For a caller that may set it.
 CREATE FUNCTION tenancy_internal.put_budget(
     scope uuid, metric text, metric_id integer, imposed boolean, amount numeric, period text, hard boolean, alert_at numeric[],
-    per text, dimensions jsonb, api_key uuid, anchor timestamptz) RETURNS uuid
+    per text, dimensions jsonb, api_key uuid, anchor timestamptz, alert_amounts numeric[] DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known tenancy_internal.budget_definitions;
@@ -119,6 +119,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'anchor must be at a quarter of an hour after 1970 and before 9000',
             'For example 2026-01-15 00:00+01. Pass -infinity for the periods of the calendar.');
     END IF;
+    alert_amounts := coalesce(alert_amounts, known.alert_amounts, '{}');
     IF amount IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'amount');
     END IF;
@@ -134,6 +135,10 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_at must have 10 parts of the amount at most, each above 0 and up to 10',
             'For example {0.8, 1}: at 80 % and at 100 % of the amount.');
     END IF;
+    IF cardinality(alert_amounts) > 10 OR EXISTS (SELECT FROM unnest(alert_amounts) a WHERE a IS NULL OR a = 'NaN' OR a <= 0 OR a > 9223372036854.775807) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'alert_amounts must have 10 amounts at most, each above 0 and up to 9223372036854.775807',
+            'For example {500, 900}: when that much is used.');
+    END IF;
     -- A larger budget, a soft one in place of a hard one, and one that begins anew earlier grant more.
     IF (amount * 1000000)::bigint > known.amount OR (known.hard AND NOT hard) OR (known.id IS NOT NULL AND known.anchor IS DISTINCT FROM anchor) THEN
         PERFORM tenancy_internal.require_lasting('the larger budget', tenancy_internal.held_until('{budgets:manage}', scope));
@@ -143,58 +148,59 @@ BEGIN
        AND (SELECT count(*) >= 200 FROM tenancy_internal.budget_definitions b WHERE b.scope_id = scope AND (tenancy_internal.is_part(b) OR b.period LIKE '% days')) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('too_many_budgets');
     END IF;
-    INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, created_by, per, dimensions, api_key_id, anchor)
+    INSERT INTO tenancy_internal.budget_definitions AS b (scope_id, metric_id, period, imposed, amount, hard, alert_at, alert_amounts, created_by, per, dimensions, api_key_id, anchor)
     VALUES (scope, put_budget.metric_id, put_budget.period, put_budget.imposed, (put_budget.amount * 1000000)::bigint, put_budget.hard, put_budget.alert_at,
-            tenancy.user_id(), put_budget.per, put_budget.dimensions, put_budget.api_key, put_budget.anchor)
+            put_budget.alert_amounts, tenancy.user_id(), put_budget.per, put_budget.dimensions, put_budget.api_key, put_budget.anchor)
     ON CONFLICT ON CONSTRAINT budget_definitions_key DO UPDATE
-       SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, created_by = excluded.created_by, created_at = excluded.created_at,
+       SET amount = excluded.amount, hard = excluded.hard, alert_at = excluded.alert_at, alert_amounts = excluded.alert_amounts, created_by = excluded.created_by, created_at = excluded.created_at,
            anchor = excluded.anchor
     RETURNING b.id INTO budget;
     PERFORM tenancy_internal.audit('budget.set', scope, metric,
-        jsonb_build_object('amount', trim_scale(amount), 'period', period, 'hard', hard, 'alert_at', alert_at, 'imposed', imposed)
+        jsonb_build_object('amount', trim_scale(amount), 'period', period, 'hard', hard, 'alert_at', alert_at, 'alert_amounts', alert_amounts, 'imposed', imposed)
         || jsonb_strip_nulls(jsonb_build_object('per', per, 'dimensions', dimensions, 'api_key', api_key, 'anchor', anchor))
         || CASE WHEN known.id IS NULL THEN '{}' ELSE jsonb_build_object('before',
-               jsonb_build_object('amount', trim_scale(known.amount / 1000000.0), 'hard', known.hard, 'alert_at', known.alert_at)
+               jsonb_build_object('amount', trim_scale(known.amount / 1000000.0), 'hard', known.hard, 'alert_at', known.alert_at, 'alert_amounts', known.alert_amounts)
                || jsonb_strip_nulls(jsonb_build_object('anchor', known.anchor))) END);
     RETURN budget;
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) IS
+REVOKE ALL ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.put_budget(uuid, text, integer, boolean, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) IS
     'internal: sets the imposed budget or the own one of a scope, for a caller that may';
 
 CREATE FUNCTION tenancy_internal.set_budget(
     scope tenancy.regscope, metric text, amount numeric, period text, hard boolean, alert_at numeric[], per text, dimensions jsonb, api_key uuid,
-    anchor timestamptz) RETURNS uuid
+    anchor timestamptz, alert_amounts numeric[] DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     wanted record;
 BEGIN
     SELECT b.* INTO wanted FROM tenancy_internal.budget_of(scope, metric, period, per, dimensions, api_key) b;
-    RETURN tenancy_internal.put_budget(scope, metric, wanted.metric_id, wanted.imposed, amount, period, hard, alert_at, per, nullif(dimensions, '{}'), api_key, anchor);
+    RETURN tenancy_internal.put_budget(scope, metric, wanted.metric_id, wanted.imposed, amount, period, hard, alert_at, per, nullif(dimensions, '{}'), api_key, anchor, alert_amounts);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) IS 'internal: see set_budget()';
+REVOKE ALL ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) IS 'internal: see set_budget()';
 CREATE FUNCTION tenancy.set_budget(
     scope tenancy.regscope, metric text, amount numeric, period text DEFAULT 'month', hard boolean DEFAULT NULL, alert_at numeric[] DEFAULT NULL,
-    per text DEFAULT NULL, dimensions jsonb DEFAULT NULL, api_key uuid DEFAULT NULL, anchor timestamptz DEFAULT NULL) RETURNS uuid
+    per text DEFAULT NULL, dimensions jsonb DEFAULT NULL, api_key uuid DEFAULT NULL, anchor timestamptz DEFAULT NULL,
+    alert_amounts numeric[] DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz) IS
+REVOKE ALL ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.set_budget(tenancy.regscope, text, numeric, text, boolean, numeric[], text, jsonb, uuid, timestamptz, numeric[]) IS
     'Sets how much a scope and all below it may use of a metric (NULL: the cost of all metrics) in a period, and returns the '
     'budget''s id. A repeated call changes the budget: what is omitted or NULL stays as it is (in a new budget hard is true, '
-    'alert_at empty, and amount must not be NULL). period: hour, day, week (from Monday), month, quarter, year in the scope''s '
+    'alert_at and alert_amounts empty, and amount must not be NULL). period: hour, day, week (from Monday), month, quarter, year in the scope''s '
     'time zone, total, or a number of days, as in ''30 days''. anchor: an instant, at a quarter of an hour, at which a period '
     'begins: others begin at the same time of the scope''s clock, of months, quarters and years on the same day or the month''s '
     'last. Periods of some days need one and follow each other from it; -infinity: the calendar''s periods. Four arguments make '
     'another budget beside the one for all usage: per: each partner, tenant, project, user or api_key below the scope, or each '
     'value of this dimension, has the amount for itself; usage without one counts in none. dimensions: only usage with these '
     'values counts, such as {"model": "large"}. api_key: only usage in contexts that this key proved counts. hard: consume() '
-    'refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as {0.8, 1}. Within seconds of '
-    'reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s id; budgets with per, '
-    'dimensions or api_key have none. A caller with budgets:manage above the scope imposes a budget, which the scope itself '
+    'refuses what does not fit; a soft budget only reports. alert_at: parts of the amount, such as {0.8, 1}; alert_amounts: amounts of '
+    'usage. Within seconds of reaching one, once a period, budget_alerts shows it and NOTIFY tenancy_budget sends the alert''s id; after a '
+    'change those that mean another amount alert again. Budgets with per, dimensions or api_key have none. A caller with budgets:manage above the scope imposes a budget, which the scope itself '
     'cannot change. A caller with budgets:manage only in the scope sets the scope''s own budget beside it. Both apply. The budget '
     'applies to every consume() that begins after the commit. Earlier usage and admissions count and stay. Errors: 22023 an '
     'invalid argument; 42501 permission denied; 42704 no such scope, metric or API key; 54000 the scope has 200 budgets of parts '
@@ -238,7 +244,7 @@ COMMENT ON FUNCTION tenancy.remove_budget(tenancy.regscope, text, text, text, js
 
 CREATE VIEW tenancy.budgets WITH (security_barrier) AS
     SELECT b.id, b.scope_id, s.level, s.slug AS scope, m.name AS metric, b.period, trim_scale(b.amount / 1000000.0) AS amount, b.hard, b.alert_at, b.imposed,
-           b.created_at, b.created_by, b.per, b.dimensions, b.api_key_id, b.anchor
+           b.created_at, b.created_by, b.per, b.dimensions, b.api_key_id, b.anchor, b.alert_amounts
       FROM tenancy_internal.budget_definitions b
       JOIN tenancy.scopes s ON s.id = b.scope_id
       LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id

@@ -10,6 +10,7 @@ CREATE TABLE tenancy_internal.budget_definitions (
     amount     bigint NOT NULL CHECK (amount >= 0),
     hard       boolean NOT NULL,
     alert_at   numeric[] NOT NULL DEFAULT '{}',
+    alert_amounts numeric[] NOT NULL DEFAULT '{}',
     created_at timestamptz NOT NULL DEFAULT now(),
     created_by uuid,
     per        text,
@@ -25,6 +26,7 @@ COMMENT ON COLUMN tenancy_internal.budget_definitions.metric_id IS 'NULL: the co
 COMMENT ON COLUMN tenancy_internal.budget_definitions.imposed IS 'set by a scope above, which alone may change it; else the scope''s own. Both apply';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.amount IS 'in millionths';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.alert_at IS 'parts of the amount that raise an alert: 0.8 for 80 %';
+COMMENT ON COLUMN tenancy_internal.budget_definitions.alert_amounts IS 'amounts of usage that raise an alert';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.created_by IS 'the user who set it; NULL: an administrator without a context';
 COMMENT ON COLUMN tenancy_internal.budget_definitions.per IS
     'each partner, tenant, project, user or api_key below the scope, or each value of this dimension, has the amount for itself; NULL: all together';

@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::context::{current, required};
 use crate::error::{Error, ErrorReport};
-use crate::ledger::{Admission, Admitted, Event, admit, credits, free, held, note, note_open};
+use crate::ledger::{
+    Admission, Admitted, Event, admit, credits, free, held, note, note_open, try_admit,
+};
 use crate::metering::attribution::Attribution;
 use crate::metering::{Settled, check_recordable, reserved, settled};
 use crate::pg::fmgr::JsonArgument;
@@ -212,7 +214,7 @@ fn settle(
         |event| {
             known = event.clone();
             let (scopes, counted) = (event.scopes(), open.then_some(&held));
-            let admitted = match admit(event, counted, &scopes, Admission::Required) {
+            let admitted = match try_admit(event, counted, &scopes, Admission::Required) {
                 Err(Error::Exhausted(_)) => {
                     overrun = true;
                     admit(event, counted, &scopes, Admission::Skip)

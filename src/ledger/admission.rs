@@ -1,6 +1,7 @@
 //! Admits events to the ledger, and notes the amounts that they add at commit.
 
 use tenancy_core::ledger::{Account, Blocked, Counted, CreditCoverage, Demand, Per, Span};
+use tenancy_core::quantity::ATTOS;
 use uuid::Uuid;
 
 use super::budget_cache::{self, Budget, Budgets, end};
@@ -10,7 +11,7 @@ use super::load::{PartRows, load};
 use super::{expiry, settings};
 use crate::error::{Error, Exhausted};
 use crate::pg::heap_insert::look_again;
-use crate::pg::{bgworker, ledger, queue, time};
+use crate::pg::{bgworker, ledger, queue, refusals, time};
 use crate::requests::{self, Reply, Request};
 
 /// How an event is admitted.
@@ -169,8 +170,26 @@ pub struct Admitted {
     pub budgets: Budgets,
 }
 
-/// Puts the amount in flight in every budget, or in none; without what is `counted` already.
+/// Puts the amount of a request in flight in every budget, or in none, and counts it as refused if there is no room.
 pub fn admit(
+    event: &Event,
+    counted: Option<&Event>,
+    scopes: &[Uuid],
+    admission: Admission,
+) -> Result<Admitted, Error> {
+    let admitted = try_admit(event, counted, scopes, admission);
+    if let Err(Error::Exhausted(by)) = &admitted {
+        let amount = i64::try_from(by.limit / ATTOS).unwrap_or(i64::MAX);
+        let (budget, scope) = (*by.budget.as_bytes(), *by.scope.as_bytes());
+        if refusals::count(budget, scope, by.metric, amount) {
+            requests::nudge();
+        }
+    }
+    admitted
+}
+
+/// Puts the amount in flight in every budget, or in none. Returns what credits must cover.
+pub fn try_admit(
     event: &Event,
     counted: Option<&Event>,
     scopes: &[Uuid],
@@ -251,6 +270,9 @@ fn refused(event: &Event, request: &AdmissionRequest<'_>, blocked: &Blocked) -> 
         return Error::Internal("a refusal without a demand");
     };
     Error::Exhausted(Box::new(Exhausted {
+        budget: budget.id,
+        scope: budget.scope,
+        metric: budget.counted.number(),
         level: budget.level,
         period: budget.period.as_str(),
         cost: budget.counted == Counted::Cost,

@@ -5,8 +5,7 @@ use pgrx::prelude::*;
 use tenancy_core::ledger::{Counted, Span, State};
 use tenancy_core::quantity;
 
-use crate::error::Error;
-use crate::pg::{ledger, queue, time};
+use crate::pg::{ledger, queue, refusals, time};
 
 /// Converts attos to a numeric.
 pub fn decimal(attos: i128) -> Option<AnyNumeric> {
@@ -93,9 +92,5 @@ pub fn thrashing(seen: &mut Option<u64>) -> Option<String> {
 #[pg_extern(sql = false)]
 fn _forget_ledger() {
     ledger::forget(queue::database());
-}
-
-/// Records which budgets have reached a threshold, each once a period.
-pub fn alert() -> Result<(), Error> {
-    crate::pg::spi::write("SELECT tenancy_internal.raise_alerts()", &[]).map(drop)
+    refusals::forget();
 }

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | `event` | what an event adds to the counters |
 //! | `admission` | whether there is room for it in every budget |
+//! | `alerts` | the worker's alerts: thresholds that were reached, requests that were refused |
 //! | `budget_cache` | the budgets of scopes, kept by each backend |
 //! | `credits` | draws from credits on top of budgets |
 //! | `load` | reads the sums of an account from rows |
@@ -14,6 +15,7 @@
 //! | `inspect` | the ledger, for SQL |
 
 mod admission;
+mod alerts;
 mod budget_cache;
 pub mod credits;
 mod event;
@@ -23,9 +25,10 @@ pub mod load;
 mod parts;
 mod settings;
 
-pub use admission::{Admission, Admitted, admit, recorded};
+pub use admission::{Admission, Admitted, admit, recorded, try_admit};
+pub use alerts::{alert, alert_refusals, refusals_due};
 pub use budget_cache::{Budget, any_parts, end, of as budgets_of};
 pub use event::{Event, note, note_open};
 pub use expiry::{any_expired, expire, free, held};
-pub use inspect::{alert, thrashing};
+pub use inspect::thrashing;
 pub use settings::init;

@@ -57,6 +57,6 @@ pub use query::{
 };
 pub use session::{ceilings, client, cluster, guc, lock, procedure, secret, xact};
 pub use shared::{
-    bgworker, capped, connections, counts, events, kept, latch, ledger, queue, rates, slots,
-    workers,
+    bgworker, capped, connections, counts, events, kept, latch, ledger, queue, rates, refusals,
+    slots, workers,
 };

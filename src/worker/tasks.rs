@@ -111,6 +111,7 @@ pub struct Tasks {
     evicted: Option<u64>,
     logins: Turn,
     queued: Turn,
+    refused: Turn,
     /// Logins that could not be written, and have no place in shared memory.
     unwritten: Vec<Count>,
     sealed: Turn,
@@ -137,6 +138,7 @@ impl Tasks {
             evicted: None,
             logins: Turn::default(),
             queued: Turn::default(),
+            refused: Turn::default(),
             unwritten: Vec::new(),
             sealed: Turn::default(),
             unsealed: None,
@@ -178,7 +180,8 @@ impl Tasks {
         let every = metering::settings::rollup_interval();
         let rolled = self.unrolled.map(|_| at(self.rolled.next(every)));
         let tidied = self.tidied.rests_until.map(|until| at(Some(until)));
-        let all = [logins, queued, sealed, rolled, tidied];
+        let refused = ledger::refusals_due().map(|due| due.max(at(self.refused.rests_until)));
+        let all = [logins, queued, sealed, rolled, tidied, refused];
         all.into_iter()
             .flatten()
             .min()
@@ -264,6 +267,13 @@ impl Tasks {
             let done = self.write(logins::take_due(self.write_all));
             self.write_all = false;
             self.logins.ended(done)?;
+        }
+        if ledger::refusals_due().is_some_and(|due| due <= time::now())
+            && self.refused.take(now, Duration::ZERO)
+        {
+            let done = transaction(c"raise alerts of refused requests", ledger::alert_refusals);
+            let done = done.map(|told| told.committed());
+            self.refused.ended(done)?;
         }
         self.look();
         let every = settings::seal_interval();

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `area` | areas of shared memory whose size a setting decides |
 //! | `rates` | the buckets of rate limits |
+//! | `refusals` | what budgets refused |
 //! | `slots` | slots that are held |
 //! | `ledger` | the ledger's memory, and where transactions enter and leave it |
 //! | `counts` | counters |
@@ -27,5 +28,6 @@ pub mod latch;
 pub mod ledger;
 pub mod queue;
 pub mod rates;
+pub mod refusals;
 pub mod slots;
 pub mod workers;

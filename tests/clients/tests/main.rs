@@ -72,6 +72,7 @@ mod bad_input {
     mod tree;
 }
 mod budget {
+    mod alerts;
     mod asking;
     mod budgets;
     mod clock;

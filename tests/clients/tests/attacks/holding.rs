@@ -265,7 +265,7 @@ const ASK_BY: [&str; 7] = [
 ];
 /// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
-    unmap_group revoke_credit record_usage_many forecast tree top_usage usage rated_usage export_usage \
+    unmap_group revoke_credit record_usage_many forecast tree top_usage usage rated_usage export_usage alerts_since \
     define_limit drop_template remove_domain set_legal_hold release_legal_hold \
     set_secret remove_secret rotate_tenant_key drop_old_tenant_keys erase_tenant_key reseal_keyring";
 
