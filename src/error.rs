@@ -145,8 +145,16 @@ pub enum Error {
     },
     /// An error of the n-th element of a batch.
     OfElement(i64, Box<Self>),
-    /// An idempotency key was repeated with another event.
-    KeyReused,
+    /// An idempotency key was repeated with another event or reservation: which, and the fields that differ.
+    KeyReused(&'static str, String),
+    /// An event does not exist.
+    NoSuchEvent,
+    /// An event was voided before.
+    EventVoided,
+    /// An event cannot be voided, for this reason.
+    NotVoidable(&'static str),
+    /// The time of an event is in a closed period.
+    PeriodClosed,
     /// A metric does not exist.
     NoSuchMetric(String),
     /// A budget has no room.
@@ -681,7 +689,14 @@ impl Error {
                 (kind::price_unknown(), strings([metric, &value]))
             }
             Self::OfElement(_, error) => error.parts(),
-            Self::KeyReused => (kind::idempotency_key_reused(), vec![]),
+            Self::KeyReused(what, fields) => (
+                kind::idempotency_key_reused(),
+                strings([*what, fields.as_str()]),
+            ),
+            Self::NoSuchEvent => (kind::event_not_found(), vec![]),
+            Self::EventVoided => (kind::event_voided(), vec![]),
+            Self::NotVoidable(reason) => (kind::event_not_voidable(), strings([reason])),
+            Self::PeriodClosed => (kind::period_closed(), vec![]),
             Self::NoSuchMetric(metric) => (kind::metric_not_found(), strings([metric])),
             Self::Exhausted(exhausted) => (
                 kind::budget_exhausted(),

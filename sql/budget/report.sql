@@ -66,7 +66,7 @@ BEGIN
       FROM (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name)
      WHERE g.grain = 'quarter' OR NOT fine;
     SELECT arms || array_agg(format($arm$
-            SELECT %s AS key, r.at, CASE WHEN r.price_id = -2 THEN 0 ELSE 1 END AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT %s AS key, r.at, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM tenancy_internal.usage_events r
              WHERE r.origin = %L AND r.xid >= %L AND r.at >= $4 AND r.at < $5 AND %s$arm$, key, t.origin, t.rolled_to, filter))
       INTO arms

@@ -53,17 +53,50 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.open_of(uuid, integer, bigint, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.open_of(uuid, integer, bigint, bigint) IS 'internal: returns how many reservations a user or a tenant has open, by rows';
 
-CREATE FUNCTION tenancy.reserve(metric text, quantity numeric, ttl interval DEFAULT '10 minutes', attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL) RETURNS uuid
+CREATE TABLE tenancy_internal.reservation_keys (
+    scope_id    uuid NOT NULL,
+    key         uuid NOT NULL,
+    reservation uuid NOT NULL,
+    said        bytea NOT NULL,
+    used_at     timestamptz NOT NULL,
+    PRIMARY KEY (scope_id, key)
+);
+REVOKE ALL ON tenancy_internal.reservation_keys FROM PUBLIC;
+CREATE INDEX reservation_keys_used_at_idx ON tenancy_internal.reservation_keys (used_at);
+COMMENT ON TABLE tenancy_internal.reservation_keys IS 'internal: idempotency keys of reservations, as hashes, kept as long as the reservation. Only the owner reads this';
+COMMENT ON COLUMN tenancy_internal.reservation_keys.scope_id IS 'tenant, else partner, else platform to which the reservation belongs';
+COMMENT ON COLUMN tenancy_internal.reservation_keys.key IS 'hash of the key, the reserving database role and the context''s user, so that no other role or user can use up a key';
+COMMENT ON COLUMN tenancy_internal.reservation_keys.said IS 'hashes of what was reserved with it: a repeated key must reserve the same';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.reservation_keys', '');
+
+CREATE FUNCTION tenancy.reserve(
+    metric text, quantity numeric, ttl interval DEFAULT '10 minutes', attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL, idempotency_key text DEFAULT NULL
+) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'reserve_wrapper';
-REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric) IS
+REVOKE ALL ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.reserve(text, numeric, interval, jsonb, numeric, text) IS
     'Reserves a quantity of a metric, more than 0, and its cost in every hard budget of the context, or is refused as consume() is. '
-    'Returns an id for settle() or cancel(). A committed reservation outlives the connection and the server. It counts as in flight '
+    'Returns an id for settle(), extend() or cancel(). A committed reservation outlives the connection and the server. It counts as in flight '
     'until it is settled or cancelled, or expires after ttl (at most 7 days). cost NULL: the metric''s price for these attributes; '
-    'the highest price if they lack the dimension that prices differ by. Errors: 22023 an invalid argument, or a metric that is '
-    'neither sum nor count; 53400 a budget has no room, or the user or tenant has as many open as tenancy.reservations_per_user and '
-    'tenancy.reservations_per_tenant allow; else as consume(). For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'the highest price if they lack the dimension that prices differ by. idempotency_key: a repeated call with the same key, from the '
+    'same database role and context''s user in the tenant, reserves nothing and returns the first reservation''s id, whatever its state, '
+    'until 35 days after its end. With another metric, quantity, ttl, attributes, cost or project it is an error (22023) that names them. '
+    'Errors: 22023 an invalid argument, or a metric that is neither sum nor count; 53400 a budget has no room, or the user or tenant '
+    'has as many open as tenancy.reservations_per_user and tenancy.reservations_per_tenant allow; else as consume(). For tenancy_app, '
+    'tenancy_gateway, tenancy_admin (with a context)';
+
+CREATE FUNCTION tenancy.extend(reservation uuid, ttl interval DEFAULT NULL, quantity numeric DEFAULT NULL, attributes jsonb DEFAULT NULL, cost numeric DEFAULT NULL) RETURNS timestamptz
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'extend_wrapper';
+REVOKE ALL ON FUNCTION tenancy.extend(uuid, interval, numeric, jsonb, numeric) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.extend(uuid, interval, numeric, jsonb, numeric) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.extend(uuid, interval, numeric, jsonb, numeric) IS
+    'Prolongs an open reservation, lets it hold more, or both, and returns when it expires. ttl: from now, at most 7 days; NULL, or '
+    'less than what is left: the time stays. quantity: the new total, not less than before, and its cost, with attributes and cost as '
+    'in reserve(); the rest is admitted in the period of the reservation, or refused as consume() is. NULL: as before. A repeated call '
+    'changes nothing more. Allowed for those who may cancel() it. Errors: 22023 an invalid argument; 42704 no such reservation; 42501 '
+    'permission denied; 53400 a budget has no room, and nothing is changed; 55000 the reservation is no longer open, or no context. '
+    'For tenancy_app (with a context), tenancy_gateway, tenancy_admin';
 
 CREATE FUNCTION tenancy.settle(reservation uuid, quantity numeric DEFAULT NULL, cost numeric DEFAULT NULL, attributes jsonb DEFAULT NULL) RETURNS uuid
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'settle_wrapper';

@@ -46,6 +46,8 @@ BEGIN
     FOR own IN
         -- Open reservations expire by themselves: until then they hold room in the partner's budgets.
         SELECT * FROM (VALUES ('tenancy_internal.usage_keys', 'scope_id = $1'),
+                              ('tenancy_internal.reservation_keys', 'scope_id = $1'),
+                              ('tenancy_internal.usage_closings', 'scope_id = $1'),
                               ('tenancy_internal.budget_reservations', 'tenant_id = $1 AND state <> ''open''')) o (name, condition)
     LOOP
         EXECUTE format('DELETE FROM %s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s WHERE %s LIMIT $2)) AND %2$s', own.name, own.condition) USING tenant, most;

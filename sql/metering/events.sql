@@ -17,7 +17,9 @@ CREATE TABLE tenancy_internal.usage_events (
     value      uuid,
     dimensions jsonb,
     attributes jsonb,
-    api_key_id uuid
+    api_key_id uuid,
+    corrects   uuid,
+    late_at    timestamptz
 ) PARTITION BY RANGE (at);
 REVOKE ALL ON tenancy_internal.usage_events FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.usage_events IS 'internal: usage, one row for each event, append-only for every role; users read the view recorded_usage';
@@ -33,6 +35,8 @@ COMMENT ON COLUMN tenancy_internal.usage_events.value IS 'for a distinct metric:
 COMMENT ON COLUMN tenancy_internal.usage_events.dimensions IS 'values of the metric''s dimensions, as texts';
 COMMENT ON COLUMN tenancy_internal.usage_events.attributes IS 'all attributes of the event';
 COMMENT ON COLUMN tenancy_internal.usage_events.api_key_id IS 'API key that proved the context; NULL: none did';
+COMMENT ON COLUMN tenancy_internal.usage_events.corrects IS 'the event that this one voids, with the negative quantity and cost; it counts as -1 event';
+COMMENT ON COLUMN tenancy_internal.usage_events.late_at IS 'time of the usage, if that time was closed: then at is the time of recording';
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON tenancy_internal.usage_events FOR EACH STATEMENT
     EXECUTE FUNCTION tenancy_internal.append_only('tenancy.usage_retention');
@@ -41,9 +45,10 @@ ALTER TABLE tenancy_internal.usage_events ENABLE ALWAYS TRIGGER append_only;
 CREATE FUNCTION tenancy_internal.make_usage_partition(month date) RETURNS void
     LANGUAGE sql SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-    -- One index for events that are not rolled up; and a small one for spans of time, since time only increases.
+    -- One index for events that are not rolled up and for exports; small ones for spans of time and for ids, since both only increase.
     SELECT tenancy_internal.make_month('tenancy_internal.usage_events', month, 'tenancy.usage_retention',
-        ARRAY['INDEX ON %s (origin, xid)', 'INDEX ON %s USING brin (at) WITH (pages_per_range = 16)']);
+        ARRAY['INDEX ON %s (origin, xid)', 'INDEX ON %s USING brin (at) WITH (pages_per_range = 16)',
+              'INDEX ON %s USING brin (id) WITH (pages_per_range = 16)']);
 END;
 REVOKE ALL ON FUNCTION tenancy_internal.make_usage_partition(date) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.make_usage_partition(date) IS 'internal: creates the partition of usage_events of a month, if it is missing';
@@ -54,8 +59,8 @@ DECLARE
     found regclass;
 BEGIN
     -- Autovacuum summarizes late events of older months.
-    FOR found IN SELECT to_regclass(format('tenancy_internal.%I', 'usage_events_' || to_char(now() AT TIME ZONE 'UTC' - n * interval '1 month', 'YYYY_MM') || '_at_idx'))
-                   FROM generate_series(0, 1) n LOOP
+    FOR found IN SELECT to_regclass(format('tenancy_internal.%I', 'usage_events_' || to_char(now() AT TIME ZONE 'UTC' - n * interval '1 month', 'YYYY_MM') || i.suffix))
+                   FROM generate_series(0, 1) n, unnest('{_at_idx,_id_idx}'::text[]) i (suffix) LOOP
         PERFORM brin_summarize_new_values(found) WHERE found IS NOT NULL;
     END LOOP;
     PERFORM brin_summarize_new_values('tenancy_internal.usage_quarterly_slot_idx');
@@ -66,6 +71,27 @@ END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.summarize_usage() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.summarize_usage() IS 'internal: keeps the index by time of new events small and exact';
+
+-- Closed periods and corrections.
+CREATE TABLE tenancy_internal.voided_events (
+    event_id  uuid PRIMARY KEY,
+    void_id   uuid NOT NULL,
+    reason    text NOT NULL,
+    voided_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+REVOKE ALL ON tenancy_internal.voided_events FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.voided_events IS 'internal: events that were voided, each once; users read the view usage_corrections';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.voided_events', '');
+
+CREATE TABLE tenancy_internal.usage_closings (
+    scope_id    uuid PRIMARY KEY,
+    closed_to   timestamptz NOT NULL,
+    late_events text NOT NULL CHECK (late_events IN ('refuse', 'next')),
+    closed_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+REVOKE ALL ON tenancy_internal.usage_closings FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.usage_closings IS 'internal: up to when the usage of scopes is closed; users read the view closed_usage';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.usage_closings', '');
 
 -- Unique across the months of events.
 CREATE TABLE tenancy_internal.usage_keys (

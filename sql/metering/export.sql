@@ -37,7 +37,7 @@ COMMENT ON FUNCTION tenancy_internal.export_places(text) IS 'internal: returns t
 
 CREATE FUNCTION tenancy_internal.export_usage(after text, max_rows bigint) RETURNS TABLE (
     cursor text, id uuid, at timestamptz, metric text, quantity numeric, cost numeric, attributes jsonb, partner_id uuid, tenant_id uuid,
-    project_id uuid, user_id uuid)
+    project_id uuid, user_id uuid, corrects uuid, late_at timestamptz)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 DECLARE
@@ -91,7 +91,7 @@ BEGIN
         others := (SELECT string_agg(format('%s.%s.%s', p.origin, p.xid, p.id), ',' ORDER BY p.origin) FROM unnest(places) p WHERE p.origin <> place.origin);
         RETURN QUERY EXECUTE format(
             'SELECT %L || e.xid || ''.'' || e.id, e.id, e.at, m.name, trim_scale(e.quantity * 0.000001), trim_scale(e.cost * 0.000001), e.attributes, '
-            'e.partner_id, e.tenant_id, e.project_id, e.user_id '
+            'e.partner_id, e.tenant_id, e.project_id, e.user_id, e.corrects, e.late_at '
             'FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id '
             'WHERE e.origin = %L AND e.xid >= %L AND (e.xid > %L OR e.id > %L) AND e.xid < %L%s ORDER BY e.xid, e.id%s',
             dropped || ';' || coalesce(others || ',', '') || place.origin || '.', place.origin, place.xid, place.xid, place.id,
@@ -113,7 +113,7 @@ REVOKE ALL ON FUNCTION tenancy_internal.export_usage(text, bigint) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.export_usage(text, bigint) IS 'internal: see export_usage()';
 CREATE FUNCTION tenancy.export_usage(after text DEFAULT NULL, max_rows bigint DEFAULT NULL) RETURNS TABLE (
     cursor text, id uuid, at timestamptz, metric text, quantity numeric, cost numeric, attributes jsonb, partner_id uuid, tenant_id uuid,
-    project_id uuid, user_id uuid)
+    project_id uuid, user_id uuid, corrects uuid, late_at timestamptz)
     LANGUAGE c STABLE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.export_usage(text, bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION tenancy.export_usage(text, bigint) TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;

@@ -12,7 +12,7 @@ COMMENT ON FUNCTION tenancy.record_usage(text, numeric, numeric, jsonb, text, ti
     'millionth. cost: exact to 18 digits after the point; NULL: by the metric''s price at that time. attributes: an object; values of dimensions are texts, '
     'numbers or booleans. idempotency_key: a repeated event of the metric in the tenant, with the same key from the same database '
     'role and context, records nothing and returns the first event''s id. With another quantity, cost, user or project it is an '
-    'error (22023). at: NULL is now; at most one hour ahead and tenancy.usage_late back. A user of a partner or the platform '
+    'error (22023) that names them. at: NULL is now; at most one hour ahead and tenancy.usage_late back. A user of a partner or the platform '
     'without a tenant records for its partner or the platform. A user who holds the tenant only by projects records in the selected '
     'project, or in the only one. Errors: 22023 an invalid argument; 42704 no such metric; 55000 no context, one with several '
     'tenants, or with several projects and none selected, or a tenant''s user without a role in it. For tenancy_app, '
@@ -38,7 +38,7 @@ REVOKE ALL ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, te
 COMMENT ON FUNCTION tenancy_internal.record(text, numeric, numeric, jsonb, text, timestamptz, bigint) IS
     'internal: records the n-th element of a batch as record_usage() does; returns false if it was recorded before';
 
-CREATE FUNCTION tenancy_internal.record_usage_many(events jsonb) RETURNS bigint
+CREATE FUNCTION tenancy_internal.check_batch(events jsonb) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     fault text;
@@ -59,9 +59,35 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', fault,
             'The fields are metric, quantity, cost, attributes, idempotency_key and at.');
     END IF;
-    RETURN (SELECT count(*) FILTER (WHERE tenancy_internal.record(e.metric, coalesce(e.quantity, 1), e.cost, e.attributes, e.idempotency_key, e.at, e.n))
-              FROM ROWS FROM (jsonb_to_recordset(events) AS (metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz))
-                   WITH ORDINALITY e (metric, quantity, cost, attributes, idempotency_key, at, n));
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.check_batch(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_batch(jsonb) IS 'internal: raises 22023 unless a batch is an array of objects with known fields';
+
+-- By keys, so that batches that share keys wait for one another in one order, and never in a circle.
+CREATE FUNCTION tenancy_internal.record_elements(events jsonb, numbers bigint[]) RETURNS TABLE (n bigint, recorded boolean)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT o.n, tenancy_internal.record(o.metric, coalesce(o.quantity, 1), o.cost, o.attributes, o.idempotency_key, o.at, o.n)
+          FROM (SELECT numbers[e.n] AS n, e.metric, e.quantity, e.cost, e.attributes, e.idempotency_key, e.at
+                  FROM ROWS FROM (jsonb_to_recordset(events) AS (metric text, quantity numeric, cost numeric, attributes jsonb, idempotency_key text, at timestamptz))
+                       WITH ORDINALITY e (metric, quantity, cost, attributes, idempotency_key, at, n)
+                 ORDER BY (e.idempotency_key IS NULL), e.metric COLLATE "C", e.idempotency_key COLLATE "C", e.n
+                OFFSET 0) o;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.record_elements(jsonb, bigint[]) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.record_elements(jsonb, bigint[]) IS
+    'internal: records the elements of a batch, which have these numbers, and returns whether each was not recorded before';
+
+CREATE FUNCTION tenancy_internal.record_usage_many(events jsonb) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM tenancy_internal.check_batch(events);
+    RETURN (SELECT count(*) FILTER (WHERE e.recorded)
+              FROM tenancy_internal.record_elements(events, ARRAY(SELECT generate_series(1, jsonb_array_length(events)))) e);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.record_usage_many(jsonb) FROM PUBLIC;
@@ -73,12 +99,64 @@ GRANT EXECUTE ON FUNCTION tenancy.record_usage_many(jsonb) TO tenancy_app, tenan
 COMMENT ON FUNCTION tenancy.record_usage_many(jsonb) IS
     'Records usage as record_usage() does, for each object of an array, whose keys are the arguments. It records all of them or, on '
     'an error, none, and returns how many were not recorded before. A missing quantity is 1. Errors: 22023 an element that is not '
-    'an object, or an unknown field; else as record_usage(), with the number of the element in DETAIL. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+    'an object, or an unknown field; else as record_usage(), with the number of the element in DETAIL. record_usage_each() records '
+    'what it can. For tenancy_app, tenancy_gateway, tenancy_admin (with a context)';
+
+CREATE FUNCTION tenancy_internal.record_usage_each(events jsonb) RETURNS TABLE (element bigint, outcome text, sqlstate text, error text, message text)
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    n bigint;
+    state text;
+    kind text;
+    schema text;
+    says text;
+    detail text;
+BEGIN
+    PERFORM tenancy_internal.check_batch(events);
+    -- Most batches have no fault: then one savepoint is enough.
+    BEGIN
+        RETURN QUERY
+            SELECT e.n, CASE WHEN e.recorded THEN 'recorded' ELSE 'repeated' END, NULL::text, NULL::text, NULL::text
+              FROM tenancy_internal.record_elements(events, ARRAY(SELECT generate_series(1, jsonb_array_length(events)))) e ORDER BY e.n;
+        RETURN;
+    EXCEPTION WHEN data_exception OR undefined_object THEN
+        NULL;
+    END;
+    FOR n IN
+        SELECT e.n FROM jsonb_array_elements(events) WITH ORDINALITY e (value, n)
+         ORDER BY e.value -> 'idempotency_key' IS NULL, e.value ->> 'metric' COLLATE "C", e.value ->> 'idempotency_key' COLLATE "C", e.n
+    LOOP
+        BEGIN
+            RETURN QUERY
+                SELECT e.n, CASE WHEN e.recorded THEN 'recorded' ELSE 'repeated' END, NULL::text, NULL::text, NULL::text
+                  FROM tenancy_internal.record_elements(jsonb_build_array(events -> (n - 1)::integer), ARRAY[n]) e;
+        EXCEPTION WHEN data_exception OR undefined_object THEN
+            -- What is wrong with the element. Other errors are about the call, and end it.
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, kind = CONSTRAINT_NAME, schema = SCHEMA_NAME, says = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+            RETURN QUERY SELECT n, 'failed', state, CASE WHEN schema = 'tenancy' THEN kind END, says;
+        END;
+    END LOOP;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.record_usage_each(jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.record_usage_each(jsonb) IS 'internal: see record_usage_each()';
+CREATE FUNCTION tenancy.record_usage_each(events jsonb) RETURNS TABLE (element bigint, outcome text, sqlstate text, error text, message text)
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
+REVOKE ALL ON FUNCTION tenancy.record_usage_each(jsonb) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.record_usage_each(jsonb) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.record_usage_each(jsonb) IS
+    'Records the elements of a batch as record_usage_many() does, but those with a fault do not keep the others from being recorded. Returns '
+    'a row for each element, with its number, from 1, in any order. outcome: recorded; repeated: its idempotency key was used before for '
+    'the same; failed: not recorded, with the error''s SQLSTATE (22023 or another of class 22, or 42704), name and message. Errors, of '
+    'which nothing is recorded: 22023 no array of objects, or an unknown field; others as record_usage(). For tenancy_app, tenancy_gateway, '
+    'tenancy_admin (with a context)';
 
 -- For users, and for batches by trusted roles.
 CREATE VIEW tenancy.recorded_usage WITH (security_barrier) AS
     SELECT e.id, e.at, m.name AS metric, trim_scale(e.quantity * 0.000001) AS quantity, trim_scale(e.cost * 0.000001) AS cost, e.attributes,
-           NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id, e.price_id AS price
+           NULL::text AS idempotency_key, e.partner_id, e.tenant_id, e.project_id, e.user_id, e.price_id AS price,
+           e.corrects, e.late_at
       FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id
      WHERE (e.tenant_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
          OR e.project_id = ANY (tenancy.scope_ids('accounting:view_tenant'))
@@ -104,6 +182,8 @@ COMMENT ON COLUMN tenancy.recorded_usage.price IS
     'Price that the cost was computed at: its id in the view prices; 0: of the metric itself; -1: none was known; -2: it corrects '
     'another event''s cost (see rerated_usage); NULL: the caller named the cost. Not for INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.id IS 'Generated: leave it NULL in an INSERT';
+COMMENT ON COLUMN tenancy.recorded_usage.corrects IS 'Event that this one voids, with the negative quantity and cost; not for INSERT';
+COMMENT ON COLUMN tenancy.recorded_usage.late_at IS 'Time of the usage, if that time was closed and close_usage() said next; not for INSERT';
 COMMENT ON COLUMN tenancy.recorded_usage.partner_id IS 'Filled in: leave it NULL in an INSERT';
 
 CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
@@ -112,7 +192,8 @@ CREATE VIEW tenancy.unpriced_usage WITH (security_barrier) AS
       FROM tenancy.recorded_usage e
       JOIN tenancy_internal.metric_definitions m ON m.name = e.metric
       LEFT JOIN LATERAL (SELECT min(k.key) AS key FROM jsonb_object_keys(m.prices) k (key)) p ON true
-     WHERE e.price = -1 AND NOT EXISTS (SELECT FROM tenancy_internal.rerated_events r WHERE r.corrected = e.id) AND tenancy_internal.barrier();
+     WHERE e.price = -1 AND e.corrects IS NULL AND NOT EXISTS (SELECT FROM tenancy_internal.rerated_events r WHERE r.corrected = e.id)
+       AND NOT EXISTS (SELECT FROM tenancy_internal.voided_events v WHERE v.event_id = e.id) AND tenancy_internal.barrier();
 REVOKE ALL ON tenancy.unpriced_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.unpriced_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;
 COMMENT ON VIEW tenancy.unpriced_usage IS

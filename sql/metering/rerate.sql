@@ -42,13 +42,14 @@ BEGIN
     LOCK TABLE tenancy_internal.rerated_events IN SHARE ROW EXCLUSIVE MODE;
     filter := (SELECT tenancy_internal.of_scope(s) FROM tenancy.scopes s WHERE s.id = scope);
     events := 0;
-    -- Costs that callers named stay, and corrections are part of what they correct.
+    -- Costs that callers named stay, what is voided stays voided, and corrections are part of what they correct.
     FOR known IN EXECUTE format($query$
         SELECT r.*, l.price_after, coalesce(l.price_after, r.price_id) AS price_now, r.cost + coalesce(c.sum, 0) AS cost_now
           FROM tenancy_internal.usage_events r
           LEFT JOIN LATERAL (SELECT sum(x.difference) FROM tenancy_internal.rerated_events x WHERE x.corrected = r.id) c ON true
           LEFT JOIN LATERAL (SELECT x.price_after FROM tenancy_internal.rerated_events x WHERE x.corrected = r.id ORDER BY x.correction DESC LIMIT 1) l ON true
-         WHERE r.metric_id = $2 AND r.at >= $3 AND r.at < $4 AND r.price_id >= -1 AND %s$query$, filter)
+         WHERE r.metric_id = $2 AND r.at >= $3 AND r.at < $4 AND r.price_id >= -1 AND r.corrects IS NULL
+           AND NOT EXISTS (SELECT FROM tenancy_internal.voided_events v WHERE v.event_id = r.id) AND %s$query$, filter)
         USING scope::uuid, m.id, since, until
     LOOP
         SELECT p.price, p.cost::numeric AS cost INTO found

@@ -115,7 +115,7 @@ BEGIN
         -- No running transaction can add events below: the snapshot that decides this also reads. Corrections are no events of their own.
         fine AS MATERIALIZED (
             SELECT e.metric_id, date_bin('15 minutes', e.at, '2000-01-01 00:00:00+00') AS slot, e.partner_id, e.tenant_id, e.project_id,
-                   e.user_id, e.value, e.dimensions, count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) AS events, sum(e.quantity) AS quantity,
+                   e.user_id, e.value, e.dimensions, count(*) FILTER (WHERE e.price_id IS DISTINCT FROM -2) - 2 * count(e.corrects) AS events, sum(e.quantity) AS quantity,
                    max(e.quantity) AS most, sum(e.cost) AS cost, count(*) AS rows, e.api_key_id
               FROM tenancy_internal.usage_events e
              WHERE e.origin = tail.origin AND e.xid >= tail.rolled_to AND e.xid < (SELECT u.xid FROM until u)

@@ -163,12 +163,12 @@ BEGIN
       FROM (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name)
      WHERE g.grain = ANY (grains);
     SELECT arms || array_agg(format($arm$
-            SELECT width_bucket(r.at, $3) AS n, %s AS key, CASE WHEN r.price_id = -2 THEN 0 ELSE 1 END AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM tenancy_internal.usage_events r
              WHERE r.origin = %L AND r.xid >= %L AND r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %s$arm$, by_key, t.origin, t.rolled_to, filter))
         -- Rolled-up events of quarters that since or until divides.
         || array_agg(format($arm$
-            SELECT width_bucket(r.at, $3) AS n, %s AS key, CASE WHEN r.price_id = -2 THEN 0 ELSE 1 END AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM unnest($4, $5, $6) p (grain, lo, hi)
              CROSS JOIN LATERAL (SELECT r.* FROM tenancy_internal.usage_events r
                                   WHERE r.at >= p.lo AND r.at < p.hi AND r.origin = %L AND r.xid < %L AND %s OFFSET 0) r

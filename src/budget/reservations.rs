@@ -2,22 +2,26 @@
 //! connections and crashes. An open reservation counts as in flight.
 
 use pgrx::JsonB;
-use pgrx::datum::{DatumWithOid, Interval};
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::prelude::*;
 use tenancy_core::id::{PLATFORM_ID, new_id};
-use tenancy_core::permission::Permission;
+use tenancy_core::metering::repeat;
 use tenancy_core::principal::Principal;
-use tenancy_core::quantity::{Quantity, cost as cost_in, in_millionths, quantity as quantity_in};
-use tenancy_core::time::Length;
+use tenancy_core::quantity::{
+    Cost, Quantity, cost as cost_in, in_millionths, quantity as quantity_in,
+};
+use tenancy_core::time::{Instant, Length};
 use uuid::Uuid;
 
-use crate::context::{current, required};
+use crate::context::required;
 use crate::error::{Error, ErrorReport};
 use crate::ledger::{
     Admission, Admitted, Event, admit, credits, free, held, note, note_open, try_admit,
 };
 use crate::metering::attribution::Attribution;
-use crate::metering::{Settled, check_recordable, reserved, settled};
+use crate::metering::closed::{Late, open_time};
+use crate::metering::rights::{is_trusted, manages_above};
+use crate::metering::{Settled, check_recordable, grown, key_of, reserved, reused, settled};
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::Json;
 use crate::pg::spi::NotNull;
@@ -25,13 +29,23 @@ use crate::pg::uuid::pg_uuid;
 use crate::pg::{bounded, role, spi, time};
 use crate::requests;
 
-/// The permission to cancel another user's reservation.
-const MANAGE: &str = "budgets:manage";
 /// The longest time that a reservation may be open.
 const TTL_MAX: Length = Length::from_days(7);
 
 fn number(text: &AnyNumeric) -> Result<Quantity, Error> {
     Ok(quantity_in(&text.to_string())?)
+}
+
+/// Reads how long a reservation may be open.
+fn length(ttl: &Interval) -> Result<Length, Error> {
+    let ttl = time::span(ttl).unwrap_or(Length::ZERO);
+    match ttl > Length::ZERO && ttl <= TTL_MAX {
+        true => Ok(ttl),
+        false => Err(Error::bad(
+            "ttl must be more than 0 and at most 7 days",
+            "It is how long the work may take.",
+        )),
+    }
 }
 
 /// Reserves a quantity in every budget until it is settled or cancelled, or expires.
@@ -42,17 +56,11 @@ fn reserve(
     ttl: Option<Interval>,
     attributes: Option<bounded::Json>,
     cost: Option<AnyNumeric>,
+    idempotency_key: Option<&str>,
 ) -> Result<pgrx::Uuid, ErrorReport> {
     let metric = metric.ok_or(Error::Null("metric"))?;
     let quantity = number(&quantity.ok_or(Error::Null("quantity"))?)?;
-    let ttl = ttl.ok_or(Error::Null("ttl"))?;
-    let ttl = time::span(&ttl).unwrap_or(Length::ZERO);
-    if ttl <= Length::ZERO || ttl > TTL_MAX {
-        Err(Error::bad(
-            "ttl must be more than 0 and at most 7 days",
-            "It is how long the work may take.",
-        ))?;
-    }
+    let ttl = length(&ttl.ok_or(Error::Null("ttl"))?)?;
     if quantity <= Quantity::ZERO {
         Err(Error::bad(
             "quantity must be more than 0",
@@ -61,13 +69,11 @@ fn reserve(
     }
     check_recordable()?;
     let cost = cost.map(|cost| cost_in(&cost.to_string()));
+    let cost = cost.transpose().map_err(Error::from)?;
+    let told = attributes.as_ref().map(|json| json.0.to_string());
+    let said = idempotency_key.map(|_| said(metric, quantity, ttl, told, cost));
     let attributes = attributes.map(|json| argument(json.0)).transpose()?;
-    let event = reserved(
-        metric,
-        quantity,
-        cost.transpose().map_err(Error::from)?,
-        attributes,
-    )?;
+    let event = reserved(metric, quantity, cost, attributes)?;
     let Some(metric) = event.metric else {
         return Err(Error::bad(
             "only what adds up can be reserved",
@@ -75,12 +81,17 @@ fn reserve(
         )
         .into());
     };
+    let id = pg_uuid(new_id());
+    if let Some((key, said)) = idempotency_key.zip(said)
+        && let Some(first) = claim(id, &event, key, said)?
+    {
+        return Ok(first);
+    }
     let scopes = event.scopes();
     let Admitted { draws, budgets } = admit(&event, None, &scopes, Admission::Reserve)?;
     let dimensions = event.dimensions.iter();
     let dimensions = dimensions.map(|(name, value)| (name.clone(), value.clone().into()));
     let dimensions = serde_json::Value::Object(dimensions.collect());
-    let id = pg_uuid(new_id());
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::execute_prepared(
         "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by, api_key_id, dimensions) \
@@ -110,6 +121,65 @@ fn reserve(
     Ok(id)
 }
 
+/// Hashes what a repeated key must reserve again, but for the project.
+fn said(
+    metric: &str,
+    quantity: Quantity,
+    ttl: Length,
+    attributes: Option<String>,
+    cost: Option<Cost>,
+) -> impl Fn(Option<Uuid>) -> Vec<u8> + use<> {
+    let cost = cost.map(|cost| cost.attos().to_be_bytes());
+    let (metric, quantity) = (metric.to_owned(), quantity.millionths().to_be_bytes());
+    move |project| {
+        repeat::fingerprints([
+            Some(metric.as_bytes()),
+            Some(&quantity[..]),
+            Some(&ttl.micros().to_be_bytes()[..]),
+            attributes.as_ref().map(String::as_bytes),
+            cost.as_ref().map(|cost| &cost[..]),
+            project.as_ref().map(|id| &id.as_bytes()[..]),
+        ])
+    }
+}
+
+/// Uses up a key, or returns the reservation that used it before. Waits for a transaction that uses the same key. Raises an
+/// error if that reservation had other values.
+fn claim(
+    id: pgrx::Uuid,
+    event: &Event,
+    key: &str,
+    said: impl Fn(Option<Uuid>) -> Vec<u8>,
+) -> Result<Option<pgrx::Uuid>, Error> {
+    let scope = pg_uuid(place(event).owner());
+    let (key, said) = (pg_uuid(key_of(key.as_bytes())?), said(event.project));
+    loop {
+        let new = spi::execute_prepared(
+            "INSERT INTO tenancy_internal.reservation_keys (scope_id, key, reservation, said, used_at) \
+             VALUES ($1, $2, $3, $4, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
+            &[scope.into(), key.into(), id.into(), said.clone().into()],
+        )?;
+        if new > 0 {
+            return Ok(None);
+        }
+        let first: Option<(pgrx::Uuid, Vec<u8>)> = spi::read(
+            "SELECT k.reservation, k.said FROM tenancy_internal.reservation_keys k WHERE k.scope_id = $1 AND k.key = $2",
+            &[scope.into(), key.into()],
+            |rows| match rows.into_iter().next() {
+                Some(row) => Ok(Some((row.not_null(1)?, row.not_null(2)?))),
+                None => Ok(None),
+            },
+        )?;
+        // The key was deleted in between, with its reservation.
+        if let Some((first, then)) = first {
+            return match then == said {
+                true => Ok(Some(first)),
+                false => Err(reused("reservation", &repeat::OF_RESERVATION, &then, &said)),
+            };
+        }
+    }
+}
+
 /// A reservation, locked.
 struct Reservation {
     held: Event,
@@ -119,11 +189,16 @@ struct Reservation {
     drew: bool,
     /// The database role that reserved.
     by: String,
+    /// Whether its metric counts events.
+    counts: bool,
+    /// When it expires.
+    expires_at: Instant,
 }
 
 /// Columns of a reservation `r`, as [`held`] reads them.
 const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
      (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text, \
+     m.aggregation = 'count', (extract(epoch FROM r.expires_at) * 1000000)::bigint, \
      r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
      ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key) \
      FROM tenancy_internal.budget_reservations r JOIN tenancy_internal.metric_definitions m ON m.id = r.metric_id \
@@ -144,20 +219,16 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             return Ok(None);
         };
         Ok(Some(Reservation {
-            held: held(&row, 13)?,
+            held: held(&row, 15)?,
             metric: row.not_null(10)?,
             state: row.not_null(9)?,
             drew: row.not_null(11)?,
             by: row.not_null(12)?,
+            counts: row.not_null(13)?,
+            expires_at: row.not_null_instant(14)?,
         }))
     })?;
     found.ok_or(Error::NoSuchReservation)
-}
-
-/// Whether a trusted role calls without a user's context, as for `record_usage_for()`.
-fn is_trusted() -> Result<bool, Error> {
-    let user = current()?.is_some_and(|context| matches!(context.principal, Principal::User(_)));
-    Ok(!user && (role::has_role(c"tenancy_gateway") || role::has_role(c"tenancy_admin")))
 }
 
 fn place(event: &Event) -> Attribution {
@@ -185,7 +256,11 @@ fn settle(
     if found.state == "settled" {
         return Err(Error::ReservationOver(found.state).into());
     }
-    let held = found.held;
+    let mut held = found.held;
+    if !open {
+        // Open ones put off the closing of their period.
+        held.at = open_time(&place(&held), held.at, Late::Now)?;
+    }
     let quantity = match quantity {
         Some(quantity) => number(&quantity)?,
         None => held.quantity,
@@ -262,12 +337,89 @@ fn may_cancel(found: &Reservation) -> Result<bool, Error> {
     if own && found.by == role::current_name() {
         return Ok(true);
     }
-    let manage = Permission::parse(MANAGE).map_err(|_| Error::Internal("a permission"))?;
-    let above = match (found.held.tenant, found.held.partner) {
-        (Some(_), Some(partner)) => vec![PLATFORM_ID, partner],
-        _ => vec![PLATFORM_ID],
-    };
-    Ok((context.access.as_ref()).is_some_and(|access| access.grants.hold(&manage, &above)))
+    manages_above(found.held.tenant, found.held.partner)
+}
+
+/// Prolongs an open reservation, lets it hold more, or both. Returns when it expires.
+#[pg_extern(sql = false)]
+fn extend(
+    reservation: Option<pgrx::Uuid>,
+    ttl: Option<Interval>,
+    quantity: Option<AnyNumeric>,
+    attributes: Option<bounded::Json>,
+    cost: Option<AnyNumeric>,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let id = reservation.ok_or(Error::Null("reservation"))?;
+    let ttl = ttl.as_ref().map(length).transpose()?;
+    let quantity = quantity.as_ref().map(number).transpose()?;
+    match (ttl, quantity) {
+        (None, None) => return Err(Error::Null("ttl or quantity").into()),
+        (_, None) if attributes.is_some() || cost.is_some() => {
+            return Err(Error::Null("quantity").into());
+        }
+        _ => {}
+    }
+    let found = find(id)?;
+    if !may_cancel(&found)? {
+        return Err(
+            Error::NotPermitted("budgets:manage above the tenant of the reservation").into(),
+        );
+    }
+    if found.state != "open" {
+        return Err(Error::ReservationOver(found.state).into());
+    }
+    let held = found.held;
+    let mut drew = found.drew;
+    let mut all = held.clone();
+    if let Some(quantity) = quantity {
+        let cost = cost.map(|cost| cost_in(&cost.to_string())).transpose();
+        let attributes = attributes.map(|json| argument(json.0)).transpose()?;
+        let cost = cost.map_err(Error::from)?;
+        let cost = grown(
+            (place(&held), held.at),
+            &found.metric,
+            quantity,
+            cost,
+            attributes,
+        )?;
+        // A metric of kind count counts one event, whatever its quantity.
+        if held.metric.is_some() && found.counts {
+            all.cost = cost.max(held.cost);
+        } else if quantity < held.quantity {
+            return Err(Error::bad(
+                "quantity must not be less than what is reserved",
+                "It is the new total. settle() frees what was not used.",
+            )
+            .into());
+        } else {
+            (all.quantity, all.cost) = (quantity, cost.max(held.cost));
+        }
+        let more = Event {
+            quantity: all.quantity.beyond(held.quantity),
+            cost: all.cost.beyond(held.cost),
+            ..held.clone()
+        };
+        let scopes = all.scopes();
+        let Admitted { draws, budgets } = admit(&all, Some(&held), &scopes, Admission::Required)?;
+        drew |= !draws.is_empty();
+        credits::write(&draws, held.at, Some(id))?;
+        note(&more, &scopes, &budgets, |quantity| (0, quantity));
+    }
+    let until = ttl.map(|ttl| (time::now() + ttl).max(found.expires_at));
+    let until = until.unwrap_or(found.expires_at);
+    spi::execute_prepared(
+        "UPDATE tenancy_internal.budget_reservations r SET quantity = $2, cost = $3::text::numeric, drew = $4, expires_at = to_timestamp($5::double precision / 1000000) \
+         WHERE r.id = $1",
+        &[
+            id.into(),
+            all.quantity.millionths().into(),
+            in_millionths(all.cost.attos()).into(),
+            drew.into(),
+            until.unix_micros().into(),
+        ],
+    )?;
+    requests::expect_tidying(until);
+    Ok(time::timestamp(until))
 }
 
 /// Cancels a reservation and frees its room.

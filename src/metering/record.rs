@@ -3,6 +3,7 @@
 use pgrx::pg_sys;
 use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::ledger::Counted;
+use tenancy_core::metering::repeat;
 use tenancy_core::metric::{
     ATTRIBUTES_MAX, Aggregation, KEY_MAX, MetricError, UnknownPrice, dimension_value, hash,
 };
@@ -13,6 +14,7 @@ use tenancy_core::time::{Instant, Length};
 use uuid::Uuid;
 
 use super::attribution::Attribution;
+use super::closed::{Late, open_time};
 use super::metrics::{CORRECTION, Metric, Priced, UNKNOWN};
 use super::settings;
 use crate::context::current;
@@ -65,9 +67,13 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     let id = new_id();
     let mut told = ReadAttributes::of(used)?;
     // The time of a reservation was checked when it was made, so it is not checked against the clock again.
-    let at = match (used.admission, used.at) {
-        (Admission::AlreadyHeld, Some(at)) => at,
-        (_, at) => when(at)?,
+    let (at, late) = match (used.admission, used.at) {
+        (Admission::AlreadyHeld, Some(at)) => (at, None),
+        (_, None) => (time::now(), None),
+        (_, Some(named)) => {
+            let at = open_time(&used.place, when(named)?, Late::AsSet)?;
+            (at, Some(named).filter(|named| *named != at))
+        }
     };
     let priced = match used.priced {
         Some(priced) => priced,
@@ -94,6 +100,7 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
         value: told.value,
         dimensions: told.dimensions(),
         attributes: told.attributes.map_or(Value::Null, Value::Json),
+        late,
     };
     write(&used.place, at, &row)?;
     Ok(Recorded::Now(id))
@@ -151,6 +158,7 @@ pub fn correct(correction: Corrected) -> Result<Uuid, Error> {
             None => Value::Null,
         },
         attributes: Value::Null,
+        late: None,
     };
     write(place, correction.at, &row)?;
     Ok(id)
@@ -166,6 +174,8 @@ struct Row<'a> {
     value: Option<Uuid>,
     dimensions: Value<'a>,
     attributes: Value<'a>,
+    /// The time of the usage, if that time was closed.
+    late: Option<Instant>,
 }
 
 fn write(place: &Attribution, at: Instant, row: &Row<'_>) -> Result<(), Error> {
@@ -196,6 +206,8 @@ fn write(place: &Attribution, at: Instant, row: &Row<'_>) -> Result<(), Error> {
             row.dimensions,
             row.attributes,
             uuid(place.api_key),
+            Value::Null,
+            row.late.map_or(Value::Null, Value::Instant),
         ],
     )
 }
@@ -402,11 +414,8 @@ impl ReadAttributes {
     }
 }
 
-fn when(at: Option<Instant>) -> Result<Instant, Error> {
+fn when(at: Instant) -> Result<Instant, Error> {
     let now = time::now();
-    let Some(at) = at else {
-        return Ok(now);
-    };
     if at > now + AHEAD_MAX {
         return Err(Error::EventInFuture);
     }
@@ -417,7 +426,13 @@ fn when(at: Option<Instant>) -> Result<Instant, Error> {
 }
 
 /// Hashes a key with the recording database role and the context's user, so that no other caller can use it up.
-fn key_of(key: &[u8]) -> Result<Uuid, Error> {
+pub fn key_of(key: &[u8]) -> Result<Uuid, Error> {
+    if key.is_empty() || key.len() > KEY_MAX {
+        return Err(Error::bad(
+            MetricError::Key,
+            "For example the id of the request.",
+        ));
+    }
     let user = match current()?.map(|context| context.principal) {
         Some(Principal::User(user)) => user,
         _ => Uuid::nil(),
@@ -428,33 +443,27 @@ fn key_of(key: &[u8]) -> Result<Uuid, Error> {
     ))
 }
 
+/// Returns the error of a key that was repeated with other values.
+pub fn reused(what: &'static str, names: &[&str], then: &[u8], now: &[u8]) -> Error {
+    Error::KeyReused(what, repeat::differing(names, then, now).join(", "))
+}
+
 /// Hashes what a repeated key must record again.
 fn said(used: &Use<'_>) -> Uuid {
-    let mut bytes = Vec::with_capacity(96);
-    bytes.extend_from_slice(&used.quantity.millionths().to_be_bytes());
-    bytes.push(u8::from(used.cost.is_some()));
-    bytes.extend_from_slice(&used.cost.unwrap_or_default().attos().to_be_bytes());
-    let place = [
-        used.place.partner,
-        used.place.tenant,
-        used.place.project,
-        used.place.user,
-    ];
-    for id in place {
-        bytes.extend_from_slice(id.unwrap_or_default().as_bytes());
-    }
-    hash(&bytes)
+    let quantity = used.quantity.millionths().to_be_bytes();
+    let cost = used.cost.map(|cost| cost.attos().to_be_bytes());
+    let fields = repeat::fingerprints([
+        Some(&quantity[..]),
+        cost.as_ref().map(|cost| &cost[..]),
+        used.place.project.as_ref().map(|id| &id.as_bytes()[..]),
+        used.place.user.as_ref().map(|id| &id.as_bytes()[..]),
+    ]);
+    Uuid::from_slice(&fields).unwrap_or_default()
 }
 
 /// Uses up a key, or returns the event that used it before. Waits for a transaction that uses the same key. Raises an
 /// error if that event had another quantity, cost, user or project.
 fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
-    if key.is_empty() || key.len() > KEY_MAX {
-        return Err(Error::bad(
-            MetricError::Key,
-            "For example the id of the request.",
-        ));
-    }
     let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(key_of(key)?));
     let said = said(used);
     loop {
@@ -487,7 +496,12 @@ fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
         // The key was deleted in between, because it was older than the retention.
         if let Some((first, then)) = first {
             if then != said {
-                return Err(Error::KeyReused);
+                return Err(reused(
+                    "event",
+                    &repeat::OF_EVENT,
+                    then.as_bytes(),
+                    said.as_bytes(),
+                ));
             }
             return Ok(Some(first));
         }

@@ -117,6 +117,29 @@ pub fn reserved(
     asked(metric, quantity, cost, attributes, highest_cost_of, true)
 }
 
+/// Returns the highest cost that a reservation may come to when it holds this quantity.
+pub fn grown(
+    (place, at): (Attribution, Instant),
+    metric: &str,
+    quantity: Quantity,
+    cost: Option<Cost>,
+    attributes: Option<JsonArgument>,
+) -> Result<Cost, Error> {
+    let metric = metrics::find(metric)?;
+    let used = Use {
+        place,
+        metric: &metric,
+        quantity,
+        cost,
+        priced: None,
+        attributes,
+        key: None,
+        at: None,
+        admission: Admission::Required,
+    };
+    highest_cost_of(&used, at)
+}
+
 /// Returns the event of usage in the context now, with the cost that `cost_of` finds.
 fn asked(
     metric: &str,
@@ -248,11 +271,11 @@ fn record_usage_for(call: &Call) -> Result<Answer, Error> {
 }
 
 /// Records a row inserted into the view `recorded_usage`: id, at, metric, quantity, cost, attributes, idempotency_key,
-/// partner_id, tenant_id, project_id, user_id.
+/// partner_id, tenant_id, project_id, user_id, price, corrects, late_at.
 fn insert(call: &Call) -> Result<(), Error> {
-    if !call.is_null(0) || !call.is_null(7) {
+    if [0, 7, 11, 12, 13].iter().any(|n| !call.is_null(*n)) {
         return Err(Error::bad(
-            "id and partner_id are not for INSERT",
+            "id, partner_id, price, corrects and late_at are not for INSERT",
             "Pass user_id, tenant_id and project_id; id and partner_id follow from them.",
         ));
     }

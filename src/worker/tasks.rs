@@ -363,6 +363,11 @@ impl Tasks {
                     &[],
                 )?;
                 spi::write(
+                    "DELETE FROM tenancy_internal.reservation_keys k WHERE k.used_at < now() - interval '35 days' \
+                        AND NOT EXISTS (SELECT FROM tenancy_internal.budget_reservations r WHERE r.id = k.reservation)",
+                    &[],
+                )?;
+                spi::write(
                     "DELETE FROM tenancy_internal.claimed_tokens WHERE expires_at < now()",
                     &[],
                 )

@@ -1,7 +1,8 @@
-//! Metrics, prices, periods, spans and the plan of rollups.
+//! Metrics, prices, periods, spans, repeated keys and the plan of rollups.
 
 pub mod metric;
 pub mod period;
 pub mod price;
+pub mod repeat;
 pub mod rollup_plan;
 pub mod span;

@@ -78,6 +78,7 @@ mod budget {
     mod clock;
     mod credits;
     mod exactness;
+    mod extending;
     mod parts;
     mod periods;
     mod reservations;
@@ -121,6 +122,7 @@ mod limit {
     mod slots;
 }
 mod metering {
+    mod corrections;
     mod export;
     mod prices;
     mod report;

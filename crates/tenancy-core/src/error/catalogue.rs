@@ -228,8 +228,19 @@ kinds! {
             hint "A user who may set that budget may set the prices.";
         too_many_prices: "54000", No, "metric \"{metric}\" has 100000 prices",
             hint "Set prices for fewer values; price of tenancy.define_metric() is for all others.";
-        idempotency_key_reused: "22023", No, "the idempotency key was used for another event",
-            hint "A retry repeats quantity, cost, user and project; a new event has a new key.";
+        idempotency_key_reused: "22023", No, "the idempotency key was used for another {what}",
+            detail "It had another {fields}.",
+            hint "A retry repeats the same values; another event or reservation has a key of its own.";
+        event_not_found: "42704", No, "the event does not exist",
+            hint "The view tenancy.recorded_usage shows the ids of events.";
+        event_voided: "42710", No, "the event is voided",
+            hint "An event is voided once. The view tenancy.usage_corrections shows what voided it.";
+        event_not_voidable: "22023", No, "the event cannot be voided: {reason}",
+            hint "Record the right usage as a new event.";
+        closing_waits: "55000", Later, "reservations of that time are open",
+            hint "Settle or cancel them, or wait until they expire; the view tenancy.reservations shows them.";
+        period_closed: "22023", No, "the period is closed at that time",
+            hint "tenancy.close_usage() closed it. Record it with a later time, or close with late_events => 'next'.";
         usage_on_standby: "25006", NewTransaction, "usage cannot be recorded on a standby",
             hint "Only the primary knows what is in flight. Here tenancy.check_budget() counts the usage that has been replayed.";
         usage_expired: "22023", No, "the events of that time were dropped",

@@ -252,7 +252,7 @@ fn what_an_elevation_gives_ends_with_it() {
 const BOUNDED: &str = "assign create_partner create_tenant create_project create_user define_metric define_role grant_credit issue_api_key remove_budget set_budget set_status update_scope move_tenant \
     add_identity_provider update_identity_provider set_identity_keys set_identity_provider_enabled map_group set_allowed_networks \
     set_rate_limit set_slots set_limit remove_limit define_feature define_setting set_feature set_setting define_plan drop_plan set_plan end_plan \
-    define_template apply_template onboard add_domain verify_domain set_login_policy set_price remove_price rerate";
+    define_template apply_template onboard add_domain verify_domain set_login_policy set_price remove_price rerate close_usage";
 /// They leave asking to others: to these, or to the functions that they call for each part.
 const ASK_BY: [&str; 7] = [
     "set_a_limit",
@@ -265,7 +265,8 @@ const ASK_BY: [&str; 7] = [
 ];
 /// They remove, read or record, or are checked again at each use (an elevation ends with the right to it).
 const GIVES_NOTHING: &str = "drop_role unassign elevate end_elevation revoke_api_key drop_identity_provider \
-    unmap_group revoke_credit record_usage_many forecast tree top_usage usage rated_usage export_usage alerts_since \
+    unmap_group revoke_credit record_usage_many forecast tree top_usage usage rated_usage export_usage \
+    record_usage_each alerts_since \
     define_limit drop_template remove_domain set_legal_hold release_legal_hold \
     set_secret remove_secret rotate_tenant_key drop_old_tenant_keys erase_tenant_key reseal_keyring";
 
@@ -301,7 +302,7 @@ fn every_management_function_gives_nothing_or_is_bounded() {
 }
 
 /// Calls with an argument that is a span or a time, as who calls them; `$` is the argument.
-const SPANS: [(&str, &str, &str); 7] = [
+const SPANS: [(&str, &str, &str); 8] = [
     ("elevate.ttl", "sue", "tenancy.elevate('x', $)"),
     (
         "issue_ticket.ttl",
@@ -314,6 +315,11 @@ const SPANS: [(&str, &str, &str); 7] = [
         "tenancy.rotate_signing_key($)",
     ),
     ("reserve.ttl", "alice", "tenancy.reserve('tokens', 1, $)"),
+    (
+        "extend.ttl",
+        "alice",
+        "tenancy.extend(tenancy.reserve('tokens', 1), $)",
+    ),
     (
         "acquire_slot.ttl",
         "alice",
@@ -351,7 +357,7 @@ const BAD_SPANS: [&str; 17] = [
     "'2147483647 days'",
 ];
 /// As above; also whether NULL and a time in the past are accepted.
-const TIMES: [(&str, &str, &str, bool, bool); 20] = [
+const TIMES: [(&str, &str, &str, bool, bool); 21] = [
     (
         "set_budget.anchor",
         "",
@@ -490,6 +496,13 @@ const TIMES: [(&str, &str, &str, bool, bool); 20] = [
         "",
         "(SELECT count(*) FROM tenancy.verify_audit_log($))",
         true,
+        true,
+    ),
+    (
+        "close_usage.until",
+        "",
+        "tenancy.close_usage('acme', $)",
+        false,
         true,
     ),
 ];
