@@ -48,7 +48,7 @@ BEGIN
     IF until IS NULL THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('null_argument', 'until');
     END IF;
-    IF until > now() OR until < '0001-01-01 00:00:00+00' THEN
+    IF until > clock_timestamp() OR until < '0001-01-01 00:00:00+00' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'until must not be in the future', 'It is the end of the last period that is closed.');
     END IF;
     IF late_events IS NULL OR late_events NOT IN ('refuse', 'next') THEN
