@@ -73,8 +73,8 @@ fn a_voided_event_counts_as_none() {
     used(&world, "tokens", "90");
     let id = owner.text(&void);
     owner.run(&format!("SELECT tenancy.void_event('{call}', 'a test')"));
-    used(&world, "tokens", "30");
     used(&world, "calls", "1");
+    used(&world, "tokens", "30");
     record(&world, "tenancy.consume('tokens', 70)");
     used(&world, "tokens", "100");
     // By all that reads usage.
