@@ -247,10 +247,10 @@ BEGIN
     faults := '{}';
     granted := '{}';
     FOR wanted IN
-        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at, x.per, x.dimensions::jsonb AS dimensions, x.anchor,
+        SELECT x.scope_id, x.metric, x.period, x.imposed, x.amount, x.hard, x.alert_at::numeric[] AS alert_at, x.per, x.dimensions::jsonb AS dimensions, x.anchor, x.alert_amounts::numeric[] AS alert_amounts,
                x.metric IS NULL OR EXISTS (SELECT FROM tenancy_internal.metric_definitions m WHERE m.name = x.metric) AS known
           FROM jsonb_to_recordset(rows) x(scope_id uuid, metric text, period text, imposed boolean, amount numeric, hard boolean, alert_at text, per text, dimensions text,
-                                                   anchor timestamptz)
+                                                   anchor timestamptz, alert_amounts text)
     LOOP
         IF NOT wanted.known THEN
             faults := tenancy_internal.add_text(faults, format('tenancy.budgets: there is no metric "%s".', left(wanted.metric, 80)));
@@ -259,7 +259,7 @@ BEGIN
         ELSE
             SELECT b.* INTO place FROM tenancy_internal.budget_of(wanted.scope_id, wanted.metric, wanted.period, wanted.per, wanted.dimensions, NULL) b;
             PERFORM tenancy_internal.put_budget(wanted.scope_id, wanted.metric, place.metric_id, coalesce(wanted.imposed, true), wanted.amount, wanted.period, wanted.hard, wanted.alert_at,
-                                                wanted.per, nullif(wanted.dimensions, '{}'), NULL, wanted.anchor);
+                                                wanted.per, nullif(wanted.dimensions, '{}'), NULL, wanted.anchor, wanted.alert_amounts);
             taken := taken + 1;
         END IF;
     END LOOP;

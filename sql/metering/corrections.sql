@@ -25,6 +25,7 @@ COMMENT ON VIEW tenancy.usage_corrections IS
 COMMENT ON COLUMN tenancy.usage_corrections.event_id IS 'The voided event';
 COMMENT ON COLUMN tenancy.usage_corrections.void_id IS 'The event with the negative quantity and cost, whose time, quantity and cost these are';
 
+-- It locks months of all tenants, so it is for administrators: a role that tenants share could block all of them.
 CREATE FUNCTION tenancy_internal.close_usage(scope tenancy.regscope, until timestamptz, late_events text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 DECLARE
@@ -84,15 +85,15 @@ COMMENT ON FUNCTION tenancy_internal.close_usage(tenancy.regscope, timestamptz, 
 CREATE FUNCTION tenancy.close_usage(scope tenancy.regscope, until timestamptz, late_events text DEFAULT 'next') RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
 REVOKE ALL ON FUNCTION tenancy.close_usage(tenancy.regscope, timestamptz, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.close_usage(tenancy.regscope, timestamptz, text) TO tenancy_app, tenancy_gateway, tenancy_admin;
+GRANT EXECUTE ON FUNCTION tenancy.close_usage(tenancy.regscope, timestamptz, text) TO tenancy_admin;
 COMMENT ON FUNCTION tenancy.close_usage(tenancy.regscope, timestamptz, text) IS
     'Closes the usage of a tenant, a partner or the platform, and all below, before a time, so that an invoice stays right. late_events: '
     'next: usage that is recorded later for a closed time counts when it is recorded, and late_at has its time; refuse: it is an error '
     '(22023). Void events and settled reservations, whose work has happened, count when they are recorded in both cases. A repeated '
     'call closes more; nothing is opened again. It waits up to 10 seconds for transactions that write to the months that it closes, which '
-    'wait for it; call it for a month that is over. Needs budgets:manage above the scope. Errors: 22023 an invalid argument; 42501 permission '
-    'denied; 42704 no such scope; 55000 reservations of that time are open; 55P03 a transaction that writes to those months does not end. '
-    'For tenancy_app, tenancy_gateway (with a context), tenancy_admin';
+    'wait for its end: call it for months that are over, in a transaction of its own. With a context, needs budgets:manage above the scope. '
+    'Errors: 22023 an invalid argument; 42501 permission denied; 42704 no such scope; 55000 reservations of that time are open; 55P03 a '
+    'transaction that writes to those months does not end. For tenancy_admin';
 
 CREATE VIEW tenancy.closed_usage WITH (security_barrier) AS
     SELECT c.scope_id, s.level, s.slug AS scope, c.closed_to, c.late_events, c.closed_at

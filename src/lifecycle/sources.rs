@@ -28,7 +28,7 @@ const QUERIES: [&str; OWN.len()] = [
        FROM tenancy_internal.allowed_networks n JOIN tenancy.scopes s ON s.id = n.scope_id WHERE s.path && ARRAY[%t] ORDER BY n.scope_id",
     "SELECT l.scope_id, l.amr, l.acr, l.session_length, l.human_api_keys \
        FROM tenancy_internal.login_policy_registry l JOIN tenancy.scopes s ON s.id = l.scope_id WHERE s.path && ARRAY[%t] ORDER BY l.scope_id",
-    "SELECT b.scope_id, m.name, b.period, b.imposed, pg_catalog.trim_scale(b.amount / 1000000.0), b.hard, b.alert_at, b.per, b.dimensions, b.anchor \
+    "SELECT b.scope_id, m.name, b.period, b.imposed, pg_catalog.trim_scale(b.amount / 1000000.0), b.hard, b.alert_at, b.per, b.dimensions, b.anchor, b.alert_amounts \
        FROM tenancy_internal.budget_definitions b JOIN tenancy.scopes s ON s.id = b.scope_id \
        LEFT JOIN tenancy_internal.metric_definitions m ON m.id = b.metric_id WHERE s.path && ARRAY[%t] AND b.api_key_id IS NULL \
       ORDER BY b.scope_id, m.name COLLATE \"C\", b.period, b.imposed, b.per, b.dimensions",

@@ -25,7 +25,7 @@ use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::{Json, Value, append, check_writable, hold};
 use crate::pg::numeric::PgNumeric;
 use crate::pg::uuid::{from_pg, pg_uuid};
-use crate::pg::{bgworker, cluster, managed, role, spi, time};
+use crate::pg::{bgworker, cluster, managed, role, spi, time, xact};
 use crate::{partitions, requests};
 
 /// How far in the future an event may be, because clocks differ.
@@ -67,13 +67,11 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     let id = new_id();
     let mut told = ReadAttributes::of(used)?;
     // The time of a reservation was checked when it was made, so it is not checked against the clock again.
-    let (at, late) = match (used.admission, used.at) {
-        (Admission::AlreadyHeld, Some(at)) => (at, None),
-        (_, None) => (time::now(), None),
-        (_, Some(named)) => {
-            let at = open_time(&used.place, when(named)?, Late::AsSet)?;
-            (at, Some(named).filter(|named| *named != at))
-        }
+    let named = used.at.filter(|_| used.admission != Admission::AlreadyHeld);
+    let at = match (named, used.at) {
+        (Some(named), _) => when(named)?,
+        (None, Some(at)) => at,
+        (None, None) => time::now(),
     };
     let priced = match used.priced {
         Some(priced) => priced,
@@ -85,6 +83,12 @@ pub fn record(used: &Use<'_>) -> Result<Recorded, Error> {
     {
         return Ok(Recorded::Before(first));
     }
+    // After the key: what was recorded before its period was closed may be repeated.
+    let at = match named {
+        Some(named) => open_time(&used.place, named, Late::AsSet)?,
+        None => at,
+    };
+    let late = named.filter(|named| *named != at);
     let event = Event {
         dimensions: std::mem::take(&mut told.dimensions),
         ..event(&used.place, used.metric, used.quantity, cost, at)
@@ -182,8 +186,9 @@ fn write(place: &Attribution, at: Instant, row: &Row<'_>) -> Result<(), Error> {
     let table = partitions::of(Monthly::UsageEvents, at)?;
     let uuid = |id: Option<Uuid>| id.map_or(Value::Null, |id| Value::Uuid(*id.as_bytes()));
     let xid = cluster::transaction();
-    // Once for each transaction is enough: the worker waits for its end.
-    if LAST.replace_with((xid, table)) != (xid, table) {
+    // Once for each transaction is enough: the worker waits for its end. But what was taken in a savepoint is lost with it.
+    let here = (xid, xact::savepoint(), table);
+    if LAST.replace_with(here) != here {
         hold(table);
         requests::wrote();
     }
@@ -296,8 +301,8 @@ pub fn event(
     }
 }
 
-/// The last transaction that wrote, and its table.
-static LAST: BackendCell<(u64, pg_sys::Oid)> = BackendCell::new((0, pg_sys::Oid::INVALID));
+/// The last transaction that wrote, its savepoint and its table.
+static LAST: BackendCell<(u64, u32, pg_sys::Oid)> = BackendCell::new((0, 0, pg_sys::Oid::INVALID));
 
 /// The values of the attributes.
 struct ReadAttributes {

@@ -85,6 +85,7 @@ pub const OWN: [OwnTable; 9] = [
             ("per", "text"),
             ("dimensions", "jsonb"),
             ("anchor", "timestamp with time zone"),
+            ("alert_amounts", "numeric[]"),
         ],
         scopes: &["scope_id"],
     },

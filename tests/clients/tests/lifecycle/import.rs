@@ -28,7 +28,7 @@ fn furnish_as_admin(db: &Db, owner: &mut Session) {
     );
     let key = owner.text("SELECT tenancy.issue_api_key('acme/boss', 'k')");
     db.app().begin(&key).run(
-        "SELECT tenancy.set_budget('acme', 'tokens', 100.5, alert_at => '{0.5,1}'); SELECT tenancy.set_budget('acme/ann', NULL, 5, 'day', hard => false);
+        "SELECT tenancy.set_budget('acme', 'tokens', 100.5, alert_at => '{0.5,1}', alert_amounts => '{70}'); SELECT tenancy.set_budget('acme/ann', NULL, 5, 'day', hard => false);
          SELECT tenancy.set_budget('acme', 'tokens', 90, per => 'user'), tenancy.set_budget('acme', 'tokens', 80, '30 days', anchor => '2026-01-15 00:00Z');
          SELECT tenancy.grant_credit('acme', 'tokens', 7, expires_at => '2100-01-01', note => 'gift');
          SELECT tenancy.set_rate_limit('acme', 'calls', 10, 'minute', level => 'user'); SELECT tenancy.set_slots('acme/web', 'jobs', 3); COMMIT",
