@@ -352,12 +352,13 @@ fn extend(
     let id = reservation.ok_or(Error::Null("reservation"))?;
     let ttl = ttl.as_ref().map(length).transpose()?;
     let quantity = quantity.as_ref().map(number).transpose()?;
-    match (ttl, quantity) {
-        (None, None) => return Err(Error::Null("ttl or quantity").into()),
-        (_, None) if attributes.is_some() || cost.is_some() => {
-            return Err(Error::Null("quantity").into());
-        }
-        _ => {}
+    let priced = attributes.is_some() || cost.is_some();
+    if quantity.is_none() && (ttl.is_none() || priced) {
+        return Err(Error::bad(
+            "there is nothing to extend",
+            "Pass ttl, quantity or both. attributes and cost are those of a quantity.",
+        )
+        .into());
     }
     let found = find(id)?;
     if !may_cancel(&found)? {
