@@ -76,6 +76,7 @@ pub fn prepare(config: &Config, world: &World) -> Result<Client, Fault> {
                      'events_hand_' || n, lo, ((lo AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC');
                  EXECUTE format('CREATE INDEX ON bench.%I (origin, xid)', 'events_hand_' || n);
                  EXECUTE format('CREATE INDEX ON bench.%I USING brin (at) WITH (pages_per_range = 16)', 'events_hand_' || n);
+                 EXECUTE format('CREATE INDEX ON bench.%I USING brin (id) WITH (pages_per_range = 16)', 'events_hand_' || n);
              END LOOP;
          END $$;
          -- A counter row a level: room on its page, so that an update stays there.
