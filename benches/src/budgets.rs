@@ -363,7 +363,7 @@ pub fn prices(config: &Config, world: &World, report: &mut Report) -> Result<(),
                 tenancy.define_metric('many_prices', 'unit', dimensions => '{{model,direction,cached}}');
          DELETE FROM tenancy_internal.price_book;
          INSERT INTO tenancy_internal.price_book (id, metric_id, scope_id, dimensions, valid_from, price, mode)
-         SELECT nextval('tenancy_internal.price_ids'), m.id, CASE WHEN n % 100 = 0 THEN '{tenant}' WHEN n % 100 = 1 THEN '{partner}' ELSE '{PLATFORM}' END::uuid,
+         SELECT n, m.id, CASE WHEN n % 100 = 0 THEN '{tenant}' WHEN n % 100 = 1 THEN '{partner}' ELSE '{PLATFORM}' END::uuid,
                 CASE n % 4 WHEN 0 THEN jsonb_build_object('model', 'm' || n) WHEN 1 THEN jsonb_build_object('model', 'm' || n, 'direction', 'in')
                            WHEN 2 THEN jsonb_build_object('model', 'm' || n, 'direction', 'in', 'cached', 'true')
                            ELSE jsonb_build_object('direction', 'd' || n) END,

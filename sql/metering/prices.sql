@@ -1,8 +1,12 @@
 -- The price book: prices by metric, scope, dimensions and time.
 
-CREATE SEQUENCE tenancy_internal.price_ids AS integer;
-REVOKE ALL ON SEQUENCE tenancy_internal.price_ids FROM PUBLIC;
-COMMENT ON SEQUENCE tenancy_internal.price_ids IS 'internal: ids of prices; events refer to them, so none is used twice';
+-- No sequence: pg_dump reads those, also of a role that may not.
+CREATE TABLE tenancy_internal.price_ids (
+    one  boolean PRIMARY KEY DEFAULT true CHECK (one),
+    last integer NOT NULL
+);
+REVOKE ALL ON tenancy_internal.price_ids FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.price_ids IS 'internal: the last id of a price; events refer to them, so none is used twice';
 SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.price_ids', '');
 
 -- No foreign keys, for the same reason as for budgets.
@@ -195,13 +199,17 @@ BEGIN
     IF known.id IS NULL AND (SELECT count(*) FROM tenancy_internal.price_book p WHERE p.metric_id = m.id) >= 100000 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('too_many_prices', m.name);
     END IF;
+    IF known.id IS NULL THEN
+        INSERT INTO tenancy_internal.price_ids AS c (last) VALUES (1) ON CONFLICT (one) DO UPDATE SET last = c.last + 1 RETURNING c.last INTO price_id;
+    ELSE
+        price_id := known.id;
+    END IF;
     INSERT INTO tenancy_internal.price_book AS p (id, metric_id, scope_id, dimensions, valid_from, price, mode, tiers, period, created_by)
-    VALUES (nextval('tenancy_internal.price_ids'), m.id, scope, put_price.dimensions, since, put_price.price, put_price.mode, put_price.tiers,
+    VALUES (price_id, m.id, scope, put_price.dimensions, since, put_price.price, put_price.mode, put_price.tiers,
             put_price.period, tenancy.user_id())
     ON CONFLICT ON CONSTRAINT price_book_key DO UPDATE
        SET price = excluded.price, mode = excluded.mode, tiers = excluded.tiers, period = excluded.period, created_at = excluded.created_at,
-           created_by = excluded.created_by
-    RETURNING p.id INTO price_id;
+           created_by = excluded.created_by;
     PERFORM tenancy_internal.audit(CASE mode WHEN 'none' THEN 'price.removed' ELSE 'price.set' END, scope, m.name,
         jsonb_strip_nulls(jsonb_build_object('id', price_id, 'dimensions', dimensions, 'valid_from', since, 'price', trim_scale(price), 'mode', mode,
             'tiers', tiers, 'period', period, 'retroactive', CASE WHEN since < now() THEN true END,

@@ -82,40 +82,45 @@ impl Metric {
         if let Some(price) = by_value.or(self.price) {
             return at_price(quantity, price, OWN).map(Some);
         }
-        let known = found == Found::None && self.prices.is_none() && !self.always_priced();
+        let refuse = self.unknown_price == UnknownPrice::Refuse;
+        let known = found == Found::None && self.prices.is_none() && !refuse;
         Ok((known || quantity == Quantity::ZERO).then_some(Priced {
             cost: Cost::ZERO,
             price: Some(OWN),
         }))
     }
 
-    fn always_priced(&self) -> bool {
-        self.unknown_price == UnknownPrice::Refuse
-    }
-
-    /// Returns the cost of a quantity at the highest price that may apply, if dimensions without a value may get any.
+    /// Returns the cost of a quantity at the highest price that may apply, if dimensions without a value may get any; `None`
+    /// if none may.
     pub fn highest_cost<'a>(
         &self,
         quantity: Quantity,
         scopes: impl IntoIterator<Item = Uuid>,
         at: Instant,
         value: impl Fn(&str) -> Option<&'a str>,
-    ) -> Result<Priced, Error> {
-        let of_book = self.book.highest(scopes, at, value);
-        let of_values = self.prices.iter().flat_map(|prices| prices.of.values());
-        let own = of_values.copied().chain(self.price).max();
-        match of_book {
-            Some(rate) if own.is_none_or(|own| own <= rate.price) => {
-                at_price(quantity, rate.price, rate.id)
+    ) -> Result<Option<Priced>, Error> {
+        let (of_book, always) = self.book.highest(scopes, at, &value);
+        let own = match &self.prices {
+            _ if always => None,
+            None => self.price,
+            Some(prices) => match value(&prices.dimension) {
+                Some(value) => prices.of.get(value).copied().or(self.price),
+                None => prices.of.values().copied().chain(self.price).max(),
+            },
+        };
+        match (of_book, own) {
+            (Some(rate), own) if own.is_none_or(|own| own <= rate.price) => {
+                at_price(quantity, rate.price, rate.id).map(Some)
             }
-            _ => at_price(quantity, own.unwrap_or_default(), OWN),
+            (_, Some(own)) => at_price(quantity, own, OWN).map(Some),
+            _ => Ok(None),
         }
     }
 
-    /// Returns the dimensions that prices differ by.
-    pub fn priced_by(&self) -> impl Iterator<Item = &str> {
+    /// Returns the dimensions that prices of these scopes differ by.
+    pub fn priced_by(&self, scopes: impl Iterator<Item = Uuid>) -> impl Iterator<Item = &str> {
         let own = self.prices.as_ref().map(|prices| prices.dimension.as_str());
-        self.book.dimensions().chain(own)
+        self.book.dimensions(scopes).chain(own)
     }
 }
 
@@ -199,10 +204,11 @@ fn price(text: &str) -> Result<Price, Error> {
 
 fn load_book(metric: &Metric) -> Result<Book<Uuid>, Error> {
     let entries = spi::read(
-        "SELECT p.scope_id, p.id, p.price::text, (extract(epoch FROM p.valid_from) * 1000000)::bigint, \
-                (SELECT array_agg(d.key ORDER BY d.key) FROM jsonb_each_text(p.dimensions) d), \
-                (SELECT array_agg(d.value ORDER BY d.key) FROM jsonb_each_text(p.dimensions) d) \
-         FROM tenancy_internal.price_book p WHERE p.metric_id = $1",
+        "SELECT p.scope_id, p.id, p.price::text, (extract(epoch FROM p.valid_from) * 1000000)::bigint, d.names, d.values \
+         FROM tenancy_internal.price_book p \
+         CROSS JOIN LATERAL (SELECT array_agg(d.key ORDER BY d.key) AS names, array_agg(d.value ORDER BY d.key) AS values \
+                               FROM jsonb_each_text(p.dimensions) d) d \
+         WHERE p.metric_id = $1",
         &[metric.id.into()],
         |rows| {
             let entries = rows.into_iter().map(|row| {

@@ -237,10 +237,14 @@ pub fn cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
 pub fn cost_of_settled(used: &Use<'_>, at: Instant) -> Result<Priced, Error> {
     match ReadAttributes::of(used)?.cost(used, at)? {
         Some(priced) => Ok(priced),
-        None => Ok(Priced {
-            price: Some(UNKNOWN),
-            ..(used.metric).highest_cost(used.quantity, scopes(&used.place), at, |_| None)?
-        }),
+        None => {
+            let scopes = scopes(&used.place);
+            let highest = (used.metric).highest_cost(used.quantity, scopes, at, |_| None)?;
+            Ok(Priced {
+                cost: highest.map_or(Cost::ZERO, |highest| highest.cost),
+                price: Some(UNKNOWN),
+            })
+        }
     }
 }
 
@@ -249,18 +253,17 @@ pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
     if let Some(cost) = used.cost {
         return Ok(cost);
     }
-    let told = match used.attributes {
-        Some(_) => Some(ReadAttributes::of(used)?),
-        None => None,
-    };
-    let value = |name: &str| told.as_ref().and_then(|told| told.dimension(name));
-    if let Some(told) = &told
-        && used.metric.priced_by().all(|name| value(name).is_some())
+    let told = ReadAttributes::of(used)?;
+    let value = |name: &str| told.dimension(name);
+    let mut dimensions = used.metric.priced_by(scopes(&used.place));
+    if !dimensions.all(|name| value(name).is_some())
+        && let Some(highest) =
+            (used.metric).highest_cost(used.quantity, scopes(&used.place), at, value)?
     {
-        return Ok(told.cost_or_refused(used, at)?.cost);
+        return Ok(highest.cost);
     }
-    let priced = (used.metric).highest_cost(used.quantity, scopes(&used.place), at, value)?;
-    Ok(priced.cost)
+    // Exactly known, or unknown whatever is added.
+    Ok(told.cost_or_refused(used, at)?.cost)
 }
 
 /// Returns the scopes whose prices may apply, the nearest first.
@@ -390,8 +393,8 @@ impl ReadAttributes {
             });
         }
         // Named in the order of the metric's dimensions, each once.
-        let named =
-            (metric.dimensions.iter()).filter(|name| metric.priced_by().any(|by| by == **name));
+        let by = |name: &str| (metric.priced_by(scopes(&used.place))).any(|by| by == name);
+        let named = (metric.dimensions.iter()).filter(|name| by(name.as_str()));
         let value = |name: &String| {
             let value = self.dimension(name)?;
             Some(value.chars().take(80).collect())

@@ -125,9 +125,10 @@ impl<S: Copy + Eq + Hash> Book<S> {
         self.scopes.is_empty()
     }
 
-    /// Returns the dimensions that prices name, each once or more.
-    pub fn dimensions(&self) -> impl Iterator<Item = &str> {
-        let shapes = self.scopes.values().flat_map(|prices| &prices.shapes);
+    /// Returns the dimensions that prices of these scopes name, each once or more.
+    pub fn dimensions(&self, scopes: impl Iterator<Item = S>) -> impl Iterator<Item = &str> {
+        let prices = scopes.filter_map(|id| self.scopes.get(&id));
+        let shapes = prices.flat_map(|prices| &prices.shapes);
         let dimensions = shapes.flat_map(|shape| &shape.dimensions);
         dimensions.map(|(_, name)| name.as_str())
     }
@@ -154,13 +155,14 @@ impl<S: Copy + Eq + Hash> Book<S> {
         found
     }
 
-    /// Returns the highest price that an event may have, if dimensions without a value may still get any.
+    /// Returns the highest price that an event may have, if dimensions without a value may still get any; and whether it has
+    /// one of the book in any case.
     pub fn highest<'v>(
         &self,
         scopes: impl IntoIterator<Item = S>,
         at: Instant,
         value: impl Fn(&str) -> Option<&'v str>,
-    ) -> Option<Rate> {
+    ) -> (Option<Rate>, bool) {
         let mut highest: Option<Rate> = None;
         for prices in scopes.into_iter().filter_map(|id| self.scopes.get(&id)) {
             for shape in &prices.shapes {
@@ -168,7 +170,7 @@ impl<S: Copy + Eq + Hash> Book<S> {
                 if shape.dimensions.iter().all(known) {
                     if let Some(rate) = self.matching(shape, at, &value) {
                         // It replaces all that come after it.
-                        return Some(higher(highest, rate));
+                        return (Some(higher(highest, rate)), true);
                     }
                     continue;
                 }
@@ -179,7 +181,7 @@ impl<S: Copy + Eq + Hash> Book<S> {
                 }
             }
         }
-        highest
+        (highest, false)
     }
 
     fn matching<'v>(

@@ -424,11 +424,18 @@ fn a_reservation_without_dimensions_holds_the_dearest_price_that_may_apply() {
             "{attributes}"
         );
     }
-    alice
-        .fails_inside(
-            r#"SELECT tenancy.reserve('tokens', 1, '1 hour', attributes => '{"model": "x", "direction": "in"}')"#,
-        )
-        .code("22023");
+    // None may apply, whatever is added: that is not 0.
+    for attributes in [
+        r#"{"model": "x"}"#,
+        r#"{"model": "x", "direction": "in"}"#,
+        r#"{"model": "large", "direction": "in"}"#,
+    ] {
+        alice
+            .fails_inside(&format!(
+                "SELECT tenancy.reserve('tokens', 1, '1 hour', attributes => '{attributes}')"
+            ))
+            .code("22023");
+    }
 }
 
 #[test]
@@ -560,7 +567,13 @@ fn a_span_is_rated_again_by_corrections_that_are_events() {
     // What is rolled back has no effect, also while it runs.
     owner.run("BEGIN");
     assert_eq!(owner.text(&rerate("tokens")), "2 -6");
-    assert_eq!(world.begin("alice").text(used), "12");
+    // A lower cost that may be rolled back gives no room.
+    assert_eq!(
+        world
+            .begin("alice")
+            .text("SELECT concat_ws(' ', used, in_flight) FROM tenancy.check_budget(NULL, 0)"),
+        "12 0"
+    );
     owner.run("ROLLBACK");
     assert_eq!(world.begin("alice").text(used), "12");
     assert_eq!(owner.text(&rerate("tokens")), "2 -6");

@@ -217,7 +217,7 @@ proptest! {
             found.map(|(_, value)| value.as_str())
         };
         let scopes = [2, 1, 0];
-        let mut most = None;
+        let (mut most, mut without) = (None, false);
         // The fourth value is one that no price names.
         for n in 0..64 {
             let texts = ["0", "1", "2", "other"];
@@ -225,13 +225,17 @@ proptest! {
             let all = |name: &str| known(name).or_else(|| free.iter().find(|(of, _)| *of == name).map(|(_, v)| *v));
             if let Found::Rate(rate) = book.find(scopes, at(now), all) {
                 most = most.max(Some(rate.price));
+            } else {
+                without = true;
             }
         }
-        let highest = book.highest(scopes, at(now), known).map(|rate| rate.price);
+        let (highest, always) = book.highest(scopes, at(now), known);
+        let highest = highest.map(|rate| rate.price);
         prop_assert!(highest >= most, "{highest:?} is less than {most:?}");
         // With all values it is the price.
         if values.len() == 3 {
             prop_assert_eq!(highest, most);
         }
+        prop_assert!(!(always && without), "said to have a price in any case");
     }
 }
