@@ -230,6 +230,7 @@ fn placed(place: [u8; 2], digest: Sha256) -> [u8; 16] {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
