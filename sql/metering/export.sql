@@ -90,7 +90,7 @@ BEGIN
     LOOP
         others := (SELECT string_agg(format('%s.%s.%s', p.origin, p.xid, p.id), ',' ORDER BY p.origin) FROM unnest(places) p WHERE p.origin <> place.origin);
         RETURN QUERY EXECUTE format(
-            'SELECT %L || e.xid || ''.'' || e.id, e.id, e.at, m.name, trim_scale(e.quantity * 0.000001), trim_scale(e.cost * 0.000001), e.attributes, '
+            'SELECT concat(%L, e.xid, ''.'', e.id), e.id, e.at, m.name, trim_scale(e.quantity * 0.000001), trim_scale(e.cost * 0.000001), e.attributes, '
             'e.partner_id, e.tenant_id, e.project_id, e.user_id, e.corrects, e.late_at '
             'FROM tenancy_internal.usage_events e JOIN tenancy_internal.metric_definitions m ON m.id = e.metric_id '
             'WHERE e.origin = %L AND e.xid >= %L AND (e.xid > %L OR e.id > %L) AND e.xid < %L%s ORDER BY e.xid, e.id%s',
