@@ -193,9 +193,7 @@ fn a_renamed_issuer_keeps_its_users() {
     log_in(&mut app, &key);
     assert_eq!(roles(&world, "zoe"), ["member", "tenant_admin"]);
     assert_eq!(
-        owner.text(&format!(
-            "SELECT concat_ws(' ', issuer, aliases, users) FROM tenancy.identity_providers"
-        )),
+        owner.text("SELECT concat_ws(' ', issuer, aliases, users) FROM tenancy.identity_providers"),
         format!("{new} {{}} 1")
     );
     // Nobody else's tokens: neither by the name nor by an alias.

@@ -315,7 +315,8 @@ fn events_of_a_restored_dump_come_once_too() {
         ("-7", "00000000-0000-7000-8000-000000000007"),
     ] {
         admin.run(&format!(
-            "INSERT INTO tenancy_internal.usage_events SELECT at, {origin}, '7777777777777', '{id}', metric_id, partner_id, tenant_id, project_id, user_id, quantity, cost, value, dimensions, attributes
+            "INSERT INTO tenancy_internal.usage_events (at, origin, xid, id, metric_id, partner_id, tenant_id, project_id, user_id, quantity, cost, value, dimensions, attributes)
+             SELECT at, {origin}, '7777777777777', '{id}', metric_id, partner_id, tenant_id, project_id, user_id, quantity, cost, value, dimensions, attributes
                FROM tenancy_internal.usage_events WHERE id = '{first}'"
         ));
     }
