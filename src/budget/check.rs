@@ -232,7 +232,7 @@ fn weigh<'a, E>(
             continue;
         };
         let state = BudgetState {
-            requested: requested.into(),
+            requested,
             ..ask(budget, &account)?
         };
         if worst

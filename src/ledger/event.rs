@@ -152,7 +152,7 @@ pub fn note(
     let database = queue::database();
     for budget in budgets.iter().filter(|budget| budget.names_part) {
         if let Some((account, share)) = event.share(budget).filter(|(_, share)| *share != 0) {
-            let (used, reserved) = part(share.into());
+            let (used, reserved) = part(share);
             ledger::note(&Recorded {
                 account,
                 slot: slot(event.at),

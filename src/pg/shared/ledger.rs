@@ -457,7 +457,7 @@ pub fn admit(demands: &[Demand], covers: &mut [CreditCoverage]) -> Result<(), Bl
             mine.hold(Held {
                 account: demand.account,
                 span: demand.span,
-                quantity: demand.quantity.into(),
+                quantity: demand.quantity,
             });
         }
         for cover in covers.iter() {
