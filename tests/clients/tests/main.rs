@@ -126,6 +126,7 @@ mod metering {
     mod export;
     mod prices;
     mod report;
+    mod together;
     mod usage;
 }
 mod plan {
