@@ -47,7 +47,7 @@ COMMENT ON FUNCTION tenancy.add_identity_provider(tenancy.regscope, text, text[]
     'may have providers of one issuer. audience_claim: the claim that has the audience in tokens without aud: client_id, cid, appid or '
     'azp. without_groups: what a token without groups_claim says: empty (the user is in no group) or keep (nothing); a token that '
     'says that the groups are elsewhere (group overage) leaves them as they are. Keys of the set that are weak or malformed are '
-    'named by a warning and verify nothing. A token then belongs to the provider whose audience it names and whose keys verify it. If '
+    'named by a notice and verify nothing. A token then belongs to the provider whose audience it names and whose keys verify it. If '
     'tenancy_admin adds the provider, tokens of its issuer and audiences are tried with no other. A provider''s signing keys can '
     'impersonate every user below its scope. The caller therefore needs every role of these users without an end; being elevated is '
     'not enough. Pass the secret as a parameter: statements are logged. Errors: 22023 invalid keys, claims, audiences or leeway; '

@@ -53,13 +53,13 @@ CREATE FUNCTION tenancy_internal.name_skipped_keys(skipped text[]) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF cardinality(skipped) > 0 THEN
-        RAISE WARNING USING MESSAGE = 'some keys verify nothing: ' || array_to_string(skipped, '; '),
+        RAISE NOTICE USING MESSAGE = 'some keys verify nothing: ' || array_to_string(skipped, '; '),
             HINT = 'Tokens that they signed are refused. The view identity_providers names them in skipped_keys.';
     END IF;
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.name_skipped_keys(text[]) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.name_skipped_keys(text[]) IS 'internal: warns of keys that verify nothing';
+COMMENT ON FUNCTION tenancy_internal.name_skipped_keys(text[]) IS 'internal: tells by a notice of keys that verify nothing';
 
 CREATE FUNCTION tenancy_internal.add_identity_provider(
     scope tenancy.regscope, issuer text, audiences text[], keys jsonb, secret bytea, user_claim text, tenant_claim text,
