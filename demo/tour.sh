@@ -275,6 +275,38 @@ metered=$(quiet "SELECT sum(context_tokens + generated_tokens) + 1480 + 30000 FR
 expect "^ globex .*| *$metered | *$globex | █"
 expect '│  └─ alice .*▒.*(soft)'
 
+part "A price changes in mid-month, and each member has its own budget" \
+    "Usage keeps the price of its time. One row gives each user of Acme three images a month."
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT tenancy.consume('tokens', 1000, attributes => '{"model": "large"}') AS event;
+COMMIT;
+SQL
+works demo_admin <<'SQL'
+SELECT tenancy.set_price('tokens', 0.000004, '{"model": "large"}') AS price;
+SELECT tenancy.define_metric('images', 'images') AS metric;
+SELECT tenancy.set_budget('acme', 'images', 3, per => 'user') AS budget;
+SQL
+works demo_app <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT tenancy.consume('tokens', 1000, attributes => '{"model": "large"}') AS event,
+    tenancy.consume('images', 3) AS images;
+COMMIT;
+SELECT tenancy.authenticate(:'acme', session => true) AS user_id;
+SELECT metric, quantity, cost FROM tenancy.recorded_usage ORDER BY id DESC LIMIT 3;
+SQL
+expect '^ *tokens | *1000 | *0.004'
+expect '^ *tokens | *1000 | *0.005'
+VERBOSITY=verbose
+refused demo_app 'ERROR:  53400: ' <<'SQL'
+BEGIN;
+SELECT tenancy.authenticate(:'acme') AS user_id;
+SELECT tenancy.consume('images');
+SQL
+VERBOSITY=default
+
 part "The planner sees a plain equality" \
     "So it uses the index that begins with tenant_id, in order, and estimates rows from statistics."
 works demo_app <<'SQL'

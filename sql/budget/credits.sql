@@ -158,3 +158,13 @@ COMMENT ON VIEW tenancy.credits IS
     'after rolls_at, and 0 for a revoked or expired credit. Nothing can be drawn before effective_at. metric NULL is cost; rollover '
     'NULL: all that is left stays usable after rolls_at. Shows scopes where the reader holds budgets:view; without a context '
     'tenancy_gateway, tenancy_admin and tenancy_auditor see all. For tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor';
+
+CREATE FUNCTION tenancy_internal.forget_credit_notes(scope uuid) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE tenancy_internal.credit_grants g SET note = NULL
+      FROM tenancy.scopes s WHERE s.id = g.scope_id AND s.path @> ARRAY[scope] AND g.note IS NOT NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.forget_credit_notes(uuid) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.forget_credit_notes(uuid) IS 'internal: drops the notes of credits of a scope and of all below it';

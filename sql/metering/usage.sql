@@ -63,6 +63,23 @@ COMMENT ON FUNCTION tenancy_internal.bucket_edges(timestamptz, timestamptz, text
     'internal: returns the first instants of hours, days, weeks or months of a time zone, from the one that contains since to the '
     'end of the last one before until';
 
+CREATE FUNCTION tenancy_internal.tell_of_moves(scope uuid, since timestamptz, until timestamptz) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    moved timestamptz;
+BEGIN
+    SELECT max(f.until) INTO moved FROM tenancy.scopes s JOIN tenancy_internal.former_partners f ON f.tenant_id = s.path[3]
+     WHERE s.id = tell_of_moves.scope AND f.until > coalesce(tell_of_moves.since, '-infinity') AND f.until <= coalesce(tell_of_moves.until, 'infinity');
+    IF moved IS NOT NULL THEN
+        RAISE NOTICE USING MESSAGE = format('the tenant came from another partner at %s: usage before counts in the totals of that one', moved),
+            HINT = 'by_dimension => ''partner'' shows the parts.';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.tell_of_moves(uuid, timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.tell_of_moves(uuid, timestamptz, timestamptz) IS
+    'internal: tells by a notice that a part of a tenant''s usage in a span is that of another partner';
+
 CREATE FUNCTION tenancy_internal.usage(scope tenancy.regscope, metric text, since timestamptz, until timestamptz, bucket text, "by" text)
     RETURNS TABLE (bucket_start timestamptz, key text, quantity numeric, cost numeric, events bigint)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET jit = off AS $$
@@ -104,6 +121,9 @@ BEGIN
     END IF;
     IF since >= until THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'since must be before until', 'until is not part of the span.');
+    END IF;
+    IF "by" IS DISTINCT FROM 'partner' THEN
+        PERFORM tenancy_internal.tell_of_moves(scope, since, until);
     END IF;
     zone := tenancy_internal.time_zone(scope);
 

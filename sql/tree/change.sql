@@ -155,7 +155,7 @@ COMMENT ON FUNCTION tenancy.update_scope(tenancy.regscope, text, text, text, jso
     'tenant''s name and settings tenants:update. Errors as create_tenant(); 42501 permission denied. For tenancy_app, '
     'tenancy_gateway (with a context), tenancy_admin';
 
-CREATE FUNCTION tenancy_internal.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+CREATE FUNCTION tenancy_internal.move_tenant(tenant tenancy.regscope, partner tenancy.regscope, with_notes boolean) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moving record;
@@ -191,18 +191,27 @@ BEGIN
        SET parent_id = CASE WHEN s.id = tenant THEN partner::uuid ELSE s.parent_id END,
            path = target.path || s.path[cardinality(moving.path):]
      WHERE s.id = tenant OR s.parent_id = tenant;
+    IF moving.path[cardinality(moving.path) - 1] <> partner::uuid THEN
+        INSERT INTO tenancy_internal.former_partners (tenant_id, partner_id, until)
+        VALUES (tenant, moving.path[cardinality(moving.path) - 1], now()) ON CONFLICT DO NOTHING;
+        -- What a partner wrote to itself is not for the next one.
+        IF with_notes IS NOT TRUE THEN
+            PERFORM tenancy_internal.forget_credit_notes(tenant);
+        END IF;
+    END IF;
     PERFORM tenancy_internal.audit('tenant.moved', tenant, NULL, jsonb_build_object('from', moving.path[cardinality(moving.path) - 1], 'to', partner::uuid));
 EXCEPTION WHEN unique_violation THEN
     RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('slug_taken', moving.slug);
 END
 $$;
-REVOKE ALL ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
-COMMENT ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope) IS 'internal: see move_tenant()';
-CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope) RETURNS void
+REVOKE ALL ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.move_tenant(tenancy.regscope, tenancy.regscope, boolean) IS 'internal: see move_tenant()';
+CREATE FUNCTION tenancy.move_tenant(tenant tenancy.regscope, partner tenancy.regscope, with_notes boolean DEFAULT false) RETURNS void
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'managed_wrapper';
-REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) TO tenancy_app, tenancy_gateway, tenancy_admin;
-COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope) IS
+REVOKE ALL ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope, boolean) TO tenancy_app, tenancy_gateway, tenancy_admin;
+COMMENT ON FUNCTION tenancy.move_tenant(tenancy.regscope, tenancy.regscope, boolean) IS
     'Moves a tenant, with its projects and users, to another partner. At their next statement the old partner''s users lose access '
-    'to it, and their roles in it. Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a '
+    'to it, and their roles in it. What the tenant has used stays with the partner that it was used under; usage() says so in a notice. '
+    'Notes of credits are dropped, unless with_notes is true. Needs tenants:manage in both partners. Errors: 42704 no such scope; 23514 not a tenant and a '
     'partner; 42710 the slug is taken there. For tenancy_app, tenancy_gateway (with a context), tenancy_admin';

@@ -104,6 +104,28 @@ COMMENT ON COLUMN tenancy.scopes.kind IS 'Of a user: human or service';
 
 SELECT pg_catalog.pg_extension_config_dump('tenancy.scopes', '');
 
+CREATE TABLE tenancy_internal.former_partners (
+    tenant_id  uuid NOT NULL,
+    partner_id uuid NOT NULL,
+    until      timestamptz NOT NULL,
+    PRIMARY KEY (tenant_id, until)
+);
+REVOKE ALL ON tenancy_internal.former_partners FROM PUBLIC;
+COMMENT ON TABLE tenancy_internal.former_partners IS 'internal: partners that a tenant belonged to before it was moved, and until when';
+SELECT pg_catalog.pg_extension_config_dump('tenancy_internal.former_partners', '');
+
+CREATE FUNCTION tenancy_internal.drop_former_partners() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM tenancy_internal.former_partners f WHERE f.tenant_id = OLD.id;
+    RETURN NULL;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.drop_former_partners() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.drop_former_partners() IS 'internal: trigger that forgets the former partners of a tenant that is dropped';
+CREATE TRIGGER drop_former_partners AFTER DELETE ON tenancy.scopes FOR EACH ROW WHEN (OLD.level = 'tenant')
+    EXECUTE FUNCTION tenancy_internal.drop_former_partners();
+
 -- A dump contains the rows that CREATE EXTENSION inserts, maybe changed: on restore they replace them.
 CREATE FUNCTION tenancy_internal.restore_seed() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -399,3 +399,55 @@ fn thousands_of_tenants_are_a_page() {
     let sql = "SELECT count(*) FROM tenancy.tree()";
     assert_eq!(world.begin("boss").number(sql), 23);
 }
+
+#[test]
+fn usage_of_a_tenant_that_moved_says_whose_its_parts_are() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.define_metric('tokens', 'tokens'), tenancy.set_budget('acme', 'tokens', 100, 'total');
+         SELECT tenancy.grant_credit('acme', 'tokens', 5, 'total', note => 'sorry for June'), tenancy.grant_credit('acme', 'tokens', 6, 'total', note => NULL);
+         SELECT tenancy.create_partner('initech')",
+    );
+    world
+        .begin("alice")
+        .run("SELECT tenancy.record_usage('tokens', 3); COMMIT");
+    let notes = "SELECT coalesce(note, '-') FROM tenancy.credits ORDER BY 1";
+    let usage = |more: &str| format!("SELECT * FROM tenancy.usage('acme', 'tokens'{more})");
+    assert_eq!(owner.notices(&usage("")), Vec::<String>::new());
+    // To where it is: nothing has moved.
+    owner.run("SELECT tenancy.move_tenant('acme', 'globex')");
+    assert_eq!(owner.texts(notes), ["-", "sorry for June"]);
+    owner.run("SELECT tenancy.move_tenant('acme', 'initech', with_notes => true)");
+    assert_eq!(owner.texts(notes), ["-", "sorry for June"]);
+    world
+        .begin("alice")
+        .run("SELECT tenancy.record_usage('tokens', 4); COMMIT");
+    let said = owner.notices(&usage(""));
+    assert!(
+        said.len() == 1 && said[0].contains("came from another partner"),
+        "{said:?}"
+    );
+    for nothing_to_say in [
+        ", until => now() - interval '1 hour'",
+        ", since => now() + interval '1 hour'",
+        ", by_dimension => 'partner'",
+    ] {
+        assert_eq!(owner.notices(&usage(nothing_to_say)), Vec::<String>::new());
+    }
+    let parts = "SELECT string_agg(p.slug || ' ' || u.quantity, ', ' ORDER BY p.slug)
+        FROM tenancy.usage('acme', 'tokens', by_dimension => 'partner') u JOIN tenancy.partners p ON p.id::text = u.key";
+    assert_eq!(owner.text(parts), "globex 3, initech 4");
+    // Each partner's own totals are its part.
+    for (partner, used) in [("globex", "3"), ("initech", "4")] {
+        let total = format!("SELECT quantity::text FROM tenancy.usage('{partner}', 'tokens')");
+        assert_eq!(owner.text(&total), used);
+    }
+    owner.run("SELECT tenancy.move_tenant('acme', 'globex')");
+    assert_eq!(owner.texts(notes), ["-", "-"]);
+    // Nothing is kept of a tenant that is gone.
+    owner.run("SELECT tenancy.set_status('acme', 'deleted')");
+    owner.run("CALL tenancy.purge_tenant('acme', 'over')");
+    let kept = "SELECT count(*) FROM tenancy_internal.former_partners";
+    assert_eq!(world.db.admin().number(kept), 0);
+}
