@@ -127,7 +127,7 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument',
             'amount must be a number from 0 to 9223372036854.775807 with 6 digits after the point at most');
     END IF;
-    IF alert_at <> '{}' AND (per IS NOT NULL OR dimensions IS NOT NULL OR api_key IS NOT NULL) THEN
+    IF (alert_at <> '{}' OR alert_amounts <> '{}') AND (per IS NOT NULL OR dimensions IS NOT NULL OR api_key IS NOT NULL) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'a budget of a part of the usage has no alerts',
             'Set alert_at on the scope''s budget for all its usage.');
     END IF;

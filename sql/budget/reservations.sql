@@ -93,7 +93,7 @@ GRANT EXECUTE ON FUNCTION tenancy.extend(uuid, interval, numeric, jsonb, numeric
 COMMENT ON FUNCTION tenancy.extend(uuid, interval, numeric, jsonb, numeric) IS
     'Prolongs an open reservation, lets it hold more, or both, and returns when it expires. ttl: from now, at most 7 days; NULL, or '
     'less than what is left: the time stays. quantity: the new total, not less than before, and its cost, with attributes and cost as '
-    'in reserve(); the rest is admitted in the period of the reservation, or refused as consume() is. NULL: as before. A repeated call '
+    'in reserve(); attributes NULL: the dimensions of the reservation. The rest is admitted in the period of the reservation, or refused as consume() is. NULL: as before. A repeated call '
     'changes nothing more. Allowed for those who may cancel() it. Errors: 22023 an invalid argument; 42704 no such reservation; 42501 '
     'permission denied; 53400 a budget has no room, and nothing is changed; 55000 the reservation is no longer open, or no context. '
     'For tenancy_app (with a context), tenancy_gateway, tenancy_admin';

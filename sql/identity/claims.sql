@@ -110,7 +110,8 @@ BEGIN
     IF EXISTS (SELECT FROM tenancy_internal.identity_claims c WHERE c.tokens = ANY (claimed) AND c.key = '') THEN
         RAISE unique_violation USING CONSTRAINT = 'identity_claims_pkey';
     END IF;
-    -- Each costs a signature check, for any token.
+    -- Each costs a signature check, for any token. One caller at a time in a partner.
+    PERFORM FROM tenancy.scopes s WHERE s.id = place[2] FOR NO KEY UPDATE;
     IF EXISTS (SELECT FROM tenancy_internal.identity_claims c
                  JOIN tenancy_internal.identity_provider_registry p ON p.id = c.provider_id JOIN tenancy.scopes s ON s.id = p.scope_id
                 WHERE c.tokens = ANY (claimed) AND s.path[2] = place[2]

@@ -62,7 +62,7 @@ BEGIN
         RETURN;
     END IF;
     UPDATE tenancy_internal.identity_users b
-       SET groups_as_of = CASE WHEN groups IS NULL THEN b.groups_as_of ELSE issued END,
+       SET groups_as_of = CASE WHEN groups IS NULL AND NOT elsewhere THEN b.groups_as_of ELSE issued END,
            groups_elsewhere = CASE WHEN groups IS NULL THEN b.groups_elsewhere OR elsewhere ELSE false END
      WHERE b.user_id = "user";
     IF groups IS NULL THEN

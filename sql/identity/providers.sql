@@ -2,6 +2,9 @@
 CREATE FUNCTION tenancy_internal.check_provider(provider tenancy_internal.identity_provider_registry) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF array_ndims(provider.aliases) > 1 OR array_ndims(provider.audiences) > 1 THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'aliases and audiences must be lists', 'For example {a,b}.');
+    END IF;
     IF array_position(provider.issuer || provider.aliases, NULL) IS NOT NULL
        OR EXISTS (SELECT FROM unnest(provider.issuer || provider.aliases) i WHERE length(i) NOT BETWEEN 1 AND 2048) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'issuer must have 1 to 2048 characters',

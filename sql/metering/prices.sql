@@ -77,6 +77,9 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', format('a %s has no prices of its own', of.level),
             'Set prices for the platform, a partner or a tenant.');
     END IF;
+    IF NOT EXISTS (SELECT FROM tenancy.scopes p WHERE p.id = of.path[2] AND p.path && tenancy.scope_ids('billing:manage')) THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('permission_missing', 'billing:manage at the partner');
+    END IF;
     held := tenancy_internal.held_until('{billing:manage}', of.path[2]);
     -- A lower price leaves more of every budget that counts costs.
     IF EXISTS (
@@ -93,6 +96,11 @@ REVOKE ALL ON FUNCTION tenancy_internal.authorize_prices(uuid) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.authorize_prices(uuid) IS
     'internal: raises 42704 or 42501 unless the caller may set prices for a scope, and every imposed budget that counts costs at '
     'them; returns until when it holds the permission (NULL: without an end)';
+
+CREATE FUNCTION tenancy_internal.dimension_text(name text, value jsonb) RETURNS text
+    LANGUAGE c STABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', '_dimension_text_wrapper';
+REVOKE ALL ON FUNCTION tenancy_internal.dimension_text(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.dimension_text(text, jsonb) IS 'internal: returns a value of a dimension as the text that events have; raises 22023';
 
 -- Values are compared as texts, as events store them.
 CREATE FUNCTION tenancy_internal.price_dimensions(m tenancy_internal.metric_definitions, dimensions jsonb) RETURNS jsonb
@@ -117,7 +125,7 @@ BEGIN
                 format('the value of "%s" must be a text, a number or a boolean of 200 bytes at most', named.key));
         END IF;
     END LOOP;
-    RETURN (SELECT coalesce(jsonb_object_agg(d.key, d.value), '{}') FROM jsonb_each_text(dimensions) d);
+    RETURN (SELECT coalesce(jsonb_object_agg(d.key, tenancy_internal.dimension_text(d.key, d.value)), '{}') FROM jsonb_each(dimensions) d);
 END
 $$;
 REVOKE ALL ON FUNCTION tenancy_internal.price_dimensions(tenancy_internal.metric_definitions, jsonb) FROM PUBLIC;
@@ -196,7 +204,10 @@ BEGIN
     IF known.id IS NOT NULL AND known.valid_from <= clock_timestamp() + interval '1 hour' THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('price_fixed', m.name);
     END IF;
-    IF known.id IS NULL AND (SELECT count(*) FROM tenancy_internal.price_book p WHERE p.metric_id = m.id) >= 100000 THEN
+    -- Of each scope: no partner uses up the prices of others. An end takes no more than what it ends.
+    IF known.id IS NULL AND mode <> 'none'
+       AND (SELECT count(*) FROM tenancy_internal.price_book p WHERE p.metric_id = m.id AND p.scope_id = scope AND p.mode <> 'none')
+           >= (CASE WHEN scope = '00000000-0000-7000-8000-000000000000' THEN 100000 ELSE 10000 END) THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('too_many_prices', m.name);
     END IF;
     IF known.id IS NULL THEN

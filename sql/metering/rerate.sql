@@ -22,7 +22,7 @@ DECLARE
     held timestamptz;
     filter text;
     known record;
-    found record;
+    priced record;
     total numeric := 0;
 BEGIN
     held := tenancy_internal.authorize_prices(scope);
@@ -38,6 +38,11 @@ BEGIN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('usage_expired');
     END IF;
     PERFORM tenancy_internal.require_lasting('the correction', held);
+    -- Else it would correct what another transaction has corrected since its snapshot.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'rerate() needs the isolation level READ COMMITTED',
+            'SET default_transaction_isolation = ''read committed'', and call it again.');
+    END IF;
     -- One caller at a time, so that no event is corrected twice.
     LOCK TABLE tenancy_internal.rerated_events IN SHARE ROW EXCLUSIVE MODE;
     filter := (SELECT tenancy_internal.of_scope(s) FROM tenancy.scopes s WHERE s.id = scope);
@@ -52,17 +57,17 @@ BEGIN
            AND NOT EXISTS (SELECT FROM tenancy_internal.voided_events v WHERE v.event_id = r.id) AND %s$query$, filter)
         USING scope::uuid, m.id, since, until
     LOOP
-        SELECT p.price, p.cost::numeric AS cost INTO found
+        SELECT p.price, p.cost::numeric AS cost INTO priced
           FROM tenancy_internal.priced(m.name, known.partner_id, known.tenant_id, known.dimensions, known.at, known.quantity) p;
         -- Without a price now there is nothing to correct it to. Another price with the same cost differs only by its tiers.
-        CONTINUE WHEN found.cost IS NULL OR found.cost = known.cost_now
-            AND (found.price = known.price_now OR NOT EXISTS (SELECT FROM tenancy_internal.price_book p WHERE p.id IN (found.price, known.price_now) AND p.tiers IS NOT NULL));
+        CONTINUE WHEN priced.cost IS NULL OR priced.cost = known.cost_now
+            AND (priced.price = known.price_now OR NOT EXISTS (SELECT FROM tenancy_internal.price_book p WHERE p.id IN (priced.price, known.price_now) AND p.tiers IS NOT NULL));
         INSERT INTO tenancy_internal.rerated_events (correction, corrected, at, metric_id, price_before, price_after, cost_before, difference, rerated_by)
         VALUES (tenancy_internal.correct(known.metric_id, known.partner_id, known.tenant_id, known.project_id, known.user_id, known.dimensions, known.at,
-                                         trunc((found.cost - known.cost_now) * 1000000000000)::text, known.api_key_id),
-                known.id, known.at, known.metric_id, known.price_now, found.price, known.cost_now, found.cost - known.cost_now, tenancy.user_id());
+                                         trunc((priced.cost - known.cost_now) * 1000000000000)::text, known.api_key_id),
+                known.id, known.at, known.metric_id, known.price_now, priced.price, known.cost_now, priced.cost - known.cost_now, tenancy.user_id());
         events := events + 1;
-        total := total + found.cost - known.cost_now;
+        total := total + priced.cost - known.cost_now;
     END LOOP;
     difference := trim_scale(total * 0.000001);
     PERFORM tenancy_internal.audit('usage.rerated', scope, m.name,
@@ -82,7 +87,7 @@ COMMENT ON FUNCTION tenancy.rerate(text, timestamptz, timestamptz, tenancy.regsc
     'Corrects the costs of committed events of a metric from since to before until, in a scope and all below it, to those of the '
     'prices now: records for each that differs another event at the same time, without quantity, whose cost is the difference, which '
     'may be negative. Returns how many it recorded, and the sum of the differences; a second call finds none. Costs that callers '
-    'named stay, and so does what still has no price. Budgets and usage() count the corrections in the period of the event; nothing '
+    'named stay, and so does what still has no price. Budgets and usage() count the corrections in the period of the event, or now if that is closed; nothing '
     'is refused, and credits are not returned. The view rerated_usage lists them. Needs what set_price() needs for the scope. Errors: '
     '22023 an invalid argument, or events of the span were dropped; 42501 permission denied; 42704 no such scope or metric. For '
     'tenancy_app, tenancy_gateway (with a context), tenancy_admin';
@@ -90,7 +95,7 @@ COMMENT ON FUNCTION tenancy.rerate(text, timestamptz, timestamptz, tenancy.regsc
 CREATE VIEW tenancy.rerated_usage WITH (security_barrier) AS
     SELECT r.correction AS id, r.corrected, r.at, e.metric, r.price_before, r.price_after, trim_scale(r.cost_before * 0.000001) AS cost_before,
            trim_scale((r.cost_before + r.difference) * 0.000001) AS cost_after, r.rerated_at, e.partner_id, e.tenant_id, e.project_id, e.user_id
-      FROM tenancy_internal.rerated_events r JOIN tenancy.recorded_usage e ON e.id = r.correction AND e.at = r.at
+      FROM tenancy_internal.rerated_events r JOIN tenancy.recorded_usage e ON e.id = r.correction
      WHERE tenancy_internal.barrier();
 REVOKE ALL ON tenancy.rerated_usage FROM PUBLIC;
 GRANT SELECT ON tenancy.rerated_usage TO tenancy_app, tenancy_gateway, tenancy_admin, tenancy_auditor;

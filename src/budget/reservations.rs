@@ -89,9 +89,7 @@ fn reserve(
     }
     let scopes = event.scopes();
     let Admitted { draws, budgets } = admit(&event, None, &scopes, Admission::Reserve)?;
-    let dimensions = event.dimensions.iter();
-    let dimensions = dimensions.map(|(name, value)| (name.clone(), value.clone().into()));
-    let dimensions = serde_json::Value::Object(dimensions.collect());
+    let dimensions = dimensions_of(&event);
     let some = |id: Option<Uuid>| DatumWithOid::from(id.map(pg_uuid));
     spi::execute_prepared(
         "INSERT INTO tenancy_internal.budget_reservations (id, partner_id, tenant_id, project_id, user_id, metric_id, quantity, cost, reserved_at, expires_at, state, drew, reserved_by, api_key_id, dimensions) \
@@ -319,6 +317,13 @@ fn settle(
     Ok(pg_uuid(event))
 }
 
+/// Returns an event's dimensions as an object.
+fn dimensions_of(event: &Event) -> serde_json::Value {
+    let all = event.dimensions.iter();
+    let all = all.map(|(name, value)| (name.clone(), value.clone().into()));
+    serde_json::Value::Object(all.collect())
+}
+
 fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
     Ok(JsonArgument {
         bytes: json.to_string().len(),
@@ -376,6 +381,11 @@ fn extend(
         let cost = cost.map(|cost| cost_in(&cost.to_string())).transpose();
         let attributes = attributes.map(|json| argument(json.0)).transpose()?;
         let cost = cost.map_err(Error::from)?;
+        // Without others they are those of the reservation.
+        let attributes = match attributes {
+            None if !held.dimensions.is_empty() => Some(argument(dimensions_of(&held))?),
+            given => given,
+        };
         let cost = grown(
             (place(&held), held.at),
             &found.metric,

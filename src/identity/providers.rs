@@ -62,14 +62,12 @@ pub fn of(issuer: &str, audiences: &[&str]) -> Result<Option<Vec<Rc<KnownProvide
                 found.push(claimant.clone());
             }
         }
-        if found.len() > MOST_TRIED {
-            return Ok(None);
-        }
     }
+    // First, so that no number of others keeps it out.
     if found.iter().any(|known| known.vouched) {
         found.retain(|known| known.vouched);
     }
-    Ok(Some(found))
+    Ok((found.len() <= MOST_TRIED).then_some(found))
 }
 
 fn claimants(issuer: &str, audience: &str) -> Result<Claimants, Error> {

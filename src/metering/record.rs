@@ -122,6 +122,8 @@ pub struct Corrected {
     pub at: Instant,
     /// How much more it costs.
     pub difference: Cost,
+    /// The time of the event, if that is closed; then `at` is now.
+    pub late: Option<Instant>,
 }
 
 /// Records a correction, as an event without quantity, and returns its id.
@@ -162,7 +164,7 @@ pub fn correct(correction: Corrected) -> Result<Uuid, Error> {
             None => Value::Null,
         },
         attributes: Value::Null,
-        late: None,
+        late: correction.late,
     };
     write(place, correction.at, &row)?;
     Ok(id)
@@ -237,6 +239,11 @@ pub fn cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
 pub fn cost_of_settled(used: &Use<'_>, at: Instant) -> Result<Priced, Error> {
     match ReadAttributes::of(used)?.cost(used, at)? {
         Some(priced) => Ok(priced),
+        // As consume() would.
+        None if used.metric.unknown_price == UnknownPrice::Free => Ok(Priced {
+            cost: Cost::ZERO,
+            price: Some(UNKNOWN),
+        }),
         None => {
             let scopes = scopes(&used.place);
             let highest = (used.metric).highest_cost(used.quantity, scopes, at, |_| None)?;

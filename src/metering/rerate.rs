@@ -6,6 +6,7 @@ use pgrx::prelude::*;
 use tenancy_core::quantity::{Cost, Quantity, in_millionths};
 
 use super::attribution::Attribution;
+use super::closed::{Late, open_time};
 use super::metrics;
 use super::record::{Corrected, correct, scopes};
 use crate::error::ErrorReport;
@@ -65,11 +66,15 @@ fn _correct(
         Some(serde_json::Value::Object(dimensions)) => Some(dimensions),
         _ => None,
     };
+    // What is closed stays closed.
+    let told = time::from_server(at.into());
+    let at = open_time(&place, told, Late::Now)?;
     let correction = Corrected {
         metric_id,
         place,
         dimensions,
-        at: time::from_server(at.into()),
+        at,
+        late: Some(told).filter(|told| *told != at),
         difference: Cost::from_attos(attos_of(attos)?),
     };
     Ok(pg_uuid(correct(correction)?))

@@ -3,7 +3,9 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use tenancy_core::ledger::Span;
-use tenancy_core::metric::{Aggregation, MetricError, check_dimensions, check_name, check_unit};
+use tenancy_core::metric::{
+    Aggregation, MetricError, check_dimensions, check_name, check_unit, dimension_value,
+};
 use tenancy_core::period::{NoEdges, Period, anchored, edges, period};
 use tenancy_core::rollup_plan::{Grain, cover_all};
 use tenancy_core::time::Instant;
@@ -55,6 +57,13 @@ fn _check_metric(
         check_dimensions(&[of.to_owned()]).map_err(refused)?;
     }
     Ok(true)
+}
+
+/// Returns a value of a dimension as the text that events have.
+#[pg_extern(sql = false)]
+fn _dimension_text(name: &str, value: bounded::Json) -> Result<Option<String>, ErrorReport> {
+    let text = dimension_value(name, Some(&value.0));
+    Ok(text.map_err(|fault| Error::bad(fault, "For example {\"model\": \"large\"}."))?)
 }
 
 /// Returns the rollups that spans of time are read from.

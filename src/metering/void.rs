@@ -15,9 +15,10 @@ use super::rights::{is_trusted, manages_above};
 use crate::error::{Error, ErrorReport};
 use crate::ledger::load::attos_of;
 use crate::ledger::{Event, note, parts_of};
-use crate::pg::heap_insert::hold;
+use crate::pg::heap_insert::{hold, look_again};
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::xact;
 use crate::{context, partitions, requests};
 
 /// The longest reason, in characters.
@@ -94,6 +95,19 @@ fn void_event(event: Option<pgrx::Uuid>, reason: Option<&str>) -> Result<pgrx::U
         .into());
     }
     check_recordable()?;
+    // Corrections that another transaction records meanwhile would be left out, and voids that it does not see corrected.
+    if xact::is_serializable() {
+        return Err(Error::bad(
+            "void_event() needs the isolation level READ COMMITTED",
+            "SET default_transaction_isolation = 'read committed', and call it again.",
+        )
+        .into());
+    }
+    spi::execute_prepared(
+        "LOCK TABLE tenancy_internal.rerated_events IN ROW EXCLUSIVE MODE",
+        &[],
+    )?;
+    look_again();
     let trusted = is_trusted()?;
     let found = find(event, trusted)?;
     if !trusted && !manages_above(found.place.tenant, found.place.partner)? {
@@ -145,7 +159,8 @@ fn void_event(event: Option<pgrx::Uuid>, reason: Option<&str>) -> Result<pgrx::U
                 value, dimensions, attributes, corrects, late_at, api_key_id, price_id) \
          SELECT to_timestamp($3::double precision / 1000000), tenancy_internal.origin(), pg_current_xact_id(), $2, e.metric_id, e.partner_id, e.tenant_id, \
                 e.project_id, e.user_id, -e.quantity, $4::text::numeric, e.value, e.dimensions, e.attributes, e.id, \
-                CASE WHEN e.at <> to_timestamp($3::double precision / 1000000) THEN e.at END, e.api_key_id, e.price_id \
+                CASE WHEN e.at <> to_timestamp($3::double precision / 1000000) THEN e.at END, e.api_key_id, \
+                coalesce((SELECT x.price_after FROM tenancy_internal.rerated_events x WHERE x.corrected = e.id ORDER BY x.correction DESC LIMIT 1), e.price_id) \
          FROM tenancy_internal.usage_events e WHERE e.id = $1",
         &[
             event.into(),

@@ -41,15 +41,14 @@ impl FromDatum for Json {
     unsafe fn from_polymorphic_datum(
         datum: pg_sys::Datum,
         is_null: bool,
-        typoid: pg_sys::Oid,
+        _typoid: pg_sys::Oid,
     ) -> Option<Self> {
         if is_null {
             return None;
         }
         check_size(datum, JSON_BYTES_MAX);
-        // SAFETY: the datum is a jsonb, as the caller promises.
-        unsafe { pgrx::JsonB::from_polymorphic_datum(datum, is_null, typoid) }
-            .map(|pgrx::JsonB(value)| Self(value))
+        let value = crate::pg::heap_insert::Json(datum).value();
+        Some(Self(value.unwrap_or_else(|error| error.raise())))
     }
 }
 

@@ -52,10 +52,22 @@ impl Json {
 
     /// Converts to a `serde_json` value.
     pub fn value(self) -> Result<serde_json::Value, Error> {
-        // SAFETY: the datum is a jsonb that lives as long as the call.
-        unsafe { pgrx::JsonB::from_datum(self.0, false) }
-            .map(|json| json.0)
-            .ok_or(Error::Internal("a jsonb that is no JSON"))
+        // SAFETY: the datum is a jsonb that lives as long as the call; its text is the server's, in the current context.
+        let text = unsafe {
+            let json: *mut pg_sys::Jsonb =
+                pg_sys::pg_detoast_datum(self.0.cast_mut_ptr::<pg_sys::varlena>()).cast();
+            let bytes = pgrx::varsize_any(json.cast::<pg_sys::varlena>());
+            let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+            let root = &raw mut (*json).root;
+            CStr::from_ptr(pg_sys::JsonbToCString(std::ptr::null_mut(), root, bytes))
+        };
+        // The server's numbers and levels have no bounds.
+        serde_json::from_slice(text.to_bytes()).map_err(|why| {
+            Error::bad(
+                format!("the JSON cannot be read: {why}"),
+                "Its numbers must be less than 1.8e308, and it has up to 127 levels.",
+            )
+        })
     }
 
     /// Returns the value of an object's key, without converting the rest.

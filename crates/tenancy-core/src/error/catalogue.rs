@@ -226,7 +226,8 @@ kinds! {
         prices_imposed: "42501", No, "an imposed budget counts costs at these prices",
             detail "Other prices would leave more of it.",
             hint "A user who may set that budget may set the prices.";
-        too_many_prices: "54000", No, "metric \"{metric}\" has 100000 prices",
+        too_many_prices: "54000", No, "metric \"{metric}\" has as many prices in the scope as it may",
+            detail "Those are 100000 of the platform, and 10000 of a partner or a tenant.",
             hint "Set prices for fewer values; price of tenancy.define_metric() is for all others.";
         idempotency_key_reused: "22023", No, "the idempotency key was used for another {what}",
             detail "It had another {fields}.",

@@ -154,8 +154,12 @@ fn it_grows_as_far_as_there_is_room() {
         agrees(&world, "0 0 40");
         assert_eq!(cost(&world), "40 20");
     }
-    // Without attributes, at the highest price.
-    world.begin("alice").run(&format!("{}; COMMIT", grow("50")));
+    // Without attributes those of the reservation count; without the dimension, the highest price.
+    world.begin("alice").run(&format!("{}; COMMIT", grow("45")));
+    assert_eq!(cost(&world), "45 22.5");
+    world.begin("alice").run(&format!(
+        "SELECT tenancy.extend('{id}', quantity => 50, attributes => '{{}}'); COMMIT"
+    ));
     assert_eq!(cost(&world), "50 100");
     world
         .begin("alice")

@@ -78,6 +78,20 @@ fn groups_that_are_elsewhere_stay_and_it_says_so() {
     // A user whose first token does not tell has what everybody has.
     log_in(&mut app, &idp.token_with("new", json!({"hasgroups": true})));
     assert_eq!(roles(&world, "new"), ["member"]);
+    // Nor does one that tells, but is older than one that says where they are.
+    log_in(
+        &mut app,
+        &idp.token_with("late", json!({"groups": [], "iat": now() - 50})),
+    );
+    log_in(
+        &mut app,
+        &idp.token_with("late", json!({"hasgroups": true, "iat": now() - 10})),
+    );
+    log_in(
+        &mut app,
+        &idp.token_with("late", json!({"groups": ["staff"], "iat": now() - 30})),
+    );
+    assert_eq!(roles(&world, "late"), ["member"]);
     // An older token that tells restores nothing, and one that does not tell hides no newer one.
     log_in(&mut app, &idp.token_in("zoe", &["staff"]));
     let old = json!({"iat": now() - 60, "hasgroups": true});
@@ -344,4 +358,28 @@ fn an_operator_learns_why_a_token_was_refused_and_its_bearer_does_not() {
         idp.issuer
     ));
     assert_eq!(owner.texts(all), ["no_provider 2"]);
+}
+
+#[test]
+fn no_number_of_others_keeps_a_vouched_provider_out() {
+    let world = World::new();
+    let mut owner = world.db.owner();
+    let idp = Idp::new("acme").add(&mut owner, "acme", "create_users => true");
+    // As many as it would take: each with a key of its own, of the same issuer and audience.
+    let (issuer, claims) = (idp.issuer.clone(), idp.claims("x"));
+    let audience = claims["aud"].as_str().unwrap();
+    let mut admin = world.db.admin();
+    admin.run(&format!(
+        "UPDATE tenancy_internal.identity_provider_registry SET vouched = false;
+         UPDATE tenancy_internal.identity_claims SET key = uuid_send(provider_id);
+         INSERT INTO tenancy_internal.identity_provider_registry (id, scope_id, issuer, audiences, user_claim, leeway, create_users, single_use)
+         SELECT gen_random_uuid(), gen_random_uuid(), '{issuer}', '{{{audience}}}', 'sub', 30, false, false FROM generate_series(1, 70);
+         INSERT INTO tenancy_internal.identity_secrets SELECT id, sha256(id::text::bytea) FROM tenancy_internal.identity_provider_registry WHERE keys IS NULL;
+         INSERT INTO tenancy_internal.identity_claims SELECT tenancy_internal.tokens_of('{issuer}', '{audience}'), uuid_send(id), id FROM tenancy_internal.identity_provider_registry WHERE keys IS NULL"
+    ));
+    refused(&mut world.db.app(), &idp.token("zoe"));
+    owner.run(&format!(
+        "SELECT tenancy.set_identity_provider_enabled('{issuer}', true, provider_scope => 'acme')"
+    ));
+    log_in(&mut world.db.app(), &idp.token("zoe"));
 }

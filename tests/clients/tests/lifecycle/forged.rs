@@ -414,6 +414,7 @@ fn nothing_is_granted_that_comes_from_above() {
                     None,
                     None,
                     None,
+                    None,
                 ]);
             },
         );
@@ -474,6 +475,7 @@ fn nothing_is_granted_that_comes_from_above() {
                 text("1000000"),
                 text("f"),
                 text("{}"),
+                None,
                 None,
                 None,
                 None,
@@ -549,6 +551,7 @@ fn nothing_is_granted_that_comes_from_above() {
             text("NaN"),
             text("f"),
             text("{}"),
+            None,
             None,
             None,
             None,

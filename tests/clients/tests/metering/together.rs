@@ -124,3 +124,164 @@ fn all_of_it_counts_the_same_in_memory_and_by_rows() {
         );
     }
 }
+
+/// Runs a statement of alice's.
+#[track_caller]
+fn alice(world: &World, sql: &str) -> String {
+    let mut session = world.begin("alice");
+    let answer = session.text(sql);
+    session.run("COMMIT");
+    answer
+}
+
+fn dear(world: &World) {
+    world
+        .db
+        .owner()
+        .run("SELECT tenancy.set_price('tokens', 3, valid_from => '2020-01-01')");
+}
+
+const RERATE: &str = "SELECT concat_ws(' ', events, difference) FROM tenancy.rerate('tokens', now() - interval '2 days', now() + interval '1 hour')";
+const COST: &str = "SELECT concat_ws(' ', quantity, cost) FROM tenancy.usage('acme', 'tokens', until => 'infinity')";
+
+#[test]
+fn voids_and_corrections_wait_for_each_other() {
+    for void_first in [false, true] {
+        let world = World::bare();
+        let mut owner = world.db.owner();
+        owner.run("SELECT tenancy.define_metric('tokens', 'tokens', price => 1)");
+        let event = alice(&world, "SELECT tenancy.consume('tokens', 100)");
+        dear(&world);
+        let void = format!("SELECT tenancy.void_event('{event}', 'wrong')::text");
+        let (first, second) = match void_first {
+            true => (void.as_str(), RERATE),
+            false => (RERATE, void.as_str()),
+        };
+        owner.run("BEGIN").run(first);
+        let other = thread::scope(|scope| {
+            let other = scope.spawn(|| world.db.owner().text(second));
+            thread::sleep(Duration::from_millis(300));
+            assert!(!other.is_finished(), "{second} does not wait");
+            owner.run("COMMIT");
+            other.join().unwrap()
+        });
+        assert!(!void_first || other == "0 0", "{other}");
+        assert_eq!(owner.text(COST), "0 0", "void first: {void_first}");
+        assert_eq!(owner.text(RERATE), "0 0");
+        // What a snapshot does not see would be corrected twice.
+        for call in [RERATE, &void] {
+            owner.run("BEGIN ISOLATION LEVEL REPEATABLE READ");
+            owner.fails(call).code("22023");
+            owner.run("ROLLBACK");
+        }
+    }
+}
+
+#[test]
+fn a_correction_of_what_is_closed_counts_now() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run("SELECT tenancy.define_metric('tokens', 'tokens', price => 1)");
+    world.db.gateway().run(
+        "INSERT INTO tenancy.recorded_usage (metric, quantity, user_id, at) SELECT 'tokens', 100, u.id, now() - interval '25 hours' FROM tenancy.users u WHERE u.slug = 'alice'",
+    );
+    owner.run("SELECT tenancy.close_usage('acme', now() - interval '1 day', 'refuse')");
+    dear(&world);
+    assert_eq!(owner.text(RERATE), "1 200");
+    let span = |span: &str| {
+        format!(
+            "SELECT concat_ws(' ', quantity, cost) FROM tenancy.usage('acme', 'tokens', {span})"
+        )
+    };
+    let closed = owner.text(&span(
+        "until => date_bin('15 minutes', now() - interval '24 hours', '2000-01-01')",
+    ));
+    assert_eq!(closed, "100 100");
+    assert_eq!(owner.text(&span("until => 'infinity'")), "100 300");
+    assert_eq!(
+        owner.text("SELECT concat_ws(' ', cost_before, cost_after) FROM tenancy.rerated_usage"),
+        "100 300"
+    );
+    assert_eq!(owner.text(RERATE), "0 0");
+}
+
+#[test]
+fn values_and_prices_are_read_alike_everywhere() {
+    let world = World::bare();
+    let mut owner = world.db.owner();
+    owner.run(
+        "SELECT tenancy.define_metric('tokens', 'tokens', dimensions => '{n,m}');
+         SELECT tenancy.set_price('tokens', 7, '{\"n\": 1.50}'), tenancy.set_price('tokens', 8, '{\"n\": 1e23}'), tenancy.set_price('tokens', 9, '{\"n\": 2.0}'),
+                tenancy.set_price('tokens', 1, '{\"m\": \"small\"}'), tenancy.set_price('tokens', 100, '{\"m\": \"large\"}')",
+    );
+    let cost = |attributes: &str| {
+        let id = alice(
+            &world,
+            &format!("SELECT tenancy.record_usage('tokens', 1, attributes => '{attributes}')"),
+        );
+        world.db.owner().text(&format!(
+            "SELECT cost::text FROM tenancy.recorded_usage WHERE id = '{id}'"
+        ))
+    };
+    for (attributes, price) in [
+        (r#"{"n": 1.5}"#, "7"),
+        (r#"{"n": 1.50}"#, "7"),
+        (r#"{"n": "1.5"}"#, "7"),
+        (r#"{"n": 1e23}"#, "8"),
+        (r#"{"n": 2.0}"#, "9"),
+    ] {
+        assert_eq!(cost(attributes), price, "{attributes}");
+    }
+    // What the server's JSON holds and no other's does is an error of the argument.
+    let deep = format!("{}1{}", "[".repeat(300), "]".repeat(300));
+    let batch = |attributes: &str| {
+        format!(
+            "SELECT tenancy.record_usage_many('[{{\"metric\": \"tokens\", \"attributes\": {attributes}}}]')"
+        )
+    };
+    for odd in [
+        r#"{"n": 1e400}"#,
+        r#"{"n": -1e400}"#,
+        &format!(r#"{{"n": {deep}}}"#),
+    ] {
+        let mut session = world.begin("alice");
+        for call in [
+            format!("SELECT tenancy.record_usage('tokens', 1, attributes => '{odd}')"),
+            format!("SELECT tenancy.reserve('tokens', 1, attributes => '{odd}')"),
+            format!("SELECT tenancy.fits('tokens', 1, attributes => '{odd}')"),
+            batch(odd),
+        ] {
+            session.fails_inside(&call).code("22023");
+        }
+    }
+    // A reservation that grows keeps its dimensions.
+    let held = alice(
+        &world,
+        r#"SELECT tenancy.reserve('tokens', 10, attributes => '{"m": "small", "n": "none"}')"#,
+    );
+    alice(
+        &world,
+        &format!("SELECT tenancy.extend('{held}', quantity => 20)"),
+    );
+    let cost = format!(
+        "SELECT concat_ws(' ', quantity, cost) FROM tenancy.reservations WHERE id = '{held}'"
+    );
+    assert_eq!(owner.text(&cost), "20 20");
+    // Free is free, however it is recorded.
+    owner.run("SELECT tenancy.define_metric('tokens', 'tokens', unknown_price => 'free')");
+    let held = alice(
+        &world,
+        r#"SELECT tenancy.reserve('tokens', 5, attributes => '{"m": "none", "n": "none"}')"#,
+    );
+    alice(&world, &format!("SELECT tenancy.settle('{held}')"));
+    let used = format!(
+        "SELECT concat_ws(' ', used, used_cost, overrun) FROM tenancy.reservations WHERE id = '{held}'"
+    );
+    assert_eq!(owner.text(&used), "5 0 f");
+    // Who uses does not set prices, and is told what it lacks.
+    owner.run("SELECT tenancy.assign('acme/alice', 'tenant_admin', 'acme')");
+    let failure = world
+        .begin("alice")
+        .fails("SELECT tenancy.set_price('tokens', 1, scope => 'acme')");
+    failure.code("42501");
+}

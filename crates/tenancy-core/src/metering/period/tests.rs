@@ -264,7 +264,11 @@ fn anchored_periods_of_every_zone_at_every_change_of_its_clock() {
                     }
                 }
                 let month = check_anchored(Period::Month, anchor, clock, at);
-                assert_eq!(month, expected_month(local, zone, clock, at), "{name} {at:?}");
+                assert_eq!(
+                    month,
+                    expected_month(local, zone, clock, at),
+                    "{name} {at:?}"
+                );
             }
         }
     }
