@@ -2,6 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, NoTls};
@@ -235,6 +237,40 @@ impl Session {
         let failure = self.fails(sql);
         self.run("ROLLBACK TO SAVEPOINT refused");
         failure
+    }
+
+    /// Reads up to `most` rows with an id of a function that goes on after a cursor: the ids, and the new cursor.
+    #[track_caller]
+    pub fn page(&mut self, function: &str, after: &str, most: u64) -> (Vec<String>, String) {
+        let after = match after {
+            "" => "NULL".to_owned(),
+            after => format!("'{after}'"),
+        };
+        let rows = self.texts(&format!(
+            "SELECT id || ' ' || cursor FROM tenancy.{function}({after}, {most})"
+        ));
+        let mut last = String::new();
+        let ids = rows.iter().map(|row| {
+            let (id, cursor) = row.split_once(' ').unwrap();
+            last = cursor.to_owned();
+            id.to_owned()
+        });
+        let ids = ids.collect();
+        (ids, last)
+    }
+
+    /// Waits so many seconds until a query answers with these rows' first column.
+    #[track_caller]
+    pub fn until(&mut self, seconds: u64, sql: &str, wanted: &[&str]) {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let found = self.texts(sql);
+            if found == wanted {
+                return;
+            }
+            assert!(Instant::now() < end, "{sql}: {found:#?}, not {wanted:#?}");
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// The first column of all rows, as text.

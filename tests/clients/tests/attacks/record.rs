@@ -1,9 +1,6 @@
 //! Actions that try to leave no audit entry, or an entry that does not say what happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use tenancy_client_tests::{Session, World};
 
 /// Whether an entry of an elevated statement names the table.
@@ -16,15 +13,7 @@ fn recorded(world: &World, table: &str) -> bool {
 /// Waits until a query answers with what is wanted.
 #[track_caller]
 fn until(session: &mut Session, sql: &str, wanted: &str) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let found = session.text(sql);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{sql}: {found}, not {wanted}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    session.until(20, sql, &[wanted]);
 }
 
 // F32: the record of an elevated statement ----------------------------------------------------------

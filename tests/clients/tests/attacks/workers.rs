@@ -25,15 +25,7 @@ const SLEEP: &str = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; S
 
 #[track_caller]
 fn until(session: &mut Session, sql: &str, wanted: i64, seconds: u64) {
-    let end = Instant::now() + Duration::from_secs(seconds);
-    loop {
-        let found = session.number(sql);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{found}, not {wanted}: {sql}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    session.until(seconds, sql, &[&wanted.to_string()]);
 }
 
 fn root(cluster: &Cluster) -> Session {

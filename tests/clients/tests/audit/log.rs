@@ -15,15 +15,7 @@ const NONE: Vec<String> = Vec::new();
 /// Waits until a query answers so.
 #[track_caller]
 fn until(session: &mut Session, sql: &str, wanted: &str) {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        let found = session.text(sql);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{sql}: {found}, not {wanted}");
-        thread::sleep(Duration::from_millis(50));
-    }
+    session.until(60, sql, &[wanted]);
 }
 
 /// Every entry is in exactly one seal, and nothing else is. Transactions of other databases may keep the last ones waiting.

@@ -25,15 +25,7 @@ fn flush(world: &World) {
 
 #[track_caller]
 fn until(admin: &mut Session, wanted: &[&str]) {
-    let end = Instant::now() + Duration::from_secs(15);
-    loop {
-        let found = admin.texts(LOGINS);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{found:#?}, not {wanted:#?}");
-        thread::sleep(Duration::from_millis(100));
-    }
+    admin.until(15, LOGINS, wanted);
 }
 
 #[test]

@@ -218,21 +218,7 @@ fn every_refusal_is_told_in_the_end_whatever_is_rolled_back() {
 /// Reads alerts after a cursor: the ids, and the new cursor.
 #[track_caller]
 fn since(session: &mut Session, after: &str, most: u64) -> (Vec<String>, String) {
-    let after = match after {
-        "" => "NULL".to_owned(),
-        after => format!("'{after}'"),
-    };
-    let rows = session.texts(&format!(
-        "SELECT id || ' ' || cursor FROM tenancy.alerts_since({after}, {most})"
-    ));
-    let mut last = String::new();
-    let ids = rows.iter().map(|row| {
-        let (id, cursor) = row.split_once(' ').unwrap();
-        last = cursor.to_owned();
-        id.to_owned()
-    });
-    let ids = ids.collect();
-    (ids, last)
+    session.page("alerts_since", after, most)
 }
 
 /// A world with open reservations; to settle one for more than fits raises an alert.

@@ -2,9 +2,6 @@
 //! nothing; and why a token was refused, for who runs the provider.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 use tenancy_client_tests::idp::{Idp, Signer, key_set, now, refused};
 use tenancy_client_tests::{Session, World};
@@ -296,19 +293,6 @@ fn a_weak_key_in_a_set_is_named_and_the_others_verify() {
     assert_eq!(owner.text(skipped), "{}");
 }
 
-#[track_caller]
-fn until(session: &mut Session, sql: &str, wanted: &[&str]) {
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let found = session.texts(sql);
-        if found == wanted {
-            return;
-        }
-        assert!(Instant::now() < end, "{found:#?}, not {wanted:#?}");
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
 #[test]
 fn an_operator_learns_why_a_token_was_refused_and_its_bearer_does_not() {
     let world = World::new();
@@ -345,7 +329,7 @@ fn an_operator_learns_why_a_token_was_refused_and_its_bearer_does_not() {
     .collect();
     let mut wanted: Vec<&str> = known.iter().map(String::as_str).collect();
     wanted.push("no_provider 2");
-    until(&mut owner, all, &wanted);
+    owner.until(20, all, &wanted);
     // With the entry of the login that failed.
     let entries = "SELECT DISTINCT details ->> 'reason' FROM tenancy.audit_log WHERE action = 'tenancy.login.failed' ORDER BY 1";
     assert_eq!(owner.texts(entries).len(), 7);

@@ -22,21 +22,7 @@ fn metered() -> World {
 /// Exports up to `most` events after a cursor: the ids, and the new cursor.
 #[track_caller]
 fn export(session: &mut Session, after: &str, most: u64) -> (Vec<String>, String) {
-    let after = match after {
-        "" => "NULL".to_owned(),
-        after => format!("'{after}'"),
-    };
-    let rows = session.texts(&format!(
-        "SELECT id || ' ' || cursor FROM tenancy.export_usage({after}, {most})"
-    ));
-    let mut last = String::new();
-    let ids = rows.iter().map(|row| {
-        let (id, cursor) = row.split_once(' ').unwrap();
-        last = cursor.to_owned();
-        id.to_owned()
-    });
-    let ids = ids.collect();
-    (ids, last)
+    session.page("export_usage", after, most)
 }
 
 /// Exports all after a cursor until there are so many: other databases' transactions may hold events back.
