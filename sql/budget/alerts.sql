@@ -156,12 +156,7 @@ DECLARE
     xid_at xid8 := '0';
     id_at uuid := '00000000-0000-0000-0000-000000000000';
 BEGIN
-    IF max_rows < 1 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'max_rows must be 1 or more', 'NULL is all.');
-    END IF;
-    IF cardinality(tenancy.scope_ids()) = 0 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('context_required');
-    END IF;
+    PERFORM tenancy_internal.check_page(max_rows);
     IF after IS NOT NULL THEN
         parts := regexp_match(left(after, 100001), '^(-?[0-9]{1,19});([0-9]{1,19}:[0-9]{1,19}:[0-9,]*);([0-9]{1,19}:[0-9]{1,19}:[0-9,]*);([0-9]{1,19})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$');
         BEGIN

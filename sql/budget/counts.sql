@@ -41,7 +41,7 @@ BEGIN
       JOIN (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name) ON g.grain = c.grain;
     -- Events that are not rolled up, without those of this transaction, which may be many.
     SELECT string_agg(format(' UNION ALL SELECT sum(%s) FROM tenancy_internal.usage_events r WHERE r.origin = %L AND r.xid >= %L AND r.xid < %L '
-                             'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, '(CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END)'), t.origin, p.lo, p.hi, filter), '')
+                             'AND r.at >= $3 AND r.at < $4 AND %s', format(sums, tenancy_internal.as_events()), t.origin, p.lo, p.hi, filter), '')
       INTO tails
       FROM tenancy_internal.usage_tails() t
      CROSS JOIN LATERAL (SELECT t.origin = tenancy_internal.origin() AND own IS NOT NULL) o (ours)

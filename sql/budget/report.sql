@@ -66,9 +66,9 @@ BEGIN
       FROM (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name)
      WHERE g.grain = 'quarter' OR NOT fine;
     SELECT arms || array_agg(format($arm$
-            SELECT %s AS key, r.at, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT %s AS key, r.at, %s AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM tenancy_internal.usage_events r
-             WHERE r.origin = %L AND r.xid >= %L AND r.at >= $4 AND r.at < $5 AND %s$arm$, key, t.origin, t.rolled_to, filter))
+             WHERE r.origin = %L AND r.xid >= %L AND r.at >= $4 AND r.at < $5 AND %s$arm$, key, tenancy_internal.as_events(), t.origin, t.rolled_to, filter))
       INTO arms
       FROM tenancy_internal.usage_tails() t;
     RETURN QUERY EXECUTE format('SELECT x.key, %s, %s FROM (%s) x GROUP BY x.key', format(total, ''), format(total, ' FILTER (WHERE x.at >= $6)'),

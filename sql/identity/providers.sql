@@ -1,4 +1,4 @@
--- What a provider's tokens have, whoever sets it.
+-- For add_identity_provider() and update_identity_provider().
 CREATE FUNCTION tenancy_internal.check_provider(provider tenancy_internal.identity_provider_registry) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -107,7 +107,7 @@ CREATE TABLE tenancy_internal.identity_refusal_counts (
 REVOKE ALL ON tenancy_internal.identity_refusal_counts FROM PUBLIC;
 COMMENT ON TABLE tenancy_internal.identity_refusal_counts IS
     'internal: why tokens were refused, by day in UTC, kept for 35 days; users read the view identity_refusals. Not dumped';
-COMMENT ON COLUMN tenancy_internal.identity_refusal_counts.provider_id IS 'NULL: the token is nobody''s';
+COMMENT ON COLUMN tenancy_internal.identity_refusal_counts.provider_id IS 'NULL: no provider has the token''s issuer and audience, or several have';
 
 CREATE TABLE tenancy_internal.allowed_networks (
     scope_id uuid PRIMARY KEY,

@@ -35,6 +35,21 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.export_places(text) FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.export_places(text) IS 'internal: returns the places of a cursor; raises 22023 if it is none';
 
+-- Of what is read by a cursor.
+CREATE FUNCTION tenancy_internal.check_page(max_rows bigint) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF max_rows < 1 THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'max_rows must be 1 or more', 'NULL is all.');
+    END IF;
+    IF cardinality(tenancy.scope_ids()) = 0 THEN
+        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('context_required');
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION tenancy_internal.check_page(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.check_page(bigint) IS 'internal: raises 22023 unless so many rows can be asked for, and 55000 without a context';
+
 CREATE FUNCTION tenancy_internal.export_usage(after text, max_rows bigint) RETURNS TABLE (
     cursor text, id uuid, at timestamptz, metric text, quantity numeric, cost numeric, attributes jsonb, partner_id uuid, tenant_id uuid,
     project_id uuid, user_id uuid, corrects uuid, late_at timestamptz)
@@ -55,12 +70,7 @@ DECLARE
     rows_left bigint := max_rows;
     found bigint;
 BEGIN
-    IF max_rows < 1 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('invalid_argument', 'max_rows must be 1 or more', 'NULL is all.');
-    END IF;
-    IF cardinality(tenancy.scope_ids()) = 0 THEN
-        RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('context_required');
-    END IF;
+    PERFORM tenancy_internal.check_page(max_rows);
     -- An exporter that may see nothing would believe that there is nothing.
     IF cardinality(tenants) + cardinality(partners) + cardinality(own) = 0 THEN
         RAISE EXCEPTION USING MESSAGE = tenancy_internal.error('permission_missing', 'accounting:view_tenant');

@@ -26,6 +26,16 @@ $$;
 REVOKE ALL ON FUNCTION tenancy_internal.of_all_metrics() FROM PUBLIC;
 COMMENT ON FUNCTION tenancy_internal.of_all_metrics() IS 'internal: returns the condition that a row r of a rollup is of any metric';
 
+-- As rollups count them.
+CREATE FUNCTION tenancy_internal.as_events() RETURNS text
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT '(CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END)'::text;
+END;
+REVOKE ALL ON FUNCTION tenancy_internal.as_events() FROM PUBLIC;
+COMMENT ON FUNCTION tenancy_internal.as_events() IS
+    'internal: returns how many events a row r of usage_events counts as: one that voids another as -1, a correction of a cost as none';
+
 CREATE FUNCTION tenancy_internal.authorize_usage(scope uuid) RETURNS text
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -183,16 +193,16 @@ BEGIN
       FROM (VALUES ('day', 'usage_daily'), ('hour', 'usage_hourly'), ('quarter', 'usage_quarterly')) g (grain, name)
      WHERE g.grain = ANY (grains);
     SELECT arms || array_agg(format($arm$
-            SELECT width_bucket(r.at, $3) AS n, %s AS key, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, %s AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM tenancy_internal.usage_events r
-             WHERE r.origin = %L AND r.xid >= %L AND r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %s$arm$, by_key, t.origin, t.rolled_to, filter))
+             WHERE r.origin = %L AND r.xid >= %L AND r.at >= $3[1] AND r.at < $3[cardinality($3)] AND %s$arm$, by_key, tenancy_internal.as_events(), t.origin, t.rolled_to, filter))
         -- Rolled-up events of quarters that since or until divides.
         || array_agg(format($arm$
-            SELECT width_bucket(r.at, $3) AS n, %s AS key, (CASE WHEN r.corrects IS NOT NULL THEN -1 WHEN r.price_id = -2 THEN 0 ELSE 1 END) AS events, r.quantity, r.quantity AS most, r.cost, r.value
+            SELECT width_bucket(r.at, $3) AS n, %s AS key, %s AS events, r.quantity, r.quantity AS most, r.cost, r.value
               FROM unnest($4, $5, $6) p (grain, lo, hi)
              CROSS JOIN LATERAL (SELECT r.* FROM tenancy_internal.usage_events r
                                   WHERE r.at >= p.lo AND r.at < p.hi AND r.origin = %L AND r.xid < %L AND %s OFFSET 0) r
-             WHERE p.grain = 'event'$arm$, by_key, t.origin, t.rolled_to, filter)) FILTER (WHERE 'event' = ANY (grains))
+             WHERE p.grain = 'event'$arm$, by_key, tenancy_internal.as_events(), t.origin, t.rolled_to, filter)) FILTER (WHERE 'event' = ANY (grains))
       INTO arms
       FROM tenancy_internal.usage_tails() t;
     IF arms IS NOT NULL THEN

@@ -16,12 +16,15 @@ use uuid::Uuid;
 use crate::context::required;
 use crate::error::{Error, ErrorReport};
 use crate::ledger::{
-    Admission, Admitted, Event, admit, credits, free, held, note, note_open, try_admit,
+    Admission, Admitted, Event, admit, credits, free, held, held_columns, note, note_open,
+    try_admit,
 };
 use crate::metering::attribution::Attribution;
 use crate::metering::closed::{Late, open_time};
 use crate::metering::rights::{is_trusted, manages_above};
-use crate::metering::{Settled, check_recordable, grown, key_of, reserved, reused, settled};
+use crate::metering::{
+    Settled, check_recordable, grown, key_of, reserved, reused, settled, use_up,
+};
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::Json;
 use crate::pg::spi::NotNull;
@@ -141,8 +144,7 @@ fn said(
     }
 }
 
-/// Uses up a key, or returns the reservation that used it before. Waits for a transaction that uses the same key. Raises an
-/// error if that reservation had other values.
+/// Uses up a key, or returns the reservation that used it before. Raises an error if that reservation had other values.
 fn claim(
     id: pgrx::Uuid,
     event: &Event,
@@ -151,30 +153,23 @@ fn claim(
 ) -> Result<Option<pgrx::Uuid>, Error> {
     let scope = pg_uuid(place(event).owner());
     let (key, said) = (pg_uuid(key_of(key.as_bytes())?), said(event.project));
-    loop {
-        let new = spi::execute_prepared(
+    let first = use_up(
+        (
             "INSERT INTO tenancy_internal.reservation_keys (scope_id, key, reservation, said, used_at) \
              VALUES ($1, $2, $3, $4, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
             &[scope.into(), key.into(), id.into(), said.clone().into()],
-        )?;
-        if new > 0 {
-            return Ok(None);
-        }
-        let first: Option<(pgrx::Uuid, Vec<u8>)> = spi::read(
+        ),
+        (
             "SELECT k.reservation, k.said FROM tenancy_internal.reservation_keys k WHERE k.scope_id = $1 AND k.key = $2",
             &[scope.into(), key.into()],
-            |rows| match rows.into_iter().next() {
-                Some(row) => Ok(Some((row.not_null(1)?, row.not_null(2)?))),
-                None => Ok(None),
-            },
-        )?;
-        // The key was deleted in between, with its reservation.
-        if let Some((first, then)) = first {
-            return match then == said {
-                true => Ok(Some(first)),
-                false => Err(reused("reservation", &repeat::OF_RESERVATION, &then, &said)),
-            };
+        ),
+        |row| Ok((row.not_null(1)?, row.not_null::<Vec<u8>>(2)?)),
+    )?;
+    match first {
+        Some((_, then)) if then != said => {
+            Err(reused("reservation", &repeat::OF_RESERVATION, &then, &said))
         }
+        first => Ok(first.map(|(first, _)| first)),
     }
 }
 
@@ -193,14 +188,14 @@ struct Reservation {
     expires_at: Instant,
 }
 
-/// Columns of a reservation `r`, as [`held`] reads them.
-const FIND: &str = "SELECT r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
-     (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.state, m.name, r.drew, r.reserved_by::text, \
-     m.aggregation = 'count', (extract(epoch FROM r.expires_at) * 1000000)::bigint, \
-     r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
-     ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key) \
+/// What [`held`] reads of a reservation `r`, and then what else is needed.
+const FIND: &str = concat!(
+    "SELECT ",
+    held_columns!(),
+    ", r.state, m.name, r.drew, r.reserved_by::text, m.aggregation = 'count', (extract(epoch FROM r.expires_at) * 1000000)::bigint \
      FROM tenancy_internal.budget_reservations r JOIN tenancy_internal.metric_definitions m ON m.id = r.metric_id \
-     WHERE r.id = $1 AND ($2 IS NULL OR coalesce(r.tenant_id, r.partner_id, $3) = $2) FOR UPDATE OF r";
+     WHERE r.id = $1 AND ($2 IS NULL OR coalesce(r.tenant_id, r.partner_id, $3) = $2) FOR UPDATE OF r"
+);
 
 /// Finds and locks a reservation of the context's tenant, by any of its users; without a context, for a trusted role, of any tenant,
 /// also of one that nobody may enter any more: the work has happened. Waits for a transaction that ends it.
@@ -217,13 +212,13 @@ fn find(id: pgrx::Uuid) -> Result<Reservation, Error> {
             return Ok(None);
         };
         Ok(Some(Reservation {
-            held: held(&row, 15)?,
-            metric: row.not_null(10)?,
-            state: row.not_null(9)?,
-            drew: row.not_null(11)?,
-            by: row.not_null(12)?,
-            counts: row.not_null(13)?,
-            expires_at: row.not_null_instant(14)?,
+            held: held(&row)?,
+            state: row.not_null(12)?,
+            metric: row.not_null(13)?,
+            drew: row.not_null(14)?,
+            by: row.not_null(15)?,
+            counts: row.not_null(16)?,
+            expires_at: row.not_null_instant(17)?,
         }))
     })?;
     found.ok_or(Error::NoSuchReservation)
@@ -264,16 +259,7 @@ fn settle(
         None => held.quantity,
     };
     let cost = cost.map(|cost| cost_in(&cost.to_string()));
-    // What is not said was reserved: the usage stays in the budgets of its dimensions.
-    let attributes = match attributes {
-        Some(json) => Some(argument(json.0)?),
-        None if held.dimensions.is_empty() => None,
-        None => {
-            let dimensions = held.dimensions.iter();
-            let dimensions = dimensions.map(|(name, value)| (name.clone(), value.clone().into()));
-            Some(argument(serde_json::Value::Object(dimensions.collect()))?)
-        }
-    };
+    let attributes = attributes_of(&held, attributes)?;
     let (mut overrun, mut known) = (false, held.clone());
     let event = settled(
         Settled {
@@ -322,6 +308,18 @@ fn dimensions_of(event: &Event) -> serde_json::Value {
     let all = event.dimensions.iter();
     let all = all.map(|(name, value)| (name.clone(), value.clone().into()));
     serde_json::Value::Object(all.collect())
+}
+
+/// Returns the given attributes; without any, what was reserved: the usage stays in the budgets of its dimensions.
+fn attributes_of(
+    held: &Event,
+    given: Option<bounded::Json>,
+) -> Result<Option<JsonArgument>, Error> {
+    match given {
+        Some(json) => argument(json.0).map(Some),
+        None if held.dimensions.is_empty() => Ok(None),
+        None => argument(dimensions_of(held)).map(Some),
+    }
 }
 
 fn argument(json: serde_json::Value) -> Result<JsonArgument, Error> {
@@ -379,13 +377,8 @@ fn extend(
     let mut all = held.clone();
     if let Some(quantity) = quantity {
         let cost = cost.map(|cost| cost_in(&cost.to_string())).transpose();
-        let attributes = attributes.map(|json| argument(json.0)).transpose()?;
+        let attributes = attributes_of(&held, attributes)?;
         let cost = cost.map_err(Error::from)?;
-        // Without others they are those of the reservation.
-        let attributes = match attributes {
-            None if !held.dimensions.is_empty() => Some(argument(dimensions_of(&held))?),
-            given => given,
-        };
         let cost = grown(
             (place(&held), held.at),
             &found.metric,

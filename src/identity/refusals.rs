@@ -8,7 +8,7 @@ use crate::pg::counts::Count;
 use crate::pg::spi;
 use crate::pg::uuid::pg_uuid;
 
-/// Adds refusals of a provider's tokens; without a provider, of tokens that are nobody's.
+/// Adds refusals of a provider's tokens; without a provider, of tokens that belong to none.
 pub fn note(provider: Option<Uuid>, reason: Refusal, count: &Count) -> Result<(), Error> {
     let seconds = |at: tenancy_core::time::Instant| at.unix_micros() as f64 / 1e6;
     spi::write(

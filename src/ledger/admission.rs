@@ -188,7 +188,7 @@ pub fn admit(
     admitted
 }
 
-/// Puts the amount in flight in every budget, or in none. Returns what credits must cover.
+/// Puts the amount in flight in every budget, or in none; `counted` is the part of it that is in flight already.
 pub fn try_admit(
     event: &Event,
     counted: Option<&Event>,

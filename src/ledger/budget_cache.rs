@@ -234,7 +234,7 @@ pub fn parts_of(scopes: &[Uuid]) -> Result<Budgets, Error> {
 }
 
 /// Returns whether any budget is for a part of usage.
-pub fn any_parts() -> Result<bool, Error> {
+fn any_parts() -> Result<bool, Error> {
     let known = CACHE.with_borrow(|cache| {
         let (any, sources) = cache.parts.as_ref()?;
         sources.hold().then_some(*any)

@@ -16,14 +16,24 @@ use crate::pg::{spi, time};
 /// How many reservations expire in one transaction: other callers of the worker wait for it.
 const AT_ONCE: i64 = 5_000;
 
-/// What a reservation holds, by its first eight columns, and its API key and dimensions from `last` on.
-pub fn held(row: &SpiHeapTupleData<'_>, last: usize) -> Result<Event, Error> {
+/// The columns of a reservation `r` that [`held`] reads, from the first on.
+macro_rules! held_columns {
+    () => {
+        "r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
+         (extract(epoch FROM r.reserved_at) * 1000000)::bigint, r.api_key_id, \
+         ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
+         ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key)"
+    };
+}
+pub(crate) use held_columns;
+
+/// What a reservation holds.
+pub fn held(row: &SpiHeapTupleData<'_>) -> Result<Event, Error> {
     let id =
         |n: usize| -> Result<Option<Uuid>, Error> { Ok(row.get::<pgrx::Uuid>(n)?.map(from_pg)) };
-    let names: Vec<String> = row.not_null(last + 1)?;
-    let values: Vec<String> = row.not_null(last + 2)?;
+    let (names, values): (Vec<String>, Vec<String>) = (row.not_null(10)?, row.not_null(11)?);
     Ok(Event {
-        api_key: id(last)?,
+        api_key: id(9)?,
         dimensions: names.into_iter().zip(values).collect(),
         partner: id(1)?,
         tenant: id(2)?,
@@ -64,18 +74,19 @@ pub fn any_expired(scope: Uuid) -> Result<bool, Error> {
 /// Expires up to `AT_ONCE` overdue reservations, skipping locked ones. Returns false if none were left.
 pub fn expire() -> Result<bool, Error> {
     let gone = spi::write_returning(
-        "UPDATE tenancy_internal.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
+        concat!(
+            "UPDATE tenancy_internal.budget_reservations r SET state = 'expired', ended_at = clock_timestamp() \
          WHERE r.id = ANY (ARRAY(SELECT o.id FROM tenancy_internal.budget_reservations o \
                                   WHERE o.state = 'open' AND o.expires_at <= to_timestamp($1::double precision / 1000000) \
                                   ORDER BY o.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)) \
-         RETURNING r.partner_id, r.tenant_id, r.project_id, r.user_id, r.metric_id, r.quantity, trunc(r.cost * 1000000000000)::text, \
-                   (extract(epoch FROM r.reserved_at) * 1000000)::bigint, CASE WHEN r.drew THEN r.id END, \
-                   r.api_key_id, ARRAY(SELECT d.key FROM jsonb_each_text(r.dimensions) d ORDER BY d.key), \
-                   ARRAY(SELECT d.value FROM jsonb_each_text(r.dimensions) d ORDER BY d.key)",
+         RETURNING ",
+            held_columns!(),
+            ", CASE WHEN r.drew THEN r.id END"
+        ),
         &[time::now().unix_micros().into(), AT_ONCE.into()],
         |rows| {
             rows.into_iter()
-                .map(|row| Ok((held(&row, 10)?, row.get::<pgrx::Uuid>(9)?)))
+                .map(|row| Ok((held(&row)?, row.get::<pgrx::Uuid>(12)?)))
                 .collect::<Result<Vec<_>, Error>>()
         },
     )?;

@@ -27,8 +27,9 @@ mod settings;
 
 pub use admission::{Admission, Admitted, admit, recorded, try_admit};
 pub use alerts::{alert, alert_refusals, refusals_due};
-pub use budget_cache::{Budget, any_parts, end, of as budgets_of, parts_of};
+pub use budget_cache::{Budget, end, of as budgets_of, parts_of};
 pub use event::{Event, note, note_open};
+pub(crate) use expiry::held_columns;
 pub use expiry::{any_expired, expire, free, held};
 pub use inspect::thrashing;
 pub use settings::init;

@@ -27,7 +27,7 @@ mod rules;
 pub mod settings;
 mod void;
 
-pub use record::{check_recordable, key_of, reused};
+pub use record::{check_recordable, key_of, reused, use_up};
 pub use record_usage::{
     Arguments, Settled, grown, id, quantity_of, reserved, settled, wish, wish_of_cost,
 };

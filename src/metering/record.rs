@@ -1,6 +1,8 @@
 //! Recording events: the only way to write one.
 
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
+use pgrx::spi::SpiHeapTupleData;
 use tenancy_core::id::{PLATFORM_ID, new_id};
 use tenancy_core::ledger::Counted;
 use tenancy_core::metering::repeat;
@@ -24,7 +26,8 @@ use crate::pg::cell::BackendCell;
 use crate::pg::fmgr::JsonArgument;
 use crate::pg::heap_insert::{Json, Value, append, check_writable, hold};
 use crate::pg::numeric::PgNumeric;
-use crate::pg::uuid::{from_pg, pg_uuid};
+use crate::pg::spi::NotNull;
+use crate::pg::uuid::pg_uuid;
 use crate::pg::{bgworker, cluster, managed, role, spi, time, xact};
 use crate::{partitions, requests};
 
@@ -51,6 +54,29 @@ pub struct Use<'a> {
     pub at: Option<Instant>,
     /// How it is admitted.
     pub admission: Admission,
+}
+
+impl<'a> Use<'a> {
+    /// Creates usage that is asked about, now and without a key.
+    pub fn asked(
+        place: Attribution,
+        metric: &'a Metric,
+        quantity: Quantity,
+        cost: Option<Cost>,
+        attributes: Option<JsonArgument>,
+    ) -> Self {
+        Self {
+            place,
+            metric,
+            quantity,
+            cost,
+            priced: None,
+            attributes,
+            key: None,
+            at: None,
+            admission: Admission::Required,
+        }
+    }
 }
 
 /// The result of recording.
@@ -134,16 +160,9 @@ pub fn correct(correction: Corrected) -> Result<Uuid, Error> {
     let values =
         values.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
     let event = Event {
-        partner: place.partner,
-        tenant: place.tenant,
-        project: place.project,
-        user: place.user,
-        api_key: place.api_key,
         dimensions: values.collect(),
-        metric: None,
-        quantity: Quantity::ZERO,
         cost,
-        at: correction.at,
+        ..event_at(place, correction.at)
     };
     // Less would be room in flight, which a rollback takes back: it counts from the commit on.
     let admission = match cost < Cost::ZERO {
@@ -229,36 +248,44 @@ pub fn check_recordable() -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the cost of the usage at an instant.
-pub fn cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
-    let priced = ReadAttributes::of(used)?.cost_or_refused(used, at)?;
-    Ok(priced.cost)
+/// The values of an event's dimensions.
+pub type Dimensions = Vec<(String, String)>;
+
+/// Returns the cost of the usage at an instant, and its dimensions.
+pub fn cost_of(used: &Use<'_>, at: Instant) -> Result<(Cost, Dimensions), Error> {
+    let told = ReadAttributes::of(used)?;
+    let priced = told.cost_or_refused(used, at)?;
+    Ok((priced.cost, told.dimensions))
 }
 
-/// Returns the cost of work that has happened and was reserved at an instant: at the highest price, if none is known for it.
-pub fn cost_of_settled(used: &Use<'_>, at: Instant) -> Result<Priced, Error> {
-    match ReadAttributes::of(used)?.cost(used, at)? {
-        Some(priced) => Ok(priced),
+/// Returns the same of work that has happened and was reserved at an instant: at the highest price, if none is known for it.
+pub fn cost_of_settled(used: &Use<'_>, at: Instant) -> Result<(Priced, Dimensions), Error> {
+    let told = ReadAttributes::of(used)?;
+    let priced = match told.cost(used, at)? {
+        Some(priced) => priced,
         // As consume() would.
-        None if used.metric.unknown_price == UnknownPrice::Free => Ok(Priced {
+        None if used.metric.unknown_price == UnknownPrice::Free => Priced {
             cost: Cost::ZERO,
             price: Some(UNKNOWN),
-        }),
+        },
         None => {
             let scopes = scopes(&used.place);
             let highest = (used.metric).highest_cost(used.quantity, scopes, at, |_| None)?;
-            Ok(Priced {
+            Priced {
                 cost: highest.map_or(Cost::ZERO, |highest| highest.cost),
                 price: Some(UNKNOWN),
-            })
+            }
         }
-    }
+    };
+    Ok((priced, told.dimensions))
 }
 
-/// Returns the highest cost that the usage's attributes allow at an instant.
-pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
+/// Returns the highest cost that the usage's attributes allow at an instant, and its dimensions.
+pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<(Cost, Dimensions), Error> {
     if let Some(cost) = used.cost {
-        return Ok(cost);
+        let told = used.attributes.as_ref().map(|_| ReadAttributes::of(used));
+        let dimensions = told.transpose()?.map(|told| told.dimensions);
+        return Ok((cost, dimensions.unwrap_or_default()));
     }
     let told = ReadAttributes::of(used)?;
     let value = |name: &str| told.dimension(name);
@@ -267,10 +294,11 @@ pub fn highest_cost_of(used: &Use<'_>, at: Instant) -> Result<Cost, Error> {
         && let Some(highest) =
             (used.metric).highest_cost(used.quantity, scopes(&used.place), at, value)?
     {
-        return Ok(highest.cost);
+        return Ok((highest.cost, told.dimensions));
     }
     // Exactly known, or unknown whatever is added.
-    Ok(told.cost_or_refused(used, at)?.cost)
+    let priced = told.cost_or_refused(used, at)?;
+    Ok((priced.cost, told.dimensions))
 }
 
 /// Returns the scopes whose prices may apply, the nearest first.
@@ -279,9 +307,20 @@ pub fn scopes(place: &Attribution) -> impl Iterator<Item = Uuid> + use<> {
     all.into_iter().flatten()
 }
 
-/// Returns the values of the usage's dimensions.
-pub fn dimensions_of(used: &Use<'_>) -> Result<Vec<(String, String)>, Error> {
-    Ok(ReadAttributes::of(used)?.dimensions)
+/// Returns an event that counts nothing.
+pub fn event_at(place: &Attribution, at: Instant) -> Event {
+    Event {
+        partner: place.partner,
+        tenant: place.tenant,
+        project: place.project,
+        user: place.user,
+        api_key: place.api_key,
+        dimensions: Dimensions::new(),
+        metric: None,
+        quantity: Quantity::ZERO,
+        cost: Cost::ZERO,
+        at,
+    }
 }
 
 /// Returns the event that budgets count, without dimensions. Metrics of kind max and distinct do not add up.
@@ -298,16 +337,10 @@ pub fn event(
         Aggregation::Max | Aggregation::Distinct => (None, Quantity::ZERO),
     };
     Event {
-        partner: place.partner,
-        tenant: place.tenant,
-        project: place.project,
-        user: place.user,
-        api_key: place.api_key,
-        dimensions: Vec::new(),
         metric: counted,
         quantity,
         cost,
-        at,
+        ..event_at(place, at)
     }
 }
 
@@ -317,7 +350,7 @@ static LAST: BackendCell<(u64, u32, pg_sys::Oid)> = BackendCell::new((0, 0, pg_s
 /// The values of the attributes.
 struct ReadAttributes {
     attributes: Option<Json>,
-    dimensions: Vec<(String, String)>,
+    dimensions: Dimensions,
     value: Option<Uuid>,
 }
 
@@ -476,49 +509,59 @@ fn said(used: &Use<'_>) -> Uuid {
     Uuid::from_slice(&fields).unwrap_or_default()
 }
 
-/// Uses up a key, or returns the event that used it before. Waits for a transaction that uses the same key. Raises an
-/// error if that event had another quantity, cost, user or project.
+/// Uses up a key with `insert`, or returns what `find` finds of who used it before. Waits for a transaction that uses the same
+/// key.
+pub fn use_up<T>(
+    (insert, row): (&'static str, &[DatumWithOid<'_>]),
+    (find, key): (&'static str, &[DatumWithOid<'_>]),
+    read: impl Fn(&SpiHeapTupleData<'_>) -> Result<T, Error>,
+) -> Result<Option<T>, Error> {
+    loop {
+        if spi::execute_prepared(insert, row)? > 0 {
+            return Ok(None);
+        }
+        let first = spi::read(find, key, |rows| {
+            rows.into_iter().next().map(|row| read(&row)).transpose()
+        })?;
+        // Else the key was deleted in between, because it was old.
+        if first.is_some() {
+            return Ok(first);
+        }
+    }
+}
+
+/// Uses up a key, or returns the event that used it before. Raises an error if that event had another quantity, cost, user or
+/// project.
 fn claim(used: &Use<'_>, key: &[u8], id: Uuid) -> Result<Option<Uuid>, Error> {
     let (scope, key) = (pg_uuid(used.place.owner()), pg_uuid(key_of(key)?));
     let said = said(used);
-    loop {
-        let new = spi::execute_prepared(
+    let of = [scope.into(), used.metric.id.into(), key.into()];
+    let row = [
+        scope.into(),
+        used.metric.id.into(),
+        key.into(),
+        pg_uuid(id).into(),
+        pg_uuid(said).into(),
+    ];
+    let first = use_up(
+        (
             "INSERT INTO tenancy_internal.usage_keys (scope_id, metric_id, key, event_id, said, used_at) \
              VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT DO NOTHING RETURNING 1",
-            &[
-                scope.into(),
-                used.metric.id.into(),
-                key.into(),
-                pg_uuid(id).into(),
-                pg_uuid(said).into(),
-            ],
-        )?;
-        if new > 0 {
-            return Ok(None);
-        }
-        let first: Option<(Uuid, Uuid)> = spi::read(
+            &row,
+        ),
+        (
             "SELECT event_id, said FROM tenancy_internal.usage_keys WHERE scope_id = $1 AND metric_id = $2 AND key = $3",
-            &[scope.into(), used.metric.id.into(), key.into()],
-            |rows| match rows.into_iter().next() {
-                Some(row) => {
-                    let (first, said): (Option<pgrx::Uuid>, Option<pgrx::Uuid>) =
-                        (row.get(1)?, row.get(2)?);
-                    Ok(first.map(from_pg).zip(said.map(from_pg)))
-                }
-                None => Ok(None),
-            },
-        )?;
-        // The key was deleted in between, because it was older than the retention.
-        if let Some((first, then)) = first {
-            if then != said {
-                return Err(reused(
-                    "event",
-                    &repeat::OF_EVENT,
-                    then.as_bytes(),
-                    said.as_bytes(),
-                ));
-            }
-            return Ok(Some(first));
-        }
+            &of,
+        ),
+        |row| Ok((row.not_null_id(1)?, row.not_null_id(2)?)),
+    )?;
+    match first {
+        Some((_, then)) if then != said => Err(reused(
+            "event",
+            &repeat::OF_EVENT,
+            then.as_bytes(),
+            said.as_bytes(),
+        )),
+        first => Ok(first.map(|(first, _)| first)),
     }
 }

@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::attribution::{Attribution, NamedScopes};
 use super::metrics;
 use super::record::{
-    Recorded, Use, cost_of, cost_of_settled, dimensions_of, event, highest_cost_of, record,
+    Dimensions, Recorded, Use, cost_of, cost_of_settled, event, event_at, highest_cost_of, record,
 };
 use crate::error::Error;
-use crate::ledger::{self, Admission, Event};
+use crate::ledger::{Admission, Event};
 use crate::pg::fmgr::{Answer, Call, JsonArgument};
 use crate::pg::{numeric, time};
 
@@ -113,8 +113,7 @@ pub fn reserved(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
-    // Its row keeps the dimensions, also for budgets that are set later.
-    asked(metric, quantity, cost, attributes, highest_cost_of, true)
+    asked(metric, quantity, cost, attributes, highest_cost_of)
 }
 
 /// Returns the highest cost that a reservation may come to when it holds this quantity.
@@ -125,19 +124,12 @@ pub fn grown(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Cost, Error> {
+    if let Some(cost) = cost {
+        return Ok(cost);
+    }
     let metric = metrics::find(metric)?;
-    let used = Use {
-        place,
-        metric: &metric,
-        quantity,
-        cost,
-        priced: None,
-        attributes,
-        key: None,
-        at: None,
-        admission: Admission::Required,
-    };
-    highest_cost_of(&used, at)
+    let used = Use::asked(place, &metric, quantity, None, attributes);
+    Ok(highest_cost_of(&used, at)?.0)
 }
 
 /// Returns the event of usage in the context now, with the cost that `cost_of` finds.
@@ -146,27 +138,12 @@ fn asked(
     quantity: Quantity,
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
-    cost_of: fn(&Use<'_>, Instant) -> Result<Cost, Error>,
-    with_dimensions: bool,
+    cost_of: impl Fn(&Use<'_>, Instant) -> Result<(Cost, Dimensions), Error>,
 ) -> Result<Event, Error> {
     let (place, now) = (Attribution::of_context()?, time::now());
     let metric = metrics::find(metric)?;
-    let used = Use {
-        place,
-        metric: &metric,
-        quantity,
-        cost,
-        priced: None,
-        attributes,
-        key: None,
-        at: None,
-        admission: Admission::Required,
-    };
-    let cost = cost_of(&used, now)?;
-    let dimensions = match used.attributes {
-        Some(_) if with_dimensions => dimensions_of(&used)?,
-        _ => Vec::new(),
-    };
+    let used = Use::asked(place, &metric, quantity, cost, attributes);
+    let (cost, dimensions) = cost_of(&used, now)?;
     Ok(Event {
         dimensions,
         ..event(&place, &metric, quantity, cost, now)
@@ -180,24 +157,15 @@ pub fn wish(
     cost: Option<Cost>,
     attributes: Option<JsonArgument>,
 ) -> Result<Event, Error> {
-    let parts = ledger::any_parts()?;
-    asked(metric, quantity, cost, attributes, cost_of, parts)
+    asked(metric, quantity, cost, attributes, cost_of)
 }
 
 /// Returns an event of no metric in the context now, which costs this.
 pub fn wish_of_cost(cost: Cost) -> Result<Event, Error> {
     let place = Attribution::of_context()?;
     Ok(Event {
-        partner: place.partner,
-        tenant: place.tenant,
-        project: place.project,
-        user: place.user,
-        api_key: place.api_key,
-        dimensions: Vec::new(),
-        metric: None,
-        quantity: Quantity::ZERO,
         cost,
-        at: time::now(),
+        ..event_at(&place, time::now())
     })
 }
 
@@ -224,19 +192,18 @@ pub fn settled(
 ) -> Result<Uuid, Error> {
     let metric = metrics::find(settled.metric)?;
     let mut used = Use {
-        place: settled.place,
-        metric: &metric,
-        quantity: settled.quantity,
-        cost: settled.cost,
-        priced: None,
-        attributes: settled.attributes,
-        key: None,
         at: Some(settled.at),
         admission: Admission::AlreadyHeld,
+        ..Use::asked(
+            settled.place,
+            &metric,
+            settled.quantity,
+            settled.cost,
+            settled.attributes,
+        )
     };
-    let priced = cost_of_settled(&used, settled.at)?;
+    let (priced, dimensions) = cost_of_settled(&used, settled.at)?;
     used.priced = Some(priced);
-    let dimensions = dimensions_of(&used)?;
     known(&Event {
         dimensions,
         ..event(&used.place, &metric, used.quantity, priced.cost, settled.at)

@@ -10,12 +10,12 @@ use tenancy_core::time::Instant;
 
 use super::attribution::Attribution;
 use super::closed::{self, Late};
-use super::record::check_recordable;
+use super::record::{Dimensions, check_recordable, event_at};
 use super::rights::{is_trusted, manages_above};
 use crate::error::{Error, ErrorReport};
 use crate::ledger::load::attos_of;
 use crate::ledger::{Event, note, parts_of};
-use crate::pg::heap_insert::{hold, look_again};
+use crate::pg::heap_insert::hold;
 use crate::pg::spi::{self, NotNull};
 use crate::pg::uuid::{from_pg, pg_uuid};
 use crate::pg::xact;
@@ -33,7 +33,7 @@ struct Found {
     aggregation: Aggregation,
     quantity: i64,
     cost: Cost,
-    dimensions: Vec<(String, String)>,
+    dimensions: Dimensions,
     corrects: bool,
     rerates: bool,
 }
@@ -107,7 +107,6 @@ fn void_event(event: Option<pgrx::Uuid>, reason: Option<&str>) -> Result<pgrx::U
         "LOCK TABLE tenancy_internal.rerated_events IN ROW EXCLUSIVE MODE",
         &[],
     )?;
-    look_again();
     let trusted = is_trusted()?;
     let found = find(event, trusted)?;
     if !trusted && !manages_above(found.place.tenant, found.place.partner)? {
@@ -140,16 +139,11 @@ fn void_event(event: Option<pgrx::Uuid>, reason: Option<&str>) -> Result<pgrx::U
     requests::wrote();
     // Counted when the transaction commits, and not before: nothing is in flight for it.
     let taken = Event {
-        partner: found.place.partner,
-        tenant: found.place.tenant,
-        project: found.place.project,
-        user: found.place.user,
-        api_key: found.place.api_key,
         dimensions: found.dimensions,
         metric: Some(found.metric),
         quantity: Quantity::from_millionths(-quantity),
         cost: Cost::from_attos(-found.cost.attos()),
-        at,
+        ..event_at(&found.place, at)
     };
     let scopes = taken.scopes();
     let budgets = parts_of(&scopes)?;

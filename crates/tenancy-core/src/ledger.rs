@@ -173,7 +173,7 @@ impl Account {
         }
     }
 
-    /// Returns the account of a part of a scope's usage, by the [name](Part::account_of) of its account.
+    /// Returns the account of a part of a scope's usage, by the [name](Part::name) of its account.
     #[must_use]
     pub const fn part(database: u32, counted: Counted, name: [u8; 16]) -> Self {
         let counted = match counted {

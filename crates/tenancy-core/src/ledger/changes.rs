@@ -15,7 +15,7 @@
 //! | any time | has begun, not ended | sees that it is changing |
 //! | any time | has not begun | no other transaction has seen the new budgets. C's own entries are outdated when C begins |
 //!
-//! Scopes share places. Whoever shares one loads entries again without need.
+//! Scopes share places. A change of one scope makes the entries of the others at its place be loaded again, without need.
 
 use super::{Account, Entry, Head, Recorded};
 

@@ -164,12 +164,6 @@ impl Part {
         self.api_key
     }
 
-    /// Returns the name of the account of usage; `None` if it does not count.
-    #[must_use]
-    pub fn account_of(&self, usage: &Traits<'_>) -> Option<[u8; 16]> {
-        self.counts(usage).map(|member| self.name(&member))
-    }
-
     /// Returns what usage counts for; `None` if it does not count. Usage without the value that the parts differ by counts in
     /// none of them.
     #[must_use]
@@ -249,6 +243,11 @@ mod tests {
         map(pairs).into_iter().collect()
     }
 
+    /// The name of the account of usage; `None` if it does not count.
+    fn account_of(part: &Part, usage: &Traits<'_>) -> Option<[u8; 16]> {
+        part.counts(usage).map(|member| part.name(&member))
+    }
+
     #[test]
     fn usage_counts_with_all_values_and_the_key() {
         let part = Part::new(
@@ -261,11 +260,14 @@ mod tests {
         let both = dimensions(&[("model", "large"), ("region", "eu"), ("zone", "a")]);
         let one = dimensions(&[("model", "large")]);
         let of = |dimensions, api_key| {
-            part.account_of(&Traits {
-                dimensions,
-                api_key,
-                ..Traits::default()
-            })
+            account_of(
+                &part,
+                &Traits {
+                    dimensions,
+                    api_key,
+                    ..Traits::default()
+                },
+            )
         };
         assert!(of(&both, Some(id(9))).is_some());
         assert_eq!(of(&both, Some(id(8))), None);
@@ -277,10 +279,13 @@ mod tests {
     fn each_member_has_an_account_and_no_member_none() {
         let part = Part::new(id(1), Some(Per::User), BTreeMap::new(), None).unwrap();
         let of = |user| {
-            part.account_of(&Traits {
-                user,
-                ..Traits::default()
-            })
+            account_of(
+                &part,
+                &Traits {
+                    user,
+                    ..Traits::default()
+                },
+            )
         };
         assert_eq!(of(Some(id(2))), of(Some(id(2))));
         assert_ne!(of(Some(id(2))), of(Some(id(3))));
@@ -309,7 +314,7 @@ mod tests {
                 let value = per.clone().map(|per| (per, value));
                 dimensions.extend(value.clone());
                 let traits = Traits { api_key: key.map(id), dimensions: &dimensions, ..Traits::default() };
-                let account = part.account_of(&traits).unwrap();
+                let account = account_of(&part, &traits).unwrap();
                 prop_assert_eq!(&account[..2], &scope.as_bytes()[14..]);
                 let what = (scope, value, only, key);
                 prop_assert_eq!(all.entry(account).or_insert_with(|| what.clone()), &what);
